@@ -1,0 +1,219 @@
+//! What this process knows of each pod's journey: shared by admission, watch, checkpoints and the admin port.
+//!
+//! Memory of one process, bounded in number and age, never the truth: the truth is in the API server, from which a
+//! restarted process sees pods and records again. Nothing here decides anything.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use serde::Serialize;
+
+use crate::pod::{PodFacts, PodName};
+
+/// How many journeys are remembered; the one untouched for longest goes first. About 1 KiB each.
+const JOURNEYS: u64 = 10_000;
+/// A journey untouched for this long is forgotten.
+const JOURNEY_AGE: Duration = Duration::from_hours(24);
+/// How many answered admissions wait for their pod to be seen.
+const ADMISSIONS: u64 = 10_000;
+/// A pod shows up in the watch within moments of its admission; a rejected one never does.
+const ADMISSION_AGE: Duration = Duration::from_mins(10);
+
+/// One pod's way through the stages.
+#[derive(Debug, Clone, Serialize)]
+pub struct Journey {
+    pub pod: PodName,
+    pub uid: String,
+    /// When the pod was admitted.
+    pub admission: Option<Admission>,
+    /// The watch first saw it.
+    pub seen: Timestamp,
+    /// It first was eligible, delay included.
+    pub ready: Option<Timestamp>,
+    /// What holds it back now.
+    pub waits_for: Option<String>,
+    pub containers: BTreeMap<String, ContainerJourney>,
+}
+
+/// When a pod was admitted, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Admission {
+    pub at: Timestamp,
+    /// Answered by another process or by none: `at` is then the pod's creation time.
+    pub elsewhere: bool,
+}
+
+/// The later stages, one set for each container that is checkpointed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ContainerJourney {
+    /// Name of the `Checkpoint` object; none with back-end `log`.
+    pub checkpoint: Option<String>,
+    pub claimed: Option<Timestamp>,
+    /// The request left.
+    pub asked: Option<Timestamp>,
+    /// The outcome was known.
+    pub done: Option<Timestamp>,
+    /// `Succeeded` or a reason.
+    pub outcome: Option<String>,
+}
+
+/// The journeys of one process. Cloning gives another handle to the same.
+#[derive(Clone)]
+pub struct State {
+    admissions: Cache<String, Timestamp>,
+    journeys: Cache<String, Journey>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl State {
+    pub fn new() -> Self {
+        let admissions = Cache::builder().max_capacity(ADMISSIONS).time_to_live(ADMISSION_AGE);
+        let journeys = Cache::builder().max_capacity(JOURNEYS).time_to_idle(JOURNEY_AGE);
+        Self {
+            admissions: admissions.eviction_policy(EvictionPolicy::lru()).build(),
+            journeys: journeys.eviction_policy(EvictionPolicy::lru()).build(),
+        }
+    }
+
+    /// Admission answered the request of that UID for a labelled pod.
+    pub fn admitted(&self, request_uid: &str, at: Timestamp) {
+        self.admissions.insert(request_uid.to_owned(), at);
+    }
+
+    /// The watch saw the pod; the first time counts.
+    pub fn seen(&self, pod: &PodFacts, at: Timestamp) {
+        self.journeys.entry_by_ref(&pod.uid).or_insert_with(|| Journey {
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            admission: self.admission_of(pod),
+            seen: at,
+            ready: None,
+            waits_for: None,
+            containers: BTreeMap::new(),
+        });
+    }
+
+    /// The pod is eligible; the first time counts.
+    pub fn ready(&self, uid: &str, at: Timestamp) {
+        self.change(uid, |journey| {
+            journey.ready.get_or_insert(at);
+            journey.waits_for = None;
+        });
+    }
+
+    /// The pod is held back, for the reason given in words.
+    pub fn waits(&self, uid: &str, cause: &str) {
+        self.change(uid, |journey| journey.waits_for = Some(cause.to_owned()));
+    }
+
+    /// Writes the later stages of one container of a pod that was seen; of another pod nothing is kept.
+    pub fn container(&self, uid: &str, container: &str, change: impl FnOnce(&mut ContainerJourney)) {
+        self.change(uid, |journey| change(journey.containers.entry(container.to_owned()).or_default()));
+    }
+
+    /// All journeys, by namespace and name of the pod.
+    pub fn journeys(&self) -> Vec<Journey> {
+        let mut journeys: Vec<_> = self.journeys.iter().map(|(_, journey)| journey).collect();
+        journeys.sort_by(|a, b| (&a.pod, &a.uid).cmp(&(&b.pod, &b.uid)));
+        journeys
+    }
+
+    pub fn journey(&self, uid: &str) -> Option<Journey> {
+        self.journeys.get(uid)
+    }
+
+    fn admission_of(&self, pod: &PodFacts) -> Option<Admission> {
+        let here = pod.admission.as_ref().and_then(|request_uid| self.admissions.get(request_uid));
+        match here {
+            Some(at) => Some(Admission { at, elsewhere: false }),
+            None => pod.created.map(|at| Admission { at, elsewhere: true }),
+        }
+    }
+
+    fn change(&self, uid: &str, change: impl FnOnce(&mut Journey)) {
+        self.journeys.entry_by_ref(uid).and_compute_with(|entry| match entry {
+            Some(entry) => {
+                let mut journey = entry.into_value();
+                change(&mut journey);
+                moka::ops::compute::Op::Put(journey)
+            }
+            None => moka::ops::compute::Op::Nop,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::WatchedPod;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn pod(admission: Option<&str>) -> PodFacts {
+        let mut pod: WatchedPod = serde_json::from_value(serde_json::json!({
+            "metadata": {"namespace": "default", "name": "web", "uid": "u1", "creationTimestamp": at(0).to_string()},
+        }))
+        .unwrap();
+        pod.metadata.annotations =
+            admission.map(|uid| [(crate::pod::ADMISSION.to_owned(), uid.to_owned())].into_iter().collect());
+        pod.into()
+    }
+
+    #[test]
+    fn a_pod_is_joined_to_the_admission_this_process_answered() {
+        let state = State::new();
+        state.admitted("request-1", at(1));
+        state.seen(&pod(Some("request-1")), at(2));
+        assert_eq!(state.journey("u1").unwrap().admission, Some(Admission { at: at(1), elsewhere: false }));
+    }
+
+    #[test]
+    fn an_admission_answered_elsewhere_is_the_creation_of_the_pod() {
+        for annotation in [None, Some("of-another-replica")] {
+            let state = State::new();
+            state.seen(&pod(annotation), at(2));
+            assert_eq!(state.journey("u1").unwrap().admission, Some(Admission { at: at(0), elsewhere: true }));
+        }
+    }
+
+    #[test]
+    fn the_first_time_of_a_stage_counts() {
+        let state = State::new();
+        for second in [2, 3] {
+            state.seen(&pod(None), at(second));
+            state.ready("u1", at(second + 10));
+        }
+        let journey = state.journey("u1").unwrap();
+        assert_eq!((journey.seen, journey.ready), (at(2), Some(at(12))));
+    }
+
+    #[test]
+    fn a_stage_of_a_pod_never_seen_leaves_nothing_behind() {
+        let state = State::new();
+        state.container("unknown", "app", |container| container.asked = Some(at(1)));
+        assert!(state.journeys().is_empty());
+    }
+
+    #[test]
+    fn journeys_are_bounded_in_number() {
+        let state = State::new();
+        for number in 0..JOURNEYS + 500 {
+            let mut pod = pod(None);
+            pod.uid = number.to_string();
+            state.seen(&pod, at(0));
+        }
+        state.journeys.run_pending_tasks();
+        assert!(state.journeys.entry_count() <= JOURNEYS);
+        assert!(state.journey(&(JOURNEYS + 499).to_string()).is_some(), "the newest is kept");
+    }
+}
