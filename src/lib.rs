@@ -11,5 +11,6 @@ pub mod checkpoint;
 pub mod clock;
 pub mod duration;
 pub mod pod;
+pub mod services;
 pub mod state;
 pub mod telemetry;

@@ -1,0 +1,263 @@
+//! The tasks of the process, each with a name and an owner who notices its end.
+//!
+//! A detached task that ends leaves a process that looks alive and does half of its work. Here the end of any service
+//! before the requested stop ends all of them, and the error says which one it was. This is the only place that starts
+//! tasks which live as long as the process.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::chain;
+
+/// How long services may take to end after the stop, unless [`Services::with_grace`] says otherwise: what Kubernetes
+/// gives a pod by default (`terminationGracePeriodSeconds`) less a little to write the last words.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// Services that run until one stop, and stop together when any of them ends early.
+pub struct Services {
+    stop: CancellationToken,
+    grace: Duration,
+    tasks: JoinSet<Result<(), Cause>>,
+    /// Names in the order of start.
+    running: Vec<(Id, &'static str)>,
+}
+
+/// Which service ended the process, and how.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("service `{name}` ended although nobody stopped it")]
+    Ended { name: &'static str },
+    #[error("service `{name}` failed")]
+    Failed { name: &'static str, source: Cause },
+    #[error("service `{name}` panicked: {message}")]
+    Panicked { name: &'static str, message: String },
+    #[error("{names} did not end within {grace:?} of the stop")]
+    Unfinished { names: Names, grace: Duration },
+}
+
+/// Why a service failed.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// How a task ended, and which.
+type Joined = Result<(Id, Result<(), Cause>), JoinError>;
+
+/// Names of services; written `` `a`, `b` ``.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names(Vec<&'static str>);
+
+impl Services {
+    /// Services that end when `stop` is cancelled.
+    pub fn new(stop: CancellationToken) -> Self {
+        Self { stop, grace: GRACE, tasks: JoinSet::new(), running: Vec::new() }
+    }
+
+    /// Sets how long services may take to end after the stop.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Starts a service. It gets the stop and is to return `Ok` soon after it, and never before.
+    pub fn start<E, F>(&mut self, name: &'static str, service: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Error + Send + Sync + 'static,
+    {
+        let running = service(self.stop.clone());
+        let task = self.tasks.spawn(async move { running.await.map_err(Cause::from) });
+        self.running.push((task.id(), name));
+    }
+
+    /// Waits for the stop and the end of all services.
+    ///
+    /// An error is the first thing that went wrong: a service that ended before the stop, or failed or panicked after
+    /// it, or did not end in time. What goes wrong after that is logged.
+    pub async fn finish(mut self) -> Result<(), ServiceError> {
+        let early = self.until_stop().await;
+        self.stop.cancel();
+        self.until_all_ended(early).await
+    }
+
+    /// Watches over the services while they are supposed to run.
+    async fn until_stop(&mut self) -> Result<(), ServiceError> {
+        // Both branches may be dropped at any await: `cancelled` and `join_next_with_id` are cancellation-safe.
+        tokio::select! {
+            // An end that the stop has caused must not be taken for an early one.
+            biased;
+            () = self.stop.cancelled() => Ok(()),
+            Some(joined) = self.tasks.join_next_with_id() => {
+                let (name, end) = self.strike(joined);
+                let stopped = self.stop.is_cancelled();
+                end.and_then(|()| if stopped { Ok(()) } else { Err(ServiceError::Ended { name }) })
+            }
+        }
+    }
+
+    /// Waits for what still runs and aborts what has not ended in time; adds to what went wrong before.
+    async fn until_all_ended(&mut self, mut outcome: Result<(), ServiceError>) -> Result<(), ServiceError> {
+        let deadline = Instant::now() + self.grace;
+        while !self.running.is_empty() {
+            let end = match timeout_at(deadline, self.tasks.join_next_with_id()).await {
+                Ok(Some(joined)) => self.strike(joined).1,
+                Ok(None) => break,
+                Err(_) => {
+                    self.tasks.abort_all();
+                    let names = Names(self.running.drain(..).map(|(_, name)| name).collect());
+                    Err(ServiceError::Unfinished { names, grace: self.grace })
+                }
+            };
+            if let (Err(_), Err(second)) = (&outcome, &end) {
+                tracing::error!("{}", chain(second));
+            }
+            outcome = outcome.and(end);
+        }
+        outcome
+    }
+
+    /// Strikes an ended task off the list and says who it was and how it ended.
+    fn strike(&mut self, joined: Joined) -> (&'static str, Result<(), ServiceError>) {
+        let (id, result) = match joined {
+            Ok((id, result)) => (id, Ok(result)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let place = self.running.iter().position(|(running, _)| *running == id);
+        // Every task is listed as it starts; the other name is for a compiler that can't know.
+        let name = place.map_or("unknown", |place| self.running.remove(place).1);
+        let end = match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(ServiceError::Failed { name, source }),
+            Err(error) => Err(ServiceError::Panicked { name, message: words_of(error) }),
+        };
+        tracing::debug!(service = name, "service ended");
+        (name, end)
+    }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, name) in self.0.iter().enumerate() {
+            write!(f, "{}`{name}`", if number == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a panic said; `panic!` carries a `&str` or a `String`.
+fn words_of(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => panic_words(panic.as_ref()).to_owned(),
+        Err(cancelled) => cancelled.to_string(),
+    }
+}
+
+fn panic_words(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no words")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::io;
+
+    use super::*;
+
+    /// A service as it should be: it runs until the stop.
+    async fn obedient(stop: CancellationToken) -> Result<(), Infallible> {
+        stop.cancelled().await;
+        Ok(())
+    }
+
+    /// A service that does not hear the stop.
+    async fn deaf(_stop: CancellationToken) -> Result<(), Infallible> {
+        std::future::pending().await
+    }
+
+    fn services() -> (Services, CancellationToken) {
+        let stop = CancellationToken::new();
+        (Services::new(stop.clone()).with_grace(Duration::from_millis(50)), stop)
+    }
+
+    #[tokio::test]
+    async fn a_requested_stop_ends_all_without_an_error() {
+        let (mut services, stop) = services();
+        services.start("admission", obedient);
+        services.start("watch", obedient);
+        stop.cancel();
+        services.finish().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_service_that_ends_early_stops_all_and_is_named() {
+        let (mut services, stop) = services();
+        services.start("admission", obedient);
+        services.start("watch", |_| async { Ok::<(), Infallible>(()) });
+        let error = services.finish().await.unwrap_err();
+        assert_eq!(chain(&error), "service `watch` ended although nobody stopped it");
+        assert!(stop.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_service_that_fails_stops_all_and_is_named_with_its_cause() {
+        let (mut services, stop) = services();
+        services.start("admission", obedient);
+        services.start("watch", |_| async { Err(io::Error::other("no route")) });
+        let error = services.finish().await.unwrap_err();
+        assert_eq!(chain(&error), "service `watch` failed: no route");
+        assert!(stop.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_service_that_panics_stops_all_and_is_named_with_its_words() {
+        let (mut services, stop) = services();
+        services.start("admission", obedient);
+        services.start("watch", |_| async { if true { panic!("index {} lost", 7) } else { Ok::<(), Infallible>(()) } });
+        let error = services.finish().await.unwrap_err();
+        assert_eq!(chain(&error), "service `watch` panicked: index 7 lost");
+        assert!(stop.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn services_that_do_not_hear_the_stop_are_aborted_and_named() {
+        let (mut services, stop) = services();
+        services.start("admission", obedient);
+        services.start("watch", deaf);
+        services.start("checkpoint", deaf);
+        stop.cancel();
+        let error = services.finish().await.unwrap_err();
+        assert_eq!(chain(&error), "`watch`, `checkpoint` did not end within 50ms of the stop");
+    }
+
+    #[tokio::test]
+    async fn a_failure_during_the_stop_is_an_error_too() {
+        let (mut services, stop) = services();
+        services.start("admission", obedient);
+        services.start("checkpoint", |stop| async move {
+            stop.cancelled().await;
+            Err(io::Error::other("outcome not written"))
+        });
+        stop.cancel();
+        let error = services.finish().await.unwrap_err();
+        assert_eq!(chain(&error), "service `checkpoint` failed: outcome not written");
+    }
+
+    #[tokio::test]
+    async fn the_first_fault_is_the_one_returned() {
+        let (mut services, _stop) = services();
+        services.start("watch", |_| async { Err(io::Error::other("no route")) });
+        services.start("checkpoint", deaf);
+        let error = services.finish().await.unwrap_err();
+        assert_eq!(chain(&error), "service `watch` failed: no route");
+    }
+}
