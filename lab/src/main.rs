@@ -1,1 +1,37 @@
-fn main() {}
+//! `lab`: a real Kubernetes on one machine, at the command line.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lab::terminal::{tell, with_causes};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What a shell reports of a program that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    lab::install_crypto_provider();
+    let command = commands::Lab::parse();
+    // Whichever branch is not taken is dropped, and with it every process and folder that it holds.
+    tokio::select! {
+        outcome = command.run() => match outcome {
+            Ok(code) => code,
+            Err(error) => {
+                tell(&format!("error: {}", with_causes(error.as_ref())));
+                ExitCode::FAILURE
+            }
+        },
+        () = asked_to_end() => ExitCode::from(INTERRUPTED),
+    }
+}
+
+/// Waits for Ctrl-C, `lab down` or a terminal that closes.
+async fn asked_to_end() {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+    let waiting = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+    drop(futures::future::select_all(waiting).await);
+}

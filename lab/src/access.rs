@@ -1,0 +1,144 @@
+//! The way into a running control plane: its kubeconfig, its kubectl, a client.
+//!
+//! A control plane describes itself in a folder (`kubeconfig`, `kubectl`). Tests find that folder through an environment
+//! variable that `lab test` sets; without it they fail and say how to run them, since a skipped test proves nothing.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// Names the folder of the control plane that tests share.
+pub const LAB_VARIABLE: &str = "SNAPWATCHER_LAB";
+
+const KUBECONFIG: &str = "kubeconfig";
+const KUBECTL: &str = "kubectl";
+
+/// A folder through which a control plane can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    folder: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    #[error(
+        "{LAB_VARIABLE} is not set: this test needs a Kubernetes API server; run `make test`, which starts one for all \
+         tests"
+    )]
+    NotAttached,
+    #[error("{LAB_VARIABLE} names `{}`, which has no kubeconfig: its control plane is gone; run `make test`", folder.display())]
+    Gone { folder: PathBuf },
+    #[error("could not write to `{}`", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("could not read the kubeconfig `{}`", path.display())]
+    Kubeconfig { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("could not make a client from the kubeconfig `{}`", path.display())]
+    Client { path: PathBuf, source: Box<kube::Error> },
+}
+
+impl Access {
+    /// Attaches to the control plane that `make test` started.
+    pub fn attach() -> Result<Self, AccessError> {
+        let folder = env::var_os(LAB_VARIABLE).filter(|value| !value.is_empty());
+        Self::of_folder(folder.map(PathBuf::from).ok_or(AccessError::NotAttached)?)
+    }
+
+    fn of_folder(folder: PathBuf) -> Result<Self, AccessError> {
+        let access = Self { folder };
+        if access.kubeconfig().is_file() { Ok(access) } else { Err(AccessError::Gone { folder: access.folder }) }
+    }
+
+    /// Writes the two files into `folder`; what stood there under their names is replaced.
+    pub(crate) fn create(folder: &Path, kubeconfig: &str, kubectl: &Path) -> Result<Self, AccessError> {
+        let access = Self { folder: folder.to_owned() };
+        access.remove();
+        let write =
+            |path: PathBuf, outcome: io::Result<()>| outcome.map_err(|source| AccessError::Write { path, source });
+        // The file holds a token that may do everything.
+        write(access.kubeconfig(), private_file(&access.kubeconfig(), kubeconfig))?;
+        write(access.kubectl(), std::os::unix::fs::symlink(kubectl, access.kubectl()))?;
+        Ok(access)
+    }
+
+    /// Takes the two files away again; those that are gone already are no failure.
+    pub(crate) fn remove(&self) {
+        drop(std::fs::remove_file(self.kubeconfig()));
+        drop(std::fs::remove_file(self.kubectl()));
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The kubeconfig of an administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.join(KUBECONFIG)
+    }
+
+    /// A kubectl of the server's own version.
+    pub fn kubectl(&self) -> PathBuf {
+        self.folder.join(KUBECTL)
+    }
+
+    /// A client with all rights. It belongs to the runtime it was made on: make one in each test.
+    pub async fn client(&self) -> Result<Client, AccessError> {
+        install_crypto_provider();
+        let path = self.kubeconfig();
+        let unreadable =
+            |source: Box<dyn std::error::Error + Send + Sync>| AccessError::Kubeconfig { path: path.clone(), source };
+        let kubeconfig = Kubeconfig::read_from(&path).map_err(|source| unreadable(source.into()))?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .map_err(|source| unreadable(source.into()))?;
+        Client::try_from(config).map_err(|source| AccessError::Client { path: path.clone(), source: Box::new(source) })
+    }
+}
+
+/// Chooses ring for all TLS of this process; further calls do nothing.
+///
+/// rustls panics at the first handshake of a process in which nobody has chosen.
+pub fn install_crypto_provider() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        // Only fails where the process has installed one already, which serves as well.
+        drop(rustls::crypto::ring::default_provider().install_default());
+    });
+}
+
+/// Writes a file that only its owner can read.
+pub(crate) fn private_file(path: &Path, content: &str) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_without_a_control_plane_is_told_how_to_get_one() {
+        assert!(AccessError::NotAttached.to_string().contains("make test"));
+    }
+
+    #[test]
+    fn a_folder_whose_control_plane_is_gone_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = Access::of_folder(folder.path().to_owned()).unwrap_err().to_string();
+        assert!(told.contains("make test"), "{told}");
+    }
+
+    #[test]
+    fn what_was_created_can_be_attached_to_until_it_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let access = Access::create(folder.path(), "{}", Path::new("/bin/true")).unwrap();
+        assert_eq!(Access::of_folder(folder.path().to_owned()).unwrap(), access);
+        access.remove();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,253 @@
+//! A control plane of one's own: etcd, API server, controllers, scheduler and fake nodes as child processes.
+//!
+//! Everything listens on 127.0.0.1 and lives in one temporary folder. However a `Cluster` ends (stopped, dropped by a
+//! panic or by Ctrl-C), its processes are killed and its folder is removed; the children die with this process even
+//! where it is killed itself. A server that finds its port taken since it was chosen is started again on another.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use tempfile::TempDir;
+
+use crate::access::{Access, AccessError};
+use crate::binaries::{Binaries, BinariesError};
+use crate::control_plane::{Layout, Ports};
+use crate::go_module::{GoModuleError, KubernetesVersion};
+use crate::nodes::{self, NodesError};
+use crate::process::{Process, ProcessError, last_lines};
+use crate::terminal::tell;
+
+/// How long a server may take to be ready. Five seconds on an idle machine, so this means that something is broken.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How often readiness is asked.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Starts until a set of free ports stays free. More than two were never seen.
+const PORT_ATTEMPTS: usize = 5;
+
+/// What kind of control plane to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub version: KubernetesVersion,
+    /// Fake nodes that pods are scheduled to.
+    pub nodes: usize,
+    /// Whether data and logs stay on disk at the end.
+    pub keep: bool,
+}
+
+/// A running control plane; ends when dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    // In this order: processes are dropped, and thereby killed, before their folder is removed.
+    controllers: Vec<Process>,
+    api_server: Option<Process>,
+    etcd: Process,
+    access: Access,
+    binaries: Binaries,
+    layout: Layout,
+    // Only held: its end removes the data, unless they are to be kept.
+    _folder: TempDir,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    #[error(transparent)]
+    Version(#[from] GoModuleError),
+    #[error(transparent)]
+    Binaries(#[from] BinariesError),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Nodes(#[from] NodesError),
+    #[error("could not prepare the data folder of the control plane")]
+    Folder { source: io::Error },
+    #[error("the API server was not ready after {} s; the end of its log:\n{tail}", PATIENCE.as_secs())]
+    NotReady { tail: String },
+}
+
+impl Options {
+    /// Options as the environment asks for them: K8S names the version, KEEP=1 keeps data and logs.
+    pub fn from_environment() -> Result<Self, LabError> {
+        let version = env::var("K8S").ok().filter(|version| !version.is_empty());
+        Ok(Self {
+            version: version.as_deref().unwrap_or(KubernetesVersion::DEFAULT).parse()?,
+            nodes: nodes::DEFAULT_COUNT,
+            keep: is_keeping(),
+        })
+    }
+}
+
+/// Tells whether the environment asks to keep what would be removed (KEEP=1).
+pub fn is_keeping() -> bool {
+    env::var("KEEP").is_ok_and(|value| value == "1")
+}
+
+impl Cluster {
+    /// Starts a control plane and waits until pods can be created and scheduled: about ten seconds, if all is built.
+    pub async fn start(options: Options) -> Result<Self, LabError> {
+        let binaries = Binaries::built(&options.version).await?;
+        let mut attempt = 1;
+        let mut cluster = loop {
+            match Self::serving(&binaries, &options).await {
+                Err(error) if attempt < PORT_ATTEMPTS && is_port_taken(&error) => attempt += 1,
+                outcome => break outcome?,
+            }
+        };
+        cluster.start_controllers().await?;
+        let client = cluster.client().await?;
+        nodes::create(&client, options.nodes).await?;
+        nodes::ready(&client, options.nodes).await?;
+        Ok(cluster)
+    }
+
+    /// Attaches to the control plane that `make test` started for all tests.
+    pub fn attach() -> Result<Access, LabError> {
+        Ok(Access::attach()?)
+    }
+
+    async fn serving(binaries: &Binaries, options: &Options) -> Result<Self, LabError> {
+        let failed = |source| LabError::Folder { source };
+        let mut folder = tempfile::Builder::new().prefix("snapwatcher-lab-").tempdir().map_err(failed)?;
+        folder.disable_cleanup(options.keep);
+        if options.keep {
+            tell(&format!("data and logs of the control plane are kept in {}", folder.path().display()));
+        }
+        let layout = Layout::create(folder.path(), Ports::free().map_err(failed)?, nodes::STAGES).map_err(failed)?;
+        let access = Access::create(folder.path(), &layout.kubeconfig(), &binaries.kubectl())?;
+        let mut etcd = Process::start(layout.etcd(binaries)).await?;
+        let mut api_server = Process::start(layout.api_server(binaries)).await?;
+        let mut running = || etcd.check_running();
+        serves(&layout, &access, &mut api_server, &mut running).await?;
+        Ok(Self {
+            controllers: Vec::new(),
+            api_server: Some(api_server),
+            etcd: etcd,
+            access,
+            binaries: binaries.clone(),
+            layout,
+            _folder: folder,
+        })
+    }
+
+    async fn start_controllers(&mut self) -> Result<(), LabError> {
+        let kubeconfig = self.access.kubeconfig();
+        for launch in [
+            self.layout.controller_manager(&self.binaries, &kubeconfig),
+            self.layout.scheduler(&self.binaries, &kubeconfig),
+            self.layout.kwok(&self.binaries, &kubeconfig),
+        ] {
+            self.controllers.push(Process::start(launch).await?);
+        }
+        Ok(())
+    }
+
+    /// Kills the API server, as a crash would; etcd and controllers stay.
+    pub async fn stop_api_server(&mut self) -> Result<(), LabError> {
+        if let Some(mut api_server) = self.api_server.take() {
+            api_server.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the API server again on the same port and data, and waits until it is ready.
+    pub async fn start_api_server(&mut self) -> Result<(), LabError> {
+        if self.api_server.is_none() {
+            let mut api_server = Process::start(self.layout.api_server(&self.binaries)).await?;
+            serves(&self.layout, &self.access, &mut api_server, &mut || Ok(())).await?;
+            self.api_server = Some(api_server);
+        }
+        Ok(())
+    }
+
+    /// Freezes the API server (SIGSTOP): connections stay open and nothing is answered.
+    pub fn pause_api_server(&mut self) -> Result<(), LabError> {
+        self.api_server.as_mut().map_or(Ok(()), Process::pause).map_err(LabError::from)
+    }
+
+    /// Lets a frozen API server go on.
+    pub fn resume_api_server(&mut self) -> Result<(), LabError> {
+        self.api_server.as_mut().map_or(Ok(()), Process::resume).map_err(LabError::from)
+    }
+
+    /// Fails if one of the processes has ended by itself.
+    pub fn check_running(&mut self) -> Result<(), LabError> {
+        for process in self.controllers.iter_mut().chain(self.api_server.as_mut()).chain([&mut self.etcd]) {
+            process.check_running()?;
+        }
+        Ok(())
+    }
+
+    /// Ends all processes and removes the data; what `drop` does too, with a failure told.
+    pub async fn stop(mut self) -> Result<(), LabError> {
+        for mut process in self.controllers.drain(..) {
+            process.kill().await?;
+        }
+        self.stop_api_server().await?;
+        self.etcd.kill().await?;
+        Ok(())
+    }
+
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.layout.folder()
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.access.kubeconfig()
+    }
+
+    pub fn kubectl(&self) -> PathBuf {
+        self.access.kubectl()
+    }
+
+    /// A client with all rights, for the current runtime.
+    pub async fn client(&self) -> Result<Client, LabError> {
+        Ok(self.access.client().await?)
+    }
+}
+
+/// Waits until the API server answers that it is ready.
+async fn serves(
+    layout: &Layout,
+    access: &Access,
+    api_server: &mut Process,
+    others_run: &mut (dyn FnMut() -> Result<(), ProcessError> + Send),
+) -> Result<(), LabError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut client: Option<Client> = None;
+    while Instant::now() < deadline {
+        api_server.check_running()?;
+        others_run()?;
+        match &client {
+            // The certificate that a client has to trust is written early in the server's start.
+            None if layout.server_certificate().exists() => client = access.client().await.ok(),
+            None => {}
+            Some(client) => {
+                let asked = tokio::time::timeout(Duration::from_secs(2), is_ready(client)).await;
+                if asked.unwrap_or(false) {
+                    return Ok(());
+                }
+            }
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(LabError::NotReady { tail: last_lines(api_server.log_path(), 15) })
+}
+
+async fn is_ready(client: &Client) -> bool {
+    let Ok(request) = axum::http::Request::get("/readyz").body(Vec::new()) else { return false };
+    client.request_text(request).await.is_ok()
+}
+
+fn is_port_taken(error: &LabError) -> bool {
+    matches!(error, LabError::Process(ProcessError::Ended { tail, .. }) if tail.contains("address already in use"))
+}

@@ -1,0 +1,175 @@
+//! The Go modules under `lab/modules` that the control plane is built from, and the digest that keys their binaries.
+//!
+//! A digest covers everything that decides what comes out of a build (go.mod, go.sum, linker flags, package), so that a
+//! cache shared by clones never hands out a binary of other sources.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::{fs, io};
+
+use sha2::{Digest, Sha256};
+
+const ETCD: &str = "etcd-3.7.3";
+const KWOK: &str = "kwok-0.8.0";
+const KUBERNETES: &str = "kubernetes-";
+
+/// Symbols left out: nobody debugs these binaries, and they shrink by a third.
+const STRIPPED: &str = "-s -w";
+
+/// Hex digits of the digest in a folder's name: 80 bits, and paths that can still be read.
+const DIGEST_LENGTH: usize = 20;
+
+/// A Kubernetes version that `lab/modules` has a Go module for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesVersion(String);
+
+/// A Go module and the programs to build in it.
+#[derive(Clone, Debug)]
+pub(crate) struct GoModule {
+    pub(crate) folder: PathBuf,
+    pub(crate) ldflags: String,
+    pub(crate) programs: Vec<Program>,
+}
+
+/// A program: the name of its binary and its Go package.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
+    pub(crate) package: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum GoModuleError {
+    #[error("Kubernetes version `{asked}` is unknown to the lab; known: {known}")]
+    UnknownVersion { asked: String, known: String },
+    #[error("could not read `{}`", path.display())]
+    Read { path: PathBuf, source: io::Error },
+}
+
+impl KubernetesVersion {
+    /// The version that everything is developed against.
+    pub const DEFAULT: &str = "1.37.2";
+
+    fn known() -> Vec<String> {
+        let entries = fs::read_dir(modules()).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut versions: Vec<_> = names.filter_map(|name| name.strip_prefix(KUBERNETES).map(str::to_owned)).collect();
+        versions.sort();
+        versions
+    }
+}
+
+impl FromStr for KubernetesVersion {
+    type Err = GoModuleError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let asked = text.trim_start_matches('v').to_owned();
+        let known = Self::known();
+        if known.contains(&asked) {
+            Ok(Self(asked))
+        } else {
+            Err(GoModuleError::UnknownVersion { asked, known: known.join(", ") })
+        }
+    }
+}
+
+impl fmt::Display for KubernetesVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl GoModule {
+    pub(crate) fn etcd() -> Self {
+        Self {
+            folder: modules().join(ETCD),
+            ldflags: STRIPPED.to_owned(),
+            programs: vec![Program { name: "etcd", package: "go.etcd.io/etcd/server/v3".to_owned() }],
+        }
+    }
+
+    pub(crate) fn kwok() -> Self {
+        Self {
+            folder: modules().join(KWOK),
+            ldflags: STRIPPED.to_owned(),
+            programs: vec![Program { name: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok".to_owned() }],
+        }
+    }
+
+    pub(crate) fn kubernetes(version: &KubernetesVersion) -> Self {
+        // Without these the server calls itself v0.0.0-master, which clients take for a very old one.
+        let at = "k8s.io/component-base/version";
+        let mut parts = version.0.split('.');
+        let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let ldflags =
+            format!("{STRIPPED} -X {at}.gitVersion=v{version} -X {at}.gitMajor={major} -X {at}.gitMinor={minor}");
+        let programs = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+        Self {
+            folder: modules().join(format!("{KUBERNETES}{version}")),
+            ldflags,
+            programs: programs.map(|name| Program { name, package: format!("k8s.io/kubernetes/cmd/{name}") }).to_vec(),
+        }
+    }
+
+    /// Names the outcome of a build of this module.
+    pub(crate) fn digest(&self) -> Result<String, GoModuleError> {
+        let mut hash = Sha256::new();
+        for file in ["go.mod", "go.sum"] {
+            let path = self.folder.join(file);
+            let content = fs::read(&path).map_err(|source| GoModuleError::Read { path, source })?;
+            hash.update(content.len().to_be_bytes());
+            hash.update(content);
+        }
+        hash.update(&self.ldflags);
+        let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(hex[..DIGEST_LENGTH].to_owned())
+    }
+}
+
+fn modules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("modules")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(go_mod: &str, go_sum: &str, ldflags: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("go.mod"), go_mod).unwrap();
+        fs::write(folder.path().join("go.sum"), go_sum).unwrap();
+        let module = GoModule { folder: folder.path().to_owned(), ldflags: ldflags.to_owned(), programs: Vec::new() };
+        module.digest().unwrap()
+    }
+
+    #[test]
+    fn whatever_changes_a_build_changes_its_digest() {
+        let digests = [
+            module("module a", "sums", "-s"),
+            module("module b", "sums", "-s"),
+            module("module a", "other sums", "-s"),
+            module("module a", "sums", "-s -w"),
+            module("module asums", "", "-s"),
+        ];
+        for (index, digest) in digests.iter().enumerate() {
+            assert_eq!(digest.len(), DIGEST_LENGTH);
+            assert!(!digests[..index].contains(digest), "row {index}");
+        }
+        assert_eq!(digests[0], module("module a", "sums", "-s"), "the same module somewhere else");
+    }
+
+    #[test]
+    fn the_default_version_is_known_and_stands_in_the_linker_flags() {
+        let version: KubernetesVersion = KubernetesVersion::DEFAULT.parse().unwrap();
+        let module = GoModule::kubernetes(&version);
+        assert!(module.ldflags.contains("gitVersion=v1.37.2"), "{}", module.ldflags);
+        assert!(module.ldflags.contains("gitMinor=37"), "{}", module.ldflags);
+    }
+
+    #[test]
+    fn an_unknown_version_is_answered_with_the_known_ones() {
+        let told = "1.2.3".parse::<KubernetesVersion>().unwrap_err().to_string();
+        assert!(told.contains("`1.2.3`") && told.contains(KubernetesVersion::DEFAULT), "{told}");
+    }
+}

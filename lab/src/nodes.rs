@@ -1,0 +1,112 @@
+//! Fake nodes: Node objects without a machine behind them, played by kwok.
+//!
+//! kwok (sigs.k8s.io/kwok) carries out "stages": rules that say which status a node or pod gets next. Its stock stages
+//! leave out `containerStatuses[].started`, which a real kubelet always sets and which decides about a checkpoint, so
+//! the stages are ours. Two annotations on a pod steer them:
+//!
+//! - [`HOLD`]: kwok leaves the pod's status to the test; only its deletion is still carried out.
+//! - [`COMPLETE`]: a pod of a Job ends successfully after a few seconds; without it, it runs for ever.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use kube::api::{Api, ListParams, ObjectMeta, PostParams};
+use kube::{Client, ResourceExt};
+
+/// Pods with this annotation set to "true" are never made ready by kwok.
+pub const HOLD: &str = "lab.snapwatcher.invalid/hold";
+
+/// Pods of a Job with this annotation set to "true" complete.
+pub const COMPLETE: &str = "lab.snapwatcher.invalid/complete";
+
+/// Two, so that pods of one workload can lie apart.
+pub(crate) const DEFAULT_COUNT: usize = 2;
+
+/// kwok's configuration: all stages, as one stream of YAML documents.
+pub(crate) const STAGES: &str = concat!(
+    include_str!("../stages/node-initialize.yaml"),
+    "---\n",
+    include_str!("../stages/node-heartbeat.yaml"),
+    "---\n",
+    include_str!("../stages/pod-ready.yaml"),
+    "---\n",
+    include_str!("../stages/pod-complete.yaml"),
+    "---\n",
+    include_str!("../stages/pod-delete.yaml"),
+);
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+#[derive(Debug, thiserror::Error)]
+pub enum NodesError {
+    #[error("could not create the fake node `{name}`")]
+    Create { name: String, source: Box<kube::Error> },
+    #[error("the fake nodes were not ready after {} s (last seen: {seen})", PATIENCE.as_secs())]
+    NotReady { seen: String },
+}
+
+/// Creates the Node objects `node-1` to `node-N`.
+pub(crate) async fn create(client: &Client, count: usize) -> Result<(), NodesError> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    for number in 1..=count {
+        let name = format!("node-{number}");
+        nodes
+            .create(&PostParams::default(), &fake_node(&name))
+            .await
+            .map_err(|source| NodesError::Create { name, source: Box::new(source) })?;
+    }
+    Ok(())
+}
+
+fn fake_node(name: &str) -> Node {
+    let pairs = |pairs: &[(&str, &str)]| {
+        Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    };
+    Node {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            annotations: pairs(&[("kwok.x-k8s.io/node", "fake")]),
+            labels: pairs(&[
+                ("kubernetes.io/hostname", name),
+                ("kubernetes.io/os", "linux"),
+                ("kubernetes.io/arch", "amd64"),
+            ]),
+            ..ObjectMeta::default()
+        },
+        ..Node::default()
+    }
+}
+
+/// Waits until pods can be created and scheduled: nodes ready and untainted, the default service account there.
+pub(crate) async fn ready(client: &Client, count: usize) -> Result<(), NodesError> {
+    let deadline = Instant::now() + PATIENCE;
+    let nodes: Api<Node> = Api::all(client.clone());
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+    let mut seen = "nothing".to_owned();
+    while Instant::now() < deadline {
+        let listed = nodes.list(&ListParams::default()).await;
+        let account = accounts.get_opt("default").await;
+        match (listed, account) {
+            (Ok(list), Ok(Some(_))) if list.items.iter().filter(|node| is_schedulable(node)).count() >= count => {
+                return Ok(());
+            }
+            (Ok(list), account) => {
+                let waiting = list.items.iter().filter(|node| !is_schedulable(node)).map(ResourceExt::name_any);
+                let waiting: Vec<_> = waiting.collect();
+                let account = matches!(account, Ok(Some(_)));
+                seen = format!("not schedulable: [{}], service account: {account}", waiting.join(", "));
+            }
+            (Err(error), _) => seen = error.to_string(),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(NodesError::NotReady { seen })
+}
+
+fn is_schedulable(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let tainted = node.spec.as_ref().is_some_and(|spec| spec.taints.as_ref().is_some_and(|taints| !taints.is_empty()));
+    ready && !tainted
+}

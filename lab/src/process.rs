@@ -1,0 +1,280 @@
+//! Child processes that never outlive the lab.
+//!
+//! Linux can send a signal to a child when its parent dies (`prctl(2)`, PR_SET_PDEATHSIG), which covers even SIGKILL of
+//! the lab itself. The signal follows the *thread* that started the child, not the process, so all children are started
+//! from one thread that lives as long as the process. `setpriv --pdeathsig` asks for the signal, which keeps this crate
+//! free of unsafe code.
+//!
+//! Each child leads a process group of its own: a Ctrl-C at the terminal reaches only the lab, which then stops its
+//! children in order.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::sync::oneshot;
+
+/// How often a child that should end is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Lines of a log that an error message carries.
+const TAIL: usize = 15;
+
+/// A running child process; killed and reaped when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    group: Pid,
+    log: PathBuf,
+}
+
+/// What to start, and how.
+#[derive(Debug)]
+pub struct Launch {
+    name: String,
+    program: PathBuf,
+    command: Command,
+    log: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    #[error("could not open the log file `{}` of {name}", path.display())]
+    Log { name: String, path: PathBuf, source: io::Error },
+    #[error("could not start {name} (`{}`); `setpriv` of util-linux is needed too", program.display())]
+    Start { name: String, program: PathBuf, source: io::Error },
+    #[error("the thread that starts processes is gone, so {name} was not started")]
+    SpawnerGone { name: String },
+    #[error("could not send {signal} to {name}")]
+    Signal { name: String, signal: Signal, source: nix::Error },
+    #[error("could not wait for the end of {name}")]
+    Wait { name: String, source: io::Error },
+    #[error("{name} ended with {status}; the end of its log:\n{tail}")]
+    Ended { name: String, status: ExitStatus, tail: String },
+}
+
+impl Launch {
+    /// Prepares `program`; its output is appended to `log`.
+    pub fn new(name: &str, program: &Path, log: &Path) -> Self {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).stdin(Stdio::null()).process_group(0);
+        Self { name: name.to_owned(), program: program.to_owned(), command, log: log.to_owned() }
+    }
+
+    /// The command, for arguments, environment and working folder.
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
+    pub fn args<I, S>(mut self, args: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
+        self.command.args(args);
+        self
+    }
+}
+
+impl Process {
+    pub async fn start(launch: Launch) -> Result<Self, ProcessError> {
+        let Launch { name, program, mut command, log } = launch;
+        let open = || -> io::Result<()> {
+            let out = OpenOptions::new().create(true).append(true).open(&log)?;
+            command.stdout(out.try_clone()?).stderr(out);
+            Ok(())
+        };
+        match { open }() {
+            Ok(()) => {}
+            Err(source) => return Err(ProcessError::Log { name, path: log, source }),
+        }
+        let (reply, answer) = oneshot::channel();
+        if spawner().send(Order { command, reply }).is_err() {
+            return Err(ProcessError::SpawnerGone { name });
+        }
+        match answer.await {
+            Ok(Ok(child)) => {
+                let group = Pid::from_raw(child.id().cast_signed());
+                Ok(Self { name, child, group, log })
+            }
+            Ok(Err(source)) => Err(ProcessError::Start { name, program, source }),
+            Err(_) => Err(ProcessError::SpawnerGone { name }),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    /// Fails with the end of the log if the process has ended.
+    pub fn check_running(&mut self) -> Result<(), ProcessError> {
+        match self.ended()? {
+            None => Ok(()),
+            Some(status) => {
+                Err(ProcessError::Ended { name: self.name.clone(), status, tail: last_lines(&self.log, TAIL) })
+            }
+        }
+    }
+
+    /// The exit status, if the process has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, ProcessError> {
+        self.child.try_wait().map_err(|source| ProcessError::Wait { name: self.name.clone(), source })
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Asks the process to end (SIGTERM) and kills it when it has not within `patience`.
+    pub async fn stop(&mut self, patience: Duration) -> Result<ExitStatus, ProcessError> {
+        self.signal(Signal::SIGTERM)?;
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        self.kill().await
+    }
+
+    /// Kills the process (SIGKILL) and waits until it is gone.
+    pub async fn kill(&mut self) -> Result<ExitStatus, ProcessError> {
+        self.signal(Signal::SIGKILL)?;
+        self.wait().await
+    }
+
+    /// Stops the process in its tracks (SIGSTOP) until `resume`.
+    pub fn pause(&mut self) -> Result<(), ProcessError> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a paused process go on (SIGCONT).
+    pub fn resume(&mut self) -> Result<(), ProcessError> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Sends a signal to the process and its own children; one that has ended already is left alone.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), ProcessError> {
+        // A reaped pid may belong to somebody else by now.
+        if self.ended()?.is_some() {
+            return Ok(());
+        }
+        match killpg(self.group, signal) {
+            Ok(()) | Err(nix::Error::ESRCH) => Ok(()),
+            Err(source) => Err(ProcessError::Signal { name: self.name.clone(), signal, source }),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both can only fail for a process that is gone already, which is what is wanted.
+        if self.signal(Signal::SIGKILL).is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// The last `count` lines of a file; empty where it cannot be read.
+pub(crate) fn last_lines(path: &Path, count: usize) -> String {
+    let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+struct Order {
+    command: Command,
+    reply: oneshot::Sender<io::Result<Child>>,
+}
+
+/// The door to the one thread that starts all children.
+fn spawner() -> mpsc::Sender<Order> {
+    static SPAWNER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
+    SPAWNER
+        .get_or_init(|| {
+            let (orders, inbox) = mpsc::channel::<Order>();
+            thread::spawn(move || {
+                for Order { mut command, reply } in inbox {
+                    // A caller that gave up drops its half: then nobody would own the child.
+                    if let Err(Ok(mut orphan)) = reply.send(command.spawn()) {
+                        drop(orphan.kill());
+                        drop(orphan.wait());
+                    }
+                }
+            });
+            orders
+        })
+        .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(log: &Path) -> Launch {
+        Launch::new("sleeper", Path::new("sleep"), log).args(["60"])
+    }
+
+    #[tokio::test]
+    async fn output_goes_to_the_log_and_the_exit_status_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("sh.log");
+        let launch = Launch::new("sh", Path::new("sh"), &log).args(["-c", "echo out; echo err >&2; exit 3"]);
+        let mut process = Process::start(launch).await.unwrap();
+        assert_eq!(process.wait().await.unwrap().code(), Some(3));
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "out\nerr\n");
+        let told = process.check_running().unwrap_err().to_string();
+        assert!(told.contains("exit status: 3") && told.contains("err"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_process_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::start(sleeper(&folder.path().join("log"))).await.unwrap();
+        let group = process.group;
+        drop(process);
+        assert_eq!(killpg(group, None), Err(nix::Error::ESRCH));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ignores_the_request_to_stop_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let launch = Launch::new("deaf", Path::new("sh"), &log)
+            .args(["-c", "trap '' TERM; echo deaf; while true; do sleep 0.05; done"]);
+        let mut process = Process::start(launch).await.unwrap();
+        while last_lines(&log, 1) != "deaf" {
+            tokio::time::sleep(POLL).await;
+        }
+        let status = process.stop(Duration::from_millis(200)).await.unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_does_not_exist_ends_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let launch = Launch::new("ghost", Path::new("/no/such/program"), &folder.path().join("log"));
+        let mut process = Process::start(launch).await.unwrap();
+        assert!(!process.wait().await.unwrap().success());
+        assert!(process.check_running().unwrap_err().to_string().contains("/no/such/program"));
+    }
+}

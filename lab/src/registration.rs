@@ -1,0 +1,171 @@
+//! How `lab down`, kubectl and a person find a control plane that stays up: the folder `target/lab`.
+//!
+//! It holds `kubeconfig`, `kubectl` and `pid`. The pid file is locked as long as its process lives, so that a file left
+//! by a killed process is told from a live one without trusting a number that may belong to somebody else by now.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::access::{Access, AccessError};
+
+/// How long a lab may take to end after it was asked to.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+
+/// The claim of this process on the folder; given back when dropped.
+#[derive(Debug)]
+pub struct Registration {
+    folder: PathBuf,
+    access: Option<Access>,
+    // Locked while this process lives.
+    _pid: File,
+}
+
+/// What `lab down` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Stopped { pid: i32 },
+    NothingRan,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrationError {
+    #[error("a lab runs already (pid {pid}); `lab down` ends it")]
+    Running { pid: String },
+    #[error("could not use the folder `{}`", folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error("the pid file `{}` holds `{text}`, which is no process id", path.display())]
+    NotAPid { path: PathBuf, text: String },
+    #[error("could not signal the lab (pid {pid})")]
+    Signal { pid: i32, source: nix::Error },
+    #[error("the lab (pid {pid}) has not ended within {} s", PATIENCE.as_secs())]
+    StillRunning { pid: i32 },
+}
+
+impl Registration {
+    /// The folder of this workspace.
+    pub fn folder_of_workspace() -> PathBuf {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+        target.unwrap_or_else(|| root.join("target")).join("lab")
+    }
+
+    /// Claims `folder` for this process.
+    pub fn claim(folder: &Path) -> Result<Self, RegistrationError> {
+        let failed = |source| RegistrationError::Folder { folder: folder.to_owned(), source };
+        fs::create_dir_all(folder).map_err(failed)?;
+        let mut pid = open(&folder.join("pid")).map_err(failed)?;
+        match pid.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RegistrationError::Running { pid: text_of(&mut pid) }),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        pid.set_len(0).and_then(|()| writeln!(pid, "{}", std::process::id())).map_err(failed)?;
+        Ok(Self { folder: folder.to_owned(), access: None, _pid: pid })
+    }
+
+    /// Shows this control plane in the folder.
+    pub fn publish(&mut self, access: &Access) -> Result<&Access, RegistrationError> {
+        let failed = |source| RegistrationError::Folder { folder: self.folder.clone(), source };
+        let kubeconfig = fs::read_to_string(access.kubeconfig()).map_err(failed)?;
+        let kubectl = fs::read_link(access.kubectl()).map_err(failed)?;
+        Ok(self.access.insert(Access::create(&self.folder, &kubeconfig, &kubectl)?))
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if let Some(access) = &self.access {
+            access.remove();
+        }
+        // The folder stays only where somebody put files of his own into it.
+        drop(fs::remove_file(self.folder.join("pid")));
+        drop(fs::remove_dir(&self.folder));
+    }
+}
+
+/// A path as a person at the root of the repository writes it.
+pub fn shown(path: &Path) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    root.and_then(|root| path.strip_prefix(root).ok()).unwrap_or(path).display().to_string()
+}
+
+/// Asks the lab registered in `folder` to end and waits until it has.
+pub async fn end(folder: &Path) -> Result<Ended, RegistrationError> {
+    let path = folder.join("pid");
+    if !path.exists() {
+        return Ok(Ended::NothingRan);
+    }
+    let failed = |source| RegistrationError::Folder { folder: folder.to_owned(), source };
+    let mut file = open(&path).map_err(failed)?;
+    if is_free(&file).map_err(failed)? {
+        // Left by a lab that was killed: its processes died with it.
+        drop(fs::remove_dir_all(folder));
+        return Ok(Ended::NothingRan);
+    }
+    let text = text_of(&mut file);
+    let Ok(pid) = text.parse::<i32>() else { return Err(RegistrationError::NotAPid { path, text }) };
+    kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|source| RegistrationError::Signal { pid, source })?;
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if is_free(&file).map_err(failed)? {
+            return Ok(Ended::Stopped { pid });
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(RegistrationError::StillRunning { pid })
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+fn is_free(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn text_of(file: &mut File) -> String {
+    let mut text = String::new();
+    // An unreadable file reads as an empty one, which is told as no process id.
+    drop(file.rewind().and_then(|()| file.read_to_string(&mut text)));
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_folder_is_claimed_by_one_process_at_a_time() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("lab");
+        let first = Registration::claim(&folder).unwrap();
+        let told = Registration::claim(&folder).unwrap_err().to_string();
+        assert!(told.contains(&std::process::id().to_string()) && told.contains("lab down"), "{told}");
+        drop(first);
+        assert!(!folder.exists());
+        Registration::claim(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_lab_left_is_cleared_away_without_a_signal() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("lab");
+        assert_eq!(end(&folder).await.unwrap(), Ended::NothingRan);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("pid"), "1").unwrap();
+        assert_eq!(end(&folder).await.unwrap(), Ended::NothingRan);
+        assert!(!folder.exists());
+    }
+}

@@ -1,0 +1,204 @@
+//! The ways in which the stand-in can answer: success, and each row of SnapWatcher's table of answers.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use futures::{StreamExt, stream};
+
+use super::connection::Connection;
+use super::contract::{Contract, Subject};
+
+/// Size of the answer of `Behaviour::Huge`.
+pub const HUGE: usize = 64 * 1024 * 1024;
+
+/// What the stand-in does with a valid request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// 200, as SNAP answers when it has taken the checkpoint.
+    Succeed,
+    /// This status, with these headers and this body.
+    Status { code: u16, headers: Vec<(String, String)>, body: String },
+    /// 200 with `"success": false`: SNAP's way to fail.
+    SuccessFalse { message: String },
+    /// Success, after a while.
+    Delay(Duration),
+    /// Reads the request and never answers.
+    Hang,
+    /// Announces a body, sends half of it and closes.
+    HalfBody,
+    /// Reads the request and resets the connection.
+    Reset,
+    /// 200 without a body.
+    Empty,
+    /// 200 with a body that is not JSON.
+    Garbage,
+    /// 200 with JSON that is not an object.
+    NotAnObject,
+    /// 307 to another address.
+    Redirect { to: String },
+    /// 200 with 64 MiB of JSON.
+    Huge,
+    /// Success, one byte at a time with this pause between.
+    Drip(Duration),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "unknown behaviour `{0}`; allowed: success, status=CODE, success-false, delay=SECONDS, hang, half-body, reset, \
+     empty, garbage, not-an-object, redirect=URL, huge, drip=MILLISECONDS"
+)]
+pub struct UnknownBehaviour(String);
+
+impl FromStr for Behaviour {
+    type Err = UnknownBehaviour;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unknown = || UnknownBehaviour(text.to_owned());
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        Ok(match name {
+            "success" => Self::Succeed,
+            "status" => {
+                let code =
+                    value.parse().ok().filter(|code| StatusCode::from_u16(*code).is_ok_and(|c| c.as_u16() >= 200));
+                Self::status(code.ok_or_else(unknown)?)
+            }
+            "success-false" => Self::SuccessFalse { message: "checkpoint failed".to_owned() },
+            "delay" => Self::Delay(Duration::from_secs(value.parse().map_err(|_| unknown())?)),
+            "hang" => Self::Hang,
+            "half-body" => Self::HalfBody,
+            "reset" => Self::Reset,
+            "empty" => Self::Empty,
+            "garbage" => Self::Garbage,
+            "not-an-object" => Self::NotAnObject,
+            "redirect" if !value.is_empty() => Self::Redirect { to: value.to_owned() },
+            "huge" => Self::Huge,
+            "drip" => Self::Drip(Duration::from_millis(value.parse().map_err(|_| unknown())?)),
+            _ => return Err(unknown()),
+        })
+    }
+}
+
+impl Behaviour {
+    /// An answer with this status and a plain text.
+    pub fn status(code: u16) -> Self {
+        Self::Status { code, headers: Vec::new(), body: format!("the stand-in answers {code}") }
+    }
+
+    /// Carries the behaviour out for one request.
+    pub(super) async fn answer(
+        &self,
+        contract: Contract,
+        subject: &Subject,
+        connection: &Connection,
+    ) -> Response<Body> {
+        let success = || contract.success(subject).to_string();
+        match self {
+            Self::Succeed => json_answer(success()),
+            Self::Status { code, headers, body } => status_answer(*code, headers, body),
+            Self::SuccessFalse { message } => {
+                json_answer(serde_json::json!({"success": false, "message": message}).to_string())
+            }
+            Self::Delay(pause) => {
+                tokio::time::sleep(*pause).await;
+                json_answer(success())
+            }
+            Self::Hang => std::future::pending().await,
+            Self::HalfBody => half(&success()),
+            Self::Reset => connection.reset().await,
+            Self::Empty => Response::new(Body::empty()),
+            Self::Garbage => Response::new(Body::from("<html>it works!</html>")),
+            Self::NotAnObject => json_answer(r#"["success", true]"#.to_owned()),
+            Self::Redirect { to } => status_answer(307, &[("location".to_owned(), to.clone())], ""),
+            Self::Huge => huge(),
+            Self::Drip(pause) => drip(&success(), *pause),
+        }
+    }
+}
+
+pub(super) fn json_answer(body: String) -> Response<Body> {
+    let mut answer = Response::new(Body::from(body));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+fn status_answer(code: u16, headers: &[(String, String)], body: &str) -> Response<Body> {
+    let mut answer = Response::new(Body::from(body.to_owned()));
+    *answer.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in headers {
+        // A test that plants an impossible header gets an answer without it.
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            answer.headers_mut().insert(name, value);
+        }
+    }
+    answer
+}
+
+fn half(body: &str) -> Response<Body> {
+    let first = Bytes::copy_from_slice(&body.as_bytes()[..body.len() / 2]);
+    // The pause lets the first half leave before the broken body closes the connection.
+    let broken = stream::once(async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Err(std::io::Error::other("half is enough"))
+    });
+    let parts = stream::once(async move { Ok(first) }).chain(broken);
+    sized(Body::from_stream(parts), body.len())
+}
+
+fn drip(body: &str, pause: Duration) -> Response<Body> {
+    let bytes = body.as_bytes().to_vec();
+    let length = bytes.len();
+    let drops = stream::iter(bytes).then(move |byte| async move {
+        tokio::time::sleep(pause).await;
+        Ok::<_, std::io::Error>(Bytes::copy_from_slice(&[byte]))
+    });
+    sized(Body::from_stream(drops), length)
+}
+
+fn huge() -> Response<Body> {
+    const OPEN: &str = r#"{"success":true,"message":""#;
+    const CLOSE: &str = r#""}"#;
+    const PIECE: usize = 64 * 1024;
+    let piece = Bytes::from(vec![b'x'; PIECE]);
+    let pieces = (HUGE - OPEN.len() - CLOSE.len()) / PIECE;
+    let parts = std::iter::once(Bytes::from_static(OPEN.as_bytes()))
+        .chain(std::iter::repeat_n(piece, pieces))
+        .chain(std::iter::once(Bytes::from_static(CLOSE.as_bytes())));
+    let length = OPEN.len() + pieces * PIECE + CLOSE.len();
+    sized(Body::from_stream(stream::iter(parts.map(Ok::<_, std::io::Error>))), length)
+}
+
+/// An answer that announces `length` bytes, whatever its stream then yields.
+fn sized(body: Body, length: usize) -> Response<Body> {
+    let mut answer = Response::new(body);
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behaviours_are_chosen_by_name() {
+        for (text, expected) in [
+            ("success", Behaviour::Succeed),
+            ("status=503", Behaviour::status(503)),
+            ("delay=2", Behaviour::Delay(Duration::from_secs(2))),
+            ("drip=10", Behaviour::Drip(Duration::from_millis(10))),
+            ("redirect=http://b.invalid", Behaviour::Redirect { to: "http://b.invalid".to_owned() }),
+        ] {
+            assert_eq!(text.parse::<Behaviour>().unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn an_unknown_behaviour_is_answered_with_the_known_ones() {
+        for text in ["sulk", "status=", "status=99", "delay=soon", "redirect="] {
+            let told = text.parse::<Behaviour>().unwrap_err().to_string();
+            assert!(told.contains(text) && told.contains("half-body"), "{told}");
+        }
+    }
+}
