@@ -1,6 +1,8 @@
 //! A real Kubernetes on one machine, for demo, tests and benchmarks of SnapWatcher.
 //!
-//! - [`cluster`]: etcd, kube-apiserver, controllers, scheduler and fake nodes as child processes, built from Go modules.
+//! - [`Cluster`]: etcd, kube-apiserver, controllers, scheduler and fake nodes as child processes, built from Go modules.
+//! - [`in_namespace`]: the harness of a test, with [`objects`] to create and [`PodStatus`] to write.
+//! - [`Snapwatcher`]: SnapWatcher as a process on the host.
 //! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
 //!
 //! No container engine, no root, nothing outside 127.0.0.1 (but the Go module proxy at the first build).
@@ -10,15 +12,27 @@ mod binaries;
 mod cluster;
 mod control_plane;
 mod go_module;
+mod namespace;
 mod nodes;
+pub mod objects;
+mod pod_status;
 mod process;
 pub mod registration;
+mod report;
 pub mod snaphook;
+mod snapwatcher;
 pub mod terminal;
+mod until;
+pub mod webhooks;
 
 pub use access::{Access, AccessError, LAB_VARIABLE, install_crypto_provider};
 pub use binaries::{Binaries, BinariesError};
 pub use cluster::{Cluster, LabError, Options, is_keeping};
 pub use go_module::{GoModuleError, KubernetesVersion};
+pub use namespace::{Namespace, in_namespace, in_namespace_of, is_ready};
 pub use nodes::{COMPLETE, HOLD, NodesError};
+pub use pod_status::PodStatus;
 pub use process::{Launch, Process, ProcessError};
+pub use report::checkpoints;
+pub use snapwatcher::{Snapwatcher, SnapwatcherError, SnapwatcherOptions};
+pub use until::{Look, NotReached, reached, until};

@@ -1,0 +1,309 @@
+//! The harness of a test against a real API server.
+//!
+//! Each test has a namespace, a SnapHook stand-in and webhook configurations of its own, so that tests run side by side.
+//! A failed test prints what was there (pods, Checkpoints, Events, SnapWatcher's log), is cleaned up after, and fails
+//! with its own panic. KEEP=1 leaves namespace and configurations in place.
+
+use std::fmt::{Debug, Display};
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod, ServiceAccount};
+use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, PostParams};
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::access::Access;
+use crate::cluster::is_keeping;
+use crate::objects::pod;
+use crate::report;
+use crate::snaphook::SnapHook;
+use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
+use crate::terminal::say;
+use crate::until::{Look, until};
+use crate::webhooks::{self, MUTATED, Scope};
+
+/// Says which test a namespace belongs to.
+const TEST_LABEL: &str = "lab.snapwatcher.invalid/test";
+
+/// Leaves room for the random part within a namespace's 63 characters.
+const SLUG_LENGTH: usize = 48;
+
+/// A test's own namespace. Clones are handles on the same one.
+#[derive(Clone)]
+pub struct Namespace {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    client: Client,
+    access: Access,
+    snaphook: SnapHook,
+    watchers: Mutex<Vec<Arc<Snapwatcher>>>,
+}
+
+impl Debug for Namespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Namespace").field(&self.inner.name).finish()
+    }
+}
+
+/// Runs `body` in a fresh namespace of the control plane that `make test` started.
+pub async fn in_namespace<F, Fut>(test: &str, body: F)
+where
+    F: FnOnce(Namespace) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let access = must("attach to the lab", Access::attach());
+    in_namespace_of(&access, test, body).await;
+}
+
+/// Runs `body` in a fresh namespace of this control plane: for tests that stop a server, and so start their own.
+pub async fn in_namespace_of<F, Fut>(access: &Access, test: &str, body: F)
+where
+    F: FnOnce(Namespace) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let namespace = Namespace::create(access, test).await;
+    let outcome = AssertUnwindSafe(async { body(namespace.clone()).await }).catch_unwind().await;
+    if outcome.is_err() {
+        namespace.print().await;
+    }
+    namespace.clean_up().await;
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+impl Namespace {
+    async fn create(access: &Access, test: &str) -> Self {
+        let client = must("make a client", access.client().await);
+        let snaphook = must("start the SnapHook stand-in", SnapHook::start().await);
+        let slug = slug(test);
+        let wanted = KubeNamespace {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{slug}-")),
+                labels: Some([(TEST_LABEL.to_owned(), slug)].into()),
+                ..ObjectMeta::default()
+            },
+            ..KubeNamespace::default()
+        };
+        let namespaces: Api<KubeNamespace> = Api::all(client.clone());
+        let created = must("create a namespace", namespaces.create(&PostParams::default(), &wanted).await);
+        let name = created.name_any();
+        // Pods are refused until the controller has made it.
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
+        until("the namespace has its service account", async || accounts.get("default").await).await;
+        let watchers = Mutex::default();
+        Self { inner: Arc::new(Inner { name, client, access: access.clone(), snaphook, watchers }) }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    pub fn client(&self) -> Client {
+        self.inner.client.clone()
+    }
+
+    pub fn access(&self) -> &Access {
+        &self.inner.access
+    }
+
+    pub fn snaphook(&self) -> &SnapHook {
+        &self.inner.snaphook
+    }
+
+    /// The API of a kind in this namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client(), self.name())
+    }
+
+    /// The Checkpoints of this namespace.
+    pub fn checkpoints(&self) -> Api<DynamicObject> {
+        report::checkpoints(self.client(), self.name())
+    }
+
+    /// Creates an object and returns it as stored.
+    pub async fn create_object<K>(&self, object: &K) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        must("create an object", self.api::<K>().create(&PostParams::default(), object).await)
+    }
+
+    /// Waits for a state, up to 30 s; see [`crate::until()`].
+    pub async fn until<L: Look>(&self, awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
+        until(awaited, look).await
+    }
+
+    /// Waits until the pod has the condition Ready and returns it.
+    pub async fn pod_ready(&self, name: &str) -> Pod {
+        let pods = self.api::<Pod>();
+        let awaited = format!("pod `{name}` is Ready");
+        until(&awaited, async || match pods.get(name).await {
+            Ok(pod) if is_ready(&pod) => Ok(pod),
+            Ok(pod) => Err(format!("{:?}", pod.status)),
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+    }
+
+    /// Waits until SnapHook was asked this often about a pod of this namespace, violations not counted.
+    pub async fn asked(&self, pod: &str, times: usize) {
+        let awaited = format!("SnapHook was asked {times} times about pod `{pod}`");
+        until(&awaited, async || {
+            let asked = self.snaphook().requests_for(self.name(), pod).len();
+            if asked == times { Ok(()) } else { Err(format!("{asked} times; wrong: {:?}", self.snaphook().violations())) }
+        })
+        .await;
+    }
+
+    /// Starts SnapWatcher for this namespace, with configurations of its own, and waits until admission works.
+    ///
+    /// `binary` is the caller's `env!("CARGO_BIN_EXE_snapwatcher")`.
+    pub async fn start_snapwatcher(&self, binary: impl AsRef<Path>, args: &[&str]) -> Arc<Snapwatcher> {
+        let binary = binary.as_ref().to_owned();
+        let args = args.iter().map(|argument| (*argument).to_owned()).collect();
+        self.start_snapwatcher_with(SnapwatcherOptions { binary, args, ..SnapwatcherOptions::default() }).await
+    }
+
+    /// The same with variables too. Flags given replace the harness's own.
+    pub async fn start_snapwatcher_with(&self, options: SnapwatcherOptions) -> Arc<Snapwatcher> {
+        let watcher = self.launch_snapwatcher(options).await;
+        self.install_webhooks(&watcher).await;
+        must("wait for SnapWatcher", watcher.ready().await);
+        self.admission_works().await;
+        watcher
+    }
+
+    /// Starts the process only: no configurations, no wait until it is ready.
+    pub async fn launch_snapwatcher(&self, mut options: SnapwatcherOptions) -> Arc<Snapwatcher> {
+        let name = self.name();
+        for (flag, value) in [
+            ("--namespaces", name),
+            ("--mutating-configuration", name),
+            ("--validating-configuration", name),
+            ("--backend", "snaphook"),
+            ("--snap-back-api-url", &self.snaphook().url()),
+        ] {
+            let assigned = format!("{flag}=");
+            if !options.args.iter().any(|argument| argument == flag || argument.starts_with(&assigned)) {
+                options.args.extend([flag.to_owned(), value.to_owned()]);
+            }
+        }
+        if options.kubeconfig.as_os_str().is_empty() {
+            options.kubeconfig = self.access().kubeconfig();
+        }
+        let watcher = Arc::new(must("start SnapWatcher", Snapwatcher::start(options).await));
+        self.watchers().push(Arc::clone(&watcher));
+        watcher
+    }
+
+    /// Creates the two configurations, named like the namespace, with the process's address.
+    pub async fn install_webhooks(&self, watcher: &Snapwatcher) {
+        let scope = Scope::Namespace(self.name().to_owned());
+        let address = watcher.webhook_addr().to_string();
+        let (create, name) = (PostParams::default(), self.name());
+        let configuration = webhooks::mutating(name, &scope, &address);
+        let mutating = Api::<MutatingWebhookConfiguration>::all(self.client());
+        must("create the mutating configuration", mutating.create(&create, &configuration).await);
+        let configuration = webhooks::validating(name, &scope, &address);
+        let validating = Api::<ValidatingWebhookConfiguration>::all(self.client());
+        must("create the validating configuration", validating.create(&create, &configuration).await);
+    }
+
+    /// Waits until a labelled pod, created as a dry run, comes back mutated.
+    ///
+    /// The API server takes over a changed configuration a moment after it was written, so that neither `/readyz` nor
+    /// the stored caBundle is enough.
+    pub async fn admission_works(&self) {
+        let pods = self.api::<Pod>();
+        let probe = pod("admission-probe").labelled().build();
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        until("a labelled pod comes back mutated", async || match pods.create(&dry_run, &probe).await {
+            Ok(pod) if pod.labels().contains_key(MUTATED) => Ok(()),
+            Ok(pod) => Err(format!("labels {:?}", pod.labels())),
+            Err(error) => Err(error.to_string()),
+        })
+        .await;
+    }
+
+    fn watchers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Snapwatcher>>> {
+        self.inner.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn print(&self) {
+        report::print(&self.inner.client, self.name()).await;
+        say("--- requests to SnapHook");
+        for request in self.snaphook().requests() {
+            say(&format!("  {} {} {} {:?}", request.at, request.path, request.body, request.violation));
+        }
+        for watcher in self.watchers().iter() {
+            say(&format!("--- SnapWatcher's log\n{}", watcher.log()));
+        }
+    }
+
+    async fn clean_up(&self) {
+        let watchers = std::mem::take(&mut *self.watchers());
+        for watcher in watchers {
+            // One that has ended already is what is wanted.
+            drop(watcher.kill().await);
+        }
+        if is_keeping() {
+            say(&format!("namespace {} is kept", self.name()));
+            return;
+        }
+        // All three may be absent, and a server that is gone has taken them along.
+        let now = DeleteParams::default();
+        drop(Api::<MutatingWebhookConfiguration>::all(self.client()).delete(self.name(), &now).await);
+        drop(Api::<ValidatingWebhookConfiguration>::all(self.client()).delete(self.name(), &now).await);
+        drop(Api::<KubeNamespace>::all(self.client()).delete(self.name(), &now).await);
+    }
+}
+
+/// Tells whether a pod's condition Ready is True.
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// A test's name as a label value and the start of a namespace's name.
+fn slug(test: &str) -> String {
+    let words: String =
+        test.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let cut: String = words.trim_matches('-').chars().take(SLUG_LENGTH).collect();
+    cut.trim_end_matches('-').to_owned()
+}
+
+/// The value, or a panic that says what could not be done.
+#[expect(clippy::panic, reason = "a test fails by panicking")]
+fn must<T, E: Display>(what: &str, outcome: Result<T, E>) -> T {
+    match outcome {
+        Ok(value) => value,
+        Err(error) => panic!("could not {what}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tests_name_becomes_a_valid_label() {
+        assert_eq!(slug("a_pod_that::turns Ready"), "a-pod-that--turns-ready");
+        let long = slug(&"word_".repeat(30));
+        assert!(long.len() <= SLUG_LENGTH && !long.ends_with('-'), "{long}");
+    }
+}

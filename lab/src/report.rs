@@ -1,0 +1,70 @@
+//! What a person needs to understand a failed test, printed before its namespace goes.
+
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
+
+use crate::terminal::say;
+
+/// The custom resource, read without SnapWatcher's own types: the lab must not depend on what it tests.
+pub fn checkpoints(client: Client, namespace: &str) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("snap.weaversoft.io", "v1alpha1", "Checkpoint");
+    Api::namespaced_with(client, namespace, &ApiResource::from_gvk_with_plural(&kind, "checkpoints"))
+}
+
+/// Prints pods, Checkpoints and Events of a namespace.
+pub(crate) async fn print(client: &Client, namespace: &str) {
+    say(&format!("--- pods of {namespace}"));
+    let everything = ListParams::default();
+    match Api::<Pod>::namespaced(client.clone(), namespace).list(&everything).await {
+        Ok(pods) => pods.iter().for_each(print_pod),
+        Err(error) => say(&format!("  could not be listed: {error}")),
+    }
+    say("--- Checkpoints");
+    match checkpoints(client.clone(), namespace).list(&everything).await {
+        Ok(list) => list.iter().for_each(print_checkpoint),
+        Err(error) => say(&format!("  could not be listed: {error}")),
+    }
+    say("--- Events");
+    match Api::<Event>::namespaced(client.clone(), namespace).list(&everything).await {
+        Ok(events) => events.iter().for_each(print_event),
+        Err(error) => say(&format!("  could not be listed: {error}")),
+    }
+}
+
+fn print_pod(pod: &Pod) {
+    let status = pod.status.clone().unwrap_or_default();
+    let conditions: Vec<String> = status
+        .conditions
+        .into_iter()
+        .flatten()
+        .map(|condition| format!("{}={}", condition.type_, condition.status))
+        .collect();
+    say(&format!(
+        "  {} uid={} phase={} deleted={} labels={:?} annotations={:?} {}",
+        pod.name_any(),
+        pod.uid().unwrap_or_default(),
+        status.phase.unwrap_or_default(),
+        pod.metadata.deletion_timestamp.is_some(),
+        pod.labels(),
+        pod.annotations(),
+        conditions.join(" "),
+    ));
+}
+
+fn print_checkpoint(checkpoint: &DynamicObject) {
+    let part = |name: &str| checkpoint.data.get(name).cloned().unwrap_or(Value::Null);
+    say(&format!("  {} spec={} status={}", checkpoint.name_any(), part("spec"), part("status")));
+}
+
+fn print_event(event: &Event) {
+    let object = &event.involved_object;
+    say(&format!(
+        "  {}/{}: {} {}",
+        object.kind.as_deref().unwrap_or_default(),
+        object.name.as_deref().unwrap_or_default(),
+        event.reason.as_deref().unwrap_or_default(),
+        event.message.as_deref().unwrap_or_default(),
+    ));
+}

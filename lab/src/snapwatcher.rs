@@ -1,0 +1,286 @@
+//! SnapWatcher as a process on the host, as a user runs it: arguments, environment, log, ports and signals.
+//!
+//! Its environment is made from nothing, so that no SNAP_* variable of the caller decides a test. Ports are chosen by
+//! the system and read back from the log; a restart keeps them, so that webhook configurations stay right.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+use crate::access::install_crypto_provider;
+use crate::process::{Launch, Process, ProcessError, last_lines};
+
+/// What the log says in front of the two addresses.
+const WEBHOOK_LINE: &str = "Serving admission reviews on https://";
+const ADMIN_LINE: &str = "Serving the admin port on http://";
+
+/// How long a start may take until the ports are open, and until it is ready.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a process may take to end when asked to; SnapWatcher's own drain takes up to ten seconds.
+const FAREWELL: Duration = Duration::from_secs(30);
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long one request to the admin port may take.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to start.
+#[derive(Clone, Debug, Default)]
+pub struct SnapwatcherOptions {
+    /// The built program.
+    pub binary: PathBuf,
+    pub kubeconfig: PathBuf,
+    /// Flags; `--webhook-listen` and `--admin-listen` are added where they are not among them.
+    pub args: Vec<String>,
+    /// Variables besides PATH, HOME and KUBECONFIG.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A running SnapWatcher; killed when dropped.
+#[derive(Debug)]
+pub struct Snapwatcher {
+    // Before the folder, so that nobody writes a log that is about to be removed.
+    process: Mutex<Process>,
+    options: SnapwatcherOptions,
+    webhook: SocketAddr,
+    admin: SocketAddr,
+    http: reqwest::Client,
+    folder: TempDir,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SnapwatcherError {
+    #[error("could not make a folder for SnapWatcher's log")]
+    Folder { source: io::Error },
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error("SnapWatcher's log did not say `{line}` within {} s; its end:\n{tail}", PATIENCE.as_secs())]
+    NotServing { line: &'static str, tail: String },
+    #[error("SnapWatcher was not ready after {} s: {seen}; the end of its log:\n{tail}", PATIENCE.as_secs())]
+    NotReady { seen: String, tail: String },
+    #[error("could not read `{url}` of SnapWatcher")]
+    Admin { url: String, source: reqwest::Error },
+}
+
+impl Snapwatcher {
+    /// Starts it and waits until its ports are open; not until it is ready.
+    pub async fn start(mut options: SnapwatcherOptions) -> Result<Self, SnapwatcherError> {
+        install_crypto_provider();
+        for flag in ["--webhook-listen", "--admin-listen"] {
+            if !options.args.iter().any(|argument| argument.starts_with(flag)) {
+                options.args.extend([flag.to_owned(), "127.0.0.1:0".to_owned()]);
+            }
+        }
+        let folder = tempfile::Builder::new().prefix("snapwatcher-").tempdir();
+        let folder = folder.map_err(|source| SnapwatcherError::Folder { source })?;
+        let mut process = Process::start(launch(&options, folder.path())).await?;
+        let webhook = address_after(WEBHOOK_LINE, &mut process).await?;
+        let admin = address_after(ADMIN_LINE, &mut process).await?;
+        // A connection kept from before a restart would fail the first request after it.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(ADMIN_TIMEOUT).no_proxy();
+        let http = http.build().map_err(|source| SnapwatcherError::Admin { url: "-".to_owned(), source })?;
+        Ok(Self { process: Mutex::new(process), options, webhook, admin, http, folder })
+    }
+
+    /// Where admission reviews are served, over HTTPS.
+    pub fn webhook_addr(&self) -> SocketAddr {
+        self.webhook
+    }
+
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    /// The whole log so far, that of processes before a restart included.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(log_path(self.folder.path())).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until `/readyz` answers 200.
+    pub async fn ready(&self) -> Result<(), SnapwatcherError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = "no answer".to_owned();
+        while Instant::now() < deadline {
+            self.process.lock().await.check_running()?;
+            match self.http.get(format!("{}/readyz?verbose", self.admin_url())).send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) => seen = format!("{}: {}", answer.status(), answer.text().await.unwrap_or_default()),
+                Err(error) => seen = error.to_string(),
+            }
+            sleep(POLL).await;
+        }
+        let tail = last_lines(&log_path(self.folder.path()), 15);
+        Err(SnapwatcherError::NotReady { seen, tail })
+    }
+
+    /// What `/journeys` shows.
+    pub async fn journeys(&self) -> Result<Value, SnapwatcherError> {
+        let failed = |source| SnapwatcherError::Admin { url: "/journeys".to_owned(), source };
+        self.get("/journeys").await?.error_for_status().map_err(failed)?.json().await.map_err(failed)
+    }
+
+    /// What `/metrics` shows.
+    pub async fn metrics(&self) -> Result<String, SnapwatcherError> {
+        let failed = |source| SnapwatcherError::Admin { url: "/metrics".to_owned(), source };
+        self.get("/metrics").await?.error_for_status().map_err(failed)?.text().await.map_err(failed)
+    }
+
+    /// Any path of the admin port, whatever its status.
+    pub async fn get(&self, path: &str) -> Result<reqwest::Response, SnapwatcherError> {
+        let url = format!("{}{path}", self.admin_url());
+        self.http.get(&url).send().await.map_err(|source| SnapwatcherError::Admin { url, source })
+    }
+
+    /// Ends it (SIGTERM) and starts it again with the same arguments on the same ports; returns when it is ready.
+    pub async fn restart(&self) -> Result<(), SnapwatcherError> {
+        self.stop().await?;
+        self.start_again().await
+    }
+
+    /// Starts it again after `stop` or `kill`, on the same ports; returns when it is ready.
+    pub async fn start_again(&self) -> Result<(), SnapwatcherError> {
+        let mut options = self.options.clone();
+        fix_port(&mut options.args, "--webhook-listen", self.webhook);
+        fix_port(&mut options.args, "--admin-listen", self.admin);
+        let process = Process::start(launch(&options, self.folder.path())).await?;
+        *self.process.lock().await = process;
+        self.ready().await
+    }
+
+    /// Asks it to end (SIGTERM) and returns how it did.
+    pub async fn stop(&self) -> Result<ExitStatus, SnapwatcherError> {
+        Ok(self.process.lock().await.stop(FAREWELL).await?)
+    }
+
+    /// Kills it (SIGKILL), as a node that loses power does.
+    pub async fn kill(&self) -> Result<(), SnapwatcherError> {
+        self.process.lock().await.kill().await?;
+        Ok(())
+    }
+
+    /// Freezes it (SIGSTOP).
+    pub async fn pause(&self) -> Result<(), SnapwatcherError> {
+        Ok(self.process.lock().await.pause()?)
+    }
+
+    /// Lets a frozen one go on.
+    pub async fn resume(&self) -> Result<(), SnapwatcherError> {
+        Ok(self.process.lock().await.resume()?)
+    }
+
+    pub async fn pid(&self) -> u32 {
+        self.process.lock().await.pid()
+    }
+}
+
+fn log_path(folder: &Path) -> PathBuf {
+    folder.join("snapwatcher.log")
+}
+
+fn launch(options: &SnapwatcherOptions, folder: &Path) -> Launch {
+    let inherited = |name: &str| std::env::var_os(name).map(|value| (OsString::from(name), value));
+    let mut launch = Launch::new("snapwatcher", &options.binary, &log_path(folder)).args(&options.args);
+    launch
+        .command()
+        .env_clear()
+        .envs(["PATH", "HOME"].into_iter().filter_map(inherited))
+        .env("KUBECONFIG", &options.kubeconfig)
+        .envs(&options.env);
+    launch
+}
+
+/// Waits for the line that tells an address.
+async fn address_after(line: &'static str, process: &mut Process) -> Result<SocketAddr, SnapwatcherError> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let log = std::fs::read(process.log_path()).unwrap_or_default();
+        if let Some(address) = address_in(&String::from_utf8_lossy(&log), line) {
+            return Ok(address);
+        }
+        process.check_running()?;
+        sleep(POLL).await;
+    }
+    Err(SnapwatcherError::NotServing { line, tail: last_lines(process.log_path(), 15) })
+}
+
+/// The address that follows `line` in a log; None while its line is not complete.
+fn address_in(log: &str, line: &str) -> Option<SocketAddr> {
+    let (_, rest) = log.rsplit_once(line)?;
+    let end = rest.find(|character: char| character.is_whitespace() || "\"`,\u{1b}".contains(character))?;
+    rest[..end].parse().ok()
+}
+
+/// Puts the address that was found into the arguments.
+fn fix_port(args: &mut [String], flag: &str, address: SocketAddr) {
+    let assigned = format!("{flag}=");
+    for index in 0..args.len() {
+        if args[index].starts_with(&assigned) {
+            args[index] = format!("{assigned}{address}");
+        } else if args[index] == flag
+            && let Some(value) = args.get_mut(index + 1)
+        {
+            *value = address.to_string();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_found_in_text_and_in_json_logs() {
+        let expected: SocketAddr = "127.0.0.1:4321".parse().unwrap();
+        for log in [
+            "INFO Serving admission reviews on https://127.0.0.1:4321\n",
+            "INFO Serving admission reviews on https://127.0.0.1:4321 address=x\n",
+            r#"{"message":"Serving admission reviews on https://127.0.0.1:4321","level":"INFO"}"#,
+        ] {
+            assert_eq!(address_in(log, WEBHOOK_LINE), Some(expected), "{log}");
+        }
+        assert_eq!(address_in("Serving admission reviews on https://127.0.0.1:43", WEBHOOK_LINE), None, "cut off");
+    }
+
+    #[test]
+    fn a_restart_keeps_the_port_in_both_forms_of_a_flag() {
+        let mut args = ["--admin-listen", "127.0.0.1:0", "--webhook-listen=127.0.0.1:0"].map(str::to_owned);
+        fix_port(&mut args, "--admin-listen", "127.0.0.1:1".parse().unwrap());
+        fix_port(&mut args, "--webhook-listen", "127.0.0.1:2".parse().unwrap());
+        assert_eq!(args, ["--admin-listen", "127.0.0.1:1", "--webhook-listen=127.0.0.1:2"]);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_ends_early_shows_its_log() {
+        let args = vec!["-c".to_owned(), "echo wrong flag; exit 2".to_owned()];
+        let options = SnapwatcherOptions { binary: "/bin/sh".into(), args, ..SnapwatcherOptions::default() };
+        let told = Snapwatcher::start(options).await.unwrap_err().to_string();
+        assert!(told.contains("exit status: 2") && told.contains("wrong flag"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn the_callers_environment_does_not_leak() {
+        let script = format!("env; echo {WEBHOOK_LINE}127.0.0.1:1; echo {ADMIN_LINE}127.0.0.1:2; exec sleep 60");
+        let options = SnapwatcherOptions {
+            binary: "/bin/sh".into(),
+            kubeconfig: "/k".into(),
+            args: vec!["-c".to_owned(), script],
+            env: BTreeMap::from([("LOG_LEVEL".to_owned(), "DEBUG".to_owned())]),
+        };
+        let watcher = Snapwatcher::start(options).await.unwrap();
+        let log = watcher.log();
+        assert!(log.contains("KUBECONFIG=/k") && log.contains("LOG_LEVEL=DEBUG"), "{log}");
+        assert!(!log.contains("CARGO"), "{log}");
+        assert_eq!(watcher.admin_url(), "http://127.0.0.1:2");
+    }
+}

@@ -1,0 +1,112 @@
+//! Waiting for a state, with a deadline and words for what was awaited; never for an event, never by sleeping blindly.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// Long enough for a loaded machine; a test that needs it all is broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// One look at a state: it holds, or this is what was seen instead.
+pub trait Look {
+    type Value;
+    fn outcome(self) -> Result<Self::Value, String>;
+}
+
+impl Look for bool {
+    type Value = ();
+
+    fn outcome(self) -> Result<(), String> {
+        if self { Ok(()) } else { Err("false".to_owned()) }
+    }
+}
+
+impl<T> Look for Option<T> {
+    type Value = T;
+
+    fn outcome(self) -> Result<T, String> {
+        self.ok_or_else(|| "nothing".to_owned())
+    }
+}
+
+impl<T, E: Display> Look for Result<T, E> {
+    type Value = T;
+
+    fn outcome(self) -> Result<T, String> {
+        self.map_err(|seen| seen.to_string())
+    }
+}
+
+/// What was awaited did not come.
+#[derive(Debug, thiserror::Error)]
+#[error("waited {} s until {awaited}; last seen: {seen}", patience.as_secs())]
+pub struct NotReached {
+    awaited: String,
+    patience: Duration,
+    seen: String,
+}
+
+/// Looks again and again until the state holds; returns what the look yields.
+pub async fn reached<L: Look>(
+    awaited: &str,
+    patience: Duration,
+    mut look: impl AsyncFnMut() -> L,
+) -> Result<L::Value, NotReached> {
+    let deadline = Instant::now() + patience;
+    let mut seen = "no look came back".to_owned();
+    loop {
+        // A look that hangs (a frozen server) must not outlast the deadline.
+        match tokio::time::timeout_at(deadline, look()).await.map(L::outcome) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(instead)) => seen = instead,
+            Err(_) => {}
+        }
+        if Instant::now() >= deadline {
+            return Err(NotReached { awaited: awaited.to_owned(), patience, seen });
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// `reached` for tests: panics when the state is not reached within 30 s.
+#[expect(clippy::panic, reason = "a test fails by panicking")]
+pub async fn until<L: Look>(awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
+    match reached(awaited, PATIENCE, look).await {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_value_of_the_first_look_that_holds_is_returned() {
+        let mut looks = 0;
+        let value = until("the third look", async || {
+            looks += 1;
+            if looks == 3 { Ok(looks) } else { Err(format!("look {looks}")) }
+        });
+        assert_eq!(value.await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_failure_says_what_was_awaited_and_what_was_seen() {
+        let brief = Duration::from_millis(120);
+        let error = reached("the moon is full", brief, async || Err::<(), _>("half a moon")).await.unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("the moon is full") && told.contains("half a moon"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_look_that_hangs_does_not_outlast_the_deadline() {
+        let brief = Duration::from_millis(120);
+        let hanging = reached("an answer", brief, async || std::future::pending::<bool>().await);
+        let told = hanging.await.unwrap_err().to_string();
+        assert!(told.contains("no look came back"), "{told}");
+    }
+}
