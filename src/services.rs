@@ -4,7 +4,6 @@
 //! before the requested stop ends all of them, and the error says which one it was. This is the only place that starts
 //! tasks which live as long as the process.
 
-use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -14,7 +13,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::chain;
+use crate::telemetry::{chain, panic_words};
 
 /// How long services may take to end after the stop, unless [`Services::with_grace`] says otherwise: what Kubernetes
 /// gives a pod by default (`terminationGracePeriodSeconds`) less a little to write the last words.
@@ -54,6 +53,7 @@ pub struct Names(Vec<&'static str>);
 
 impl Services {
     /// Services that end when `stop` is cancelled.
+    #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
         Self { stop, grace: GRACE, tasks: JoinSet::new(), running: Vec::new() }
     }
@@ -150,20 +150,11 @@ impl fmt::Display for Names {
     }
 }
 
-/// What a panic said; `panic!` carries a `&str` or a `String`.
 fn words_of(error: JoinError) -> String {
     match error.try_into_panic() {
         Ok(panic) => panic_words(panic.as_ref()).to_owned(),
         Err(cancelled) => cancelled.to_string(),
     }
-}
-
-fn panic_words(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no words")
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! Renders an error with its causes, once, at the place where the error is handled.
+//! The words of what went wrong: of an error with its causes, and of a panic.
 //!
-//! Our own error types keep the cause out of their `Display`; kube's and some others print it. A line that joins both
-//! kinds says everything exactly once.
+//! An error is rendered once, at the place where it is handled. Our own error types keep the cause out of their
+//! `Display`; kube's and some others print it. A line that joins both kinds says everything exactly once.
 
+use std::any::Any;
 use std::error::Error;
 
 /// The error and its causes in one line, `: ` between them; a cause whose text already stands in the line is skipped.
@@ -20,6 +21,12 @@ pub fn chain(error: &dyn Error) -> String {
     line
 }
 
+/// What a panic said; `panic!` carries a `&str` or a `String`.
+pub fn panic_words(panic: &(dyn Any + Send)) -> &str {
+    let words = panic.downcast_ref::<&str>().copied();
+    words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,7 +35,7 @@ mod tests {
     #[error("{words}")]
     struct Link {
         words: &'static str,
-        source: Option<Box<Link>>,
+        source: Option<Box<Self>>,
     }
 
     fn linked(words: &[&'static str]) -> Link {
