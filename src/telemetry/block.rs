@@ -39,6 +39,7 @@ pub struct Workload {
 }
 
 impl SeenAs {
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Added => "ADDED",

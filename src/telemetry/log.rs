@@ -48,6 +48,7 @@ pub enum LogFormat {
 pub struct UnknownLevel(String);
 
 impl LogLevel {
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Trace => "TRACE",

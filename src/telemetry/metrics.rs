@@ -16,6 +16,7 @@ const PREFIX: &str = "snapwatcher";
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A registry that knows which build this is, and nothing else yet.
+#[must_use]
 pub fn registry() -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);

@@ -1,0 +1,175 @@
+//! The form in which journeys are told: the stages of each pod at a glance, its containers below.
+//!
+//! Apart from `state`, so that what scripts read does not change with what we remember. What has not happened is left
+//! out.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::pod::PodName;
+use crate::state::{Admission, ContainerJourney, Journey};
+
+/// All journeys of this process.
+#[derive(Serialize)]
+pub(super) struct Journeys<'a> {
+    journeys: Vec<Told<'a>>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    pod: &'a PodName,
+    uid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admission: Option<&'a Admission>,
+    stages: Stages,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<&'a str>,
+    containers: BTreeMap<&'a str, Container<'a>>,
+}
+
+/// When a pod reached each stage, by its first container; `done` is reached by its last.
+#[derive(Serialize)]
+struct Stages {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admitted: Option<Timestamp>,
+    seen: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claimed: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct Container<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claimed: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a str>,
+}
+
+impl<'a> Journeys<'a> {
+    pub(super) fn tell(journeys: &'a [Journey]) -> Self {
+        Self { journeys: journeys.iter().map(Told::from).collect() }
+    }
+}
+
+impl<'a> From<&'a Journey> for Told<'a> {
+    fn from(journey: &'a Journey) -> Self {
+        let containers = journey.containers.iter();
+        Self {
+            pod: &journey.pod,
+            uid: &journey.uid,
+            admission: journey.admission.as_ref(),
+            stages: journey.into(),
+            waits_for: journey.waits_for.as_deref(),
+            containers: containers.map(|(name, container)| (name.as_str(), container.into())).collect(),
+        }
+    }
+}
+
+impl From<&Journey> for Stages {
+    fn from(journey: &Journey) -> Self {
+        let containers = || journey.containers.values();
+        let all_done = containers().all(|container| container.done.is_some());
+        Self {
+            admitted: journey.admission.as_ref().map(|admission| admission.at),
+            seen: journey.seen,
+            ready: journey.ready,
+            claimed: containers().filter_map(|container| container.claimed).min(),
+            asked: containers().filter_map(|container| container.asked).min(),
+            done: containers().filter_map(|container| container.done).max().filter(|_| all_done),
+        }
+    }
+}
+
+impl<'a> From<&'a ContainerJourney> for Container<'a> {
+    fn from(container: &'a ContainerJourney) -> Self {
+        let ContainerJourney { checkpoint, claimed, asked, done, outcome } = container;
+        Self {
+            checkpoint: checkpoint.as_deref(),
+            claimed: *claimed,
+            asked: *asked,
+            done: *done,
+            outcome: outcome.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn journey() -> Journey {
+        Journey {
+            pod: PodName { namespace: "default".to_owned(), name: "web".to_owned() },
+            uid: "u1".to_owned(),
+            admission: None,
+            seen: at(1),
+            ready: None,
+            waits_for: Some("NotReady".to_owned()),
+            containers: BTreeMap::new(),
+        }
+    }
+
+    fn told(journey: Journey) -> Value {
+        let mut told = serde_json::to_value(Journeys::tell(&[journey])).unwrap();
+        told["journeys"][0].take()
+    }
+
+    #[test]
+    fn what_has_not_happened_is_left_out() {
+        let expected = json!({
+            "pod": {"namespace": "default", "name": "web"}, "uid": "u1",
+            "stages": {"seen": at(1)}, "waits_for": "NotReady", "containers": {},
+        });
+        assert_eq!(told(journey()), expected);
+    }
+
+    #[test]
+    fn a_stage_is_reached_by_the_first_container_and_done_by_the_last() {
+        let mut journey = journey();
+        journey.admission = Some(Admission { at: at(0), elsewhere: false });
+        journey.ready = Some(at(2));
+        journey.waits_for = None;
+        let container = |claimed, asked, done: Option<i64>| ContainerJourney {
+            checkpoint: Some("web-app-0123456789".to_owned()),
+            claimed: Some(at(claimed)),
+            asked: Some(at(asked)),
+            done: done.map(at),
+            outcome: done.map(|_| "Succeeded".to_owned()),
+        };
+        journey.containers.insert("app".to_owned(), container(4, 5, Some(8)));
+        journey.containers.insert("side".to_owned(), container(3, 6, None));
+        let told_before = told(journey.clone());
+        let mut stages = json!({
+            "admitted": at(0), "seen": at(1), "ready": at(2), "claimed": at(3), "asked": at(5),
+        });
+        assert_eq!(told_before["stages"], stages);
+        let app = json!({
+            "checkpoint": "web-app-0123456789", "claimed": at(4), "asked": at(5), "done": at(8), "outcome": "Succeeded",
+        });
+        assert_eq!(told_before["containers"]["app"], app);
+
+        journey.containers.insert("side".to_owned(), container(3, 6, Some(7)));
+        stages["done"] = json!(at(8));
+        assert_eq!(told(journey)["stages"], stages);
+    }
+}
