@@ -17,7 +17,7 @@ use crate::binaries::{Binaries, BinariesError};
 use crate::control_plane::{Layout, Ports};
 use crate::go_module::{GoModuleError, KubernetesVersion};
 use crate::nodes::{self, NodesError};
-use crate::process::{Process, ProcessError, last_lines};
+use crate::process::{Process, ProcessError};
 use crate::terminal::tell;
 
 /// How long a server may take to be ready. Five seconds on an idle machine, so this means that something is broken.
@@ -72,18 +72,18 @@ pub enum LabError {
 }
 
 impl Options {
-    /// Options as the environment asks for them: K8S names the version, KEEP=1 keeps data and logs.
+    /// Options as the environment asks for them: K8S names the version, KEEP=data keeps data and logs.
     pub fn from_environment() -> Result<Self, LabError> {
         let version = env::var("K8S").ok().filter(|version| !version.is_empty());
         Ok(Self {
             version: version.as_deref().unwrap_or(KubernetesVersion::DEFAULT).parse()?,
             nodes: nodes::DEFAULT_COUNT,
-            keep: is_keeping(),
+            keep: env::var("KEEP").is_ok_and(|value| value == "data"),
         })
     }
 }
 
-/// Tells whether the environment asks to keep what would be removed (KEEP=1).
+/// Tells whether the environment asks to leave things up for a person to look at (KEEP=1).
 pub fn is_keeping() -> bool {
     env::var("KEEP").is_ok_and(|value| value == "1")
 }
@@ -127,7 +127,7 @@ impl Cluster {
         Ok(Self {
             controllers: Vec::new(),
             api_server: Some(api_server),
-            etcd: etcd,
+            etcd,
             access,
             binaries: binaries.clone(),
             layout,
@@ -240,7 +240,7 @@ async fn serves(
         }
         tokio::time::sleep(POLL).await;
     }
-    Err(LabError::NotReady { tail: last_lines(api_server.log_path(), 15) })
+    Err(LabError::NotReady { tail: api_server.last_lines(15) })
 }
 
 async fn is_ready(client: &Client) -> bool {

@@ -2,17 +2,19 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus};
 
 use clap::{Args, Parser, Subcommand};
 use lab::registration::{self, Ended, Registration};
 use lab::snaphook::{Behaviour, SnapHook};
 use lab::terminal::{say, tell};
-use lab::{Cluster, Options};
+use lab::{Cluster, LAB_VARIABLE, Launch, Options, Process, crd, demo, is_keeping};
 
 /// A real Kubernetes on one machine, for SnapWatcher's demo, tests and benchmarks.
 ///
-/// K8S=VERSION chooses the Kubernetes version, KEEP=1 keeps data and logs.
+/// K8S=VERSION chooses the Kubernetes version; KEEP=1 leaves things up to look at; KEEP=data keeps data and logs.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub(crate) struct Lab {
@@ -26,8 +28,32 @@ enum Command {
     Up,
     /// End the control plane that `lab up` started.
     Down,
+    /// Show the whole way of a pod, from its label to SnapHook's answer.
+    Demo(DemoArgs),
+    /// Run a command (tests) with a control plane and SnapWatcher's CRD; ends with the command's exit code.
+    Test(TestArgs),
     /// Run the SnapHook stand-in alone and print each request.
     Snaphook(SnapHookArgs),
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// The built program.
+    #[arg(long, value_name = "PATH", default_value = "target/debug/snapwatcher")]
+    snapwatcher: PathBuf,
+    /// Stay up afterwards, until Ctrl-C or `lab down`; KEEP=1 does the same.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Debug, Args)]
+struct TestArgs {
+    /// The built program, which knows its CRD.
+    #[arg(long, value_name = "PATH", default_value = "target/debug/snapwatcher")]
+    snapwatcher: PathBuf,
+    /// The command and its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -48,6 +74,8 @@ impl Lab {
         match self.command {
             Command::Up => up().await,
             Command::Down => down().await,
+            Command::Demo(args) => demo(args).await,
+            Command::Test(args) => test(args).await,
             Command::Snaphook(args) => snaphook(args).await,
         }
     }
@@ -76,6 +104,39 @@ async fn down() -> Outcome {
         Ended::NothingRan => say("No lab runs."),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn demo(args: DemoArgs) -> Outcome {
+    let registration = Registration::claim(&Registration::folder_of_workspace())?;
+    let afterwards = if args.keep || is_keeping() { demo::Afterwards::StayUp } else { demo::Afterwards::End };
+    match demo::run(registration, &args.snapwatcher, afterwards).await? {
+        demo::Verdict::AskedOnce => Ok(ExitCode::SUCCESS),
+        demo::Verdict::Wrong => Ok(ExitCode::FAILURE),
+    }
+}
+
+async fn test(args: TestArgs) -> Outcome {
+    let cluster = Cluster::start(Options::from_environment()?).await?;
+    crd::install(cluster.access(), &args.snapwatcher).await?;
+    // What tests leave behind when they are interrupted goes with the control plane's own folder.
+    let scratch = cluster.folder().join("tmp");
+    std::fs::create_dir(&scratch)?;
+    let [program, arguments @ ..] = args.command.as_slice() else { return Ok(ExitCode::FAILURE) };
+    let mut launch = Launch::on_terminal(program, program.as_ref()).args(arguments);
+    launch.command().env(LAB_VARIABLE, cluster.folder()).env("TMPDIR", &scratch);
+    let status = Process::start(launch).await?.wait().await?;
+    if is_keeping() {
+        say(&format!("Kubernetes stays up until Ctrl-C: export KUBECONFIG={}", cluster.kubeconfig().display()));
+        std::future::pending::<()>().await;
+    }
+    cluster.stop().await?;
+    Ok(exit_code(status))
+}
+
+/// The exit code as a shell tells it: 128 and the number of the signal, where one ended the command.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 async fn snaphook(args: SnapHookArgs) -> Outcome {

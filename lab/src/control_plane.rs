@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use sha2::{Digest, Sha256};
 
 use crate::access::private_file;
 use crate::binaries::Binaries;
@@ -52,7 +53,7 @@ impl Layout {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(io::Error::other)?;
         let secret = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(io::Error::other)?;
         // Random enough for a server that only this machine reaches, without one more dependency.
-        let token = secret.public_key_raw()[1..33].iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = format!("{:x}", Sha256::digest(secret.public_key_raw()));
         let layout = Self { folder: folder.to_owned(), ports, token };
         fs::create_dir_all(layout.path("logs"))?;
         private_file(&layout.path("service-account.key"), &key.serialize_pem())?;

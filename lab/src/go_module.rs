@@ -122,8 +122,9 @@ impl GoModule {
             hash.update(content);
         }
         hash.update(&self.ldflags);
-        let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(hex[..DIGEST_LENGTH].to_owned())
+        let mut hex = format!("{:x}", hash.finalize());
+        hex.truncate(DIGEST_LENGTH);
+        Ok(hex)
     }
 }
 

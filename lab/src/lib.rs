@@ -7,11 +7,20 @@
 //!
 //! No container engine, no root, nothing outside 127.0.0.1 (but the Go module proxy at the first build).
 
+#![expect(
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    reason = "a forgotten result of a test tool shows in the test; seventy attributes would hide its interface"
+)]
+
 mod access;
 mod binaries;
 mod cluster;
 mod control_plane;
+pub mod crd;
+pub mod demo;
 mod go_module;
+mod logbook;
 mod namespace;
 mod nodes;
 pub mod objects;

@@ -165,7 +165,11 @@ impl Namespace {
         let awaited = format!("SnapHook was asked {times} times about pod `{pod}`");
         until(&awaited, async || {
             let asked = self.snaphook().requests_for(self.name(), pod).len();
-            if asked == times { Ok(()) } else { Err(format!("{asked} times; wrong: {:?}", self.snaphook().violations())) }
+            if asked == times {
+                Ok(())
+            } else {
+                Err(format!("{asked} times; wrong: {:?}", self.snaphook().violations()))
+            }
         })
         .await;
     }

@@ -203,14 +203,7 @@ fn builder<K>(name: &str, restart_policy: &str, finish: fn(Builder<K>) -> K) -> 
         termination_grace_period_seconds: Some(0),
         ..PodSpec::default()
     };
-    Builder {
-        name: name.to_owned(),
-        replicas: 1,
-        labels: app_label(name),
-        annotations: BTreeMap::new(),
-        spec,
-        finish,
-    }
+    Builder { name: name.to_owned(), replicas: 1, labels: app_label(name), annotations: BTreeMap::new(), spec, finish }
 }
 
 fn app_label(name: &str) -> BTreeMap<String, String> {

@@ -33,7 +33,7 @@ pub struct Process {
     name: String,
     child: Child,
     group: Pid,
-    log: PathBuf,
+    log: Option<PathBuf>,
 }
 
 /// What to start, and how.
@@ -42,7 +42,8 @@ pub struct Launch {
     name: String,
     program: PathBuf,
     command: Command,
-    log: PathBuf,
+    // None: it writes to the terminal of this process.
+    log: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +65,14 @@ pub enum ProcessError {
 impl Launch {
     /// Prepares `program`; its output is appended to `log`.
     pub fn new(name: &str, program: &Path, log: &Path) -> Self {
+        Self { log: Some(log.to_owned()), ..Self::on_terminal(name, program) }
+    }
+
+    /// Prepares `program`; it writes where this process writes.
+    pub fn on_terminal(name: &str, program: &Path) -> Self {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).stdin(Stdio::null()).process_group(0);
-        Self { name: name.to_owned(), program: program.to_owned(), command, log: log.to_owned() }
+        Self { name: name.to_owned(), program: program.to_owned(), command, log: None }
     }
 
     /// The command, for arguments, environment and working folder.
@@ -87,14 +93,12 @@ impl Launch {
 impl Process {
     pub async fn start(launch: Launch) -> Result<Self, ProcessError> {
         let Launch { name, program, mut command, log } = launch;
-        let open = || -> io::Result<()> {
-            let out = OpenOptions::new().create(true).append(true).open(&log)?;
-            command.stdout(out.try_clone()?).stderr(out);
-            Ok(())
-        };
-        match { open }() {
-            Ok(()) => {}
-            Err(source) => return Err(ProcessError::Log { name, path: log, source }),
+        if let Some(path) = &log {
+            let opened = OpenOptions::new().create(true).append(true).open(path);
+            match opened.and_then(|file| Ok((file.try_clone()?, file))) {
+                Ok((out, err)) => command.stdout(out).stderr(err),
+                Err(source) => return Err(ProcessError::Log { name, path: path.clone(), source }),
+            };
         }
         let (reply, answer) = oneshot::channel();
         if spawner().send(Order { command, reply }).is_err() {
@@ -114,17 +118,16 @@ impl Process {
         self.child.id()
     }
 
-    pub fn log_path(&self) -> &Path {
-        &self.log
+    /// The last `count` lines of its log; empty for a process that writes to the terminal.
+    pub fn last_lines(&self, count: usize) -> String {
+        self.log.as_deref().map(|log| last_lines(log, count)).unwrap_or_default()
     }
 
     /// Fails with the end of the log if the process has ended.
     pub fn check_running(&mut self) -> Result<(), ProcessError> {
         match self.ended()? {
             None => Ok(()),
-            Some(status) => {
-                Err(ProcessError::Ended { name: self.name.clone(), status, tail: last_lines(&self.log, TAIL) })
-            }
+            Some(status) => Err(ProcessError::Ended { name: self.name.clone(), status, tail: self.last_lines(TAIL) }),
         }
     }
 

@@ -84,8 +84,9 @@ impl Snapwatcher {
         let folder = tempfile::Builder::new().prefix("snapwatcher-").tempdir();
         let folder = folder.map_err(|source| SnapwatcherError::Folder { source })?;
         let mut process = Process::start(launch(&options, folder.path())).await?;
-        let webhook = address_after(WEBHOOK_LINE, &mut process).await?;
-        let admin = address_after(ADMIN_LINE, &mut process).await?;
+        let log = log_path(folder.path());
+        let webhook = address_after(WEBHOOK_LINE, &mut process, &log).await?;
+        let admin = address_after(ADMIN_LINE, &mut process, &log).await?;
         // A connection kept from before a restart would fail the first request after it.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(ADMIN_TIMEOUT).no_proxy();
         let http = http.build().map_err(|source| SnapwatcherError::Admin { url: "-".to_owned(), source })?;
@@ -105,6 +106,11 @@ impl Snapwatcher {
     pub fn log(&self) -> String {
         let bytes = std::fs::read(log_path(self.folder.path())).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Where its log grows; gone with the process's handle.
+    pub fn log_path(&self) -> PathBuf {
+        log_path(self.folder.path())
     }
 
     /// Waits until `/readyz` answers 200.
@@ -201,17 +207,17 @@ fn launch(options: &SnapwatcherOptions, folder: &Path) -> Launch {
 }
 
 /// Waits for the line that tells an address.
-async fn address_after(line: &'static str, process: &mut Process) -> Result<SocketAddr, SnapwatcherError> {
+async fn address_after(line: &'static str, process: &mut Process, log: &Path) -> Result<SocketAddr, SnapwatcherError> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        let log = std::fs::read(process.log_path()).unwrap_or_default();
-        if let Some(address) = address_in(&String::from_utf8_lossy(&log), line) {
+        let text = std::fs::read(log).unwrap_or_default();
+        if let Some(address) = address_in(&String::from_utf8_lossy(&text), line) {
             return Ok(address);
         }
         process.check_running()?;
         sleep(POLL).await;
     }
-    Err(SnapwatcherError::NotServing { line, tail: last_lines(process.log_path(), 15) })
+    Err(SnapwatcherError::NotServing { line, tail: last_lines(log, 15) })
 }
 
 /// The address that follows `line` in a log; None while its line is not complete.

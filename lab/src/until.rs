@@ -71,7 +71,11 @@ pub async fn reached<L: Look>(
     }
 }
 
-/// `reached` for tests: panics when the state is not reached within 30 s.
+/// `reached` for tests.
+///
+/// # Panics
+///
+/// When the state is not reached within 30 s, in the words of `reached`.
 #[expect(clippy::panic, reason = "a test fails by panicking")]
 pub async fn until<L: Look>(awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
     match reached(awaited, PATIENCE, look).await {

@@ -1,5 +1,7 @@
 //! A control plane from start to end, and the harness on it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
