@@ -1,1 +1,17 @@
-//! .
+//! The webhook: labels a pod at its creation and tells what stands against its checkpoint.
+//!
+//! Every answer is a pure function of the request: no API call, no look-up, no lock held over an await. So admission
+//! goes on when the API server or the back-end is away.
+
+mod answer;
+mod criu;
+mod metrics;
+mod mutate;
+mod refusal;
+mod review;
+mod server;
+mod validate;
+
+pub use metrics::AdmissionMetrics;
+pub use server::{Admission, HEALTH, MUTATE, REVIEW_LIMIT, VALIDATE, router};
+pub use validate::ValidationMode;
