@@ -1,0 +1,162 @@
+//! What stands, and what should stand, in the `caBundle` of a webhook configuration.
+//!
+//! We own that one field and nothing else: server-side apply of `webhooks[name].clientConfig.caBundle` under our own
+//! field manager leaves everything else to the chart or the user, and a later apply of the whole manifest keeps it. The
+//! uid that was read goes along, so that a configuration deleted meanwhile is not created anew (the API server answers
+//! "uid mismatch"): an uninstall stays an uninstall.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use kube::Resource;
+use kube::core::ClusterResourceScope;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::status::Kind;
+
+/// Who owns the field. Frozen: under another name the old owner would keep the field when we let go of it.
+pub const FIELD_MANAGER: &str = "snapwatcher-ca-bundle";
+
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+
+/// A webhook inside a configuration: what we read of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hook<'a> {
+    pub(super) name: &'a str,
+    pub(super) bundle: Option<&'a [u8]>,
+}
+
+/// One of the two kinds of configuration.
+pub(super) trait Configuration:
+    Resource<DynamicType = (), Scope = ClusterResourceScope> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+    const KIND: Kind;
+
+    fn hooks(&self) -> Vec<Hook<'_>>;
+}
+
+/// Joins certificates in PEM form: sorted, each once, so that equal sets are equal texts.
+pub(super) fn bundle_pem<'a>(certificates: impl IntoIterator<Item = &'a str>) -> String {
+    let sorted: BTreeSet<String> = certificates.into_iter().flat_map(blocks).collect();
+    sorted.into_iter().collect()
+}
+
+/// The certificates of a PEM text, without what stands around them.
+fn blocks(text: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut open: Option<String> = None;
+    for line in text.lines().map(str::trim) {
+        if line == BEGIN {
+            open = Some(String::new());
+        }
+        if let Some(block) = &mut open {
+            block.push_str(line);
+            block.push('\n');
+        }
+        if line == END {
+            blocks.extend(open.take());
+        }
+    }
+    blocks
+}
+
+/// Whether each webhook of the configuration trusts exactly this bundle.
+pub(super) fn is_in_sync<K: Configuration>(configuration: &K, bundle: &str) -> bool {
+    configuration.hooks().iter().all(|hook| hook.bundle == Some(bundle.as_bytes()))
+}
+
+/// What to apply so that each webhook of the configuration trusts this bundle.
+pub(super) fn patch<K: Configuration>(configuration: &K, bundle: &str) -> Value {
+    let bundle = ByteString(bundle.as_bytes().to_vec());
+    let trusting = |hook: &Hook<'_>| json!({"name": hook.name, "clientConfig": {"caBundle": bundle}});
+    let meta = configuration.meta();
+    json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": meta.name, "uid": meta.uid},
+        "webhooks": configuration.hooks().iter().map(trusting).collect::<Vec<_>>(),
+    })
+}
+
+impl Configuration for MutatingWebhookConfiguration {
+    const KIND: Kind = Kind::Mutating;
+
+    fn hooks(&self) -> Vec<Hook<'_>> {
+        let hooks = self.webhooks.iter().flatten();
+        hooks.map(|hook| Hook { name: &hook.name, bundle: bytes(hook.client_config.ca_bundle.as_ref()) }).collect()
+    }
+}
+
+impl Configuration for ValidatingWebhookConfiguration {
+    const KIND: Kind = Kind::Validating;
+
+    fn hooks(&self) -> Vec<Hook<'_>> {
+        let hooks = self.webhooks.iter().flatten();
+        hooks.map(|hook| Hook { name: &hook.name, bundle: bytes(hook.client_config.ca_bundle.as_ref()) }).collect()
+    }
+}
+
+fn bytes(bundle: Option<&ByteString>) -> Option<&[u8]> {
+    bundle.map(|bundle| bundle.0.as_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(content: &str) -> String {
+        format!("{BEGIN}\n{content}\n{END}\n")
+    }
+
+    fn configuration(bundle: &Value) -> MutatingWebhookConfiguration {
+        serde_json::from_value(json!({
+            "metadata": {"name": "snapwatcher", "uid": "u-1"},
+            "webhooks": [{
+                "name": "pods.snap.weaversoft.io", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "clientConfig": {"url": "https://127.0.0.1:8443/mutate", "caBundle": bundle},
+            }],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_bundle_is_sorted_and_has_no_doubles() {
+        let (a, b) = (certificate("AAAA"), certificate("BBBB"));
+        let expected = format!("{a}{b}");
+        for (case, given) in [
+            ("in order", vec![a.clone(), b.clone()]),
+            ("out of order", vec![b.clone(), a.clone()]),
+            ("doubled", vec![b.clone(), a.clone(), b.clone()]),
+            ("in one text", vec![format!("subject=CN b\n{b}\n{a}trailing\n")]),
+            ("with Windows line ends", vec![b.replace('\n', "\r\n"), a.replace('\n', "\r\n")]),
+        ] {
+            assert_eq!(bundle_pem(given.iter().map(String::as_str)), expected, "{case}");
+        }
+        assert_eq!(bundle_pem([]), "");
+    }
+
+    #[test]
+    fn what_is_applied_is_the_bundle_alone() {
+        assert_eq!(
+            patch(&configuration(&Value::Null), "PEM"),
+            json!({
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "MutatingWebhookConfiguration",
+                "metadata": {"name": "snapwatcher", "uid": "u-1"},
+                "webhooks": [{"name": "pods.snap.weaversoft.io", "clientConfig": {"caBundle": "UEVN"}}],
+            })
+        );
+    }
+
+    #[test]
+    fn only_the_same_bundle_is_in_sync() {
+        for (bundle, expected) in [(json!("UEVN"), true), (json!("b3RoZXI="), false), (json!(""), false)] {
+            assert_eq!(is_in_sync(&configuration(&bundle), "PEM"), expected, "{bundle}");
+        }
+        assert!(!is_in_sync(&configuration(&Value::Null), "PEM"));
+    }
+}

@@ -1,0 +1,114 @@
+//! The certificate and key that we serve with, and the slot from which each handshake takes them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
+
+use super::error::CertificateError;
+use super::files;
+
+/// A serving certificate with its chain and its key, known to belong together.
+#[derive(Debug, Clone)]
+pub struct Leaf(Arc<CertifiedKey>);
+
+impl Leaf {
+    /// Joins a chain, leaf first, with its key.
+    pub(super) fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, Error> {
+        CertifiedKey::from_der(chain, key, &ring::default_provider()).map(|key| Self(Arc::new(key)))
+    }
+
+    /// Reads a certificate chain and a key in PEM form.
+    pub async fn from_files(certificate: &Path, key: &Path) -> Result<Self, CertificateError> {
+        let (chain, private) = (files::read_chain(certificate).await?, files::read_key(key).await?);
+        Self::new(chain, private).map_err(|source| match source {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                CertificateError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
+            }
+            Error::InvalidCertificate(_) => files::rejected_chain(certificate, source),
+            source => files::rejected_key(key, source),
+        })
+    }
+}
+
+/// The leaf of the moment: each new handshake takes it, open connections keep the one they began with.
+#[derive(Debug, Default)]
+pub struct LeafResolver(ArcSwapOption<CertifiedKey>);
+
+impl LeafResolver {
+    /// Serves with this leaf from the next handshake on.
+    pub fn put(&self, leaf: Leaf) {
+        self.0.store(Some(leaf.0));
+    }
+
+    /// Whether a handshake can succeed.
+    pub fn has_leaf(&self) -> bool {
+        self.0.load().is_some()
+    }
+}
+
+impl ResolvesServerCert for LeafResolver {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load_full()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::CertifiedKey as Pair;
+
+    use super::*;
+
+    fn pair() -> Pair<rcgen::KeyPair> {
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+    }
+
+    async fn load(certificate: &str, key: &str) -> Result<Leaf, CertificateError> {
+        let folder = tempfile::tempdir().unwrap();
+        let [cert_path, key_path] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
+        fs::write(&cert_path, certificate).unwrap();
+        fs::write(&key_path, key).unwrap();
+        Leaf::from_files(&cert_path, &key_path).await
+    }
+
+    #[tokio::test]
+    async fn a_pair_of_files_is_served_with() {
+        let pair = pair();
+        let resolver = LeafResolver::default();
+        assert!(!resolver.has_leaf());
+        resolver.put(load(&pair.cert.pem(), &pair.signing_key.serialize_pem()).await.unwrap());
+        assert!(resolver.has_leaf());
+    }
+
+    #[tokio::test]
+    async fn a_wrong_file_is_named_with_what_is_wrong() {
+        let (one, other) = (pair(), pair());
+        let (certificate, key) = (one.cert.pem(), one.signing_key.serialize_pem());
+        let cut = &certificate[..certificate.len() / 2];
+        let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (case, certificate, key, expected) in [
+            ("another key", certificate.as_str(), other.signing_key.serialize_pem(), "does not belong to the"),
+            ("files swapped", &key, certificate.clone(), "given by --tls-cert, holds no certificate in PEM form"),
+            ("key is a certificate", &certificate, certificate.clone(), "given by --tls-key, holds no private key"),
+            ("empty certificate", "", key.clone(), "given by --tls-cert, holds no certificate"),
+            ("certificate cut off", cut, key.clone(), "given by --tls-cert, is damaged PEM"),
+            ("not a certificate", nonsense, key.clone(), "given by --tls-cert, can't be used"),
+        ] {
+            let error = load(certificate, &key).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{case}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_named() {
+        let error = Leaf::from_files(Path::new("/nowhere/tls.crt"), Path::new("/nowhere/tls.key")).await.unwrap_err();
+        assert_eq!(error.to_string(), "could not read `/nowhere/tls.crt`, given by --tls-cert");
+    }
+}

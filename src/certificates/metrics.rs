@@ -1,0 +1,99 @@
+//! Metrics of the bundle, under `snapwatcher_certificate_`.
+
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::status::{Keeping, Kind};
+
+/// Counts what becomes of the bundle. Clones share their values.
+#[derive(Debug, Clone, Default)]
+pub struct CertificateMetrics {
+    in_sync: Family<Of, Gauge>,
+    patches: Family<Applied, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Of {
+    configuration: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Applied {
+    configuration: Kind,
+    result: Outcome,
+}
+
+/// What became of one apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Outcome {
+    Applied,
+    Failed,
+}
+
+impl CertificateMetrics {
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("certificate");
+        registry.register(
+            "bundle_in_sync",
+            "Whether the configuration was last read with our CA bundle in it, by configuration",
+            metrics.in_sync.clone(),
+        );
+        registry.register(
+            "bundle_patches",
+            "Attempts to put our CA bundle into a configuration, by configuration and result",
+            metrics.patches.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn found(&self, configuration: Kind, keeping: &Keeping) {
+        self.in_sync.get_or_create(&Of { configuration }).set(i64::from(*keeping == Keeping::InSync));
+    }
+
+    pub(super) fn patched(&self, configuration: Kind, result: Outcome) {
+        self.patches.get_or_create(&Applied { configuration, result }).inc();
+    }
+}
+
+impl EncodeLabelValue for Kind {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
+    }
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let word = match self {
+            Self::Applied => "applied",
+            Self::Failed => "failed",
+        };
+        EncodeLabelValue::encode(&word, encoder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_are_six() {
+        let mut registry = Registry::default();
+        let metrics = CertificateMetrics::register(&mut registry);
+        for kind in Kind::ALL {
+            metrics.found(kind, &Keeping::InSync);
+            metrics.patched(kind, Outcome::Applied);
+            metrics.patched(kind, Outcome::Failed);
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.contains("certificate_bundle_in_sync{configuration=\"mutating\"} 1\n"), "{text}");
+        assert!(text.contains("certificate_bundle_patches_total{configuration=\"validating\",result=\"failed\"} 1\n"));
+        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 6, "{text}");
+    }
+}

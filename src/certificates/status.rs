@@ -1,0 +1,138 @@
+//! How far the API server trusts us, as told to `/readyz` and the metrics.
+
+use std::fmt;
+
+/// The two kinds of webhook configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Mutating,
+    Validating,
+}
+
+impl Kind {
+    pub const ALL: [Self; 2] = [Self::Mutating, Self::Validating];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mutating => "mutating",
+            Self::Validating => "validating",
+        }
+    }
+
+    /// The flag that names the configuration.
+    #[must_use]
+    pub const fn flag(self) -> &'static str {
+        match self {
+            Self::Mutating => "--mutating-configuration",
+            Self::Validating => "--validating-configuration",
+        }
+    }
+}
+
+/// What is known of one configuration's bundle.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Keeping {
+    /// Not looked at yet.
+    #[default]
+    Unknown,
+    /// There is no such configuration: told, not waited for.
+    Missing,
+    /// Read back with our bundle in it.
+    InSync,
+    /// Without our bundle as far as we know, and why.
+    Failed(String),
+}
+
+impl fmt::Display for Keeping {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => formatter.write_str("not looked at yet"),
+            Self::Missing => formatter.write_str("does not exist"),
+            Self::InSync => formatter.write_str("in sync"),
+            Self::Failed(words) => formatter.write_str(words),
+        }
+    }
+}
+
+/// What is known of the bundle in each named configuration; a configuration that was not named is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BundleStatus {
+    pub mutating: Option<Keeping>,
+    pub validating: Option<Keeping>,
+}
+
+impl BundleStatus {
+    /// Whether each named configuration has been read back in sync, or is known not to exist.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        Kind::ALL
+            .iter()
+            .filter_map(|kind| self.of(*kind))
+            .all(|keeping| matches!(keeping, Keeping::InSync | Keeping::Missing))
+    }
+
+    #[must_use]
+    pub const fn of(&self, kind: Kind) -> Option<&Keeping> {
+        match kind {
+            Kind::Mutating => self.mutating.as_ref(),
+            Kind::Validating => self.validating.as_ref(),
+        }
+    }
+
+    /// Notes what was found; tells whether that is news.
+    pub(super) fn note(&mut self, kind: Kind, keeping: Keeping) -> bool {
+        let known = match kind {
+            Kind::Mutating => &mut self.mutating,
+            Kind::Validating => &mut self.validating,
+        };
+        let keeping = Some(keeping);
+        if *known == keeping {
+            return false;
+        }
+        *known = keeping;
+        true
+    }
+}
+
+impl fmt::Display for BundleStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for kind in Kind::ALL {
+            if let Some(keeping) = self.of(kind) {
+                write!(formatter, "{separator}{} configuration: {keeping}", kind.as_str())?;
+                separator = ", ";
+            }
+        }
+        if separator.is_empty() { formatter.write_str("no configuration to keep") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settled_means_each_named_configuration_is_in_sync_or_missing() {
+        let failed = || Keeping::Failed("could not apply".to_owned());
+        for (mutating, validating, expected) in [
+            (None, None, true),
+            (Some(Keeping::Unknown), None, false),
+            (Some(Keeping::InSync), None, true),
+            (Some(Keeping::InSync), Some(Keeping::Unknown), false),
+            (Some(Keeping::InSync), Some(Keeping::Missing), true),
+            (Some(Keeping::InSync), Some(failed()), false),
+            (Some(failed()), Some(Keeping::InSync), false),
+        ] {
+            let status = BundleStatus { mutating, validating };
+            assert_eq!(status.is_settled(), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_status_reads_as_a_sentence() {
+        let status = BundleStatus { mutating: Some(Keeping::InSync), validating: Some(Keeping::Missing) };
+        assert_eq!(status.to_string(), "mutating configuration: in sync, validating configuration: does not exist");
+        assert_eq!(BundleStatus::default().to_string(), "no configuration to keep");
+    }
+}

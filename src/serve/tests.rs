@@ -1,0 +1,230 @@
+//! The port over real sockets and real TLS, with a certificate of our own authority.
+
+use std::net::IpAddr;
+
+use axum::body::Bytes;
+use axum::routing::{get, post};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+use crate::certificates::{Authority, LeafResolver};
+use crate::clock;
+
+const LIFE: Duration = Duration::from_secs(60 * 60);
+/// A wait of the server's that a test sits out.
+const SHORT: Duration = Duration::from_millis(200);
+/// No wait of a test's is longer.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A running server, its authority, and what a client needs to reach it.
+struct Port {
+    address: SocketAddr,
+    authority: Authority,
+    resolver: Arc<LeafResolver>,
+    stop: CancellationToken,
+    served: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Port {
+    fn open(limits: Limits) -> Self {
+        let port = Self::without_leaf(limits);
+        port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+        port
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test has no services")]
+    fn without_leaf(limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let authority = Authority::generate(LIFE, clock::now()).unwrap();
+        let resolver = Arc::new(LeafResolver::default());
+        let stop = CancellationToken::new();
+        let slow = get(|| async {
+            tokio::time::sleep(SHORT * 2).await;
+            "done"
+        });
+        let router = Router::new()
+            .route("/", get(|| async { "ok" }))
+            .route("/slow", slow)
+            .route("/body", post(|body: Bytes| async move { body }));
+        let served = tokio::spawn(serve(listener, router, Arc::clone(&resolver), limits, stop.clone()));
+        Self { address, authority, resolver, stop, served }
+    }
+
+    async fn connect(&self, name: &str) -> io::Result<TlsStream<TcpStream>> {
+        connect(self.address, name, &self.authority.certificate_pem(), &[b"h2", b"http/1.1"]).await
+    }
+
+    async fn stopped(self) -> Result<(), ServeError> {
+        self.stop.cancel();
+        timeout(SOON, self.served).await.unwrap().unwrap()
+    }
+}
+
+fn names() -> Vec<String> {
+    ["snapwatcher.default.svc", "localhost", "127.0.0.1"].map(str::to_owned).to_vec()
+}
+
+async fn connect(address: SocketAddr, name: &str, ca: &str, protocols: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let name = match name.parse::<IpAddr>() {
+        Ok(address) => ServerName::from(address),
+        Err(_) => ServerName::try_from(name.to_owned()).unwrap(),
+    };
+    let stream = TcpStream::connect(address).await?;
+    timeout(SOON, TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap()
+}
+
+/// Sends a request on an open connection and returns the head and body of the answer.
+async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    answer(stream).await
+}
+
+async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut text = vec![0; 4096];
+    let length = timeout(SOON, stream.read(&mut text)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&text[..length]).into_owned()
+}
+
+/// Waits until the server closes the connection.
+async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) {
+    let mut rest = Vec::new();
+    // An end without TLS's own farewell is an error, and an end.
+    let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.expect("the server closes the connection");
+}
+
+fn served_by(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
+    stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+#[tokio::test]
+async fn a_leaf_is_trusted_by_each_of_its_names_and_no_other() {
+    let port = Port::open(Limits::default());
+    for name in names() {
+        let mut stream = port.connect(&name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(ask(&mut stream, "/").await.ends_with("\r\n\r\nok"), "{name}");
+    }
+    for name in ["other.default.svc", "127.0.0.2"] {
+        assert!(port.connect(name).await.is_err(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn another_authority_does_not_vouch_for_the_leaf() {
+    let port = Port::open(Limits::default());
+    let other = Authority::generate(LIFE, clock::now()).unwrap();
+    let error = connect(port.address, "localhost", &other.certificate_pem(), &[]).await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn only_http_1_is_spoken() {
+    let port = Port::open(Limits::default());
+    let stream = port.connect("localhost").await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    assert!(connect(port.address, "localhost", &port.authority.certificate_pem(), &[b"h2"]).await.is_err());
+}
+
+#[tokio::test]
+async fn without_a_leaf_a_handshake_fails_until_there_is_one() {
+    let port = Port::without_leaf(Limits::default());
+    assert!(port.connect("localhost").await.is_err());
+    port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+    assert!(port.connect("localhost").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_new_leaf_serves_new_connections_and_leaves_open_ones_alone() {
+    let port = Port::open(Limits::default());
+    let mut old = port.connect("localhost").await.unwrap();
+    port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+    let new = port.connect("localhost").await.unwrap();
+    assert_ne!(served_by(&old), served_by(&new));
+    assert!(ask(&mut old, "/").await.ends_with("ok"));
+}
+
+#[tokio::test]
+async fn who_never_finishes_the_handshake_is_let_go() {
+    let port = Port::open(Limits { handshake: SHORT, ..Limits::default() });
+    let mut silent = TcpStream::connect(port.address).await.unwrap();
+    closed(&mut silent).await;
+}
+
+#[tokio::test]
+async fn who_never_asks_is_let_go() {
+    let port = Port::open(Limits { first_request: SHORT, ..Limits::default() });
+    let mut silent = port.connect("localhost").await.unwrap();
+    closed(&mut silent).await;
+}
+
+#[tokio::test]
+async fn who_asks_no_more_is_let_go() {
+    let port = Port::open(Limits { idle: SHORT, ..Limits::default() });
+    let mut stream = port.connect("localhost").await.unwrap();
+    ask(&mut stream, "/").await;
+    closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let port = Port::open(Limits { request: SHORT, ..Limits::default() });
+    let mut stream = port.connect("localhost").await.unwrap();
+    stream.write_all(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 408 "));
+    closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_client_too_many_waits_until_another_leaves() {
+    let port = Port::open(Limits { connections: 1, ..Limits::default() });
+    let mut first = port.connect("localhost").await.unwrap();
+    ask(&mut first, "/").await;
+    let mut second = Box::pin(port.connect("localhost"));
+    assert!(timeout(SHORT, &mut second).await.is_err(), "the only slot is taken");
+    drop(first);
+    assert!(ask(&mut second.await.unwrap(), "/").await.ends_with("ok"));
+}
+
+#[tokio::test]
+async fn a_stop_finishes_the_open_request_and_takes_no_new_one() {
+    let port = Port::open(Limits::default());
+    let address = port.address;
+    let mut idle = port.connect("localhost").await.unwrap();
+    ask(&mut idle, "/").await;
+    let mut busy = port.connect("localhost").await.unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    tokio::time::sleep(SHORT).await;
+    port.stop.cancel();
+    assert!(answer(&mut busy).await.ends_with("done"));
+    closed(&mut idle).await;
+    assert!(port.stopped().await.is_ok());
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_stop_ends_in_time_whoever_is_still_there() {
+    let port = Port::open(Limits { grace: SHORT, connections: 1, ..Limits::default() });
+    let mut stuck = port.connect("localhost").await.unwrap();
+    stuck.write_all(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
+    // One more in the queue: the accept loop waits for a slot when the stop comes.
+    let _queued = TcpStream::connect(port.address).await.unwrap();
+    tokio::time::sleep(SHORT).await;
+    assert!(port.stopped().await.is_ok());
+}

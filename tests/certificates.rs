@@ -1,0 +1,285 @@
+//! The CA bundle in the webhook configurations of a real API server: put in, put back, and nothing else touched.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use lab::webhooks::{self, Scope};
+use lab::{Namespace, in_namespace};
+use serde_json::{Value, json};
+use snapwatcher::certificates::{
+    BundleStatus, CertificateMetrics, Certificates, FIELD_MANAGER, Keeping, Kind, Settings, TlsSource,
+};
+use snapwatcher::cluster::Cluster;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Nobody listens there; these tests look at configurations, not at calls.
+const ADDRESS: &str = "127.0.0.1:9";
+
+/// The two configurations of a test, named like its namespace.
+struct Configurations {
+    name: String,
+    mutating: Api<MutatingWebhookConfiguration>,
+    validating: Api<ValidatingWebhookConfiguration>,
+}
+
+impl Configurations {
+    fn of(namespace: &Namespace) -> Self {
+        let client = namespace.client();
+        Self { name: namespace.name().to_owned(), mutating: Api::all(client.clone()), validating: Api::all(client) }
+    }
+
+    fn wanted(&self) -> MutatingWebhookConfiguration {
+        webhooks::mutating(&self.name, &Scope::Namespace(self.name.clone()), ADDRESS)
+    }
+
+    async fn create(&self) {
+        self.create_mutating().await;
+        let validating = webhooks::validating(&self.name, &Scope::Namespace(self.name.clone()), ADDRESS);
+        self.validating.create(&PostParams::default(), &validating).await.unwrap();
+    }
+
+    async fn create_mutating(&self) {
+        self.mutating.create(&PostParams::default(), &self.wanted()).await.unwrap();
+    }
+
+    async fn delete_mutating(&self) {
+        self.mutating.delete(&self.name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Takes the bundle out, as a person with an editor would.
+    async fn empty(&self) {
+        let removal = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]);
+        let patch = Patch::Json::<()>(serde_json::from_value(removal).unwrap());
+        self.mutating.patch(&self.name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    async fn mutating_bundle(&self) -> Option<String> {
+        let found = self.mutating.get_opt(&self.name).await.unwrap()?;
+        let bundle = found.webhooks?.first()?.client_config.ca_bundle.clone()?;
+        Some(String::from_utf8(bundle.0).unwrap())
+    }
+
+    async fn until_bundle(&self) -> String {
+        lab::until("the bundle stands in the configuration", async || self.mutating_bundle().await).await
+    }
+}
+
+/// Runs the service against the cluster of `client` while `scenario` looks on.
+async fn kept<S: Future<Output = ()>>(
+    namespace: &Namespace,
+    client: Client,
+    scenario: impl FnOnce(watch::Receiver<BundleStatus>) -> S,
+) {
+    let settings = Settings {
+        source: TlsSource::Own { names: vec!["localhost".to_owned()] },
+        mutating: Some(namespace.name().to_owned()),
+        validating: Some(namespace.name().to_owned()),
+    };
+    let cluster = Cluster { calls: client.clone(), watches: client };
+    let certificates = Certificates::new(settings, cluster, CertificateMetrics::default());
+    let (resolver, status) = (certificates.resolver(), certificates.status());
+    tokio::select! {
+        ended = certificates.run(CancellationToken::new()) => panic!("the service ended: {ended:?}"),
+        () = scenario(status) => assert!(resolver.has_leaf()),
+    }
+}
+
+async fn until_status(status: &watch::Receiver<BundleStatus>, mutating: &Keeping) {
+    lab::until(&format!("the mutating configuration is: {mutating}"), async || {
+        let found = status.borrow().clone();
+        if found.of(Kind::Mutating) == Some(mutating) { Ok(()) } else { Err(found) }
+    })
+    .await;
+}
+
+async fn until_settled(status: &watch::Receiver<BundleStatus>) {
+    lab::until("the bundle is settled", async || status.borrow().is_settled()).await;
+}
+
+#[tokio::test]
+async fn a_bundle_is_put_into_both_configurations() {
+    in_namespace("a_bundle_is_put_into_both_configurations", |ns| async move {
+        let configurations = Configurations::of(&ns);
+        configurations.create().await;
+        kept(&ns, ns.client(), async |status| {
+            until_settled(&status).await;
+            let bundle = configurations.mutating_bundle().await.unwrap();
+            assert!(bundle.starts_with("-----BEGIN CERTIFICATE-----\n"), "{bundle}");
+            let validating = configurations.validating.get(&configurations.name).await.unwrap();
+            let other = validating.webhooks.unwrap()[0].client_config.ca_bundle.clone().unwrap();
+            assert_eq!(bundle.as_bytes(), other.0, "both trust the same authority");
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bundle_taken_out_by_hand_is_put_back() {
+    in_namespace("a_bundle_taken_out_by_hand_is_put_back", |ns| async move {
+        let configurations = Configurations::of(&ns);
+        configurations.create().await;
+        kept(&ns, ns.client(), async |status| {
+            until_settled(&status).await;
+            let bundle = configurations.mutating_bundle().await;
+            configurations.empty().await;
+            assert_eq!(Some(configurations.until_bundle().await), bundle);
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_comes_later_or_again_gets_its_bundle() {
+    in_namespace("a_configuration_that_comes_later_or_again_gets_its_bundle", |ns| async move {
+        let configurations = Configurations::of(&ns);
+        kept(&ns, ns.client(), async |status| {
+            until_settled(&status).await;
+            until_status(&status, &Keeping::Missing).await;
+            assert!(configurations.mutating.get_opt(&configurations.name).await.unwrap().is_none(), "never created");
+            for _ in 0..2 {
+                configurations.create_mutating().await;
+                configurations.until_bundle().await;
+                until_status(&status, &Keeping::InSync).await;
+                configurations.delete_mutating().await;
+                until_status(&status, &Keeping::Missing).await;
+            }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deletion_and_a_new_one_at_once_leave_no_remnant() {
+    in_namespace("a_deletion_and_a_new_one_at_once_leave_no_remnant", |ns| async move {
+        let configurations = Configurations::of(&ns);
+        configurations.create_mutating().await;
+        kept(&ns, ns.client(), async |status| {
+            until_settled(&status).await;
+            for _ in 0..5 {
+                // Each round leaves the service with the uid of an object that is gone.
+                configurations.empty().await;
+                configurations.delete_mutating().await;
+                configurations.create_mutating().await;
+                configurations.until_bundle().await;
+            }
+            configurations.delete_mutating().await;
+            until_status(&status, &Keeping::Missing).await;
+            assert!(configurations.mutating.get_opt(&configurations.name).await.unwrap().is_none());
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_owner_who_applies_the_manifest_again_keeps_the_bundle_and_owns_the_rest() {
+    in_namespace("an_owner_who_applies_the_manifest_again_keeps_the_bundle", |ns| async move {
+        let configurations = Configurations::of(&ns);
+        let mut manifest: Value = serde_json::to_value(configurations.wanted()).unwrap();
+        let owner = PatchParams::apply("chart");
+        configurations.mutating.patch(&configurations.name, &owner, &Patch::Apply(&manifest)).await.unwrap();
+        kept(&ns, ns.client(), async |status| {
+            until_status(&status, &Keeping::InSync).await;
+            let bundle = configurations.mutating_bundle().await;
+
+            manifest["webhooks"][0]["timeoutSeconds"] = json!(5);
+            // Without force: a field of the manifest that we had taken would be a conflict.
+            let applied =
+                configurations.mutating.patch(&configurations.name, &owner, &Patch::Apply(&manifest)).await.unwrap();
+            assert_eq!(applied.webhooks.as_ref().unwrap()[0].timeout_seconds, Some(5));
+            assert_eq!(configurations.mutating_bundle().await, bundle);
+
+            let managed = applied.metadata.managed_fields.unwrap();
+            let ours = managed.iter().find(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER)).unwrap();
+            let webhook = json!({"k:{\"name\":\"mutate.snap.weaversoft.io\"}": {
+                ".": {}, "f:name": {}, "f:clientConfig": {"f:caBundle": {}},
+            }});
+            assert_eq!(serde_json::to_value(&ours.fields_v1).unwrap(), json!({"f:webhooks": webhook}));
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rights_on_the_two_names_are_enough_and_their_loss_is_survived() {
+    in_namespace("rights_on_the_two_names_are_enough_and_their_loss_is_survived", |ns| async move {
+        let configurations = Configurations::of(&ns);
+        configurations.create().await;
+        let rights = Rights::of(&ns);
+        rights.grant(&["get", "list", "watch", "patch"]).await;
+        let client = rights.client(&ns).await;
+        kept(&ns, client, async |status| {
+            until_settled(&status).await;
+            rights.grant(&["get", "list", "watch"]).await;
+            configurations.empty().await;
+            lab::until("the refusal is told", async || {
+                let told = status.borrow().to_string();
+                if told.contains("cannot patch resource") { Ok(()) } else { Err(told) }
+            })
+            .await;
+            rights.grant(&["get", "list", "watch", "patch"]).await;
+            until_settled(&status).await;
+            configurations.until_bundle().await;
+        })
+        .await;
+        rights.revoke().await;
+    })
+    .await;
+}
+
+/// A user with rights on the two configurations of a test and on nothing else.
+struct Rights {
+    name: String,
+    roles: Api<ClusterRole>,
+    bindings: Api<ClusterRoleBinding>,
+}
+
+impl Rights {
+    fn of(namespace: &Namespace) -> Self {
+        let client = namespace.client();
+        Self { name: namespace.name().to_owned(), roles: Api::all(client.clone()), bindings: Api::all(client) }
+    }
+
+    async fn grant(&self, verbs: &[&str]) {
+        let group = "rbac.authorization.k8s.io";
+        let role = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": self.name},
+            "rules": [{
+                "apiGroups": ["admissionregistration.k8s.io"],
+                "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+                "resourceNames": [self.name], "verbs": verbs,
+            }],
+        });
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": self.name},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": self.name},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": self.name}],
+        });
+        let apply = PatchParams::apply("test").force();
+        self.roles.patch(&self.name, &apply, &Patch::Apply(role)).await.unwrap();
+        self.bindings.patch(&self.name, &apply, &Patch::Apply(binding)).await.unwrap();
+    }
+
+    async fn client(&self, namespace: &Namespace) -> Client {
+        let kubeconfig = Kubeconfig::read_from(namespace.access().kubeconfig()).unwrap();
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        config.auth_info.impersonate = Some(self.name.clone());
+        config.default_retry = false;
+        Client::try_from(config).unwrap()
+    }
+
+    async fn revoke(&self) {
+        let now = DeleteParams::default();
+        self.roles.delete(&self.name, &now).await.unwrap();
+        self.bindings.delete(&self.name, &now).await.unwrap();
+    }
+}
