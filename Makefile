@@ -1,0 +1,47 @@
+# What people want from this repository. `make` alone lists it.
+# Everything runs without root and needs Rust, Go and make; the rest is built once into a cache that all clones share.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snapwatcher-lab
+LAB := target/debug/lab
+SNAPWATCHER := target/debug/snapwatcher
+
+# The one tool that neither rustup nor the lock file brings.
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY_ROOT := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)
+CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
+
+.PHONY: help build demo test lint fmt audit
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the program and the lab (debug)
+	cargo build --workspace --locked
+
+demo: build ## Show the whole way of a pod on a real API server; KEEP=1 stays up afterwards
+	$(LAB) demo --snapwatcher $(SNAPWATCHER) $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: build ## Run every test against a control plane of its own
+	$(LAB) test --snapwatcher $(SNAPWATCHER) -- cargo test --workspace --locked
+
+lint: $(CARGO_DENY) ## Check format, lints, dependencies, the changelog and the words of the repository
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	$(CARGO_DENY) --workspace --locked check --hide-inclusion-graph licenses bans sources
+	.ci/check-changelog
+	.ci/check-words
+
+fmt: ## Format the sources
+	cargo fmt --all
+
+audit: $(CARGO_DENY) ## Check the dependencies for known vulnerabilities (needs the network; not in CI)
+	$(CARGO_DENY) --workspace --locked check advisories
+
+$(CARGO_DENY):
+	@echo 'Building cargo-deny $(CARGO_DENY_VERSION) into $(CARGO_DENY_ROOT) (some minutes, once)'
+	cargo install --locked --quiet cargo-deny --version $(CARGO_DENY_VERSION) --no-default-features --root $(CARGO_DENY_ROOT)
