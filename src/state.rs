@@ -16,11 +16,11 @@ use crate::pod::{PodFacts, PodName};
 /// How many journeys are remembered; the one untouched for longest goes first. About 1 KiB each.
 const JOURNEYS: u64 = 10_000;
 /// A journey untouched for this long is forgotten.
-const JOURNEY_AGE: Duration = Duration::from_hours(24);
+const JOURNEY_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How many answered admissions wait for their pod to be seen.
 const ADMISSIONS: u64 = 10_000;
 /// A pod shows up in the watch within moments of its admission; a rejected one never does.
-const ADMISSION_AGE: Duration = Duration::from_mins(10);
+const ADMISSION_AGE: Duration = Duration::from_secs(600);
 
 /// One pod's way through the stages.
 #[derive(Debug, Clone, Serialize)]
@@ -29,8 +29,8 @@ pub struct Journey {
     pub uid: String,
     /// When the pod was admitted.
     pub admission: Option<Admission>,
-    /// The watch first saw it.
-    pub seen: Timestamp,
+    /// The watch first saw it; not yet where only its record is known.
+    pub seen: Option<Timestamp>,
     /// It first was eligible, delay included.
     pub ready: Option<Timestamp>,
     /// What holds it back now.
@@ -90,33 +90,30 @@ impl State {
 
     /// The watch saw the pod; the first time counts.
     pub fn seen(&self, pod: &PodFacts, at: Timestamp) {
-        self.journeys.entry_by_ref(&pod.uid).or_insert_with(|| Journey {
-            pod: pod.name.clone(),
-            uid: pod.uid.clone(),
-            admission: self.admission_of(pod),
-            seen: at,
-            ready: None,
-            waits_for: None,
-            containers: BTreeMap::new(),
+        self.change(&pod.name, &pod.uid, |journey| {
+            if journey.seen.is_none() {
+                journey.seen = Some(at);
+                journey.admission = self.admission_of(pod);
+            }
         });
     }
 
     /// The pod is eligible; the first time counts.
-    pub fn ready(&self, uid: &str, at: Timestamp) {
-        self.change(uid, |journey| {
+    pub fn ready(&self, pod: &PodFacts, at: Timestamp) {
+        self.change(&pod.name, &pod.uid, |journey| {
             journey.ready.get_or_insert(at);
             journey.waits_for = None;
         });
     }
 
     /// The pod is held back, for the reason given in words.
-    pub fn waits(&self, uid: &str, cause: &str) {
-        self.change(uid, |journey| journey.waits_for = Some(cause.to_owned()));
+    pub fn waits(&self, pod: &PodFacts, cause: &str) {
+        self.change(&pod.name, &pod.uid, |journey| journey.waits_for = Some(cause.to_owned()));
     }
 
-    /// Writes the later stages of one container of a pod that was seen; of another pod nothing is kept.
-    pub fn container(&self, uid: &str, container: &str, change: impl FnOnce(&mut ContainerJourney)) {
-        self.change(uid, |journey| change(journey.containers.entry(container.to_owned()).or_default()));
+    /// Writes the later stages of one container.
+    pub fn container(&self, pod: &PodName, uid: &str, container: &str, change: impl FnOnce(&mut ContainerJourney)) {
+        self.change(pod, uid, |journey| change(journey.containers.entry(container.to_owned()).or_default()));
     }
 
     /// All journeys, by namespace and name of the pod.
@@ -138,15 +135,19 @@ impl State {
         }
     }
 
-    fn change(&self, uid: &str, change: impl FnOnce(&mut Journey)) {
-        self.journeys.entry_by_ref(uid).and_compute_with(|entry| match entry {
-            Some(entry) => {
-                let mut journey = entry.into_value();
-                change(&mut journey);
-                moka::ops::compute::Op::Put(journey)
-            }
-            None => moka::ops::compute::Op::Nop,
+    fn change(&self, pod: &PodName, uid: &str, change: impl FnOnce(&mut Journey)) {
+        self.journeys.entry_by_ref(uid).and_upsert_with(|entry| {
+            let mut journey = entry.map_or_else(|| Journey::of(pod, uid), moka::Entry::into_value);
+            change(&mut journey);
+            journey
         });
+    }
+}
+
+impl Journey {
+    fn of(pod: &PodName, uid: &str) -> Self {
+        let (pod, uid) = (pod.clone(), uid.to_owned());
+        Self { pod, uid, admission: None, seen: None, ready: None, waits_for: None, containers: BTreeMap::new() }
     }
 }
 
@@ -191,17 +192,22 @@ mod tests {
         let state = State::new();
         for second in [2, 3] {
             state.seen(&pod(None), at(second));
-            state.ready("u1", at(second + 10));
+            state.ready(&pod(None), at(second + 10));
         }
         let journey = state.journey("u1").unwrap();
-        assert_eq!((journey.seen, journey.ready), (at(2), Some(at(12))));
+        assert_eq!((journey.seen, journey.ready), (Some(at(2)), Some(at(12))));
     }
 
     #[test]
-    fn a_stage_of_a_pod_never_seen_leaves_nothing_behind() {
+    fn a_journey_known_from_its_record_is_joined_when_the_pod_is_seen() {
         let state = State::new();
-        state.container("unknown", "app", |container| container.asked = Some(at(1)));
-        assert!(state.journeys().is_empty());
+        state.admitted("request-1", at(1));
+        let pod = pod(Some("request-1"));
+        state.container(&pod.name, &pod.uid, "app", |container| container.asked = Some(at(3)));
+        state.seen(&pod, at(5));
+        let journey = state.journey("u1").unwrap();
+        assert_eq!((journey.seen, journey.containers["app"].asked), (Some(at(5)), Some(at(3))));
+        assert_eq!(journey.admission, Some(Admission { at: at(1), elsewhere: false }));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl CheckHandle {
     pub fn pass(&self) {
         if self.0.fault.swap(None).is_some() {
             self.0.gauge.set(1);
-            tracing::info!(check = self.0.name, "check passed");
+            tracing::info!(check = self.0.name, "Check `{}` passes", self.0.name);
         }
     }
 
@@ -96,7 +96,7 @@ impl CheckHandle {
         let before = self.0.fault.swap(Some(Arc::clone(&words)));
         self.0.gauge.set(0);
         if before.is_none_or(|before| before != words) {
-            tracing::warn!(check = self.0.name, "check failed: {words}");
+            tracing::warn!(check = self.0.name, "Check `{}` fails: {words}", self.0.name);
         }
     }
 }
@@ -145,6 +145,6 @@ mod tests {
             }
         });
         let lines: Vec<_> = written.lines().map(|line| line.split_at(28).1).collect();
-        assert_eq!(lines, [" WARN check failed: missing check=crd", " INFO check passed check=crd"]);
+        assert_eq!(lines, [" WARN Check `crd` fails: missing check=crd", " INFO Check `crd` passes check=crd"]);
     }
 }

@@ -34,7 +34,8 @@ struct Told<'a> {
 struct Stages {
     #[serde(skip_serializing_if = "Option::is_none")]
     admitted: Option<Timestamp>,
-    seen: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ready: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +123,7 @@ mod tests {
             pod: PodName { namespace: "default".to_owned(), name: "web".to_owned() },
             uid: "u1".to_owned(),
             admission: None,
-            seen: at(1),
+            seen: Some(at(1)),
             ready: None,
             waits_for: Some("NotReady".to_owned()),
             containers: BTreeMap::new(),

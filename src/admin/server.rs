@@ -37,6 +37,7 @@ async fn serve_within(
     stop: CancellationToken,
 ) -> Result<(), AdminError> {
     let failed = |source| AdminError::Serve { source };
+    let address = listener.local_addr().map_err(failed)?;
     let handle = Handle::new();
     let mut server = axum_server::from_tcp(listener)
         .map_err(failed)?
@@ -46,6 +47,7 @@ async fn serve_within(
         .http1_only();
     server.http_builder().http1().header_read_timeout(head_timeout);
 
+    tracing::info!("Serving the admin port on http://{address}");
     let serving = server.serve(router.into_make_service());
     tokio::pin!(serving);
     tokio::select! {

@@ -10,6 +10,7 @@ mod mutate;
 mod refusal;
 mod review;
 mod server;
+pub mod slip;
 mod validate;
 
 pub use metrics::AdmissionMetrics;

@@ -36,8 +36,15 @@ pub(super) enum Outcome {
 }
 
 impl CertificateMetrics {
+    /// Registers the metrics. Patches start at zero, so that a rate can be taken of the first; whether a configuration
+    /// is in sync can only be said of one that was looked at.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        for configuration in Kind::ALL {
+            for result in [Outcome::Applied, Outcome::Failed] {
+                drop(metrics.patches.get_or_create(&Applied { configuration, result }));
+            }
+        }
         let registry = registry.sub_registry_with_prefix("certificate");
         registry.register(
             "bundle_in_sync",
@@ -52,7 +59,8 @@ impl CertificateMetrics {
         metrics
     }
 
-    pub(super) fn found(&self, configuration: Kind, keeping: &Keeping) {
+    /// Tells what was found in a configuration.
+    pub fn found(&self, configuration: Kind, keeping: &Keeping) {
         self.in_sync.get_or_create(&Of { configuration }).set(i64::from(*keeping == Keeping::InSync));
     }
 

@@ -93,6 +93,7 @@ impl Certificates {
     pub async fn run(self, stop: CancellationToken) -> Result<(), CertificateError> {
         let (leaf, bundle) = self.first_leaf().await?;
         self.resolver.put(leaf);
+        self.status.send_modify(|_| ()); // whoever waits for the bundle looks for the leaf too
         stop.run_until_cancelled(self.keep(bundle)).await;
         Ok(())
     }

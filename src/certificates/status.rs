@@ -72,6 +72,12 @@ impl BundleStatus {
             .all(|keeping| matches!(keeping, Keeping::InSync | Keeping::Missing))
     }
 
+    /// Whether a named configuration was not looked at yet: too early to say that something is wrong.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        Kind::ALL.iter().filter_map(|kind| self.of(*kind)).any(|keeping| matches!(keeping, Keeping::Unknown))
+    }
+
     #[must_use]
     pub const fn of(&self, kind: Kind) -> Option<&Keeping> {
         match kind {

@@ -1,4 +1,19 @@
 //! Claims, attempts and outcomes: the durable half of the shared state, kept in `Checkpoint` objects.
+//!
+//! [`claim`] creates a record, [`controller`] decides what it needs, [`attempts`] has it made by [`attempt`], and
+//! [`progress`] says how its status changes. All decisions are pure: [`consent`], [`progress`], [`name`], [`ledger`].
 
 pub mod ask;
+pub mod attempt;
+pub mod attempts;
+pub mod budget;
+pub mod candidate;
+pub mod claim;
+pub mod consent;
+pub mod controller;
+pub mod ledger;
+pub mod metrics;
+pub mod name;
 pub mod outcome;
+pub mod progress;
+pub mod resource;

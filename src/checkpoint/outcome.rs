@@ -85,9 +85,7 @@ impl Reason {
     /// What this reason makes of a record.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::Unreachable | Self::Unauthorized | Self::NotFound | Self::Busy | Self::NotReady => {
-                Verdict::NotTried
-            }
+            Self::Unreachable | Self::Unauthorized | Self::NotFound | Self::Busy | Self::NotReady => Verdict::NotTried,
             Self::BackendRefused | Self::BackendError => Verdict::TriedAndFailed,
             Self::Rejected
             | Self::PodGone
@@ -132,7 +130,8 @@ pub struct Location {
 
 /// A text that came from a back-end, without its secrets and cut to [`Redacted::LIMIT`] characters.
 ///
-/// Only `backend::redact` makes one, so that no other text of a back-end can reach a log, status or metric.
+/// Made by `backend::redact` of what a back-end said, so that no other text of one can reach a log, status or metric; and
+/// by [`Redacted::own`] of our own words.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redacted(String);
 
@@ -140,8 +139,14 @@ impl Redacted {
     /// The longest text that is kept, in characters; status.message has the same limit in the CRD.
     pub const LIMIT: usize = 1024;
 
-    pub(crate) fn trusted(text: String) -> Self {
+    /// For `backend::redact` alone.
+    pub(crate) fn redacted(text: String) -> Self {
         Self(text)
+    }
+
+    /// Words of this program, which hold nothing that a back-end said; cut to the limit.
+    pub fn own(words: &str) -> Self {
+        Self(words.chars().take(Self::LIMIT).collect())
     }
 
     pub fn as_str(&self) -> &str {
@@ -166,7 +171,11 @@ impl fmt::Debug for Redacted {
 pub enum Outcome {
     Succeeded(Location),
     /// `message` is for people: what the back-end said or what went wrong.
-    Stopped { reason: Reason, message: Redacted, retry_after: Option<std::time::Duration> },
+    Stopped {
+        reason: Reason,
+        message: Redacted,
+        retry_after: Option<std::time::Duration>,
+    },
 }
 
 impl Outcome {

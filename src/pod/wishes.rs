@@ -66,17 +66,15 @@ pub struct Wishes {
 
 impl Wishes {
     /// Reads the annotations of a pod whose regular containers are `containers`; all problems at once.
-    pub fn parse(
-        annotations: &BTreeMap<String, String>,
-        containers: &[&str],
-    ) -> Result<Self, Vec<InvalidAnnotation>> {
+    pub fn parse(annotations: &BTreeMap<String, String>, containers: &[&str]) -> Result<Self, Vec<InvalidAnnotation>> {
         let mut problems = Vec::new();
         let mut read = |key: &'static str, parsed: Result<(), String>| {
             if let Err(problem) = parsed {
                 problems.push(InvalidAnnotation { key, problem });
             }
         };
-        let mut wishes = Self { containers: default_container(annotations, containers), delay: Duration::ZERO, once_per: None };
+        let mut wishes =
+            Self { containers: default_container(annotations, containers), delay: Duration::ZERO, once_per: None };
         if let Some(text) = annotations.get(CONTAINERS) {
             read(CONTAINERS, chosen(text, containers).map(|names| wishes.containers = names));
         }

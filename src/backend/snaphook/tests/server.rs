@@ -1,0 +1,190 @@
+//! A server that speaks HTTP by hand, so that it can also speak it wrong.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+/// What is done with each connection.
+#[derive(Clone)]
+pub(super) enum Act {
+    /// Reads the request, writes these bytes and closes.
+    Answer(Vec<u8>),
+    /// Answers 500 with the request as its text.
+    Echo,
+    CloseAtOnce,
+    CloseAfterRequest,
+    ResetAfterRequest,
+    /// Never says a thing.
+    Hang,
+    /// One byte every 50 ms, without end.
+    Drip,
+    /// This status with 64 MiB of text.
+    Huge(&'static str),
+}
+
+pub(super) fn ok(body: &str) -> Act {
+    Act::Answer(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes())
+}
+
+#[derive(Default)]
+struct Seen {
+    connections: usize,
+    requests: Vec<String>,
+}
+
+pub(super) struct Server {
+    address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+    /// Bytes of a huge answer, once the client has closed.
+    sent: watch::Receiver<Option<usize>>,
+    _running: JoinSet<()>,
+}
+
+impl Server {
+    pub(super) async fn start(act: Act) -> Self {
+        Self::serve(act, None).await
+    }
+
+    pub(super) async fn start_tls(act: Act, config: Arc<ServerConfig>) -> Self {
+        Self::serve(act, Some(TlsAcceptor::from(config))).await
+    }
+
+    async fn serve(act: Act, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let (report, sent) = watch::channel(None);
+        let mut running = JoinSet::new();
+        running.spawn({
+            let seen = seen.clone();
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    seen.lock().unwrap().connections += 1;
+                    match &tls {
+                        None => act_on(&act, stream, &seen, &report).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                act_on(&act, stream, &seen, &report).await;
+                            }
+                        }
+                    }
+                }
+            }
+        });
+        Self { address, seen, sent, _running: running }
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.seen.lock().unwrap().connections
+    }
+
+    /// Head and body of each request.
+    pub(super) fn requests(&self) -> Vec<String> {
+        self.seen.lock().unwrap().requests.clone()
+    }
+
+    pub(super) async fn sent_when_closed(&self) -> usize {
+        let mut sent = self.sent.clone();
+        let sent = tokio::time::timeout(Duration::from_secs(10), sent.wait_for(Option::is_some)).await;
+        sent.expect("the client closes").unwrap().unwrap()
+    }
+}
+
+async fn act_on<S>(act: &Act, mut stream: S, seen: &Mutex<Seen>, report: &watch::Sender<Option<usize>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Connection,
+{
+    if matches!(act, Act::CloseAtOnce) {
+        return;
+    }
+    let request = read_request(&mut stream).await;
+    if !request.is_empty() {
+        seen.lock().unwrap().requests.push(request.clone());
+    }
+    // A client that has gone away is what some of these wait for.
+    let _gone = match act {
+        Act::Answer(bytes) => stream.write_all(bytes).await,
+        Act::Echo => {
+            let head = format!("HTTP/1.1 500 Oops\r\ncontent-length: {}\r\n\r\n", request.len());
+            stream.write_all(format!("{head}{request}").as_bytes()).await
+        }
+        Act::CloseAtOnce | Act::CloseAfterRequest => Ok(()),
+        Act::ResetAfterRequest => stream.reset_on_close(),
+        Act::Hang => std::future::pending().await,
+        Act::Drip => drip(&mut stream).await,
+        Act::Huge(status) => {
+            report.send_replace(Some(pour(&mut stream, status).await));
+            Ok(())
+        }
+    };
+    let _gone = stream.flush().await;
+}
+
+/// One request with a `content-length`, or what came before the client closed.
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+            if body.len() >= length.parse().unwrap() {
+                return text;
+            }
+        }
+        match stream.read_buf(&mut bytes).await {
+            Ok(read) if read > 0 => {}
+            _ => return String::new(),
+        }
+    }
+}
+
+async fn drip(stream: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n").await?;
+    loop {
+        stream.write_all(b" ").await?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Writes until the client closes; how much could be written.
+async fn pour(stream: &mut (impl AsyncWrite + Unpin), status: &str) -> usize {
+    const LENGTH: usize = 64 * 1024 * 1024;
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {LENGTH}\r\n\r\n");
+    let mut sent = 0;
+    if stream.write_all(head.as_bytes()).await.is_err() {
+        return sent;
+    }
+    let piece = b"much to say ".repeat(1024);
+    while sent < LENGTH && stream.write_all(&piece).await.is_ok() {
+        sent += piece.len();
+    }
+    sent
+}
+
+trait Connection {
+    /// Makes closing send a reset in place of an orderly end.
+    fn reset_on_close(&self) -> std::io::Result<()>;
+}
+
+impl Connection for TcpStream {
+    fn reset_on_close(&self) -> std::io::Result<()> {
+        self.set_zero_linger()
+    }
+}
+
+impl Connection for tokio_rustls::server::TlsStream<TcpStream> {
+    fn reset_on_close(&self) -> std::io::Result<()> {
+        self.get_ref().0.set_zero_linger()
+    }
+}

@@ -1,0 +1,314 @@
+//! One attempt: read the pod, write the attempt down, ask the back-end, write the outcome.
+//!
+//! The order is the guarantee: an attempt is written before it is made, by compare-and-swap on resourceVersion, and its
+//! outcome is written by whoever made it, for as long as the process lives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use jiff::SignedDuration;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt as _};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::CheckHandle;
+use crate::clock;
+use crate::cluster::{CallError, LivePod, call, read_pod};
+use crate::owner::{Owners, Workload};
+use crate::pod::{PodFacts, PodName};
+use crate::state::State;
+use crate::telemetry::chain;
+
+use super::ask::{Ask, Backend};
+use super::budget::Budget;
+use super::candidate;
+use super::consent::{self, Refusal};
+use super::metrics::CheckpointMetrics;
+use super::name;
+use super::outcome::{Outcome, Reason, Redacted, Verdict};
+use super::progress::{self, Holder, Step, Target, plan};
+use super::resource::{Checkpoint, CheckpointStatus, PodStatus, Wish};
+
+/// How long the request may leave after the attempt was begun to be written. Past it the request is not made, since
+/// another process may already take the attempt for dead.
+const SEND_WINDOW: Duration = Duration::from_secs(15);
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What attempts work with.
+pub struct Attempt {
+    pub client: Client,
+    pub backend: Arc<dyn Backend>,
+    pub owners: Owners,
+    pub budget: Budget,
+    pub holder: Holder,
+    pub state: State,
+    pub metrics: CheckpointMetrics,
+    pub backend_check: CheckHandle,
+}
+
+/// A pod that may be checkpointed now, and the attempt as it is to be written.
+struct Ready {
+    pod: LivePod,
+    status: CheckpointStatus,
+}
+
+impl Attempt {
+    /// Brings a record that [`plan`] wants attempted to a state in which it rests. Waits for a slot; gives up waiting,
+    /// but nothing begun, at the stop.
+    pub async fn make(&self, record: Arc<Checkpoint>, stop: CancellationToken) {
+        let mut record = record;
+        let mut waits = waits();
+        loop {
+            let slot = tokio::select! {
+                slot = self.budget.slot() => slot,
+                () = stop.cancelled() => return,
+            };
+            let Err(error) = self.once(&record).await else { return };
+            drop(slot);
+            tracing::warn!(checkpoint = record.name_any(), "Attempt is put off: {}", chain(&error));
+            tokio::select! {
+                () = sleep(waits.next().unwrap_or(LONGEST_WAIT)) => {}
+                () = stop.cancelled() => return,
+            }
+            match self.read(&record).await {
+                Ok(Some(now)) if plan(&now, clock::now()) == Step::Attempt => record = Arc::new(now),
+                Ok(_) => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// An error means that nothing was sent and that the record does not say otherwise.
+    async fn once(&self, record: &Checkpoint) -> Result<(), CallError> {
+        let Ready { pod, status } = match self.prepare(record).await? {
+            Ok(ready) => ready,
+            Err(refusal) => return self.refuse(record, &refusal).await,
+        };
+        let begun = clock::since_boot();
+        let Some(written) = self.write_begun(record, &status).await? else { return Ok(()) };
+        if clock::since_boot().saturating_sub(begun) > SEND_WINDOW {
+            self.withdraw(&written).await;
+            return Ok(());
+        }
+        let outcome = self.ask(&written, pod).await;
+        self.write_outcome(written, &outcome).await;
+        Ok(())
+    }
+
+    /// Reads the pod live and decides whether it may be checkpointed.
+    async fn prepare(&self, record: &Checkpoint) -> Result<Result<Ready, Refusal>, CallError> {
+        let Some(wish) = Wish::parse(&record.spec, |wish| name::is_derived(&record.name_any(), wish)) else {
+            let message = "spec gives neither a pod nor a whole workload".to_owned();
+            return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }));
+        };
+        let namespace = record.namespace().unwrap_or_default();
+        let name = match &wish {
+            Wish::Pod { name, .. } | Wish::ByHand { name, .. } => PodName { namespace, name: name.clone() },
+            Wish::Revision { .. } => match candidate::find(&self.client, &self.owners, &namespace, &wish).await? {
+                Ok(name) => name,
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+        };
+        let pod = read_pod(&self.client, &name).await?;
+        let container = match consent::container_now(&wish, pod.as_ref().map(|pod| &pod.facts)) {
+            Ok(container) => container,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let Some(pod) = pod else {
+            return Ok(Err(Refusal { reason: Reason::PodGone, message: format!("pod {name} is gone") }));
+        };
+        let workload = self.workload(&pod.facts).await;
+        let target = target(&pod.facts, container, &workload);
+        let longest =
+            SignedDuration::try_from(SEND_WINDOW + self.backend.longest_attempt()).unwrap_or(SignedDuration::MAX);
+        let status = progress::begun(record, &target, &self.holder, longest, clock::now());
+        Ok(Ok(Ready { pod, status }))
+    }
+
+    /// Only told in status, so a workload that can't be looked up is named by what the pod itself says.
+    async fn workload(&self, pod: &PodFacts) -> Workload {
+        let found = self.owners.workload(pod).await;
+        let direct = || {
+            let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
+            let itself = Workload { api_version: "v1".into(), kind: "Pod".into(), name, uid };
+            pod.controller.as_ref().map_or(itself, Workload::from)
+        };
+        found.unwrap_or_else(|_| direct())
+    }
+
+    /// Writes why the pod is not checkpointed; nothing where the record says so already.
+    async fn refuse(&self, record: &Checkpoint, refusal: &Refusal) -> Result<(), CallError> {
+        let message = Redacted::own(&refusal.message);
+        let told = record.status.as_ref().and_then(|status| status.message.as_deref());
+        if record.reason() == Some(refusal.reason.as_str()) && told == Some(message.as_str()) {
+            return Ok(());
+        }
+        let outcome = Outcome::Stopped { reason: refusal.reason, message, retry_after: None };
+        let status = progress::settled(record, &outcome, clock::now());
+        match self.put(record, status).await {
+            // Somebody else has written: the watch brings it, and the record is looked at again.
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => {
+                tracing::info!(
+                    checkpoint = record.name_any(),
+                    reason = refusal.reason.as_str(),
+                    "Checkpoint `{}` was not asked for: {}",
+                    record.name_any(),
+                    refusal.message
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the attempt by compare-and-swap. `None`: somebody else was first, or the record is gone.
+    async fn write_begun(
+        &self,
+        record: &Checkpoint,
+        status: &CheckpointStatus,
+    ) -> Result<Option<Checkpoint>, CallError> {
+        match self.put(record, status.clone()).await {
+            Ok(written) => return Ok(Some(written)),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_conflict() || error.is_ambiguous() => {}
+            Err(error) => return Err(error),
+        }
+        // It may have been written all the same. Until that is known nothing may be given up: the record would stay
+        // InProgress with nobody at work on it.
+        let mut waits = waits();
+        loop {
+            match self.read(record).await {
+                Ok(found) => {
+                    return Ok(found.filter(|found| progress::is_same_attempt(status, found.status.as_ref())));
+                }
+                Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
+            }
+        }
+    }
+
+    async fn withdraw(&self, written: &Checkpoint) {
+        let message = Redacted::own("the process was paused too long before the request; nothing was sent");
+        tracing::warn!(checkpoint = written.name_any(), "Attempt is withdrawn: {message}");
+        let status = progress::withdrawn(written, &message, clock::now());
+        self.write_until_it_stands(written.clone(), |_| status.clone()).await;
+    }
+
+    async fn ask(&self, written: &Checkpoint, pod: LivePod) -> Outcome {
+        let status = written.status.clone().unwrap_or_default();
+        let container = status.container.clone().unwrap_or_default();
+        let name = pod.facts.name.clone();
+        let ask = Ask {
+            pod: name.clone(),
+            node: pod.facts.node.clone().unwrap_or_default(),
+            container: container.clone(),
+            idempotency_key: format!("{}-{}", written.uid().unwrap_or_default(), status.failures),
+            whole_pod: self.backend.needs_pod().then_some(pod.whole),
+        };
+        let journey = |change: &dyn Fn(&mut crate::state::ContainerJourney)| {
+            self.state.container(&name, &pod.facts.uid, &container, change);
+        };
+        let asked = clock::now();
+        journey(&|journey| journey.asked = Some(asked));
+        let (under_way, since) = (self.metrics.asked(), Instant::now());
+        let outcome = self.backend.checkpoint(&ask).await;
+        drop(under_way);
+        self.metrics.ended(&outcome, since.elapsed());
+        let done = clock::now();
+        journey(&|journey| {
+            journey.done = Some(done);
+            journey.outcome = Some(outcome.as_str().to_owned());
+        });
+        self.tell(written, &ask, &outcome);
+        outcome
+    }
+
+    fn tell(&self, written: &Checkpoint, ask: &Ask, outcome: &Outcome) {
+        let (checkpoint, container, word) = (written.name_any(), &ask.container, outcome.as_str());
+        let (namespace, pod) = (&ask.pod.namespace, &ask.pod.name);
+        let sentence = format!("Asked for a checkpoint of pod {}, container `{container}`: {outcome}", ask.pod);
+        let Outcome::Stopped { reason, message, .. } = outcome else {
+            self.backend_check.pass();
+            tracing::info!(checkpoint, namespace, pod, container, outcome = word, "{sentence}");
+            return;
+        };
+        match reason.verdict() {
+            Verdict::NotTried => self.backend_check.fail(message.as_str()),
+            _ => self.backend_check.pass(),
+        }
+        tracing::warn!(checkpoint, namespace, pod, container, outcome = word, "{sentence}");
+    }
+
+    async fn write_outcome(&self, written: Checkpoint, outcome: &Outcome) {
+        let now = clock::now();
+        self.write_until_it_stands(written, |record| progress::settled(record, outcome, now)).await;
+    }
+
+    /// Puts a status over an attempt of ours until it stands, or the attempt is no longer ours to write.
+    async fn write_until_it_stands(&self, written: Checkpoint, change: impl Fn(&Checkpoint) -> CheckpointStatus) {
+        let attempt = written.status.clone().unwrap_or_default();
+        let mut record = written;
+        let mut waits = waits();
+        loop {
+            match self.put(&record, change(&record)).await {
+                Ok(_) => return,
+                Err(error) if error.is_conflict() => {}
+                Err(error) if error.is_not_found() => {
+                    return tracing::info!(
+                        checkpoint = record.name_any(),
+                        "The record was deleted before its outcome was written"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(checkpoint = record.name_any(), "Outcome is not written yet: {}", chain(&error));
+                    sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+                }
+            }
+            match self.read(&record).await {
+                Ok(Some(found)) if progress::takes_outcome(&attempt, &found) => record = found,
+                // Written by the put whose answer was lost, taken over, or deleted.
+                Ok(_) => return,
+                Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
+            }
+        }
+    }
+
+    /// Replaces the status; the record's resourceVersion makes it a compare-and-swap.
+    async fn put(&self, record: &Checkpoint, status: CheckpointStatus) -> Result<Checkpoint, CallError> {
+        let changed = Checkpoint { status: Some(status), ..record.clone() };
+        let (api, name) = (self.api(record), record.name_any());
+        let what = format!("write the status of Checkpoint `{name}`");
+        call(what, api.replace_status(&name, &PostParams::default(), &changed)).await
+    }
+
+    /// The record of the same UID as it is now.
+    async fn read(&self, record: &Checkpoint) -> Result<Option<Checkpoint>, CallError> {
+        let (api, name) = (self.api(record), record.name_any());
+        let found = call(format!("read Checkpoint `{name}`"), api.get_opt(&name)).await?;
+        Ok(found.filter(|found| found.uid() == record.uid()))
+    }
+
+    fn api(&self, record: &Checkpoint) -> Api<Checkpoint> {
+        Api::namespaced(self.client.clone(), &record.namespace().unwrap_or_default())
+    }
+}
+
+fn target(pod: &PodFacts, container: String, workload: &Workload) -> Target {
+    let facts = pod.container(&container);
+    Target {
+        pod: PodStatus { name: pod.name.name.clone(), uid: pod.uid.clone(), node: pod.node.clone() },
+        workload: workload.to_string(),
+        revision: pod.revision().to_owned(),
+        image: facts.and_then(|facts| facts.image.clone()),
+        image_id: facts.and_then(|facts| facts.image_id.clone()),
+        container,
+    }
+}
+
+fn waits() -> ExponentialBackoff {
+    let waits = ExponentialBuilder::default().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT);
+    waits.without_max_times().with_jitter().build()
+}

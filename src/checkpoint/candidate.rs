@@ -1,0 +1,39 @@
+//! Which pod stands for its revision: any one that is eligible now, the first by name.
+
+use kube::api::ListParams;
+use kube::{Api, Client};
+
+use crate::cluster::{CallError, call};
+use crate::owner::Owners;
+use crate::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
+
+use super::consent::{self, Refusal};
+use super::outcome::Reason;
+use super::resource::Wish;
+
+/// Lists the labelled pods of the namespace live and picks one of the wished revision.
+pub async fn find(
+    client: &Client,
+    owners: &Owners,
+    namespace: &str,
+    wish: &Wish,
+) -> Result<Result<PodName, Refusal>, CallError> {
+    let Wish::Revision { workload, revision, .. } = wish else {
+        let message = "the record is not about a revision".to_owned();
+        return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }));
+    };
+    let pods: Api<WatchedPod> = Api::namespaced(client.clone(), namespace);
+    let labelled = ListParams::default().labels(&format!("{SNAP}={OPTED_IN}"));
+    let listed = call(format!("list the labelled pods of namespace `{namespace}`"), pods.list(&labelled)).await?;
+    let mut candidates: Vec<PodFacts> = listed.items.into_iter().map(PodFacts::from).collect();
+    candidates.retain(|pod| pod.revision() == revision && consent::container_now(wish, Some(pod)).is_ok());
+    candidates.sort_by(|a, b| a.name.cmp(&b.name));
+    for pod in candidates {
+        if owners.workload(&pod).await.is_ok_and(|found| found.uid == workload.uid) {
+            return Ok(Ok(pod.name));
+        }
+    }
+    let message =
+        format!("waiting for a pod of {} `{}`, revision {revision}, to be Ready", workload.kind, workload.name);
+    Ok(Err(Refusal { reason: Reason::NotReady, message }))
+}

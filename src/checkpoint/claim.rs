@@ -1,0 +1,151 @@
+//! The claim: creating the `Checkpoint` object. Its name is derived from what must happen once, so the API server
+//! decides who is first, and 409 AlreadyExists means that somebody was.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt as _};
+
+use crate::cluster::{CallError, call, read_pod};
+use crate::owner::{OwnerError, Owners, Workload};
+use crate::pod::PodFacts;
+
+use super::consent::{self, Refusal};
+use super::ledger::Ledger;
+use super::name;
+use super::progress::Holder;
+use super::resource::{Checkpoint, CheckpointSpec, PodWish, Wish};
+
+/// Annotation: who claimed. By it a process knows its own claim again when the answer to the creation was lost.
+const CLAIMED_BY: &str = "snap.weaversoft.io/claimed-by";
+
+/// What came of wanting a container checkpointed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// This claim is the first; the record of that name was created, or none where claims are only remembered.
+    New { record: Option<String>, workload: Workload, node: String },
+    /// It was claimed before, or a checkpoint of it exists.
+    Before { record: Option<String> },
+}
+
+/// Why there is no claim.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// The pod as read just now is not eligible.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
+    /// The pod is about to go with its namespace.
+    #[error("namespace `{0}` is being deleted")]
+    NamespaceTerminating(String),
+    #[error("the Checkpoint resource is not installed: run `snapwatcher crd | kubectl apply -f -`")]
+    NoDefinition,
+    #[error("every name for the record is taken by another one's key")]
+    NoName,
+    #[error(transparent)]
+    Call(CallError),
+}
+
+impl From<CallError> for ClaimError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+/// Who claims: the API server's records, or for a dry run nobody but the log.
+pub trait Claim: Send + Sync {
+    /// Claims one container of a pod that the watch found eligible.
+    fn claim<'a>(&'a self, pod: &'a PodFacts, container: &'a str) -> BoxFuture<'a, Result<Claimed, ClaimError>>;
+}
+
+/// Makes claims in the API server.
+pub struct Claims {
+    client: Client,
+    ledger: Arc<Ledger>,
+    owners: Owners,
+    holder: Holder,
+}
+
+impl Claims {
+    pub fn new(client: Client, ledger: Arc<Ledger>, owners: Owners, holder: Holder) -> Self {
+        Self { client, ledger, owners, holder }
+    }
+
+    /// Waits until the ledger is complete, then claims.
+    async fn claim_once(&self, pod: &PodFacts, container: &str) -> Result<Claimed, ClaimError> {
+        self.ledger.complete().await;
+        if self.ledger.has_success(&pod.uid, container) {
+            return Ok(Claimed::Before { record: None });
+        }
+        let wish = Wish::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.to_owned() };
+        for digest in name::DIGESTS {
+            let Some(record) = name::derived(&wish, digest) else { break };
+            if self.ledger.contains(&pod.name.namespace, &record) {
+                return Ok(Claimed::Before { record: Some(record) });
+            }
+            if let Some(claimed) = self.create(pod, &wish, &record).await? {
+                return Ok(claimed);
+            }
+        }
+        Err(ClaimError::NoName)
+    }
+
+    /// `None`: the name is taken by a record of another key.
+    async fn create(&self, pod: &PodFacts, wish: &Wish, record: &str) -> Result<Option<Claimed>, ClaimError> {
+        let live = read_pod(&self.client, &pod.name).await?.map(|live| live.facts);
+        let container = consent::container_now(wish, live.as_ref()).map_err(ClaimError::Refused)?;
+        let pod = live.unwrap_or_else(|| pod.clone());
+        let workload = self.owners.workload(&pod).await?;
+        let node = pod.node.clone().unwrap_or_default();
+        let api: Api<Checkpoint> = Api::namespaced(self.client.clone(), &pod.name.namespace);
+        let object = self.object(&pod, container, &workload, record);
+        let created = call(format!("claim pod {}", pod.name), api.create(&PostParams::default(), &object)).await;
+        let new = Claimed::New { record: Some(record.to_owned()), workload, node };
+        match created {
+            Ok(_) => Ok(Some(new)),
+            Err(error) if error.already_exists() => {
+                let existing = call(format!("read Checkpoint `{record}`"), api.get(record)).await?;
+                if existing.spec != object.spec {
+                    return Ok(None);
+                }
+                let mine = existing.annotations().get(CLAIMED_BY) == Some(&self.holder.to_string());
+                Ok(Some(if mine { new } else { Claimed::Before { record: Some(record.to_owned()) } }))
+            }
+            Err(error) if error.is_namespace_terminating() => Err(ClaimError::NamespaceTerminating(pod.name.namespace)),
+            // The namespace exists while the pod does, so what was not found is the resource.
+            Err(error) if error.is_not_found() => Err(ClaimError::NoDefinition),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn object(&self, pod: &PodFacts, container: String, workload: &Workload, record: &str) -> Checkpoint {
+        let wish = PodWish { name: pod.name.name.clone(), uid: Some(pod.uid.clone()) };
+        let spec = CheckpointSpec { pod: Some(wish), container: Some(container), ..Default::default() };
+        let mut object = Checkpoint::new(record, spec);
+        object.metadata.namespace = Some(pod.name.namespace.clone());
+        object.metadata.labels = Some(labels(pod, workload));
+        object.metadata.annotations = Some([(CLAIMED_BY.to_owned(), self.holder.to_string())].into());
+        object
+    }
+}
+
+impl Claim for Claims {
+    fn claim<'a>(&'a self, pod: &'a PodFacts, container: &'a str) -> BoxFuture<'a, Result<Claimed, ClaimError>> {
+        Box::pin(self.claim_once(pod, container))
+    }
+}
+
+/// By which people and programs find records.
+fn labels(pod: &PodFacts, workload: &Workload) -> BTreeMap<String, String> {
+    let pairs = [
+        ("app.kubernetes.io/managed-by", Some("snapwatcher")),
+        ("snap.weaversoft.io/pod-uid", Some(pod.uid.as_str())),
+        ("snap.weaversoft.io/workload", Some(workload.name.as_str())),
+        ("snap.weaversoft.io/node", pod.node.as_deref()),
+    ];
+    let labelled = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), name::label_value(value?))));
+    labelled.collect()
+}

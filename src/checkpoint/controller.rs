@@ -1,0 +1,169 @@
+//! The controller of `Checkpoint` objects: one watch of all records feeds the ledger; those that are not finished are
+//! reconciled, and reconciling only decides.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, future, stream};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::controller::{Action, Controller, Error as ControllerError};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::{Client, ResourceExt as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::CheckHandle;
+use crate::clock;
+use crate::cluster::{Scope, WatchFault, watch};
+use crate::pod::PodName;
+use crate::state::State;
+use crate::telemetry::chain;
+
+use super::claim::ClaimError;
+use super::ledger::{self, Forgotten, Ledger};
+use super::metrics::CheckpointMetrics;
+use super::progress::{Step, plan};
+use super::resource::Checkpoint;
+
+/// Follows the records of one scope.
+#[derive(Clone)]
+pub struct Records {
+    pub client: Client,
+    pub ledger: Arc<Ledger>,
+    pub state: State,
+    pub metrics: CheckpointMetrics,
+    pub definition_check: CheckHandle,
+    /// Where records to attempt go.
+    pub wanted: mpsc::UnboundedSender<Arc<Checkpoint>>,
+    /// Where the pods of deleted records go.
+    pub forgotten: mpsc::UnboundedSender<Forgotten>,
+}
+
+impl Records {
+    /// Runs until the stop. `changed` tells pods on which an attempt may be waiting.
+    pub async fn run(
+        self,
+        index: usize,
+        scope: Scope,
+        changed: mpsc::UnboundedReceiver<PodName>,
+        stop: CancellationToken,
+    ) -> Result<(), Infallible> {
+        let (unfinished, writer) = reflector::store();
+        let wanted = self.wanted.clone();
+        let records = watch::<Checkpoint>(&self.client, &scope, watcher::Config::default());
+        let records = records.filter_map(move |item| future::ready(self.follow(index, item).map(Ok)));
+        let trigger = records.reflect(writer).applied_objects();
+        let changed = concerned(changed, unfinished.clone());
+        Controller::for_stream(trigger, unfinished)
+            .reconcile_on(changed)
+            .graceful_shutdown_on(stop.cancelled_owned())
+            .run(reconcile, |_, never: &Infallible, _| match *never {}, Arc::new(wanted))
+            .for_each(|result| {
+                tell(result);
+                future::ready(())
+            })
+            .await;
+        Ok(())
+    }
+
+    /// Notes one item of the watch, and passes on what the store of unfinished records is to know.
+    fn follow(&self, index: usize, item: Result<Event<Checkpoint>, WatchFault>) -> Option<Event<Checkpoint>> {
+        let event = match item {
+            Ok(event) => event,
+            Err(fault) => {
+                self.tell(&fault);
+                return None;
+            }
+        };
+        if matches!(event, Event::InitDone | Event::Apply(_)) {
+            self.definition_check.pass();
+        }
+        if let Event::InitApply(record) | Event::Apply(record) = &event {
+            self.join(record);
+        }
+        if let Some(forgotten) = self.ledger.apply(index, &event) {
+            let _ = self.forgotten.send(forgotten); // the watch of pods ends only with the process
+        }
+        match event.modify(|record| record.metadata.managed_fields = None) {
+            Event::Apply(record) if record.phase().is_final() => Some(Event::Delete(record)),
+            Event::InitApply(record) if record.phase().is_final() => None,
+            event => Some(event),
+        }
+    }
+
+    /// Puts what a record tells into the journey of its pod.
+    fn join(&self, record: &Checkpoint) {
+        let (Some(uid), Some(container)) = (ledger::pod_uid(record), ledger::container(record)) else { return };
+        let wished = record.spec.pod.as_ref().map(|pod| &pod.name);
+        let status = record.status.as_ref();
+        let Some(name) = wished.or_else(|| status.and_then(|status| status.pod.as_ref()).map(|pod| &pod.name)) else {
+            return;
+        };
+        let pod = PodName { namespace: record.namespace().unwrap_or_default(), name: name.clone() };
+        self.state.container(&pod, uid, container, |journey| {
+            journey.checkpoint = Some(record.name_any());
+            let claimed = record.metadata.creation_timestamp.as_ref().map(|created| created.0);
+            journey.claimed = journey.claimed.or(claimed);
+            let Some(status) = status else { return };
+            journey.asked = journey.asked.or(status.start_time.as_ref().map(|start| start.0));
+            if record.phase().is_final() {
+                journey.done = journey.done.or(status.completion_time.as_ref().map(|done| done.0));
+                journey.outcome = record.reason().map(str::to_owned);
+            }
+        });
+    }
+
+    fn tell(&self, fault: &WatchFault) {
+        match fault {
+            WatchFault::Undecodable { .. } => {
+                self.metrics.skipped();
+                tracing::warn!("Watching Checkpoints: {}", chain(fault));
+            }
+            WatchFault::Interrupted { source: watcher::Error::InitialListFailed(kube::Error::Api(status)) }
+                if status.is_not_found() =>
+            {
+                self.definition_check.fail(ClaimError::NoDefinition.to_string());
+            }
+            WatchFault::Interrupted { .. } => self.definition_check.fail(chain(fault)),
+        }
+    }
+}
+
+type Wanted = mpsc::UnboundedSender<Arc<Checkpoint>>;
+
+async fn reconcile(record: Arc<Checkpoint>, wanted: Arc<Wanted>) -> Result<Action, Infallible> {
+    let now = clock::now();
+    Ok(match plan(&record, now) {
+        Step::Rest => Action::await_change(),
+        Step::Until(at) => Action::requeue(Duration::try_from(at.duration_since(now)).unwrap_or_default()),
+        Step::Attempt => {
+            let _ = wanted.send(record); // attempts end only with the process
+            Action::await_change()
+        }
+    })
+}
+
+/// The unfinished records that a changed pod may concern.
+fn concerned(
+    changed: mpsc::UnboundedReceiver<PodName>,
+    unfinished: Store<Checkpoint>,
+) -> impl Stream<Item = ObjectRef<Checkpoint>> {
+    let pods = stream::unfold(changed, |mut changed| async { changed.recv().await.map(|pod| (pod, changed)) });
+    pods.flat_map(move |pod| {
+        let records = unfinished.state_filter(|record| {
+            record.metadata.namespace.as_deref() == Some(&pod.namespace)
+                && record.spec.pod.as_ref().is_none_or(|wished| wished.name == pod.name)
+        });
+        stream::iter(records.into_iter().map(|record| ObjectRef::from_obj(&*record)))
+    })
+}
+
+fn tell(result: Result<(ObjectRef<Checkpoint>, Action), ControllerError<Infallible, watcher::Error>>) {
+    match result {
+        // A record that was finished or deleted between its event and its turn.
+        Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
+        Err(error) => tracing::warn!("Checkpoint controller: {}", chain(&error)),
+    }
+}

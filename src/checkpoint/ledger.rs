@@ -1,0 +1,229 @@
+//! What exists of records, as a small key for each: so that a pod that was claimed before costs no request, and memory
+//! does not grow with history beyond that.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kube::ResourceExt as _;
+use kube::runtime::watcher::Event;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use super::resource::{Checkpoint, Phase};
+
+/// The keys of all records in the watched namespaces. The watch of records is its only writer.
+pub struct Ledger {
+    inner: Mutex<Inner>,
+    /// How many scopes have not been listed yet.
+    unlisted: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// By record.
+    records: HashMap<Key, Entry>,
+    /// How many Succeeded records there are of a pod and container.
+    successes: HashMap<Key, usize>,
+    /// What a listing under way has told, by scope.
+    listings: HashMap<usize, HashSet<Key>>,
+    listed: HashSet<usize>,
+}
+
+struct Entry {
+    scope: usize,
+    subject: Option<Key>,
+    succeeded: bool,
+}
+
+/// 128 bits of a SHA-256: two records never share one, in practice.
+type Key = u128;
+
+/// What the watch of pods has to look at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forgotten {
+    /// The record of this pod (UID) was deleted.
+    Pod(String),
+    /// Records went while the watch was interrupted.
+    Some,
+}
+
+impl Ledger {
+    /// An empty ledger over that many scopes.
+    pub fn new(scopes: usize) -> Self {
+        Self { inner: Mutex::default(), unlisted: watch::Sender::new(scopes) }
+    }
+
+    /// Waits until every scope was listed once: before, an absent record proves nothing.
+    pub async fn complete(&self) {
+        // The sender lives in self, so waiting can only end with the condition.
+        let _ = self.unlisted.subscribe().wait_for(|&unlisted| unlisted == 0).await;
+    }
+
+    pub fn contains(&self, namespace: &str, name: &str) -> bool {
+        self.lock().records.contains_key(&key(&[namespace, name]))
+    }
+
+    /// Whether any Succeeded record of that pod and container exists, whatever its name.
+    pub fn has_success(&self, pod_uid: &str, container: &str) -> bool {
+        self.lock().successes.contains_key(&key(&[pod_uid, container]))
+    }
+
+    /// Follows one event of the watch of `scope`.
+    pub fn apply(&self, scope: usize, event: &Event<Checkpoint>) -> Option<Forgotten> {
+        let mut inner = self.lock();
+        match event {
+            Event::Init => {
+                inner.listings.insert(scope, HashSet::new());
+                None
+            }
+            Event::InitApply(record) => {
+                let key = inner.note(scope, record);
+                inner.listings.entry(scope).or_default().insert(key);
+                None
+            }
+            Event::InitDone => {
+                let missed = inner.finish_listing(scope);
+                if inner.listed.insert(scope) {
+                    self.unlisted.send_modify(|unlisted| *unlisted = unlisted.saturating_sub(1));
+                }
+                missed.then_some(Forgotten::Some)
+            }
+            Event::Apply(record) => {
+                inner.note(scope, record);
+                None
+            }
+            Event::Delete(record) => {
+                inner.forget(record_key(record));
+                Some(pod_uid(record).map_or(Forgotten::Some, |uid| Forgotten::Pod(uid.to_owned())))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn note(&mut self, scope: usize, record: &Checkpoint) -> Key {
+        let key = record_key(record);
+        self.forget(key);
+        let entry = Entry { scope, subject: subject(record), succeeded: record.phase() == Phase::Succeeded };
+        if let (Some(subject), true) = (entry.subject, entry.succeeded) {
+            *self.successes.entry(subject).or_default() += 1;
+        }
+        self.records.insert(key, entry);
+        key
+    }
+
+    fn forget(&mut self, key: Key) {
+        let Some(Entry { subject: Some(subject), succeeded: true, .. }) = self.records.remove(&key) else { return };
+        if let Some(count) = self.successes.get_mut(&subject) {
+            *count -= 1;
+            if *count == 0 {
+                self.successes.remove(&subject);
+            }
+        }
+    }
+
+    /// Drops what the listing did not tell; whether there was such.
+    fn finish_listing(&mut self, scope: usize) -> bool {
+        let listed = self.listings.remove(&scope).unwrap_or_default();
+        let gone: Vec<Key> = self
+            .records
+            .iter()
+            .filter(|(key, entry)| entry.scope == scope && !listed.contains(key))
+            .map(|(key, _)| *key)
+            .collect();
+        gone.iter().for_each(|&key| self.forget(key));
+        !gone.is_empty()
+    }
+}
+
+/// UID of the pod a record is about, by its wish or as resolved.
+pub fn pod_uid(record: &Checkpoint) -> Option<&str> {
+    let wished = record.spec.pod.as_ref().and_then(|pod| pod.uid.as_deref());
+    let resolved = || record.status.as_ref().and_then(|status| status.pod.as_ref()).map(|pod| pod.uid.as_str());
+    wished.or_else(resolved)
+}
+
+/// The container a record is about, by its wish or as resolved.
+pub fn container(record: &Checkpoint) -> Option<&str> {
+    let resolved = || record.status.as_ref().and_then(|status| status.container.as_deref());
+    record.spec.container.as_deref().or_else(resolved)
+}
+
+fn subject(record: &Checkpoint) -> Option<Key> {
+    Some(key(&[pod_uid(record)?, container(record)?]))
+}
+
+fn record_key(record: &Checkpoint) -> Key {
+    key(&[&record.namespace().unwrap_or_default(), &record.name_any()])
+}
+
+/// Names hold no `/`, so joined parts are as different as the parts.
+fn key(parts: &[&str]) -> Key {
+    let digest = Sha256::digest(parts.join("/"));
+    digest.iter().take(16).fold(0, |key, &byte| key << 8 | Key::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resource::{CheckpointSpec, CheckpointStatus, PodWish};
+    use super::*;
+
+    fn record(name: &str, phase: Phase) -> Checkpoint {
+        let pod = PodWish { name: "web".into(), uid: Some(format!("uid-of-{name}")) };
+        let spec = CheckpointSpec { pod: Some(pod), container: Some("app".into()), ..Default::default() };
+        let mut record = Checkpoint::new(name, spec);
+        record.metadata.namespace = Some("default".into());
+        record.status = Some(CheckpointStatus { phase: Some(phase), ..Default::default() });
+        record
+    }
+
+    fn list(ledger: &Ledger, records: &[Checkpoint]) -> Option<Forgotten> {
+        ledger.apply(0, &Event::Init);
+        for record in records {
+            ledger.apply(0, &Event::InitApply(record.clone()));
+        }
+        ledger.apply(0, &Event::InitDone)
+    }
+
+    #[tokio::test]
+    async fn the_ledger_is_complete_once_every_scope_was_listed() {
+        let ledger = Ledger::new(2);
+        list(&ledger, &[]);
+        assert_eq!(*ledger.unlisted.borrow(), 1);
+        list(&ledger, &[]); // a relist of the same scope does not count twice
+        assert_eq!(*ledger.unlisted.borrow(), 1);
+        ledger.apply(1, &Event::InitDone);
+        ledger.complete().await;
+    }
+
+    #[test]
+    fn a_success_is_known_by_pod_and_container_until_its_last_record_goes() {
+        let ledger = Ledger::new(1);
+        let known = || ledger.has_success("uid-of-a", "app");
+        ledger.apply(0, &Event::Apply(record("a", Phase::InProgress)));
+        assert!(ledger.contains("default", "a") && !known());
+        ledger.apply(0, &Event::Apply(record("a", Phase::Succeeded)));
+        ledger.apply(0, &Event::Apply(record("a", Phase::Succeeded)));
+        let mut by_hand = record("a", Phase::Succeeded);
+        by_hand.metadata.name = Some("by-hand".into());
+        ledger.apply(0, &Event::Apply(by_hand.clone()));
+        let forgotten = ledger.apply(0, &Event::Delete(record("a", Phase::Succeeded)));
+        assert_eq!(forgotten, Some(Forgotten::Pod("uid-of-a".into())));
+        assert!(known(), "another record of the same pod and container is left");
+        ledger.apply(0, &Event::Delete(by_hand));
+        assert!(!known() && !ledger.contains("default", "a"));
+    }
+
+    #[test]
+    fn a_deletion_missed_while_disconnected_is_noticed_at_the_relist() {
+        let ledger = Ledger::new(1);
+        assert_eq!(list(&ledger, &[record("a", Phase::Succeeded), record("b", Phase::Pending)]), None);
+        assert_eq!(list(&ledger, &[record("b", Phase::Pending)]), Some(Forgotten::Some));
+        assert!(!ledger.contains("default", "a") && !ledger.has_success("uid-of-a", "app"));
+        assert!(ledger.contains("default", "b"));
+    }
+}

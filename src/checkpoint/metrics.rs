@@ -1,0 +1,124 @@
+//! Metrics of claims and attempts, under `snapwatcher_checkpoint_`.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::claim::{ClaimError, Claimed};
+use super::outcome::{Outcome, Reason};
+
+/// Cloning gives another handle to the same values.
+#[derive(Clone)]
+pub struct CheckpointMetrics {
+    claims: Family<ClaimLabel, Counter>,
+    attempts: Family<OutcomeLabel, Counter>,
+    in_flight: Gauge,
+    duration: Histogram,
+    undecodable: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClaimLabel {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+/// What a claim can come to, in the metric's words.
+const CLAIM_RESULTS: [&str; 4] = ["new", "before", "refused", "failed"];
+
+impl CheckpointMetrics {
+    /// Registers the metrics, with all series at zero so that a rate can be taken of the first event.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            claims: Family::default(),
+            attempts: Family::default(),
+            in_flight: Gauge::default(),
+            // 10 ms to 164 s: answers of a SNAP server take 10 to 120 s.
+            duration: Histogram::new(exponential_buckets(0.01, 2.0, 15)),
+            undecodable: Counter::default(),
+        };
+        for result in CLAIM_RESULTS {
+            let _ = metrics.claims.get_or_create(&ClaimLabel { result });
+        }
+        for outcome in Reason::ALL.iter().map(|reason| reason.as_str()).chain(["Succeeded"]) {
+            let _ = metrics.attempts.get_or_create(&OutcomeLabel { outcome });
+        }
+        let registry = registry.sub_registry_with_prefix("checkpoint");
+        registry.register("claims", "Claims of a pod's container, by result", metrics.claims.clone());
+        registry.register("attempts", "Attempts that came to an end, by outcome", metrics.attempts.clone());
+        registry.register("in_flight", "Requests to the back-end that are under way", metrics.in_flight.clone());
+        registry.register_with_unit(
+            "duration",
+            "From the request to the outcome",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "undecodable",
+            "Checkpoint objects skipped because they can't be decoded",
+            metrics.undecodable.clone(),
+        );
+        metrics
+    }
+
+    pub fn claimed(&self, result: &Result<Claimed, ClaimError>) {
+        let result = match result {
+            Ok(Claimed::New { .. }) => "new",
+            Ok(Claimed::Before { .. }) => "before",
+            Err(ClaimError::Refused(_) | ClaimError::NamespaceTerminating(_)) => "refused",
+            Err(_) => "failed",
+        };
+        self.claims.get_or_create(&ClaimLabel { result }).inc();
+    }
+
+    /// A request leaves; the guard counts it as under way until it is dropped.
+    pub fn asked(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    pub fn ended(&self, outcome: &Outcome, took: Duration) {
+        self.attempts.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    pub fn skipped(&self) {
+        self.undecodable.inc();
+    }
+}
+
+/// One request under way.
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_are_closed_sets() {
+        let mut registry = Registry::default();
+        let metrics = CheckpointMetrics::register(&mut registry);
+        drop(metrics.asked());
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+        assert_eq!(series("checkpoint_claims_total"), CLAIM_RESULTS.len());
+        assert_eq!(series("checkpoint_attempts_total"), Reason::ALL.len() + 1);
+        assert!(text.contains("checkpoint_in_flight 0"));
+    }
+}

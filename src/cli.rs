@@ -1,0 +1,139 @@
+//! The command line: `run` (also without a word), `crd`.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use kube::CustomResourceExt as _;
+
+use crate::backend::redact::redact;
+use crate::checkpoint::resource::Checkpoint;
+use crate::config::RunArgs;
+
+/// Turns a pod label into a checkpoint: admission webhook and watcher in one process.
+#[derive(Debug, Parser)]
+#[command(name = "snapwatcher", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serves admission, watches pods and has them checkpointed; what is done when no command is named.
+    Run(Box<RunArgs>),
+    /// Prints the definition of the Checkpoint resource as YAML, for `kubectl apply -f -`.
+    Crd,
+}
+
+/// What to do instead of a command: text to print, and whether it is an error.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Help or version, for stdout.
+    Told(String),
+    /// One line that names the flag, the value and what is allowed, for stderr.
+    Wrong(String),
+}
+
+/// Reads the command line; flags without a command belong to `run`.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Refused> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is_flag = |text: &str| text.starts_with('-') && !["-h", "--help", "-V", "--version"].contains(&text);
+    if arguments.get(1).is_none_or(|first| first.to_str().is_some_and(is_flag)) {
+        arguments.insert(1.min(arguments.len()), "run".into());
+    }
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => Ok(cli.command),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Err(Refused::Told(error.render().to_string()))
+        }
+        Err(error) => Err(Refused::Wrong(one_line(&error.render().to_string()))),
+    }
+}
+
+/// The definition of the resource, as YAML.
+pub fn definition() -> Result<String, serde_yaml_ng::Error> {
+    serde_yaml_ng::to_string(&Checkpoint::crd())
+}
+
+/// All flags, for the page that documents them.
+pub fn flags() -> clap::Command {
+    Cli::command()
+}
+
+/// clap spreads an error over several lines and adds the usage; a log wants one. A value may hold a password.
+fn one_line(error: &str) -> String {
+    let of_interest = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
+    let words: Vec<&str> = error.lines().filter(of_interest).flat_map(str::split_whitespace).collect();
+    redact(&words.join(" ")).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Command, Refused> {
+        parse(["snapwatcher"].iter().chain(arguments).map(Into::into))
+    }
+
+    fn wrong(arguments: &[&str]) -> String {
+        match parsed(arguments) {
+            Err(Refused::Wrong(line)) => line,
+            other => panic!("{arguments:?} is refused, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_of_flags_is_sound() {
+        flags().debug_assert();
+    }
+
+    #[test]
+    fn run_is_what_is_done_without_a_command() {
+        for arguments in [&[][..], &["run"], &["--backend", "log"], &["run", "--backend=log"]] {
+            assert!(matches!(parsed(arguments), Ok(Command::Run(_))), "{arguments:?}");
+        }
+        assert!(matches!(parsed(&["crd"]), Ok(Command::Crd)));
+        assert!(matches!(parsed(&["--help"]), Err(Refused::Told(_))));
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_in_one_line_with_flag_value_and_what_is_allowed() {
+        for (arguments, words) in [
+            (&["--log-level", "LOUD"][..], &["--log-level", "LOUD", "WARNING"][..]),
+            (&["--backend", "tape"], &["--backend", "tape", "snaphook", "log"]),
+            (
+                &["--snap-back-api-contract", "x"],
+                &["--snap-back-api-contract", "kubelet-checkpoint", "snapapi-pod-spec"],
+            ),
+            (&["--snap-back-api-contract", "snapapi-kubelet"], &["--cluster-name"]),
+            (&["--snap-back-api-url", "ftp://snap"], &["--snap-back-api-url", "ftp", "https"]),
+            (&["--request-timeout", "0"], &["--request-timeout", "more than 0s"]),
+            (&["--request-timeout", "soon"], &["--request-timeout", "soon", "30s"]),
+            (&["--webhook-listen", "8443"], &["--webhook-listen", "8443"]),
+            (&["--namespaces", "Default"], &["--namespaces", "Default", "lower-case"]),
+            (&["--tls-cert", "a.pem"], &["--tls-key"]),
+            (&["--unknown"], &["--unknown"]),
+            (&["fly"], &["fly"]),
+        ] {
+            let line = wrong(arguments);
+            assert!(!line.contains('\n'), "{line}");
+            for word in words {
+                assert!(line.contains(word), "{word} in: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_wrong_value_is_not_repeated() {
+        let line = wrong(&["--snap-back-api-url", "ftp://me:hunter2@snap"]);
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+
+    #[test]
+    fn the_definition_is_printed_as_yaml() {
+        let yaml = definition().unwrap();
+        let back: serde_json::Value = serde_yaml_ng::from_str(&yaml).unwrap();
+        assert_eq!(back["metadata"]["name"], "checkpoints.snap.weaversoft.io");
+    }
+}

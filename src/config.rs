@@ -1,0 +1,276 @@
+//! Settings: flags, each with its environment variable, parsed once into types.
+//!
+//! A flag's doc comment is its help text and its row in docs/configuration.md. Nothing past this module reads the
+//! environment. The names LOG_LEVEL, SNAP_BACK_API_URL and KUBE_API_ADDRESS are those of the first SnapWatcher.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::Url;
+
+use crate::admission::ValidationMode;
+use crate::backend::snaphook::{self, Contract};
+use crate::certificates::{self, TlsSource, service_names};
+use crate::checkpoint::progress::Holder;
+use crate::duration;
+use crate::telemetry::{LogFormat, LogLevel};
+
+/// The longest value of a time-out flag: longer than any checkpoint takes.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Everything `snapwatcher run` can be told.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    #[command(flatten, next_help_heading = "Log")]
+    pub log: LogArgs,
+    #[command(flatten, next_help_heading = "Admission")]
+    pub admission: AdmissionArgs,
+    #[command(flatten, next_help_heading = "Certificate")]
+    pub certificate: CertificateArgs,
+    #[command(flatten, next_help_heading = "Watch")]
+    pub watch: WatchArgs,
+    #[command(flatten, next_help_heading = "Checkpoints")]
+    pub checkpoint: CheckpointArgs,
+    #[command(flatten, next_help_heading = "Admin port")]
+    pub admin: AdminArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// The least serious messages that are logged: DEBUG, INFO, WARNING or ERROR.
+    #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL", default_value = "INFO")]
+    pub log_level: LogLevel,
+    /// How a line of the log is written.
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AdmissionArgs {
+    /// Where the API server calls the webhook, over HTTPS.
+    #[arg(long, env = "WEBHOOK_LISTEN", value_name = "ADDRESS", default_value = "[::]:8443")]
+    pub webhook_listen: SocketAddr,
+    /// What `/validate` does about a pod that can't be checkpointed as it is written: warn its author, deny it, or
+    /// nothing.
+    #[arg(long, env = "VALIDATION", value_name = "MODE", default_value = "warn")]
+    pub validation: ValidationMode,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CertificateArgs {
+    /// Name of the MutatingWebhookConfiguration whose caBundle is kept; it is never created.
+    #[arg(long, env = "MUTATING_CONFIGURATION", value_name = "NAME", value_parser = object_name)]
+    pub mutating_configuration: Option<String>,
+    /// Name of the ValidatingWebhookConfiguration whose caBundle is kept; it is never created.
+    #[arg(long, env = "VALIDATING_CONFIGURATION", value_name = "NAME", value_parser = object_name)]
+    pub validating_configuration: Option<String>,
+    /// Name of the Service by which the API server calls the webhook; the certificate is made for it.
+    #[arg(long, env = "SERVICE_NAME", value_name = "NAME", default_value = "snapwatcher", value_parser = object_name)]
+    pub service_name: String,
+    /// Namespace of that Service.
+    #[arg(long, env = "SERVICE_NAMESPACE", value_name = "NAME", default_value = "snap", value_parser = object_name)]
+    pub service_namespace: String,
+    /// Certificate in a PEM file, instead of one made by the program.
+    #[arg(long, env = "TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of that certificate, in a PEM file.
+    #[arg(long, env = "TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// The CA of that certificate, in a PEM file, for the caBundle; left out, the caBundle is yours to keep.
+    #[arg(long, env = "TLS_CA", value_name = "FILE", requires = "tls_cert")]
+    pub tls_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    /// Namespaces whose pods are watched, comma-separated; empty: all.
+    #[arg(long, env = "NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = namespace)]
+    pub namespaces: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CheckpointArgs {
+    /// Who takes checkpoints: SnapHook over HTTP, or nobody: what would be asked is only logged.
+    #[arg(long, env = "BACKEND", value_name = "NAME", default_value = "snaphook")]
+    pub backend: BackendName,
+    /// Where SnapHook listens; empty: the same as `--backend log`.
+    #[arg(long, env = "SNAP_BACK_API_URL", value_name = "URL", default_value = "http://snap-back-api")]
+    pub snap_back_api_url: BackendUrl,
+    /// Path and body of the requests to SnapHook, see docs/contracts.md.
+    #[arg(long, env = "SNAP_BACK_API_CONTRACT", value_name = "CONTRACT", default_value = "kubelet-checkpoint")]
+    pub snap_back_api_contract: Contract,
+    /// File with the bearer token for SnapHook, read anew for each request.
+    #[arg(long, env = "SNAP_BACK_API_TOKEN_FILE", value_name = "FILE")]
+    pub snap_back_api_token_file: Option<PathBuf>,
+    /// File with the CA certificates that SnapHook's certificate is verified against, instead of the system's.
+    #[arg(long, env = "SNAP_BACK_API_CA_FILE", value_name = "FILE")]
+    pub snap_back_api_ca_file: Option<PathBuf>,
+    /// Name of this cluster in requests of the contract `snapapi-kubelet`, which needs it.
+    #[arg(
+        long,
+        env = "CLUSTER_NAME",
+        value_name = "NAME",
+        required_if_eq("snap_back_api_contract", "snapapi-kubelet")
+    )]
+    pub cluster_name: Option<String>,
+    /// Address of the API server as told to SnapHook in each request.
+    #[arg(long, env = "KUBE_API_ADDRESS", value_name = "URL", default_value = "https://kubernetes.default.svc")]
+    pub kube_api_address: Url,
+    /// How long connecting to SnapHook may take, TLS included.
+    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
+    pub request_timeout: Duration,
+    /// How long SnapHook may take to answer once it is connected: it answers when the checkpoint is done.
+    #[arg(long, env = "ANSWER_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = timeout)]
+    pub answer_timeout: Duration,
+    /// Name of this replica in the records of its attempts; the pod's name [default: POD_NAME, else the host's name and
+    /// a random part].
+    #[arg(long, env = "INSTANCE", value_name = "NAME")]
+    pub instance: Option<String>,
+    #[arg(long, env = "POD_NAME", hide = true)]
+    pub pod_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AdminArgs {
+    /// Where health, metrics and journeys are served, over plain HTTP.
+    #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS", default_value = "[::]:8080")]
+    pub admin_listen: SocketAddr,
+}
+
+/// The name of a back-end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BackendName {
+    Snaphook,
+    Log,
+}
+
+/// A URL over HTTP or HTTPS, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendUrl(pub Option<Url>);
+
+/// The text is no URL for a back-end; it is not repeated here, since it may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendUrlError {
+    #[error("not a URL such as `http://snap-back-api` ({0})")]
+    NotAUrl(String),
+    #[error("the scheme is `{0}`, allowed are `http` and `https`")]
+    Scheme(String),
+}
+
+impl FromStr for BackendUrl {
+    type Err = BackendUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim().is_empty() {
+            return Ok(Self(None));
+        }
+        let url: Url = text.trim().parse().map_err(|error| BackendUrlError::NotAUrl(format!("{error}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(BackendUrlError::Scheme(url.scheme().to_owned()));
+        }
+        Ok(Self(Some(url)))
+    }
+}
+
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |url| write!(f, "{url}"))
+    }
+}
+
+/// Who takes checkpoints, with what it needs.
+pub enum BackendSettings {
+    Log,
+    SnapHook(snaphook::Settings),
+}
+
+impl CheckpointArgs {
+    pub fn backend(&self) -> BackendSettings {
+        match (self.backend, &self.snap_back_api_url.0) {
+            (BackendName::Log, _) | (BackendName::Snaphook, None) => BackendSettings::Log,
+            (BackendName::Snaphook, Some(url)) => BackendSettings::SnapHook(snaphook::Settings {
+                url: url.clone(),
+                contract: self.snap_back_api_contract,
+                // As it was given: a URL type would add a slash, which SnapHook's own clients do not send.
+                kube_api_address: self.kube_api_address.as_str().trim_end_matches('/').to_owned(),
+                cluster_name: self.cluster_name.clone(),
+                request_timeout: self.request_timeout,
+                answer_timeout: self.answer_timeout,
+                token_file: self.snap_back_api_token_file.clone(),
+                ca_file: self.snap_back_api_ca_file.clone(),
+            }),
+        }
+    }
+
+    /// Who this process is. Without a pod's name a random part keeps two processes on one host apart.
+    pub fn holder(&self) -> Holder {
+        let boot = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
+        let named = self.instance.clone().or_else(|| self.pod_name.clone());
+        let instance = named.unwrap_or_else(|| {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            format!("{host}-{}", &uuid::Uuid::new_v4().simple().to_string()[..5])
+        });
+        Holder { instance, boot }
+    }
+}
+
+impl CertificateArgs {
+    pub fn settings(&self) -> certificates::Settings {
+        let source = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => {
+                TlsSource::Files { cert: cert.clone(), key: key.clone(), ca: self.tls_ca.clone() }
+            }
+            _ => {
+                let mut names = service_names(&self.service_name, &self.service_namespace);
+                // A process outside the cluster is called by `clientConfig.url`.
+                names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
+                TlsSource::Own { names }
+            }
+        };
+        certificates::Settings {
+            source,
+            mutating: self.mutating_configuration.clone(),
+            validating: self.validating_configuration.clone(),
+        }
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let allowed = "allowed is more than 0s and at most 1h";
+    let timeout = duration::parse(text).map_err(|error| format!("{error}; {allowed}"))?;
+    if timeout.is_zero() || timeout > LONGEST_TIMEOUT { Err(allowed.to_owned()) } else { Ok(timeout) }
+}
+
+/// A name of RFC 1123, label or subdomain, as Kubernetes has them.
+fn object_name(text: &str) -> Result<String, String> {
+    let is_label = |label: &str| {
+        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        edge(label.as_bytes().first()) && edge(label.as_bytes().last()) && label.bytes().all(inner)
+    };
+    if text.len() <= 253 && text.split('.').all(is_label) {
+        Ok(text.to_owned())
+    } else {
+        Err("allowed are lower-case letters, digits, `-` and `.`, as in names of Kubernetes objects".to_owned())
+    }
+}
+
+/// Commas with nothing between them are forgiven, since a template may leave them: empty names are dropped later.
+fn namespace(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() { Ok(String::new()) } else { object_name(text) }
+}
+
+impl WatchArgs {
+    /// The namespaces, each once; none means all.
+    pub fn namespaces(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
