@@ -185,14 +185,14 @@ impl fmt::Display for BackendUrl {
 /// Who takes checkpoints, with what it needs.
 pub enum BackendSettings {
     Log,
-    SnapHook(snaphook::Settings),
+    SnapHook(Box<snaphook::Settings>),
 }
 
 impl CheckpointArgs {
     pub fn backend(&self) -> BackendSettings {
         match (self.backend, &self.snap_back_api_url.0) {
             (BackendName::Log, _) | (BackendName::Snaphook, None) => BackendSettings::Log,
-            (BackendName::Snaphook, Some(url)) => BackendSettings::SnapHook(snaphook::Settings {
+            (BackendName::Snaphook, Some(url)) => BackendSettings::SnapHook(Box::new(snaphook::Settings {
                 url: url.clone(),
                 contract: self.snap_back_api_contract,
                 // As it was given: a URL type would add a slash, which SnapHook's own clients do not send.
@@ -202,7 +202,7 @@ impl CheckpointArgs {
                 answer_timeout: self.answer_timeout,
                 token_file: self.snap_back_api_token_file.clone(),
                 ca_file: self.snap_back_api_ca_file.clone(),
-            }),
+            })),
         }
     }
 
@@ -220,16 +220,13 @@ impl CheckpointArgs {
 
 impl CertificateArgs {
     pub fn settings(&self) -> certificates::Settings {
-        let source = match (&self.tls_cert, &self.tls_key) {
-            (Some(cert), Some(key)) => {
-                TlsSource::Files { cert: cert.clone(), key: key.clone(), ca: self.tls_ca.clone() }
-            }
-            _ => {
-                let mut names = service_names(&self.service_name, &self.service_namespace);
-                // A process outside the cluster is called by `clientConfig.url`.
-                names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
-                TlsSource::Own { names }
-            }
+        let source = if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            TlsSource::Files { cert: cert.clone(), key: key.clone(), ca: self.tls_ca.clone() }
+        } else {
+            let mut names = service_names(&self.service_name, &self.service_namespace);
+            // A process outside the cluster is called by `clientConfig.url`.
+            names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
+            TlsSource::Own { names }
         };
         certificates::Settings {
             source,

@@ -104,7 +104,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (claim, changed) = match checkpoint.backend() {
         BackendSettings::Log => parts.start_dry_run(),
         BackendSettings::SnapHook(settings) => {
-            parts.start_records(&mut services, Arc::new(SnapHook::new(settings)?), checkpoint.holder())
+            parts.start_records(&mut services, Arc::new(SnapHook::new(*settings)?), checkpoint.holder())
         }
     };
     let Parts { cluster, scopes, owners: _, state, metrics, checks, forget: _keep_open } = parts;

@@ -41,7 +41,7 @@ pub fn redact(text: &str) -> Redacted {
         }
         text = next;
     }
-    Redacted::redacted(text)
+    Redacted::without_secrets(text)
 }
 
 /// A path or an image reference from an answer, fit to be kept: without user and password, else as it came.

@@ -135,7 +135,9 @@ impl Inner {
             .filter(|(key, entry)| entry.scope == scope && !listed.contains(key))
             .map(|(key, _)| *key)
             .collect();
-        gone.iter().for_each(|&key| self.forget(key));
+        for &key in &gone {
+            self.forget(key);
+        }
         !gone.is_empty()
     }
 }

@@ -140,7 +140,7 @@ impl Redacted {
     pub const LIMIT: usize = 1024;
 
     /// For `backend::redact` alone.
-    pub(crate) fn redacted(text: String) -> Self {
+    pub(crate) fn without_secrets(text: String) -> Self {
         Self(text)
     }
 

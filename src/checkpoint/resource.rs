@@ -5,6 +5,7 @@
 //! one of three wishes, once.
 
 #![expect(unreachable_pub, reason = "the derived schema repeats each struct inside a private scope")]
+#![expect(clippy::duplicated_attributes, reason = "each printed column has a type")]
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
@@ -32,13 +33,10 @@ use super::outcome::Redacted;
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("self == oldSelf").message("spec is immutable: delete this Checkpoint and create another"),
-    validation = Rule::new("has(self.pod) != has(self.workload)").message("give either pod or workload"),
-    validation = Rule::new("!has(self.workload) || (has(self.revision) && has(self.container))")
-        .message("workload needs revision and container"),
-    validation = Rule::new("!has(self.revision) || has(self.workload)").message("revision goes with workload")
-)]
+#[x_kube(validation = Rule::new("self == oldSelf").message("spec is immutable: delete this Checkpoint and create another"))]
+#[x_kube(validation = Rule::new("has(self.pod) != has(self.workload)").message("give either pod or workload"))]
+#[x_kube(validation = Rule::new("!has(self.workload) || (has(self.revision) && has(self.container))").message("workload needs revision and container"))]
+#[x_kube(validation = Rule::new("!has(self.revision) || has(self.workload)").message("revision goes with workload"))]
 pub struct CheckpointSpec {
     /// The pod to checkpoint. Without its UID, whichever pod has that name when the request is made.
     #[serde(skip_serializing_if = "Option::is_none")]

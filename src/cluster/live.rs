@@ -21,7 +21,7 @@ pub async fn read_pod(client: &Client, name: &PodName) -> Result<Option<LivePod>
     let what = || format!("read pod {name}");
     let path = Pod::url_path(&(), Some(&name.namespace));
     let request = Request::new(path).get(&name.name, &kube::api::GetParams::default());
-    let built = request.map_err(|error| kube::Error::BuildRequest(error));
+    let built = request.map_err(kube::Error::BuildRequest);
     let read = call(what(), async { client.request::<Value>(built?).await }).await;
     let whole = match read {
         Ok(whole) => whole,

@@ -79,6 +79,7 @@ pub struct Running {
 
 /// What is known of one pod; plain values, no longer a Kubernetes object.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read on its own")]
 pub struct PodFacts {
     pub name: PodName,
     pub uid: String,
