@@ -2,7 +2,7 @@
 //!
 //! - [`Cluster`]: etcd, kube-apiserver, controllers, scheduler and fake nodes as child processes, built from Go modules.
 //! - [`in_namespace`]: the harness of a test, with [`objects`] to create and [`PodStatus`] to write.
-//! - [`Snapwatcher`]: SnapWatcher as a process on the host.
+//! - [`Snapwatcher`]: SnapWatcher as a process on the host; [`Caller`] speaks to its HTTPS port.
 //! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
 //!
 //! No container engine, no root, nothing outside 127.0.0.1 (but the Go module proxy at the first build).
@@ -15,6 +15,7 @@
 
 mod access;
 mod binaries;
+mod caller;
 mod cluster;
 mod control_plane;
 pub mod crd;
@@ -25,7 +26,9 @@ mod namespace;
 mod nodes;
 pub mod objects;
 mod pod_status;
+mod pods;
 mod process;
+mod record;
 pub mod registration;
 mod report;
 pub mod snaphook;
@@ -36,12 +39,14 @@ pub mod webhooks;
 
 pub use access::{Access, AccessError, LAB_VARIABLE, install_crypto_provider};
 pub use binaries::{Binaries, BinariesError};
+pub use caller::{Caller, CallerError, Reply, review_of_creation};
 pub use cluster::{Cluster, LabError, Options, is_keeping};
 pub use go_module::{GoModuleError, KubernetesVersion};
 pub use namespace::{Namespace, in_namespace, in_namespace_of, is_ready};
 pub use nodes::{COMPLETE, HOLD, NodesError};
 pub use pod_status::PodStatus;
 pub use process::{Launch, Process, ProcessError};
+pub use record::Record;
 pub use report::checkpoints;
 pub use snapwatcher::{Snapwatcher, SnapwatcherError, SnapwatcherOptions};
 pub use until::{Look, NotReached, reached, until};

@@ -293,7 +293,7 @@ fn slug(test: &str) -> String {
 
 /// The value, or a panic that says what could not be done.
 #[expect(clippy::panic, reason = "a test fails by panicking")]
-fn must<T, E: Display>(what: &str, outcome: Result<T, E>) -> T {
+pub(crate) fn must<T, E: Display>(what: &str, outcome: Result<T, E>) -> T {
     match outcome {
         Ok(value) => value,
         Err(error) => panic!("could not {what}: {error}"),

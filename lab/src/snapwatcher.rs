@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::access::install_crypto_provider;
+use crate::logbook;
 use crate::process::{Launch, Process, ProcessError, last_lines};
 
 /// What the log says in front of the two addresses.
@@ -108,6 +110,11 @@ impl Snapwatcher {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The blocks about this pod in the text log, without what stands before the first line.
+    pub fn blocks(&self, namespace: &str, pod: &str) -> Vec<String> {
+        logbook::blocks(&self.log(), namespace, pod)
+    }
+
     /// Where its log grows; gone with the process's handle.
     pub fn log_path(&self) -> PathBuf {
         log_path(self.folder.path())
@@ -134,6 +141,20 @@ impl Snapwatcher {
     pub async fn journeys(&self) -> Result<Value, SnapwatcherError> {
         let failed = |source| SnapwatcherError::Admin { url: "/journeys".to_owned(), source };
         self.get("/journeys").await?.error_for_status().map_err(failed)?.json().await.map_err(failed)
+    }
+
+    /// What `/journeys` shows of the pod with this UID.
+    pub async fn journey(&self, uid: &str) -> Result<Option<Value>, SnapwatcherError> {
+        let journeys = self.journeys().await?;
+        let mut all = journeys["journeys"].as_array().into_iter().flatten();
+        Ok(all.find(|journey| journey["uid"] == uid).cloned())
+    }
+
+    /// The value of this series in `/metrics`, its labels as they stand there.
+    pub async fn metric(&self, series: &str) -> Result<Option<f64>, SnapwatcherError> {
+        let metrics = self.metrics().await?;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        Ok(value.and_then(|value| value.parse().ok()))
     }
 
     /// What `/metrics` shows.
@@ -167,6 +188,16 @@ impl Snapwatcher {
     /// Asks it to end (SIGTERM) and returns how it did.
     pub async fn stop(&self) -> Result<ExitStatus, SnapwatcherError> {
         Ok(self.process.lock().await.stop(FAREWELL).await?)
+    }
+
+    /// Asks it to end as Ctrl-C does (SIGINT) and returns how it did.
+    pub async fn interrupt(&self) -> Result<ExitStatus, SnapwatcherError> {
+        let mut process = self.process.lock().await;
+        process.signal(Signal::SIGINT)?;
+        match tokio::time::timeout(FAREWELL, process.wait()).await {
+            Ok(ended) => Ok(ended?),
+            Err(_) => Ok(process.kill().await?),
+        }
     }
 
     /// Kills it (SIGKILL), as a node that loses power does.

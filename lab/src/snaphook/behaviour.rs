@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use futures::{StreamExt, stream};
+use tokio::sync::watch;
 
 use super::connection::Connection;
 use super::contract::{Contract, Subject};
@@ -42,7 +43,33 @@ pub enum Behaviour {
     Huge,
     /// Success, one byte at a time with this pause between.
     Drip(Duration),
+    /// Success, once the test opens the gate.
+    Wait(Gate),
 }
+
+/// Holds back answers until it is opened; clones are handles on the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    /// Lets all requests through that wait or will come.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn pass(&self) {
+        // The sender lives in self, so waiting can only end with the condition.
+        drop(self.0.subscribe().wait_for(|open| *open).await);
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.same_channel(&other.0)
+    }
+}
+
+impl Eq for Gate {}
 
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -113,6 +140,10 @@ impl Behaviour {
             Self::Redirect { to } => status_answer(307, &[("location".to_owned(), to.clone())], ""),
             Self::Huge => huge(),
             Self::Drip(pause) => drip(&success(), *pause),
+            Self::Wait(gate) => {
+                gate.pass().await;
+                json_answer(success())
+            }
         }
     }
 }

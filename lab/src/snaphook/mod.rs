@@ -25,7 +25,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use behaviour::{Behaviour, HUGE, UnknownBehaviour};
+pub use behaviour::{Behaviour, Gate, HUGE, UnknownBehaviour};
 use connection::{Connection, ResettableListener};
 pub use contract::{Contract, Subject};
 
