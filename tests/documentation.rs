@@ -1,0 +1,184 @@
+//! What the pages say agrees with the program: docs/configuration.md and docs/metrics.md are written from it, and the
+//! rows and paths in README.md are compared with it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use clap::Arg;
+use snapwatcher::admin::{AdminState, Gate, HEALTHZ, Health, JOURNEYS, LIVEZ, METRICS, READYZ, router};
+use snapwatcher::admission::AdmissionMetrics;
+use snapwatcher::certificates::{CertificateMetrics, Keeping, Kind};
+use snapwatcher::checkpoint::metrics::CheckpointMetrics;
+use snapwatcher::cli;
+use snapwatcher::state::State;
+use snapwatcher::telemetry::metrics::registry;
+use snapwatcher::watch::metrics::WatchMetrics;
+use tower::ServiceExt;
+
+/// With this variable set the generated pages are written instead of compared.
+const UPDATE: &str = "UPDATE_DOCS";
+
+const CONFIGURATION_HEAD: &str = "\
+# Configuration
+
+Each setting is a flag of `snapwatcher run` and an environment variable; where both are given, the flag counts. Durations
+are written `30s`, `2m`, `1m30s`; a bare number is seconds. A wrong value ends the program at once with exit code 2 and one
+line that names the flag, the value and what is allowed.
+
+The API server is found through `KUBECONFIG` or `~/.kube/config`, else through the service account of the pod.
+
+This page is written from the program: `UPDATE_DOCS=1 cargo test --test documentation`.
+";
+
+const METRICS_HEAD: &str = "\
+# Metrics
+
+`GET /metrics` on the admin port, as OpenMetrics text. No name of an object is ever a label, so the number of series does
+not grow with the cluster. Counters exist from the start, at 0.
+
+This page is written from the program: `UPDATE_DOCS=1 cargo test --test documentation`.
+";
+
+/// What one flag is called, and what it is without being given.
+#[derive(Debug, PartialEq, Eq)]
+struct Setting {
+    flag: String,
+    variable: String,
+    default: String,
+}
+
+impl Setting {
+    fn of(flag: &Arg) -> Self {
+        let code = |text: String| if text.is_empty() { text } else { format!("`{text}`") };
+        let default: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        Self {
+            flag: code(format!("--{}", flag.get_long().unwrap_or_default())),
+            variable: code(flag.get_env().unwrap_or_default().to_string_lossy().into_owned()),
+            default: code(default.join(",")),
+        }
+    }
+}
+
+/// The flags of `run` that help shows, in its order.
+fn flags() -> Vec<Arg> {
+    let command = cli::flags();
+    let run = command.find_subcommand("run").unwrap();
+    let shown = run.get_arguments().filter(|flag| !flag.is_hide_set() && flag.get_long() != Some("help"));
+    shown.cloned().collect()
+}
+
+fn configuration() -> String {
+    let mut page = CONFIGURATION_HEAD.to_owned();
+    let mut heading = String::new();
+    for flag in flags() {
+        let of_flag = flag.get_help_heading().unwrap_or("Options");
+        if heading != of_flag {
+            of_flag.clone_into(&mut heading);
+            write!(page, "\n## {heading}\n\n| flag | variable | default | meaning |\n| --- | --- | --- | --- |\n")
+                .unwrap();
+        }
+        let Setting { flag: name, variable, default } = Setting::of(&flag);
+        let mut meaning = flag.get_long_help().or(flag.get_help()).unwrap().to_string().replace('\n', " ");
+        let values = flag.get_possible_values();
+        if !values.is_empty() {
+            let values: Vec<_> = values.iter().map(|value| format!("`{}`", value.get_name())).collect();
+            write!(meaning, ": one of {}", values.join(", ")).unwrap();
+        }
+        writeln!(page, "| {name} | {variable} | {default} | {meaning} |").unwrap();
+    }
+    page
+}
+
+/// The text of all metrics of the program, registered as `run` does.
+async fn every_metric() -> String {
+    let mut registry = registry();
+    // A configuration has its series once it was looked at.
+    CertificateMetrics::register(&mut registry).found(Kind::Mutating, &Keeping::InSync);
+    drop(AdmissionMetrics::register(&mut registry));
+    drop(WatchMetrics::register(&mut registry));
+    drop(CheckpointMetrics::register(&mut registry));
+    let mut health = Health::new();
+    drop(health.check("leaf", Gate::Readiness));
+    let router = router(AdminState::new(health, registry, State::new()));
+    let answer = router.oneshot(Request::get(METRICS).body(Body::empty()).unwrap()).await.unwrap();
+    let text = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    String::from_utf8(text.to_vec()).unwrap()
+}
+
+/// The page for the text of all metrics.
+fn metrics(text: &str) -> String {
+    let types: BTreeMap<_, _> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    // The labels of each metric, without the bounds of histograms.
+    let mut labels: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for sample in text.lines().filter(|line| !line.starts_with('#')) {
+        let series = sample.rsplit_once(' ').unwrap().0;
+        let (name, pairs) = series.split_once('{').unwrap_or((series, ""));
+        let suffixes = ["_total", "_info", "_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+        let metric = suffixes.chain([name]).find(|metric| types.contains_key(metric)).unwrap();
+        let keys = pairs.trim_end_matches('}').split(',').filter_map(|pair| Some(pair.split_once('=')?.0));
+        labels.entry(metric).or_default().extend(keys.filter(|key| *key != "le").map(|key| format!("`{key}`")));
+    }
+    let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+    let mut rows: Vec<String> = Vec::new();
+    for (name, help) in helps {
+        let suffix = match types[name] {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let keys = labels[name].iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        rows.push(format!("| `{name}{suffix}` | {} | {keys} | {} |\n", types[name], help.trim_end_matches('.')));
+    }
+    rows.sort();
+    format!("{METRICS_HEAD}\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n{}", rows.concat())
+}
+
+fn page(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Compares a generated page with what is in the repository, or writes it there.
+fn agrees(name: &str, expected: &str) {
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(page(name), expected).unwrap();
+    }
+    let written = fs::read_to_string(page(name)).unwrap_or_default();
+    assert!(written == expected, "{name} is out of date; write it anew: {UPDATE}=1 cargo test --test documentation");
+}
+
+#[test]
+fn the_page_of_settings_is_that_of_the_program() {
+    agrees("docs/configuration.md", &configuration());
+}
+
+#[tokio::test]
+async fn the_page_of_metrics_is_that_of_the_program() {
+    agrees("docs/metrics.md", &metrics(&every_metric().await));
+}
+
+#[test]
+fn the_settings_in_the_readme_are_those_of_the_program() {
+    let readme = fs::read_to_string(page("README.md")).unwrap();
+    let known: Vec<Setting> = flags().iter().map(Setting::of).collect();
+    let rows: Vec<_> = readme.lines().filter(|line| line.starts_with("| `--")).collect();
+    assert!(!rows.is_empty(), "README.md has a table of settings");
+    for row in rows {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let setting = Setting { flag: cells[1].into(), variable: cells[2].into(), default: cells[3].into() };
+        assert!(known.contains(&setting), "{row}: the program has no such setting with that variable and default");
+    }
+}
+
+#[test]
+fn the_readme_names_every_path_of_the_admin_port() {
+    let readme = fs::read_to_string(page("README.md")).unwrap();
+    for path in [HEALTHZ, LIVEZ, READYZ, METRICS, JOURNEYS] {
+        assert!(readme.contains(&format!("`{path}`")), "README.md names {path}");
+    }
+}
