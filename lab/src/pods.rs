@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
 
 use crate::namespace::{Namespace, must};
 use crate::objects::pod;
@@ -46,6 +47,12 @@ impl Namespace {
             Err(error) => Err(error.to_string()),
         })
         .await;
+    }
+
+    /// Puts a label on a pod that exists, or takes it away.
+    pub async fn label_pod(&self, name: &str, key: &str, value: Option<&str>) -> Pod {
+        let change = Patch::Merge(json!({"metadata": {"labels": {key: value}}}));
+        must("label a pod", self.api::<Pod>().patch(name, &PatchParams::default(), &change).await)
     }
 
     /// The names of the pods that an [object](crate::objects) of this name has made.

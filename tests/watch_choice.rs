@@ -1,0 +1,140 @@
+//! What users write on a pod, and what follows: which containers are asked for, and which pods never are.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use lab::objects::pod;
+use lab::webhooks::{MUTATED, SNAP};
+use lab::{Namespace, in_namespace};
+use snapwatcher::pod::{CONTAINERS, DEFAULT_CONTAINER, DELAY, ONCE_PER};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// The containers of this pod that SnapHook was asked about.
+fn containers_asked(ns: &Namespace, pod: &str) -> Vec<String> {
+    let requests = ns.snaphook().requests_for(ns.name(), pod);
+    let mut containers: Vec<String> = requests.into_iter().filter_map(|request| request.subject.container).collect();
+    containers.sort();
+    containers
+}
+
+#[tokio::test]
+async fn each_chosen_container_has_a_record_and_a_block_of_its_own() {
+    in_namespace("each_chosen_container_has_a_record_and_a_block", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let two = |name: &str| pod(name).labelled().containers(["app", "proxy"]);
+        let cases: [(&str, Pod, &[&str]); 6] = [
+            ("nothing-said", two("nothing-said").build(), &["app"]),
+            ("kubectl", two("kubectl").annotate(DEFAULT_CONTAINER, "proxy").build(), &["proxy"]),
+            ("kubectl-wrong", two("kubectl-wrong").annotate(DEFAULT_CONTAINER, "gone").build(), &["app"]),
+            ("one", two("one").annotate(CONTAINERS, "proxy").build(), &["proxy"]),
+            ("several", two("several").annotate(CONTAINERS, "proxy, app").build(), &["app", "proxy"]),
+            ("all", two("all").annotate(CONTAINERS, "*").build(), &["app", "proxy"]),
+        ];
+        for (_, wanted, _) in &cases {
+            ns.create_object(wanted).await;
+        }
+        for (name, _, expected) in &cases {
+            ns.asked(name, expected.len()).await;
+        }
+        ns.later_pod_is_asked_for("later").await;
+        for (name, _, expected) in &cases {
+            assert_eq!(containers_asked(&ns, name), *expected, "{name}");
+            let records = ns.records_of(name).await;
+            let recorded: BTreeSet<&str> = records.iter().map(|record| record.container()).collect();
+            assert_eq!(recorded, BTreeSet::from_iter(expected.iter().copied()), "{name}");
+            let blocks = watcher.blocks(ns.name(), name);
+            assert_eq!(blocks.len(), expected.len(), "{name}: {blocks:?}");
+            for container in *expected {
+                let line = format!("\n  Container:  {container}\n");
+                assert_eq!(blocks.iter().filter(|block| block.contains(&line)).count(), 1, "{name}: {blocks:?}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_annotation_that_cannot_be_understood_is_told_once_and_never_claimed() {
+    in_namespace("an_annotation_that_cannot_be_understood_is_told_once", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let cases = [
+            ("no-such", CONTAINERS, "app,nope", "the pod has no container `nope`; it has app"),
+            ("empty", CONTAINERS, "", "holds an empty name"),
+            ("late", DELAY, "soon", "`soon`"),
+            ("often", ONCE_PER, "week", "`week` is neither `pod` nor `revision`"),
+        ];
+        for (name, key, value, words) in cases {
+            let created = ns.ready_pod(&pod(name).labelled().annotate(key, value).build()).await;
+            ns.until(&format!("the journey of pod `{name}` shows the cause"), async || {
+                let journey = watcher.journey(&created.uid().unwrap()).await.unwrap().unwrap_or_default();
+                let shown = journey["waits_for"].as_str().unwrap_or_default();
+                let is_told = shown.starts_with("InvalidAnnotation: ") && shown.contains(words) && shown.contains(key);
+                if is_told { Ok(()) } else { Err(journey.to_string()) }
+            })
+            .await;
+        }
+        ns.later_pod_is_asked_for("later").await;
+        let log = watcher.log();
+        for (name, ..) in cases {
+            assert_eq!((ns.times_asked(name), ns.records_of(name).await), (0, vec![]), "{name}");
+            let told =
+                log.lines().filter(|line| line.contains("never checkpointed") && line.contains(&format!("/{name}")));
+            let told: Vec<&str> = told.collect();
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].contains("reason=InvalidAnnotation"), "{told:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pods_that_did_not_opt_in_or_run_from_a_checkpoint_are_left_alone() {
+    in_namespace("pods_that_did_not_opt_in_or_run_from_a_checkpoint", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let left_alone = [
+            pod("plain").build(),
+            pod("opted-out").label(SNAP, "false").build(),
+            pod("misspelt").label(SNAP, "True").build(),
+            pod("restored").labelled().label(MUTATED, "true").build(),
+        ];
+        let asked_for = [
+            pod("original").labelled().label(MUTATED, "false").build(),
+            pod("odd").labelled().label(MUTATED, "junk").build(),
+        ];
+        for wanted in left_alone.iter().chain(&asked_for) {
+            ns.ready_pod(wanted).await;
+        }
+        for wanted in &asked_for {
+            ns.asked(&wanted.name_any(), 1).await;
+        }
+        ns.later_pod_is_asked_for("later").await;
+        for name in left_alone.iter().map(ResourceExt::name_any) {
+            assert_eq!((ns.times_asked(&name), ns.records_of(&name).await), (0, vec![]), "{name}");
+            assert!(watcher.blocks(ns.name(), &name).is_empty(), "{name}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_label_put_on_later_opts_in_and_one_taken_away_does_not_undo() {
+    in_namespace("a_label_put_on_later_opts_in", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.ready_pod(&pod("convert").build()).await;
+        ns.later_pod_is_asked_for("later").await;
+        assert_eq!(ns.times_asked("convert"), 0);
+        ns.label_pod("convert", SNAP, Some("true")).await;
+        let record = ns.record_of("convert", "Succeeded").await;
+
+        ns.label_pod("convert", SNAP, None).await;
+        ns.label_pod("convert", SNAP, Some("true")).await;
+        ns.later_pod_is_asked_for("last").await;
+        assert_eq!(ns.times_asked("convert"), 1);
+        assert_eq!(ns.records_of("convert").await, [record]);
+    })
+    .await;
+}
