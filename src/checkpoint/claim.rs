@@ -10,13 +10,13 @@ use kube::{Api, Client, ResourceExt as _};
 
 use crate::cluster::{CallError, call, read_pod};
 use crate::owner::{OwnerError, Owners, Workload};
-use crate::pod::PodFacts;
+use crate::pod::{OncePer, PodFacts};
 
 use super::consent::{self, Refusal};
 use super::ledger::Ledger;
 use super::name;
 use super::progress::Holder;
-use super::resource::{Checkpoint, CheckpointSpec, PodWish, Wish};
+use super::resource::{Checkpoint, CheckpointSpec, Wish, WorkloadWish};
 
 /// Annotation: who claimed. By it a process knows its own claim again when the answer to the creation was lost.
 const CLAIMED_BY: &str = "snap.weaversoft.io/claimed-by";
@@ -80,28 +80,48 @@ impl Claims {
         if self.ledger.has_success(&pod.uid, container) {
             return Ok(Claimed::Before { record: None });
         }
-        let wish = Wish::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.to_owned() };
+        let wish = self.wish(pod, container).await?;
         for digest in name::DIGESTS {
             let Some(record) = name::derived(&wish, digest) else { break };
             if self.ledger.contains(&pod.name.namespace, &record) {
                 return Ok(Claimed::Before { record: Some(record) });
             }
-            if let Some(claimed) = self.create(pod, &wish, &record).await? {
+            if let Some(claimed) = self.create(pod, container, &wish, &record).await? {
                 return Ok(claimed);
             }
         }
         Err(ClaimError::NoName)
     }
 
+    /// What must happen once, as the pod's annotation says.
+    async fn wish(&self, pod: &PodFacts, container: &str) -> Result<Wish, ClaimError> {
+        let once_per = pod.wishes.as_ref().ok().and_then(|wishes| wishes.once_per).unwrap_or(OncePer::Pod);
+        Ok(match once_per {
+            OncePer::Pod => of_pod(pod, container),
+            OncePer::Revision => {
+                let Workload { api_version, kind, name, uid } = self.owners.workload(pod).await?;
+                let workload = WorkloadWish { api_version, kind, name, uid };
+                Wish::Revision { workload, revision: pod.revision().to_owned(), container: container.to_owned() }
+            }
+        })
+    }
+
     /// `None`: the name is taken by a record of another key.
-    async fn create(&self, pod: &PodFacts, wish: &Wish, record: &str) -> Result<Option<Claimed>, ClaimError> {
+    async fn create(
+        &self,
+        pod: &PodFacts,
+        container: &str,
+        wish: &Wish,
+        record: &str,
+    ) -> Result<Option<Claimed>, ClaimError> {
         let live = read_pod(&self.client, &pod.name).await?.map(|live| live.facts);
-        let container = consent::container_now(wish, live.as_ref()).map_err(ClaimError::Refused)?;
+        // Also where the wish is for its revision, it is this very pod that shows that there is one to checkpoint.
+        consent::container_now(&of_pod(pod, container), live.as_ref()).map_err(ClaimError::Refused)?;
         let pod = live.unwrap_or_else(|| pod.clone());
         let workload = self.owners.workload(&pod).await?;
         let node = pod.node.clone().unwrap_or_default();
         let api: Api<Checkpoint> = Api::namespaced(self.client.clone(), &pod.name.namespace);
-        let object = self.object(&pod, container, &workload, record);
+        let object = self.object(&pod, wish, &workload, record);
         let created = call(format!("claim pod {}", pod.name), api.create(&PostParams::default(), &object)).await;
         let new = Claimed::New { record: Some(record.to_owned()), workload, node };
         match created {
@@ -121,12 +141,10 @@ impl Claims {
         }
     }
 
-    fn object(&self, pod: &PodFacts, container: String, workload: &Workload, record: &str) -> Checkpoint {
-        let wish = PodWish { name: pod.name.name.clone(), uid: Some(pod.uid.clone()) };
-        let spec = CheckpointSpec { pod: Some(wish), container: Some(container), ..Default::default() };
-        let mut object = Checkpoint::new(record, spec);
+    fn object(&self, pod: &PodFacts, wish: &Wish, workload: &Workload, record: &str) -> Checkpoint {
+        let mut object = Checkpoint::new(record, CheckpointSpec::from(wish.clone()));
         object.metadata.namespace = Some(pod.name.namespace.clone());
-        object.metadata.labels = Some(labels(pod, workload));
+        object.metadata.labels = Some(labels(pod, wish, workload));
         object.metadata.annotations = Some([(CLAIMED_BY.to_owned(), self.holder.to_string())].into());
         object
     }
@@ -138,13 +156,18 @@ impl Claim for Claims {
     }
 }
 
-/// By which people and programs find records.
-fn labels(pod: &PodFacts, workload: &Workload) -> BTreeMap<String, String> {
+fn of_pod(pod: &PodFacts, container: &str) -> Wish {
+    Wish::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.to_owned() }
+}
+
+/// By which people and programs find records; a revision is of no single pod or node.
+fn labels(pod: &PodFacts, wish: &Wish, workload: &Workload) -> BTreeMap<String, String> {
+    let of_this_pod = matches!(wish, Wish::Pod { .. });
     let pairs = [
         ("app.kubernetes.io/managed-by", Some("snapwatcher")),
-        ("snap.weaversoft.io/pod-uid", Some(pod.uid.as_str())),
+        ("snap.weaversoft.io/pod-uid", Some(pod.uid.as_str()).filter(|_| of_this_pod)),
         ("snap.weaversoft.io/workload", Some(workload.name.as_str())),
-        ("snap.weaversoft.io/node", pod.node.as_deref()),
+        ("snap.weaversoft.io/node", pod.node.as_deref().filter(|_| of_this_pod)),
     ];
     let labelled = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), name::label_value(value?))));
     labelled.collect()

@@ -43,7 +43,7 @@ type Key = u128;
 pub enum Forgotten {
     /// The record of this pod (UID) was deleted.
     Pod(String),
-    /// Records went while the watch was interrupted.
+    /// The record of a revision was deleted, or records went while the watch was interrupted.
     Some,
 }
 
@@ -94,7 +94,9 @@ impl Ledger {
             }
             Event::Delete(record) => {
                 inner.forget(record_key(record));
-                Some(pod_uid(record).map_or(Forgotten::Some, |uid| Forgotten::Pod(uid.to_owned())))
+                // Any pod of a revision may want a new record, not just the one that stood for it.
+                let of_one_pod = pod_uid(record).filter(|_| record.spec.workload.is_none());
+                Some(of_one_pod.map_or(Forgotten::Some, |uid| Forgotten::Pod(uid.to_owned())))
             }
         }
     }

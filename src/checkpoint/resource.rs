@@ -235,6 +235,26 @@ impl Wish {
     }
 }
 
+impl From<Wish> for CheckpointSpec {
+    fn from(wish: Wish) -> Self {
+        match wish {
+            Wish::Pod { name, uid, container } => {
+                let pod = PodWish { name, uid: Some(uid) };
+                Self { pod: Some(pod), container: Some(container), ..Self::default() }
+            }
+            Wish::Revision { workload, revision, container } => Self {
+                workload: Some(workload),
+                revision: Some(revision),
+                container: Some(container),
+                ..Self::default()
+            },
+            Wish::ByHand { name, uid, container } => {
+                Self { pod: Some(PodWish { name, uid }), container, ..Self::default() }
+            }
+        }
+    }
+}
+
 /// Sets the two conditions; a condition whose status does not change keeps its transition time.
 pub fn set_conditions(
     conditions: &mut Vec<Condition>,
@@ -316,6 +336,10 @@ mod tests {
         };
         assert!(matches!(Wish::parse(&revision, |_| true), Some(Wish::Revision { .. })));
         assert_eq!(Wish::parse(&CheckpointSpec::default(), |_| true), None);
+        for spec in [full, short, revision] {
+            let wish = Wish::parse(&spec, |_| true).unwrap();
+            assert_eq!(CheckpointSpec::from(wish), spec);
+        }
     }
 
     #[test]

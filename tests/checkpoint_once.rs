@@ -1,0 +1,155 @@
+//! What must happen once happens once: by pod, by revision, over deletions of pods and records.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use lab::objects::{deployment, pod};
+use lab::snaphook::{Behaviour, Gate};
+use lab::{Record, in_namespace};
+use serde_json::json;
+use snapwatcher::pod::ONCE_PER;
+use tokio::sync::mpsc;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+#[tokio::test]
+async fn a_pod_created_again_under_its_name_is_another_pod() {
+    in_namespace("a_pod_created_again_under_its_name_is_another_pod", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.create_object(&pod("phoenix").labelled().build()).await;
+        let first = ns.record_of("phoenix", "Succeeded").await;
+        ns.delete_pod("phoenix").await;
+        ns.create_object(&pod("phoenix").labelled().build()).await;
+        ns.asked("phoenix", 2).await;
+        ns.until("both records have succeeded", async || {
+            let records = ns.records_of("phoenix").await;
+            records.len() == 2 && records.iter().all(|record| record.state() == "Succeeded")
+        })
+        .await;
+        let records = ns.records_of("phoenix").await;
+        assert!(records.contains(&first), "the first is history: {records:?}");
+        assert!(records.iter().all(|record| record.attempt() == 1), "{records:?}");
+        assert_ne!(records[0].spec["pod"]["uid"], records[1].spec["pod"]["uid"]);
+        assert_eq!(watcher.blocks(ns.name(), "phoenix").len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deleting_the_record_of_an_eligible_pod_asks_for_a_new_one() {
+    in_namespace("deleting_the_record_of_an_eligible_pod", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.create_object(&pod("again").labelled().build()).await;
+        let first = ns.record_of("again", "Succeeded").await;
+        ns.checkpoints().delete(&first.name, &DeleteParams::default()).await.unwrap();
+        ns.asked("again", 2).await;
+        let second = ns.record_of("again", "Succeeded").await;
+        assert_eq!((&second.name, &second.spec), (&first.name, &first.spec), "the name follows from what must be once");
+        assert_ne!(second.uid, first.uid);
+        let keys = ns.snaphook().requests_for(ns.name(), "again").into_iter();
+        let keys: Vec<_> = keys.filter_map(|request| request.idempotency_key().map(str::to_owned)).collect();
+        assert_eq!(keys, [format!("{}-0", first.uid), format!("{}-0", second.uid)]);
+
+        ns.delete_pod("again").await;
+        ns.checkpoints().delete(&second.name, &DeleteParams::default()).await.unwrap();
+        ns.later_pod_is_asked_for("later").await;
+        assert_eq!(ns.times_asked("again"), 2);
+        assert_eq!(ns.records_of("again").await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_is_written_before_it_is_made() {
+    in_namespace("an_attempt_is_written_before_it_is_made", |ns| async move {
+        let gate = Gate::default();
+        ns.snaphook().answer_with(Behaviour::Wait(gate.clone()));
+        let (received, mut requests) = mpsc::unbounded_channel();
+        ns.snaphook().on_request(move |request| received.send(request.at).unwrap_or_default());
+        ns.start_snapwatcher(SNAPWATCHER, &["--instance", "replica-0"]).await;
+        let created = ns.create_object(&pod("careful").labelled().build()).await;
+
+        let asked = requests.recv().await.unwrap();
+        let record = ns.records_of("careful").await.remove(0);
+        assert_eq!((record.state().as_str(), record.attempt()), ("InProgress", 1));
+        let time = |pointer: &str| record.text(pointer).unwrap().parse::<Timestamp>().unwrap();
+        assert!(time("/startTime") <= asked && asked < time("/deadline"), "{record:?}");
+        assert_eq!(record.text("/pod/uid"), created.uid().as_deref());
+        assert_eq!(record.container(), "app");
+        let (instance, boot) = record.text("/holder").unwrap().split_once('/').unwrap();
+        assert_eq!(instance, "replica-0");
+        assert!(!boot.is_empty());
+        gate.open();
+
+        let done = ns.record_of("careful", "Succeeded").await;
+        assert_eq!(done.attempt(), 1);
+        assert_eq!(done.condition("Failed").unwrap()["status"], "False");
+        assert_eq!(done.condition("Complete").unwrap()["status"], "True");
+        assert_eq!(done.text("/location/node"), done.text("/pod/node"));
+        assert!(done.text("/location/archive").unwrap().contains("careful"), "{done:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_that_somebody_else_writes_to_still_gets_its_outcome() {
+    in_namespace("a_record_that_somebody_else_writes_to", |ns| async move {
+        let gate = Gate::default();
+        ns.snaphook().answer_with(Behaviour::Wait(gate.clone()));
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.create_object(&pod("shared").labelled().build()).await;
+        ns.asked("shared", 1).await;
+        let record = ns.record_of("shared", "InProgress").await;
+        let note = Patch::Merge(json!({"metadata": {"annotations": {"somebody": "was here"}}}));
+        ns.checkpoints().patch(&record.name, &PatchParams::default(), &note).await.unwrap();
+        gate.open();
+        ns.record_of("shared", "Succeeded").await;
+        ns.later_pod_is_asked_for("later").await;
+        assert_eq!(ns.times_asked("shared"), 1);
+        assert!(!watcher.log().contains("not written yet"), "a conflict is nothing to warn of");
+        let kept = ns.checkpoints().get(&record.name).await.unwrap();
+        assert_eq!(kept.annotations()["somebody"], "was here");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn once_per_revision_asks_for_one_pod_of_each_revision() {
+    in_namespace("once_per_revision_asks_for_one_pod", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let wanted = deployment("web").replicas(3).labelled().annotate(ONCE_PER, "revision").build();
+        ns.create_object(&wanted).await;
+        let pods = ns.pods_made("web", 3).await;
+        for pod in &pods {
+            ns.pod_ready(pod).await;
+        }
+        let records = async || ns.records().await.into_iter().filter(|record| !record.is_about("later")).collect();
+        let of_revision = async |count: usize| -> Vec<Record> {
+            ns.until(&format!("{count} revisions have succeeded"), async || {
+                let records: Vec<Record> = records().await;
+                let have = records.iter().filter(|record| record.state() == "Succeeded").count();
+                if have == count { Ok(records) } else { Err(format!("{records:?}")) }
+            })
+            .await
+        };
+        let [first] = of_revision(1).await.try_into().unwrap();
+        assert!(first.name.starts_with("web-app-"), "named after the workload: {}", first.name);
+        assert_eq!(first.spec["workload"]["kind"], "Deployment");
+        assert_eq!(first.workload(), "Deployment/web");
+        assert!(pods.contains(first.text("/pod/name").unwrap()));
+
+        let change = json!({"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}});
+        let deployments = ns.api::<Deployment>();
+        deployments.patch("web", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+        let both = of_revision(2).await;
+        assert!(both.contains(&first));
+        ns.later_pod_is_asked_for("later").await;
+        assert_eq!(records().await, both);
+        assert_eq!(ns.snaphook().requests().len(), 3, "one a revision, and the later pod");
+        assert_eq!(ns.snaphook().violations(), Vec::<String>::new());
+    })
+    .await;
+}

@@ -1,0 +1,164 @@
+//! What each answer of SnapHook becomes in the record, as docs/contracts.md has it, and that its secrets stay out.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use lab::in_namespace;
+use lab::objects::pod;
+use lab::snaphook::{Behaviour, Contract};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// What an answer leads to: the record's state, and a part of its message.
+type Row = (&'static str, Behaviour, &'static str, &'static str);
+
+fn says(code: u16, body: &str) -> Behaviour {
+    Behaviour::Status { code, headers: Vec::new(), body: body.to_owned() }
+}
+
+fn table() -> Vec<Row> {
+    vec![
+        ("success", Behaviour::Succeed, "Succeeded", ""),
+        ("empty", Behaviour::Empty, "Succeeded", ""),
+        ("created", says(201, r#"{"id": 1}"#), "Succeeded", ""),
+        ("no-content", says(204, ""), "Succeeded", ""),
+        ("garbage", Behaviour::Garbage, "Unknown(BadAnswer)", "not a JSON object"),
+        ("list", Behaviour::NotAnObject, "Unknown(BadAnswer)", "not a JSON object"),
+        ("odd-success", says(200, r#"{"success": "yes"}"#), "Unknown(BadAnswer)", "`success`"),
+        ("accepted-false", says(202, r#"{"success": false}"#), "Unknown(BadAnswer)", "`success`"),
+        ("huge", Behaviour::Huge, "Unknown(BadAnswer)", "too long"),
+        (
+            "refused",
+            Behaviour::SuccessFalse { message: "no space left on device".to_owned() },
+            "Pending(BackendRefused)",
+            "no space left on device",
+        ),
+        ("s500", says(500, "Internal Server Error"), "Pending(BackendError)", "Internal Server Error"),
+        ("s502", Behaviour::status(502), "Pending(BackendError)", "502"),
+        ("s408", Behaviour::status(408), "Pending(BackendError)", "408"),
+        ("s425", Behaviour::status(425), "Pending(BackendError)", "425"),
+        ("s401", Behaviour::status(401), "Pending(Unauthorized)", "401"),
+        ("s403", Behaviour::status(403), "Pending(Unauthorized)", "403"),
+        ("s404", says(404, r#"{"detail": "Not Found"}"#), "Pending(NotFound)", "Not Found"),
+        ("s429", Behaviour::status(429), "Pending(Busy)", "429"),
+        ("s503", Behaviour::status(503), "Pending(Busy)", "503"),
+        ("s400", Behaviour::status(400), "Failed(Rejected)", "400"),
+        ("s422", says(422, r#"{"detail": [{"loc": ["pod_name"]}]}"#), "Failed(Rejected)", "pod_name"),
+        ("s409", Behaviour::status(409), "Failed(Rejected)", "409"),
+        ("redirect", Behaviour::Redirect { to: "http://127.0.0.1:9/".to_owned() }, "Failed(Rejected)", "307"),
+        ("reset", Behaviour::Reset, "Unknown(NoAnswer)", "no complete answer"),
+        ("half", Behaviour::HalfBody, "Unknown(NoAnswer)", "no complete answer"),
+        ("hang", Behaviour::Hang, "Unknown(NoAnswer)", "within 3s after connecting"),
+    ]
+}
+
+#[tokio::test]
+async fn each_answer_becomes_what_the_table_says() {
+    in_namespace("each_answer_becomes_what_the_table_says", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--answer-timeout", "3s"]).await;
+        for (name, behaviour, ..) in table() {
+            ns.snaphook().answer_pod_with(name, behaviour);
+            ns.create_object(&pod(name).labelled().build()).await;
+        }
+        for (name, _, state, words) in table() {
+            let record = ns.record_of(name, state).await;
+            assert!(record.message().contains(words), "{name}: {}", record.message());
+            assert_eq!(record.attempt(), 1, "{name}");
+            let tried = state.starts_with("Pending(Backend");
+            assert_eq!(record.failures(), i64::from(tried), "{name}");
+            let holds = |kind: &str| record.condition(kind).unwrap()["status"] == "True";
+            assert_eq!(holds("Complete"), state == "Succeeded", "{name}");
+            assert_eq!(holds("Failed"), state.starts_with("Failed") || state.starts_with("Unknown"), "{name}");
+            let is_final = !state.starts_with("Pending");
+            assert_eq!(record.text("/completionTime").is_some(), is_final, "{name}");
+        }
+        ns.later_pod_is_asked_for("later").await;
+        for (name, _, state, _) in table() {
+            assert_eq!(ns.times_asked(name), 1, "{name}");
+            let outcome = state.split(['(', ')']).nth(1).unwrap_or(state);
+            let series = format!("snapwatcher_checkpoint_attempts_total{{outcome=\"{outcome}\"}}");
+            let counted = watcher.metric(&series).await.unwrap().unwrap_or_default();
+            assert!(counted >= 1.0, "{series} {counted}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_snaphook_that_cannot_be_reached_leaves_the_record_pending() {
+    in_namespace("a_snaphook_that_cannot_be_reached", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.snaphook().refuse().await;
+        ns.create_object(&pod("patient").labelled().build()).await;
+        let record = ns.record_of("patient", "Pending(Unreachable)").await;
+        assert!(record.message().contains("could not connect to SnapHook"), "{}", record.message());
+        assert_eq!((record.attempt(), record.failures()), (1, 0), "being unreachable is not trying");
+        assert_eq!(record.text("/completionTime"), None);
+        let told = watcher.get("/readyz?verbose").await.unwrap();
+        assert!(told.status().is_success(), "the webhook is ready without SnapHook");
+        let told = told.text().await.unwrap();
+        assert!(told.contains("[-]backend"), "{told}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_secret_in_an_answer_is_shown_nowhere() {
+    const TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
+    const PASSWORD: &str = "correct-horse-battery";
+    in_namespace("a_secret_in_an_answer_is_shown_nowhere", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--log-level", "DEBUG"]).await;
+        let message = format!(
+            "command failed: curl -k -H 'Authorization: Bearer {TOKEN}' https://node:10250/checkpoint && \
+             buildah push --creds admin:{PASSWORD} registry.invalid/snap"
+        );
+        ns.snaphook().answer_pod_with("refused", Behaviour::SuccessFalse { message: message.clone() });
+        ns.snaphook().answer_pod_with("failed", says(500, &message));
+        ns.snaphook().answer_pod_with("garbled", says(200, &message));
+        let mut shown = String::new();
+        for (name, state) in [
+            ("refused", "Pending(BackendRefused)"),
+            ("failed", "Pending(BackendError)"),
+            ("garbled", "Unknown(BadAnswer)"),
+        ] {
+            ns.create_object(&pod(name).labelled().build()).await;
+            let record = ns.record_of(name, state).await;
+            assert!(record.message().contains("command failed: curl"), "{}", record.message());
+            shown += &format!("{record:?}");
+        }
+        shown += &watcher.log();
+        shown += &watcher.metrics().await.unwrap();
+        shown += &watcher.journeys().await.unwrap().to_string();
+        shown += &watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+        let signature = TOKEN.rsplit('.').next().unwrap();
+        for secret in [TOKEN, signature, PASSWORD] {
+            assert!(!shown.contains(secret), "{secret}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_contract_is_spoken_as_its_server_understands_it() {
+    for contract in Contract::ALL {
+        in_namespace("each_contract_is_spoken", |ns| async move {
+            let args = ["--snap-back-api-contract", contract.as_str(), "--cluster-name", "lab"];
+            ns.start_snapwatcher(SNAPWATCHER, &args).await;
+            ns.create_object(&pod("web").labelled().build()).await;
+            let record = ns.record_of("web", "Succeeded").await;
+            assert_eq!(ns.snaphook().violations(), Vec::<String>::new());
+            let [request] = ns.snaphook().requests_for(ns.name(), "web").try_into().unwrap();
+            assert_eq!(request.contract, Some(contract));
+            assert_eq!(request.idempotency_key(), Some(format!("{}-0", record.uid).as_str()));
+            let body = &request.body;
+            match contract {
+                Contract::KubeletCheckpoint => assert_eq!(body["kube_api_address"], "https://kubernetes.default.svc"),
+                Contract::SnapapiKubelet => assert_eq!(body["cluster_name"], "lab"),
+                Contract::SnapapiPodSpec => {
+                    assert_eq!(body["pod_spec"]["metadata"]["uid"], record.spec["pod"]["uid"]);
+                    assert!(record.text("/location/image").unwrap().contains("web"), "{record:?}");
+                }
+            }
+        })
+        .await;
+    }
+}
