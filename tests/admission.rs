@@ -1,0 +1,199 @@
+//! What admission writes on pods that a real API server sends: the label and the annotation, and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{EnvVar, Pod, PodSpec};
+use kube::ResourceExt;
+use kube::api::PostParams;
+use lab::objects::pod;
+use lab::webhooks::{ADMISSION, MUTATED, SNAP};
+use lab::{Namespace, PodStatus, Snapwatcher, in_namespace};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// The annotation of a static pod's copy in the API server.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+async fn snapwatcher(ns: &Namespace) -> Arc<Snapwatcher> {
+    ns.start_snapwatcher(SNAPWATCHER, &[]).await
+}
+
+/// A labelled pod that stays Pending, so that nothing but admission touches it.
+fn labelled(name: &str) -> Pod {
+    pod(name).labelled().hold().build()
+}
+
+fn mutated(pod: &Pod) -> Option<&str> {
+    pod.labels().get(MUTATED).map(String::as_str)
+}
+
+fn admission(pod: &Pod) -> Option<&str> {
+    pod.annotations().get(ADMISSION).map(String::as_str)
+}
+
+/// Labels or annotations without those that admission adds.
+fn without_ours(map: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let ours = |key: &str| [MUTATED, ADMISSION].contains(&key);
+    map.iter().filter(|(key, _)| !ours(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn pods_with_and_without_metadata() -> Vec<(&'static str, Pod)> {
+    let mut generated = labelled("unused");
+    generated.metadata.name = None;
+    generated.metadata.generate_name = Some("web-".to_owned());
+    let mut bare = labelled("bare");
+    bare.metadata.labels = Some(BTreeMap::from([(SNAP.to_owned(), "true".to_owned())]));
+    bare.metadata.annotations = None;
+    let mut empty = labelled("empty");
+    empty.metadata.annotations = Some(BTreeMap::new());
+    let crowded = pod("crowded").labelled().hold().label("x.example/team", "shop");
+    vec![
+        ("an ordinary pod", labelled("web")),
+        ("generateName", generated),
+        ("one label, no annotations", bare),
+        ("an empty map of annotations", empty),
+        ("other labels and annotations", crowded.annotate("x.example/y", "line\n\"two\"").build()),
+    ]
+}
+
+#[tokio::test]
+async fn a_labelled_pod_gets_label_and_annotation_whatever_else_it_carries() {
+    in_namespace("a_labelled_pod_gets_label_and_annotation", |ns| async move {
+        snapwatcher(&ns).await;
+        for (case, wanted) in pods_with_and_without_metadata() {
+            let stored = ns.create_object(&wanted).await;
+            assert_eq!(mutated(&stored), Some("false"), "{case}");
+            assert!(admission(&stored).is_some_and(|uid| uid.len() == 36), "{case}: {:?}", stored.annotations());
+            assert_eq!(without_ours(stored.labels()), *wanted.labels(), "{case}");
+            assert_eq!(without_ours(stored.annotations()), *wanted.annotations(), "{case}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_did_not_opt_in_is_left_alone() {
+    in_namespace("a_pod_that_did_not_opt_in_is_left_alone", |ns| async move {
+        snapwatcher(&ns).await;
+        let without_labels = {
+            let mut plain = pod("plain").build();
+            plain.metadata.labels = None;
+            plain
+        };
+        for (case, wanted) in [
+            ("no labels", without_labels),
+            ("snap false", pod("opted-out").label(SNAP, "false").build()),
+            ("snap True", pod("misspelt").label(SNAP, "True").build()),
+            ("only mutated", pod("restored").label(MUTATED, "true").build()),
+        ] {
+            let stored = ns.create_object(&wanted).await;
+            assert_eq!((stored.labels(), admission(&stored)), (wanted.labels(), None), "{case}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_given_mutated_label_is_kept() {
+    in_namespace("a_given_mutated_label_is_kept", |ns| async move {
+        snapwatcher(&ns).await;
+        for value in ["true", "false", "junk", ""] {
+            let name = format!("given-{}", if value.is_empty() { "nothing" } else { value });
+            let wanted = pod(&name).labelled().hold().label(MUTATED, value).build();
+            let stored = ns.create_object(&wanted).await;
+            assert_eq!(mutated(&stored), Some(value));
+            assert!(admission(&stored).is_some(), "{value}: {:?}", stored.annotations());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_given_admission_annotation_is_kept() {
+    in_namespace("a_given_admission_annotation_is_kept", |ns| async move {
+        snapwatcher(&ns).await;
+        let wanted = pod("copied").labelled().hold().annotate(ADMISSION, "from-another-life").build();
+        let stored = ns.create_object(&wanted).await;
+        assert_eq!((mutated(&stored), admission(&stored)), (Some("false"), Some("from-another-life")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_what_would_be_written() {
+    in_namespace("a_dry_run_shows_what_would_be_written", |ns| async move {
+        snapwatcher(&ns).await;
+        let pods = ns.api::<Pod>();
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let shown = pods.create(&dry_run, &labelled("web")).await.unwrap();
+        assert_eq!(mutated(&shown), Some("false"));
+        assert!(admission(&shown).is_some(), "{:?}", shown.annotations());
+        assert!(pods.get_opt("web").await.unwrap().is_none(), "nothing was stored");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_mirror_pod_is_neither_written_on_nor_checkpointed() {
+    in_namespace("a_mirror_pod_is_neither_written_on_nor_checkpointed", |ns| async move {
+        snapwatcher(&ns).await;
+        let pods = ns.api::<Pod>();
+        let on_node = |spec: &mut PodSpec| {
+            spec.node_name = Some("node-1".to_owned());
+        };
+        let wanted = pod("static-web").labelled().hold().annotate(MIRROR, "hash").spec(on_node).build();
+        let stored = ns.create_object(&wanted).await;
+        assert_eq!((stored.labels(), stored.annotations()), (wanted.labels(), wanted.annotations()));
+        PodStatus::ready(&stored).write(&pods, &stored).await.unwrap();
+        // A pod that is ready later was asked for: so the mirror pod was passed over, not merely waited with.
+        let after = ns.create_object(&labelled("after")).await;
+        PodStatus::ready(&after).write(&pods, &after).await.unwrap();
+        ns.asked("after", 1).await;
+        assert!(ns.snaphook().requests_for(ns.name(), "static-web").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_of_a_megabyte_is_written_on() {
+    in_namespace("a_pod_of_a_megabyte_is_written_on", |ns| async move {
+        snapwatcher(&ns).await;
+        // Annotations may hold 256 KiB in all, so the weight lies in the environment.
+        let variable = |index: usize| EnvVar {
+            name: format!("WEIGHT_{index}"),
+            value: Some("\"\\ä".repeat(25 * 1024)),
+            ..EnvVar::default()
+        };
+        let heavy = |spec: &mut PodSpec| {
+            spec.containers[0].env = Some((0..10).map(variable).collect());
+        };
+        let wanted = pod("heavy").labelled().hold().spec(heavy).build();
+        assert!(serde_json::to_vec(&wanted).unwrap().len() > 1024 * 1024);
+        let stored = ns.create_object(&wanted).await;
+        assert_eq!(mutated(&stored), Some("false"));
+        assert!(admission(&stored).is_some());
+        assert_eq!(stored.spec.unwrap().containers[0].env, wanted.spec.unwrap().containers[0].env);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_journey_is_joined_to_its_admission() {
+    in_namespace("a_journey_is_joined_to_its_admission", |ns| async move {
+        let watcher = snapwatcher(&ns).await;
+        let stored = ns.create_object(&labelled("web")).await;
+        let foreign = ns.create_object(&pod("foreign").labelled().hold().annotate(ADMISSION, "unknown").build()).await;
+        for (pod, elsewhere) in [(&stored, false), (&foreign, true)] {
+            let name = pod.name_any();
+            ns.until(&format!("the journey of `{name}` has elsewhere={elsewhere}"), async || {
+                let shown = watcher.journeys().await.unwrap();
+                let journeys = shown["journeys"].as_array().cloned().unwrap_or_default();
+                let journey = journeys.iter().find(|journey| journey["uid"] == *pod.metadata.uid.as_ref().unwrap());
+                journey.is_some_and(|journey| journey["admission"]["elsewhere"] == elsewhere)
+            })
+            .await;
+        }
+    })
+    .await;
+}

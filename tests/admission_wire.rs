@@ -1,0 +1,137 @@
+//! The webhook's port below the level of requests: TLS, ALPN and HTTP written by hand.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use lab::objects::pod;
+use lab::{Caller, Namespace, Snapwatcher, in_namespace, review_of_creation};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use snapwatcher::admission::{HEALTH, MUTATE, REVIEW_LIMIT};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+async fn caller(ns: &Namespace) -> (Arc<Snapwatcher>, Caller) {
+    let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+    let caller = Caller::of(ns, &watcher).await.unwrap();
+    (watcher, caller)
+}
+
+async fn connected(caller: &Caller, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(caller.address()).await?;
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+/// Sends these bytes over TLS and returns all that comes back until the other side closes.
+async fn exchange(caller: &Caller, bytes: &[u8]) -> String {
+    let mut stream = connected(caller, caller.tls(&["http/1.1"])).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut received = Vec::new();
+    // A connection cut without a farewell is a way to refuse; what came before it counts.
+    let end = stream.read_to_end(&mut received).await;
+    assert!(end.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::UnexpectedEof), "{end:?}");
+    String::from_utf8_lossy(&received).into_owned()
+}
+
+async fn is_serving(caller: &Caller) -> bool {
+    caller.get(HEALTH).await.is_ok_and(|reply| reply.status == 200)
+}
+
+fn review() -> String {
+    review_of_creation("uid-1", "shop", &pod("web").labelled().build()).to_string()
+}
+
+#[tokio::test]
+async fn only_http_1_is_offered() {
+    in_namespace("only_http_1_is_offered", |ns| async move {
+        let (_watcher, caller) = caller(&ns).await;
+        for (offered, chosen) in [
+            (vec!["h2", "http/1.1"], Some(&b"http/1.1"[..])),
+            (vec!["http/1.1"], Some(&b"http/1.1"[..])),
+            (vec![], None),
+        ] {
+            let stream = connected(&caller, caller.tls(&offered)).await.unwrap();
+            assert_eq!(stream.get_ref().1.alpn_protocol(), chosen, "{offered:?}");
+        }
+        let refused = connected(&caller, caller.tls(&["h2"])).await.unwrap_err().to_string();
+        assert!(refused.contains("NoApplicationProtocol"), "{refused}");
+        // Nor is it spoken to a client that does not ask.
+        let answer = exchange(&caller, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert!(is_serving(&caller).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn malformed_http_costs_only_its_own_connection() {
+    in_namespace("malformed_http_costs_only_its_own_connection", |ns| async move {
+        let (_watcher, caller) = caller(&ns).await;
+        let crowded = format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n{}\r\n", "x-more: y\r\n".repeat(200));
+        let post = format!("POST {MUTATE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+        for (case, bytes) in [
+            ("no HTTP", "hello\r\n\r\n".to_owned()),
+            ("no version", "GET /healthz\r\n\r\n".to_owned()),
+            ("a header without a colon", format!("GET {HEALTH} HTTP/1.1\r\nhost\r\n\r\n")),
+            ("too many headers", crowded),
+            ("a length that is no number", format!("{post}content-length: many\r\n\r\n")),
+            ("two lengths", format!("{post}content-length: 1\r\ncontent-length: 2\r\n\r\nab")),
+            ("a chunk that is no chunk", format!("{post}transfer-encoding: chunked\r\n\r\nzz\r\n")),
+        ] {
+            let answer = exchange(&caller, bytes.as_bytes()).await;
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{case}: {answer}");
+            assert!(!answer.contains("AdmissionReview"), "{case}: {answer}");
+            assert!(is_serving(&caller).await, "{case}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_is_counted_as_it_comes() {
+    in_namespace("a_body_in_chunks_is_counted_as_it_comes", |ns| async move {
+        let (_watcher, caller) = caller(&ns).await;
+        let head = format!(
+            "POST {MUTATE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             transfer-encoding: chunked\r\n\r\n"
+        );
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        let review = review();
+        let (first, last) = review.split_at(100);
+        let whole = format!("{head}{}{}0\r\n\r\n", chunk(first), chunk(last));
+        let answer = exchange(&caller, whole.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"uid\":\"uid-1\""), "{answer}");
+
+        // One byte more than allowed and no end: the answer comes without waiting for the rest.
+        let endless = format!("{head}{}{}", chunk(&review), chunk(&" ".repeat(REVIEW_LIMIT + 1 - review.len())));
+        let answer = exchange(&caller, endless.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_without_tls_or_without_trust_gets_no_answer() {
+    in_namespace("a_client_without_tls_or_without_trust_gets_no_answer", |ns| async move {
+        let (_watcher, caller) = caller(&ns).await;
+        let mut plain = TcpStream::connect(caller.address()).await.unwrap();
+        plain.write_all(format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut received = Vec::new();
+        // Reset or closed: only what was said before matters.
+        drop(plain.read_to_end(&mut received).await);
+        assert!(!String::from_utf8_lossy(&received).contains("HTTP/"), "{received:?}");
+
+        let nobody = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let refused = connected(&caller, nobody).await.unwrap_err().to_string();
+        assert!(refused.contains("UnknownIssuer"), "{refused}");
+        assert!(is_serving(&caller).await);
+    })
+    .await;
+}
