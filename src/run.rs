@@ -24,6 +24,7 @@ use crate::checkpoint::controller::Records;
 use crate::checkpoint::ledger::{Forgotten, Ledger};
 use crate::checkpoint::metrics::CheckpointMetrics;
 use crate::checkpoint::progress::Holder;
+use crate::checkpoint::turns::Turns;
 use crate::cluster::{Cluster, ConnectError, Scope};
 use crate::config::{BackendSettings, RunArgs};
 use crate::owner::Owners;
@@ -168,6 +169,7 @@ impl Parts {
             backend,
             owners: self.owners.clone(),
             budget: Budget::default(),
+            turns: Turns::default(),
             holder: holder.clone(),
             state: self.state.clone(),
             metrics: self.metrics.clone(),

@@ -30,6 +30,7 @@ use super::name;
 use super::outcome::{Outcome, Reason, Redacted, Verdict};
 use super::progress::{self, Holder, Step, Target, plan};
 use super::resource::{Checkpoint, CheckpointStatus, PodStatus, Wish};
+use super::turns::{Taken, Turns};
 
 /// How long the request may leave after the attempt was begun to be written. Past it the request is not made, since
 /// another process may already take the attempt for dead.
@@ -43,6 +44,7 @@ pub struct Attempt {
     pub backend: Arc<dyn Backend>,
     pub owners: Owners,
     pub budget: Budget,
+    pub turns: Turns,
     pub holder: Holder,
     pub state: State,
     pub metrics: CheckpointMetrics,
@@ -66,11 +68,23 @@ impl Attempt {
                 slot = self.budget.slot() => slot,
                 () = stop.cancelled() => return,
             };
-            let Err(error) = self.once(&record).await else { return };
+            let put_off = match self.once(&record).await {
+                Ok(Ok(())) => return,
+                Ok(Err(taken)) => Ok(taken),
+                Err(error) => Err(error),
+            };
             drop(slot);
-            tracing::warn!(checkpoint = record.name_any(), "Attempt is put off: {}", chain(&error));
+            let over = async {
+                match &put_off {
+                    Ok(taken) => taken.over().await,
+                    Err(error) => {
+                        tracing::warn!(checkpoint = record.name_any(), "Attempt is put off: {}", chain(error));
+                        sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+                    }
+                }
+            };
             tokio::select! {
-                () = sleep(waits.next().unwrap_or(LONGEST_WAIT)) => {}
+                () = over => {}
                 () = stop.cancelled() => return,
             }
             match self.read(&record).await {
@@ -81,21 +95,26 @@ impl Attempt {
         }
     }
 
-    /// An error means that nothing was sent and that the record does not say otherwise.
-    async fn once(&self, record: &Checkpoint) -> Result<(), CallError> {
+    /// An error means that nothing was sent and that the record does not say otherwise; so does a turn that is taken.
+    async fn once(&self, record: &Checkpoint) -> Result<Result<(), Taken>, CallError> {
         let Ready { pod, status } = match self.prepare(record).await? {
             Ok(ready) => ready,
-            Err(refusal) => return self.refuse(record, &refusal).await,
+            Err(refusal) => return self.refuse(record, &refusal).await.map(Ok),
+        };
+        let container = status.container.as_deref().unwrap_or_default();
+        let _turn = match self.turns.take(&pod.facts.uid, container) {
+            Ok(turn) => turn,
+            Err(taken) => return Ok(Err(taken)),
         };
         let begun = clock::since_boot();
-        let Some(written) = self.write_begun(record, &status).await? else { return Ok(()) };
+        let Some(written) = self.write_begun(record, &status).await? else { return Ok(Ok(())) };
         if clock::since_boot().saturating_sub(begun) > SEND_WINDOW {
             self.withdraw(&written).await;
-            return Ok(());
+            return Ok(Ok(()));
         }
         let outcome = self.ask(&written, pod).await;
         self.write_outcome(written, &outcome).await;
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Reads the pod live and decides whether it may be checkpointed.

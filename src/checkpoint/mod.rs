@@ -17,3 +17,4 @@ pub mod name;
 pub mod outcome;
 pub mod progress;
 pub mod resource;
+pub mod turns;

@@ -1,0 +1,137 @@
+//! A Checkpoint applied by a person is a new wish: "checkpoint this pod now".
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use lab::objects::pod;
+use lab::snaphook::{Behaviour, Gate};
+use lab::webhooks::MUTATED;
+use lab::{PodStatus, in_namespace};
+use serde_json::{Value, json};
+use snapwatcher::pod::{CONTAINERS, DELAY};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+fn of(pod: &str) -> Value {
+    json!({"pod": {"name": pod}})
+}
+
+#[tokio::test]
+async fn a_wish_is_carried_out_even_after_the_automatic_success() {
+    in_namespace("a_wish_is_carried_out_after_the_automatic_success", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let web = ns.create_object(&pod("web").labelled().build()).await;
+        ns.record_of("web", "Succeeded").await;
+        ns.apply_checkpoint("now", &of("web")).await.unwrap();
+        let record = ns.record_named("now", "Succeeded").await;
+        assert_eq!((record.text("/pod/uid"), record.container()), (web.uid().as_deref(), "app"), "as resolved");
+        ns.apply_checkpoint("and-again", &json!({"pod": {"name": "web", "uid": web.uid()}, "container": "app"}))
+            .await
+            .unwrap();
+        ns.record_named("and-again", "Succeeded").await;
+        assert_eq!(ns.times_asked("web"), 3);
+        assert_eq!(watcher.blocks(ns.name(), "web").len(), 1, "the block is of the claim");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wish_waits_until_its_pod_is_ready_and_ignores_the_delay() {
+    in_namespace("a_wish_waits_until_its_pod_is_ready", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let slow = ns.scheduled(&pod("slow").labelled().annotate(DELAY, "1h").hold().build()).await;
+        ns.apply_checkpoint("early", &of("slow")).await.unwrap();
+        let record = ns.record_named("early", "Pending(NotReady)").await;
+        assert_eq!(record.attempt(), 0);
+        ns.set_status(&slow, &PodStatus::ready(&slow)).await;
+        ns.record_named("early", "Succeeded").await;
+        assert_eq!(ns.times_asked("slow"), 1);
+        assert_eq!(ns.records_of("slow").await.len(), 1, "the automatic one still waits for its delay");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
+    in_namespace("a_wish_that_cannot_be_granted_ends_failed", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let several = pod("several").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").build();
+        let ready: [Pod; 4] = [
+            pod("plain").build(),
+            pod("restored").labelled().label(MUTATED, "true").build(),
+            pod("web").labelled().build(),
+            several,
+        ];
+        for wanted in &ready {
+            ns.ready_pod(wanted).await;
+        }
+        ns.asked("several", 2).await;
+        let other = "7d0b2d0c-8b3a-4a9e-9c5f-2f1c6b8f5a11";
+        let cases = [
+            ("no-pod", of("nobody"), "Failed(PodGone)", "there is no such pod"),
+            ("other-pod", json!({"pod": {"name": "web", "uid": other}}), "Failed(PodGone)", other),
+            ("unlabelled", of("plain"), "Failed(NotLabelled)", "its owner's consent"),
+            ("restored", of("restored"), "Failed(Restored)", "runs from a checkpoint already"),
+            (
+                "no-container",
+                json!({"pod": {"name": "web"}, "container": "nope"}),
+                "Failed(NoSuchContainer)",
+                "has no container `nope`",
+            ),
+            ("which", of("several"), "Failed(InvalidSpec)", "chooses app, proxy: name one in spec.container"),
+        ];
+        for (name, spec, state, words) in cases {
+            ns.apply_checkpoint(name, &spec).await.unwrap();
+            let record = ns.record_named(name, state).await;
+            assert!(record.message().contains(words), "{name}: {}", record.message());
+            assert_eq!(record.condition("Failed").unwrap()["status"], "True", "{name}: kubectl wait must end");
+            assert_eq!(record.attempt(), 0, "{name}");
+        }
+        assert_eq!((ns.times_asked("plain"), ns.times_asked("restored"), ns.times_asked("web")), (0, 0, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wish_waits_while_another_record_of_its_container_is_in_progress() {
+    in_namespace("a_wish_waits_while_another_record_is_in_progress", |ns| async move {
+        let gate = Gate::default();
+        ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.create_object(&pod("web").labelled().build()).await;
+        ns.asked("web", 1).await;
+        ns.apply_checkpoint("now", &of("web")).await.unwrap();
+        ns.later_pod_is_asked_for("later").await;
+        assert_eq!(ns.times_asked("web"), 1);
+        gate.open();
+        ns.record_named("now", "Succeeded").await;
+        assert_eq!(ns.times_asked("web"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_api_server_refuses_a_wish_that_means_nothing() {
+    in_namespace("the_api_server_refuses_a_wish_that_means_nothing", |ns| async move {
+        let workload = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u"});
+        for (name, spec, words) in [
+            ("neither", json!({"container": "app"}), "give either pod or workload"),
+            (
+                "both",
+                json!({"pod": {"name": "web"}, "workload": workload, "revision": "1", "container": "app"}),
+                "give either pod or workload",
+            ),
+            ("half", json!({"workload": workload, "container": "app"}), "workload needs revision and container"),
+            ("stray", json!({"pod": {"name": "web"}, "revision": "1"}), "revision goes with workload"),
+            ("nameless", json!({"pod": {"name": ""}}), "spec.pod.name"),
+        ] {
+            let refused = ns.apply_checkpoint(name, &spec).await.unwrap_err().to_string();
+            assert!(refused.contains(words), "{name}: {refused}");
+        }
+        ns.apply_checkpoint("kept", &of("web")).await.unwrap();
+        let refused = ns.apply_checkpoint("kept", &of("other")).await.unwrap_err().to_string();
+        assert!(refused.contains("spec is immutable"), "{refused}");
+    })
+    .await;
+}
