@@ -65,6 +65,7 @@ struct Ended {
     container: String,
     seen_as: SeenAs,
     result: Result<Claimed, ClaimError>,
+    at: Timestamp,
 }
 
 /// The moving parts while the service runs.
@@ -174,11 +175,13 @@ impl Running {
                 return None;
             }
             let result = watch.claim.claim(&pod, &container).await;
+            // Now, not when this task is joined: the attempt may have begun by then.
+            let at = clock::now();
             watch.checkpoint_metrics.claimed(&result);
             if matches!(result, Ok(Claimed::New { .. })) {
                 watch.slips.look(&pod).await;
             }
-            Some(Ended { pod, container, seen_as, result })
+            Some(Ended { pod, container, seen_as, result, at })
         });
     }
 
@@ -212,7 +215,7 @@ impl Running {
     }
 
     fn ended(&mut self, ended: Ended, now: Timestamp) -> Vec<Task> {
-        let Ended { pod, container, seen_as, result } = ended;
+        let Ended { pod, container, seen_as, result, at } = ended;
         let state = &self.watch.state;
         match result {
             Ok(Claimed::New { record, workload, node }) => {
@@ -220,7 +223,7 @@ impl Running {
                 self.table.claimed(&pod.uid, &container);
                 state.container(&pod.name, &pod.uid, &container, |journey| {
                     journey.checkpoint = record;
-                    journey.claimed = Some(now);
+                    journey.claimed = Some(at);
                 });
                 let workload = block::Workload { kind: workload.kind, name: workload.name };
                 block::print(&Block { event: seen_as, pod: pod.name, workload, container, node });

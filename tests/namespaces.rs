@@ -1,0 +1,106 @@
+//! Which namespaces are watched, and what happens when one of them goes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
+use kube::Api;
+use kube::api::DeleteParams;
+use lab::objects::{deployment, pod};
+use lab::snaphook::{Behaviour, Gate};
+use lab::{Cluster, Options, crd, in_namespace, in_namespace_of};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+#[tokio::test]
+async fn only_the_named_namespaces_are_watched() {
+    in_namespace("watched-a", |a| async move {
+        in_namespace("watched-b", |b| async move {
+            in_namespace("not-watched", |c| async move {
+                let named = format!("--namespaces={},{}", b.name(), a.name());
+                let watcher = a.start_snapwatcher(SNAPWATCHER, &[&named]).await;
+                let hook = a.snaphook();
+                for ns in [&c, &a, &b] {
+                    ns.ready_pod(&pod("web").labelled().build()).await;
+                }
+                for ns in [&a, &b] {
+                    ns.record_of("web", "Succeeded").await;
+                    assert_eq!(hook.requests_for(ns.name(), "web").len(), 1);
+                    assert_eq!(watcher.blocks(ns.name(), "web").len(), 1);
+                }
+                c.apply_checkpoint("by-hand", &serde_json::json!({"pod": {"name": "web"}})).await.unwrap();
+                b.apply_checkpoint("by-hand", &serde_json::json!({"pod": {"name": "web"}})).await.unwrap();
+                b.record_named("by-hand", "Succeeded").await;
+                a.later_pod_is_asked_for("later").await;
+                assert!(hook.requests_for(c.name(), "web").is_empty());
+                let [left_alone] = c.records().await.try_into().unwrap();
+                assert!(left_alone.status.is_null(), "{left_alone:?}");
+            })
+            .await;
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_names_all_namespaces_are_watched() {
+    let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
+    crd::install(cluster.access(), SNAPWATCHER.as_ref()).await.unwrap();
+    let access = cluster.access();
+    in_namespace_of(access, "all-a", |a| async move {
+        in_namespace_of(access, "all-b", |b| async move {
+            b.ready_pod(&pod("early").labelled().build()).await;
+            a.start_snapwatcher(SNAPWATCHER, &["--namespaces="]).await;
+            b.record_of("early", "Succeeded").await;
+            a.later_pod_is_asked_for("web").await;
+            // One that came into being after the start.
+            in_namespace_of(access, "all-c", |c| async move {
+                c.create_object(&pod("web").labelled().build()).await;
+                c.record_of("web", "Succeeded").await;
+            })
+            .await;
+            let asked: Vec<String> = a.snaphook().requests().into_iter().map(|request| request.subject.pod).collect();
+            assert_eq!(asked, ["early", "web", "web"]);
+        })
+        .await;
+    })
+    .await;
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_deleted_in_the_middle_of_attempts_ends_quietly() {
+    in_namespace("stays", |stays| async move {
+        in_namespace("goes", |goes| async move {
+            let named = format!("--namespaces={},{}", stays.name(), goes.name());
+            let watcher = stays.start_snapwatcher(SNAPWATCHER, &[&named]).await;
+            let gate = Gate::default();
+            stays.snaphook().answer_with(Behaviour::Wait(gate.clone()));
+            goes.create_object(&deployment("web").replicas(10).labelled().build()).await;
+            goes.pods_made("web", 10).await;
+            goes.until("eight are asked for and two wait", async || {
+                stays.snaphook().requests().len() == 8 && goes.records().await.len() == 10
+            })
+            .await;
+            let namespaces = Api::<KubeNamespace>::all(goes.client());
+            namespaces.delete(goes.name(), &DeleteParams::default()).await.unwrap();
+            goes.until("the records are gone", async || goes.records().await.is_empty()).await;
+            gate.open();
+            goes.until("the namespace is gone", async || {
+                namespaces.get_opt(goes.name()).await.is_ok_and(|found| found.is_none())
+            })
+            .await;
+
+            stays.later_pod_is_asked_for("later").await;
+            stays.record_of("later", "Succeeded").await;
+            assert!(watcher.get("/livez").await.unwrap().status().is_success());
+            let log = watcher.log();
+            let of_namespace = |line: &&str| line.contains("WARN") && line.contains(goes.name());
+            let worries: Vec<&str> = log.lines().filter(of_namespace).collect();
+            assert!(worries.is_empty(), "{worries:#?}");
+            assert_eq!(stays.snaphook().requests().len(), 9, "eight of them, and the later pod");
+        })
+        .await;
+    })
+    .await;
+}

@@ -1,0 +1,130 @@
+//! What a restart leaves as it was: nothing is asked again, nothing is forgotten, journeys are told from the records.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use lab::objects::{deployment, pod};
+use lab::snaphook::{Behaviour, Gate};
+use lab::{Namespace, Snapwatcher, in_namespace};
+use serde_json::Value;
+use snapwatcher::pod::CONTAINERS;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// Waits until the journey of this pod has come to its end and returns it.
+async fn finished_journey(ns: &Namespace, watcher: &Snapwatcher, pod: &Pod) -> Value {
+    ns.until("the pod's journey is done", async || {
+        let journey = watcher.journey(&pod.uid().unwrap()).await.unwrap().unwrap_or_default();
+        // A restarted process hears of the record and of the pod in any order.
+        let is_done = journey["stages"]["done"].is_string() && journey["stages"]["seen"].is_string();
+        if is_done { Ok(journey) } else { Err(journey.to_string()) }
+    })
+    .await
+}
+
+fn time(value: &Value) -> Timestamp {
+    value.as_str().unwrap_or_else(|| panic!("a time: {value}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_journey_shows_all_stages_and_is_rebuilt_from_the_record() {
+    in_namespace("a_journey_shows_all_stages", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let wanted = pod("web").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").build();
+        let web = ns.ready_pod(&wanted).await;
+        let journey = finished_journey(&ns, &watcher, &web).await;
+        let stages = ["admitted", "seen", "ready", "claimed", "asked", "done"];
+        let times = stages.map(|stage| time(&journey["stages"][stage]));
+        assert!(times.is_sorted(), "{journey}");
+        assert_eq!(journey["admission"]["elsewhere"], false, "{journey}");
+        assert_eq!(journey["waits_for"], Value::Null, "{journey}");
+        let records = ns
+            .until("both records have succeeded", async || {
+                let records = ns.records_of("web").await;
+                let is_done = records.iter().all(|record| record.state() == "Succeeded");
+                if is_done { Ok(records) } else { Err(format!("{records:?}")) }
+            })
+            .await;
+        for record in &records {
+            let container = &journey["containers"][record.container()];
+            assert_eq!(container["checkpoint"], record.name.as_str());
+            assert_eq!(container["outcome"], "Succeeded");
+        }
+
+        watcher.restart().await.unwrap();
+        let rebuilt = finished_journey(&ns, &watcher, &web).await;
+        assert_eq!(rebuilt["admission"]["elsewhere"], true, "another process admitted it: {rebuilt}");
+        assert_eq!(records.len(), 2);
+        for record in &records {
+            let container = &rebuilt["containers"][record.container()];
+            assert_eq!(container["checkpoint"], record.name.as_str());
+            assert_eq!(container["outcome"], "Succeeded");
+            for (stage, field) in [("asked", "/startTime"), ("done", "/completionTime")] {
+                assert_eq!(time(&container[stage]), record.text(field).unwrap().parse().unwrap(), "{stage}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_asked_again_after_a_restart() {
+    in_namespace("nothing_is_asked_again_after_a_restart", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.snaphook().answer_pod_with("rejected", Behaviour::status(400));
+        ns.snaphook().answer_pod_with("unclear", Behaviour::Garbage);
+        ns.create_object(&pod("rejected").labelled().build()).await;
+        ns.create_object(&pod("unclear").labelled().build()).await;
+        ns.create_object(&deployment("web").replicas(5).labelled().build()).await;
+        for pod in ns.pods_made("web", 5).await {
+            ns.record_of(&pod, "Succeeded").await;
+        }
+        ns.record_of("rejected", "Failed(Rejected)").await;
+        ns.record_of("unclear", "Unknown(BadAnswer)").await;
+        let records = ns.records().await;
+
+        watcher.restart().await.unwrap();
+        watcher.kill().await.unwrap();
+        watcher.start_again().await.unwrap();
+        ns.later_pod_is_asked_for("later").await;
+        assert_eq!(ns.snaphook().requests().len(), 8, "seven pods and the later one");
+        let left: Vec<_> = ns.records().await.into_iter().filter(|record| !record.is_about("later")).collect();
+        assert_eq!(left, records);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_attempts_and_what_waits_is_asked_for_after_it() {
+    in_namespace("a_stop_waits_for_attempts", |ns| async move {
+        let gate = Gate::default();
+        ns.snaphook().answer_with(Behaviour::Wait(gate.clone()));
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let begun: Vec<String> = (0..8).map(|number| format!("begun-{number}")).collect();
+        for name in &begun {
+            ns.create_object(&pod(name).labelled().build()).await;
+        }
+        ns.until("all slots are taken", async || ns.snaphook().requests().len() == 8).await;
+        ns.create_object(&pod("waiting").labelled().build()).await;
+        ns.record_of("waiting", "Pending").await;
+
+        let answered = async {
+            ns.until("the process is stopping", async || watcher.log().contains("SIGTERM: stopping")).await;
+            gate.open();
+        };
+        let (ended, ()) = tokio::join!(watcher.stop(), answered);
+        assert!(ended.unwrap().success());
+        for name in &begun {
+            ns.record_of(name, "Succeeded").await;
+        }
+
+        watcher.start_again().await.unwrap();
+        ns.record_of("waiting", "Succeeded").await;
+        for name in begun.iter().map(String::as_str).chain(["waiting"]) {
+            assert_eq!(ns.times_asked(name), 1, "{name}");
+        }
+    })
+    .await;
+}
