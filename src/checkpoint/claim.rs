@@ -18,7 +18,8 @@ use super::name;
 use super::progress::Holder;
 use super::resource::{Checkpoint, CheckpointSpec, Wish, WorkloadWish};
 
-/// Annotation: who claimed. By it a process knows its own claim again when the answer to the creation was lost.
+/// Annotation: who claimed, and for which pod. By it a process knows its own claim again when the answer to the creation
+/// was lost.
 const CLAIMED_BY: &str = "snap.weaversoft.io/claimed-by";
 
 /// What came of wanting a container checkpointed.
@@ -131,7 +132,7 @@ impl Claims {
                 if existing.spec != object.spec {
                     return Ok(None);
                 }
-                let mine = existing.annotations().get(CLAIMED_BY) == Some(&self.holder.to_string());
+                let mine = existing.annotations().get(CLAIMED_BY) == object.annotations().get(CLAIMED_BY);
                 Ok(Some(if mine { new } else { Claimed::Before { record: Some(record.to_owned()) } }))
             }
             Err(error) if error.is_namespace_terminating() => Err(ClaimError::NamespaceTerminating(pod.name.namespace)),
@@ -145,7 +146,9 @@ impl Claims {
         let mut object = Checkpoint::new(record, CheckpointSpec::from(wish.clone()));
         object.metadata.namespace = Some(pod.name.namespace.clone());
         object.metadata.labels = Some(labels(pod, wish, workload));
-        object.metadata.annotations = Some([(CLAIMED_BY.to_owned(), self.holder.to_string())].into());
+        // With the pod, since one holder claims for several pods of a revision, and only one claim is the first.
+        let claimed_by = format!("{}/{}", self.holder, pod.uid);
+        object.metadata.annotations = Some([(CLAIMED_BY.to_owned(), claimed_by)].into());
         object
     }
 }
