@@ -1,7 +1,5 @@
 //! How many requests are under way at once, and what becomes of pods that have to wait for their turn.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use kube::api::DeleteParams;
 use lab::objects::pod;
 use lab::snaphook::{Behaviour, Gate};

@@ -1,7 +1,5 @@
 //! A Checkpoint applied by a person is a new wish: "checkpoint this pod now".
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use lab::objects::pod;

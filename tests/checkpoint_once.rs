@@ -1,7 +1,5 @@
 //! What must happen once happens once: by pod, by revision, over deletions of pods and records.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;

@@ -1,7 +1,5 @@
 //! Which namespaces are watched, and what happens when one of them goes.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use kube::Api;
 use kube::api::DeleteParams;

@@ -25,7 +25,7 @@ async fn finished_journey(ns: &Namespace, watcher: &Snapwatcher, pod: &Pod) -> V
 }
 
 fn time(value: &Value) -> Timestamp {
-    value.as_str().unwrap_or_else(|| panic!("a time: {value}")).parse().unwrap()
+    value.as_str().unwrap().parse().unwrap()
 }
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{Api, ResourceExt};
 use lab::objects::pod;
 use lab::webhooks::{MUTATED, SNAP};
 use lab::{Namespace, Snapwatcher, in_namespace};
+use snapwatcher::clock::now;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -21,8 +21,7 @@ fn lines_about(watcher: &Snapwatcher, ns: &Namespace, pod: &str) -> usize {
 async fn after_the_configuration(ns: &Namespace) {
     let configurations = Api::<MutatingWebhookConfiguration>::all(ns.client());
     let created = configurations.get(ns.name()).await.unwrap().creation_timestamp().unwrap().0;
-    ns.until("the second of the configuration is over", async || Timestamp::now().as_second() > created.as_second())
-        .await;
+    ns.until("the second of the configuration is over", async || now().as_second() > created.as_second()).await;
 }
 
 #[tokio::test]

@@ -1,14 +1,12 @@
 //! What users write on a pod, and what follows: which containers are asked for, and which pods never are.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use lab::objects::pod;
 use lab::webhooks::{MUTATED, SNAP};
-use lab::{Namespace, in_namespace};
+use lab::{Namespace, Record, in_namespace};
 use snapwatcher::pod::{CONTAINERS, DEFAULT_CONTAINER, DELAY, ONCE_PER};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -44,8 +42,8 @@ async fn each_chosen_container_has_a_record_and_a_block_of_its_own() {
         for (name, _, expected) in &cases {
             assert_eq!(containers_asked(&ns, name), *expected, "{name}");
             let records = ns.records_of(name).await;
-            let recorded: BTreeSet<&str> = records.iter().map(|record| record.container()).collect();
-            assert_eq!(recorded, BTreeSet::from_iter(expected.iter().copied()), "{name}");
+            let recorded: BTreeSet<&str> = records.iter().map(Record::container).collect();
+            assert_eq!(recorded, expected.iter().copied().collect(), "{name}");
             let blocks = watcher.blocks(ns.name(), name);
             assert_eq!(blocks.len(), expected.len(), "{name}: {blocks:?}");
             for container in *expected {

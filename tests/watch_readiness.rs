@@ -1,13 +1,12 @@
 //! When a pod is worth asking about: its state decides, never the event that told it, and each pod counts once.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use lab::objects::pod;
 use lab::{PodStatus, in_namespace};
+use snapwatcher::clock::now;
 use snapwatcher::pod::DELAY;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -93,11 +92,11 @@ async fn a_delay_counts_from_the_last_time_the_pod_became_ready() {
         let broken = ns.scheduled(&delayed(broken.0, broken.1)).await;
         let over = ns.scheduled(&delayed(over.0, over.1)).await;
 
-        let an_hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
+        let an_hour_ago = now() - SignedDuration::from_hours(1);
         ns.set_status(&over, &PodStatus::ready(&over).since(an_hour_ago)).await;
         ns.asked("over", 1).await;
 
-        let since = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+        let since = Timestamp::from_second(now().as_second()).unwrap();
         ns.set_status(&patient, &PodStatus::ready(&patient).since(since)).await;
         ns.set_status(&broken, &PodStatus::ready(&broken).since(since)).await;
         ns.asked("patient", 1).await;

@@ -71,7 +71,9 @@ where
     Fut: Future<Output = ()>,
 {
     let namespace = Namespace::create(access, test).await;
-    let outcome = AssertUnwindSafe(async { body(namespace.clone()).await }).catch_unwind().await;
+    // A test's future is large: one box here, or a warning at each caller.
+    let body = Box::pin(async { body(namespace.clone()).await });
+    let outcome = AssertUnwindSafe(body).catch_unwind().await;
     if outcome.is_err() {
         namespace.print().await;
     }
