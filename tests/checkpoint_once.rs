@@ -115,6 +115,27 @@ async fn a_record_that_somebody_else_writes_to_still_gets_its_outcome() {
 }
 
 #[tokio::test]
+async fn a_record_deleted_in_the_middle_of_its_attempt_is_made_anew_and_waits_for_the_attempt() {
+    in_namespace("a_record_deleted_in_the_middle_of_its_attempt", |ns| async move {
+        let gate = Gate::default();
+        ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.create_object(&pod("web").labelled().build()).await;
+        ns.asked("web", 1).await;
+        let first = ns.record_of("web", "InProgress").await;
+        ns.checkpoints().delete(&first.name, &DeleteParams::default()).await.unwrap();
+        let second = ns.record_of("web", "Pending").await;
+        assert_ne!(second.uid, first.uid);
+        ns.later_pod_is_asked_for("later").await;
+        assert_eq!(ns.times_asked("web"), 1, "one request a container at a time");
+        gate.open();
+        let second = ns.record_of("web", "Succeeded").await;
+        assert_eq!((ns.times_asked("web"), second.attempt()), (2, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn once_per_revision_asks_for_one_pod_of_each_revision() {
     in_namespace("once_per_revision_asks_for_one_pod", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;

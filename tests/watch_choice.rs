@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use lab::objects::pod;
 use lab::webhooks::{MUTATED, SNAP};
 use lab::{Namespace, Record, in_namespace};
-use snapwatcher::pod::{CONTAINERS, DEFAULT_CONTAINER, DELAY, ONCE_PER};
+use snapwatcher::pod::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, ONCE_PER};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -98,6 +98,11 @@ async fn pods_that_did_not_opt_in_or_run_from_a_checkpoint_are_left_alone() {
             pod("opted-out").label(SNAP, "false").build(),
             pod("misspelt").label(SNAP, "True").build(),
             pod("restored").labelled().label(MUTATED, "true").build(),
+            pod("mirror")
+                .labelled()
+                .annotate(MIRROR, "x")
+                .spec(|spec| spec.node_name = Some("node-1".to_owned()))
+                .build(),
         ];
         let asked_for = [
             pod("original").labelled().label(MUTATED, "false").build(),
