@@ -121,8 +121,9 @@ impl Records {
                 self.metrics.skipped();
                 tracing::warn!("Watching Checkpoints: {}", chain(fault));
             }
+            // By its code: of a group that it does not know, the API server says so in plain text, without a reason.
             WatchFault::Interrupted { source: watcher::Error::InitialListFailed(kube::Error::Api(status)) }
-                if status.is_not_found() =>
+                if status.code == 404 =>
             {
                 self.definition_check.fail(ClaimError::NoDefinition.to_string());
             }

@@ -1,0 +1,45 @@
+//! A cluster without the Checkpoint resource: admission works, the remedy is told, and installing it is all it takes.
+
+use std::path::Path;
+
+use lab::objects::pod;
+use lab::{Cluster, Options, crd, in_namespace_of};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// What a person has to type.
+const REMEDY: &str = "run `snapwatcher crd | kubectl apply -f -`";
+
+#[tokio::test]
+async fn a_pod_waits_for_the_definition_and_is_checkpointed_without_a_restart() {
+    let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
+    in_namespace_of(cluster.access(), "a_pod_waits_for_the_definition", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.create_object(&pod("early").labelled().build()).await;
+        ns.pod_ready("early").await;
+        ns.until("the missing definition is told", async || {
+            let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+            let is_told =
+                shown.lines().any(|line| line.starts_with("[-]crd failed (told only)") && line.contains(REMEDY));
+            if is_told { Ok(()) } else { Err(shown) }
+        })
+        .await;
+        assert!(watcher.log().contains(REMEDY));
+        assert_eq!(watcher.get("/readyz").await.unwrap().status().as_u16(), 200);
+        ns.admission_works().await;
+        assert!(ns.snaphook().requests().is_empty(), "nobody is asked without a record");
+
+        crd::install(ns.access(), Path::new(SNAPWATCHER)).await.unwrap();
+        ns.asked("early", 1).await;
+        ns.until("the definition is told as found", async || {
+            let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+            if shown.contains("[+]crd ok (told only)\n") { Ok(()) } else { Err(shown) }
+        })
+        .await;
+        ns.create_object(&pod("late").labelled().build()).await;
+        ns.asked("late", 1).await;
+        ns.asked("early", 1).await;
+    })
+    .await;
+    cluster.stop().await.unwrap();
+}
