@@ -1,0 +1,84 @@
+//! Admission never waits for the network: it goes on at its own speed while the API server is gone and SnapHook hangs.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use lab::objects::pod;
+use lab::snaphook::Behaviour;
+use lab::{Caller, Cluster, Namespace, Options, PodStatus, crd, in_namespace_of, review_of_creation};
+use snapwatcher::admission::{MUTATE, VALIDATE};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+const REVIEWS: usize = 1_000;
+
+/// Connections that the API server would hold, each with one review at a time.
+const CONNECTIONS: usize = 10;
+
+/// The API server gives up after three.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// As many attempts as may be in flight at once, so that not one more could begin.
+const ATTEMPTS: usize = 8;
+
+async fn ready_pods(ns: &Namespace) {
+    let pods = ns.api::<Pod>();
+    for index in 0..=ATTEMPTS {
+        let stored = ns.create_object(&pod(&format!("web-{index}")).labelled().hold().build()).await;
+        PodStatus::ready(&stored).write(&pods, &stored).await.unwrap();
+    }
+}
+
+/// Posts one review and returns how long its answer took.
+async fn timed(caller: &Caller, namespace: &str, index: usize) -> Result<Duration, String> {
+    let uid = format!("review-{index}");
+    let path = if index.is_multiple_of(2) { MUTATE } else { VALIDATE };
+    let review = review_of_creation(&uid, namespace, &pod(&uid).labelled().build());
+    let begun = Instant::now();
+    let reply = caller.review(path, &review).await.map_err(|error| format!("{uid}: {error:?}"))?;
+    let took = begun.elapsed();
+    let is_right = reply.status == 200 && reply.body.contains(&format!("\"uid\":\"{uid}\",\"allowed\":true"));
+    if is_right { Ok(took) } else { Err(format!("{uid}: {reply:?}")) }
+}
+
+#[tokio::test]
+async fn reviews_are_answered_while_the_api_server_is_gone_and_snaphook_hangs() {
+    let mut cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
+    crd::install(cluster.access(), Path::new(SNAPWATCHER)).await.unwrap();
+    let access = cluster.access().clone();
+    in_namespace_of(&access, "reviews_are_answered_without_a_network", |ns| async move {
+        ns.snaphook().answer_with(Behaviour::Hang);
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let caller = Caller::of(&ns, &watcher).await.unwrap();
+        ready_pods(&ns).await;
+        ns.until("all attempts that may be are in flight", async || ns.snaphook().requests().len() == ATTEMPTS).await;
+        let in_flight = async || {
+            let metrics = watcher.metrics().await.unwrap();
+            metrics.contains(&format!("snapwatcher_checkpoint_in_flight {ATTEMPTS}\n"))
+        };
+        assert!(in_flight().await);
+
+        cluster.stop_api_server().await.unwrap();
+        // The process has noticed before the first review is sent.
+        ns.until("the watch is told as broken", async || {
+            let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+            if shown.contains("[-]watch failed (told only)") { Ok(()) } else { Err(shown) }
+        })
+        .await;
+
+        let reviews = stream::iter(0..REVIEWS).map(|index| timed(&caller, ns.name(), index));
+        let took: Vec<Duration> = reviews.buffer_unordered(CONNECTIONS).try_collect().await.unwrap();
+        assert_eq!(took.len(), REVIEWS);
+        let longest = took.iter().max().unwrap();
+        assert!(*longest < LONGEST, "the slowest answer took {longest:?}");
+
+        assert_eq!(watcher.get("/readyz").await.unwrap().status().as_u16(), 200);
+        assert!(in_flight().await, "SnapHook hung all the while");
+        assert_eq!(ns.snaphook().requests().len(), ATTEMPTS, "and nobody was asked without a written attempt");
+    })
+    .await;
+}
