@@ -1,0 +1,160 @@
+//! What the admin port tells of a running SnapWatcher: readiness by admission's needs alone, each check by name.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use kube::config::Kubeconfig;
+use lab::objects::pod;
+use lab::snaphook::Behaviour;
+use lab::{Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
+use serde_json::json;
+use tempfile::TempDir;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// Status and text of a path on the admin port.
+async fn shown(watcher: &Snapwatcher, path: &str) -> (u16, String) {
+    let answer = watcher.get(path).await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+async fn until_shown(watcher: &Snapwatcher, status: u16, words: &str) {
+    lab::until(&format!("/readyz?verbose answers {status} with `{words}`"), async || {
+        let (code, text) = shown(watcher, "/readyz?verbose").await;
+        if code == status && text.contains(words) { Ok(()) } else { Err(format!("{code}: {text}")) }
+    })
+    .await;
+}
+
+/// A user named like the namespace, without rights until they are granted.
+struct Newcomer {
+    name: String,
+    bindings: Api<ClusterRoleBinding>,
+    folder: TempDir,
+}
+
+impl Newcomer {
+    fn of(ns: &Namespace) -> Self {
+        let mut kubeconfig = Kubeconfig::read_from(ns.access().kubeconfig()).unwrap();
+        kubeconfig.auth_infos[0].auth_info.as_mut().unwrap().impersonate = Some(ns.name().to_owned());
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("kubeconfig"), serde_yaml_ng::to_string(&kubeconfig).unwrap()).unwrap();
+        Self { name: ns.name().to_owned(), bindings: Api::all(ns.client()), folder }
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    async fn grant_all(&self) {
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": self.name},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": self.name}],
+        });
+        self.bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+    }
+
+    async fn revoke(&self) {
+        self.bindings.delete(&self.name, &DeleteParams::default()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_process_is_ready_once_its_bundle_stands_and_not_before() {
+    in_namespace("the_process_is_ready_once_its_bundle_stands", |ns| async move {
+        let newcomer = Newcomer::of(&ns);
+        let options = SnapwatcherOptions {
+            binary: SNAPWATCHER.into(),
+            kubeconfig: newcomer.kubeconfig(),
+            ..SnapwatcherOptions::default()
+        };
+        let watcher = ns.launch_snapwatcher(options).await;
+        ns.install_webhooks(&watcher).await;
+        until_shown(&watcher, 500, "[-]bundle failed: mutating configuration: ").await;
+        let (status, text) = shown(&watcher, "/readyz").await;
+        assert_eq!(status, 500);
+        assert!(text.contains("[+]leaf ok\n") && text.ends_with("readyz check failed\n"), "{text}");
+        for alive in ["/livez", "/healthz"] {
+            assert_eq!(shown(&watcher, alive).await, (200, "ok".to_owned()), "a restart would mend nothing");
+        }
+
+        newcomer.grant_all().await;
+        until_shown(&watcher, 200, "[+]bundle ok\n").await;
+        assert_eq!(shown(&watcher, "/readyz").await, (200, "ok".to_owned()));
+        ns.admission_works().await;
+        until_shown(&watcher, 200, "[+]watch ok (told only)\n").await;
+        until_shown(&watcher, 200, "[+]crd ok (told only)\n").await;
+        newcomer.revoke().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_check_is_told_by_name_and_the_back_end_does_not_decide() {
+    in_namespace("each_check_is_told_by_name", |ns| async move {
+        ns.snaphook().answer_pod_with("refused", Behaviour::status(503));
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.create_object(&pod("refused").labelled().build()).await;
+        until_shown(&watcher, 200, "[-]backend failed (told only): SnapHook at http://").await;
+        assert_eq!(shown(&watcher, "/readyz").await, (200, "ok".to_owned()));
+
+        ns.create_object(&pod("taken").labelled().build()).await;
+        let all_well = "[+]ping ok\n[+]leaf ok\n[+]bundle ok\n[+]shutdown ok\n[+]crd ok (told only)\n\
+                        [+]watch ok (told only)\n[+]backend ok (told only)\nreadyz check passed\n";
+        until_shown(&watcher, 200, all_well).await;
+        let metrics = watcher.metrics().await.unwrap();
+        for check in ["leaf", "bundle", "shutdown", "crd", "watch", "backend"] {
+            assert!(metrics.contains(&format!("snapwatcher_check{{name=\"{check}\"}} ")), "{check}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn metrics_name_each_family_and_each_series_once() {
+    in_namespace("metrics_name_each_family_and_each_series_once", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.create_object(&pod("web").labelled().build()).await;
+        ns.asked("web", 1).await;
+        let answer = watcher.get("/metrics").await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
+        let text = answer.text().await.unwrap();
+        assert!(text.ends_with("\n# EOF\n"), "{text}");
+
+        let (mut families, mut series) = (BTreeSet::new(), BTreeSet::new());
+        for line in text.lines() {
+            if let Some(family) = line.strip_prefix("# TYPE ") {
+                assert!(families.insert(family.split(' ').next().unwrap()), "twice: {line}");
+            } else if !line.starts_with('#') {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                assert!(value.parse::<f64>().is_ok(), "no number: {line}");
+                assert!(series.insert(name), "twice: {line}");
+                assert!(families.iter().any(|family| name.starts_with(family)), "no TYPE before: {line}");
+                assert!(!name.contains(ns.name()) && !name.contains("\"web"), "the name of an object: {line}");
+            }
+        }
+        for family in [
+            "snapwatcher_admission_requests",
+            "snapwatcher_admission_refused",
+            "snapwatcher_admission_duration_seconds",
+            "snapwatcher_certificate_bundle_in_sync",
+            "snapwatcher_check",
+            "snapwatcher_checkpoint_attempts",
+            "snapwatcher_checkpoint_claims",
+            "snapwatcher_checkpoint_in_flight",
+            "snapwatcher_watch_pods",
+            "snapwatcher_watch_slips",
+        ] {
+            assert!(families.contains(family), "{family} is missing: {families:?}");
+        }
+    })
+    .await;
+}
