@@ -138,7 +138,7 @@ async fn a_record_deleted_in_the_middle_of_its_attempt_is_made_anew_and_waits_fo
 #[tokio::test]
 async fn once_per_revision_asks_for_one_pod_of_each_revision() {
     in_namespace("once_per_revision_asks_for_one_pod", |ns| async move {
-        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let wanted = deployment("web").replicas(3).labelled().annotate(ONCE_PER, "revision").build();
         ns.create_object(&wanted).await;
         let pods = ns.pods_made("web", 3).await;
@@ -159,6 +159,8 @@ async fn once_per_revision_asks_for_one_pod_of_each_revision() {
         assert_eq!(first.spec["workload"]["kind"], "Deployment");
         assert_eq!(first.workload(), "Deployment/web");
         assert!(pods.contains(first.text("/pod/name").unwrap()));
+        let blocks: usize = pods.iter().map(|pod| watcher.blocks(ns.name(), pod).len()).sum();
+        assert_eq!(blocks, 1, "each pod claims, one is the first");
 
         let change = json!({"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}});
         let deployments = ns.api::<Deployment>();
