@@ -15,8 +15,12 @@ use reqwest::Url;
 use crate::admission::ValidationMode;
 use crate::backend::snaphook::{self, Contract};
 use crate::certificates::{self, TlsSource, service_names};
-use crate::checkpoint::progress::Holder;
+use crate::checkpoint::budget::Limits;
+use crate::checkpoint::progress::{Holder, OnUnknown, Policy};
+use crate::checkpoint::retention::Keep;
 use crate::duration;
+use crate::leader::Times;
+use crate::pod::OncePer;
 use crate::telemetry::{LogFormat, LogLevel};
 
 /// The longest value of a time-out flag: longer than any checkpoint takes.
@@ -35,6 +39,8 @@ pub struct RunArgs {
     pub watch: WatchArgs,
     #[command(flatten, next_help_heading = "Checkpoints")]
     pub checkpoint: CheckpointArgs,
+    #[command(flatten, next_help_heading = "Leader")]
+    pub leader: LeaderArgs,
     #[command(flatten, next_help_heading = "Admin port")]
     pub admin: AdminArgs,
 }
@@ -126,12 +132,72 @@ pub struct CheckpointArgs {
     /// How long SnapHook may take to answer once it is connected: it answers when the checkpoint is done.
     #[arg(long, env = "ANSWER_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = timeout)]
     pub answer_timeout: Duration,
+    /// What must happen once: a checkpoint of each pod, or of each revision of a workload; for pods whose annotation
+    /// does not say.
+    #[arg(long, env = "ONCE_PER", value_name = "SUBJECT", default_value = "pod")]
+    pub once_per: OncePer,
+    /// What is done about a request of which nobody can tell whether it had its effect: keep it so, or ask again and
+    /// risk a second checkpoint.
+    #[arg(long, env = "ON_UNKNOWN", value_name = "WHAT", default_value = "keep")]
+    pub on_unknown: OnUnknown,
+    /// How many answers that show a failure a checkpoint may have before it is Failed; not reaching SnapHook is none.
+    #[arg(long, env = "MAX_ATTEMPTS", value_name = "NUMBER", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub max_attempts: u16,
+    /// How many pods of a revision are asked for, one after the other, when one comes to nothing.
+    #[arg(long, env = "MAX_PODS_PER_REVISION", value_name = "NUMBER", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub max_pods_per_revision: u16,
+    /// How many checkpoints are taken at once, in all.
+    #[arg(long, env = "MAX_CONCURRENT", value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_concurrent: u16,
+    /// How many checkpoints are taken at once on one node: each freezes its container and loads the node.
+    #[arg(long, env = "MAX_CONCURRENT_PER_NODE", value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_concurrent_per_node: u16,
+    /// The emergency brake: pods are claimed, and nothing is asked.
+    #[arg(long, env = "SUSPEND", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub suspend: bool,
+    /// How many finished records of a workload are kept once their pods are gone.
+    #[arg(long, env = "HISTORY_LIMIT", value_name = "NUMBER", default_value = "10")]
+    pub history_limit: u32,
+    /// How long a finished record is kept once its pod is gone.
+    #[arg(long, env = "HISTORY_TTL", value_name = "DURATION", default_value = "168h", value_parser = duration::parse)]
+    pub history_ttl: Duration,
+    /// Between two rounds of removing records; shortened in tests.
+    #[arg(long, env = "HISTORY_EVERY", value_name = "DURATION", default_value = "10m", value_parser = timeout, hide = true)]
+    pub history_every: Duration,
+    /// The longest wait before SnapHook is tried again; shortened in tests.
+    #[arg(long, env = "LONGEST_WAIT", value_name = "DURATION", default_value = "5m", value_parser = timeout, hide = true)]
+    pub longest_wait: Duration,
+    /// How long past its time another holder's attempt is left alone; shortened in tests.
+    #[arg(long, env = "HOLDER_GRACE", value_name = "DURATION", default_value = "30s", value_parser = timeout, hide = true)]
+    pub holder_grace: Duration,
     /// Name of this replica in the records of its attempts; the pod's name [default: POD_NAME, else the host's name and
     /// a random part].
     #[arg(long, env = "INSTANCE", value_name = "NAME")]
     pub instance: Option<String>,
     #[arg(long, env = "POD_NAME", hide = true)]
     pub pod_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct LeaderArgs {
+    /// One replica, which leads without a Lease; false: several, of which one leads.
+    #[arg(long, env = "STANDALONE", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub standalone: bool,
+    /// Name of the Lease, in the namespace of `--service-namespace`.
+    #[arg(long, env = "LEASE_NAME", value_name = "NAME", default_value = "snapwatcher", value_parser = object_name)]
+    pub lease_name: String,
+    /// How long a Lease that is not renewed is respected, in whole seconds; the other times of the election follow from
+    /// it. Shortened in tests.
+    #[arg(long, env = "LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = timeout, hide = true)]
+    pub lease_duration: Duration,
+}
+
+impl LeaderArgs {
+    /// The default times, in proportion to the duration.
+    pub fn times(&self) -> Times {
+        let part = |thirds: u32| self.lease_duration * thirds / 15;
+        Times { duration: self.lease_duration, renew: part(5), poll: part(2), give_up: part(10) }
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -204,6 +270,28 @@ impl CheckpointArgs {
                 ca_file: self.snap_back_api_ca_file.clone(),
             })),
         }
+    }
+
+    pub fn policy(&self) -> Policy {
+        Policy {
+            on_unknown: self.on_unknown,
+            max_attempts: self.max_attempts.into(),
+            longest_wait: self.longest_wait,
+            holder_grace: self.holder_grace,
+        }
+    }
+
+    pub fn limits(&self) -> Limits {
+        Limits {
+            concurrent: self.max_concurrent.into(),
+            per_node: self.max_concurrent_per_node.into(),
+            answer_timeout: self.answer_timeout,
+        }
+    }
+
+    pub fn keep(&self) -> Keep {
+        let limit = usize::try_from(self.history_limit).unwrap_or(usize::MAX);
+        Keep { limit, ttl: self.history_ttl, every: self.history_every }
     }
 
     /// Who this process is. Without a pod's name a random part keeps two processes on one host apart.

@@ -4,8 +4,10 @@
 //! restarted process sees pods and records again. Nothing here decides anything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -65,6 +67,8 @@ pub struct ContainerJourney {
 pub struct State {
     admissions: Cache<String, Timestamp>,
     journeys: Cache<String, Journey>,
+    /// Who leads, as the Lease tells; none with one replica.
+    leader: Arc<ArcSwapOption<String>>,
 }
 
 impl Default for State {
@@ -80,6 +84,7 @@ impl State {
         Self {
             admissions: admissions.eviction_policy(EvictionPolicy::lru()).build(),
             journeys: journeys.eviction_policy(EvictionPolicy::lru()).build(),
+            leader: Arc::default(),
         }
     }
 
@@ -114,6 +119,16 @@ impl State {
     /// Writes the later stages of one container.
     pub fn container(&self, pod: &PodName, uid: &str, container: &str, change: impl FnOnce(&mut ContainerJourney)) {
         self.change(pod, uid, |journey| change(journey.containers.entry(container.to_owned()).or_default()));
+    }
+
+    /// Notes who leads.
+    pub fn set_leader(&self, leader: Option<String>) {
+        self.leader.store(leader.map(Arc::new));
+    }
+
+    /// Who leads, where several replicas stand for election.
+    pub fn leader(&self) -> Option<String> {
+        self.leader.load().as_ref().map(ToString::to_string)
     }
 
     /// All journeys, by namespace and name of the pod.

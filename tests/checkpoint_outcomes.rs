@@ -52,7 +52,9 @@ fn table() -> Vec<Row> {
 #[tokio::test]
 async fn each_answer_becomes_what_the_table_says() {
     in_namespace("each_answer_becomes_what_the_table_says", |ns| async move {
-        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--answer-timeout", "3s"]).await;
+        // What may be repeated is, and soon, so that a back-end that is away for one pod holds up no other.
+        let soon = ["--longest-wait", "50ms", "--max-attempts", "100"];
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[&["--answer-timeout", "3s"], &soon[..]].concat()).await;
         for (name, behaviour, ..) in table() {
             ns.snaphook().answer_pod_with(name, behaviour);
             ns.create_object(&pod(name).labelled().build()).await;
@@ -60,18 +62,18 @@ async fn each_answer_becomes_what_the_table_says() {
         for (name, _, state, words) in table() {
             let record = ns.record_of(name, state).await;
             assert!(record.message().contains(words), "{name}: {}", record.message());
-            assert_eq!(record.attempt(), 1, "{name}");
             let tried = state.starts_with("Pending(Backend");
-            assert_eq!(record.failures(), i64::from(tried), "{name}");
+            assert_eq!(record.failures() > 0, tried, "{name}");
             let holds = |kind: &str| record.condition(kind).unwrap()["status"] == "True";
             assert_eq!(holds("Complete"), state == "Succeeded", "{name}");
             assert_eq!(holds("Failed"), state.starts_with("Failed") || state.starts_with("Unknown"), "{name}");
             let is_final = !state.starts_with("Pending");
+            assert!(!is_final || record.attempt() == 1, "{name}: {}", record.attempt());
             assert_eq!(record.text("/completionTime").is_some(), is_final, "{name}");
         }
         ns.later_pod_is_asked_for("later").await;
         for (name, _, state, _) in table() {
-            assert_eq!(ns.times_asked(name), 1, "{name}");
+            assert!(state.starts_with("Pending") || ns.times_asked(name) == 1, "{name}");
             let outcome = state.split(['(', ')']).nth(1).unwrap_or(state);
             let series = format!("snapwatcher_checkpoint_attempts_total{{outcome=\"{outcome}\"}}");
             let counted = watcher.metric(&series).await.unwrap().unwrap_or_default();
@@ -89,7 +91,7 @@ async fn a_snaphook_that_cannot_be_reached_leaves_the_record_pending() {
         ns.create_object(&pod("patient").labelled().build()).await;
         let record = ns.record_of("patient", "Pending(Unreachable)").await;
         assert!(record.message().contains("could not connect to SnapHook"), "{}", record.message());
-        assert_eq!((record.attempt(), record.failures()), (1, 0), "being unreachable is not trying");
+        assert_eq!(record.failures(), 0, "being unreachable is not trying");
         assert_eq!(record.text("/completionTime"), None);
         let told = watcher.get("/readyz?verbose").await.unwrap();
         assert!(told.status().is_success(), "the webhook is ready without SnapHook");

@@ -107,10 +107,11 @@ async fn each_check_is_told_by_name_and_the_back_end_does_not_decide() {
 
         ns.create_object(&pod("taken").labelled().build()).await;
         let all_well = "[+]ping ok\n[+]leaf ok\n[+]bundle ok\n[+]shutdown ok\n[+]crd ok (told only)\n\
-                        [+]watch ok (told only)\n[+]backend ok (told only)\nreadyz check passed\n";
+                        [+]watch ok (told only)\n[+]backend ok (told only)\n[+]leader ok (told only)\n\
+                        readyz check passed\n";
         until_shown(&watcher, 200, all_well).await;
         let metrics = watcher.metrics().await.unwrap();
-        for check in ["leaf", "bundle", "shutdown", "crd", "watch", "backend"] {
+        for check in ["leaf", "bundle", "shutdown", "crd", "watch", "backend", "leader"] {
             assert!(metrics.contains(&format!("snapwatcher_check{{name=\"{check}\"}} ")), "{check}");
         }
     })

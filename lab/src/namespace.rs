@@ -202,6 +202,8 @@ impl Namespace {
             ("--mutating-configuration", name),
             ("--validating-configuration", name),
             ("--backend", "snaphook"),
+            // Two fake nodes stand for many: the budget of a node is for tests that are about it.
+            ("--max-concurrent-per-node", "8"),
             ("--snap-back-api-url", &self.snaphook().url()),
         ] {
             let assigned = format!("{flag}=");

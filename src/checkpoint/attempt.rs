@@ -22,15 +22,16 @@ use crate::state::State;
 use crate::telemetry::chain;
 
 use super::ask::{Ask, Backend};
+use super::breaker::Shown;
 use super::budget::Budget;
 use super::candidate;
 use super::consent::{self, Refusal};
+use super::events::Events;
 use super::metrics::CheckpointMetrics;
 use super::name;
 use super::outcome::{Outcome, Reason, Redacted, Verdict};
-use super::progress::{self, Holder, Step, Target, plan};
-use super::resource::{Checkpoint, CheckpointStatus, PodStatus, Wish};
-use super::turns::{Taken, Turns};
+use super::progress::{self, Holder, Policy, Target};
+use super::resource::{Checkpoint, CheckpointStatus, Phase, PodStatus, Wish};
 
 /// How long the request may leave after the attempt was begun to be written. Past it the request is not made, since
 /// another process may already take the attempt for dead.
@@ -44,11 +45,32 @@ pub struct Attempt {
     pub backend: Arc<dyn Backend>,
     pub owners: Owners,
     pub budget: Budget,
-    pub turns: Turns,
     pub holder: Holder,
+    pub policy: Policy,
+    /// Pods of a revision that are asked for, one after the other came to nothing.
+    pub max_pods_per_revision: usize,
     pub state: State,
     pub metrics: CheckpointMetrics,
+    pub events: Events,
     pub backend_check: CheckHandle,
+}
+
+/// What came of one turn of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Made {
+    /// The back-end was asked.
+    Asked(Shown),
+    /// It was not: the record says why, or somebody else was first.
+    NotAsked,
+    /// The pod's node, known only now, has no room, or its container is being checkpointed for another record.
+    NoRoom { node: String },
+}
+
+/// Whether a revision goes on with another pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NextPod {
+    None,
+    IsReady,
 }
 
 /// A pod that may be checkpointed now, and the attempt as it is to be written.
@@ -58,75 +80,74 @@ struct Ready {
 }
 
 impl Attempt {
-    /// Brings a record that [`plan`] wants attempted to a state in which it rests. Waits for a slot; gives up waiting,
-    /// but nothing begun, at the stop.
-    pub async fn make(&self, record: Arc<Checkpoint>, stop: CancellationToken) {
-        let mut record = record;
-        let mut waits = waits();
-        loop {
-            let slot = tokio::select! {
-                slot = self.budget.slot() => slot,
-                () = stop.cancelled() => return,
-            };
-            let put_off = match self.once(&record).await {
-                Ok(Ok(())) => return,
-                Ok(Err(taken)) => Ok(taken),
-                Err(error) => Err(error),
-            };
-            drop(slot);
-            let over = async {
-                match &put_off {
-                    Ok(taken) => taken.over().await,
-                    Err(error) => {
-                        tracing::warn!(checkpoint = record.name_any(), "Attempt is put off: {}", chain(error));
-                        sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
-                    }
-                }
-            };
-            tokio::select! {
-                () = over => {}
-                () = stop.cancelled() => return,
-            }
-            match self.read(&record).await {
-                Ok(Some(now)) if plan(&now, clock::now()) == Step::Attempt => record = Arc::new(now),
-                Ok(_) => return,
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// An error means that nothing was sent and that the record does not say otherwise; so does a turn that is taken.
-    async fn once(&self, record: &Checkpoint) -> Result<Result<(), Taken>, CallError> {
+    /// Makes one attempt of a record that holds a slot. An error means that nothing was sent and that the record does
+    /// not say otherwise. At the stop nothing is begun any more.
+    pub async fn make(&self, record: &Checkpoint, stop: &CancellationToken) -> Result<Made, CallError> {
         let Ready { pod, status } = match self.prepare(record).await? {
             Ok(ready) => ready,
-            Err(refusal) => return self.refuse(record, &refusal).await.map(Ok),
+            Err(refusal) => return self.refuse(record, &refusal).await.map(|()| Made::NotAsked),
         };
-        let container = status.container.as_deref().unwrap_or_default();
-        let _turn = match self.turns.take(&pod.facts.uid, container) {
-            Ok(turn) => turn,
-            Err(taken) => return Ok(Err(taken)),
-        };
+        if let Some(node) = self.full(record, &status) {
+            return Ok(Made::NoRoom { node });
+        }
+        if stop.is_cancelled() {
+            return Ok(Made::NotAsked);
+        }
         let begun = clock::since_boot();
-        let Some(written) = self.write_begun(record, &status).await? else { return Ok(Ok(())) };
+        let Some(written) = self.write_begun(record, &status).await? else { return Ok(Made::NotAsked) };
         if clock::since_boot().saturating_sub(begun) > SEND_WINDOW {
             self.withdraw(&written).await;
-            return Ok(Ok(()));
+            return Ok(Made::NotAsked);
         }
         let outcome = self.ask(&written, pod).await;
         self.write_outcome(written, &outcome).await;
-        Ok(Ok(()))
+        Ok(Made::Asked(shown(&outcome)))
+    }
+
+    /// Writes that an attempt was interrupted, whose maker is gone.
+    pub async fn give_up(&self, record: &Checkpoint) -> Result<(), CallError> {
+        let message =
+            "whoever made the attempt ended before its outcome was written; the request may have had its effect";
+        let outcome =
+            Outcome::Stopped { reason: Reason::Interrupted, message: Redacted::own(message), retry_after: None };
+        let next_pod = self.next_pod(record, &outcome).await?;
+        let status = self.status_after(record, &outcome, next_pod);
+        match self.put(record, status).await {
+            Ok(_) => {
+                tracing::warn!(
+                    checkpoint = record.name_any(),
+                    "Checkpoint `{}` is given up: {message}",
+                    record.name_any()
+                );
+                self.metrics.interrupted();
+                self.events.interrupted(record, message);
+                Ok(())
+            }
+            // Its maker lives and was first, or the record is gone.
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The node of the attempt where it has no room.
+    fn full(&self, record: &Checkpoint, status: &CheckpointStatus) -> Option<String> {
+        let pod = status.pod.clone().unwrap_or_default();
+        let node = name::label_value(&pod.node.unwrap_or_default());
+        let subject = (pod.uid, status.container.clone().unwrap_or_default());
+        let has_room = self.budget.settle(&record.uid().unwrap_or_default(), &node, subject, clock::now());
+        (!has_room).then_some(node)
     }
 
     /// Reads the pod live and decides whether it may be checkpointed.
     async fn prepare(&self, record: &Checkpoint) -> Result<Result<Ready, Refusal>, CallError> {
-        let Some(wish) = Wish::parse(&record.spec, |wish| name::is_derived(&record.name_any(), wish)) else {
+        let Some(wish) = wish(record) else {
             let message = "spec gives neither a pod nor a whole workload".to_owned();
             return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }));
         };
         let namespace = record.namespace().unwrap_or_default();
         let name = match &wish {
             Wish::Pod { name, .. } | Wish::ByHand { name, .. } => PodName { namespace, name: name.clone() },
-            Wish::Revision { .. } => match candidate::find(&self.client, &self.owners, &namespace, &wish).await? {
+            Wish::Revision { .. } => match self.candidate(record, &wish).await? {
                 Ok(name) => name,
                 Err(refusal) => return Ok(Err(refusal)),
             },
@@ -166,7 +187,7 @@ impl Attempt {
             return Ok(());
         }
         let outcome = Outcome::Stopped { reason: refusal.reason, message, retry_after: None };
-        let status = progress::settled(record, &outcome, clock::now());
+        let status = self.status_after(record, &outcome, NextPod::None);
         match self.put(record, status).await {
             // Somebody else has written: the watch brings it, and the record is looked at again.
             Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
@@ -224,7 +245,7 @@ impl Attempt {
             pod: name.clone(),
             node: pod.facts.node.clone().unwrap_or_default(),
             container: container.clone(),
-            idempotency_key: format!("{}-{}", written.uid().unwrap_or_default(), status.failures),
+            idempotency_key: idempotency_key(written, &status),
             whole_pod: self.backend.needs_pod().then_some(pod.whole),
         };
         let journey = |change: &dyn Fn(&mut crate::state::ContainerJourney)| {
@@ -242,6 +263,7 @@ impl Attempt {
             journey.outcome = Some(outcome.as_str().to_owned());
         });
         self.tell(written, &ask, &outcome);
+        self.events.outcome(written, &pod.facts, &outcome);
         outcome
     }
 
@@ -262,8 +284,42 @@ impl Attempt {
     }
 
     async fn write_outcome(&self, written: Checkpoint, outcome: &Outcome) {
+        let mut waits = waits();
+        let next_pod = loop {
+            match self.next_pod(&written, outcome).await {
+                Ok(next_pod) => break next_pod,
+                Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
+            }
+        };
+        self.write_until_it_stands(written, |record| self.status_after(record, outcome, next_pod)).await;
+    }
+
+    fn status_after(&self, record: &Checkpoint, outcome: &Outcome, next_pod: NextPod) -> CheckpointStatus {
         let now = clock::now();
-        self.write_until_it_stands(written, |record| progress::settled(record, outcome, now)).await;
+        let status = progress::settled(record, outcome, &self.policy, fastrand::f64(), now);
+        match next_pod {
+            NextPod::None => status,
+            NextPod::IsReady => progress::next_pod(record, status, now),
+        }
+    }
+
+    /// Whether another pod of the revision stands in for one that comes to nothing by this outcome.
+    async fn next_pod(&self, record: &Checkpoint, outcome: &Outcome) -> Result<NextPod, CallError> {
+        let ended = progress::settled(record, outcome, &self.policy, 0.0, clock::now());
+        let is_lost = matches!(ended.phase, Some(Phase::Failed | Phase::Unknown));
+        let Some(wish @ Wish::Revision { .. }) = wish(record) else { return Ok(NextPod::None) };
+        if !is_lost || ended.tried_pods.len() + 1 >= self.max_pods_per_revision {
+            return Ok(NextPod::None);
+        }
+        let mut tried = record.clone();
+        let status = tried.status.get_or_insert_default();
+        status.tried_pods.extend(status.pod.as_ref().map(|pod| pod.uid.clone()));
+        Ok(if self.candidate(&tried, &wish).await?.is_ok() { NextPod::IsReady } else { NextPod::None })
+    }
+
+    async fn candidate(&self, record: &Checkpoint, wish: &Wish) -> Result<Result<PodName, Refusal>, CallError> {
+        let tried = record.status.as_ref().map(|status| status.tried_pods.as_slice()).unwrap_or_default();
+        candidate::find(&self.client, &self.owners, &record.namespace().unwrap_or_default(), wish, tried).await
     }
 
     /// Puts a status over an attempt of ours until it stands, or the attempt is no longer ours to write.
@@ -315,6 +371,10 @@ impl Attempt {
     }
 }
 
+fn wish(record: &Checkpoint) -> Option<Wish> {
+    Wish::parse(&record.spec, |wish| name::is_derived(&record.name_any(), wish))
+}
+
 fn target(pod: &PodFacts, container: String, workload: &Workload) -> Target {
     let facts = pod.container(&container);
     Target {
@@ -324,6 +384,24 @@ fn target(pod: &PodFacts, container: String, workload: &Workload) -> Target {
         image: facts.and_then(|facts| facts.image.clone()),
         image_id: facts.and_then(|facts| facts.image_id.clone()),
         container,
+    }
+}
+
+/// The same for requests that may have had each other's effect, another for each answer and for each pod of a revision.
+fn idempotency_key(record: &Checkpoint, status: &CheckpointStatus) -> String {
+    let (uid, failures) = (record.uid().unwrap_or_default(), status.failures);
+    match status.tried_pods.len() {
+        0 => format!("{uid}-{failures}"),
+        tried => format!("{uid}-{tried}-{failures}"),
+    }
+}
+
+fn shown(outcome: &Outcome) -> Shown {
+    match outcome {
+        Outcome::Stopped { reason, retry_after, .. } if reason.verdict() == Verdict::NotTried => {
+            Shown::Away { retry_after: *retry_after }
+        }
+        _ => Shown::Reached,
     }
 }
 

@@ -1,28 +1,56 @@
-//! The tasks that make attempts: one a record at a time, owned by a service and not by the controller, whose reconciles
-//! are dropped when leadership or the watch goes.
+//! The service that makes attempts: it holds the queue, the slots and the breaker, and owns each attempt's task, so that
+//! none is cancelled when leadership or the watch goes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::StreamExt as _;
+use jiff::Timestamp;
 use kube::ResourceExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::time::DelayQueue;
 
 use crate::clock;
-use crate::telemetry::panic_words;
+use crate::cluster::CallError;
+use crate::telemetry::{chain, panic_words};
 
-use super::attempt::Attempt;
-use super::progress::{Step, plan};
+use super::attempt::{Attempt, Made};
+use super::breaker::{Breaker, Shown};
+use super::claim::NODE;
+use super::metrics::CheckpointMetrics;
+use super::queue::{Next, Queue};
 use super::resource::Checkpoint;
 
-/// Starts attempts of the records sent to it.
+/// The wait before a record is taken up again because the API server could not be spoken to.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Waiting longer than this is looked at anew, whatever the timers say.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What the controller wants done.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    Attempt(Arc<Checkpoint>),
+    /// The attempt in this record was interrupted.
+    GiveUp(Arc<Checkpoint>),
+    /// A record has changed, and with it perhaps a slot.
+    Look,
+}
+
+/// The parts of the service.
 pub struct Attempts {
-    attempt: Arc<Attempt>,
-    wanted: mpsc::UnboundedReceiver<Arc<Checkpoint>>,
-    tasks: JoinSet<String>,
-    /// Records that are being attempted, by UID, each with what was wanted of it meanwhile.
-    running: HashMap<String, Option<Arc<Checkpoint>>>,
+    pub attempt: Arc<Attempt>,
+    pub wanted: mpsc::UnboundedReceiver<Wanted>,
+    /// While false nothing new is begun.
+    pub leads: watch::Receiver<bool>,
+    /// Nothing is asked at all: the emergency brake.
+    pub is_suspended: bool,
+    pub metrics: CheckpointMetrics,
+    /// Dropped when the last attempt has ended.
+    pub at_work: DropGuard,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -31,47 +59,174 @@ pub enum AttemptsError {
     Panicked(String),
 }
 
-impl Attempts {
-    pub fn new(attempt: Attempt, wanted: mpsc::UnboundedReceiver<Arc<Checkpoint>>) -> Self {
-        Self { attempt: Arc::new(attempt), wanted, tasks: JoinSet::new(), running: HashMap::new() }
-    }
+/// One task that came to its end.
+struct Ended {
+    uid: String,
+    record: Arc<Checkpoint>,
+    was_probe: bool,
+    result: Result<Made, CallError>,
+}
 
+struct Running {
+    parts: Attempts,
+    queue: Queue,
+    breaker: Breaker,
+    tasks: JoinSet<Ended>,
+    /// Records with a task, by UID, each with what was wanted of it meanwhile.
+    under_way: HashMap<String, Option<Wanted>>,
+    again: DelayQueue<Wanted>,
+    /// Records that found no room once their pod was read; looked at again when a slot may have fallen free.
+    parked: Vec<(Arc<Checkpoint>, String)>,
+    stop: CancellationToken,
+}
+
+impl Attempts {
     /// Runs until the stop; attempts that were begun are then finished and their outcomes written.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), AttemptsError> {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                Some(record) = self.wanted.recv() => self.start(record, &stop),
-                Some(joined) = self.tasks.join_next() => {
-                    let uid = joined.map_err(panicked)?;
-                    // What was wanted meanwhile may have been overtaken; the attempt finds out by compare-and-swap.
-                    if let Some(Some(record)) = self.running.remove(&uid)
-                        && plan(&record, clock::now()) == Step::Attempt
-                    {
-                        self.start(record, &stop);
-                    }
-                }
-            }
+    pub async fn run(self, stop: CancellationToken) -> Result<(), AttemptsError> {
+        let mut running = Running {
+            parts: self,
+            queue: Queue::default(),
+            breaker: Breaker::default(),
+            tasks: JoinSet::new(),
+            under_way: HashMap::new(),
+            again: DelayQueue::new(),
+            parked: Vec::new(),
+            stop: stop.clone(),
+        };
+        while !stop.is_cancelled() {
+            running.turn().await?;
         }
-        while let Some(joined) = self.tasks.join_next().await {
+        while let Some(joined) = running.tasks.join_next().await {
             joined.map_err(panicked)?;
         }
         Ok(())
     }
+}
 
-    fn start(&mut self, record: Arc<Checkpoint>, stop: &CancellationToken) {
+impl Running {
+    /// Waits for something to happen, then begins what may be begun.
+    async fn turn(&mut self) -> Result<(), AttemptsError> {
+        let pause = self.pause(clock::now());
+        // All branches take whole items from queues: dropping one at an await loses nothing.
+        tokio::select! {
+            () = self.stop.cancelled() => return Ok(()),
+            Some(wanted) = self.parts.wanted.recv() => {
+                self.want(wanted);
+                // A burst is taken in at once: the queue decides better the more it knows.
+                while let Ok(wanted) = self.parts.wanted.try_recv() {
+                    self.want(wanted);
+                }
+            }
+            Some(joined) = self.tasks.join_next() => self.ended(joined.map_err(panicked)?, clock::now()),
+            Some(due) = self.again.next() => self.want(due.into_inner()),
+            Ok(()) = self.parts.leads.changed() => self.leadership_changed(),
+            () = sleep(pause) => {}
+        }
+        self.begin(clock::now());
+        Ok(())
+    }
+
+    /// Until a slot falls free or the breaker lets the next one through, if nothing happens before.
+    fn pause(&self, now: Timestamp) -> Duration {
+        if self.queue.is_empty() {
+            return LONGEST_SLEEP;
+        }
+        let next =
+            self.parts.attempt.budget.next_free(now).into_iter().chain(self.breaker.opens_at()).filter(|at| *at > now);
+        let pause = next.min().and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+        pause.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    }
+
+    fn want(&mut self, wanted: Wanted) {
+        let record = match &wanted {
+            Wanted::Attempt(record) | Wanted::GiveUp(record) => record.clone(),
+            Wanted::Look => return self.unpark(),
+        };
         let uid = record.uid().unwrap_or_default();
-        if let Some(wanted) = self.running.get_mut(&uid) {
-            *wanted = Some(record);
+        if let Some(meanwhile) = self.under_way.get_mut(&uid) {
+            *meanwhile = Some(wanted);
             return;
         }
-        self.running.insert(uid.clone(), None);
-        let (attempt, stop) = (self.attempt.clone(), stop.clone());
+        match wanted {
+            Wanted::Attempt(record) => {
+                let node = node(&record);
+                self.queue.put(record, node);
+            }
+            Wanted::GiveUp(record) => self.give_up(uid, record),
+            Wanted::Look => {}
+        }
+    }
+
+    fn unpark(&mut self) {
+        for (record, node) in self.parked.drain(..) {
+            self.queue.put(record, Some(node));
+        }
+    }
+
+    fn leadership_changed(&mut self) {
+        if !*self.parts.leads.borrow_and_update() {
+            // The next leader's controller wants them, or ours does when we lead again.
+            self.queue = Queue::default();
+            self.again.clear();
+            self.parked.clear();
+        }
+    }
+
+    fn begin(&mut self, now: Timestamp) {
+        let may_begin = *self.parts.leads.borrow() && !self.parts.is_suspended;
+        while may_begin && self.breaker.allows(now) {
+            let budget = &self.parts.attempt.budget;
+            let Some(Next { uid, record, node }) = self.queue.next(|node| budget.has_room(node, now)) else { break };
+            if !budget.take(&uid, node.as_deref(), now) {
+                self.queue.put(record, node);
+                break;
+            }
+            let was_probe = self.breaker.begin();
+            self.under_way.insert(uid.clone(), None);
+            let (attempt, stop) = (self.parts.attempt.clone(), self.stop.clone());
+            self.tasks.spawn(async move {
+                // Boxed: there may be many, and most of one is the request.
+                let result = Box::pin(attempt.make(&record, &stop)).await;
+                attempt.budget.give_back(&uid);
+                Ended { uid, record, was_probe, result }
+            });
+        }
+        self.parts.metrics.waiting(self.queue.len());
+    }
+
+    fn give_up(&mut self, uid: String, record: Arc<Checkpoint>) {
+        self.under_way.insert(uid.clone(), None);
+        let attempt = self.parts.attempt.clone();
         self.tasks.spawn(async move {
-            attempt.make(record, stop).await;
-            uid
+            let result = attempt.give_up(&record).await.map(|()| Made::NotAsked);
+            Ended { uid, record, was_probe: false, result }
         });
     }
+
+    fn ended(&mut self, ended: Ended, now: Timestamp) {
+        let Ended { uid, record, was_probe, result } = ended;
+        let shown = if let Ok(Made::Asked(shown)) = &result { *shown } else { Shown::Nothing };
+        self.breaker.end(was_probe, shown, self.parts.attempt.policy.longest_wait, fastrand::f64(), now);
+        self.parts.metrics.breaker(&self.breaker);
+        let meanwhile = self.under_way.remove(&uid).flatten();
+        self.unpark();
+        match (result, meanwhile) {
+            (_, Some(wanted)) => self.want(wanted),
+            (Ok(Made::NoRoom { node }), None) => self.parked.push((record, node)),
+            (Ok(_), None) => {}
+            (Err(error), None) => {
+                tracing::warn!(checkpoint = record.name_any(), "Attempt is put off: {}", chain(&error));
+                let is_in_progress = record.phase() == super::resource::Phase::InProgress;
+                let wanted = if is_in_progress { Wanted::GiveUp(record) } else { Wanted::Attempt(record) };
+                self.again.insert(wanted, AGAIN);
+            }
+        }
+    }
+}
+
+/// The node of a record's pod as its claim or its last attempt tells, named as in labels.
+fn node(record: &Checkpoint) -> Option<String> {
+    record.labels().get(NODE).cloned()
 }
 
 fn panicked(error: tokio::task::JoinError) -> AttemptsError {

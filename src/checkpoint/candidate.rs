@@ -11,12 +11,13 @@ use super::consent::{self, Refusal};
 use super::outcome::Reason;
 use super::resource::Wish;
 
-/// Lists the labelled pods of the namespace live and picks one of the wished revision.
+/// Lists the labelled pods of the namespace live and picks one of the wished revision that was not `tried`.
 pub async fn find(
     client: &Client,
     owners: &Owners,
     namespace: &str,
     wish: &Wish,
+    tried: &[String],
 ) -> Result<Result<PodName, Refusal>, CallError> {
     let Wish::Revision { workload, revision, .. } = wish else {
         let message = "the record is not about a revision".to_owned();
@@ -26,7 +27,9 @@ pub async fn find(
     let labelled = ListParams::default().labels(&format!("{SNAP}={OPTED_IN}"));
     let listed = call(format!("list the labelled pods of namespace `{namespace}`"), pods.list(&labelled)).await?;
     let mut candidates: Vec<PodFacts> = listed.items.into_iter().map(PodFacts::from).collect();
-    candidates.retain(|pod| pod.revision() == revision && consent::container_now(wish, Some(pod)).is_ok());
+    candidates.retain(|pod| {
+        !tried.contains(&pod.uid) && pod.revision() == revision && consent::container_now(wish, Some(pod)).is_ok()
+    });
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
     for pod in candidates {
         if owners.workload(&pod).await.is_ok_and(|found| found.uid == workload.uid) {

@@ -22,6 +22,11 @@ use super::resource::{Checkpoint, CheckpointSpec, Wish, WorkloadWish};
 /// was lost.
 const CLAIMED_BY: &str = "snap.weaversoft.io/claimed-by";
 
+/// Label: name of the pod's workload.
+pub const WORKLOAD: &str = "snap.weaversoft.io/workload";
+/// Label: node of the pod, as far as it was known at the claim.
+pub const NODE: &str = "snap.weaversoft.io/node";
+
 /// What came of wanting a container checkpointed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
@@ -64,17 +69,15 @@ pub trait Claim: Send + Sync {
 
 /// Makes claims in the API server.
 pub struct Claims {
-    client: Client,
-    ledger: Arc<Ledger>,
-    owners: Owners,
-    holder: Holder,
+    pub client: Client,
+    pub ledger: Arc<Ledger>,
+    pub owners: Owners,
+    pub holder: Holder,
+    /// For pods whose annotation does not say.
+    pub once_per: OncePer,
 }
 
 impl Claims {
-    pub fn new(client: Client, ledger: Arc<Ledger>, owners: Owners, holder: Holder) -> Self {
-        Self { client, ledger, owners, holder }
-    }
-
     /// Waits until the ledger is complete, then claims.
     async fn claim_once(&self, pod: &PodFacts, container: &str) -> Result<Claimed, ClaimError> {
         self.ledger.complete().await;
@@ -94,10 +97,10 @@ impl Claims {
         Err(ClaimError::NoName)
     }
 
-    /// What must happen once, as the pod's annotation says.
-    async fn wish(&self, pod: &PodFacts, container: &str) -> Result<Wish, ClaimError> {
-        let once_per = pod.wishes.as_ref().ok().and_then(|wishes| wishes.once_per).unwrap_or(OncePer::Pod);
-        Ok(match once_per {
+    /// What must happen once, by the pod's own wish or by the setting.
+    async fn wish(&self, pod: &PodFacts, container: &str) -> Result<Wish, OwnerError> {
+        let wished = pod.wishes.as_ref().ok().and_then(|wishes| wishes.once_per);
+        Ok(match wished.unwrap_or(self.once_per) {
             OncePer::Pod => of_pod(pod, container),
             OncePer::Revision => {
                 let Workload { api_version, kind, name, uid } = self.owners.workload(pod).await?;
@@ -116,7 +119,7 @@ impl Claims {
         record: &str,
     ) -> Result<Option<Claimed>, ClaimError> {
         let live = read_pod(&self.client, &pod.name).await?.map(|live| live.facts);
-        // Also where the wish is for its revision, it is this very pod that shows that there is one to checkpoint.
+        // Also where the wish is for a revision, it is this very pod that shows that there is one to checkpoint.
         consent::container_now(&of_pod(pod, container), live.as_ref()).map_err(ClaimError::Refused)?;
         let pod = live.unwrap_or_else(|| pod.clone());
         let workload = self.owners.workload(&pod).await?;
@@ -143,7 +146,7 @@ impl Claims {
     }
 
     fn object(&self, pod: &PodFacts, wish: &Wish, workload: &Workload, record: &str) -> Checkpoint {
-        let mut object = Checkpoint::new(record, CheckpointSpec::from(wish.clone()));
+        let mut object = Checkpoint::new(record, CheckpointSpec::from(wish));
         object.metadata.namespace = Some(pod.name.namespace.clone());
         object.metadata.labels = Some(labels(pod, wish, workload));
         // With the pod, since one holder claims for several pods of a revision, and only one claim is the first.
@@ -163,14 +166,14 @@ fn of_pod(pod: &PodFacts, container: &str) -> Wish {
     Wish::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.to_owned() }
 }
 
-/// By which people and programs find records; a revision is of no single pod or node.
+/// By which people and programs find records. Which pod stands for a revision is not known before its attempt.
 fn labels(pod: &PodFacts, wish: &Wish, workload: &Workload) -> BTreeMap<String, String> {
-    let of_this_pod = matches!(wish, Wish::Pod { .. });
+    let of_pod = matches!(wish, Wish::Pod { .. });
     let pairs = [
         ("app.kubernetes.io/managed-by", Some("snapwatcher")),
-        ("snap.weaversoft.io/pod-uid", Some(pod.uid.as_str()).filter(|_| of_this_pod)),
-        ("snap.weaversoft.io/workload", Some(workload.name.as_str())),
-        ("snap.weaversoft.io/node", pod.node.as_deref().filter(|_| of_this_pod)),
+        (WORKLOAD, Some(workload.name.as_str())),
+        ("snap.weaversoft.io/pod-uid", of_pod.then_some(pod.uid.as_str())),
+        (NODE, pod.node.as_deref().filter(|_| of_pod)),
     ];
     let labelled = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), name::label_value(value?))));
     labelled.collect()

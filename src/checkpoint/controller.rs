@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{Stream, StreamExt, future, stream};
 use kube::runtime::WatchStreamExt as _;
@@ -21,11 +20,14 @@ use crate::pod::PodName;
 use crate::state::State;
 use crate::telemetry::chain;
 
+use super::attempts::Wanted;
+use super::budget::Budget;
 use super::claim::ClaimError;
 use super::ledger::{self, Forgotten, Ledger};
 use super::metrics::CheckpointMetrics;
-use super::progress::{Step, plan};
+use super::progress::{Holder, Policy, Step, plan};
 use super::resource::Checkpoint;
+use super::sightings::Sightings;
 
 /// Follows the records of one scope.
 #[derive(Clone)]
@@ -35,8 +37,13 @@ pub struct Records {
     pub state: State,
     pub metrics: CheckpointMetrics,
     pub definition_check: CheckHandle,
-    /// Where records to attempt go.
-    pub wanted: mpsc::UnboundedSender<Arc<Checkpoint>>,
+    /// How long each attempt has been seen as it is.
+    pub sightings: Arc<Sightings>,
+    pub budget: Budget,
+    pub holder: Holder,
+    pub policy: Policy,
+    /// Where records that need something done go.
+    pub wanted: mpsc::UnboundedSender<Wanted>,
     /// Where the pods of deleted records go.
     pub forgotten: mpsc::UnboundedSender<Forgotten>,
 }
@@ -51,20 +58,20 @@ impl Records {
         stop: CancellationToken,
     ) -> Result<(), Infallible> {
         let (unfinished, writer) = reflector::store();
-        let wanted = self.wanted.clone();
+        let deciding = Arc::new(self.clone());
         let records = watch::<Checkpoint>(&self.client, &scope, watcher::Config::default());
         let records = records.filter_map(move |item| future::ready(self.follow(index, item).map(Ok)));
         let trigger = records.reflect(writer).applied_objects();
         let changed = concerned(changed, unfinished.clone());
-        Controller::for_stream(trigger, unfinished)
+        let results = Controller::for_stream(trigger, unfinished)
             .reconcile_on(changed)
-            .graceful_shutdown_on(stop.cancelled_owned())
-            .run(reconcile, |_, never: &Infallible, _| match *never {}, Arc::new(wanted))
+            .run(reconcile, |_, never: &Infallible, _| match *never {}, deciding)
             .for_each(|result| {
                 tell(result);
                 future::ready(())
-            })
-            .await;
+            });
+        // Dropped at the stop rather than shut down gracefully: a reconcile only decides, and nothing is lost with it.
+        stop.run_until_cancelled(results).await;
         Ok(())
     }
 
@@ -80,8 +87,13 @@ impl Records {
         if matches!(event, Event::InitDone | Event::Apply(_)) {
             self.definition_check.pass();
         }
-        if let Event::InitApply(record) | Event::Apply(record) = &event {
-            self.join(record);
+        match &event {
+            Event::InitApply(record) | Event::Apply(record) => {
+                self.join(record);
+                self.note(record, Some(record));
+            }
+            Event::Delete(record) => self.note(record, None),
+            Event::Init | Event::InitDone => {}
         }
         if let Some(forgotten) = self.ledger.apply(index, &event) {
             let _ = self.forgotten.send(forgotten); // the watch of pods ends only with the process
@@ -91,6 +103,18 @@ impl Records {
             Event::InitApply(record) if record.phase().is_final() => None,
             event => Some(event),
         }
+    }
+
+    /// Counts the slot that a record shows, and the time since it shows its attempt.
+    fn note(&self, record: &Checkpoint, now: Option<&Checkpoint>) {
+        let uid = record.uid().unwrap_or_default();
+        self.budget.observe(&uid, now);
+        self.sightings.note(&uid, now);
+        self.want(Wanted::Look);
+    }
+
+    fn want(&self, wanted: Wanted) {
+        let _ = self.wanted.send(wanted); // attempts end only with the process
     }
 
     /// Puts what a record tells into the journey of its pod.
@@ -132,15 +156,17 @@ impl Records {
     }
 }
 
-type Wanted = mpsc::UnboundedSender<Arc<Checkpoint>>;
-
-async fn reconcile(record: Arc<Checkpoint>, wanted: Arc<Wanted>) -> Result<Action, Infallible> {
-    let now = clock::now();
-    Ok(match plan(&record, now) {
+async fn reconcile(record: Arc<Checkpoint>, records: Arc<Records>) -> Result<Action, Infallible> {
+    let unchanged_for = records.sightings.unchanged_for(&record.uid().unwrap_or_default());
+    Ok(match plan(&record, &records.holder, &records.policy, unchanged_for, clock::now()) {
         Step::Rest => Action::await_change(),
-        Step::Until(at) => Action::requeue(Duration::try_from(at.duration_since(now)).unwrap_or_default()),
+        Step::After(wait) => Action::requeue(wait),
         Step::Attempt => {
-            let _ = wanted.send(record); // attempts end only with the process
+            records.want(Wanted::Attempt(record));
+            Action::await_change()
+        }
+        Step::GiveUp => {
+            records.want(Wanted::GiveUp(record));
             Action::await_change()
         }
     })

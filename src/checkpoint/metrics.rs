@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::breaker::Breaker;
 use super::claim::{ClaimError, Claimed};
 use super::outcome::{Outcome, Reason};
 
@@ -18,6 +19,8 @@ pub struct CheckpointMetrics {
     claims: Family<ClaimLabel, Counter>,
     attempts: Family<OutcomeLabel, Counter>,
     in_flight: Gauge,
+    waiting: Gauge,
+    breaker_open: Gauge,
     duration: Histogram,
     undecodable: Counter,
 }
@@ -42,6 +45,8 @@ impl CheckpointMetrics {
             claims: Family::default(),
             attempts: Family::default(),
             in_flight: Gauge::default(),
+            waiting: Gauge::default(),
+            breaker_open: Gauge::default(),
             // 10 ms to 164 s: answers of a SNAP server take 10 to 120 s.
             duration: Histogram::new(exponential_buckets(0.01, 2.0, 15)),
             undecodable: Counter::default(),
@@ -56,6 +61,12 @@ impl CheckpointMetrics {
         registry.register("claims", "Claims of a pod's container, by result", metrics.claims.clone());
         registry.register("attempts", "Attempts that came to an end, by outcome", metrics.attempts.clone());
         registry.register("in_flight", "Requests to the back-end that are under way", metrics.in_flight.clone());
+        registry.register("waiting", "Records whose attempt waits for its turn", metrics.waiting.clone());
+        registry.register(
+            "breaker_open",
+            "1 while the back-end is away and asked by one attempt at a time",
+            metrics.breaker_open.clone(),
+        );
         registry.register_with_unit(
             "duration",
             "From the request to the outcome",
@@ -89,6 +100,19 @@ impl CheckpointMetrics {
     pub fn ended(&self, outcome: &Outcome, took: Duration) {
         self.attempts.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// An attempt was given up whose maker is gone.
+    pub fn interrupted(&self) {
+        self.attempts.get_or_create(&OutcomeLabel { outcome: Reason::Interrupted.as_str() }).inc();
+    }
+
+    pub fn waiting(&self, records: usize) {
+        self.waiting.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    pub fn breaker(&self, breaker: &Breaker) {
+        self.breaker_open.set(i64::from(*breaker != Breaker::Closed));
     }
 
     pub fn skipped(&self) {

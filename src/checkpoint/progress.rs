@@ -1,12 +1,14 @@
 //! How a record's status changes: pure functions from the status before and what happened to the status after.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
+use super::breaker;
 use super::outcome::{Location, Outcome, Reason, Redacted, Verdict};
-use super::resource::{Checkpoint, CheckpointStatus, LocationStatus, Phase, PodStatus, set_conditions};
+use super::resource::{COMPLETE, Checkpoint, CheckpointStatus, LocationStatus, Phase, PodStatus, set_conditions};
 
 /// Who makes attempts: this process, and no later one under the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,35 +25,70 @@ impl fmt::Display for Holder {
     }
 }
 
+/// What is done about a request of which nobody can tell whether it had its effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum OnUnknown {
+    /// It stays so: at most one request for each written attempt.
+    #[default]
+    Keep,
+    /// It is repeated: at least one checkpoint, and in rare cases two.
+    Retry,
+}
+
+/// The settings that decide how a record goes on.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub on_unknown: OnUnknown,
+    /// Answers that show that the back-end tried and failed, until the record is Failed.
+    pub max_attempts: i64,
+    /// The longest wait between two attempts of one record.
+    pub longest_wait: Duration,
+    /// How long past its time an attempt of another holder is left alone.
+    pub holder_grace: Duration,
+}
+
 /// What to do with a record now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Nothing, until it changes.
     Rest,
-    /// Nothing before that time.
-    Until(Timestamp),
+    /// Nothing before that much time has passed.
+    After(Duration),
     /// Make an attempt.
     Attempt,
+    /// Write that the attempt was interrupted: whoever made it is gone.
+    GiveUp,
 }
 
-/// Decides the next step of a record.
+/// Decides the next step of a record, which this process has seen as it is for `unchanged_for` by its own clock.
 ///
-/// A Pending record waits for its pod ([`Reason::NotReady`]), was never tried, or was left before its request was
-/// sent: it is attempted, and the live read of the pod decides. Any other reason is an outcome that waits.
-pub fn plan(record: &Checkpoint, now: Timestamp) -> Step {
-    if record.phase() != Phase::Pending {
-        return Step::Rest;
-    }
-    let may_be_tried = match record.reason() {
-        None => true,
-        Some(reason) => reason == Reason::NotReady.as_str() || reason == Reason::Interrupted.as_str(),
-    };
-    if !may_be_tried {
-        return Step::Rest;
-    }
-    match record.status.as_ref().and_then(|status| status.next_attempt_time.as_ref()) {
-        Some(next) if next.0 > now => Step::Until(next.0),
-        _ => Step::Attempt,
+/// The waits of other holders are measured by that and never by the clock that wrote their times.
+pub fn plan(record: &Checkpoint, me: &Holder, policy: &Policy, unchanged_for: Duration, now: Timestamp) -> Step {
+    let status = record.status.as_ref();
+    match record.phase() {
+        Phase::Succeeded | Phase::Failed | Phase::Unknown => Step::Rest,
+        Phase::Pending => match status.and_then(|status| status.next_attempt_time.as_ref()) {
+            Some(next) if next.0 > now => {
+                Step::After(Duration::try_from(next.0.duration_since(now)).unwrap_or_default())
+            }
+            _ => Step::Attempt,
+        },
+        Phase::InProgress => {
+            let holder = status.and_then(|status| status.holder.as_deref()).unwrap_or_default();
+            if holder == me.to_string() {
+                return Step::Rest;
+            }
+            if holder.rsplit_once('/').is_some_and(|(instance, _)| instance == me.instance) {
+                return Step::GiveUp;
+            }
+            let times = status.and_then(|status| status.deadline.as_ref().zip(status.start_time.as_ref()));
+            let took = times.map(|(deadline, start)| deadline.0.duration_since(start.0));
+            let took = took.and_then(|took| Duration::try_from(took).ok()).unwrap_or_default();
+            match (took + policy.holder_grace).checked_sub(unchanged_for) {
+                Some(left) if !left.is_zero() => Step::After(left),
+                _ => Step::GiveUp,
+            }
+        }
     }
 }
 
@@ -117,22 +154,33 @@ pub fn takes_outcome(written: &CheckpointStatus, record: &Checkpoint) -> bool {
         }
 }
 
-/// The status after an attempt came to its end, or came to nothing before it was written.
-pub fn settled(record: &Checkpoint, outcome: &Outcome, now: Timestamp) -> CheckpointStatus {
+/// The status after an attempt came to its end, or came to nothing before it was written. `jitter` is from 0 to 1.
+pub fn settled(
+    record: &Checkpoint,
+    outcome: &Outcome,
+    policy: &Policy,
+    jitter: f64,
+    now: Timestamp,
+) -> CheckpointStatus {
     let mut status = record.status.clone().unwrap_or_default();
     status.observed_generation = record.metadata.generation;
+    status.next_attempt_time = None;
     let (phase, reason, message) = match outcome {
         Outcome::Succeeded(location) => {
             status.location = located(location);
             (Phase::Succeeded, "Succeeded", None)
         }
-        Outcome::Stopped { reason, message, .. } => {
-            let phase = match reason.verdict() {
-                Verdict::NotTried | Verdict::TriedAndFailed => Phase::Pending,
-                Verdict::Final => Phase::Failed,
-                Verdict::Unknown => Phase::Unknown,
-            };
-            status.failures += i64::from(reason.verdict() == Verdict::TriedAndFailed);
+        Outcome::Stopped { reason, message, retry_after } => {
+            status.failures += i64::from(counts(*reason, policy));
+            let phase = phase_after(*reason, status.failures, policy);
+            if phase == Phase::Pending && *reason != Reason::NotReady {
+                let before = if counts(*reason, policy) { status.failures } else { status.attempt - status.failures };
+                let failures = u32::try_from(before.max(1)).unwrap_or(u32::MAX);
+                let wait = breaker::wait(failures, policy.longest_wait, *retry_after, jitter);
+                // What was interrupted was no fault of the back-end's.
+                let wait = if *reason == Reason::Interrupted { SignedDuration::ZERO } else { wait };
+                status.next_attempt_time = Some(MicroTime(now + wait));
+            }
             (phase, reason.as_str(), Some(message))
         }
     };
@@ -143,10 +191,51 @@ pub fn settled(record: &Checkpoint, outcome: &Outcome, now: Timestamp) -> Checkp
     status
 }
 
+/// Whether the back-end tried and failed, as far as the policy takes it so.
+fn counts(reason: Reason, policy: &Policy) -> bool {
+    match reason.verdict() {
+        Verdict::TriedAndFailed => true,
+        Verdict::Unknown => policy.on_unknown == OnUnknown::Retry && reason != Reason::Interrupted,
+        Verdict::NotTried | Verdict::Final => false,
+    }
+}
+
+fn phase_after(reason: Reason, failures: i64, policy: &Policy) -> Phase {
+    match (reason.verdict(), policy.on_unknown) {
+        (Verdict::NotTried, _) => Phase::Pending,
+        (Verdict::Final, _) => Phase::Failed,
+        (Verdict::Unknown, OnUnknown::Keep) => Phase::Unknown,
+        (Verdict::TriedAndFailed, _) | (Verdict::Unknown, OnUnknown::Retry) => {
+            if failures >= policy.max_attempts && reason != Reason::Interrupted {
+                Phase::Failed
+            } else {
+                Phase::Pending
+            }
+        }
+    }
+}
+
+/// The status of a revision's record whose pod came to nothing, for the next pod of that revision.
+pub fn next_pod(record: &Checkpoint, ended: CheckpointStatus, now: Timestamp) -> CheckpointStatus {
+    let mut status = ended;
+    status.tried_pods.extend(status.pod.as_ref().map(|pod| pod.uid.clone()));
+    (status.phase, status.failures, status.completion_time) = (Some(Phase::Pending), 0, None);
+    let reason = conditions_reason(&status);
+    let message = status.message.as_deref().map(Redacted::own);
+    set_conditions(&mut status.conditions, Phase::Pending, &reason, message.as_ref(), record.metadata.generation, now);
+    status
+}
+
+fn conditions_reason(status: &CheckpointStatus) -> String {
+    let complete = status.conditions.iter().find(|condition| condition.type_ == COMPLETE);
+    complete.map(|condition| condition.reason.clone()).unwrap_or_default()
+}
+
 /// The status of a record whose attempt is certain not to have been sent, to be tried again.
 pub fn withdrawn(record: &Checkpoint, message: &Redacted, now: Timestamp) -> CheckpointStatus {
     let mut status = record.status.clone().unwrap_or_default();
     status.phase = Some(Phase::Pending);
+    status.next_attempt_time = None;
     status.message = Some(message.to_string());
     let reason = Reason::Interrupted.as_str();
     set_conditions(&mut status.conditions, Phase::Pending, reason, Some(message), record.metadata.generation, now);
@@ -196,6 +285,25 @@ mod tests {
         record(Some(begun(&record(None), &target(), &holder("b1"), SignedDuration::from_secs(130), at(0))))
     }
 
+    fn policy(on_unknown: OnUnknown) -> Policy {
+        Policy {
+            on_unknown,
+            max_attempts: 5,
+            longest_wait: Duration::from_secs(300),
+            holder_grace: Duration::from_secs(30),
+        }
+    }
+
+    fn keep() -> Policy {
+        policy(OnUnknown::Keep)
+    }
+
+    fn after(record: &Checkpoint, outcome: &Outcome, policy: &Policy, now: Timestamp) -> Checkpoint {
+        let mut changed = record.clone();
+        changed.status = Some(settled(record, outcome, policy, 0.5, now));
+        changed
+    }
+
     fn stopped(reason: Reason) -> Outcome {
         Outcome::Stopped { reason, message: Redacted::own("words"), retry_after: None }
     }
@@ -223,10 +331,10 @@ mod tests {
         assert!(!takes_outcome(&written, &other(|status| status.attempt = 2)), "another attempt");
         let same_number = other(|status| status.start_time = Some(MicroTime(at(1))));
         assert!(!takes_outcome(&written, &same_number), "the same number counted from an old record");
-        let unknown = |reason| record(Some(settled(&mine, &stopped(reason), at(1))));
+        let unknown = |reason| after(&mine, &stopped(reason), &keep(), at(1));
         assert!(takes_outcome(&written, &unknown(Reason::Interrupted)), "the truth replaces a guess");
         assert!(!takes_outcome(&written, &unknown(Reason::NoAnswer)));
-        let done = record(Some(settled(&mine, &Outcome::Succeeded(Location::default()), at(1))));
+        let done = after(&mine, &Outcome::Succeeded(Location::default()), &keep(), at(1));
         assert!(!takes_outcome(&written, &done));
     }
 
@@ -239,7 +347,7 @@ mod tests {
                 Verdict::Final => (Phase::Failed, 0),
                 Verdict::Unknown => (Phase::Unknown, 0),
             };
-            let after = record(Some(settled(&in_progress(), &stopped(reason), at(5))));
+            let after = after(&in_progress(), &stopped(reason), &keep(), at(5));
             let status = after.status.clone().unwrap();
             assert_eq!((after.phase(), status.failures), (phase, failures), "{reason}");
             assert_eq!(after.reason(), Some(reason.as_str()), "{reason}");
@@ -250,36 +358,100 @@ mod tests {
     }
 
     #[test]
-    fn a_success_keeps_where_the_checkpoint_is() {
-        let location = Location { archive: Some("/var/lib/a.tar".into()), node: Some("n1".into()), image: None };
-        let status = settled(&in_progress(), &Outcome::Succeeded(location), at(5));
-        assert_eq!(status.location.unwrap().node.as_deref(), Some("n1"));
-        assert_eq!(status.phase, Some(Phase::Succeeded));
-        assert_eq!(settled(&in_progress(), &Outcome::Succeeded(Location::default()), at(5)).location, None);
+    fn with_retry_an_unknown_is_repeated_and_only_answers_are_counted() {
+        for (reason, failures) in [(Reason::NoAnswer, 1), (Reason::BadAnswer, 1), (Reason::Interrupted, 0)] {
+            let after = after(&in_progress(), &stopped(reason), &policy(OnUnknown::Retry), at(5));
+            assert_eq!((after.phase(), after.status.unwrap().failures), (Phase::Pending, failures), "{reason}");
+        }
     }
 
     #[test]
-    fn only_a_pending_record_without_an_outcome_is_attempted() {
-        assert_eq!(plan(&record(None), at(0)), Step::Attempt, "just claimed");
-        assert_eq!(plan(&in_progress(), at(0)), Step::Rest);
-        for reason in Reason::ALL {
-            let expected = if reason == Reason::NotReady { Step::Attempt } else { Step::Rest };
-            assert_eq!(
-                plan(&record(Some(settled(&in_progress(), &stopped(reason), at(1)))), at(2)),
-                expected,
-                "{reason}"
-            );
+    fn the_fifth_answer_that_shows_a_failure_is_the_last() {
+        let mut record = in_progress();
+        for failures in 1..=5 {
+            record = after(&record, &stopped(Reason::BackendError), &keep(), at(failures));
+            let expected = if failures < 5 { Phase::Pending } else { Phase::Failed };
+            assert_eq!(record.phase(), expected, "{failures}");
         }
-        let mut later = record(Some(withdrawn(&in_progress(), &Redacted::own("paused"), at(1))));
-        assert_eq!(plan(&later, at(2)), Step::Attempt, "withdrawn before it was sent");
-        later.status.as_mut().unwrap().next_attempt_time = Some(MicroTime(at(9)));
-        assert_eq!(plan(&later, at(2)), Step::Until(at(9)));
-        assert_eq!(plan(&later, at(9)), Step::Attempt);
+        let mut record = in_progress();
+        for number in 1..=50 {
+            record = after(&record, &stopped(Reason::Unreachable), &keep(), at(number));
+        }
+        assert_eq!(record.phase(), Phase::Pending, "being unreachable is not trying");
+        for number in 1..=50 {
+            record = after(&record, &stopped(Reason::Interrupted), &policy(OnUnknown::Retry), at(number));
+        }
+        assert_eq!(record.phase(), Phase::Pending, "being interrupted never counts");
+    }
+
+    #[test]
+    fn waits_double_and_honour_the_back_end_s_own_wish() {
+        let mut record = in_progress();
+        let mut waits = Vec::new();
+        for number in 1..=9 {
+            record.status.as_mut().unwrap().attempt = number;
+            record = after(&record, &stopped(Reason::Unreachable), &keep(), at(0));
+            let next = record.status.as_ref().unwrap().next_attempt_time.as_ref().unwrap().0;
+            waits.push(next.duration_since(at(0)).as_secs());
+        }
+        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 300]);
+        let busy = Outcome::Stopped {
+            reason: Reason::Busy,
+            message: Redacted::own("busy"),
+            retry_after: Some(Duration::from_secs(90)),
+        };
+        let waiting = after(&in_progress(), &busy, &keep(), at(0));
+        assert_eq!(waiting.status.as_ref().unwrap().next_attempt_time, Some(MicroTime(at(90))));
+        let step = |now| plan(&waiting, &holder("b1"), &keep(), Duration::ZERO, now);
+        assert_eq!((step(at(60)), step(at(90))), (Step::After(Duration::from_secs(30)), Step::Attempt));
+    }
+
+    #[test]
+    fn a_success_keeps_where_the_checkpoint_is() {
+        let settled = |location| after(&in_progress(), &Outcome::Succeeded(location), &keep(), at(5)).status.unwrap();
+        let archive = Location { archive: Some("/var/lib/a.tar".into()), node: Some("n1".into()), image: None };
+        let status = settled(archive);
+        assert_eq!(status.location.unwrap().node.as_deref(), Some("n1"));
+        assert_eq!(status.phase, Some(Phase::Succeeded));
+        assert_eq!(settled(Location::default()).location, None);
+    }
+
+    #[test]
+    fn an_attempt_found_in_progress_is_left_to_its_maker_while_that_may_live() {
+        let found = in_progress(); // 130 s from start to deadline
+        let step = |me: &Holder, seconds| plan(&found, me, &keep(), Duration::from_secs(seconds), at(0));
+        assert_eq!(step(&holder("b1"), 1000), Step::Rest, "my own");
+        assert_eq!(step(&holder("b2"), 0), Step::GiveUp, "of an earlier boot of mine");
+        let other = Holder { instance: "snapwatcher-1".into(), boot: "b1".into() };
+        assert_eq!(step(&other, 0), Step::After(Duration::from_secs(160)));
+        assert_eq!(step(&other, 159), Step::After(Duration::from_secs(1)));
+        assert_eq!(step(&other, 160), Step::GiveUp);
+    }
+
+    #[test]
+    fn what_is_pending_is_attempted_when_its_time_has_come() {
+        let step = |record: &Checkpoint, now| plan(record, &holder("b1"), &keep(), Duration::ZERO, now);
+        assert_eq!(step(&record(None), at(0)), Step::Attempt, "just claimed");
+        assert_eq!(step(&after(&record(None), &stopped(Reason::NotReady), &keep(), at(1)), at(1)), Step::Attempt);
+        let withdrawn = record(Some(withdrawn(&in_progress(), &Redacted::own("paused"), at(1))));
+        assert_eq!(step(&withdrawn, at(1)), Step::Attempt, "withdrawn before it was sent");
+        for reason in [Reason::Rejected, Reason::NoAnswer] {
+            assert_eq!(step(&after(&in_progress(), &stopped(reason), &keep(), at(1)), at(999)), Step::Rest, "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_next_pod_of_a_revision_starts_afresh() {
+        let failed = after(&in_progress(), &stopped(Reason::Rejected), &keep(), at(1));
+        let status = next_pod(&failed, failed.status.clone().unwrap(), at(1));
+        assert_eq!((status.phase, status.failures, status.completion_time), (Some(Phase::Pending), 0, None));
+        assert_eq!(status.tried_pods, ["u"]);
+        assert_eq!(status.attempt, 1, "the number of attempts only grows");
     }
 
     #[test]
     fn attempts_and_failures_only_grow() {
-        let failed = record(Some(settled(&in_progress(), &stopped(Reason::BackendError), at(1))));
+        let failed = after(&in_progress(), &stopped(Reason::BackendError), &keep(), at(1));
         let again = begun(&failed, &target(), &holder("b2"), SignedDuration::from_secs(1), at(2));
         assert_eq!((again.attempt, again.failures, again.completion_time), (2, 1, None));
     }

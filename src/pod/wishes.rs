@@ -10,7 +10,7 @@ use crate::duration;
 use super::{CONTAINERS, DEFAULT_CONTAINER, DELAY, ONCE_PER};
 
 /// What must happen once: a checkpoint of each pod, or of each revision of a workload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum OncePer {
     Pod,
     Revision,

@@ -16,6 +16,7 @@ use tokio_util::time::{DelayQueue, delay_queue::Key};
 
 use crate::admin::CheckHandle;
 use crate::checkpoint::claim::{Claim, ClaimError, Claimed};
+use crate::checkpoint::events::{Events, INVALID_ANNOTATION};
 use crate::checkpoint::ledger::Forgotten;
 use crate::checkpoint::metrics::CheckpointMetrics;
 use crate::clock;
@@ -43,6 +44,7 @@ pub struct Watch {
     pub state: State,
     pub claim: Arc<dyn Claim>,
     pub slips: Slips,
+    pub events: Events,
     /// Pods of which records were deleted.
     pub forgotten: mpsc::UnboundedReceiver<Forgotten>,
     /// Called with each pod whose waiting attempt may go on.
@@ -196,6 +198,7 @@ impl Running {
     fn held(&self, pod: &PodFacts, cause: &Cause) {
         self.watch.state.waits(pod, &cause.to_string());
         if let Cause::InvalidAnnotation(problem) = cause {
+            self.watch.events.warn(pod, INVALID_ANNOTATION, format!("the pod is never checkpointed: {problem}"));
             tracing::warn!(
                 namespace = pod.name.namespace,
                 pod = pod.name.name,

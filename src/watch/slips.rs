@@ -6,6 +6,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{Api, Client};
 
 use crate::admission::slip::{Judgement, judge};
+use crate::checkpoint::events::{Events, SLIPPED};
 use crate::cluster::call;
 use crate::pod::PodFacts;
 use crate::telemetry::chain;
@@ -18,12 +19,13 @@ pub struct Slips {
     /// Name of our `MutatingWebhookConfiguration`; none: admission is nobody's promise, so nothing slips.
     configuration: Option<String>,
     metrics: WatchMetrics,
+    events: Events,
     told_off: AtomicBool,
 }
 
 impl Slips {
-    pub fn new(client: Client, configuration: Option<String>, metrics: WatchMetrics) -> Self {
-        Self { client, configuration, metrics, told_off: AtomicBool::new(false) }
+    pub fn new(client: Client, configuration: Option<String>, metrics: WatchMetrics, events: Events) -> Self {
+        Self { client, configuration, metrics, events, told_off: AtomicBool::new(false) }
     }
 
     /// Looks whether this pod, just claimed, slipped by.
@@ -43,13 +45,10 @@ impl Slips {
             Judgement::NotOurs => {}
             Judgement::Slip => {
                 self.metrics.slipped();
-                tracing::warn!(
-                    namespace = pod.name.namespace,
-                    pod = pod.name.name,
-                    "Pod {} was not labelled at its admission, so the webhook was away or failed; or the label \
-                     snap.weaversoft.io/snap was put on later. It is checkpointed all the same",
-                    pod.name
-                );
+                let words = "was not labelled at its admission, so the webhook was away or failed; or the label \
+                             snap.weaversoft.io/snap was put on later. It is checkpointed all the same";
+                self.events.warn(pod, SLIPPED, format!("the pod {words}"));
+                tracing::warn!(namespace = pod.name.namespace, pod = pod.name.name, "Pod {} {words}", pod.name);
             }
             Judgement::CannotTell => {
                 if !self.told_off.swap(true, Ordering::Relaxed) {
