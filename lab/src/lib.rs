@@ -3,6 +3,7 @@
 //! - [`Cluster`]: etcd, kube-apiserver, controllers, scheduler and fake nodes as child processes, built from Go modules.
 //! - [`in_namespace`]: the harness of a test, with [`objects`] to create and [`PodStatus`] to write.
 //! - [`Snapwatcher`]: SnapWatcher as a process on the host; [`Caller`] speaks to its HTTPS port.
+//! - [`proxy`]: a proxy in front of the API server that stops, loses and falsifies requests.
 //! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
 //!
 //! No container engine, no root, nothing outside 127.0.0.1 (but the Go module proxy at the first build).
@@ -29,10 +30,13 @@ mod pod_status;
 mod pods;
 mod process;
 mod record;
+pub mod proxy;
 pub mod registration;
 mod report;
 pub mod snaphook;
 mod snapwatcher;
+pub mod storm;
+mod tally;
 pub mod terminal;
 mod until;
 pub mod webhooks;
@@ -49,4 +53,5 @@ pub use process::{Launch, Process, ProcessError};
 pub use record::Record;
 pub use report::checkpoints;
 pub use snapwatcher::{Snapwatcher, SnapwatcherError, SnapwatcherOptions};
+pub use tally::Tally;
 pub use until::{Look, NotReached, reached, until};

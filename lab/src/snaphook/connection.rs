@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 /// A handler's hold on the connection that its request came over.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Connection(Arc<Switch>);
+pub(crate) struct Connection(Arc<Switch>);
 
 #[derive(Debug, Default)]
 struct Switch {
@@ -28,7 +28,7 @@ struct Switch {
 
 impl Connection {
     /// Resets the connection; never returns, since nobody is left to answer to.
-    pub(super) async fn reset<T>(&self) -> T {
+    pub(crate) async fn reset<T>(&self) -> T {
         self.0.is_reset.store(true, Ordering::SeqCst);
         self.0.flipped.notify_one();
         std::future::pending().await
@@ -42,7 +42,7 @@ impl Connected<IncomingStream<'_, ResettableListener>> for Connection {
 }
 
 #[derive(Debug)]
-pub(super) struct ResettableListener(pub(super) TcpListener);
+pub(crate) struct ResettableListener(pub(crate) TcpListener);
 
 impl Listener for ResettableListener {
     type Io = ResettableStream;
@@ -62,7 +62,7 @@ impl Listener for ResettableListener {
 }
 
 /// A stream that fails as soon as its switch is flipped; dropped then, it resets the connection.
-pub(super) struct ResettableStream {
+pub(crate) struct ResettableStream {
     stream: TcpStream,
     connection: Connection,
     flipped: Pin<Box<dyn Future<Output = ()> + Send>>,

@@ -5,7 +5,7 @@
 //! behaviour is set.
 
 mod behaviour;
-mod connection;
+pub(crate) mod connection;
 mod contract;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,146 @@
+//! The proxy's own way to the API server, and what it makes of its answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Response, Uri, header};
+use reqwest::Certificate;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::Rules;
+use super::call::{Call, Verb};
+use super::events::{garbled, passed_on};
+use super::rule::{Action, Decision, Fault, Place, status_body, status_code};
+use crate::access::{Access, install_crypto_provider};
+
+/// The API server as the administrator's kubeconfig describes it.
+pub(super) struct Upstream {
+    client: reqwest::Client,
+    server: String,
+    token: String,
+}
+
+/// A request as it came in.
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+impl Upstream {
+    pub(super) fn of(access: &Access) -> Result<Self, Cause> {
+        install_crypto_provider();
+        // The lab writes its kubeconfigs as JSON.
+        let config: Value = serde_json::from_slice(&std::fs::read(access.kubeconfig())?)?;
+        let text = |pointer: &str| {
+            let found = config.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+            found.ok_or_else(|| Cause::from(format!("the kubeconfig has no `{pointer}`")))
+        };
+        let authority = std::fs::read(text("/clusters/0/cluster/certificate-authority")?)?;
+        let client = reqwest::Client::builder()
+            .http1_only()
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .tls_certs_only(Certificate::from_pem_bundle(&authority)?)
+            .build()?;
+        Ok(Self { client, server: text("/clusters/0/cluster/server")?, token: text("/users/0/user/token")? })
+    }
+
+    /// The answer to a request; None: its connection is to be reset.
+    pub(super) async fn answer(
+        &self,
+        request: Request,
+        call: Call,
+        action: Option<Action>,
+        rules: Arc<Rules>,
+    ) -> Option<Response<Body>> {
+        match action {
+            None => self.forward(request, call, rules).await,
+            Some(Action::Hold(hold)) => {
+                if hold.place == Place::Request {
+                    return match hold.decision(&call).await {
+                        Decision::Deliver => self.forward(request, call, rules).await,
+                        Decision::Lose => None,
+                    };
+                }
+                let answer = self.forward(request, call.clone(), rules).await;
+                match hold.decision(&call).await {
+                    Decision::Deliver => answer,
+                    Decision::Lose => None,
+                }
+            }
+            Some(Action::Fail(fault)) => match fault {
+                Fault::BlackHole => std::future::pending().await,
+                Fault::Reset => None,
+                Fault::LoseAnswer => {
+                    drop(self.forward(request, call, rules).await);
+                    None
+                }
+                Fault::Answer(code) => Some(written(code, status_body(code))),
+                Fault::EndAtOnce => Some(written(200, String::new())),
+                Fault::ErrorEvent(code) => {
+                    Some(written(200, format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status_body(code))))
+                }
+                Fault::OnlyBookmarks | Fault::Garble(_) => self.forward(request, call, rules).await,
+                Fault::Delay(pause) => {
+                    sleep(pause).await;
+                    self.forward(request, call, rules).await
+                }
+            },
+        }
+    }
+
+    /// None: the API server is not there.
+    async fn forward(&self, request: Request, call: Call, rules: Arc<Rules>) -> Option<Response<Body>> {
+        let Request { method, uri, headers, body } = request;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut forwarded = self.client.request(method, format!("{}{path}", self.server)).bearer_auth(&self.token);
+        for name in [header::ACCEPT, header::CONTENT_TYPE, header::USER_AGENT] {
+            if let Some(value) = headers.get(&name) {
+                forwarded = forwarded.header(name, value);
+            }
+        }
+        let answer = forwarded.body(body).send().await.ok()?;
+        let mut passed = Response::new(Body::empty());
+        *passed.status_mut() = answer.status();
+        for name in [header::CONTENT_TYPE, header::RETRY_AFTER] {
+            if let Some(value) = answer.headers().get(&name) {
+                passed.headers_mut().insert(name, value.clone());
+            }
+        }
+        if call.verb == Verb::Watch {
+            *passed.body_mut() = Body::from_stream(passed_on(call, answer, rules));
+            return Some(passed);
+        }
+        let body = answer.bytes().await.ok()?;
+        let faults = rules.standing(&call);
+        *passed.body_mut() = garbled(&body, &call, &faults).map_or_else(|| Body::from(body), Body::from);
+        Some(passed)
+    }
+}
+
+/// A kubeconfig for a proxy at this address, which needs no credentials.
+pub(super) fn kubeconfig(address: SocketAddr) -> String {
+    let name = "proxy";
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "clusters": [{"name": name, "cluster": {"server": format!("http://{address}")}}],
+        "users": [{"name": name, "user": {}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
+    });
+    format!("{config:#}\n")
+}
+
+fn written(code: u16, body: String) -> Response<Body> {
+    let mut answer = Response::new(Body::from(body));
+    *answer.status_mut() = status_code(code);
+    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    answer
+}
