@@ -1,0 +1,124 @@
+//! What came of many pods, once each: none may be lost, none doubled.
+//!
+//! *Lost*: no record, a record that is not finished, or an Unknown that no kill explains. *Doubled*: more requests than
+//! written attempts, or a request after the record had succeeded.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+
+use jiff::Timestamp;
+
+use crate::namespace::Namespace;
+use crate::record::Record;
+use crate::snaphook::Recorded;
+
+/// Length of a UID, with which each idempotency key begins.
+const UID: usize = 36;
+
+/// The count over the pods of one test, with the names behind each number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub pods: usize,
+    pub lost: Vec<String>,
+    pub doubled: Vec<String>,
+    /// Records that an interruption has left Unknown.
+    pub unknown: Vec<String>,
+}
+
+impl Tally {
+    /// Counts for these pods of a namespace, each of which is to have one record of its own.
+    pub async fn of(ns: &Namespace, pods: impl IntoIterator<Item: AsRef<str>>) -> Self {
+        Self::count(pods, &ns.records().await, &ns.snaphook().requests())
+    }
+
+    fn count(pods: impl IntoIterator<Item: AsRef<str>>, records: &[Record], requests: &[Recorded]) -> Self {
+        let mut by_record: HashMap<&str, Vec<Timestamp>> = HashMap::new();
+        for request in requests.iter().filter(|request| request.violation.is_none()) {
+            let uid = request.idempotency_key().and_then(|key| key.get(..UID)).unwrap_or_default();
+            by_record.entry(uid).or_default().push(request.at);
+        }
+        let mut tally = Self::default();
+        for pod in pods {
+            tally.pods += 1;
+            let of_pod: Vec<&Record> = records.iter().filter(|record| record.is_about(pod.as_ref())).collect();
+            if of_pod.is_empty() {
+                tally.lost.push(format!("{} has no record", pod.as_ref()));
+            }
+            for record in of_pod {
+                tally.add(record, by_record.get(record.uid.as_str()).map(Vec::as_slice).unwrap_or_default());
+            }
+        }
+        tally
+    }
+
+    fn add(&mut self, record: &Record, requests: &[Timestamp]) {
+        let (name, state) = (&record.name, record.state());
+        let told = || format!("{name} is {state}, attempt {}, {} requests", record.attempt(), requests.len());
+        match state.as_str() {
+            "Unknown(Interrupted)" => self.unknown.push(name.clone()),
+            "Succeeded" => {}
+            other if other.starts_with("Failed") => {}
+            _ => self.lost.push(told()),
+        }
+        let attempts = usize::try_from(record.attempt()).unwrap_or_default();
+        let succeeded = record.text("/completionTime").filter(|_| state == "Succeeded");
+        let succeeded: Option<Timestamp> = succeeded.and_then(|time| time.parse().ok());
+        let is_late = succeeded.is_some_and(|done| requests.iter().any(|at| *at > done));
+        if requests.len() > attempts || is_late {
+            self.doubled.push(told());
+        }
+    }
+}
+
+impl Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pods, lost, doubled, unknown } = self;
+        write!(f, "{pods} pods: {} lost, {} doubled, {} unknown", lost.len(), doubled.len(), unknown.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::snaphook::Subject;
+
+    const RECORD: &str = "00000000-0000-0000-0000-000000000000";
+
+    fn record(pod: &str, phase: &str, reason: &str) -> Record {
+        let complete = json!([{"type": "Complete", "reason": reason}]);
+        let status =
+            json!({"phase": phase, "attempt": 1, "conditions": complete, "completionTime": at(10).to_string()});
+        Record { name: pod.to_owned(), uid: RECORD.to_owned(), spec: json!({"pod": {"name": pod}}), status }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn request(second: i64) -> Recorded {
+        Recorded {
+            at: at(second),
+            path: String::new(),
+            headers: [("idempotency-key".to_owned(), format!("{RECORD}-0"))].into(),
+            body: json!(null),
+            contract: None,
+            subject: Subject::default(),
+            violation: None,
+        }
+    }
+
+    #[test]
+    fn each_way_to_be_lost_or_doubled_is_counted() {
+        let shown = |record, requests: &[Recorded]| Tally::count(["web"], &[record], requests).to_string();
+        let succeeded = || record("web", "Succeeded", "Succeeded");
+        assert_eq!(shown(succeeded(), &[request(5)]), "1 pods: 0 lost, 0 doubled, 0 unknown");
+        assert_eq!(shown(succeeded(), &[request(5), request(6)]), "1 pods: 0 lost, 1 doubled, 0 unknown");
+        assert_eq!(shown(succeeded(), &[request(11)]), "1 pods: 0 lost, 1 doubled, 0 unknown");
+        assert_eq!(shown(record("web", "Pending", "Busy"), &[]), "1 pods: 1 lost, 0 doubled, 0 unknown");
+        assert_eq!(shown(record("web", "Unknown", "NoAnswer"), &[]), "1 pods: 1 lost, 0 doubled, 0 unknown");
+        assert_eq!(shown(record("web", "Unknown", "Interrupted"), &[]), "1 pods: 0 lost, 0 doubled, 1 unknown");
+        assert_eq!(shown(record("other", "Succeeded", ""), &[]), "1 pods: 1 lost, 0 doubled, 0 unknown");
+    }
+}
