@@ -54,5 +54,4 @@ pub use record::Record;
 pub use report::checkpoints;
 pub use snapwatcher::{Snapwatcher, SnapwatcherError, SnapwatcherOptions};
 pub use tally::Tally;
-pub use tally::Tally;
 pub use until::{Look, NotReached, reached, until};
