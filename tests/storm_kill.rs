@@ -1,0 +1,97 @@
+//! Killed at random (SIGKILL) while pods become Ready, the process loses no pod and doubles none.
+//!
+//! Short in `make test`, long in `make storm`. STORM_SEED repeats a run's times as far as a machine can.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use lab::objects::pod;
+use lab::snaphook::Behaviour;
+use lab::storm::{self, Size};
+use lab::terminal::say;
+use lab::{Namespace, Snapwatcher, Tally, in_namespace, reached};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// The default of `--max-concurrent`: a kill can interrupt no more than these.
+const MAX_CONCURRENT: usize = 8;
+
+/// Long enough that a kill usually meets requests under way.
+const ANSWER_AFTER: Duration = Duration::from_millis(150);
+
+/// The longest life between two kills: from before the first claim to well into the work.
+const LONGEST_LIFE: Duration = Duration::from_millis(900);
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Creates pods and kills the process, turn by turn; then waits until every record is finished.
+async fn storm(ns: &Namespace, watcher: &Snapwatcher, seed: u64) -> Tally {
+    let (pods, kills): (usize, usize) = Size::chosen().of((40, 5), (500, 30));
+    ns.snaphook().answer_with(Behaviour::Delay(ANSWER_AFTER));
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let names: Vec<String> = (0..pods).map(|number| format!("web-{number}")).collect();
+    for batch in names.chunks(pods.div_ceil(kills)) {
+        for name in batch {
+            ns.create_object(&pod(name).labelled().build()).await;
+        }
+        // Chance, not a condition: that is what a storm is.
+        tokio::time::sleep(LONGEST_LIFE.mul_f64(chance.f64())).await;
+        watcher.kill().await.unwrap();
+        watcher.start_again().await.unwrap();
+    }
+    reached("every pod has a finished record", PATIENCE, async || {
+        let records = ns.records().await;
+        let unfinished =
+            records.iter().filter(|record| matches!(record.text("/phase"), None | Some("Pending" | "InProgress")));
+        let unfinished = unfinished.count();
+        if records.len() == pods && unfinished == 0 {
+            Ok(())
+        } else {
+            Err(format!("{} records, {unfinished} unfinished", records.len()))
+        }
+    })
+    .await
+    .unwrap();
+    // Whatever would be asked for again has been by the time a later pod was.
+    ns.later_pod_is_asked_for("later").await;
+    ns.record_of("later", "Succeeded").await;
+    let tally = Tally::of(ns, &names).await;
+    assert!(tally.lost.is_empty() && tally.doubled.is_empty(), "{tally}: {tally:?}");
+    assert!(tally.unknown.len() <= kills * MAX_CONCURRENT, "{tally}: {kills} kills");
+    tally
+}
+
+async fn killed(test: &str, on_unknown: &str, judge: impl AsyncFnOnce(&Namespace, &Tally)) {
+    let seed = storm::seed(test);
+    in_namespace(test, |ns| async move {
+        let args = ["--instance", "storm", "--on-unknown", on_unknown];
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &args).await;
+        let tally = storm(&ns, &watcher, seed).await;
+        judge(&ns, &tally).await;
+        say(&tally.to_string());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_at_random_with_keep_no_pod_is_lost_or_doubled() {
+    killed("killed_at_random_with_keep", "keep", async |ns, tally| {
+        for record in ns.records().await {
+            if tally.unknown.contains(&record.name) {
+                assert_eq!(record.attempt(), 1, "at most one request, by the rule against doubles: {record:?}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_at_random_with_retry_every_pod_succeeds() {
+    killed("killed_at_random_with_retry", "retry", async |ns, _| {
+        for record in ns.records().await {
+            assert_eq!(record.state(), "Succeeded", "{record:?}");
+        }
+    })
+    .await;
+}
