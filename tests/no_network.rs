@@ -3,21 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
-use lab::{Caller, Cluster, Namespace, Options, PodStatus, crd, in_namespace_of, review_of_creation};
+use lab::{Caller, Cluster, Namespace, Options, PodStatus, crd, in_namespace_of};
 use snapwatcher::admission::{MUTATE, VALIDATE};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 const REVIEWS: usize = 1_000;
-
-/// Connections that the API server would hold, each with one review at a time.
-const CONNECTIONS: usize = 10;
 
 /// The API server gives up after three.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -31,18 +27,6 @@ async fn ready_pods(ns: &Namespace) {
         let stored = ns.create_object(&pod(&format!("web-{index}")).labelled().hold().build()).await;
         PodStatus::ready(&stored).write(&pods, &stored).await.unwrap();
     }
-}
-
-/// Posts one review and returns how long its answer took.
-async fn timed(caller: &Caller, namespace: &str, index: usize) -> Result<Duration, String> {
-    let uid = format!("review-{index}");
-    let path = if index.is_multiple_of(2) { MUTATE } else { VALIDATE };
-    let review = review_of_creation(&uid, namespace, &pod(&uid).labelled().build());
-    let begun = Instant::now();
-    let reply = caller.review(path, &review).await.map_err(|error| format!("{uid}: {error:?}"))?;
-    let took = begun.elapsed();
-    let is_right = reply.status == 200 && reply.body.contains(&format!("\"uid\":\"{uid}\",\"allowed\":true"));
-    if is_right { Ok(took) } else { Err(format!("{uid}: {reply:?}")) }
 }
 
 #[tokio::test]
@@ -70,11 +54,8 @@ async fn reviews_are_answered_while_the_api_server_is_gone_and_snaphook_hangs() 
         })
         .await;
 
-        let reviews = stream::iter(0..REVIEWS).map(|index| timed(&caller, ns.name(), index));
-        let took: Vec<Duration> = reviews.buffer_unordered(CONNECTIONS).try_collect().await.unwrap();
-        assert_eq!(took.len(), REVIEWS);
-        let longest = took.iter().max().unwrap();
-        assert!(*longest < LONGEST, "the slowest answer took {longest:?}");
+        let slowest = caller.slowest_of(REVIEWS, ns.name(), &[MUTATE, VALIDATE]).await.unwrap();
+        assert!(slowest < LONGEST, "the slowest answer took {slowest:?}");
 
         assert_eq!(watcher.get("/readyz").await.unwrap().status().as_u16(), 200);
         assert!(in_flight().await, "SnapHook hung all the while");

@@ -59,7 +59,7 @@ pub(crate) async fn create(client: &Client, count: usize) -> Result<(), NodesErr
     Ok(())
 }
 
-fn fake_node(name: &str) -> Node {
+pub(crate) fn fake_node(name: &str) -> Node {
     let pairs = |pairs: &[(&str, &str)]| {
         Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
     };
@@ -104,9 +104,13 @@ pub(crate) async fn ready(client: &Client, count: usize) -> Result<(), NodesErro
     Err(NodesError::NotReady { seen })
 }
 
-fn is_schedulable(node: &Node) -> bool {
+/// Tells whether a node's condition Ready is True.
+pub(crate) fn is_node_ready(node: &Node) -> bool {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn is_schedulable(node: &Node) -> bool {
     let tainted = node.spec.as_ref().is_some_and(|spec| spec.taints.as_ref().is_some_and(|taints| !taints.is_empty()));
-    ready && !tainted
+    is_node_ready(node) && !tainted
 }

@@ -3,14 +3,16 @@
 //! *Lost*: no record, a record that is not finished, or an Unknown that no kill explains. *Doubled*: more requests than
 //! written attempts, or a request after the record had succeeded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, must};
 use crate::record::Record;
 use crate::snaphook::Recorded;
+use crate::until::reached;
 
 /// Length of a UID, with which each idempotency key begins.
 const UID: usize = 36;
@@ -67,6 +69,22 @@ impl Tally {
         if requests.len() > attempts || is_late {
             self.doubled.push(told());
         }
+    }
+}
+
+impl Namespace {
+    /// Waits until there are this many records, all in this [state](Record::state).
+    pub async fn all_records(&self, count: usize, state: &str, patience: Duration) -> Vec<Record> {
+        let awaited = format!("all {count} records are {state}");
+        let all = reached(&awaited, patience, async || {
+            let records = self.records().await;
+            let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+            for record in &records {
+                *seen.entry(record.state()).or_default() += 1;
+            }
+            if seen.len() == 1 && seen.get(state) == Some(&count) { Ok(records) } else { Err(format!("{seen:?}")) }
+        });
+        must("see all records through", all.await)
     }
 }
 

@@ -1,0 +1,37 @@
+//! Fake nodes of a test's own, for tests that count what happens on each node.
+//!
+//! They are tainted, so that pods of other tests are never scheduled to them; a pod gets there by its `nodeName`. They
+//! stay until the control plane ends, since pods of a deleted node would be collected while a failed test is looked at.
+
+use k8s_openapi::api::core::v1::{Node, NodeSpec, Taint};
+use kube::Api;
+use kube::api::PostParams;
+
+use crate::namespace::{Namespace, must};
+use crate::nodes::{fake_node, is_node_ready};
+use crate::until::until;
+
+impl Namespace {
+    /// Makes this many nodes and waits until pods can run on them; returns their names.
+    pub async fn own_nodes(&self, count: usize) -> Vec<String> {
+        let nodes: Api<Node> = Api::all(self.client());
+        let names: Vec<String> = (1..=count).map(|number| format!("{}-{number}", self.name())).collect();
+        for name in &names {
+            let taint = Taint {
+                key: "lab.snapwatcher.invalid/own".to_owned(),
+                effect: "NoSchedule".to_owned(),
+                ..Taint::default()
+            };
+            let spec = NodeSpec { taints: Some(vec![taint]), ..NodeSpec::default() };
+            let node = Node { spec: Some(spec), ..fake_node(name) };
+            must("create a fake node", nodes.create(&PostParams::default(), &node).await);
+        }
+        for name in &names {
+            until(&format!("node `{name}` is ready"), async || {
+                nodes.get(name).await.is_ok_and(|node| is_node_ready(&node))
+            })
+            .await;
+        }
+        names
+    }
+}

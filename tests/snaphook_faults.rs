@@ -1,0 +1,164 @@
+//! SnapHook away, busy, broken or lying: all pods are asked for in the end, what it tried and failed is not asked for
+//! ever, its secrets are told nowhere, and admission goes on at its own speed.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use lab::objects::{deployment, pod};
+use lab::snaphook::Behaviour;
+use lab::storm::Size;
+use lab::terminal::say;
+use lab::{Caller, Tally, in_namespace, reached};
+use snapwatcher::admission::{MUTATE, VALIDATE};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+const REVIEWS: usize = 1_000;
+
+/// The API server gives up after three.
+const SLOWEST_REVIEW: Duration = Duration::from_secs(1);
+
+const TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
+const PASSWORD: &str = "correct-horse-battery";
+
+fn says(code: u16, headers: &[(&str, &str)], body: &str) -> Behaviour {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Behaviour::Status { code, headers, body: body.to_owned() }
+}
+
+/// Waits out a fault that is to last this long.
+async fn lasts(time: Duration, fault: &str) {
+    let begun = Instant::now();
+    let over = async || if begun.elapsed() >= time { Ok(()) } else { Err(format!("{:?}", begun.elapsed())) };
+    reached(&format!("SnapHook has {fault} long enough"), time * 2, over).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rollout_is_asked_for_in_the_end_though_snaphook_is_away_and_then_refuses_the_token() {
+    let size = Size::chosen();
+    let pods = size.of(20, 100);
+    let (away, unauthorized) = (Duration::from_secs(size.of(4, 180)), Duration::from_secs(size.of(2, 60)));
+    let (longest_wait, patience) = size.of(("500ms", 25), ("5m", 600));
+    in_namespace("a_rollout_is_asked_for_in_the_end", |ns| async move {
+        ns.snaphook().refuse().await;
+        ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", longest_wait]).await;
+        let replicas = i32::try_from(pods).unwrap();
+        ns.create_object(&deployment("web").replicas(replicas).labelled().build()).await;
+        let names = ns.pods_made("web", pods).await;
+        ns.until("SnapHook is told as unreachable", async || {
+            ns.records().await.iter().any(|record| record.state() == "Pending(Unreachable)")
+        })
+        .await;
+        lasts(away, "been away").await;
+        ns.snaphook().answer_with(Behaviour::status(401));
+        ns.snaphook().accept_again().await.unwrap();
+        ns.until("SnapHook is told as refusing the token", async || {
+            ns.records().await.iter().any(|record| record.state() == "Pending(Unauthorized)")
+        })
+        .await;
+        lasts(unauthorized, "refused the token").await;
+        let refused = ns.snaphook().requests().len();
+        ns.snaphook().answer_with(Behaviour::Succeed);
+
+        let records = ns.all_records(pods, "Succeeded", Duration::from_secs(patience)).await;
+        assert!(records.iter().all(|record| record.failures() == 0), "being unreachable is not trying");
+        assert_eq!(ns.snaphook().requests().len(), refused + pods, "each once, after the refused ones");
+        let tally = Tally::of(&ns, &names).await;
+        assert_eq!((&tally.lost, &tally.doubled, &tally.unknown), (&vec![], &vec![], &vec![]));
+        say(&tally.to_string());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_busy_snaphook_is_left_alone_for_as_long_as_it_asks() {
+    const WISHED: Duration = Duration::from_secs(3);
+    in_namespace("a_busy_snaphook_is_left_alone", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", "50ms"]).await;
+        ns.snaphook().answer_next_with(1, &says(503, &[("retry-after", "3")], "busy"));
+        ns.create_object(&pod("first").labelled().build()).await;
+        ns.record_of("first", "Pending(Busy)").await;
+        ns.create_object(&pod("second").labelled().build()).await;
+        for name in ["first", "second"] {
+            let record = ns.record_of(name, "Succeeded").await;
+            assert_eq!(record.failures(), 0, "{name}");
+        }
+        let requests = ns.snaphook().requests();
+        let [busy, next, _] = requests.as_slice() else { panic!("{requests:?}") };
+        let waited = Duration::try_from(next.at.duration_since(busy.at)).unwrap();
+        assert!(waited >= WISHED, "asked again after {waited:?}, for whichever pod");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_five_answers_that_show_a_failure_nothing_more_is_asked() {
+    in_namespace("after_five_answers_that_show_a_failure", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", "50ms"]).await;
+        ns.snaphook().answer_pod_with("broken", says(500, &[], "Internal Server Error"));
+        ns.create_object(&pod("broken").labelled().build()).await;
+        let record = ns.record_of("broken", "Failed(BackendError)").await;
+        assert_eq!((record.attempt(), record.failures()), (5, 5));
+        ns.later_pod_is_asked_for("later").await;
+        let requests = ns.snaphook().requests_for(ns.name(), "broken");
+        let keys: Vec<_> = requests.iter().filter_map(|request| request.idempotency_key()).collect();
+        let expected: Vec<_> = (0..5).map(|failures| format!("{}-{failures}", record.uid)).collect();
+        assert_eq!(keys, expected, "another key after each answer");
+    })
+    .await;
+}
+
+/// Answers that hold secrets or are none at all, each with what becomes of the record.
+fn faults() -> Vec<(&'static str, Behaviour, &'static str)> {
+    let secret = format!(
+        "command failed: curl -H 'Authorization: Bearer {TOKEN}' https://node:10250/checkpoint && \
+         buildah push --creds admin:{PASSWORD} registry.invalid/snap"
+    );
+    let elsewhere = format!("http://admin:{PASSWORD}@127.0.0.1:9/?token={TOKEN}");
+    vec![
+        ("refused", Behaviour::SuccessFalse { message: secret.clone() }, "Failed(BackendRefused)"),
+        ("failed", says(500, &[], &secret), "Failed(BackendError)"),
+        ("rejected", says(422, &[], &secret), "Failed(Rejected)"),
+        ("redirected", says(302, &[("location", &elsewhere)], &secret), "Failed(Rejected)"),
+        ("garbage", says(200, &[], &secret), "Unknown(BadAnswer)"),
+        ("huge", Behaviour::Huge, "Unknown(BadAnswer)"),
+        ("drip", Behaviour::Drip(Duration::from_millis(300)), "Unknown(NoAnswer)"),
+        ("half", Behaviour::HalfBody, "Unknown(NoAnswer)"),
+        ("hang", Behaviour::Hang, "Unknown(NoAnswer)"),
+        ("unauthorized", says(401, &[("www-authenticate", TOKEN)], &secret), "Pending(Unauthorized)"),
+        ("busy", says(429, &[], &secret), "Pending(Busy)"),
+    ]
+}
+
+#[tokio::test]
+async fn whatever_snaphook_does_no_secret_is_told_and_reviews_are_answered_in_time() {
+    in_namespace("whatever_snaphook_does_no_secret_is_told", |ns| async move {
+        let args = ["--longest-wait", "50ms", "--answer-timeout", "4s", "--log-level", "DEBUG"];
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &args).await;
+        let caller = Caller::of(&ns, &watcher).await.unwrap();
+        for (name, behaviour, _) in faults() {
+            ns.snaphook().answer_pod_with(name, behaviour);
+            ns.create_object(&pod(name).labelled().build()).await;
+        }
+        ns.until("a request hangs", async || ns.times_asked("hang") == 1).await;
+        let slowest = caller.slowest_of(REVIEWS, ns.name(), &[MUTATE, VALIDATE]).await.unwrap();
+        assert!(slowest < SLOWEST_REVIEW, "the slowest answer took {slowest:?}");
+
+        for (name, _, state) in faults() {
+            let record = ns.record_of(name, state).await;
+            let reason = state.split(['(', ')']).nth(1).unwrap();
+            ns.event_of(name, reason).await;
+            assert!(ns.times_asked(name) <= usize::try_from(record.attempt()).unwrap(), "{name}");
+        }
+        let told = ns.everything_told(&watcher).await;
+        assert!(told.contains("command failed: curl"), "what may be told is");
+        let parts: BTreeSet<&str> = TOKEN.split('.').chain([TOKEN, PASSWORD]).collect();
+        for secret in parts {
+            let line = told.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret} is told");
+        }
+    })
+    .await;
+}
