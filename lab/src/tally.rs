@@ -33,7 +33,8 @@ impl Tally {
         Self::count(pods, &ns.records().await, &ns.snaphook().requests())
     }
 
-    fn count(pods: impl IntoIterator<Item: AsRef<str>>, records: &[Record], requests: &[Recorded]) -> Self {
+    /// The same for records and requests that were read already.
+    pub fn count(pods: impl IntoIterator<Item: AsRef<str>>, records: &[Record], requests: &[Recorded]) -> Self {
         let mut by_record: HashMap<&str, Vec<Timestamp>> = HashMap::new();
         for request in requests.iter().filter(|request| request.violation.is_none()) {
             let uid = request.idempotency_key().and_then(|key| key.get(..UID)).unwrap_or_default();
