@@ -155,6 +155,10 @@ impl Attempt {
         let pod = read_pod(&self.client, &name).await?;
         let container = match consent::container_now(&wish, pod.as_ref().map(|pod| &pod.facts)) {
             Ok(container) => container,
+            // It was eligible in the listing a moment ago: the turn is another pod's, and no candidate is used up.
+            Err(Refusal { message, .. }) if matches!(wish, Wish::Revision { .. }) => {
+                return Ok(Err(Refusal { reason: Reason::NotReady, message }));
+            }
             Err(refusal) => return Ok(Err(refusal)),
         };
         let Some(pod) = pod else {
@@ -211,21 +215,29 @@ impl Attempt {
         record: &Checkpoint,
         status: &CheckpointStatus,
     ) -> Result<Option<Checkpoint>, CallError> {
-        match self.put(record, status.clone()).await {
-            Ok(written) => return Ok(Some(written)),
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) if error.is_conflict() || error.is_ambiguous() => {}
-            Err(error) => return Err(error),
-        }
-        // It may have been written all the same. Until that is known nothing may be given up: the record would stay
-        // InProgress with nobody at work on it.
         let mut waits = waits();
         loop {
-            match self.read(record).await {
-                Ok(found) => {
-                    return Ok(found.filter(|found| progress::is_same_attempt(status, found.status.as_ref())));
+            match self.put(record, status.clone()).await {
+                Ok(written) => return Ok(Some(written)),
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) if error.is_conflict() || error.is_ambiguous() => {}
+                Err(error) => return Err(error),
+            }
+            // It may have been written all the same. Until that is known nothing may be given up: the record would stay
+            // InProgress with nobody at work on it.
+            let found = loop {
+                match self.read(record).await {
+                    Ok(found) => break found,
+                    Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
                 }
-                Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
+            };
+            match found {
+                Some(found) if progress::is_same_attempt(status, found.status.as_ref()) => return Ok(Some(found)),
+                // It has not arrived. The very same write once more, so that one that comes late is ours as well.
+                Some(found) if found.resource_version() == record.resource_version() => {
+                    sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+                }
+                _ => return Ok(None),
             }
         }
     }

@@ -75,12 +75,11 @@ pub fn plan(record: &Checkpoint, me: &Holder, policy: &Policy, unchanged_for: Du
         },
         Phase::InProgress => {
             let holder = status.and_then(|status| status.holder.as_deref()).unwrap_or_default();
-            if holder == me.to_string() {
-                return Step::Rest;
-            }
-            if holder.rsplit_once('/').is_some_and(|(instance, _)| instance == me.instance) {
+            let is_of_my_instance = holder.rsplit_once('/').is_some_and(|(instance, _)| instance == me.instance);
+            if is_of_my_instance && holder != me.to_string() {
                 return Step::GiveUp;
             }
+            // My own too: a write without an answer may arrive when nobody is at work on it any more.
             let times = status.and_then(|status| status.deadline.as_ref().zip(status.start_time.as_ref()));
             let took = times.map(|(deadline, start)| deadline.0.duration_since(start.0));
             let took = took.and_then(|took| Duration::try_from(took).ok()).unwrap_or_default();
@@ -420,7 +419,7 @@ mod tests {
     fn an_attempt_found_in_progress_is_left_to_its_maker_while_that_may_live() {
         let found = in_progress(); // 130 s from start to deadline
         let step = |me: &Holder, seconds| plan(&found, me, &keep(), Duration::from_secs(seconds), at(0));
-        assert_eq!(step(&holder("b1"), 1000), Step::Rest, "my own");
+        assert_eq!(step(&holder("b1"), 0), Step::After(Duration::from_secs(160)), "my own");
         assert_eq!(step(&holder("b2"), 0), Step::GiveUp, "of an earlier boot of mine");
         let other = Holder { instance: "snapwatcher-1".into(), boot: "b1".into() };
         assert_eq!(step(&other, 0), Step::After(Duration::from_secs(160)));

@@ -1,0 +1,190 @@
+//! Killed (SIGKILL) at each step of an attempt, with what was on its way delivered or lost, and then started again: the
+//! record tells what may have happened, and nothing is asked twice.
+//!
+//! The same steps without a kill, where only the connection breaks, have to end as if nothing had been.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use lab::objects::pod;
+use lab::proxy::{Fault, Proxy, Stop, Verb, When};
+use lab::snaphook::{Behaviour, Gate};
+use lab::{Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// The three writes of an attempt.
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    Claim,
+    Attempt,
+    Outcome,
+}
+
+/// What becomes of a write that was under way at the kill.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// It never arrives.
+    Lost,
+    /// It arrives before the process is started again.
+    Arrives,
+    /// It arrives when the process that was started again has finished the record.
+    ArrivesLate,
+    /// It had arrived; its answer was under way.
+    Arrived,
+}
+
+impl Write {
+    fn when(self) -> When {
+        match self {
+            Self::Claim => When::call(Verb::Create, "checkpoints"),
+            Self::Attempt => When::call(Verb::Update, "checkpoints/status").holding(r#""phase":"InProgress""#),
+            Self::Outcome => When::call(Verb::Update, "checkpoints/status").holding(r#""phase":"Succeeded""#),
+        }
+    }
+
+    fn stop(self, proxy: &Proxy, fate: Fate) -> Stop {
+        match fate {
+            Fate::Arrived => proxy.stop_after(self.when()),
+            Fate::Lost | Fate::Arrives | Fate::ArrivesLate => proxy.stop_before(self.when()),
+        }
+    }
+}
+
+/// Starts the process behind a proxy.
+async fn behind(ns: &Namespace, proxy: &Proxy, on_unknown: &str) -> Arc<Snapwatcher> {
+    let args = ["--instance", "step", "--on-unknown", on_unknown].map(str::to_owned).to_vec();
+    let (binary, kubeconfig) = (SNAPWATCHER.into(), proxy.kubeconfig());
+    ns.start_snapwatcher_with(SnapwatcherOptions { binary, kubeconfig, args, ..SnapwatcherOptions::default() }).await
+}
+
+/// Kills at one write and says how the record ended and how often SnapHook was asked.
+async fn killed_at(
+    ns: &Namespace,
+    watcher: &Snapwatcher,
+    proxy: &Proxy,
+    (write, fate): (Write, Fate),
+    state: &str,
+) -> usize {
+    let name = format!("{write:?}-{fate:?}").to_lowercase();
+    let stop = write.stop(proxy, fate);
+    // The record is there as soon as its claim arrives: nothing more may come of it before the kill.
+    let hold = matches!(write, Write::Claim).then(|| proxy.fail(Write::Attempt.when(), Fault::BlackHole));
+    ns.create_object(&pod(&name).labelled().build()).await;
+    stop.reached().await;
+    watcher.kill().await.unwrap();
+    hold.into_iter().for_each(|hold| proxy.lift(hold));
+    if matches!(fate, Fate::Arrives) {
+        stop.deliver();
+        ns.until("what was delivered has arrived", async || has_arrived(ns, &name, write).await).await;
+    } else if !matches!(fate, Fate::ArrivesLate) {
+        stop.lose();
+    }
+    watcher.start_again().await.unwrap();
+    let record = ns.record_of(&name, state).await;
+    if matches!(fate, Fate::ArrivesLate) {
+        stop.deliver();
+    }
+    ns.later_pod_is_asked_for(&format!("{name}-later")).await;
+    ns.record_of(&format!("{name}-later"), "Succeeded").await;
+    assert_eq!(ns.records_of(&name).await, [record], "it stays as it was");
+    ns.times_asked(&name)
+}
+
+async fn has_arrived(ns: &Namespace, pod: &str, write: Write) -> bool {
+    let records = ns.records_of(pod).await;
+    let phase = records.first().map(|record| record.text("/phase").unwrap_or("Pending").to_owned());
+    phase.as_deref()
+        == Some(match write {
+            Write::Claim => "Pending",
+            Write::Attempt => "InProgress",
+            Write::Outcome => "Succeeded",
+        })
+}
+
+async fn killed_at_each(ns: &Namespace, on_unknown: &str, cases: &[(Write, Fate, &str, usize)]) {
+    let proxy = Proxy::start(ns.access()).await;
+    let watcher = behind(ns, &proxy, on_unknown).await;
+    for &(write, fate, state, times) in cases {
+        let asked = killed_at(ns, &watcher, &proxy, (write, fate), state).await;
+        assert_eq!(asked, times, "{write:?} {fate:?}");
+    }
+}
+
+#[tokio::test]
+async fn killed_at_a_write_with_keep_the_record_tells_what_may_have_happened() {
+    in_namespace("killed_at_a_write_with_keep", |ns| async move {
+        let cases = [
+            (Write::Claim, Fate::Lost, "Succeeded", 1),
+            (Write::Claim, Fate::Arrives, "Succeeded", 1),
+            (Write::Claim, Fate::ArrivesLate, "Succeeded", 1),
+            (Write::Claim, Fate::Arrived, "Succeeded", 1),
+            (Write::Attempt, Fate::Lost, "Succeeded", 1),
+            (Write::Attempt, Fate::Arrives, "Unknown(Interrupted)", 0),
+            (Write::Attempt, Fate::ArrivesLate, "Succeeded", 1),
+            (Write::Attempt, Fate::Arrived, "Unknown(Interrupted)", 0),
+            (Write::Outcome, Fate::Lost, "Unknown(Interrupted)", 1),
+            (Write::Outcome, Fate::Arrives, "Succeeded", 1),
+            (Write::Outcome, Fate::ArrivesLate, "Unknown(Interrupted)", 1),
+            (Write::Outcome, Fate::Arrived, "Succeeded", 1),
+        ];
+        killed_at_each(&ns, "keep", &cases).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_at_a_write_with_retry_every_pod_succeeds() {
+    in_namespace("killed_at_a_write_with_retry", |ns| async move {
+        let cases = [
+            (Write::Claim, Fate::Lost, "Succeeded", 1),
+            (Write::Attempt, Fate::Arrives, "Succeeded", 1),
+            (Write::Attempt, Fate::Arrived, "Succeeded", 1),
+            (Write::Outcome, Fate::Lost, "Succeeded", 2),
+            (Write::Outcome, Fate::Arrived, "Succeeded", 1),
+        ];
+        killed_at_each(&ns, "retry", &cases).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_while_snaphook_works_the_outcome_is_unknown() {
+    in_namespace("killed_while_snaphook_works", |ns| async move {
+        let gate = Gate::default();
+        ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--instance", "step"]).await;
+        ns.create_object(&pod("web").labelled().build()).await;
+        ns.asked("web", 1).await;
+        watcher.kill().await.unwrap();
+        watcher.start_again().await.unwrap();
+        let record = ns.record_of("web", "Unknown(Interrupted)").await;
+        assert_eq!(record.attempt(), 1);
+        gate.open();
+        ns.later_pod_is_asked_for("later").await;
+        assert_eq!(ns.times_asked("web"), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_that_the_network_loses_is_as_good_as_one_that_arrives() {
+    in_namespace("a_write_that_the_network_loses", |ns| async move {
+        let proxy = Proxy::start(ns.access()).await;
+        let _watcher = behind(&ns, &proxy, "keep").await;
+        for write in [Write::Claim, Write::Attempt, Write::Outcome] {
+            for (fault, told) in
+                [(Fault::Reset, "reset"), (Fault::LoseAnswer, "unanswered"), (Fault::Answer(504), "late")]
+            {
+                let name = format!("{write:?}-{told}").to_lowercase();
+                let rule = proxy.fail_times(1, write.when(), fault);
+                ns.create_object(&pod(&name).labelled().build()).await;
+                let record = ns.record_of(&name, "Succeeded").await;
+                assert_eq!((record.attempt(), ns.times_asked(&name)), (1, 1), "{name}");
+                proxy.lift(rule);
+            }
+        }
+    })
+    .await;
+}
