@@ -11,9 +11,11 @@ use serde::Serialize;
 use crate::pod::PodName;
 use crate::state::{Admission, ContainerJourney, Journey};
 
-/// All journeys of this process.
+/// All journeys of this process; with several replicas most of them are the leader's, so it is named.
 #[derive(Serialize)]
 pub(super) struct Journeys<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<&'a str>,
     journeys: Vec<Told<'a>>,
 }
 
@@ -61,8 +63,8 @@ struct Container<'a> {
 }
 
 impl<'a> Journeys<'a> {
-    pub(super) fn tell(journeys: &'a [Journey]) -> Self {
-        Self { journeys: journeys.iter().map(Told::from).collect() }
+    pub(super) fn tell(leader: Option<&'a str>, journeys: &'a [Journey]) -> Self {
+        Self { leader, journeys: journeys.iter().map(Told::from).collect() }
     }
 }
 
@@ -131,8 +133,15 @@ mod tests {
     }
 
     fn told(journey: Journey) -> Value {
-        let mut told = serde_json::to_value(Journeys::tell(&[journey])).unwrap();
+        let mut told = serde_json::to_value(Journeys::tell(None, &[journey])).unwrap();
         told["journeys"][0].take()
+    }
+
+    #[test]
+    fn the_leader_is_named_where_there_is_one() {
+        let told = |leader| serde_json::to_value(Journeys::tell(leader, &[])).unwrap();
+        assert_eq!(told(Some("snapwatcher-0/b1")), json!({"leader": "snapwatcher-0/b1", "journeys": []}));
+        assert_eq!(told(None), json!({"journeys": []}));
     }
 
     #[test]

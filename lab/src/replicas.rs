@@ -1,0 +1,104 @@
+//! Several SnapWatchers of one installation: one Lease, one certificate, one set of webhook configurations.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use crate::access::private_file;
+use crate::namespace::{Namespace, must};
+use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
+use crate::until::until;
+
+/// The name that SnapWatcher gives its Lease if it is told none.
+const LEASE: &str = "snapwatcher";
+
+/// Running replicas; the API server calls the first one's webhook.
+#[derive(Debug)]
+pub struct Replicas {
+    pub all: Vec<Arc<Snapwatcher>>,
+    leases: Api<Lease>,
+    // Only held: the files of the certificate.
+    _folder: TempDir,
+}
+
+impl Replicas {
+    /// Starts `count` replicas with these flags besides their own, and waits until each is ready and one leads.
+    pub async fn start(ns: &Namespace, count: usize, options: SnapwatcherOptions) -> Self {
+        let folder = must("make a folder for a certificate", TempDir::with_prefix("replicas-"));
+        let files = must("make a certificate", certificate(folder.path()));
+        let mut all: Vec<Arc<Snapwatcher>> = Vec::with_capacity(count);
+        for number in 0..count {
+            let instance = instance(number);
+            let mut options = options.clone();
+            for (flag, value) in [
+                ("--standalone", "false"),
+                ("--instance", instance.as_str()),
+                ("--service-namespace", ns.name()),
+                ("--tls-cert", &files[0]),
+                ("--tls-key", &files[1]),
+                ("--tls-ca", &files[2]),
+            ] {
+                options.args.push(format!("{flag}={value}"));
+            }
+            if number == 0 {
+                all.push(ns.start_snapwatcher_with(options).await);
+            } else {
+                let started = ns.launch_snapwatcher(options).await;
+                must("wait for a replica", started.ready().await);
+                all.push(started);
+            }
+        }
+        let replicas = Self { all, leases: ns.api(), _folder: folder };
+        replicas.leader().await;
+        replicas
+    }
+
+    /// Waits until the Lease is held and returns whose it is, as an index of `all`.
+    pub async fn leader(&self) -> usize {
+        until("a replica holds the Lease", async || self.holder().await.and_then(|holder| self.index_of(&holder))).await
+    }
+
+    /// Waits until another than this one holds the Lease and returns its index.
+    pub async fn leader_after(&self, former: usize) -> usize {
+        until("another replica holds the Lease", async || {
+            self.holder().await.and_then(|holder| self.index_of(&holder)).filter(|&index| index != former)
+        })
+        .await
+    }
+
+    /// Who holds the Lease, in the Lease's words.
+    pub async fn holder(&self) -> Option<String> {
+        let lease = self.leases.get_opt(LEASE).await.ok().flatten()?;
+        lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
+    }
+
+    fn index_of(&self, holder: &str) -> Option<usize> {
+        let (found, _) = holder.split_once('/')?;
+        (0..self.all.len()).find(|&number| instance(number) == found)
+    }
+}
+
+fn instance(number: usize) -> String {
+    format!("replica-{number}")
+}
+
+/// Writes a certificate for loopback, its key, and the CA that signed it.
+fn certificate(folder: &Path) -> io::Result<[String; 3]> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let generate = || KeyPair::generate().map_err(io::Error::other);
+    let issuer = CertifiedIssuer::self_signed(params, generate()?).map_err(io::Error::other)?;
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let (leaf, key) = (CertificateParams::new(names).map_err(io::Error::other)?, generate()?);
+    let signed = leaf.signed_by(&key, &issuer).map_err(io::Error::other)?;
+    let write = |name: &str, content: &str| {
+        let path: PathBuf = folder.join(name);
+        private_file(&path, content).map(|()| path.display().to_string())
+    };
+    Ok([write("tls.crt", &signed.pem())?, write("tls.key", &key.serialize_pem())?, write("ca.crt", &issuer.pem())?])
+}

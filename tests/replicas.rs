@@ -1,0 +1,132 @@
+//! Several replicas: one leads, another takes over, and whoever acts at the same time doubles nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+use lab::objects::pod;
+use lab::snaphook::Behaviour;
+use lab::storm::Size;
+use lab::terminal::say;
+use lab::{Namespace, Replicas, SnapwatcherOptions, Tally, in_namespace, reached};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// Within this a new leader has to be at work.
+const TAKEOVER: Duration = Duration::from_secs(25);
+
+/// Less than the 15 s that a Lease is respected which nobody has given back.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// Long enough for the interrupted attempts of another holder to be given up.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Requests under way when the leader is killed.
+const ANSWER_AFTER: Duration = Duration::from_millis(300);
+
+const MAX_CONCURRENT: usize = 8;
+
+fn options(args: &[&str]) -> SnapwatcherOptions {
+    let args = args.iter().map(|argument| (*argument).to_owned()).collect();
+    SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..SnapwatcherOptions::default() }
+}
+
+/// With the Lease's own time in the long form.
+fn quick() -> SnapwatcherOptions {
+    let lease = Size::chosen().of("--lease-duration=3s", "--lease-duration=15s");
+    options(&[lease, "--request-timeout=1s", "--answer-timeout=2s", "--holder-grace=1s"])
+}
+
+async fn create(ns: &Namespace, count: usize) -> Vec<String> {
+    let names: Vec<String> = (0..count).map(|number| format!("web-{number}")).collect();
+    for name in &names {
+        ns.create_object(&pod(name).labelled().build()).await;
+    }
+    names
+}
+
+/// Waits until each pod's record is finished, then counts.
+async fn counted(ns: &Namespace, names: &[String]) -> Tally {
+    reached("every pod has a finished record", PATIENCE, async || {
+        let tally = Tally::of(ns, names).await;
+        if tally.lost.is_empty() { Ok(tally) } else { Err(format!("{tally}: {:?}", tally.lost)) }
+    })
+    .await
+    .unwrap();
+    ns.later_pod_is_asked_for("later").await;
+    let tally = Tally::of(ns, names).await;
+    assert!(tally.lost.is_empty() && tally.doubled.is_empty(), "{tally:?}");
+    say(&tally.to_string());
+    tally
+}
+
+#[tokio::test]
+async fn a_killed_leader_is_replaced_and_nothing_is_lost_or_doubled() {
+    in_namespace("a_killed_leader_is_replaced", |ns| async move {
+        ns.snaphook().answer_with(Behaviour::Delay(ANSWER_AFTER));
+        let replicas = Replicas::start(&ns, 3, quick()).await;
+        let former = replicas.leader().await;
+        let names = create(&ns, Size::chosen().of(30, 200)).await;
+        ns.until("the work has begun", async || ns.snaphook().requests().len() > MAX_CONCURRENT).await;
+        replicas.all[former].kill().await.unwrap();
+        let killed = Instant::now();
+        ns.later_pod_is_asked_for("after").await;
+        assert!(killed.elapsed() < TAKEOVER, "{:?}", killed.elapsed());
+        assert_ne!(replicas.leader().await, former);
+
+        let tally = counted(&ns, &names).await;
+        assert!(tally.unknown.len() <= MAX_CONCURRENT, "{tally:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_leader_that_stops_is_followed_at_once() {
+    in_namespace("a_leader_that_stops_is_followed", |ns| async move {
+        let replicas = Replicas::start(&ns, 2, options(&[])).await;
+        let former = replicas.leader().await;
+        assert!(replicas.all[former].stop().await.unwrap().success());
+        let stopped = Instant::now();
+        assert_ne!(replicas.leader_after(former).await, former);
+        ns.later_pod_is_asked_for("after").await;
+        assert!(stopped.elapsed() < AT_ONCE, "{:?}", stopped.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_replica_names_the_leader_and_only_the_leader_watches() {
+    in_namespace("every_replica_names_the_leader", |ns| async move {
+        let replicas = Replicas::start(&ns, 3, options(&[])).await;
+        let leader = replicas.leader().await;
+        ns.later_pod_is_asked_for("web").await;
+        let holder = replicas.holder().await.unwrap();
+        for (index, replica) in replicas.all.iter().enumerate() {
+            ns.until("the leader is named", async || {
+                let journeys = replica.journeys().await.map_err(|error| error.to_string())?;
+                if journeys["leader"] == holder { Ok(()) } else { Err(journeys["leader"].to_string()) }
+            })
+            .await;
+            let shown = replica.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+            assert!(shown.contains("[+]leader ok"), "{shown}");
+            assert_eq!(shown.contains("[+]watch ok"), index == leader, "{shown}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_processes_that_both_take_themselves_for_the_only_one_double_nothing() {
+    in_namespace("two_processes_that_both_lead", |ns| async move {
+        let _first = ns.start_snapwatcher(SNAPWATCHER, &["--instance", "first"]).await;
+        let second = ns.launch_snapwatcher(options(&["--instance=second"])).await;
+        second.ready().await.unwrap();
+        let names = create(&ns, Size::chosen().of(40, 500)).await;
+        let tally = counted(&ns, &names).await;
+        assert_eq!(tally.unknown, [""; 0]);
+        for name in &names {
+            assert_eq!(ns.times_asked(name), 1, "{name}");
+        }
+    })
+    .await;
+}
