@@ -1,0 +1,60 @@
+//! Pods that are there before SnapWatcher: each is asked for once, and a restart asks for nothing and claims nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use lab::objects::deployment;
+use lab::proxy::{Proxy, Verb, When};
+use lab::storm::Size;
+use lab::terminal::say;
+use lab::{Namespace, Snapwatcher, SnapwatcherOptions, Tally, in_namespace, reached};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Waits until this many pods are known to be covered by a record: none is left that would be claimed.
+async fn all_covered(watcher: &Snapwatcher, pods: usize) {
+    let covered = async || {
+        let count = watcher.metric("snapwatcher_checkpoint_claims_total{result=\"before\"}").await.unwrap();
+        let count = count.unwrap_or_default();
+        if count >= f64::from(u32::try_from(pods).unwrap()) { Ok(()) } else { Err(format!("{count} claims")) }
+    };
+    reached("all pods are covered by a record", PATIENCE, covered).await.unwrap();
+}
+
+async fn roll_out(ns: &Namespace, pods: usize) -> Vec<String> {
+    ns.create_object(&deployment("web").replicas(i32::try_from(pods).unwrap()).labelled().build()).await;
+    let made = async || {
+        let names = ns.pods_of("web").await;
+        if names.len() == pods { Ok(names) } else { Err(format!("{} pods", names.len())) }
+    };
+    reached("all pods are made", PATIENCE, made).await.unwrap().into_iter().collect()
+}
+
+#[tokio::test]
+async fn existing_pods_are_asked_for_once_each_and_a_restart_claims_nothing() {
+    let pods = Size::chosen().of(200, 2_000);
+    in_namespace("existing_pods_are_asked_for_once_each", |ns| async move {
+        let names = roll_out(&ns, pods).await;
+        let proxy = Proxy::start(ns.access()).await;
+        let args = ["--max-concurrent", "64", "--max-concurrent-per-node", "64"].map(str::to_owned).to_vec();
+        let kubeconfig = proxy.kubeconfig();
+        let options =
+            SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig, args, ..SnapwatcherOptions::default() };
+        let watcher = ns.launch_snapwatcher(options).await;
+        ns.all_records(pods, "Succeeded", PATIENCE).await;
+        let claims = When::call(Verb::Create, "checkpoints");
+        assert_eq!((ns.snaphook().requests().len(), proxy.count(&claims)), (pods, pods));
+
+        watcher.restart().await.unwrap();
+        all_covered(&watcher, pods).await;
+        ns.later_pod_is_asked_for("later").await;
+        let repeated = ns.snaphook().requests().len() - pods - 1;
+        let claimed = proxy.count(&claims) - pods - 1;
+        say(&format!("{}; after a restart {repeated} requests, {claimed} POSTs", Tally::of(&ns, &names).await));
+        assert_eq!((repeated, claimed), (0, 0), "but for the later pod");
+    })
+    .await;
+}

@@ -1,0 +1,184 @@
+//! Once per revision: one request for many replicas, another pod where the first comes to nothing, and not without end.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams};
+use lab::objects::deployment;
+use lab::proxy::{Proxy, Verb, When};
+use lab::snaphook::Behaviour;
+use lab::storm::Size;
+use lab::terminal::say;
+use lab::{Namespace, Record, Snapwatcher, SnapwatcherOptions, in_namespace};
+use serde_json::json;
+use snapwatcher::pod::ONCE_PER;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pods that SnapHook was asked for, in the order of the requests.
+fn asked(ns: &Namespace) -> Vec<String> {
+    ns.snaphook().requests().into_iter().map(|request| request.subject.pod).collect()
+}
+
+fn keys(ns: &Namespace) -> Vec<String> {
+    ns.snaphook().requests().iter().filter_map(|request| request.idempotency_key().map(str::to_owned)).collect()
+}
+
+/// Creates a Deployment and waits until all its pods are Ready: any of them may stand for the revision.
+async fn roll_out(ns: &Namespace, replicas: usize) -> BTreeSet<String> {
+    let wanted = deployment("web").replicas(i32::try_from(replicas).unwrap()).labelled();
+    ns.create_object(&wanted.annotate(ONCE_PER, "revision").build()).await;
+    let pods = ns.pods_made("web", replicas).await;
+    for pod in &pods {
+        ns.pod_ready(pod).await;
+    }
+    pods
+}
+
+/// Waits until each of these pods is known to be covered by this record: no claim is under way any more.
+async fn all_covered(ns: &Namespace, watcher: &Snapwatcher, pods: &BTreeSet<String>, record: &str) {
+    ns.until("all pods are covered by the record", async || {
+        let journeys = watcher.journeys().await.unwrap();
+        let covered = journeys["journeys"].as_array().unwrap().iter().filter(|journey| {
+            journey["pod"]["name"].as_str().is_some_and(|pod| pods.contains(pod))
+                && journey.to_string().contains(record)
+        });
+        let count = covered.count();
+        if count == pods.len() { Ok(()) } else { Err(format!("{count} of {}: {journeys}", pods.len())) }
+    })
+    .await;
+}
+
+/// Two revisions of many replicas, each of which is to be asked for once.
+async fn two_revisions(ns: &Namespace, watcher: &Snapwatcher, web: Deployment, replicas: usize) {
+    ns.create_object(&web).await;
+    let first = ns.pods_made("web", replicas).await;
+    for pod in &first {
+        ns.pod_ready(pod).await;
+    }
+    let [record] = ns.all_records(1, "Succeeded", PATIENCE).await.try_into().unwrap();
+    all_covered(ns, watcher, &first, &record.name).await;
+    assert_eq!(asked(ns).len(), 1);
+
+    let change = json!({"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}});
+    ns.api::<Deployment>().patch("web", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+    let second = ns
+        .until("the second revision has replaced the first", async || {
+            let pods = ns.pods_of("web").await;
+            (pods.len() == replicas && pods.is_disjoint(&first)).then_some(pods)
+        })
+        .await;
+    for pod in &second {
+        ns.pod_ready(pod).await;
+    }
+    let records = ns.all_records(2, "Succeeded", PATIENCE).await;
+    let newer = records.iter().find(|other| other.name != record.name).unwrap();
+    all_covered(ns, watcher, &second, &newer.name).await;
+    let asked = asked(ns);
+    assert!(asked.len() == 2 && first.contains(&asked[0]) && !first.contains(&asked[1]), "{asked:?}");
+    say(&format!("{replicas} replicas, 2 revisions: {} requests", asked.len()));
+}
+
+#[tokio::test]
+async fn many_replicas_of_a_revision_are_asked_for_once_by_annotation() {
+    let replicas = Size::chosen().of(10, 50);
+    in_namespace("many_replicas_by_annotation", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let web = deployment("web").replicas(i32::try_from(replicas).unwrap()).labelled();
+        two_revisions(&ns, &watcher, web.annotate(ONCE_PER, "revision").build(), replicas).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_replicas_of_a_revision_are_asked_for_once_by_flag() {
+    let replicas = Size::chosen().of(10, 50);
+    in_namespace("many_replicas_by_flag", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--once-per", "revision"]).await;
+        let web = deployment("web").replicas(i32::try_from(replicas).unwrap()).labelled();
+        two_revisions(&ns, &watcher, web.build(), replicas).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_candidate_deleted_during_its_attempt_is_followed_by_another_pod() {
+    in_namespace("a_candidate_deleted_during_its_attempt", |ns| async move {
+        roll_out(&ns, 3).await;
+        ns.snaphook().answer_next_with(1, &Behaviour::Hang);
+        ns.start_snapwatcher(SNAPWATCHER, &["--answer-timeout", "3s"]).await;
+        ns.until("the first candidate is asked for", async || asked(&ns).len() == 1).await;
+        let first = asked(&ns).remove(0);
+        ns.delete_pod(&first).await;
+        let [record] = ns.all_records(1, "Succeeded", PATIENCE).await.try_into().unwrap();
+        let asked = asked(&ns);
+        assert!(asked.len() == 2 && asked[1] != first, "{asked:?}");
+        assert_eq!(record.text("/pod/name"), Some(asked[1].as_str()));
+        assert_eq!(keys(&ns), [format!("{}-0", record.uid), format!("{}-1-0", record.uid)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_candidate_that_is_gone_before_its_request_uses_up_no_candidate() {
+    in_namespace("a_candidate_that_is_gone_before_its_request", |ns| async move {
+        let pods = roll_out(&ns, 2).await;
+        let proxy = Proxy::start(ns.access()).await;
+        let options =
+            SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig: proxy.kubeconfig(), ..Default::default() };
+        // The first is that of the watch, the second the one by which the first candidate is chosen.
+        let watched = proxy.stop_after(When::call(Verb::List, "pods"));
+        let chosen = proxy.stop_after(When::call(Verb::List, "pods"));
+        ns.launch_snapwatcher(options).await;
+        watched.reached().await;
+        watched.deliver();
+        chosen.reached().await;
+        for pod in &pods {
+            ns.delete_pod(pod).await;
+        }
+        chosen.deliver();
+        let [record] = ns.all_records(1, "Succeeded", PATIENCE).await.try_into().unwrap();
+        assert_eq!(record.attempt(), 1);
+        let asked = asked(&ns);
+        assert!(asked.len() == 1 && !pods.contains(&asked[0]), "{asked:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rejected_candidate_is_followed_by_another_pod() {
+    in_namespace("a_rejected_candidate_is_followed_by_another", |ns| async move {
+        roll_out(&ns, 3).await;
+        ns.snaphook().answer_next_with(1, &Behaviour::status(400));
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let [record] = ns.all_records(1, "Succeeded", PATIENCE).await.try_into().unwrap();
+        let asked = asked(&ns);
+        assert!(asked.len() == 2 && asked[0] != asked[1], "{asked:?}");
+        assert_eq!((record.attempt(), record.failures()), (2, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn at_most_three_pods_of_a_revision_are_asked_for() {
+    in_namespace("at_most_three_pods_of_a_revision", |ns| async move {
+        roll_out(&ns, 5).await;
+        ns.snaphook().answer_with(Behaviour::status(400));
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let [record]: [Record; 1] = ns.all_records(1, "Failed(Rejected)", PATIENCE).await.try_into().unwrap();
+        ns.snaphook().answer_with(Behaviour::Succeed);
+        ns.later_pod_is_asked_for("later").await;
+        let mut asked = asked(&ns);
+        asked.retain(|pod| pod != "later");
+        assert_eq!(asked.iter().collect::<BTreeSet<_>>().len(), 3, "{asked:?}");
+        assert_eq!(asked.len(), 3);
+        let uid = &record.uid;
+        assert_eq!(keys(&ns)[..3], [format!("{uid}-0"), format!("{uid}-1-0"), format!("{uid}-2-0")]);
+    })
+    .await;
+}
