@@ -83,10 +83,13 @@ impl Leader {
             }
             // Before the request is sent: the Lease counts from no later than this.
             let asked = Instant::now();
-            let turn = timeout(self.times.renew, self.turn(&mut observed, stop.is_cancelled())).await;
-            match turn {
-                Ok(Ok(true)) => renewed = Some(asked),
-                Ok(Ok(false)) => renewed = None,
+            let left = renewed.map_or(self.times.renew, |at| self.times.give_up.saturating_sub(at.elapsed()));
+            let turn = self.turn(&mut observed, stop.is_cancelled());
+            match timeout(self.times.renew.min(left), turn).await {
+                Ok(Ok(leads)) => {
+                    renewed = leads.then_some(asked);
+                    self.check.pass();
+                }
                 Ok(Err(error)) => self.tell(&chain(&error)),
                 Err(_) => self.tell("the API server does not answer"),
             }
@@ -182,9 +185,6 @@ impl Leader {
         if changed {
             let words = if leads { "Leading now" } else { "No longer leading" };
             tracing::info!(lease = self.name, "{words}: Lease `{}/{}`", self.namespace, self.name);
-        }
-        if leads || self.state.leader().is_some() {
-            self.check.pass();
         }
     }
 

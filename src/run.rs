@@ -27,7 +27,7 @@ use crate::telemetry::metrics::registry;
 use crate::term::{Checks, Claiming, Term};
 use crate::watch::metrics::WatchMetrics;
 
-/// Beyond the longest answer of a back-end: for writing its outcome, and for the last requests of admission.
+/// Beyond the longest request to a back-end: for an attempt that was just written, and for writing its outcome.
 const GRACE: Duration = Duration::from_secs(15);
 
 /// Why the process ended, or did not begin.
@@ -63,12 +63,13 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let admission_metrics = AdmissionMetrics::register(&mut registry);
     let admission = Admission::new(state.clone(), admission_metrics, admission_args.validation);
 
-    let mut services = Services::new(stop.clone()).with_grace(checkpoint.answer_timeout + GRACE);
+    let mut services =
+        Services::new(stop.clone()).with_grace(checkpoint.request_timeout + checkpoint.answer_timeout + GRACE);
     let holder = checkpoint.holder();
     let (events, publisher) = events(cluster.calls.clone(), holder.instance.clone());
     let (leads, is_leading) = tokio::sync::watch::channel(leader.standalone);
     let work_is_done = CancellationToken::new();
-    let leader_check = checks.leader.clone();
+    let (leader_check, done) = (checks.leader.clone(), work_is_done.clone());
     let term = Term {
         scopes: Scope::of(&watch.namespaces()),
         owners: Owners::new(cluster.calls.clone()),
@@ -111,7 +112,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         services.start("leader", |stop| leader.run(stop, work_is_done));
     }
     services.start("term", |stop| term.run(is_leading, stop));
-    services.start("events", |stop| publisher.run(stop));
+    services.start("events", |stop| publisher.run(stop, done));
     services.start("admission", |stop| {
         serve::serve(webhook_listener, admission::router(admission), resolver.clone(), Limits::default(), stop)
     });

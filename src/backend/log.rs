@@ -19,6 +19,10 @@ impl DryRun {
 }
 
 impl Claim for DryRun {
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     fn claim<'a>(&'a self, pod: &'a PodFacts, _container: &'a str) -> BoxFuture<'a, Result<Claimed, ClaimError>> {
         Box::pin(async {
             let workload = self.owners.workload(pod).await?;

@@ -79,13 +79,27 @@ struct Ready {
     status: CheckpointStatus,
 }
 
+/// A pod that may not be checkpointed now, as far as it was read.
+struct Refused {
+    refusal: Refusal,
+    pod: Option<PodFacts>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, pod: None }
+    }
+}
+
 impl Attempt {
     /// Makes one attempt of a record that holds a slot. An error means that nothing was sent and that the record does
     /// not say otherwise. At the stop nothing is begun any more.
     pub async fn make(&self, record: &Checkpoint, stop: &CancellationToken) -> Result<Made, CallError> {
         let Ready { pod, status } = match self.prepare(record).await? {
             Ok(ready) => ready,
-            Err(refusal) => return self.refuse(record, &refusal).await.map(|()| Made::NotAsked),
+            Err(Refused { refusal, pod }) => {
+                return self.refuse(record, &refusal, pod.as_ref()).await.map(|()| Made::NotAsked);
+            }
         };
         if let Some(node) = self.full(record, &status) {
             return Ok(Made::NoRoom { node });
@@ -120,7 +134,7 @@ impl Attempt {
                     record.name_any()
                 );
                 self.metrics.interrupted();
-                self.events.interrupted(record, message);
+                self.events.ended(record, Reason::Interrupted, message);
                 Ok(())
             }
             // Its maker lives and was first, or the record is gone.
@@ -139,17 +153,17 @@ impl Attempt {
     }
 
     /// Reads the pod live and decides whether it may be checkpointed.
-    async fn prepare(&self, record: &Checkpoint) -> Result<Result<Ready, Refusal>, CallError> {
+    async fn prepare(&self, record: &Checkpoint) -> Result<Result<Ready, Refused>, CallError> {
         let Some(wish) = wish(record) else {
             let message = "spec gives neither a pod nor a whole workload".to_owned();
-            return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }));
+            return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }.into()));
         };
         let namespace = record.namespace().unwrap_or_default();
         let name = match &wish {
             Wish::Pod { name, .. } | Wish::ByHand { name, .. } => PodName { namespace, name: name.clone() },
             Wish::Revision { .. } => match self.candidate(record, &wish).await? {
                 Ok(name) => name,
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(refusal) => return Ok(Err(refusal.into())),
             },
         };
         let pod = read_pod(&self.client, &name).await?;
@@ -157,12 +171,12 @@ impl Attempt {
             Ok(container) => container,
             // It was eligible in the listing a moment ago: the turn is another pod's, and no candidate is used up.
             Err(Refusal { message, .. }) if matches!(wish, Wish::Revision { .. }) => {
-                return Ok(Err(Refusal { reason: Reason::NotReady, message }));
+                return Ok(Err(Refusal { reason: Reason::NotReady, message }.into()));
             }
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(refusal) => return Ok(Err(Refused { refusal, pod: pod.map(|pod| pod.facts) })),
         };
         let Some(pod) = pod else {
-            return Ok(Err(Refusal { reason: Reason::PodGone, message: format!("pod {name} is gone") }));
+            return Ok(Err(Refusal { reason: Reason::PodGone, message: format!("pod {name} is gone") }.into()));
         };
         let workload = self.workload(&pod.facts).await;
         let target = target(&pod.facts, container, &workload);
@@ -184,7 +198,7 @@ impl Attempt {
     }
 
     /// Writes why the pod is not checkpointed; nothing where the record says so already.
-    async fn refuse(&self, record: &Checkpoint, refusal: &Refusal) -> Result<(), CallError> {
+    async fn refuse(&self, record: &Checkpoint, refusal: &Refusal, pod: Option<&PodFacts>) -> Result<(), CallError> {
         let message = Redacted::own(&refusal.message);
         let told = record.status.as_ref().and_then(|status| status.message.as_deref());
         if record.reason() == Some(refusal.reason.as_str()) && told == Some(message.as_str()) {
@@ -196,7 +210,11 @@ impl Attempt {
             // Somebody else has written: the watch brings it, and the record is looked at again.
             Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
             Err(error) => Err(error),
-            Ok(_) => {
+            Ok(written) => {
+                // A pod that was gone has another of its name in its place, which this is not about.
+                if let Some(pod) = pod.filter(|_| written.phase().is_final() && refusal.reason != Reason::PodGone) {
+                    self.events.outcome(record, pod, &outcome, written.phase());
+                }
                 tracing::info!(
                     checkpoint = record.name_any(),
                     reason = refusal.reason.as_str(),
@@ -275,7 +293,8 @@ impl Attempt {
             journey.outcome = Some(outcome.as_str().to_owned());
         });
         self.tell(written, &ask, &outcome);
-        self.events.outcome(written, &pod.facts, &outcome);
+        let after = progress::settled(written, &outcome, &self.policy, 0.0, done).phase.unwrap_or(Phase::Pending);
+        self.events.outcome(written, &pod.facts, &outcome, after);
         outcome
     }
 

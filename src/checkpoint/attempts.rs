@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,10 +23,13 @@ use super::breaker::{Breaker, Shown};
 use super::claim::NODE;
 use super::metrics::CheckpointMetrics;
 use super::queue::{Next, Queue};
-use super::resource::Checkpoint;
+use super::resource::{Checkpoint, Phase};
 
-/// The wait before a record is taken up again because the API server could not be spoken to.
-const AGAIN: Duration = Duration::from_secs(2);
+/// The waits, doubling, while the API server can't be spoken to: of all records, since it is away for all.
+const FIRST_TROUBLE: Duration = Duration::from_secs(1);
+const LONGEST_TROUBLE: Duration = Duration::from_secs(15);
+/// For how long a record that met trouble is put off at the least.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Waiting longer than this is looked at anew, whatever the timers say.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -77,7 +80,16 @@ struct Running {
     again: DelayQueue<Wanted>,
     /// Records that found no room once their pod was read; looked at again when a slot may have fallen free.
     parked: Vec<(Arc<Checkpoint>, String)>,
+    /// Since when nothing is begun because the API server is in trouble, and how often in a row it was.
+    trouble: Option<Trouble>,
     stop: CancellationToken,
+}
+
+/// The API server can't be spoken to.
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    times: u32,
+    until: Timestamp,
 }
 
 impl Attempts {
@@ -91,6 +103,7 @@ impl Attempts {
             under_way: HashMap::new(),
             again: DelayQueue::new(),
             parked: Vec::new(),
+            trouble: None,
             stop: stop.clone(),
         };
         while !stop.is_cancelled() {
@@ -120,7 +133,7 @@ impl Running {
             Some(joined) = self.tasks.join_next() => self.ended(joined.map_err(panicked)?, clock::now()),
             Some(due) = self.again.next() => self.want(due.into_inner()),
             Ok(()) = self.parts.leads.changed() => self.leadership_changed(),
-            () = sleep(pause) => {}
+            () = sleep(pause) => self.unpark(),
         }
         self.begin(clock::now());
         Ok(())
@@ -128,11 +141,12 @@ impl Running {
 
     /// Until a slot falls free or the breaker lets the next one through, if nothing happens before.
     fn pause(&self, now: Timestamp) -> Duration {
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.parked.is_empty() {
             return LONGEST_SLEEP;
         }
-        let next =
-            self.parts.attempt.budget.next_free(now).into_iter().chain(self.breaker.opens_at()).filter(|at| *at > now);
+        let slot = self.parts.attempt.budget.next_free(now);
+        let trouble = self.trouble.map(|trouble| trouble.until);
+        let next = [slot, self.breaker.opens_at(), trouble].into_iter().flatten().filter(|at| *at > now);
         let pause = next.min().and_then(|at| Duration::try_from(at.duration_since(now)).ok());
         pause.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
@@ -159,7 +173,7 @@ impl Running {
 
     fn unpark(&mut self) {
         for (record, node) in self.parked.drain(..) {
-            self.queue.put(record, Some(node));
+            self.queue.put_back(record, Some(node));
         }
     }
 
@@ -173,12 +187,13 @@ impl Running {
     }
 
     fn begin(&mut self, now: Timestamp) {
-        let may_begin = *self.parts.leads.borrow() && !self.parts.is_suspended;
+        let in_trouble = self.trouble.is_some_and(|trouble| trouble.until > now);
+        let may_begin = *self.parts.leads.borrow() && !self.parts.is_suspended && !in_trouble;
         while may_begin && self.breaker.allows(now) {
             let budget = &self.parts.attempt.budget;
             let Some(Next { uid, record, node }) = self.queue.next(|node| budget.has_room(node, now)) else { break };
             if !budget.take(&uid, node.as_deref(), now) {
-                self.queue.put(record, node);
+                self.queue.put_back(record, node);
                 break;
             }
             let was_probe = self.breaker.begin();
@@ -209,18 +224,40 @@ impl Running {
         self.breaker.end(was_probe, shown, self.parts.attempt.policy.longest_wait, fastrand::f64(), now);
         self.parts.metrics.breaker(&self.breaker);
         let meanwhile = self.under_way.remove(&uid).flatten();
-        self.unpark();
+        match &result {
+            Err(error) => self.note_trouble(error, now),
+            Ok(_) => {
+                if self.trouble.take().is_some() {
+                    tracing::info!("Attempts go on");
+                }
+            }
+        }
         match (result, meanwhile) {
-            (_, Some(wanted)) => self.want(wanted),
-            (Ok(Made::NoRoom { node }), None) => self.parked.push((record, node)),
-            (Ok(_), None) => {}
-            (Err(error), None) => {
-                tracing::warn!(checkpoint = record.name_any(), "Attempt is put off: {}", chain(&error));
-                let is_in_progress = record.phase() == super::resource::Phase::InProgress;
+            (Ok(Made::NoRoom { node }), None) => return self.parked.push((record, node)),
+            (Err(_), None) => {
+                let is_in_progress = record.phase() == Phase::InProgress;
                 let wanted = if is_in_progress { Wanted::GiveUp(record) } else { Wanted::Attempt(record) };
                 self.again.insert(wanted, AGAIN);
             }
+            (_, Some(wanted)) => self.want(wanted),
+            (Ok(_), None) => {}
         }
+        self.unpark();
+    }
+
+    /// Told when it begins; those that were under way then tell nothing new.
+    fn note_trouble(&mut self, error: &CallError, now: Timestamp) {
+        let times = match self.trouble {
+            Some(trouble) if trouble.until > now => return,
+            Some(trouble) => trouble.times + 1,
+            None => 1,
+        };
+        if times == 1 {
+            tracing::warn!("Attempts are put off: {}", chain(error));
+        }
+        let wait = FIRST_TROUBLE.saturating_mul(1 << (times - 1).min(10)).min(LONGEST_TROUBLE);
+        let wait = SignedDuration::try_from(wait.mul_f64(0.75 + fastrand::f64() / 2.0)).unwrap_or_default();
+        self.trouble = Some(Trouble { times, until: now + wait });
     }
 }
 

@@ -135,7 +135,8 @@ fn shown(record: &Checkpoint, answer_timeout: Duration) -> Option<Slot> {
     let until = match record.phase() {
         Phase::InProgress => deadline,
         _ if record.reason() == Some(Reason::NoAnswer.as_str()) => {
-            deadline + SignedDuration::try_from(answer_timeout).unwrap_or_default()
+            let longer = SignedDuration::try_from(answer_timeout).unwrap_or_default();
+            deadline.saturating_add(longer).unwrap_or(Timestamp::MAX)
         }
         _ => return None,
     };

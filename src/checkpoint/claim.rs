@@ -63,6 +63,9 @@ impl From<CallError> for ClaimError {
 
 /// Who claims: the API server's records, or for a dry run nobody but the log.
 pub trait Claim: Send + Sync {
+    /// Waits until enough is known to claim.
+    fn ready(&self) -> BoxFuture<'_, ()>;
+
     /// Claims one container of a pod that the watch found eligible.
     fn claim<'a>(&'a self, pod: &'a PodFacts, container: &'a str) -> BoxFuture<'a, Result<Claimed, ClaimError>>;
 }
@@ -78,9 +81,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Waits until the ledger is complete, then claims.
     async fn claim_once(&self, pod: &PodFacts, container: &str) -> Result<Claimed, ClaimError> {
-        self.ledger.complete().await;
         if self.ledger.has_success(&pod.uid, container) {
             return Ok(Claimed::Before { record: None });
         }
@@ -157,6 +158,10 @@ impl Claims {
 }
 
 impl Claim for Claims {
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.ledger.complete())
+    }
+
     fn claim<'a>(&'a self, pod: &'a PodFacts, container: &'a str) -> BoxFuture<'a, Result<Claimed, ClaimError>> {
         Box::pin(self.claim_once(pod, container))
     }

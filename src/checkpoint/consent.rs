@@ -39,6 +39,12 @@ pub fn container_now(wish: &Wish, pod: Option<&PodFacts>) -> Result<String, Refu
         let words = "carry the label snap.weaversoft.io/snap: \"true\"";
         return refuse(Reason::NotLabelled, format!("pod {} does not {words}, its owner's consent", pod.name));
     }
+    if pod.mirror {
+        return refuse(
+            Reason::Rejected,
+            format!("pod {} is a static pod's copy, whose containers only its kubelet knows", pod.name),
+        );
+    }
     if pod.restored() {
         return refuse(
             Reason::Restored,
@@ -127,6 +133,7 @@ mod tests {
             ("label removed", app(), change(|pod| pod.labelled = false), Reason::NotLabelled),
             ("restored", app(), change(|pod| pod.mutated = Some("true".into())), Reason::Restored),
             ("no such container", by_hand(None, Some("nope")), change(|_| ()), Reason::NoSuchContainer),
+            ("a static pod's copy", app(), change(|pod| pod.mirror = true), Reason::Rejected),
             ("not Ready", app(), change(|pod| pod.ready_since = None), Reason::NotReady),
             ("not running", app(), change(|pod| pod.running = false), Reason::NotReady),
             ("container not started", by_hand(None, Some("proxy")), change(|_| ()), Reason::NotReady),

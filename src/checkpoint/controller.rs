@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, future, stream};
 use kube::runtime::WatchStreamExt as _;
@@ -28,6 +29,9 @@ use super::metrics::CheckpointMetrics;
 use super::progress::{Holder, Policy, Step, plan};
 use super::resource::Checkpoint;
 use super::sightings::Sightings;
+
+/// A record that needs something is looked at again after this, whatever was told of it or of its pod meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// Follows the records of one scope.
 #[derive(Clone)]
@@ -163,11 +167,11 @@ async fn reconcile(record: Arc<Checkpoint>, records: Arc<Records>) -> Result<Act
         Step::After(wait) => Action::requeue(wait),
         Step::Attempt => {
             records.want(Wanted::Attempt(record));
-            Action::await_change()
+            Action::requeue(LOOK_AGAIN)
         }
         Step::GiveUp => {
             records.want(Wanted::GiveUp(record));
-            Action::await_change()
+            Action::requeue(LOOK_AGAIN)
         }
     })
 }

@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::call;
-use crate::pod::PodFacts;
+use crate::pod::{PodFacts, PodName};
 use crate::telemetry::chain;
 
-use super::outcome::{Outcome, Reason, Verdict};
-use super::resource::Checkpoint;
+use super::outcome::{Outcome, Reason};
+use super::resource::{Checkpoint, Phase};
 
 /// Reason of the Event of a checkpoint that was taken.
 pub const CHECKPOINTED: &str = "Checkpointed";
@@ -53,12 +53,23 @@ pub fn events(client: Client, instance: String) -> (Events, Publisher) {
 }
 
 impl Publisher {
-    /// Publishes until the stop. What can't be published is logged and dropped.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
+    /// Publishes until the stop, and then what the attempts that are being finished tell. What can't be published is
+    /// logged and dropped.
+    pub async fn run(
+        mut self,
+        stop: CancellationToken,
+        work_is_done: CancellationToken,
+    ) -> Result<(), std::convert::Infallible> {
+        let end = async {
+            stop.cancelled().await;
+            work_is_done.cancelled().await;
+        };
+        tokio::pin!(end);
         loop {
             let told = tokio::select! {
+                biased;
                 Some(told) = self.told.recv() => told,
-                () = stop.cancelled() => return Ok(()),
+                () = &mut end => return Ok(()),
             };
             let Told { regarding, related, type_, reason, note } = told;
             let event = Event {
@@ -79,40 +90,33 @@ impl Publisher {
 }
 
 impl Events {
-    /// What came of an attempt.
-    pub fn outcome(&self, record: &Checkpoint, pod: &PodFacts, outcome: &Outcome) {
+    /// What came of an attempt, or of looking at the pod before one. `after` is the record's phase by it.
+    pub fn outcome(&self, record: &Checkpoint, pod: &PodFacts, outcome: &Outcome, after: Phase) {
         let checkpoint = record.name_any();
         let (type_, reason, note) = match outcome {
             Outcome::Succeeded(_) => (EventType::Normal, CHECKPOINTED, format!("Checkpoint `{checkpoint}` was taken")),
             Outcome::Stopped { reason, message, .. } => {
-                let goes_on = match reason.verdict() {
-                    Verdict::NotTried | Verdict::TriedAndFailed => "; it is tried again",
-                    Verdict::Final | Verdict::Unknown => "",
-                };
+                let goes_on = if after == Phase::Pending { "; it is tried again" } else { "" };
                 (EventType::Warning, reason.as_str(), format!("Checkpoint `{checkpoint}`{goes_on}: {message}"))
             }
         };
-        self.tell(regarding(pod), Some(record.object_ref(&())), type_, reason, note);
+        self.tell(regarding(&pod.name, Some(pod.uid.clone())), Some(record.object_ref(&())), type_, reason, note);
     }
 
-    /// An attempt whose maker is gone.
-    pub fn interrupted(&self, record: &Checkpoint, message: &str) {
-        let Some(pod) = record.status.as_ref().and_then(|status| status.pod.clone()) else { return };
-        let regarding = ObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("Pod".into()),
-            namespace: record.namespace(),
-            name: Some(pod.name),
-            uid: Some(pod.uid),
-            ..Default::default()
-        };
+    /// A record that came to its end without an answer of the back-end.
+    pub fn ended(&self, record: &Checkpoint, reason: Reason, message: &str) {
+        let resolved = record.status.as_ref().and_then(|status| status.pod.as_ref());
+        let wished = record.spec.pod.as_ref();
+        let Some(name) = resolved.map(|pod| &pod.name).or_else(|| wished.map(|pod| &pod.name)) else { return };
+        let uid = resolved.map(|pod| pod.uid.clone()).or_else(|| wished.and_then(|pod| pod.uid.clone()));
+        let pod = PodName { namespace: record.namespace().unwrap_or_default(), name: name.clone() };
         let note = format!("Checkpoint `{}`: {message}", record.name_any());
-        self.tell(regarding, Some(record.object_ref(&())), EventType::Warning, Reason::Interrupted.as_str(), note);
+        self.tell(regarding(&pod, uid), Some(record.object_ref(&())), EventType::Warning, reason.as_str(), note);
     }
 
     /// Something about the pod itself, a warning.
     pub fn warn(&self, pod: &PodFacts, reason: &'static str, note: String) {
-        self.tell(regarding(pod), None, EventType::Warning, reason, note);
+        self.tell(regarding(&pod.name, Some(pod.uid.clone())), None, EventType::Warning, reason, note);
     }
 
     fn tell(
@@ -125,19 +129,20 @@ impl Events {
     ) {
         let end = (0..=LONGEST_NOTE.min(note.len())).rev().find(|&at| note.is_char_boundary(at));
         note.truncate(end.unwrap_or(0));
+        // Full, or the process has ended: either way nobody waits for it.
         if self.0.try_send(Told { regarding, related, type_, reason, note }).is_err() {
-            tracing::debug!("An Event `{reason}` is dropped: too many wait");
+            tracing::debug!("An Event `{reason}` is dropped");
         }
     }
 }
 
-fn regarding(pod: &PodFacts) -> ObjectReference {
+fn regarding(pod: &PodName, uid: Option<String>) -> ObjectReference {
     ObjectReference {
         api_version: Some("v1".into()),
         kind: Some("Pod".into()),
-        namespace: Some(pod.name.namespace.clone()),
-        name: Some(pod.name.name.clone()),
-        uid: Some(pod.uid.clone()),
+        namespace: Some(pod.namespace.clone()),
+        name: Some(pod.name.clone()),
+        uid,
         ..Default::default()
     }
 }

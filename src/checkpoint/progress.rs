@@ -148,8 +148,9 @@ pub fn takes_outcome(written: &CheckpointStatus, record: &Checkpoint) -> bool {
     is_same_attempt(written, record.status.as_ref())
         && match record.phase() {
             Phase::InProgress => true,
-            Phase::Unknown => record.reason() == Some(Reason::Interrupted.as_str()),
-            Phase::Pending | Phase::Succeeded | Phase::Failed => false,
+            // Given up by somebody else, to be kept so or to be asked again.
+            Phase::Unknown | Phase::Pending => record.reason() == Some(Reason::Interrupted.as_str()),
+            Phase::Succeeded | Phase::Failed => false,
         }
 }
 

@@ -54,6 +54,13 @@ impl Queue {
         self.waiting.entry(namespace).or_default().entry(node).or_default().push_back((self.arrivals, uid));
     }
 
+    /// Puts back a record that was taken; what was told of it meanwhile is newer.
+    pub fn put_back(&mut self, record: Arc<Checkpoint>, node: Option<String>) {
+        if !self.records.contains_key(&record.uid().unwrap_or_default()) {
+            self.put(record, node);
+        }
+    }
+
     /// Takes the next record whose node, if known, has room.
     pub fn next(&mut self, has_room: impl Fn(Option<&str>) -> bool) -> Option<Next> {
         for turn in 0..self.turns.len() {

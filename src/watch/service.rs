@@ -23,7 +23,7 @@ use crate::clock;
 use crate::cluster::{Scope, WatchFault, watch};
 use crate::owner::OwnerError;
 use crate::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
-use crate::state::State;
+use crate::state::{ContainerJourney, State};
 use crate::telemetry::block::{self, Block, SeenAs};
 use crate::telemetry::{chain, panic_words};
 
@@ -36,6 +36,9 @@ use super::table::{Table, Task};
 const CLAIMS: usize = 16;
 /// The wait before a failed claim is made again; it doubles.
 const CLAIM_AGAIN: SignedDuration = SignedDuration::from_secs(1);
+
+/// Looked at again after this at the latest, however far the pod's own clock is ahead: timers end at some years.
+const LONGEST_DELAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What the watch works with.
 pub struct Watch {
@@ -115,10 +118,7 @@ impl Watch {
                     running.delayed.remove(&uid);
                     running.table.look_again(&uid, now())
                 }
-                Some(forgotten) = forgotten.recv() => match forgotten {
-                    Forgotten::Pod(uid) => running.table.forget_claims(Some(&uid), now()),
-                    Forgotten::Some => running.table.forget_claims(None, now()),
-                },
+                Some(first) = forgotten.recv() => running.forget(first, &mut forgotten, now()),
             };
             running.carry_out(tasks, now());
         }
@@ -156,6 +156,23 @@ impl Running {
         }
     }
 
+    /// Deletions come in bursts: one look at all pods serves any number of them.
+    fn forget(&mut self, first: Forgotten, more: &mut mpsc::UnboundedReceiver<Forgotten>, now: Timestamp) -> Vec<Task> {
+        let mut pods = Vec::new();
+        let mut next = Some(first);
+        while let Some(forgotten) = next {
+            match forgotten {
+                Forgotten::Pod(uid) => pods.push(uid),
+                Forgotten::Some => {
+                    while more.try_recv().is_ok() {}
+                    return self.table.forget_claims(None, now);
+                }
+            }
+            next = more.try_recv().ok();
+        }
+        pods.iter().flat_map(|uid| self.table.forget_claims(Some(uid), now)).collect()
+    }
+
     fn carry_out(&mut self, tasks: Vec<Task>, now: Timestamp) {
         for task in tasks {
             match task {
@@ -173,9 +190,8 @@ impl Running {
         let (watch, slots, stop) = (self.watch.clone(), self.slots.clone(), self.stop.clone());
         self.claims.spawn(async move {
             let _slot = slots.acquire().await.ok()?;
-            if stop.is_cancelled() {
-                return None;
-            }
+            // Without its listing of records a claim waits, and at the stop it need not.
+            stop.run_until_cancelled(watch.claim.ready()).await?;
             let result = watch.claim.claim(&pod, &container).await;
             // Now, not when this task is joined: the attempt may have begun by then.
             let at = clock::now();
@@ -188,7 +204,7 @@ impl Running {
     }
 
     fn look_again_at(&mut self, uid: String, at: Timestamp, now: Timestamp) {
-        let wait = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
+        let wait = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(LONGEST_DELAY);
         match self.delayed.get(&uid) {
             Some(key) => self.delays.reset(key, wait),
             None => drop(self.delayed.insert(uid.clone(), self.delays.insert(uid, wait))),
@@ -219,28 +235,29 @@ impl Running {
 
     fn ended(&mut self, ended: Ended, now: Timestamp) -> Vec<Task> {
         let Ended { pod, container, seen_as, result, at } = ended;
-        let state = &self.watch.state;
-        match result {
-            Ok(Claimed::New { record, workload, node }) => {
+        let claimed = match result {
+            Ok(claimed) => claimed,
+            Err(error) => return self.unclaimed(&pod, &container, &error, now),
+        };
+        let again = self.table.claimed(&pod.uid, &container, now);
+        let journey = |change: &dyn Fn(&mut ContainerJourney)| {
+            self.watch.state.container(&pod.name, &pod.uid, &container, change);
+        };
+        match claimed {
+            Claimed::New { record, workload, node } => {
                 self.watch.definition_check.pass();
-                self.table.claimed(&pod.uid, &container);
-                state.container(&pod.name, &pod.uid, &container, |journey| {
-                    journey.checkpoint = record;
+                journey(&|journey| {
+                    journey.checkpoint.clone_from(&record);
                     journey.claimed = Some(at);
                 });
                 let workload = block::Workload { kind: workload.kind, name: workload.name };
                 block::print(&Block { event: seen_as, pod: pod.name, workload, container, node });
-                Vec::new()
             }
-            Ok(Claimed::Before { record }) => {
-                self.table.claimed(&pod.uid, &container);
-                state.container(&pod.name, &pod.uid, &container, |journey| {
-                    journey.checkpoint = record.or(journey.checkpoint.take());
-                });
-                Vec::new()
+            Claimed::Before { record } => {
+                journey(&|journey| journey.checkpoint = record.clone().or(journey.checkpoint.take()));
             }
-            Err(error) => self.unclaimed(&pod, &container, &error, now),
         }
+        again.into_iter().collect()
     }
 
     fn unclaimed(&mut self, pod: &PodFacts, container: &str, error: &ClaimError, now: Timestamp) -> Vec<Task> {
@@ -250,10 +267,7 @@ impl Running {
                 self.table.refused(&pod.uid, container);
                 None
             }
-            ClaimError::NamespaceTerminating(_) => {
-                self.table.claimed(&pod.uid, container);
-                None
-            }
+            ClaimError::NamespaceTerminating(_) => self.table.claimed(&pod.uid, container, now),
             ClaimError::NoDefinition => {
                 self.watch.definition_check.fail(error.to_string());
                 self.table.failed(&pod.uid, container, CLAIM_AGAIN, now)

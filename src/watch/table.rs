@@ -12,6 +12,9 @@ use crate::telemetry::block::SeenAs;
 
 use super::ready::{Cause, Verdict, assess};
 
+/// How long the watch of records may be behind what was created.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
+
 /// All labelled pods of the watched namespaces, by UID.
 #[derive(Default)]
 pub struct Table {
@@ -24,8 +27,8 @@ struct Row {
     scope: usize,
     pod: PodFacts,
     seen_as: SeenAs,
-    /// Eligible when last looked at, its delay aside.
-    eligible: bool,
+    /// Ready when last looked at, whatever its labels and annotations ask for.
+    is_ready: bool,
     claims: BTreeMap<String, Claim>,
     /// What held the pod back when last looked at.
     held_by: Option<Cause>,
@@ -34,9 +37,10 @@ struct Row {
 /// How far the claim of one container has come; no entry: not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Claim {
-    /// It failed `failures` times before.
+    /// It failed `failures` times before. `again`: a record was deleted meanwhile, and what comes of it may be of the past.
     UnderWay {
         failures: u32,
+        again: bool,
     },
     Failed {
         failures: u32,
@@ -52,7 +56,7 @@ pub enum Task {
     Seen(PodFacts),
     /// Claim this container.
     Claim { pod: PodFacts, container: String, seen_as: SeenAs },
-    /// The pod has become eligible or is gone: what waits for it may look at it again.
+    /// The pod has become Ready or eligible, or is gone: what waits for it may look at it again.
     Changed(PodName),
     /// Look at this pod again at that time.
     LookAgain { uid: String, at: Timestamp },
@@ -100,21 +104,29 @@ impl Table {
         self.pods.get_mut(uid).map(|row| row.tasks(now)).unwrap_or_default()
     }
 
-    /// The claim stands: made now, or before.
-    pub fn claimed(&mut self, uid: &str, container: &str) {
-        self.set(uid, container, Some(Claim::Made));
+    /// The claim stands: made now, or before; unless a record was deleted meanwhile, which may have been this one.
+    /// It is then claimed once more, when the watch of records has told what there is.
+    pub fn claimed(&mut self, uid: &str, container: &str, now: Timestamp) -> Option<Task> {
+        let row = self.pods.get_mut(uid)?;
+        let is_doubtful = matches!(row.claims.get(container), Some(Claim::UnderWay { again: true, .. }));
+        let at = now.saturating_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
+        let claim = if is_doubtful { Claim::Failed { failures: 0, again: at } } else { Claim::Made };
+        row.claims.insert(container.to_owned(), claim);
+        is_doubtful.then(|| Task::LookAgain { uid: uid.to_owned(), at })
     }
 
     /// The live read found the pod not eligible: its next state decides.
     pub fn refused(&mut self, uid: &str, container: &str) {
-        self.set(uid, container, None);
+        if let Some(row) = self.pods.get_mut(uid) {
+            row.claims.remove(container);
+        }
     }
 
     /// The claim failed and is made again after a wait that doubles from `wait`, 32 times it at the most.
     pub fn failed(&mut self, uid: &str, container: &str, wait: SignedDuration, now: Timestamp) -> Option<Task> {
         let row = self.pods.get_mut(uid)?;
         let failures = match row.claims.get(container) {
-            Some(Claim::UnderWay { failures }) => failures + 1,
+            Some(Claim::UnderWay { failures, .. }) => failures + 1,
             _ => 1,
         };
         let at = now.saturating_add(wait * (1 << (failures - 1).min(5))).unwrap_or(Timestamp::MAX);
@@ -127,6 +139,11 @@ impl Table {
         let rows = self.pods.values_mut().filter(|row| uid.is_none_or(|uid| row.pod.uid == uid));
         rows.flat_map(|row| {
             row.claims.retain(|_, claim| *claim != Claim::Made);
+            for claim in row.claims.values_mut() {
+                if let Claim::UnderWay { again, .. } = claim {
+                    *again = true;
+                }
+            }
             row.tasks(now)
         })
         .collect()
@@ -144,19 +161,11 @@ impl Table {
                 tasks.push(Task::Seen(pod.clone()));
                 let seen_as = if is_eligible(&assess(&pod, now)) { SeenAs::Added } else { SeenAs::Modified };
                 let (claims, held_by) = (BTreeMap::new(), None);
-                new.insert(Row { scope, pod, seen_as, eligible: false, claims, held_by })
+                new.insert(Row { scope, pod, seen_as, is_ready: false, claims, held_by })
             }
         };
         tasks.extend(row.tasks(now));
         tasks
-    }
-
-    fn set(&mut self, uid: &str, container: &str, claim: Option<Claim>) {
-        let Some(row) = self.pods.get_mut(uid) else { return };
-        match claim {
-            Some(claim) => row.claims.insert(container.to_owned(), claim),
-            None => row.claims.remove(container),
-        };
     }
 }
 
@@ -164,11 +173,12 @@ impl Row {
     fn tasks(&mut self, now: Timestamp) -> Vec<Task> {
         let verdict = assess(&self.pod, now);
         let mut tasks = Vec::new();
-        let eligible = is_eligible(&verdict);
-        if eligible && !self.eligible {
+        // A record made by hand may wait for a pod that is not claimed by itself.
+        let is_ready = self.pod.running && self.pod.ready_since.is_some();
+        if is_ready && !self.is_ready || is_eligible(&verdict) && self.held_by.is_some() {
             tasks.push(Task::Changed(self.pod.name.clone()));
         }
-        self.eligible = eligible;
+        self.is_ready = is_ready;
         let held_by = match verdict {
             Verdict::Claim(containers) => {
                 tasks.extend(containers.into_iter().filter_map(|container| self.claim(container, now)));
@@ -195,7 +205,7 @@ impl Row {
             Some(&Claim::Failed { failures, again }) if again <= now => failures,
             Some(_) => return None,
         };
-        self.claims.insert(container.clone(), Claim::UnderWay { failures });
+        self.claims.insert(container.clone(), Claim::UnderWay { failures, again: false });
         Some(Task::Claim { pod: self.pod.clone(), container, seen_as: self.seen_as })
     }
 }

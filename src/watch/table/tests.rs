@@ -56,7 +56,7 @@ fn a_claim_is_asked_for_once_however_often_the_pod_is_told() {
     let mut table = Table::default();
     assert_eq!(claims(&apply(&mut table, "a", true)).len(), 1);
     assert!(claims(&apply(&mut table, "a", true)).is_empty(), "under way");
-    table.claimed("a", "app");
+    table.claimed("a", "app", at(1));
     for ready in [true, false, true] {
         assert!(claims(&apply(&mut table, "a", ready)).is_empty(), "made");
     }
@@ -67,7 +67,7 @@ fn a_relist_repeats_nothing_and_tells_what_is_gone() {
     let mut table = Table::default();
     for uid in ["a", "b"] {
         apply(&mut table, uid, true);
-        table.claimed(uid, "app");
+        table.claimed(uid, "app", at(1));
     }
     table.apply(0, Event::Init, at(2));
     assert!(table.apply(0, Event::InitApply(pod("a", true, &json!({}))), at(2)).is_empty());
@@ -89,7 +89,7 @@ fn a_relist_of_one_namespace_leaves_the_pods_of_another_alone() {
 fn an_attempt_that_waits_is_told_when_its_pod_turns_ready_again_and_when_it_goes() {
     let mut table = Table::default();
     apply(&mut table, "a", true);
-    table.claimed("a", "app");
+    table.claimed("a", "app", at(1));
     let changed = [Task::Changed(PodName { namespace: "default".into(), name: "pod-a".into() })];
     assert!(apply(&mut table, "a", true).is_empty(), "nothing has changed");
     let held = apply(&mut table, "a", false);
@@ -138,11 +138,30 @@ fn a_deleted_record_lets_its_pod_be_claimed_again() {
     let mut table = Table::default();
     for uid in ["a", "b"] {
         apply(&mut table, uid, true);
-        table.claimed(uid, "app");
+        table.claimed(uid, "app", at(1));
     }
     assert_eq!(claims(&table.forget_claims(Some("a"), at(2))), ["a ADDED"]);
-    table.claimed("a", "app");
+    table.claimed("a", "app", at(1));
     assert_eq!(table.forget_claims(None, at(2)).len(), 2);
+}
+
+#[test]
+fn a_record_deleted_while_its_pod_is_claimed_is_looked_for_again() {
+    let mut table = Table::default();
+    apply(&mut table, "a", true);
+    assert!(table.forget_claims(Some("a"), at(1)).is_empty(), "the claim is under way");
+    assert_eq!(table.claimed("a", "app", at(1)), Some(Task::LookAgain { uid: "a".into(), at: at(3) }));
+    assert_eq!(claims(&table.look_again("a", at(3))), ["a ADDED"]);
+    assert_eq!(table.claimed("a", "app", at(3)), None);
+}
+
+#[test]
+fn a_pod_that_is_never_claimed_by_itself_is_told_when_it_turns_ready() {
+    let mut table = Table::default();
+    let told = |tasks: Vec<Task>| tasks.iter().any(|task| matches!(task, Task::Changed(_)));
+    let broken = |ready| Event::Apply(pod("a", ready, &json!({"snap.weaversoft.io/delay": "soon"})));
+    assert!(!told(table.apply(0, broken(false), at(1))));
+    assert!(told(table.apply(0, broken(true), at(2))), "a record made by hand may wait for it");
 }
 
 #[test]
@@ -159,7 +178,7 @@ fn a_cause_is_told_when_it_changes() {
 fn a_pod_made_anew_under_the_same_name_is_another_pod() {
     let mut table = Table::default();
     apply(&mut table, "a", true);
-    table.claimed("a", "app");
+    table.claimed("a", "app", at(1));
     let mut again = pod("a2", true, &json!({}));
     again.metadata.name = Some("pod-a".into());
     assert_eq!(claims(&table.apply(0, Event::Apply(again), at(2))), ["a2 ADDED"]);
