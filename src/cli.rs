@@ -107,6 +107,7 @@ mod tests {
                 &["--snap-back-api-contract", "kubelet-checkpoint", "snapapi-pod-spec"],
             ),
             (&["--snap-back-api-contract", "snapapi-kubelet"], &["--cluster-name"]),
+            (&["--snap-back-api-contract", "snapapi-kubelet", "--cluster-name", ""], &["--cluster-name"]),
             (&["--snap-back-api-url", "ftp://snap"], &["--snap-back-api-url", "ftp", "https"]),
             (&["--request-timeout", "0"], &["--request-timeout", "more than 0s"]),
             (&["--request-timeout", "soon"], &["--request-timeout", "soon", "30s"]),

@@ -104,7 +104,13 @@ pub struct CheckpointArgs {
     #[arg(long, env = "BACKEND", value_name = "NAME", default_value = "snaphook")]
     pub backend: BackendName,
     /// Where SnapHook listens; empty: the same as `--backend log`.
-    #[arg(long, env = "SNAP_BACK_API_URL", value_name = "URL", default_value = "http://snap-back-api")]
+    #[arg(
+        long,
+        env = "SNAP_BACK_API_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "http://snap-back-api"
+    )]
     pub snap_back_api_url: BackendUrl,
     /// Path and body of the requests to SnapHook, see docs/contracts.md.
     #[arg(long, env = "SNAP_BACK_API_CONTRACT", value_name = "CONTRACT", default_value = "kubelet-checkpoint")]
@@ -120,6 +126,7 @@ pub struct CheckpointArgs {
         long,
         env = "CLUSTER_NAME",
         value_name = "NAME",
+        value_parser = clap::builder::NonEmptyStringValueParser::new(),
         required_if_eq("snap_back_api_contract", "snapapi-kubelet")
     )]
     pub cluster_name: Option<String>,
@@ -171,7 +178,7 @@ pub struct CheckpointArgs {
     #[arg(long, env = "HOLDER_GRACE", value_name = "DURATION", default_value = "30s", value_parser = timeout, hide = true)]
     pub holder_grace: Duration,
     /// Name of this replica in the records of its attempts; the pod's name [default: POD_NAME, else the host's name and
-    /// a random part].
+    /// a random part]. Each replica needs its own: under one name they would take each other's attempts for their past.
     #[arg(long, env = "INSTANCE", value_name = "NAME")]
     pub instance: Option<String>,
     #[arg(long, env = "POD_NAME", hide = true)]

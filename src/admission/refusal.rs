@@ -13,6 +13,9 @@ use super::server::REVIEW_LIMIT;
 /// How much of a wrong apiVersion or kind is repeated to the sender.
 const QUOTED: usize = 64;
 
+/// The API server's are UUIDs of 36 characters; a longer one would be remembered, and written into the pod.
+pub(super) const LONGEST_UID: usize = 128;
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("expected content type `application/json`")]
@@ -31,6 +34,8 @@ pub(super) enum Refusal {
     Version { api_version: String, kind: String },
     #[error("the AdmissionReview holds no request")]
     NoRequest,
+    #[error("the request's uid is longer than the {LONGEST_UID} characters allowed")]
+    LongUid,
     #[error("could not write the answer")]
     Unwritable { source: serde_json::Error },
 }
@@ -58,6 +63,7 @@ impl Refusal {
             Self::Lost
             | Self::Empty
             | Self::NotUtf8
+            | Self::LongUid
             | Self::Undecodable { .. }
             | Self::Version { .. }
             | Self::NoRequest => StatusCode::BAD_REQUEST,

@@ -10,7 +10,7 @@ use std::ops::Deref;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::refusal::Refusal;
+use super::refusal::{LONGEST_UID, Refusal};
 
 pub(super) const API_VERSION: &str = "admission.k8s.io/v1";
 pub(super) const KIND: &str = "AdmissionReview";
@@ -131,7 +131,8 @@ impl<'a, S: Deserialize<'a>> Request<'a, S> {
         if &*review.api_version != API_VERSION || &*review.kind != KIND {
             return Err(Refusal::version(&review.api_version, &review.kind));
         }
-        review.request.ok_or(Refusal::NoRequest)
+        let request = review.request.ok_or(Refusal::NoRequest)?;
+        if request.uid.len() > LONGEST_UID { Err(Refusal::LongUid) } else { Ok(request) }
     }
 }
 

@@ -349,8 +349,14 @@ impl Attempt {
     }
 
     async fn candidate(&self, record: &Checkpoint, wish: &Wish) -> Result<Result<PodName, Refusal>, CallError> {
-        let tried = record.status.as_ref().map(|status| status.tried_pods.as_slice()).unwrap_or_default();
-        candidate::find(&self.client, &self.owners, &record.namespace().unwrap_or_default(), wish, tried).await
+        candidate::find(
+            &self.client,
+            &self.owners,
+            &record.namespace().unwrap_or_default(),
+            wish,
+            record.status.as_ref(),
+        )
+        .await
     }
 
     /// Puts a status over an attempt of ours until it stands, or the attempt is no longer ours to write.

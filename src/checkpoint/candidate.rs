@@ -9,16 +9,18 @@ use crate::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
 
 use super::consent::{self, Refusal};
 use super::outcome::Reason;
-use super::resource::Wish;
+use super::resource::{CheckpointStatus, Wish};
 
-/// Lists the labelled pods of the namespace live and picks one of the wished revision that was not `tried`.
+/// Lists the labelled pods of the namespace live and picks one of the wished revision that was not tried.
 pub async fn find(
     client: &Client,
     owners: &Owners,
     namespace: &str,
     wish: &Wish,
-    tried: &[String],
+    status: Option<&CheckpointStatus>,
 ) -> Result<Result<PodName, Refusal>, CallError> {
+    let tried = status.map(|status| status.tried_pods.as_slice()).unwrap_or_default();
+    let pinned = status.and_then(|status| status.pod.as_ref()).map(|pod| &pod.uid);
     let Wish::Revision { workload, revision, .. } = wish else {
         let message = "the record is not about a revision".to_owned();
         return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }));
@@ -30,7 +32,8 @@ pub async fn find(
     candidates.retain(|pod| {
         !tried.contains(&pod.uid) && pod.revision() == revision && consent::container_now(wish, Some(pod)).is_ok()
     });
-    candidates.sort_by(|a, b| a.name.cmp(&b.name));
+    // The one that was asked for before stays the first choice: a repeat is about the same pod.
+    candidates.sort_by_key(|pod| (pinned != Some(&pod.uid), pod.name.clone()));
     for pod in candidates {
         if owners.workload(&pod).await.is_ok_and(|found| found.uid == workload.uid) {
             return Ok(Ok(pod.name));

@@ -17,6 +17,7 @@ use crate::owner::Owners;
 use crate::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
 use crate::telemetry::chain;
 
+use super::outcome::Reason;
 use super::resource::{Checkpoint, Wish};
 use super::{ledger, name};
 
@@ -40,7 +41,7 @@ pub struct Retention {
     pub keep: Keep,
 }
 
-/// What decides about a finished record.
+/// What decides about a record that is finished, or waits for a pod of a revision of which there may be none any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finished {
     namespace: String,
@@ -78,16 +79,22 @@ impl Retention {
 
     async fn round(&self, scope: &Scope) -> Result<(), CallError> {
         let finished = self.finished(scope).await?;
-        let mut removed = 0;
+        let (mut removed, mut failed) = (0, Ok(()));
         for record in superfluous(finished, self.keep, clock::now()) {
-            if self.is_over(&record).await? && self.remove(&record).await? {
-                removed += 1;
+            // One record that can't be judged or removed must not keep the others.
+            match self.remove_if_over(&record).await {
+                Ok(is_removed) => removed += usize::from(is_removed),
+                Err(error) => failed = Err(error),
             }
         }
         if removed > 0 {
             tracing::info!(removed, "Removed {removed} Checkpoints of pods that are gone");
         }
-        Ok(())
+        failed
+    }
+
+    async fn remove_if_over(&self, record: &Finished) -> Result<bool, CallError> {
+        Ok(self.is_over(record).await? && self.remove(record).await?)
     }
 
     async fn finished(&self, scope: &Scope) -> Result<Vec<Finished>, CallError> {
@@ -145,21 +152,26 @@ impl Retention {
 
 impl Finished {
     fn of(record: &Checkpoint) -> Option<Self> {
-        let status = record.status.as_ref().filter(|_| record.phase().is_final())?;
+        let status = record.status.as_ref()?;
         let wish = Wish::parse(&record.spec, |wish| name::is_derived(&record.name_any(), wish))?;
+        let waits = matches!(wish, Wish::Revision { .. }) && record.reason() == Some(Reason::NotReady.as_str());
+        if !record.phase().is_final() && !waits {
+            return None;
+        }
         let about = match wish {
             Wish::Pod { name, uid, .. } => About::Pod { name, uid: Some(uid) },
             Wish::ByHand { name, .. } => About::Pod { name, uid: ledger::pod_uid(record).map(str::to_owned) },
             Wish::Revision { workload, revision, .. } => About::Revision { workload_uid: workload.uid, revision },
         };
         let pod = status.pod.as_ref().map(|pod| pod.name.clone());
+        let completed = status.completion_time.as_ref().or(status.start_time.as_ref()).map(|time| time.0);
         Some(Self {
             namespace: record.namespace()?,
             name: record.name_any(),
             uid: record.uid()?,
             resource_version: record.resource_version()?,
             workload: status.workload.clone().or(pod).unwrap_or_default(),
-            completed: status.completion_time.as_ref().or(status.start_time.as_ref())?.0,
+            completed: completed.or(record.metadata.creation_timestamp.as_ref().map(|created| created.0))?,
             about,
         })
     }
