@@ -14,6 +14,7 @@ use clap::Arg;
 use snapwatcher::admin::{AdminState, Gate, HEALTHZ, Health, JOURNEYS, LIVEZ, METRICS, READYZ, router};
 use snapwatcher::admission::AdmissionMetrics;
 use snapwatcher::certificates::{CertificateMetrics, Keeping, Kind};
+use snapwatcher::checkpoint::events;
 use snapwatcher::checkpoint::metrics::CheckpointMetrics;
 use snapwatcher::cli;
 use snapwatcher::state::State;
@@ -181,4 +182,13 @@ fn the_readme_names_every_path_of_the_admin_port() {
     for path in [HEALTHZ, LIVEZ, READYZ, METRICS, JOURNEYS] {
         assert!(readme.contains(&format!("`{path}`")), "README.md names {path}");
     }
+}
+
+#[test]
+fn the_page_of_operations_names_every_reason_of_an_event() {
+    let operations = fs::read_to_string(page("docs/operations.md")).unwrap();
+    let section = operations.split("\n## ").find(|section| section.starts_with("Events\n")).unwrap();
+    let rows = section.lines().filter_map(|row| row.strip_prefix("| `")?.split_once('`'));
+    let named: BTreeSet<&str> = rows.map(|(reason, _)| reason).collect();
+    assert_eq!(named, events::reasons().collect());
 }

@@ -40,6 +40,8 @@ async fn a_pod_created_while_the_webhook_was_down_is_checkpointed_and_told_as_a_
         let slips = || watcher.metric("snapwatcher_watch_slips_total");
         assert_eq!(slips().await.unwrap(), Some(1.0));
         assert_eq!((lines_about(&watcher, &ns, "slipped"), lines_about(&watcher, &ns, "admitted")), (1, 0));
+        let told = ns.event_of("slipped", "AdmissionSlipped").await;
+        assert_eq!((told.kind.as_str(), Some(told.uid)), ("Warning", slipped.uid()));
 
         watcher.restart().await.unwrap();
         ns.admission_works().await;

@@ -22,6 +22,11 @@ pub const CHECKPOINTED: &str = "Checkpointed";
 pub const SLIPPED: &str = "AdmissionSlipped";
 /// Reason of the Event of a pod whose annotations can't be understood.
 pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
+/// Action of an Event about something that was done, or is tried again.
+const CHECKPOINT: &str = "Checkpoint";
+/// Action of an Event about what has come to nothing. Repeats are counted in the first Event of their kind, whose note
+/// stays: by another action the last failure is not told as one more that is tried again.
+const GIVE_UP: &str = "GiveUp";
 /// How many Events may wait; more are dropped.
 const WAITING: usize = 1000;
 /// The longest note, in bytes, see the `note` of events.k8s.io/v1.
@@ -35,6 +40,7 @@ struct Told {
     regarding: ObjectReference,
     related: Option<ObjectReference>,
     type_: EventType,
+    action: &'static str,
     reason: &'static str,
     note: String,
 }
@@ -71,14 +77,9 @@ impl Publisher {
                 Some(told) = self.told.recv() => told,
                 () = &mut end => return Ok(()),
             };
-            let Told { regarding, related, type_, reason, note } = told;
-            let event = Event {
-                type_,
-                reason: reason.into(),
-                note: Some(note),
-                action: "Checkpoint".into(),
-                secondary: related,
-            };
+            let Told { regarding, related, type_, action, reason, note } = told;
+            let event =
+                Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: related };
             let pod = regarding.name.clone().unwrap_or_default();
             if let Err(error) =
                 call(format!("tell Event {reason} on pod `{pod}`"), self.recorder.publish(&event, &regarding)).await
@@ -93,14 +94,18 @@ impl Events {
     /// What came of an attempt, or of looking at the pod before one. `after` is the record's phase by it.
     pub fn outcome(&self, record: &Checkpoint, pod: &PodFacts, outcome: &Outcome, after: Phase) {
         let checkpoint = record.name_any();
-        let (type_, reason, note) = match outcome {
-            Outcome::Succeeded(_) => (EventType::Normal, CHECKPOINTED, format!("Checkpoint `{checkpoint}` was taken")),
+        let (type_, action, reason, note) = match outcome {
+            Outcome::Succeeded(_) => {
+                (EventType::Normal, CHECKPOINT, CHECKPOINTED, format!("Checkpoint `{checkpoint}` was taken"))
+            }
             Outcome::Stopped { reason, message, .. } => {
-                let goes_on = if after == Phase::Pending { "; it is tried again" } else { "" };
-                (EventType::Warning, reason.as_str(), format!("Checkpoint `{checkpoint}`{goes_on}: {message}"))
+                let (action, goes_on) =
+                    if after == Phase::Pending { (CHECKPOINT, "; it is tried again") } else { (GIVE_UP, "") };
+                (EventType::Warning, action, reason.as_str(), format!("Checkpoint `{checkpoint}`{goes_on}: {message}"))
             }
         };
-        self.tell(regarding(&pod.name, Some(pod.uid.clone())), Some(record.object_ref(&())), type_, reason, note);
+        let regarding = regarding(&pod.name, Some(pod.uid.clone()));
+        self.tell(Told { regarding, related: Some(record.object_ref(&())), type_, action, reason, note });
     }
 
     /// A record that came to its end without an answer of the back-end.
@@ -111,29 +116,38 @@ impl Events {
         let uid = resolved.map(|pod| pod.uid.clone()).or_else(|| wished.and_then(|pod| pod.uid.clone()));
         let pod = PodName { namespace: record.namespace().unwrap_or_default(), name: name.clone() };
         let note = format!("Checkpoint `{}`: {message}", record.name_any());
-        self.tell(regarding(&pod, uid), Some(record.object_ref(&())), EventType::Warning, reason.as_str(), note);
+        self.tell(Told {
+            regarding: regarding(&pod, uid),
+            related: Some(record.object_ref(&())),
+            type_: EventType::Warning,
+            action: GIVE_UP,
+            reason: reason.as_str(),
+            note,
+        });
     }
 
     /// Something about the pod itself, a warning.
     pub fn warn(&self, pod: &PodFacts, reason: &'static str, note: String) {
-        self.tell(regarding(&pod.name, Some(pod.uid.clone())), None, EventType::Warning, reason, note);
+        let regarding = regarding(&pod.name, Some(pod.uid.clone()));
+        self.tell(Told { regarding, related: None, type_: EventType::Warning, action: CHECKPOINT, reason, note });
     }
 
-    fn tell(
-        &self,
-        regarding: ObjectReference,
-        related: Option<ObjectReference>,
-        type_: EventType,
-        reason: &'static str,
-        mut note: String,
-    ) {
-        let end = (0..=LONGEST_NOTE.min(note.len())).rev().find(|&at| note.is_char_boundary(at));
-        note.truncate(end.unwrap_or(0));
+    fn tell(&self, mut told: Told) {
+        let end = (0..=LONGEST_NOTE.min(told.note.len())).rev().find(|&at| told.note.is_char_boundary(at));
+        told.note.truncate(end.unwrap_or(0));
+        let reason = told.reason;
         // Full, or the process has ended: either way nobody waits for it.
-        if self.0.try_send(Told { regarding, related, type_, reason, note }).is_err() {
+        if self.0.try_send(told).is_err() {
             tracing::debug!("An Event `{reason}` is dropped");
         }
     }
+}
+
+/// All reasons that an Event can have, as docs/operations.md lists them. A pod that is waited for is no outcome, and one
+/// that is gone has none to tell.
+pub fn reasons() -> impl Iterator<Item = &'static str> {
+    let outcomes = Reason::ALL.into_iter().filter(|reason| !matches!(reason, Reason::NotReady | Reason::PodGone));
+    [CHECKPOINTED, SLIPPED, INVALID_ANNOTATION].into_iter().chain(outcomes.map(Reason::as_str))
 }
 
 fn regarding(pod: &PodName, uid: Option<String>) -> ObjectReference {

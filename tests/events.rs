@@ -1,0 +1,114 @@
+//! Events on pods: what `kubectl describe pod` tells of each outcome and of annotations that can't be understood. Slips
+//! are told in tests/slips.rs.
+
+use kube::ResourceExt;
+use lab::in_namespace;
+use lab::objects::pod;
+use lab::snaphook::Behaviour;
+use lab::webhooks::MUTATED;
+use serde_json::json;
+use snapwatcher::pod::DELAY;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+#[tokio::test]
+async fn the_outcome_of_each_attempt_is_told_on_its_pod() {
+    let failed = Behaviour::SuccessFalse { message: "no space left on device".to_owned() };
+    let rows = [
+        ("taken", Behaviour::Succeed, "Checkpointed", "Normal", "was taken"),
+        ("refused", failed, "BackendRefused", "Warning", "; it is tried again: "),
+        ("failed", Behaviour::status(500), "BackendError", "Warning", "; it is tried again: "),
+        ("unauthorized", Behaviour::status(401), "Unauthorized", "Warning", "; it is tried again: "),
+        ("not-found", Behaviour::status(404), "NotFound", "Warning", "; it is tried again: "),
+        ("busy", Behaviour::status(429), "Busy", "Warning", "; it is tried again: "),
+        ("rejected", Behaviour::status(400), "Rejected", "Warning", "`: SnapHook at "),
+        ("garbage", Behaviour::Garbage, "BadAnswer", "Warning", "`: SnapHook at "),
+        ("silent", Behaviour::Hang, "NoAnswer", "Warning", "`: no complete answer"),
+    ];
+    in_namespace("the_outcome_of_each_attempt_is_told", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", "50ms", "--answer-timeout", "2s"]).await;
+        let mut uids = Vec::new();
+        for (name, behaviour, ..) in &rows {
+            ns.snaphook().answer_pod_with(name, behaviour.clone());
+            uids.push(ns.create_object(&pod(name).labelled().build()).await.uid().unwrap());
+        }
+        for ((name, _, reason, kind, words), uid) in rows.iter().zip(&uids) {
+            let event = ns.event_of(name, reason).await;
+            assert_eq!((event.kind.as_str(), &event.uid), (*kind, uid), "{name}");
+            let record = ns.records_of(name).await.remove(0);
+            assert_eq!(event.checkpoint.as_deref(), Some(record.name.as_str()), "{name}");
+            assert!(event.note.contains(&record.name) && event.note.contains(words), "{name}: {}", event.note);
+        }
+        ns.snaphook().refuse().await;
+        ns.create_object(&pod("unreachable").labelled().build()).await;
+        ns.event_of("unreachable", "Unreachable").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_failure_is_not_told_as_one_more_that_is_tried_again() {
+    in_namespace("the_last_failure_is_not_told_as_one_more", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", "50ms", "--max-attempts", "3"]).await;
+        ns.snaphook().answer_with(Behaviour::status(500));
+        ns.create_object(&pod("web").labelled().build()).await;
+        ns.record_of("web", "Failed(BackendError)").await;
+        let notes = ns
+            .until("the end is told too", async || {
+                let notes: Vec<_> = ns.events().await.into_iter().map(|event| event.note).collect();
+                if notes.len() == 2 { Ok(notes) } else { Err(format!("{notes:?}")) }
+            })
+            .await;
+        let ends = notes.iter().filter(|note| !note.contains("tried again")).count();
+        assert_eq!(ends, 1, "{notes:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_whose_process_was_killed_is_told_as_interrupted() {
+    in_namespace("an_attempt_whose_process_was_killed", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--instance", "replica-0"]).await;
+        ns.snaphook().answer_with(Behaviour::Hang);
+        let created = ns.create_object(&pod("web").labelled().build()).await;
+        ns.asked("web", 1).await;
+        watcher.kill().await.unwrap();
+        watcher.start_again().await.unwrap();
+        let event = ns.event_of("web", "Interrupted").await;
+        assert_eq!((event.kind.as_str(), Some(event.uid)), ("Warning", created.uid()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_by_hand_that_cannot_be_carried_out_is_told_on_the_pod_it_names() {
+    in_namespace("a_record_by_hand_that_cannot_be_carried_out", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.ready_pod(&pod("unlabelled").build()).await;
+        ns.ready_pod(&pod("restored").labelled().label(MUTATED, "true").build()).await;
+        ns.ready_pod(&pod("web").labelled().containers(["app", "proxy"]).build()).await;
+        for (name, spec, reason) in [
+            ("unlabelled", json!({"pod": {"name": "unlabelled"}}), "NotLabelled"),
+            ("restored", json!({"pod": {"name": "restored"}}), "Restored"),
+            ("web", json!({"pod": {"name": "web"}, "container": "other"}), "NoSuchContainer"),
+        ] {
+            ns.apply_checkpoint(&format!("by-hand-{name}"), &spec).await.unwrap();
+            let event = ns.event_of(name, reason).await;
+            assert_eq!(event.checkpoint, Some(format!("by-hand-{name}")));
+            assert!(!event.note.contains("tried again"), "{}", event.note);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_annotation_that_cannot_be_understood_is_told_on_its_pod() {
+    in_namespace("an_annotation_that_cannot_be_understood_is_told", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        ns.ready_pod(&pod("vague").labelled().annotate(DELAY, "soon").build()).await;
+        let event = ns.event_of("vague", "InvalidAnnotation").await;
+        assert_eq!((event.kind.as_str(), event.checkpoint), ("Warning", None));
+        assert!(event.note.contains("never checkpointed") && event.note.contains("soon"), "{}", event.note);
+    })
+    .await;
+}
