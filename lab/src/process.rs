@@ -24,6 +24,9 @@ use tokio::sync::oneshot;
 /// How often a child that should end is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
+/// How often a process that is being stopped is looked at.
+const STANDSTILL: Duration = Duration::from_millis(1);
+
 /// Lines of a log that an error message carries.
 const TAIL: usize = 15;
 
@@ -165,9 +168,22 @@ impl Process {
         self.wait().await
     }
 
-    /// Stops the process in its tracks (SIGSTOP) until `resume`.
+    /// Stops the process in its tracks (SIGSTOP) until `resume`; returns when each of its threads stands still, since
+    /// the signal reaches those on other processors a moment later.
     pub fn pause(&mut self) -> Result<(), ProcessError> {
-        self.signal(Signal::SIGSTOP)
+        self.signal(Signal::SIGSTOP)?;
+        while self.ended()?.is_none() && !self.is_stopped() {
+            thread::sleep(STANDSTILL);
+        }
+        Ok(())
+    }
+
+    /// Whether all threads are stopped, by the third field of `/proc/PID/task/TID/stat` (`proc(5)`).
+    fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
+        let states = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+        // The second field is the name, in parentheses, and may hold anything.
+        states.into_iter().all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     }
 
     /// Lets a paused process go on (SIGCONT).

@@ -1,0 +1,114 @@
+//! A leader that is frozen (SIGSTOP) and goes on later: whatever it held when it froze, nothing is doubled or lost.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use lab::objects::pod;
+use lab::proxy::{Proxy, Stop, Verb, When};
+use lab::snaphook::{Behaviour, Gate};
+use lab::{Namespace, Record, Replicas, SnapwatcherOptions, in_namespace, reached};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// A frozen holder's attempt is left alone for the 15 s in which it may be sent, its 3 s of time-outs and the grace.
+const GIVEN_UP: std::time::Duration = std::time::Duration::from_secs(40);
+
+fn options(proxy: Option<&Proxy>) -> SnapwatcherOptions {
+    let args = ["--lease-duration=3s", "--request-timeout=1s", "--answer-timeout=2s", "--holder-grace=1s"];
+    let kubeconfig = proxy.map(Proxy::kubeconfig).unwrap_or_default();
+    let args = args.map(str::to_owned).to_vec();
+    SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig, args, ..SnapwatcherOptions::default() }
+}
+
+async fn given_up(ns: &Namespace, pod: &str) -> Record {
+    reached("the new leader has given the attempt up", GIVEN_UP, async || {
+        let records = ns.records_of(pod).await;
+        records.into_iter().find(|record| record.state() == "Unknown(Interrupted)")
+    })
+    .await
+    .unwrap()
+}
+
+/// Freezes the leader when its attempt for `web` is written and its request not sent; returns its index.
+async fn frozen_before_sending(ns: &Namespace, replicas: &Replicas, stop: &Stop) -> usize {
+    let former = replicas.leader().await;
+    ns.create_object(&pod("web").labelled().build()).await;
+    stop.reached().await;
+    replicas.all[former].pause().await.unwrap();
+    // The answer arrives in its socket; it reads it when it goes on.
+    stop.deliver();
+    ns.later_pod_is_asked_for("after").await;
+    assert_ne!(replicas.leader().await, former);
+    former
+}
+
+fn attempt_is_written() -> When {
+    When::call(Verb::Update, "checkpoints/status").holding(r#""phase":"InProgress""#)
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_while_the_leader_is_frozen_still_counts() {
+    in_namespace("an_answer_while_the_leader_is_frozen", |ns| async move {
+        let gate = Gate::default();
+        ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
+        let replicas = Replicas::start(&ns, 3, options(None)).await;
+        let former = replicas.leader().await;
+        ns.create_object(&pod("web").labelled().build()).await;
+        ns.asked("web", 1).await;
+        replicas.all[former].pause().await.unwrap();
+        ns.later_pod_is_asked_for("after").await;
+        given_up(&ns, "web").await;
+        gate.open();
+        replicas.all[former].resume().await.unwrap();
+
+        // Which of the two it notices first, the answer or that its time is over, is left to chance.
+        let truth = ["Succeeded", "Unknown(NoAnswer)"];
+        let record = ns
+            .until("the former leader has written what it saw", async || {
+                let records = ns.records_of("web").await;
+                let record = records.into_iter().find(|record| truth.contains(&record.state().as_str()));
+                record.ok_or("still Interrupted")
+            })
+            .await;
+        assert_eq!(record.attempt(), 1);
+        ns.later_pod_is_asked_for("later").await;
+        assert_eq!(ns.times_asked("web"), 1);
+        assert_ne!(replicas.leader().await, former, "it does not take the Lease back");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_leader_frozen_before_sending_does_not_send_when_its_time_is_over() {
+    in_namespace("a_leader_frozen_before_sending", |ns| async move {
+        let proxy = Proxy::start(ns.access()).await;
+        let replicas = Replicas::start(&ns, 3, options(Some(&proxy))).await;
+        let stop = proxy.stop_after(attempt_is_written());
+        let former = frozen_before_sending(&ns, &replicas, &stop).await;
+        given_up(&ns, "web").await;
+        assert_eq!(ns.times_asked("web"), 0);
+
+        replicas.all[former].resume().await.unwrap();
+        // It is certain that it was not sent, so that the new leader may.
+        let record = ns.record_of("web", "Succeeded").await;
+        assert_eq!((record.attempt(), ns.times_asked("web")), (2, 1));
+        assert!(replicas.all[former].log().contains("Attempt is withdrawn"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_leader_frozen_before_sending_that_goes_on_in_time_sends_once() {
+    in_namespace("a_leader_that_goes_on_in_time", |ns| async move {
+        let proxy = Proxy::start(ns.access()).await;
+        let replicas = Replicas::start(&ns, 3, options(Some(&proxy))).await;
+        let stop = proxy.stop_after(attempt_is_written());
+        let former = frozen_before_sending(&ns, &replicas, &stop).await;
+        assert_eq!(ns.times_asked("web"), 0);
+        replicas.all[former].resume().await.unwrap();
+        let record = ns.record_of("web", "Succeeded").await;
+        assert_eq!((record.attempt(), ns.times_asked("web")), (1, 1));
+        ns.later_pod_is_asked_for("later").await;
+        assert_eq!(ns.times_asked("web"), 1);
+    })
+    .await;
+}
