@@ -15,7 +15,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY_ROOT := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)
 CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
 
-.PHONY: help build demo test lint fmt audit
+.PHONY: help build demo test storm lint fmt audit
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,14 @@ demo: build ## Show the whole way of a pod on a real API server; KEEP=1 stays up
 
 test: build ## Run every test against a control plane of its own
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- cargo test --workspace --locked
+
+# The tests that have a long form, see lab/src/storm.rs.
+STORMS := storm_kill storm_step replicas replicas_paused api_server_away watch_faults snaphook_faults budgets revisions \
+	retention existing_pods
+
+storm: build ## Run the long forms of the tests that kill, pause and break things (half an hour); STORM_SEED=N repeats one
+	$(LAB) test --snapwatcher $(SNAPWATCHER) -- env SNAPWATCHER_STORM=1 \
+		cargo test --locked --no-fail-fast $(addprefix --test ,$(STORMS)) -- --nocapture --test-threads 1
 
 lint: $(CARGO_DENY) ## Check format, lints, dependencies, the changelog and the words of the repository
 	cargo fmt --all --check
