@@ -51,7 +51,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let stop = CancellationToken::new();
     let webhook_listener = listen(admission_args.webhook_listen, "admission reviews")?;
     let admin_listener = listen(admin_args.admin_listen, "the admin port")?;
-    let cluster = Cluster::connect().await?;
+    let cluster = Cluster::connect(watch.watch_timeout).await?;
 
     let (mut registry, mut health, state) = (registry(), Health::new(), State::new());
     let (leaf, bundle) = (health.check("leaf", Gate::Readiness), health.check("bundle", Gate::Readiness));

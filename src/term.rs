@@ -174,6 +174,7 @@ impl Term {
         );
         let watch = Watch {
             client: self.cluster.watches.clone(),
+            watch_timeout: self.cluster.watch_timeout,
             scopes: self.scopes.clone(),
             state: self.state.clone(),
             claim,
@@ -204,6 +205,7 @@ impl Term {
         let ledger = Arc::new(Ledger::new(self.scopes.len()));
         let records = Records {
             client: self.cluster.watches.clone(),
+            watch_timeout: self.cluster.watch_timeout,
             ledger: ledger.clone(),
             state: self.state.clone(),
             metrics: self.metrics.clone(),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use snapwatcher::certificates::{
     BundleStatus, CertificateMetrics, Certificates, FIELD_MANAGER, Keeping, Kind, Settings, TlsSource,
 };
-use snapwatcher::cluster::Cluster;
+use snapwatcher::cluster::{Cluster, WATCH_TIMEOUT};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -80,7 +80,7 @@ async fn kept<S: Future<Output = ()>>(
         mutating: Some(namespace.name().to_owned()),
         validating: Some(namespace.name().to_owned()),
     };
-    let cluster = Cluster { calls: client.clone(), watches: client };
+    let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT };
     let certificates = Certificates::new(settings, cluster, CertificateMetrics::default());
     let (resolver, status) = (certificates.resolver(), certificates.status());
     tokio::select! {

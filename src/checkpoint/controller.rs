@@ -37,6 +37,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 #[derive(Clone)]
 pub struct Records {
     pub client: Client,
+    pub watch_timeout: Duration,
     pub ledger: Arc<Ledger>,
     pub state: State,
     pub metrics: CheckpointMetrics,
@@ -63,7 +64,7 @@ impl Records {
     ) -> Result<(), Infallible> {
         let (unfinished, writer) = reflector::store();
         let deciding = Arc::new(self.clone());
-        let records = watch::<Checkpoint>(&self.client, &scope, watcher::Config::default());
+        let records = watch::<Checkpoint>(&self.client, &scope, self.watch_timeout, watcher::Config::default());
         let records = records.filter_map(move |item| future::ready(self.follow(index, item).map(Ok)));
         let trigger = records.reflect(writer).applied_objects();
         let changed = concerned(changed, unfinished.clone());

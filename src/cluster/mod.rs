@@ -21,8 +21,9 @@ pub use stream::{Scope, WatchFault, watch};
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server keeps a watch open.
 pub const WATCH_TIMEOUT: Duration = Duration::from_secs(60);
-/// A connection on which nothing is read for this long is dead, even if no FIN came: the server ends a watch before.
-const READ_TIMEOUT: Duration = Duration::from_secs(65);
+/// A connection on which nothing is read for this much longer is dead, even if no FIN came: the server ends a watch
+/// before.
+const READ_SLACK: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Watch and list requests a second. A server that closes each watch at once makes kube's watcher ask thousands of
 /// times a second without an error; a listing of 10,000 pods is 20 requests.
@@ -35,6 +36,8 @@ pub struct Cluster {
     pub calls: Client,
     /// For watches and the listings before them: rate-limited.
     pub watches: Client,
+    /// How long the server keeps a watch open; [`WATCH_TIMEOUT`] outside tests.
+    pub watch_timeout: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +50,12 @@ pub enum ConnectError {
 
 impl Cluster {
     /// Sets up the clients from KUBECONFIG, the default kubeconfig, or the pod's service account; asks nothing yet.
-    pub async fn connect() -> Result<Self, ConnectError> {
+    pub async fn connect(watch_timeout: Duration) -> Result<Self, ConnectError> {
         let mut config = Config::infer().await.map_err(|source| ConnectError::NoCluster { source })?;
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(READ_TIMEOUT);
-        config.write_timeout = Some(READ_TIMEOUT);
+        config.read_timeout = Some(watch_timeout + READ_SLACK);
+        config.write_timeout = Some(watch_timeout + READ_SLACK);
         let url = config.cluster_url.to_string();
         let build = || ClientBuilder::try_from(config.clone());
         let failed = |source| ConnectError::Client { url: url.clone(), source };
@@ -60,6 +63,7 @@ impl Cluster {
         Ok(Self {
             calls: build().map_err(failed)?.build(),
             watches: build().map_err(failed)?.with_layer(&limit).build(),
+            watch_timeout,
         })
     }
 }

@@ -15,8 +15,6 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 
-use super::WATCH_TIMEOUT;
-
 /// The shortest and the longest wait after a fault. Half of the longest leaves room to be back within 30 s of the API
 /// server's return.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -65,17 +63,18 @@ pub enum WatchFault {
     Undecodable { name: String, error: String },
 }
 
-/// Watches objects, page by page at first. Items are kube's events, with what [`Event::Init`] and [`Event::InitDone`]
+/// Watches objects, page by page at first; `timeout` is how long the server keeps a watch open. Items are kube's events, with what [`Event::Init`] and [`Event::InitDone`]
 /// promise, and faults for the caller to tell and count.
 pub fn watch<K>(
     client: &Client,
     scope: &Scope,
+    timeout: Duration,
     config: watcher::Config,
 ) -> impl Stream<Item = Result<Event<K>, WatchFault>> + Send + use<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let config = config.timeout(u32::try_from(WATCH_TIMEOUT.as_secs()).unwrap_or(60)).page_size(500);
+    let config = config.timeout(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)).page_size(500);
     let api: Api<DeserializeGuard<K>> = scope.api(client);
     let begin = move || watcher(api.clone(), config.clone()).boxed();
     let first = (begin(), waits(), None);

@@ -43,6 +43,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(24 * 3600);
 /// What the watch works with.
 pub struct Watch {
     pub client: Client,
+    pub watch_timeout: Duration,
     pub scopes: Vec<Scope>,
     pub state: State,
     pub claim: Arc<dyn Claim>,
@@ -90,7 +91,7 @@ impl Watch {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), WatchError> {
         let config = watcher::Config::default().labels(&format!("{SNAP}={OPTED_IN}"));
         let events = self.scopes.iter().enumerate().map(|(scope, namespaces)| {
-            watch::<WatchedPod>(&self.client, namespaces, config.clone()).map(move |item| (scope, item)).boxed()
+            watch::<WatchedPod>(&self.client, namespaces, self.watch_timeout, config.clone()).map(move |item| (scope, item)).boxed()
         });
         let mut events = stream::select_all(events);
         let (_keep_open, nothing) = mpsc::unbounded_channel();

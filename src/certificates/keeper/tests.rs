@@ -66,7 +66,7 @@ impl FakeApi {
             }),
             "default",
         );
-        Cluster { calls: client.clone(), watches: client }
+        Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT }
     }
 
     async fn answer(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, std::io::Error> {

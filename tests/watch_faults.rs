@@ -1,0 +1,205 @@
+//! Watches that go wrong: silent, ended at once, too old, without events, or with an object that can't be decoded. Each
+//! recovers by itself, and no pod is missed.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::SignedDuration;
+use kube::api::{Patch, PatchParams};
+use lab::objects::pod;
+use lab::proxy::{Fault, Proxy, Verb, When};
+use lab::storm::Size;
+use lab::terminal::say;
+use lab::{Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, reached};
+use serde_json::json;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// Both watches on which a checkpoint depends.
+const WATCHED: [&str; 2] = ["pods", "checkpoints"];
+
+fn watching(resource: &str) -> When {
+    When::call(Verb::Watch, resource)
+}
+
+/// Starts SnapWatcher behind a proxy and waits until both watches run.
+async fn start(ns: &Namespace, args: &[&str]) -> (Proxy, Arc<Snapwatcher>) {
+    let proxy = Proxy::start(ns.access()).await;
+    let args = args.iter().map(|argument| (*argument).to_owned()).collect();
+    let kubeconfig = proxy.kubeconfig();
+    let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig, args, ..Default::default() };
+    let watcher = ns.start_snapwatcher_with(options).await;
+    ns.later_pod_is_asked_for("early").await;
+    ns.record_of("early", "Succeeded").await;
+    (proxy, watcher)
+}
+
+/// Ends the watch that runs, so that another one has to be begun; rules made before decide about that one.
+async fn end_watch(ns: &Namespace, proxy: &Proxy, resource: &str) {
+    let before = proxy.count(&watching(resource));
+    let reset = proxy.fail(watching(resource), Fault::Reset);
+    ns.until("the watch is begun again", async || proxy.count(&watching(resource)) > before).await;
+    proxy.lift(reset);
+}
+
+/// `check` is the health check of this watch.
+async fn a_silent_watch_is_noticed_in_time(resource: &str, check: &str) {
+    /// What a connection may be silent beyond the life of a watch.
+    const SILENCE: Duration = Duration::from_secs(5);
+    let timeout = Duration::from_secs(Size::chosen().of(5, 60));
+    let flag = format!("--watch-timeout={}s", timeout.as_secs());
+    in_namespace("a_silent_watch_is_noticed_in_time", |ns| async move {
+        let (proxy, watcher) = start(&ns, &[&flag]).await;
+        let hole = proxy.fail(watching(resource), Fault::BlackHole);
+        let begun = Instant::now();
+        ns.create_object(&pod("unseen").labelled().build()).await;
+        let told = format!("[-]{check} failed");
+        let is_noticed = async || {
+            let shown = watcher.get("/readyz?verbose").await.map_err(|error| error.to_string())?;
+            let shown = shown.text().await.map_err(|error| error.to_string())?;
+            if shown.contains(&told) { Ok(()) } else { Err(shown) }
+        };
+        reached("the watch is told as broken", timeout + SILENCE * 2, is_noticed).await.unwrap();
+        let took = begun.elapsed();
+        proxy.lift(hole);
+        ns.asked("unseen", 1).await;
+        ns.record_of("unseen", "Succeeded").await;
+        assert!(took <= timeout + SILENCE + Duration::from_secs(1), "noticed after {took:?}");
+        say(&format!("a silent watch of {resource} is noticed after {took:?}, its timeout is {timeout:?}"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watch_of_pods_that_falls_silent_is_noticed_in_time() {
+    a_silent_watch_is_noticed_in_time("pods", "watch").await;
+}
+
+#[tokio::test]
+async fn a_watch_of_checkpoints_that_falls_silent_is_noticed_in_time() {
+    a_silent_watch_is_noticed_in_time("checkpoints", "crd").await;
+}
+
+#[tokio::test]
+async fn watches_that_end_at_once_are_begun_again_at_a_bounded_rate() {
+    // Ten a second are allowed to all watches together.
+    let (requests, least) = Size::chosen().of((30, 2), (300, 25));
+    in_namespace("watches_that_end_at_once", |ns| async move {
+        let (proxy, _watcher) = start(&ns, &[]).await;
+        for resource in WATCHED {
+            proxy.fail(watching(resource), Fault::EndAtOnce);
+        }
+        for resource in WATCHED {
+            proxy.fail(watching(resource), Fault::Reset);
+        }
+        let times = || {
+            let calls = proxy.calls().into_iter();
+            calls.filter(|call| watching("pods").meets(call)).map(|call| call.at).collect::<Vec<_>>()
+        };
+        let before = times().len();
+        let many = async || times().len() >= before + requests;
+        reached("many watches have ended at once", Duration::from_secs(120), many).await.unwrap();
+        let took = times()[before + requests - 1].duration_since(times()[before]);
+        assert!(took > SignedDuration::from_secs(least), "{requests} requests in {took}");
+        ns.create_object(&pod("meanwhile").labelled().build()).await;
+        proxy.lift_all();
+        ns.asked("meanwhile", 1).await;
+        ns.record_of("meanwhile", "Succeeded").await;
+        say(&format!("{requests} watches of pods that ended at once took {took:#}"));
+    })
+    .await;
+}
+
+async fn a_version_too_old_is_cured_by_listing(resource: &str, fault: Fault) {
+    in_namespace("a_version_too_old_is_cured_by_listing", |ns| async move {
+        let (proxy, _watcher) = start(&ns, &[]).await;
+        let listings = || proxy.count(&When::call(Verb::List, resource));
+        let before = listings();
+        proxy.fail_times(1, watching(resource), fault);
+        end_watch(&ns, &proxy, resource).await;
+        ns.create_object(&pod("meanwhile").labelled().build()).await;
+        ns.asked("meanwhile", 1).await;
+        ns.record_of("meanwhile", "Succeeded").await;
+        assert!(listings() > before, "{resource} are listed anew");
+        assert_eq!(ns.times_asked("early"), 1, "and nothing is asked again for it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_version_that_is_too_old_by_its_status_is_cured_by_listing() {
+    for resource in WATCHED {
+        a_version_too_old_is_cured_by_listing(resource, Fault::Answer(410)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_too_old_by_an_event_is_cured_by_listing() {
+    for resource in WATCHED {
+        a_version_too_old_is_cured_by_listing(resource, Fault::ErrorEvent(410)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_watch_with_nothing_but_bookmarks_goes_on_without_listing() {
+    in_namespace("a_watch_with_nothing_but_bookmarks", |ns| async move {
+        let (proxy, _watcher) = start(&ns, &["--watch-timeout", "3s"]).await;
+        let count = |verb| proxy.count(&When::call(verb, "pods"));
+        let (watches, listings) = (count(Verb::Watch), count(Verb::List));
+        let rule = proxy.fail(watching("pods"), Fault::OnlyBookmarks);
+        ns.until("three watches have come and gone", async || count(Verb::Watch) >= watches + 3).await;
+        proxy.lift(rule);
+        ns.create_object(&pod("afterwards").labelled().build()).await;
+        ns.asked("afterwards", 1).await;
+        assert_eq!(count(Verb::List), listings, "the version of the last bookmark serves");
+        assert_eq!(ns.times_asked("early"), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_be_decoded_holds_up_no_other() {
+    in_namespace("a_pod_that_cannot_be_decoded", |ns| async move {
+        let (proxy, watcher) = start(&ns, &[]).await;
+        let garbled = proxy.fail(When::about("pods"), Fault::Garble("odd".to_owned()));
+        ns.create_object(&pod("odd").labelled().build()).await;
+        ns.later_pod_is_asked_for("later-watched").await;
+        let skipped = async || watcher.metric("snapwatcher_watch_undecodable_total").await.unwrap();
+        assert!(skipped().await > Some(0.0), "told by the watch");
+        watcher.restart().await.unwrap();
+        ns.later_pod_is_asked_for("later-listed").await;
+        assert!(skipped().await > Some(0.0), "told by the listing");
+        assert_eq!(ns.times_asked("odd"), 0);
+
+        proxy.lift(garbled);
+        ns.label_pod("odd", "mended", Some("true")).await;
+        ns.asked("odd", 1).await;
+        assert_eq!(ns.times_asked("early"), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_decoded_holds_up_no_other() {
+    in_namespace("a_checkpoint_that_cannot_be_decoded", |ns| async move {
+        let (proxy, watcher) = start(&ns, &[]).await;
+        let garbled = proxy.fail(When::about("checkpoints"), Fault::Garble("odd".to_owned()));
+        ns.apply_checkpoint("odd", &json!({"pod": {"name": "early"}})).await.unwrap();
+        ns.later_pod_is_asked_for("later-watched").await;
+        let skipped = async || watcher.metric("snapwatcher_checkpoint_undecodable_total").await.unwrap();
+        assert!(skipped().await > Some(0.0), "told by the watch");
+        watcher.restart().await.unwrap();
+        ns.later_pod_is_asked_for("later-listed").await;
+        assert!(skipped().await > Some(0.0), "told by the listing");
+        assert_eq!(ns.times_asked("early"), 1);
+
+        proxy.lift(garbled);
+        let touch = Patch::Merge(json!({"metadata": {"annotations": {"mended": "true"}}}));
+        ns.checkpoints().patch("odd", &PatchParams::default(), &touch).await.unwrap();
+        ns.record_named("odd", "Succeeded").await;
+        assert_eq!(ns.times_asked("early"), 2, "the wish by hand is carried out");
+    })
+    .await;
+}
