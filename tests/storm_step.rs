@@ -74,7 +74,9 @@ async fn killed_at(
     ns.create_object(&pod(&name).labelled().build()).await;
     stop.reached().await;
     watcher.kill().await.unwrap();
-    hold.into_iter().for_each(|hold| proxy.lift(hold));
+    if let Some(hold) = hold {
+        proxy.lift(hold);
+    }
     if matches!(fate, Fate::Arrives) {
         stop.deliver();
         ns.until("what was delivered has arrived", async || has_arrived(ns, &name, write).await).await;

@@ -37,7 +37,8 @@ use super::resource::{Checkpoint, CheckpointStatus, Phase, PodStatus, Wish};
 /// another process may already take the attempt for dead.
 const SEND_WINDOW: Duration = Duration::from_secs(15);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Up to doubled by chance.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What attempts work with.
 pub struct Attempt {
@@ -233,7 +234,7 @@ impl Attempt {
         record: &Checkpoint,
         status: &CheckpointStatus,
     ) -> Result<Option<Checkpoint>, CallError> {
-        let mut waits = waits();
+        let mut writes = waits();
         loop {
             match self.put(record, status.clone()).await {
                 Ok(written) => return Ok(Some(written)),
@@ -243,17 +244,18 @@ impl Attempt {
             }
             // It may have been written all the same. Until that is known nothing may be given up: the record would stay
             // InProgress with nobody at work on it.
+            let mut reads = waits();
             let found = loop {
                 match self.read(record).await {
                     Ok(found) => break found,
-                    Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
+                    Err(_) => sleep(reads.next().unwrap_or(LONGEST_WAIT)).await,
                 }
             };
             match found {
                 Some(found) if progress::is_same_attempt(status, found.status.as_ref()) => return Ok(Some(found)),
                 // It has not arrived. The very same write once more, so that one that comes late is ours as well.
                 Some(found) if found.resource_version() == record.resource_version() => {
-                    sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+                    sleep(writes.next().unwrap_or(LONGEST_WAIT)).await;
                 }
                 _ => return Ok(None),
             }
@@ -261,7 +263,7 @@ impl Attempt {
     }
 
     async fn withdraw(&self, written: &Checkpoint) {
-        let message = Redacted::own("the process was paused too long before the request; nothing was sent");
+        let message = Redacted::own("a pause, or the API server, held the attempt up too long; nothing was sent");
         tracing::warn!(checkpoint = written.name_any(), "Attempt is withdrawn: {message}");
         let status = progress::withdrawn(written, &message, clock::now());
         self.write_until_it_stands(written.clone(), |_| status.clone()).await;

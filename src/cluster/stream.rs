@@ -15,10 +15,10 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 
-/// The shortest and the longest wait after a fault. Half of the longest leaves room to be back within 30 s of the API
-/// server's return.
+/// The shortest and the longest wait after a fault, each up to doubled by chance. Short enough for two in a row within
+/// the 30 s after the API server's return.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Which namespaces are watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,10 @@ where
                     if is_gone(&source) {
                         events = begin();
                     }
+                    if is_too_old(&source) {
+                        // The server is there: what it was away before has no part in this wait.
+                        waits_left = waits();
+                    }
                     let due = waits_left.next().or(Some(LONGEST_WAIT));
                     return Some((Err(WatchFault::Interrupted { source }), ((events, waits_left, due), begin)));
                 }
@@ -109,6 +113,11 @@ fn waits() -> ExponentialBackoff {
 /// The version to resume from is too old, as answered to the watch request itself.
 fn is_gone(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+}
+
+/// The same, answered to the request or told by an event, after which the watcher lists again.
+fn is_too_old(error: &watcher::Error) -> bool {
+    is_gone(error) || matches!(error, watcher::Error::WatchError(status) if status.code == 410)
 }
 
 /// Unwraps the guard. An undecodable object that was deleted needs no word.

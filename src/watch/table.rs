@@ -122,14 +122,15 @@ impl Table {
         }
     }
 
-    /// The claim failed and is made again after a wait that doubles from `wait`, 32 times it at the most.
+    /// The claim failed and is made again after a wait that doubles from `wait`, 8 times it at the most: short enough to
+    /// be made within 30 s of the API server's return.
     pub fn failed(&mut self, uid: &str, container: &str, wait: SignedDuration, now: Timestamp) -> Option<Task> {
         let row = self.pods.get_mut(uid)?;
         let failures = match row.claims.get(container) {
             Some(Claim::UnderWay { failures, .. }) => failures + 1,
             _ => 1,
         };
-        let at = now.saturating_add(wait * (1 << (failures - 1).min(5))).unwrap_or(Timestamp::MAX);
+        let at = now.saturating_add(wait * (1 << (failures - 1).min(3))).unwrap_or(Timestamp::MAX);
         row.claims.insert(container.to_owned(), Claim::Failed { failures, again: at });
         Some(Task::LookAgain { uid: uid.to_owned(), at })
     }

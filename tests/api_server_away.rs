@@ -1,0 +1,99 @@
+//! The API server goes away in the middle of a rollout, with a request to SnapHook open, and comes back: nothing is
+//! missed, nothing doubled, and what SnapHook answered meanwhile stands in the record.
+//!
+//! The test has a control plane of its own, since it stops the API server.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use lab::objects::pod;
+use lab::snaphook::{Behaviour, Gate};
+use lab::storm::Size;
+use lab::terminal::say;
+use lab::{Cluster, Namespace, Options, PodStatus, Snapwatcher, Tally, crd, in_namespace_of, reached};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// After the API server's return: for the watch, and for all that waited.
+const RECONNECTED: Duration = Duration::from_secs(30);
+
+async fn check(watcher: &Snapwatcher, line: &str) -> Result<(), String> {
+    let answer = watcher.get("/readyz?verbose").await.map_err(|error| error.to_string())?;
+    let shown = answer.text().await.map_err(|error| error.to_string())?;
+    if shown.contains(line) { Ok(()) } else { Err(shown) }
+}
+
+/// Creates pods that become Ready when the test says so, not when controllers are back at work.
+async fn held(ns: &Namespace, names: impl IntoIterator<Item = String>) -> Vec<Pod> {
+    let mut pods = Vec::new();
+    for name in names {
+        pods.push(ns.scheduled(&pod(&name).labelled().hold().build()).await);
+    }
+    pods
+}
+
+async fn make_ready(ns: &Namespace, pods: &[Pod]) {
+    for pod in pods {
+        ns.set_status(pod, &PodStatus::ready(pod)).await;
+    }
+}
+
+/// One absence of the API server, with what is under way at its beginning. `round` names its pods.
+async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, round: &str, length: Duration) {
+    let gate = Gate::default();
+    let (open, later) = (format!("open-{round}"), format!("later-{round}"));
+    ns.snaphook().answer_pod_with(&open, Behaviour::Wait(gate.clone()));
+    let count = Size::chosen().of(20, 60);
+    let rollout = held(ns, (0..count).map(|number| format!("web-{round}-{number}"))).await;
+    let others = held(ns, [open.clone(), later.clone()]).await;
+    make_ready(ns, &others[..1]).await;
+    ns.asked(&open, 1).await;
+    let (before, after) = rollout.split_at(rollout.len() / 2);
+    make_ready(ns, before).await;
+
+    cluster.stop_api_server().await.unwrap();
+    let gone = Instant::now();
+    // Answered while nobody can write it down.
+    gate.open();
+    // The length of the absence is what the test is about.
+    tokio::time::sleep(length.saturating_sub(gone.elapsed())).await;
+    cluster.start_api_server().await.unwrap();
+    let back = Instant::now();
+    make_ready(ns, after).await;
+
+    let names: Vec<String> = rollout.iter().map(ResourceExt::name_any).chain([open.clone()]).collect();
+    reached("the watch is back and each pod has its record", RECONNECTED, async || {
+        let tally = Tally::of(ns, &names).await;
+        if tally.lost.is_empty() { check(watcher, "[+]watch ok").await } else { Err(format!("{:?}", tally.lost)) }
+    })
+    .await
+    .unwrap();
+    let took = back.elapsed();
+    // Whatever would be asked for again has been by the time a later pod was.
+    make_ready(ns, &others[1..]).await;
+    ns.asked(&later, 1).await;
+    let tally = Tally::of(ns, &names).await;
+    assert!(tally.lost.is_empty() && tally.doubled.is_empty() && tally.unknown.is_empty(), "{tally:?}");
+    assert_eq!((ns.record_of(&open, "Succeeded").await.attempt(), ns.times_asked(&open)), (1, 1));
+    say(&format!("away {} s, nothing left to do {:.1} s after its return", length.as_secs(), took.as_secs_f64()));
+    say(&tally.to_string());
+}
+
+#[tokio::test]
+async fn nothing_is_missed_while_the_api_server_is_away() {
+    let mut cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
+    crd::install(cluster.access(), Path::new(SNAPWATCHER)).await.unwrap();
+    let access = cluster.access().clone();
+    in_namespace_of(&access, "nothing_is_missed", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let lengths: &[u64] = Size::chosen().of(&[1, 6], &[1, 30, 180]);
+        for length in lengths {
+            absence(&mut cluster, &ns, &watcher, &length.to_string(), Duration::from_secs(*length)).await;
+        }
+    })
+    .await;
+}
