@@ -91,7 +91,9 @@ impl Watch {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), WatchError> {
         let config = watcher::Config::default().labels(&format!("{SNAP}={OPTED_IN}"));
         let events = self.scopes.iter().enumerate().map(|(scope, namespaces)| {
-            watch::<WatchedPod>(&self.client, namespaces, self.watch_timeout, config.clone()).map(move |item| (scope, item)).boxed()
+            watch::<WatchedPod>(&self.client, namespaces, self.watch_timeout, config.clone())
+                .map(move |item| (scope, item))
+                .boxed()
         });
         let mut events = stream::select_all(events);
         let (_keep_open, nothing) = mpsc::unbounded_channel();
