@@ -36,22 +36,39 @@ async fn held(ns: &Namespace, names: impl IntoIterator<Item = String>) -> Vec<Po
     pods
 }
 
-async fn make_ready(ns: &Namespace, pods: &[Pod]) {
+async fn make_ready(ns: &Namespace, pods: impl IntoIterator<Item = &Pod>) {
     for pod in pods {
         ns.set_status(pod, &PodStatus::ready(pod)).await;
     }
 }
 
-/// One absence of the API server, with what is under way at its beginning. `round` names its pods.
-async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, round: &str, length: Duration) {
+/// The pods of one absence. All are scheduled before the first, since the scheduler, too, takes its time to come back.
+struct Round {
+    length: Duration,
+    /// Its request is open when the API server goes.
+    open: Pod,
+    rollout: Vec<Pod>,
+    later: Pod,
+}
+
+impl Round {
+    async fn prepare(ns: &Namespace, seconds: u64) -> Self {
+        let count = Size::chosen().of(20, 60);
+        let rollout = held(ns, (0..count).map(|number| format!("web-{seconds}-{number}"))).await;
+        let [open, later] = ["open", "later"].map(|name| format!("{name}-{seconds}"));
+        let mut others = held(ns, [open, later]).await;
+        let (later, open) = (others.pop().unwrap(), others.pop().unwrap());
+        Self { length: Duration::from_secs(seconds), open, rollout, later }
+    }
+}
+
+/// One absence of the API server, with what is under way at its beginning.
+async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, round: Round) {
+    let Round { length, open, rollout, later } = round;
     let gate = Gate::default();
-    let (open, later) = (format!("open-{round}"), format!("later-{round}"));
-    ns.snaphook().answer_pod_with(&open, Behaviour::Wait(gate.clone()));
-    let count = Size::chosen().of(20, 60);
-    let rollout = held(ns, (0..count).map(|number| format!("web-{round}-{number}"))).await;
-    let others = held(ns, [open.clone(), later.clone()]).await;
-    make_ready(ns, &others[..1]).await;
-    ns.asked(&open, 1).await;
+    ns.snaphook().answer_pod_with(&open.name_any(), Behaviour::Wait(gate.clone()));
+    make_ready(ns, [&open]).await;
+    ns.asked(&open.name_any(), 1).await;
     let (before, after) = rollout.split_at(rollout.len() / 2);
     make_ready(ns, before).await;
 
@@ -65,7 +82,7 @@ async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, r
     let back = Instant::now();
     make_ready(ns, after).await;
 
-    let names: Vec<String> = rollout.iter().map(ResourceExt::name_any).chain([open.clone()]).collect();
+    let names: Vec<String> = rollout.iter().map(ResourceExt::name_any).chain([open.name_any()]).collect();
     reached("the watch is back and each pod has its record", RECONNECTED, async || {
         let tally = Tally::of(ns, &names).await;
         if tally.lost.is_empty() { check(watcher, "[+]watch ok").await } else { Err(format!("{:?}", tally.lost)) }
@@ -74,10 +91,11 @@ async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, r
     .unwrap();
     let took = back.elapsed();
     // Whatever would be asked for again has been by the time a later pod was.
-    make_ready(ns, &others[1..]).await;
-    ns.asked(&later, 1).await;
+    make_ready(ns, [&later]).await;
+    ns.asked(&later.name_any(), 1).await;
     let tally = Tally::of(ns, &names).await;
     assert!(tally.lost.is_empty() && tally.doubled.is_empty() && tally.unknown.is_empty(), "{tally:?}");
+    let open = open.name_any();
     assert_eq!((ns.record_of(&open, "Succeeded").await.attempt(), ns.times_asked(&open)), (1, 1));
     say(&format!("away {} s, nothing left to do {:.1} s after its return", length.as_secs(), took.as_secs_f64()));
     say(&tally.to_string());
@@ -91,8 +109,12 @@ async fn nothing_is_missed_while_the_api_server_is_away() {
     in_namespace_of(&access, "nothing_is_missed", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let lengths: &[u64] = Size::chosen().of(&[1, 6], &[1, 30, 180]);
-        for length in lengths {
-            absence(&mut cluster, &ns, &watcher, &length.to_string(), Duration::from_secs(*length)).await;
+        let mut rounds = Vec::new();
+        for &seconds in lengths {
+            rounds.push(Round::prepare(&ns, seconds).await);
+        }
+        for round in rounds {
+            absence(&mut cluster, &ns, &watcher, round).await;
         }
     })
     .await;
