@@ -86,11 +86,13 @@ impl From<&Journey> for Stages {
     fn from(journey: &Journey) -> Self {
         let containers = || journey.containers.values();
         let all_done = containers().all(|container| container.done.is_some());
+        let claimed = containers().filter_map(|container| container.claimed).min();
         Self {
             admitted: journey.admission.as_ref().map(|admission| admission.at),
             seen: journey.seen,
-            ready: journey.ready,
-            claimed: containers().filter_map(|container| container.claimed).min(),
+            // Claimed before this process looked at it: when it became eligible is not known.
+            ready: journey.ready.filter(|ready| claimed.is_none_or(|claimed| *ready <= claimed)),
+            claimed,
             asked: containers().filter_map(|container| container.asked).min(),
             done: containers().filter_map(|container| container.done).max().filter(|_| all_done),
         }
@@ -181,5 +183,14 @@ mod tests {
         journey.containers.insert("side".to_owned(), container(3, 6, Some(7)));
         stages["done"] = json!(at(8));
         assert_eq!(told(journey)["stages"], stages);
+    }
+
+    #[test]
+    fn a_pod_claimed_before_this_process_saw_it_has_no_time_of_becoming_ready() {
+        let mut journey = journey();
+        journey.ready = Some(at(5));
+        let container = ContainerJourney { claimed: Some(at(3)), ..Default::default() };
+        journey.containers.insert("app".to_owned(), container);
+        assert_eq!(told(journey)["stages"], json!({"seen": at(1), "claimed": at(3)}));
     }
 }

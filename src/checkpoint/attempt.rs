@@ -290,12 +290,12 @@ impl Attempt {
         drop(under_way);
         self.metrics.ended(&outcome, since.elapsed());
         let done = clock::now();
+        let after = progress::settled(written, &outcome, &self.policy, 0.0, done).phase.unwrap_or(Phase::Pending);
         journey(&|journey| {
-            journey.done = Some(done);
+            journey.done = after.is_final().then_some(done);
             journey.outcome = Some(outcome.as_str().to_owned());
         });
         self.tell(written, &ask, &outcome);
-        let after = progress::settled(written, &outcome, &self.policy, 0.0, done).phase.unwrap_or(Phase::Pending);
         self.events.outcome(written, &pod.facts, &outcome, after);
         outcome
     }

@@ -10,7 +10,7 @@ pub enum Verdict {
     /// These containers are to be claimed now.
     Claim(Vec<String>),
     /// Eligible but for its delay, which is over at that time.
-    At(Timestamp),
+    Delayed(Timestamp),
     /// Not now; a later state may change it.
     Wait(Cause),
     /// Not this pod, whatever it becomes, unless its labels or annotations change.
@@ -26,9 +26,13 @@ pub enum Cause {
     Terminating,
     NotRunning,
     NotReady,
-    NotStarted { container: String },
+    NotStarted {
+        container: String,
+    },
     InvalidAnnotation(String),
     NoContainer,
+    /// Its delay is over at that time.
+    Delayed(Timestamp),
 }
 
 impl Cause {
@@ -44,6 +48,7 @@ impl Cause {
             Self::NotStarted { .. } => "NotStarted",
             Self::InvalidAnnotation(_) => "InvalidAnnotation",
             Self::NoContainer => "NoContainer",
+            Self::Delayed(_) => "Delayed",
         }
     }
 }
@@ -54,6 +59,7 @@ impl std::fmt::Display for Cause {
         match self {
             Self::InvalidAnnotation(problem) => write!(f, ": {problem}"),
             Self::NotStarted { container } => write!(f, ": container `{container}`"),
+            Self::Delayed(until) => write!(f, ": until {until}"),
             _ => Ok(()),
         }
     }
@@ -92,7 +98,7 @@ pub fn assess(pod: &PodFacts, now: Timestamp) -> Verdict {
     }
     let delay = SignedDuration::try_from(*delay).unwrap_or(SignedDuration::MAX);
     match ready_since.checked_add(delay) {
-        Ok(due) if !delay.is_zero() && due > now => Verdict::At(due),
+        Ok(due) if !delay.is_zero() && due > now => Verdict::Delayed(due),
         _ => Verdict::Claim(containers.clone()),
     }
 }
@@ -197,8 +203,8 @@ mod tests {
     #[test]
     fn a_delay_counts_from_the_last_time_the_pod_became_ready() {
         let delayed = |now| annotated("snap.weaversoft.io/delay", "30s", now);
-        assert_eq!(delayed(at(0)), Verdict::At(at(30)));
-        assert_eq!(delayed(at(29)), Verdict::At(at(30)));
+        assert_eq!(delayed(at(0)), Verdict::Delayed(at(30)));
+        assert_eq!(delayed(at(29)), Verdict::Delayed(at(30)));
         assert_eq!(delayed(at(30)), Verdict::Claim(vec!["app".into()]));
     }
 

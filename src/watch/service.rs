@@ -23,7 +23,7 @@ use crate::clock;
 use crate::cluster::{Scope, WatchFault, watch};
 use crate::owner::OwnerError;
 use crate::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
-use crate::state::{ContainerJourney, State};
+use crate::state::State;
 use crate::telemetry::block::{self, Block, SeenAs};
 use crate::telemetry::{chain, panic_words};
 
@@ -71,7 +71,6 @@ struct Ended {
     container: String,
     seen_as: SeenAs,
     result: Result<Claimed, ClaimError>,
-    at: Timestamp,
 }
 
 /// The moving parts while the service runs.
@@ -133,6 +132,17 @@ impl Watch {
         }
         Ok(())
     }
+
+    /// Puts a claim into the journey of its pod.
+    fn join(&self, pod: &PodFacts, container: &str, claimed: &Claimed, at: Timestamp) {
+        self.state.container(&pod.name, &pod.uid, container, |journey| match claimed {
+            Claimed::New { record, .. } => {
+                journey.checkpoint.clone_from(record);
+                journey.claimed = Some(at);
+            }
+            Claimed::Before { record } => journey.checkpoint = record.clone().or(journey.checkpoint.take()),
+        });
+    }
 }
 
 impl Running {
@@ -190,19 +200,23 @@ impl Running {
 
     fn claim(&mut self, pod: PodFacts, container: String, seen_as: SeenAs, now: Timestamp) {
         self.watch.state.ready(&pod, now);
+        // So that no journey of several containers looks done while one of them has not begun.
+        self.watch.state.container(&pod.name, &pod.uid, &container, |_| {});
         let (watch, slots, stop) = (self.watch.clone(), self.slots.clone(), self.stop.clone());
         self.claims.spawn(async move {
             let _slot = slots.acquire().await.ok()?;
             // Without its listing of records a claim waits, and at the stop it need not.
             stop.run_until_cancelled(watch.claim.ready()).await?;
             let result = watch.claim.claim(&pod, &container).await;
-            // Now, not when this task is joined: the attempt may have begun by then.
-            let at = clock::now();
             watch.checkpoint_metrics.claimed(&result);
+            if let Ok(claimed) = &result {
+                // Now, not when this task is joined: the attempt may have come to its end by then.
+                watch.join(&pod, &container, claimed, clock::now());
+            }
             if matches!(result, Ok(Claimed::New { .. })) {
                 watch.slips.look(&pod).await;
             }
-            Some(Ended { pod, container, seen_as, result, at })
+            Some(Ended { pod, container, seen_as, result })
         });
     }
 
@@ -237,28 +251,16 @@ impl Running {
     }
 
     fn ended(&mut self, ended: Ended, now: Timestamp) -> Vec<Task> {
-        let Ended { pod, container, seen_as, result, at } = ended;
+        let Ended { pod, container, seen_as, result } = ended;
         let claimed = match result {
             Ok(claimed) => claimed,
             Err(error) => return self.unclaimed(&pod, &container, &error, now),
         };
         let again = self.table.claimed(&pod.uid, &container, now);
-        let journey = |change: &dyn Fn(&mut ContainerJourney)| {
-            self.watch.state.container(&pod.name, &pod.uid, &container, change);
-        };
-        match claimed {
-            Claimed::New { record, workload, node } => {
-                self.watch.definition_check.pass();
-                journey(&|journey| {
-                    journey.checkpoint.clone_from(&record);
-                    journey.claimed = Some(at);
-                });
-                let workload = block::Workload { kind: workload.kind, name: workload.name };
-                block::print(&Block { event: seen_as, pod: pod.name, workload, container, node });
-            }
-            Claimed::Before { record } => {
-                journey(&|journey| journey.checkpoint = record.clone().or(journey.checkpoint.take()));
-            }
+        if let Claimed::New { workload, node, .. } = claimed {
+            self.watch.definition_check.pass();
+            let workload = block::Workload { kind: workload.kind, name: workload.name };
+            block::print(&Block { event: seen_as, pod: pod.name, workload, container, node });
         }
         again.into_iter().collect()
     }

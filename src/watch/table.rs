@@ -176,7 +176,9 @@ impl Row {
         let mut tasks = Vec::new();
         // A record made by hand may wait for a pod that is not claimed by itself.
         let is_ready = self.pod.running && self.pod.ready_since.is_some();
-        if is_ready && !self.is_ready || is_eligible(&verdict) && self.held_by.is_some() {
+        if is_ready && !self.is_ready
+            || is_eligible(&verdict) && !matches!(self.held_by, None | Some(Cause::Delayed(_)))
+        {
             tasks.push(Task::Changed(self.pod.name.clone()));
         }
         self.is_ready = is_ready;
@@ -185,9 +187,9 @@ impl Row {
                 tasks.extend(containers.into_iter().filter_map(|container| self.claim(container, now)));
                 None
             }
-            Verdict::At(at) => {
+            Verdict::Delayed(at) => {
                 tasks.push(Task::LookAgain { uid: self.pod.uid.clone(), at });
-                None
+                Some(Cause::Delayed(at))
             }
             Verdict::Wait(cause) | Verdict::Never(cause) => Some(cause),
         };
@@ -212,7 +214,7 @@ impl Row {
 }
 
 fn is_eligible(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Claim(_) | Verdict::At(_))
+    matches!(verdict, Verdict::Claim(_) | Verdict::Delayed(_))
 }
 
 #[cfg(test)]

@@ -104,6 +104,9 @@ fn a_delay_is_looked_at_again_when_it_is_over() {
     let delayed = pod("a", true, &json!({"snap.weaversoft.io/delay": "30s"}));
     let tasks = table.apply(0, Event::Apply(delayed), at(1));
     assert!(tasks.contains(&Task::LookAgain { uid: "a".into(), at: at(30) }), "{tasks:?}");
+    assert!(
+        tasks.iter().any(|task| matches!(task, Task::Held { cause: Cause::Delayed(until), .. } if *until == at(30)))
+    );
     assert_eq!(claims(&table.look_again("a", at(30))), ["a ADDED"]);
 }
 
