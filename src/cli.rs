@@ -1,4 +1,4 @@
-//! The command line: `run` (also without a word), `crd`.
+//! The command line: `run` (also without a word), `crd`, `certs`.
 
 use std::ffi::OsString;
 
@@ -7,8 +7,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use kube::CustomResourceExt as _;
 
 use crate::backend::redact::redact;
+use crate::certificates::{DevelopmentError, FILES, RotateError, rotate, write_development};
 use crate::checkpoint::resource::Checkpoint;
-use crate::config::RunArgs;
+use crate::clock;
+use crate::cluster::{Cluster, ConnectError, WATCH_TIMEOUT};
+use crate::config::{CertsArgs, CertsCommand, RunArgs};
 
 /// Turns a pod label into a checkpoint: admission webhook and watcher in one process.
 #[derive(Debug, Parser)]
@@ -24,6 +27,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Prints the definition of the Checkpoint resource as YAML, for `kubectl apply -f -`.
     Crd,
+    /// Writes certificates for development, or rotates the CA of a running SnapWatcher.
+    Certs(CertsArgs),
 }
 
 /// What to do instead of a command: text to print, and whether it is an error.
@@ -54,6 +59,37 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, R
 /// The definition of the resource, as YAML.
 pub fn definition() -> Result<String, serde_yaml_ng::Error> {
     serde_yaml_ng::to_string(&Checkpoint::crd())
+}
+
+/// Why a command other than `run` came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Rotate(#[from] RotateError),
+    #[error(transparent)]
+    Write(#[from] DevelopmentError),
+}
+
+/// Carries out `certs`; returns what to tell.
+pub async fn certs(args: CertsArgs) -> Result<String, CommandError> {
+    let Some(CertsCommand::Rotate(ca)) = args.command else {
+        write_development(&args.directory, &args.names, args.force, clock::now())?;
+        let file = |name: &str| args.directory.join(name).display().to_string();
+        let [ca, certificate, key] = FILES.map(file);
+        return Ok(format!(
+            "Wrote {ca}, {certificate} and {key} for {}; give them by\n  --tls-cert {certificate} --tls-key {key} --tls-ca {ca}\n",
+            args.names.join(", ")
+        ));
+    };
+    let cluster = Cluster::connect(WATCH_TIMEOUT).await?;
+    let generation = rotate(&cluster, &ca.service_namespace, &ca.ca_secret, ca.ca_life).await?;
+    Ok(format!(
+        "CA {generation} is to follow in Secret `{}/{}`: the replicas put it into the webhook configurations, sign by it \
+         a minute later, and drop the one before when no certificate of it is served any more; their logs tell each step\n",
+        ca.service_namespace, ca.ca_secret
+    ))
 }
 
 /// All flags, for the page that documents them.

@@ -74,12 +74,21 @@ pub struct CertificateArgs {
     /// Name of the ValidatingWebhookConfiguration whose caBundle is kept; it is never created.
     #[arg(long, env = "VALIDATING_CONFIGURATION", value_name = "NAME", value_parser = object_name)]
     pub validating_configuration: Option<String>,
+    #[command(flatten)]
+    pub ca: CaArgs,
     /// Name of the Service by which the API server calls the webhook; the certificate is made for it.
     #[arg(long, env = "SERVICE_NAME", value_name = "NAME", default_value = "snapwatcher", value_parser = object_name)]
     pub service_name: String,
-    /// Namespace of that Service.
-    #[arg(long, env = "SERVICE_NAMESPACE", value_name = "NAME", default_value = "snap", value_parser = object_name)]
-    pub service_namespace: String,
+    /// How long a serving certificate is valid; shortened in tests, as are the next two.
+    #[arg(long, env = "LEAF_LIFE", value_name = "DURATION", default_value = "168h", value_parser = life, hide = true)]
+    pub leaf_life: Duration,
+    #[arg(long, env = "PUBLISH_WAIT", value_name = "DURATION", default_value = "60s", value_parser = timeout, hide = true)]
+    pub publish_wait: Duration,
+    #[arg(long, env = "LEVEL_CHECK", value_name = "DURATION", default_value = "60s", value_parser = timeout, hide = true)]
+    pub level_check: Duration,
+    /// UID of this process's pod, on which Events about the certificates are told [default: POD_UID].
+    #[arg(long, env = "POD_UID", value_name = "UID", hide = true)]
+    pub pod_uid: Option<String>,
     /// Certificate in a PEM file, instead of one made by the program.
     #[arg(long, env = "TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -89,6 +98,48 @@ pub struct CertificateArgs {
     /// The CA of that certificate, in a PEM file, for the caBundle; left out, the caBundle is yours to keep.
     #[arg(long, env = "TLS_CA", value_name = "FILE", requires = "tls_cert")]
     pub tls_ca: Option<PathBuf>,
+}
+
+/// Where the CA is kept; for `run` and for `certs rotate`.
+#[derive(Debug, Clone, Args)]
+pub struct CaArgs {
+    /// Namespace of that Service, of the Lease, and of the Secret with the CA.
+    #[arg(long, env = "SERVICE_NAMESPACE", value_name = "NAME", default_value = "snap", value_parser = object_name)]
+    pub service_namespace: String,
+    /// Name of the Secret in which the replicas share the CA that signs the certificate; it is created.
+    #[arg(long, env = "CA_SECRET", value_name = "NAME", default_value = "snapwatcher-webhook-ca", value_parser = object_name)]
+    pub ca_secret: String,
+    /// How long a CA is valid; shortened in tests.
+    #[arg(long, env = "CA_LIFE", value_name = "DURATION", default_value = "8760h", value_parser = life, hide = true)]
+    pub ca_life: Duration,
+}
+
+/// `snapwatcher certs`: development certificates, or a rotation in the cluster.
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct CertsArgs {
+    #[command(subcommand)]
+    pub command: Option<CertsCommand>,
+    /// The folder into which `ca.crt`, `tls.crt` and `tls.key` are written.
+    #[arg(long, value_name = "FOLDER", default_value = "certs")]
+    pub directory: PathBuf,
+    /// DNS names and IP addresses of the certificate, comma-separated.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "localhost,127.0.0.1,::1,snapwatcher.snap.svc"
+    )]
+    pub names: Vec<String>,
+    /// Writes over certificates that are there.
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum CertsCommand {
+    /// Has the running replicas go over to a new CA, without a moment in which a certificate is not trusted.
+    Rotate(CaArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -322,13 +373,19 @@ impl CertificateArgs {
         let source = if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
             TlsSource::Files { cert: cert.clone(), key: key.clone(), ca: self.tls_ca.clone() }
         } else {
-            let mut names = service_names(&self.service_name, &self.service_namespace);
+            let mut names = service_names(&self.service_name, &self.ca.service_namespace);
             // A process outside the cluster is called by `clientConfig.url`.
             names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
-            TlsSource::Own { names }
+            TlsSource::Own { names, namespace: self.ca.service_namespace.clone(), secret: self.ca.ca_secret.clone() }
         };
         certificates::Settings {
             source,
+            times: certificates::Times {
+                ca_life: self.ca.ca_life,
+                leaf_life: self.leaf_life,
+                publish_wait: self.publish_wait,
+                level_check: self.level_check,
+            },
             mutating: self.mutating_configuration.clone(),
             validating: self.validating_configuration.clone(),
         }
@@ -339,6 +396,11 @@ fn timeout(text: &str) -> Result<Duration, String> {
     let allowed = "allowed is more than 0s and at most 1h";
     let timeout = duration::parse(text).map_err(|error| format!("{error}; {allowed}"))?;
     if timeout.is_zero() || timeout > LONGEST_TIMEOUT { Err(allowed.to_owned()) } else { Ok(timeout) }
+}
+
+fn life(text: &str) -> Result<Duration, String> {
+    let life = duration::parse(text).map_err(|error| error.to_string())?;
+    if life < Duration::from_secs(1) { Err("allowed is 1s and more".to_owned()) } else { Ok(life) }
 }
 
 /// A name of RFC 1123, label or subdomain, as Kubernetes has them.

@@ -22,6 +22,12 @@ fn main() -> ExitCode {
             Ok(yaml) => print(&yaml),
             Err(error) => fail(&chain(&error), 1),
         },
+        Ok(Command::Certs(args)) => in_runtime(async {
+            match cli::certs(args).await {
+                Ok(text) => print(&text),
+                Err(error) => fail(&chain(&error), 1),
+            }
+        }),
         Err(Refused::Told(text)) => print(&text),
         Err(Refused::Wrong(line)) => fail(&line, WRONG_USAGE),
     }
@@ -29,6 +35,18 @@ fn main() -> ExitCode {
 
 fn run_service(args: RunArgs) -> ExitCode {
     log::init(args.log.log_level, args.log.log_format);
+    in_runtime(async {
+        match run(args).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{}", chain(&error));
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+fn in_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
     // Two providers in one process panic at the first handshake, so the choice is made before anything can.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return fail("another TLS provider was installed before ring", 1);
@@ -37,13 +55,7 @@ fn run_service(args: RunArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("could not start the runtime: {error}"), 1),
     };
-    match runtime.block_on(run(args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{}", chain(&error));
-            ExitCode::FAILURE
-        }
-    }
+    runtime.block_on(command)
 }
 
 /// A closed pipe (`snapwatcher crd | head`) is the reader's choice.

@@ -1,25 +1,24 @@
 //! Wiring: makes the parts, connects them, starts each as a named service and ends with the first that ends.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState, CheckHandle, Gate, Health};
 use crate::admission::{self, Admission, AdmissionMetrics};
 use crate::backend::snaphook::{BackendError, SnapHook};
-use crate::certificates::{BundleStatus, CertificateMetrics, Certificates, LeafResolver};
-use crate::checkpoint::events::events;
+use crate::certificates::{self, CertificateMetrics, Certificates, Tell};
+use crate::checkpoint::events::{Events, events};
 use crate::checkpoint::metrics::CheckpointMetrics;
 use crate::cluster::{Cluster, ConnectError, Scope};
-use crate::config::{BackendSettings, RunArgs};
+use crate::config::{BackendSettings, CertificateArgs, RunArgs};
 use crate::leader::Leader;
 use crate::owner::Owners;
+use crate::pod::PodName;
 use crate::serve::{self, Limits};
 use crate::services::{ServiceError, Services};
 use crate::state::State;
@@ -54,12 +53,13 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let cluster = Cluster::connect(watch.watch_timeout).await?;
 
     let (mut registry, mut health, state) = (registry(), Health::new(), State::new());
-    let (leaf, bundle) = (health.check("leaf", Gate::Readiness), health.check("bundle", Gate::Readiness));
+    let readiness_checks = certificates::Checks {
+        leaf: health.check("leaf", Gate::Readiness),
+        bundle: health.check("bundle", Gate::Readiness),
+        trust: health.check("trust", Gate::Told),
+    };
     let shutdown = health.check("shutdown", Gate::Readiness);
     let checks = Checks::new(&mut health);
-    let certificates =
-        Certificates::new(certificate.settings(), cluster.clone(), CertificateMetrics::register(&mut registry));
-    let (resolver, bundle_status) = (certificates.resolver(), certificates.status());
     let admission_metrics = AdmissionMetrics::register(&mut registry);
     let admission = Admission::new(state.clone(), admission_metrics, admission_args.validation);
 
@@ -67,6 +67,15 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         Services::new(stop.clone()).with_grace(checkpoint.request_timeout + checkpoint.answer_timeout + GRACE);
     let holder = checkpoint.holder();
     let (events, publisher) = events(cluster.calls.clone(), holder.instance.clone());
+    let tell = telling(&events, &certificate, checkpoint.pod_name.clone());
+    let certificate_metrics = CertificateMetrics::register(&mut registry);
+    let certificates = Certificates::new(certificate.settings(), cluster.clone(), certificate_metrics, tell);
+    let (resolver, readiness) = (certificates.resolver(), certificates.readiness());
+    let webhook_address = webhook_listener.local_addr().map_err(|source| RunError::Listen {
+        address: admission_args.webhook_listen,
+        purpose: "admission reviews",
+        source,
+    })?;
     let (leads, is_leading) = tokio::sync::watch::channel(leader.standalone);
     let work_is_done = CancellationToken::new();
     let (leader_check, done) = (checks.leader.clone(), work_is_done.clone());
@@ -101,7 +110,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     } else {
         let leader = Leader {
             client: cluster.calls.clone(),
-            namespace: certificate.service_namespace,
+            namespace: certificate.ca.service_namespace,
             times: leader.times(),
             name: leader.lease_name,
             identity: holder.to_string(),
@@ -114,10 +123,10 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     services.start("term", |stop| term.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
     services.start("admission", |stop| {
-        serve::serve(webhook_listener, admission::router(admission), resolver.clone(), Limits::default(), stop)
+        serve::serve(webhook_listener, admission::router(admission), resolver, Limits::default(), stop)
     });
     services.start("certificates", |stop| certificates.run(stop));
-    services.start("readiness", |stop| readiness(leaf, bundle, resolver, bundle_status, stop));
+    services.start("readiness", |stop| readiness.run(webhook_address, readiness_checks, stop));
     services.start("signals", |stop| signals(shutdown, stop));
     let admin_state = AdminState::new(health, registry, state);
     services.start("admin", |stop| admin::serve(admin_listener, admin::router(admin_state), stop));
@@ -130,32 +139,16 @@ fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, Run
     TcpListener::bind(address).map_err(|source| RunError::Listen { address, purpose, source })
 }
 
-/// Turns what is known of leaf and bundle into readiness.
-async fn readiness(
-    leaf: CheckHandle,
-    bundle: CheckHandle,
-    resolver: Arc<LeafResolver>,
-    mut status: watch::Receiver<BundleStatus>,
-    stop: CancellationToken,
-) -> Result<(), Infallible> {
-    loop {
-        if resolver.has_leaf() {
-            leaf.pass();
+/// Tells of certificates on this process's own pod; outside of one there is no object to tell on.
+fn telling(events: &Events, certificate: &CertificateArgs, pod_name: Option<String>) -> Tell {
+    let (events, uid, namespace) =
+        (events.clone(), certificate.pod_uid.clone(), certificate.ca.service_namespace.clone());
+    let pod = pod_name.map(|name| PodName { namespace, name });
+    Arc::new(move |reason, note| {
+        if let Some(pod) = &pod {
+            events.warn_of_self(pod, uid.clone(), reason, note);
         }
-        {
-            let status = status.borrow_and_update();
-            if status.is_settled() {
-                bundle.pass();
-            } else if !status.is_unknown() {
-                bundle.fail(status.to_string());
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            // The sender ends with the certificates' service, whose end stops the process.
-            changed = status.changed() => if changed.is_err() { stop.cancelled().await },
-        }
-    }
+    })
 }
 
 /// Stops the process at SIGTERM or SIGINT; it is not ready from that moment on.

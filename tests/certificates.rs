@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -11,7 +13,7 @@ use lab::webhooks::{self, Scope};
 use lab::{Namespace, in_namespace};
 use serde_json::{Value, json};
 use snapwatcher::certificates::{
-    BundleStatus, CertificateMetrics, Certificates, FIELD_MANAGER, Keeping, Kind, Settings, TlsSource,
+    BundleStatus, CertificateMetrics, Certificates, FIELD_MANAGER, Kind, Settings, Times, TlsSource,
 };
 use snapwatcher::cluster::{Cluster, WATCH_TIMEOUT};
 use tokio::sync::watch;
@@ -76,12 +78,17 @@ async fn kept<S: Future<Output = ()>>(
     scenario: impl FnOnce(watch::Receiver<BundleStatus>) -> S,
 ) {
     let settings = Settings {
-        source: TlsSource::Own { names: vec!["localhost".to_owned()] },
+        source: TlsSource::Own {
+            names: vec!["localhost".to_owned()],
+            namespace: namespace.name().to_owned(),
+            secret: "ca".to_owned(),
+        },
+        times: Times::default(),
         mutating: Some(namespace.name().to_owned()),
         validating: Some(namespace.name().to_owned()),
     };
     let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT };
-    let certificates = Certificates::new(settings, cluster, CertificateMetrics::default());
+    let certificates = Certificates::new(settings, cluster, CertificateMetrics::default(), Arc::new(|_, _| ()));
     let (resolver, status) = (certificates.resolver(), certificates.status());
     tokio::select! {
         ended = certificates.run(CancellationToken::new()) => panic!("the service ended: {ended:?}"),
@@ -89,10 +96,11 @@ async fn kept<S: Future<Output = ()>>(
     }
 }
 
-async fn until_status(status: &watch::Receiver<BundleStatus>, mutating: &Keeping) {
+/// Waits until the mutating configuration is found so, in words.
+async fn until_status(status: &watch::Receiver<BundleStatus>, mutating: &str) {
     lab::until(&format!("the mutating configuration is: {mutating}"), async || {
         let found = status.borrow().clone();
-        if found.of(Kind::Mutating) == Some(mutating) { Ok(()) } else { Err(found) }
+        if found.of(Kind::Mutating).is_some_and(|found| found.to_string() == mutating) { Ok(()) } else { Err(found) }
     })
     .await;
 }
@@ -141,14 +149,14 @@ async fn a_configuration_that_comes_later_or_again_gets_its_bundle() {
         let configurations = Configurations::of(&ns);
         kept(&ns, ns.client(), async |status| {
             until_settled(&status).await;
-            until_status(&status, &Keeping::Missing).await;
+            until_status(&status, "does not exist").await;
             assert!(configurations.mutating.get_opt(&configurations.name).await.unwrap().is_none(), "never created");
             for _ in 0..2 {
                 configurations.create_mutating().await;
                 configurations.until_bundle().await;
-                until_status(&status, &Keeping::InSync).await;
+                until_status(&status, "in sync").await;
                 configurations.delete_mutating().await;
-                until_status(&status, &Keeping::Missing).await;
+                until_status(&status, "does not exist").await;
             }
         })
         .await;
@@ -171,7 +179,7 @@ async fn a_deletion_and_a_new_one_at_once_leave_no_remnant() {
                 configurations.until_bundle().await;
             }
             configurations.delete_mutating().await;
-            until_status(&status, &Keeping::Missing).await;
+            until_status(&status, "does not exist").await;
             assert!(configurations.mutating.get_opt(&configurations.name).await.unwrap().is_none());
         })
         .await;
@@ -187,7 +195,7 @@ async fn an_owner_who_applies_the_manifest_again_keeps_the_bundle_and_owns_the_r
         let owner = PatchParams::apply("chart");
         configurations.mutating.patch(&configurations.name, &owner, &Patch::Apply(&manifest)).await.unwrap();
         kept(&ns, ns.client(), async |status| {
-            until_status(&status, &Keeping::InSync).await;
+            until_status(&status, "in sync").await;
             let bundle = configurations.mutating_bundle().await;
 
             manifest["webhooks"][0]["timeoutSeconds"] = json!(5);
@@ -253,11 +261,18 @@ impl Rights {
         let group = "rbac.authorization.k8s.io";
         let role = json!({
             "apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": self.name},
-            "rules": [{
-                "apiGroups": ["admissionregistration.k8s.io"],
-                "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
-                "resourceNames": [self.name], "verbs": verbs,
-            }],
+            "rules": [
+                {
+                    "apiGroups": ["admissionregistration.k8s.io"],
+                    "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+                    "resourceNames": [self.name], "verbs": verbs,
+                },
+                {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+                {
+                    "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["ca"],
+                    "verbs": ["get", "list", "watch", "update"],
+                },
+            ],
         });
         let binding = json!({
             "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": self.name},

@@ -100,7 +100,7 @@ fn configuration() -> String {
 async fn every_metric() -> String {
     let mut registry = registry();
     // A configuration has its series once it was looked at.
-    CertificateMetrics::register(&mut registry).found(Kind::Mutating, &Keeping::InSync);
+    CertificateMetrics::register(&mut registry).found(Kind::Mutating, &Keeping::Missing);
     drop(AdmissionMetrics::register(&mut registry));
     drop(WatchMetrics::register(&mut registry));
     drop(CheckpointMetrics::register(&mut registry));

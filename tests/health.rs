@@ -77,10 +77,10 @@ async fn the_process_is_ready_once_its_bundle_stands_and_not_before() {
         };
         let watcher = ns.launch_snapwatcher(options).await;
         ns.install_webhooks(&watcher).await;
-        until_shown(&watcher, 500, "[-]bundle failed: mutating configuration: ").await;
+        until_shown(&watcher, 500, "[-]leaf failed: could not read the Secret `").await;
         let (status, text) = shown(&watcher, "/readyz").await;
         assert_eq!(status, 500);
-        assert!(text.contains("[+]leaf ok\n") && text.ends_with("readyz check failed\n"), "{text}");
+        assert!(text.contains("[-]bundle failed: not yet\n") && text.ends_with("readyz check failed\n"), "{text}");
         for alive in ["/livez", "/healthz"] {
             assert_eq!(shown(&watcher, alive).await, (200, "ok".to_owned()), "a restart would mend nothing");
         }
@@ -106,12 +106,12 @@ async fn each_check_is_told_by_name_and_the_back_end_does_not_decide() {
         assert_eq!(shown(&watcher, "/readyz").await, (200, "ok".to_owned()));
 
         ns.create_object(&pod("taken").labelled().build()).await;
-        let all_well = "[+]ping ok\n[+]leaf ok\n[+]bundle ok\n[+]shutdown ok\n[+]crd ok (told only)\n\
+        let all_well = "[+]ping ok\n[+]leaf ok\n[+]bundle ok\n[+]trust ok (told only)\n[+]shutdown ok\n[+]crd ok (told only)\n\
                         [+]watch ok (told only)\n[+]backend ok (told only)\n[+]leader ok (told only)\n\
                         readyz check passed\n";
         until_shown(&watcher, 200, all_well).await;
         let metrics = watcher.metrics().await.unwrap();
-        for check in ["leaf", "bundle", "shutdown", "crd", "watch", "backend", "leader"] {
+        for check in ["leaf", "bundle", "trust", "shutdown", "crd", "watch", "backend", "leader"] {
             assert!(metrics.contains(&format!("snapwatcher_check{{name=\"{check}\"}} ")), "{check}");
         }
     })
@@ -147,6 +147,9 @@ async fn metrics_name_each_family_and_each_series_once() {
             "snapwatcher_admission_refused",
             "snapwatcher_admission_duration_seconds",
             "snapwatcher_certificate_bundle_in_sync",
+            "snapwatcher_certificate_ca_not_after_seconds",
+            "snapwatcher_certificate_leaf_not_after_seconds",
+            "snapwatcher_certificate_rotation_steps",
             "snapwatcher_check",
             "snapwatcher_checkpoint_attempts",
             "snapwatcher_checkpoint_claims",

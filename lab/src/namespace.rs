@@ -5,6 +5,7 @@
 //! with its own panic. KEEP=1 leaves namespace and configurations in place.
 
 use std::fmt::{Debug, Display};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -199,6 +200,7 @@ impl Namespace {
         let name = self.name();
         for (flag, value) in [
             ("--namespaces", name),
+            ("--service-namespace", name),
             ("--mutating-configuration", name),
             ("--validating-configuration", name),
             ("--backend", "snaphook"),
@@ -221,10 +223,18 @@ impl Namespace {
 
     /// Creates the two configurations, named like the namespace, with the process's address.
     pub async fn install_webhooks(&self, watcher: &Snapwatcher) {
+        self.install_webhooks_at(watcher.webhook_addr(), "Ignore").await;
+    }
+
+    /// The same for any address, with a failure policy of one's own for pods that are created.
+    pub async fn install_webhooks_at(&self, address: SocketAddr, failure_policy: &str) {
         let scope = Scope::Namespace(self.name().to_owned());
-        let address = watcher.webhook_addr().to_string();
+        let address = address.to_string();
         let (create, name) = (PostParams::default(), self.name());
-        let configuration = webhooks::mutating(name, &scope, &address);
+        let mut configuration = webhooks::mutating(name, &scope, &address);
+        for webhook in configuration.webhooks.iter_mut().flatten() {
+            webhook.failure_policy = Some(failure_policy.to_owned());
+        }
         let mutating = Api::<MutatingWebhookConfiguration>::all(self.client());
         must("create the mutating configuration", mutating.create(&create, &configuration).await);
         let configuration = webhooks::validating(name, &scope, &address);

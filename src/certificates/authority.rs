@@ -1,70 +1,198 @@
-//! The CA that signs what we serve with, held in memory.
+//! The CA that signs what we serve with: a certificate and its key.
 //!
-//! P-256, because every TLS library takes it and its handshakes are cheap. A certificate is valid from an hour before
-//! it was made, so that an API server whose clock runs behind ours takes it at once.
+//! P-256, because every TLS library takes it and its handshakes are cheap. A CA is valid from an hour before it was made,
+//! and what it signs is valid for as far back as itself, so that an API server whose clock runs behind takes both at
+//! once. The common name counts the CAs that followed each other: of two of ours the later one is told by it.
 
+use std::fmt;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
 };
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::error::CertificateError;
+use super::error::{CertificateError, UnusableAuthority};
 use super::leaf::Leaf;
 
-/// How far back `notBefore` lies.
+/// How far back `notBefore` of a CA lies.
 const CLOCK_SKEW: Duration = Duration::from_secs(60 * 60);
-/// Counts the CAs that followed each other under one name; a CA that lives in memory only is always the first.
-const FIRST_GENERATION: u32 = 1;
+/// What the common name begins with; the generation follows.
+const NAME: &str = "snapwatcher CA ";
+
+/// A certificate of a CA of ours, without its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaCertificate {
+    pem: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    generation: u64,
+    public_key: Vec<u8>,
+}
 
 /// A certificate authority: its certificate and the key that signs.
-#[derive(Debug)]
 pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    certificate: CaCertificate,
+    key_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl CaCertificate {
+    /// Reads one certificate in PEM form that a CA of ours has, whatever its dates.
+    pub fn parse(pem: &str) -> Result<Self, UnusableAuthority> {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| UnusableAuthority::NoCertificate)?;
+        let (_, read) = X509Certificate::from_der(&der).map_err(|_| UnusableAuthority::NoCertificate)?;
+        let is_ca = read.basic_constraints().ok().flatten().is_some_and(|constraints| constraints.value.ca);
+        if !is_ca {
+            return Err(UnusableAuthority::NotACa);
+        }
+        let name = read.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or_default();
+        let generation = name.strip_prefix(NAME).and_then(|number| number.parse().ok());
+        let generation = generation.ok_or_else(|| UnusableAuthority::NotOurs { name: name.to_owned() })?;
+        let time = |at: i64| Timestamp::from_second(at).map_err(|_| UnusableAuthority::NoCertificate);
+        Ok(Self {
+            pem: super::bundle::bundle_pem([pem]),
+            not_before: time(read.validity().not_before.timestamp())?,
+            not_after: time(read.validity().not_after.timestamp())?,
+            generation,
+            public_key: read.public_key().subject_public_key.data.to_vec(),
+        })
+    }
+
+    /// For the `caBundle` of a webhook configuration.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    #[must_use]
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// How many CAs there were up to this one.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When two thirds of its life are over, counted from when it was made.
+    #[must_use]
+    pub fn renewal(&self) -> Timestamp {
+        two_thirds(self.not_before.saturating_add(CLOCK_SKEW).unwrap_or(self.not_before), self.not_after)
+    }
 }
 
 impl Authority {
-    /// Makes a new CA that is valid for `life` from `now` on.
+    /// Makes the first CA, valid for `life` from `now` on.
     pub fn generate(life: Duration, now: Timestamp) -> Result<Self, CertificateError> {
+        Self::make(1, life, now)
+    }
+
+    /// Makes the CA that follows this one.
+    pub fn successor(&self, life: Duration, now: Timestamp) -> Result<Self, CertificateError> {
+        Self::make(self.certificate.generation.saturating_add(1), life, now)
+    }
+
+    fn make(generation: u64, life: Duration, now: Timestamp) -> Result<Self, CertificateError> {
         let make = |source| CertificateError::Make { what: "a certificate authority", source };
         let mut params = CertificateParams::default();
-        limit(&mut params, life, now);
-        params.distinguished_name = common_name(&format!("snapwatcher CA {FIRST_GENERATION}"));
+        let from = now.saturating_sub(CLOCK_SKEW).unwrap_or(now);
+        limit(&mut params, from, after(now, life));
+        params.distinguished_name = common_name(&format!("{NAME}{generation}"));
         // It signs leaves and no further authorities.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(make)?;
-        Ok(Self { issuer: CertifiedIssuer::self_signed(params, key).map_err(make)? })
+        let certificate = params.self_signed(&key).map_err(make)?;
+        Self::load(&certificate.pem(), &key.serialize_pem())
+            .map_err(|source| CertificateError::Unusable { source: rustls::Error::General(source.to_string()) })
     }
 
-    /// Signs a serving certificate for these DNS names and IP addresses, with a new key.
+    /// Reads a CA of ours from PEM texts and sees that they belong together.
+    pub fn load(certificate: &str, key: &str) -> Result<Self, UnusableAuthority> {
+        let certificate = CaCertificate::parse(certificate)?;
+        let pair = KeyPair::from_pem(key).map_err(|_| UnusableAuthority::NoKey)?;
+        if pair.public_key_raw() != certificate.public_key {
+            return Err(UnusableAuthority::OtherKey);
+        }
+        let issuer = Issuer::from_ca_cert_pem(&certificate.pem, pair).map_err(|_| UnusableAuthority::NoCertificate)?;
+        Ok(Self { certificate, key_pem: key.to_owned(), issuer })
+    }
+
+    /// Signs a serving certificate for these DNS names and IP addresses, with a new key. It does not outlive its CA.
     pub fn issue(&self, names: &[String], life: Duration, now: Timestamp) -> Result<Leaf, CertificateError> {
+        let (certificate, key) = self.sign(names, life, now)?;
+        let key_der = PrivateKeyDer::try_from(key.serialize_der())
+            .map_err(|why| CertificateError::Unusable { source: rustls::Error::General(why.to_owned()) })?;
+        Leaf::new(vec![certificate.into()], key_der).map_err(|source| CertificateError::Unusable { source })
+    }
+
+    /// The same as PEM texts: the certificate and its key.
+    pub(super) fn issue_pem(
+        &self,
+        names: &[String],
+        life: Duration,
+        now: Timestamp,
+    ) -> Result<(String, String), CertificateError> {
+        let (certificate, key) = self.sign(names, life, now)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
+    fn sign(
+        &self,
+        names: &[String],
+        life: Duration,
+        now: Timestamp,
+    ) -> Result<(Certificate, KeyPair), CertificateError> {
         let make = |source| CertificateError::Make { what: "a serving certificate", source };
         for name in names {
             CertificateParams::new(vec![name.clone()])
                 .map_err(|source| CertificateError::Name { name: name.clone(), source })?;
         }
         let mut params = CertificateParams::new(names).map_err(make)?;
-        limit(&mut params, life, now);
+        let end = after(now, life).min(self.certificate.not_after);
+        limit(&mut params, self.certificate.not_before, end);
         params.distinguished_name = common_name("snapwatcher webhook");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        // CAs of one generation share their name after a restart: this tells a verifier which of them signed.
+        // CAs may share their name: this tells a verifier which of them signed.
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(make)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(make)?;
-        let key = PrivateKeyDer::try_from(key.serialize_der())
-            .map_err(|why| CertificateError::Unusable { source: rustls::Error::General(why.to_owned()) })?;
-        Leaf::new(vec![certificate.into()], key).map_err(|source| CertificateError::Unusable { source })
+        Ok((certificate, key))
+    }
+
+    #[must_use]
+    pub fn certificate(&self) -> &CaCertificate {
+        &self.certificate
     }
 
     /// The CA's certificate, for the `caBundle` of a webhook configuration.
     #[must_use]
     pub fn certificate_pem(&self) -> String {
-        self.issuer.pem()
+        self.certificate.pem.clone()
+    }
+
+    /// The key, for the Secret alone.
+    pub(super) fn key_pem(&self) -> &str {
+        &self.key_pem
+    }
+}
+
+impl fmt::Debug for Authority {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("certificate", &self.certificate).finish_non_exhaustive()
     }
 }
 
@@ -78,12 +206,21 @@ pub fn service_names(service: &str, namespace: &str) -> Vec<String> {
         .collect()
 }
 
+/// When two thirds of the time from one moment to another are over.
+pub(super) fn two_thirds(from: Timestamp, to: Timestamp) -> Timestamp {
+    to.saturating_sub(to.duration_since(from).max(SignedDuration::ZERO) / 3).unwrap_or(to)
+}
+
+fn after(now: Timestamp, life: Duration) -> Timestamp {
+    now.saturating_add(life).unwrap_or(Timestamp::MAX)
+}
+
 /// Sets from when to when a certificate is valid, and a serial number that no other one has (RFC 5280, 4.1.2.2).
-fn limit(params: &mut CertificateParams, life: Duration, now: Timestamp) {
-    let now = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or_default());
+fn limit(params: &mut CertificateParams, from: Timestamp, to: Timestamp) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + now.saturating_sub(CLOCK_SKEW);
-    params.not_after = epoch + now.saturating_add(life);
+    let since_epoch = |at: Timestamp| Duration::from_secs(u64::try_from(at.as_second()).unwrap_or_default());
+    params.not_before = epoch + since_epoch(from);
+    params.not_after = epoch + since_epoch(to);
     params.serial_number = Some(SerialNumber::from_slice(uuid::Uuid::new_v4().as_bytes()));
 }
 
@@ -99,6 +236,10 @@ mod tests {
 
     const LIFE: Duration = Duration::from_secs(60 * 60);
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
     #[test]
     fn a_service_is_reachable_by_four_names() {
         let mut names = service_names("web", "prod");
@@ -108,15 +249,58 @@ mod tests {
 
     #[test]
     fn each_authority_has_its_own_certificate() {
-        let [one, two] = [(); 2].map(|()| Authority::generate(LIFE, crate::clock::now()).unwrap());
+        let [one, two] = [(); 2].map(|()| Authority::generate(LIFE, at(0)).unwrap());
         assert!(one.certificate_pem().starts_with("-----BEGIN CERTIFICATE-----\n"));
         assert_ne!(one.certificate_pem(), two.certificate_pem());
     }
 
     #[test]
+    fn an_authority_is_read_back_as_it_was_written() {
+        let first = Authority::generate(LIFE, at(0)).unwrap();
+        let second = first.successor(LIFE, at(10)).unwrap();
+        let read = Authority::load(&second.certificate_pem(), second.key_pem()).unwrap();
+        assert_eq!(read.certificate(), second.certificate());
+        assert_eq!((first.certificate().generation(), read.certificate().generation()), (1, 2));
+        assert_eq!(read.certificate().not_after(), at(10 + 3600));
+        assert_eq!(read.certificate().not_before(), at(10 - 3600));
+        assert_eq!(read.certificate().renewal(), at(10 + 2400));
+    }
+
+    #[test]
+    fn what_is_no_authority_of_ours_is_told_apart() {
+        let ours = Authority::generate(LIFE, at(0)).unwrap();
+        let other = Authority::generate(LIFE, at(0)).unwrap();
+        let (certificate, key) = (ours.certificate_pem(), ours.key_pem());
+        let foreign = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let named = {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name = common_name("corporate CA");
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+        };
+        for (case, certificate, key, expected) in [
+            ("empty", "", key, UnusableAuthority::NoCertificate),
+            ("junk", "junk", key, UnusableAuthority::NoCertificate),
+            ("swapped", key, certificate.as_str(), UnusableAuthority::NoCertificate),
+            ("no CA", &foreign.cert.pem(), key, UnusableAuthority::NotACa),
+            ("foreign", &named, key, UnusableAuthority::NotOurs { name: "corporate CA".to_owned() }),
+            ("no key", &certificate, "", UnusableAuthority::NoKey),
+            ("other key", &certificate, other.key_pem(), UnusableAuthority::OtherKey),
+        ] {
+            assert_eq!(Authority::load(certificate, key).err(), Some(expected), "{case}");
+        }
+    }
+
+    #[test]
     fn a_name_that_can_not_be_certified_is_told() {
-        let authority = Authority::generate(LIFE, crate::clock::now()).unwrap();
-        let error = authority.issue(&["bücher".to_owned()], LIFE, crate::clock::now()).unwrap_err();
+        let authority = Authority::generate(LIFE, at(0)).unwrap();
+        let error = authority.issue(&["bücher".to_owned()], LIFE, at(0)).unwrap_err();
         assert!(error.to_string().contains("`bücher` can't stand in a certificate"), "{error}");
+    }
+
+    #[test]
+    fn the_key_is_not_in_any_debug_output() {
+        let authority = Authority::generate(LIFE, at(0)).unwrap();
+        assert!(!format!("{authority:?}").contains("PRIVATE"));
     }
 }

@@ -7,9 +7,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
 use kube::Resource;
 use kube::core::ClusterResourceScope;
 use serde::de::DeserializeOwned;
@@ -23,11 +26,34 @@ pub const FIELD_MANAGER: &str = "snapwatcher-ca-bundle";
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
+/// What a configuration is to trust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bundle {
+    pub(super) text: Arc<str>,
+    /// The CA of the leaf that is served now, if it is ours.
+    pub(super) serving: Option<Arc<str>>,
+}
+
 /// A webhook inside a configuration: what we read of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Hook<'a> {
     pub(super) name: &'a str,
-    pub(super) bundle: Option<&'a [u8]>,
+    pub(super) client: &'a WebhookClientConfig,
+}
+
+impl<'a> Hook<'a> {
+    fn bundle(&self) -> Option<&'a [u8]> {
+        self.client.ca_bundle.as_ref().map(|bundle| bundle.0.as_slice())
+    }
+
+    /// The name by which the API server verifies whom it calls.
+    fn host(&self) -> Option<String> {
+        if let Some(service) = &self.client.service {
+            return Some(format!("{}.{}.svc", service.name, service.namespace));
+        }
+        let url: reqwest::Url = self.client.url.as_deref()?.parse().ok()?;
+        url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())
+    }
 }
 
 /// One of the two kinds of configuration.
@@ -66,7 +92,19 @@ fn blocks(text: &str) -> Vec<String> {
 
 /// Whether each webhook of the configuration trusts exactly this bundle.
 pub(super) fn is_in_sync<K: Configuration>(configuration: &K, bundle: &str) -> bool {
-    configuration.hooks().iter().all(|hook| hook.bundle == Some(bundle.as_bytes()))
+    configuration.hooks().iter().all(|hook| hook.bundle() == Some(bundle.as_bytes()))
+}
+
+/// Whether each webhook of the configuration trusts this CA, perhaps beside others.
+pub(super) fn trusts<K: Configuration>(configuration: &K, certificate: &str) -> bool {
+    let holds = |bundle: &[u8]| std::str::from_utf8(bundle).is_ok_and(|bundle| bundle.contains(certificate));
+    configuration.hooks().iter().all(|hook| hook.bundle().is_some_and(holds))
+}
+
+/// The names by which the webhooks of the configuration call us, each once.
+pub(super) fn hosts<K: Configuration>(configuration: &K) -> Vec<String> {
+    let hosts: BTreeSet<String> = configuration.hooks().iter().filter_map(Hook::host).collect();
+    hosts.into_iter().collect()
 }
 
 /// What to apply so that each webhook of the configuration trusts this bundle.
@@ -87,7 +125,7 @@ impl Configuration for MutatingWebhookConfiguration {
 
     fn hooks(&self) -> Vec<Hook<'_>> {
         let hooks = self.webhooks.iter().flatten();
-        hooks.map(|hook| Hook { name: &hook.name, bundle: bytes(hook.client_config.ca_bundle.as_ref()) }).collect()
+        hooks.map(|hook| Hook { name: &hook.name, client: &hook.client_config }).collect()
     }
 }
 
@@ -96,12 +134,8 @@ impl Configuration for ValidatingWebhookConfiguration {
 
     fn hooks(&self) -> Vec<Hook<'_>> {
         let hooks = self.webhooks.iter().flatten();
-        hooks.map(|hook| Hook { name: &hook.name, bundle: bytes(hook.client_config.ca_bundle.as_ref()) }).collect()
+        hooks.map(|hook| Hook { name: &hook.name, client: &hook.client_config }).collect()
     }
-}
-
-fn bytes(bundle: Option<&ByteString>) -> Option<&[u8]> {
-    bundle.map(|bundle| bundle.0.as_slice())
 }
 
 #[cfg(test)]
@@ -150,6 +184,21 @@ mod tests {
                 "webhooks": [{"name": "pods.snap.weaversoft.io", "clientConfig": {"caBundle": "UEVN"}}],
             })
         );
+    }
+
+    #[test]
+    fn whom_a_configuration_calls_is_verified_by_that_name() {
+        for (client, expected) in [
+            (json!({"url": "https://127.0.0.1:8443/mutate"}), &["127.0.0.1"][..]),
+            (json!({"url": "https://[::1]:8443/mutate"}), &["::1"]),
+            (json!({"url": "https://hook.example.org/mutate"}), &["hook.example.org"]),
+            (json!({"service": {"name": "web", "namespace": "snap"}}), &["web.snap.svc"]),
+            (json!({}), &[]),
+        ] {
+            let mut configuration = configuration(&Value::Null);
+            configuration.webhooks.as_mut().unwrap()[0].client_config = serde_json::from_value(client).unwrap();
+            assert_eq!(hosts(&configuration), expected);
+        }
     }
 
     #[test]

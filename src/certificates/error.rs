@@ -29,3 +29,18 @@ pub enum CertificateError {
     )]
     Mismatch { certificate: PathBuf, key: PathBuf },
 }
+
+/// Why a certificate and a key are no CA of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableAuthority {
+    #[error("it holds no CA certificate in PEM form")]
+    NoCertificate,
+    #[error("its certificate is not that of a CA")]
+    NotACa,
+    #[error("its CA `{name}` was not made by this program")]
+    NotOurs { name: String },
+    #[error("it holds no private key in PEM form")]
+    NoKey,
+    #[error("its key does not belong to its certificate")]
+    OtherKey,
+}

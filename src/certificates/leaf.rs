@@ -4,31 +4,53 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
+use rustls::{CertificateError, Error, InconsistentKeys};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::error::CertificateError;
+use super::error::CertificateError as FileError;
 use super::files;
 
 /// A serving certificate with its chain and its key, known to belong together.
 #[derive(Debug, Clone)]
-pub struct Leaf(Arc<CertifiedKey>);
+pub struct Leaf {
+    key: Arc<CertifiedKey>,
+    not_after: Timestamp,
+}
 
 impl Leaf {
     /// Joins a chain, leaf first, with its key.
     pub(super) fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, Error> {
-        CertifiedKey::from_der(chain, key, &ring::default_provider()).map(|key| Self(Arc::new(key)))
+        let unreadable = || Error::InvalidCertificate(CertificateError::BadEncoding);
+        let not_after = chain.first().and_then(|leaf| {
+            let (_, read) = X509Certificate::from_der(leaf).ok()?;
+            Timestamp::from_second(read.validity().not_after.timestamp()).ok()
+        });
+        let key = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
+        Ok(Self { key: Arc::new(key), not_after: not_after.ok_or_else(unreadable)? })
+    }
+
+    /// Whether it is the same certificate.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.key.cert == other.key.cert
+    }
+
+    /// When it expires.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
     }
 
     /// Reads a certificate chain and a key in PEM form.
-    pub async fn from_files(certificate: &Path, key: &Path) -> Result<Self, CertificateError> {
+    pub async fn from_files(certificate: &Path, key: &Path) -> Result<Self, FileError> {
         let (chain, private) = (files::read_chain(certificate).await?, files::read_key(key).await?);
         Self::new(chain, private).map_err(|source| match source {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                CertificateError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
+                FileError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
             }
             Error::InvalidCertificate(_) => files::rejected_chain(certificate, source),
             source => files::rejected_key(key, source),
@@ -43,7 +65,7 @@ pub struct LeafResolver(ArcSwapOption<CertifiedKey>);
 impl LeafResolver {
     /// Serves with this leaf from the next handshake on.
     pub fn put(&self, leaf: Leaf) {
-        self.0.store(Some(leaf.0));
+        self.0.store(Some(leaf.key));
     }
 
     /// Whether a handshake can succeed.
@@ -70,7 +92,7 @@ mod tests {
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
     }
 
-    async fn load(certificate: &str, key: &str) -> Result<Leaf, CertificateError> {
+    async fn load(certificate: &str, key: &str) -> Result<Leaf, FileError> {
         let folder = tempfile::tempdir().unwrap();
         let [cert_path, key_path] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
         fs::write(&cert_path, certificate).unwrap();

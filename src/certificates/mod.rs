@@ -1,48 +1,73 @@
 //! What the API server needs to trust our webhook: a serving certificate, and the CA that signed it in the `caBundle`
 //! of the webhook configurations.
 //!
-//! Without cert-manager: CA and leaf are made here, in memory, and the bundle is kept in the two named configurations,
-//! which are never created here. Or with it: certificate, key and CA come from files.
+//! Without cert-manager: the CA stands in a Secret that all replicas share and is followed by another in time, each
+//! replica has a leaf of it in memory, and the bundle is kept in the two named configurations, which are never created
+//! here. Or with it: certificate, key and CA come from files.
 
 mod authority;
 mod bundle;
+mod development;
+mod dial;
 mod error;
 mod files;
+mod given;
 mod keeper;
 mod leaf;
+mod leaves;
 mod metrics;
+mod named;
+mod own;
+mod readiness;
+mod rotate;
+mod rotation;
+mod server_clock;
 mod status;
+mod store;
+mod trouble;
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures::future::join;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use authority::{Authority, service_names};
 pub use bundle::FIELD_MANAGER;
-pub use error::CertificateError;
+pub use development::{DevelopmentError, FILES, write_development};
+pub use error::{CertificateError, UnusableAuthority};
+pub use keeper::CA_BUNDLE_CHANGED;
 pub use leaf::{Leaf, LeafResolver};
 pub use metrics::CertificateMetrics;
-pub use status::{BundleStatus, Keeping, Kind};
+pub use own::CA_SECRET_REPLACED;
+pub use readiness::{Checks, Readiness};
+pub use rotate::{RotateError, rotate};
+pub use rotation::{Step, Times};
+pub use status::{BundleStatus, Keeping, Kind, Trust};
+pub use store::Store;
 
-use crate::clock;
 use crate::cluster::Cluster;
-use bundle::{Configuration, bundle_pem};
-use keeper::Keeper;
+use bundle::{Bundle, Configuration};
+use given::Given;
+use keeper::{Keeper, Parts};
+use leaves::Leaves;
+use own::Own;
+use server_clock::ServerClock;
 
-const CA_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-const LEAF_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Tells something about the certificates as an Event: its reason and a sentence.
+pub type Tell = Arc<dyn Fn(&'static str, String) + Send + Sync>;
 
 /// Where the certificate comes from, and which configurations trust it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub source: TlsSource,
+    pub times: Times,
     /// Name of the `MutatingWebhookConfiguration` that gets the bundle.
     pub mutating: Option<String>,
     /// Name of the `ValidatingWebhookConfiguration` that gets the bundle.
@@ -52,8 +77,8 @@ pub struct Settings {
 /// Where the certificate comes from.
 #[derive(Debug, Clone)]
 pub enum TlsSource {
-    /// Made here, for these DNS names and IP addresses; see [`service_names`].
-    Own { names: Vec<String> },
+    /// Made by this program for these DNS names and IP addresses, see [`service_names`], by a CA in this Secret.
+    Own { names: Vec<String>, namespace: String, secret: String },
     /// Read from PEM files. Without `ca` the configurations are left to the user.
     Files { cert: PathBuf, key: PathBuf, ca: Option<PathBuf> },
 }
@@ -63,18 +88,31 @@ pub struct Certificates {
     settings: Settings,
     cluster: Cluster,
     metrics: CertificateMetrics,
+    tell: Tell,
     resolver: Arc<LeafResolver>,
     status: watch::Sender<BundleStatus>,
+    clock: ServerClock,
+    fault: Arc<ArcSwapOption<String>>,
 }
 
 impl Certificates {
     #[must_use]
-    pub fn new(settings: Settings, cluster: Cluster, metrics: CertificateMetrics) -> Self {
+    pub fn new(settings: Settings, cluster: Cluster, metrics: CertificateMetrics, tell: Tell) -> Self {
         let is_kept = !matches!(settings.source, TlsSource::Files { ca: None, .. });
         let at_first = |name: &Option<String>| name.as_ref().filter(|_| is_kept).map(|_| Keeping::Unknown);
         let status =
             BundleStatus { mutating: at_first(&settings.mutating), validating: at_first(&settings.validating) };
-        Self { settings, cluster, metrics, resolver: Arc::default(), status: watch::Sender::new(status) }
+        let (resolver, status) = (Arc::default(), watch::Sender::new(status));
+        Self {
+            settings,
+            cluster,
+            metrics,
+            tell,
+            resolver,
+            status,
+            clock: ServerClock::default(),
+            fault: Arc::default(),
+        }
     }
 
     /// From where the server takes its leaf; empty until [`run`](Self::run) has one.
@@ -83,64 +121,104 @@ impl Certificates {
         Arc::clone(&self.resolver)
     }
 
-    /// What is known of the bundle, for `/readyz`.
+    /// What is known of the bundle.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<BundleStatus> {
         self.status.subscribe()
     }
 
-    /// Provides the first leaf, which fails on a wrong file or name only, then keeps the bundle until told to stop.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), CertificateError> {
-        let (leaf, bundle) = self.first_leaf().await?;
-        self.resolver.put(leaf);
-        self.status.send_modify(|_| ()); // whoever waits for the bundle looks for the leaf too
-        stop.run_until_cancelled(self.keep(bundle)).await;
-        Ok(())
+    /// What decides whether admission is ready.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let (resolver, status) = (self.resolver(), self.status());
+        Readiness { resolver, status, clock: self.clock.clone(), fault: self.fault.clone() }
     }
 
-    async fn first_leaf(&self) -> Result<(Leaf, Option<String>), CertificateError> {
+    /// Provides leaves, which fails on a wrong file or name only, and keeps the bundle until told to stop.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), CertificateError> {
+        let (bundle, bundles) = watch::channel(None);
+        let look = Arc::new(Notify::new());
+        let kept = self.keep(bundles, look.clone());
+        let provided = self.provide(bundle, look);
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            Err(error) = provided => Err(error),
+            never = kept => match never {},
+        }
+    }
+
+    async fn provide(
+        &self,
+        bundle: watch::Sender<Option<Bundle>>,
+        look: Arc<Notify>,
+    ) -> Result<Infallible, CertificateError> {
+        let (resolver, metrics) = (self.resolver(), self.metrics.clone());
+        let times = self.settings.times;
         match &self.settings.source {
-            TlsSource::Own { names } => {
-                let now = clock::now();
-                let authority = Authority::generate(CA_LIFE, now)?;
-                let leaf = authority.issue(names, LEAF_LIFE, now)?;
-                info!("Serving with a new certificate for {}", names.join(", "));
-                Ok((leaf, Some(bundle_pem([authority.certificate_pem().as_str()]))))
+            TlsSource::Own { names, namespace, secret } => {
+                let (current, signs) = watch::channel(None);
+                let leaves = Leaves {
+                    names: names.clone(),
+                    life: times.leaf_life,
+                    clock: self.clock.clone(),
+                    resolver,
+                    metrics: metrics.clone(),
+                    current: signs,
+                };
+                let own = Own {
+                    times,
+                    store: Store::new(namespace, secret, &self.cluster),
+                    client: self.cluster.calls.clone(),
+                    clock: self.clock.clone(),
+                    current,
+                    bundle,
+                    status: self.status(),
+                    look,
+                    fault: self.fault.clone(),
+                    metrics,
+                    tell: self.tell.clone(),
+                };
+                // Either ends with an error only.
+                tokio::select! {
+                    ended = Box::pin(own.run()) => ended,
+                    ended = leaves.run() => ended,
+                }
             }
             TlsSource::Files { cert, key, ca } => {
-                let leaf = Leaf::from_files(cert, key).await?;
-                let bundle = match ca {
-                    Some(ca) => Some(files::read_bundle(ca).await?),
-                    None => None,
-                };
-                info!("Serving with the certificate in `{}`", cert.display());
-                Ok((leaf, bundle))
+                let (cert, key, ca) = (cert.clone(), key.clone(), ca.clone());
+                Given { cert, key, ca, level_check: times.level_check, resolver, bundle, metrics }.run().await
             }
         }
     }
 
-    async fn keep(&self, bundle: Option<String>) {
-        match &bundle {
-            None => info!("No --tls-ca is given: the CA bundle in the webhook configurations is not ours to keep"),
-            Some(_) if self.settings.mutating.is_none() && self.settings.validating.is_none() => warn!(
+    async fn keep(&self, bundle: watch::Receiver<Option<Bundle>>, look: Arc<Notify>) -> Infallible {
+        if matches!(self.settings.source, TlsSource::Files { ca: None, .. }) {
+            info!("No --tls-ca is given: the CA bundle in the webhook configurations is not ours to keep");
+            return pending().await;
+        }
+        if self.settings.mutating.is_none() && self.settings.validating.is_none() {
+            warn!(
                 "No webhook configuration is named, so that none trusts this certificate: give {} and {}",
                 Kind::Mutating.flag(),
                 Kind::Validating.flag()
-            ),
-            Some(_) => {}
+            );
         }
-        join(
-            self.keep_in::<MutatingWebhookConfiguration>(self.settings.mutating.as_ref(), bundle.as_ref()),
-            self.keep_in::<ValidatingWebhookConfiguration>(self.settings.validating.as_ref(), bundle.as_ref()),
-        )
-        .await;
+        let parts = Parts {
+            cluster: self.cluster.clone(),
+            bundle,
+            status: self.status.clone(),
+            look,
+            metrics: self.metrics.clone(),
+            tell: self.tell.clone(),
+        };
+        let mutating = keep_in::<MutatingWebhookConfiguration>(self.settings.mutating.clone(), parts.clone());
+        let validating = keep_in::<ValidatingWebhookConfiguration>(self.settings.validating.clone(), parts);
+        join(mutating, validating).await.0
     }
+}
 
-    async fn keep_in<K: Configuration>(&self, name: Option<&String>, bundle: Option<&String>) {
-        let (Some(name), Some(bundle)) = (name, bundle) else { return pending().await };
-        let (status, metrics) = (self.status.clone(), self.metrics.clone());
-        let keeper = Keeper::<K>::new(name.clone(), bundle.clone(), &self.cluster, status, metrics);
-        // Boxed: kube's calls are large futures, and this one lives in a task for ever.
-        match Box::pin(keeper.keep()).await {}
-    }
+async fn keep_in<K: Configuration>(name: Option<String>, parts: Parts) -> Infallible {
+    let Some(name) = name else { return pending().await };
+    // Boxed: kube's calls are large futures, and this one lives in a task for ever.
+    Box::pin(Keeper::<K>::new(name, parts).keep()).await
 }

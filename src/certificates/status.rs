@@ -1,6 +1,7 @@
 //! How far the API server trusts us, as told to `/readyz` and the metrics.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The two kinds of webhook configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +31,15 @@ impl Kind {
     }
 }
 
+/// Whom a configuration calls, and by what it verifies them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// The `caBundle` that was read.
+    pub bundle: Arc<str>,
+    /// The server names of its webhooks: `<service>.<namespace>.svc`, or the host of a URL.
+    pub hosts: Vec<String>,
+}
+
 /// What is known of one configuration's bundle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Keeping {
@@ -39,7 +49,7 @@ pub enum Keeping {
     /// There is no such configuration: told, not waited for.
     Missing,
     /// Read back with our bundle in it.
-    InSync,
+    InSync(Trust),
     /// Without our bundle as far as we know, and why.
     Failed(String),
 }
@@ -49,7 +59,7 @@ impl fmt::Display for Keeping {
         match self {
             Self::Unknown => formatter.write_str("not looked at yet"),
             Self::Missing => formatter.write_str("does not exist"),
-            Self::InSync => formatter.write_str("in sync"),
+            Self::InSync(_) => formatter.write_str("in sync"),
             Self::Failed(words) => formatter.write_str(words),
         }
     }
@@ -69,7 +79,25 @@ impl BundleStatus {
         Kind::ALL
             .iter()
             .filter_map(|kind| self.of(*kind))
-            .all(|keeping| matches!(keeping, Keeping::InSync | Keeping::Missing))
+            .all(|keeping| matches!(keeping, Keeping::InSync(_) | Keeping::Missing))
+    }
+
+    /// Whether each named configuration has been read back with this very bundle, or is known not to exist.
+    #[must_use]
+    pub fn holds(&self, bundle: &str) -> bool {
+        Kind::ALL.iter().filter_map(|kind| self.of(*kind)).all(|keeping| match keeping {
+            Keeping::InSync(trust) => *trust.bundle == *bundle,
+            Keeping::Missing => true,
+            Keeping::Unknown | Keeping::Failed(_) => false,
+        })
+    }
+
+    /// What each configuration in sync trusts.
+    pub fn trusts(&self) -> impl Iterator<Item = (Kind, &Trust)> {
+        Kind::ALL.into_iter().filter_map(|kind| match self.of(kind) {
+            Some(Keeping::InSync(trust)) => Some((kind, trust)),
+            _ => None,
+        })
     }
 
     /// Whether a named configuration was not looked at yet: too early to say that something is wrong.
@@ -120,24 +148,30 @@ mod tests {
 
     #[test]
     fn settled_means_each_named_configuration_is_in_sync_or_missing() {
+        let in_sync = || Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new() });
         let failed = || Keeping::Failed("could not apply".to_owned());
         for (mutating, validating, expected) in [
             (None, None, true),
             (Some(Keeping::Unknown), None, false),
-            (Some(Keeping::InSync), None, true),
-            (Some(Keeping::InSync), Some(Keeping::Unknown), false),
-            (Some(Keeping::InSync), Some(Keeping::Missing), true),
-            (Some(Keeping::InSync), Some(failed()), false),
-            (Some(failed()), Some(Keeping::InSync), false),
+            (Some(in_sync()), None, true),
+            (Some(in_sync()), Some(Keeping::Unknown), false),
+            (Some(in_sync()), Some(Keeping::Missing), true),
+            (Some(in_sync()), Some(failed()), false),
+            (Some(failed()), Some(in_sync()), false),
         ] {
             let status = BundleStatus { mutating, validating };
             assert_eq!(status.is_settled(), expected, "{status}");
+            assert_eq!(status.holds("PEM"), expected, "{status}");
+            assert!(status.trusts().count() == 0 || !status.holds("other"), "{status}");
         }
     }
 
     #[test]
     fn a_status_reads_as_a_sentence() {
-        let status = BundleStatus { mutating: Some(Keeping::InSync), validating: Some(Keeping::Missing) };
+        let status = BundleStatus {
+            mutating: Some(Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new() })),
+            validating: Some(Keeping::Missing),
+        };
         assert_eq!(status.to_string(), "mutating configuration: in sync, validating configuration: does not exist");
         assert_eq!(BundleStatus::default().to_string(), "no configuration to keep");
     }

@@ -9,6 +9,7 @@ use kube::{Client, Resource as _, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::{CA_BUNDLE_CHANGED, CA_SECRET_REPLACED};
 use crate::cluster::call;
 use crate::pod::{PodFacts, PodName};
 use crate::telemetry::chain;
@@ -27,6 +28,8 @@ const CHECKPOINT: &str = "Checkpoint";
 /// Action of an Event about what has come to nothing. Repeats are counted in the first Event of their kind, whose note
 /// stays: by another action the last failure is not told as one more that is tried again.
 const GIVE_UP: &str = "GiveUp";
+/// Action of an Event about our own certificates.
+const KEEP_TRUST: &str = "KeepTrust";
 /// How many Events may wait; more are dropped.
 const WAITING: usize = 1000;
 /// The longest note, in bytes, see the `note` of events.k8s.io/v1.
@@ -132,6 +135,13 @@ impl Events {
         self.tell(Told { regarding, related: None, type_: EventType::Warning, action: CHECKPOINT, reason, note });
     }
 
+    /// Something about this program, a warning, on the pod in which it runs: cluster-wide objects have their Events in
+    /// another namespace, where nobody looks for them.
+    pub fn warn_of_self(&self, pod: &PodName, uid: Option<String>, reason: &'static str, note: String) {
+        let regarding = regarding(pod, uid);
+        self.tell(Told { regarding, related: None, type_: EventType::Warning, action: KEEP_TRUST, reason, note });
+    }
+
     fn tell(&self, mut told: Told) {
         let end = (0..=LONGEST_NOTE.min(told.note.len())).rev().find(|&at| told.note.is_char_boundary(at));
         told.note.truncate(end.unwrap_or(0));
@@ -147,7 +157,9 @@ impl Events {
 /// that is gone has none to tell.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     let outcomes = Reason::ALL.into_iter().filter(|reason| !matches!(reason, Reason::NotReady | Reason::PodGone));
-    [CHECKPOINTED, SLIPPED, INVALID_ANNOTATION].into_iter().chain(outcomes.map(Reason::as_str))
+    [CHECKPOINTED, SLIPPED, INVALID_ANNOTATION, CA_BUNDLE_CHANGED, CA_SECRET_REPLACED]
+        .into_iter()
+        .chain(outcomes.map(Reason::as_str))
 }
 
 fn regarding(pod: &PodName, uid: Option<String>) -> ObjectReference {

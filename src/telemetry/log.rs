@@ -70,6 +70,11 @@ impl LogLevel {
         }
     }
 
+    /// What is logged of kube's watchers: what goes wrong with a watch is told by our checks, once and in a sentence.
+    fn watchers(self) -> LevelFilter {
+        if matches!(self, Self::Trace | Self::Debug) { LevelFilter::WARN } else { LevelFilter::ERROR }
+    }
+
     /// What is logged of the dependencies' events: never below INFO, where HTTP clients log requests.
     fn dependencies(self) -> LevelFilter {
         match self {
@@ -127,6 +132,7 @@ where
         }
     };
     let wanted = Targets::new().with_default(level.dependencies()).with_target(OURS, level.ours());
+    let wanted = wanted.with_target("kube_runtime::watcher", level.watchers());
     tracing_subscriber::registry().with(lines.with_filter(wanted))
 }
 

@@ -115,6 +115,7 @@ impl Stage {
         let snaphook = SnapHook::start().await?;
         say(&format!("Starting the SnapHook stand-in on {}, and SnapWatcher", snaphook.url()));
         let flags = [
+            ("--service-namespace", "default".to_owned()),
             ("--snap-back-api-url", snaphook.url()),
             ("--mutating-configuration", CONFIGURATION.to_owned()),
             ("--validating-configuration", CONFIGURATION.to_owned()),

@@ -8,10 +8,12 @@ use futures::stream;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Client;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tower::service_fn;
 
 use super::*;
 use crate::certificates::Kind;
+use crate::cluster::WATCH_TIMEOUT;
 
 const BUNDLE: &str = "PEM";
 const NAME: &str = "snapwatcher";
@@ -154,14 +156,10 @@ fn configuration() -> Value {
 async fn kept<S: Future<Output = ()>>(api: &FakeApi, scenario: impl FnOnce(Observer) -> S) {
     let status = watch::Sender::new(BundleStatus { mutating: Some(Keeping::Unknown), validating: None });
     let observer = Observer(status.subscribe());
-    let (name, bundle) = (NAME.to_owned(), BUNDLE.to_owned());
-    let keeper = Keeper::<MutatingWebhookConfiguration>::new(
-        name,
-        bundle,
-        &api.cluster(),
-        status,
-        CertificateMetrics::default(),
-    );
+    let (_keep_open, bundle) = watch::channel(Some(Bundle { text: BUNDLE.into(), serving: None }));
+    let (look, metrics) = (Arc::default(), CertificateMetrics::default());
+    let parts = Parts { cluster: api.cluster(), bundle, status, look, metrics, tell: Arc::new(|_, _| ()) };
+    let keeper = Keeper::<MutatingWebhookConfiguration>::new(NAME.to_owned(), parts);
     tokio::select! {
         never = keeper.keep() => match never {},
         () = scenario(observer) => {}
@@ -187,7 +185,7 @@ fn failed(keeping: &Keeping) -> bool {
 }
 
 fn in_sync(keeping: &Keeping) -> bool {
-    *keeping == Keeping::InSync
+    matches!(keeping, Keeping::InSync(_))
 }
 
 #[tokio::test]

@@ -1,0 +1,63 @@
+//! A Service of Kubernetes at its smallest: a port that hands each new connection to the next of some endpoints.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+
+use crate::namespace::must;
+
+/// The port; closed when dropped, with its open connections.
+#[derive(Debug)]
+pub struct Service {
+    address: SocketAddr,
+    endpoints: Arc<Mutex<Vec<SocketAddr>>>,
+    task: AbortHandle,
+}
+
+impl Service {
+    pub async fn start() -> Self {
+        let listener = must("listen for a service", TcpListener::bind("127.0.0.1:0").await);
+        let address = must("read the address of a service", listener.local_addr());
+        let endpoints: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
+        let (chosen, turn) = (Arc::clone(&endpoints), AtomicUsize::new(0));
+        let serve = async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                while connections.try_join_next().is_some() {}
+                let endpoints = chosen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if endpoints.is_empty() {
+                    continue;
+                }
+                let endpoint = endpoints[turn.fetch_add(1, Ordering::Relaxed) % endpoints.len()];
+                connections.spawn(forward(client, endpoint));
+            }
+        };
+        Self { address, endpoints, task: tokio::spawn(serve).abort_handle() }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Hands new connections to these from now on.
+    pub fn lead_to(&self, endpoints: impl IntoIterator<Item = SocketAddr>) {
+        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = endpoints.into_iter().collect();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn forward(mut client: TcpStream, endpoint: SocketAddr) {
+    let Ok(mut server) = TcpStream::connect(endpoint).await else { return };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    // However it ends, both sides see it end.
+    let _ = copy_bidirectional(&mut client, &mut server).await;
+}

@@ -1,0 +1,73 @@
+//! The leaf that is served: signed by the current CA, made anew in time. It needs the CA in memory and nothing else, so
+//! that an API server that is away or slow does not let it expire.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tracing::info;
+
+use super::authority::{Authority, CaCertificate, two_thirds};
+use super::error::CertificateError;
+use super::leaf::LeafResolver;
+use super::metrics::CertificateMetrics;
+use super::server_clock::ServerClock;
+
+/// The service that makes leaves.
+pub(super) struct Leaves {
+    pub(super) names: Vec<String>,
+    pub(super) life: Duration,
+    pub(super) clock: ServerClock,
+    pub(super) resolver: Arc<LeafResolver>,
+    pub(super) metrics: CertificateMetrics,
+    /// The CA that signs.
+    pub(super) current: watch::Receiver<Option<Arc<Authority>>>,
+}
+
+/// The leaf that is served now.
+struct Served {
+    issuer: CaCertificate,
+    renewal: Timestamp,
+}
+
+impl Leaves {
+    /// Goes on for ever, unless a certificate can't be made for these names.
+    pub(super) async fn run(mut self) -> Result<Infallible, CertificateError> {
+        let mut served: Option<Served> = None;
+        loop {
+            let current = self.current.borrow_and_update().clone();
+            let now = self.clock.now();
+            // Nobody would trust a leaf of a CA that has expired. Its successor is on its way.
+            let current = current.filter(|current| current.certificate().not_after() > now);
+            if let Some(current) = current {
+                let is_served = |leaf: &Served| leaf.issuer == *current.certificate() && now < leaf.renewal;
+                if !served.as_ref().is_some_and(is_served) {
+                    served = Some(self.serve(&current, now)?);
+                }
+            }
+            let renewal = async {
+                match &served {
+                    Some(served) => self.clock.sleep_till(served.renewal).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.current.changed() => if changed.is_err() { pending().await },
+                () = renewal => {}
+            }
+        }
+    }
+
+    fn serve(&self, current: &Authority, now: Timestamp) -> Result<Served, CertificateError> {
+        let leaf = current.issue(&self.names, self.life, now)?;
+        let (issuer, until) = (current.certificate().clone(), leaf.not_after());
+        self.metrics.leaf_expires(until);
+        self.resolver.put(leaf);
+        let generation = issuer.generation();
+        info!(generation, "Serving with a new certificate of CA {generation} for {}", self.names.join(", "));
+        Ok(Served { issuer, renewal: two_thirds(now, until) })
+    }
+}

@@ -1,0 +1,174 @@
+//! The Secret that the replicas share: whatever somebody makes of it, the webhook goes on and the Secret is put right.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use lab::storm::Size;
+use lab::terminal::say;
+use lab::{Caller, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
+use serde_json::json;
+use snapwatcher::certificates::Authority;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+const SECRET: &str = "snapwatcher-webhook-ca";
+/// A replica that was started together with others.
+const REPLICAS: usize = 5;
+
+type Data = BTreeMap<String, ByteString>;
+
+fn bytes(text: &str) -> ByteString {
+    ByteString(text.as_bytes().to_vec())
+}
+
+/// The Secret of a test's SnapWatcher.
+struct CaSecret(Api<Secret>);
+
+impl CaSecret {
+    fn of(ns: &Namespace) -> Self {
+        Self(ns.api())
+    }
+
+    async fn data(&self) -> Option<Data> {
+        self.0.get_opt(SECRET).await.unwrap()?.data
+    }
+
+    /// Puts this in the place of all data, as somebody with an editor would.
+    async fn replace(&self, data: Data) {
+        let mut secret = self.0.get(SECRET).await.unwrap();
+        secret.data = Some(data);
+        self.0.replace(SECRET, &PostParams::default(), &secret).await.unwrap();
+    }
+
+    async fn until(&self, what: &str, wanted: &Data) {
+        lab::until(what, async || {
+            let found = self.data().await;
+            let keys = || found.as_ref().map(|data| data.keys().cloned().collect::<Vec<_>>());
+            if found.as_ref() == Some(wanted) { Ok(()) } else { Err(format!("{:?}", keys())) }
+        })
+        .await;
+    }
+}
+
+/// Whether the API server, and whoever connects anew, still comes through.
+async fn is_served(ns: &Namespace, watcher: &Snapwatcher) {
+    ns.admission_works().await;
+    let caller = Caller::of(ns, watcher).await.unwrap();
+    caller.slowest_of(1, ns.name(), &["/mutate"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_that_is_spoiled_gets_back_what_the_process_holds_and_the_cause_is_told() {
+    in_namespace("a_secret_that_is_spoiled_is_put_right", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--level-check", "2s"]).await;
+        let secret = CaSecret::of(&ns);
+        let held = secret.data().await.unwrap();
+        let foreign = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (foreign_certificate, foreign_key) = (foreign.cert.pem(), foreign.signing_key.serialize_pem());
+        let other = Authority::generate(std::time::Duration::from_secs(3600), snapwatcher::clock::now()).unwrap();
+        let with = |certificate: &str, key: &str| {
+            Data::from([("current.crt".to_owned(), bytes(certificate)), ("current.key".to_owned(), bytes(key))])
+        };
+        let text = |key: &str| String::from_utf8(held[key].0.clone()).unwrap();
+        let (certificate, key) = (text("current.crt"), text("current.key"));
+        for (case, data, told) in [
+            ("emptied", Data::new(), "it holds no CA certificate in PEM form"),
+            ("certificate and key swapped", with(&key, &certificate), "it holds no CA certificate in PEM form"),
+            ("no CA", with(&foreign_certificate, &foreign_key), "its certificate is not that of a CA"),
+            ("another key", with(&certificate, &foreign_key), "its key does not belong to its certificate"),
+            ("another CA", with(&other.certificate_pem(), &key), "its key does not belong to its certificate"),
+            (
+                "junk",
+                Data::from([("current.crt".to_owned(), ByteString(vec![b'x'; 1_000_000]))]),
+                "it holds no CA certificate",
+            ),
+        ] {
+            let told_before = watcher.log().matches(told).count();
+            secret.replace(data).await;
+            secret.until(&format!("{case}: the Secret holds the CA again"), &held).await;
+            assert!(watcher.log().matches(told).count() > told_before, "{case}: {}", watcher.log());
+            is_served(&ns, &watcher).await;
+        }
+        secret.0.delete(SECRET, &DeleteParams::default()).await.unwrap();
+        secret.until("deleted: the Secret holds the CA again", &held).await;
+        assert!(watcher.log().contains("it was deleted"));
+        is_served(&ns, &watcher).await;
+        assert!(!watcher.log().contains("PRIVATE"), "no key is ever logged");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_serves_by_the_same_authority() {
+    in_namespace("a_restart_serves_by_the_same_authority", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let secret = CaSecret::of(&ns);
+        let held = secret.data().await.unwrap();
+        watcher.kill().await.unwrap();
+        watcher.start_again().await.unwrap();
+        assert_eq!(secret.data().await.unwrap(), held);
+        is_served(&ns, &watcher).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_secret_that_nobody_holds_and_nobody_can_read_is_made_anew() {
+    in_namespace("a_secret_that_nobody_can_read_is_made_anew", |ns| async move {
+        let secrets: Api<Secret> = ns.api();
+        let junk = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "annotations": {"team": "web"}},
+            "stringData": {"current.crt": "junk"},
+        });
+        secrets.patch(SECRET, &PatchParams::apply("somebody"), &Patch::Apply(junk)).await.unwrap();
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        assert!(watcher.log().contains("a new CA is made"), "{}", watcher.log());
+        is_served(&ns, &watcher).await;
+        assert_eq!(secrets.get(SECRET).await.unwrap().metadata.annotations.unwrap()["team"], "web");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn replicas_that_start_at_once_agree_on_one_authority() {
+    in_namespace("replicas_that_start_at_once_agree", |ns| async move {
+        let secret = CaSecret::of(&ns);
+        let mut configured = false;
+        let rounds = Size::chosen().of(3, 50);
+        for round in 0..rounds {
+            let starting = (0..REPLICAS).map(|number| {
+                let args = vec!["--standalone=false".to_owned(), format!("--instance=replica-{number}")];
+                let binary = SNAPWATCHER.into();
+                ns.launch_snapwatcher(SnapwatcherOptions { binary, args, ..SnapwatcherOptions::default() })
+            });
+            let replicas: Vec<Arc<Snapwatcher>> = futures::future::join_all(starting).await;
+            if !configured {
+                ns.install_webhooks(&replicas[0]).await;
+                configured = true;
+            }
+            for replica in &replicas {
+                replica.ready().await.unwrap();
+            }
+            let held = secret.data().await.unwrap();
+            let keys: Vec<&str> = held.keys().map(String::as_str).collect();
+            assert_eq!(keys, ["current.crt", "current.key"], "round {round}: one CA, no rotation");
+            // By the bundle that stands in the configuration, which holds one certificate.
+            for replica in &replicas {
+                let caller = Caller::of(&ns, replica).await.unwrap();
+                caller.slowest_of(1, ns.name(), &["/mutate"]).await.unwrap();
+            }
+            for replica in &replicas {
+                replica.kill().await.unwrap();
+            }
+            secret.0.delete(SECRET, &DeleteParams::default()).await.unwrap();
+        }
+        say(&format!("{rounds} cold starts of {REPLICAS} replicas: one CA each, every leaf verified"));
+    })
+    .await;
+}
