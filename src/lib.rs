@@ -16,6 +16,7 @@ pub mod duration;
 pub mod leader;
 pub mod owner;
 pub mod pod;
+pub mod program;
 pub mod run;
 pub mod serve;
 pub mod services;

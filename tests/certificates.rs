@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -244,7 +245,38 @@ async fn rights_on_the_two_names_are_enough_and_their_loss_is_survived() {
     .await;
 }
 
-/// A user with rights on the two configurations of a test and on nothing else.
+#[tokio::test]
+async fn a_secret_that_may_not_be_read_is_read_when_it_may_and_a_lost_one_is_put_back() {
+    in_namespace("a_secret_that_may_not_be_read", |ns| async move {
+        let configurations = Configurations::of(&ns);
+        configurations.create().await;
+        let rights = Rights::of(&ns);
+        let secrets: Api<Secret> = ns.api();
+        let all = ["get", "list", "watch", "patch"];
+        rights.grant_with(&all, &["watch"]).await;
+        let client = rights.client(&ns).await;
+        kept(&ns, client, async |status| {
+            assert!(!status.borrow().is_settled());
+            rights.grant(&all).await;
+            until_settled(&status).await;
+            let held = secrets.get("ca").await.unwrap().data;
+
+            rights.grant_with(&all, &["watch"]).await;
+            secrets.delete("ca", &DeleteParams::default()).await.unwrap();
+            rights.grant(&all).await;
+            lab::until("the Secret is put back", async || {
+                let found = secrets.get_opt("ca").await.unwrap().and_then(|secret| secret.data);
+                found.is_some() && found == held
+            })
+            .await;
+        })
+        .await;
+        rights.revoke().await;
+    })
+    .await;
+}
+
+/// A user with rights on the two configurations and the Secret of a test and on nothing else.
 struct Rights {
     name: String,
     roles: Api<ClusterRole>,
@@ -258,6 +290,10 @@ impl Rights {
     }
 
     async fn grant(&self, verbs: &[&str]) {
+        self.grant_with(verbs, &["get", "list", "watch", "update"]).await;
+    }
+
+    async fn grant_with(&self, verbs: &[&str], of_secret: &[&str]) {
         let group = "rbac.authorization.k8s.io";
         let role = json!({
             "apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": self.name},
@@ -270,7 +306,7 @@ impl Rights {
                 {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
                 {
                     "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["ca"],
-                    "verbs": ["get", "list", "watch", "update"],
+                    "verbs": of_secret,
                 },
             ],
         });

@@ -38,7 +38,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use authority::{Authority, service_names};
+pub use authority::{Authority, CaCertificate, service_names};
 pub use bundle::FIELD_MANAGER;
 pub use development::{DevelopmentError, FILES, write_development};
 pub use error::{CertificateError, UnusableAuthority};

@@ -108,7 +108,7 @@ impl Upstream {
         let answer = forwarded.body(body).send().await.ok()?;
         let mut passed = Response::new(Body::empty());
         *passed.status_mut() = answer.status();
-        for name in [header::CONTENT_TYPE, header::RETRY_AFTER] {
+        for name in [header::CONTENT_TYPE, header::RETRY_AFTER, header::DATE] {
             if let Some(value) = answer.headers().get(&name) {
                 passed.headers_mut().insert(name, value.clone());
             }

@@ -1,0 +1,67 @@
+//! The program: crypto provider, arguments, log, and one of the commands. Exit codes: 0 after a requested end, 1 after a
+//! failure, 2 for a wrong flag or value.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use crate::cli::{self, Command, Refused};
+use crate::config::RunArgs;
+use crate::run::run;
+use crate::telemetry::{chain, log};
+
+const WRONG_USAGE: u8 = 2;
+
+/// What `main` does; apart from it so that a test can have the program with another allocator.
+pub fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Ok(Command::Run(args)) => run_service(*args),
+        Ok(Command::Crd) => match cli::definition() {
+            Ok(yaml) => print(&yaml),
+            Err(error) => fail(&chain(&error), 1),
+        },
+        Ok(Command::Certs(args)) => in_runtime(async {
+            match cli::certs(args).await {
+                Ok(text) => print(&text),
+                Err(error) => fail(&chain(&error), 1),
+            }
+        }),
+        Err(Refused::Told(text)) => print(&text),
+        Err(Refused::Wrong(line)) => fail(&line, WRONG_USAGE),
+    }
+}
+
+fn run_service(args: RunArgs) -> ExitCode {
+    log::init(args.log.log_level, args.log.log_format);
+    in_runtime(async {
+        match run(args).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{}", chain(&error));
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+fn in_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
+    // Two providers in one process panic at the first handshake, so the choice is made before anything can.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return fail("another TLS provider was installed before ring", 1);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("could not start the runtime: {error}"), 1),
+    };
+    runtime.block_on(command)
+}
+
+/// A closed pipe (`snapwatcher crd | head`) is the reader's choice.
+fn print(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn fail(line: &str, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{line}");
+    ExitCode::from(code)
+}
