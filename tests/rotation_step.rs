@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use lab::proxy::{Proxy, Stop, Verb, When};
 use lab::storm::Size;
-use lab::{Caller, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
+use lab::{Caller, Namespace, SnapwatcherOptions, in_namespace};
 use snapwatcher::certificates::CaCertificate;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -77,14 +77,13 @@ async fn killed_at(ns: &Namespace, write: Write, fate: Fate) {
     let (binary, kubeconfig) = (SNAPWATCHER.into(), proxy.kubeconfig());
     let args = LIVES.map(str::to_owned).to_vec();
     let options = SnapwatcherOptions { binary, kubeconfig, args, ..SnapwatcherOptions::default() };
-    let watcher: std::sync::Arc<Snapwatcher> = ns.launch_snapwatcher(options).await;
+    let watcher = ns.launch_snapwatcher(options).await;
     ns.install_webhooks(&watcher).await;
-    let stop = match stop {
-        Some(stop) => stop,
-        None => {
-            watcher.ready().await.unwrap();
-            write.stop(ns, &proxy, fate).await
-        }
+    let stop = if let Some(stop) = stop {
+        stop
+    } else {
+        watcher.ready().await.unwrap();
+        write.stop(ns, &proxy, fate).await
     };
     stop.reached().await;
     watcher.kill().await.unwrap();
