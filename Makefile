@@ -15,7 +15,13 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY_ROOT := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)
 CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
 
-.PHONY: help build demo test storm lint fmt audit
+# Runs on a stable toolchain, without a sanitizer: there is no unsafe code of ours to watch.
+CARGO_FUZZ_VERSION := 0.13.1
+CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
+CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
+FUZZ_SECONDS := 3600
+
+.PHONY: help build demo test storm bench fuzz lint fmt audit
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +43,16 @@ storm: build ## Run the long forms of the tests that kill, pause and break thing
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- env SNAPWATCHER_STORM=1 \
 		cargo test --locked --no-fail-fast $(addprefix --test ,$(STORMS)) -- --nocapture --test-threads 1
 
+bench: ## Measure admission beside a fixed reply and write docs/benchmarks.md (some minutes; builds a release first)
+	cargo build --release --locked --package snapwatcher --package bench --bin snapwatcher --bin bench
+	target/release/bench run
+	cargo bench --locked --package bench
+
+fuzz: $(CARGO_FUZZ) ## Try any bytes as the body of a review for an hour; FUZZ_SECONDS=N for less. Findings stay in fuzz/artifacts/
+	mkdir -p target/fuzz-corpus
+	$(CARGO_FUZZ) run --sanitizer none review target/fuzz-corpus fuzz/corpus/review -- \
+		-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10
+
 lint: $(CARGO_DENY) ## Check format, lints, dependencies, the changelog and the words of the repository
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
@@ -53,3 +69,7 @@ audit: $(CARGO_DENY) ## Check the dependencies for known vulnerabilities (needs 
 $(CARGO_DENY):
 	@echo 'Building cargo-deny $(CARGO_DENY_VERSION) into $(CARGO_DENY_ROOT) (some minutes, once)'
 	cargo install --locked --quiet cargo-deny --version $(CARGO_DENY_VERSION) --no-default-features --root $(CARGO_DENY_ROOT)
+
+$(CARGO_FUZZ):
+	@echo 'Building cargo-fuzz $(CARGO_FUZZ_VERSION) into $(CARGO_FUZZ_ROOT) (a minute, once)'
+	cargo install --locked --quiet cargo-fuzz --version $(CARGO_FUZZ_VERSION) --root $(CARGO_FUZZ_ROOT)

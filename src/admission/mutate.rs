@@ -4,10 +4,14 @@
 //! not there (4.1), so an absent map is added first. What the pod carries already is kept, so that a second application
 //! changes nothing: the API server may ask again after another webhook (`reinvocationPolicy: IfNeeded`).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Serialize, Serializer};
 
 use crate::pod::{OPTED_IN, ORIGINAL};
 
+use super::answer::Answer;
+use super::refusal::Refusal;
 use super::review::Request;
 
 /// JSON pointers: `/` inside a key is written `~1` (RFC 6901, 3).
@@ -75,6 +79,17 @@ impl Decision<'_> {
         match self {
             Self::Leave(_) => false,
             Self::Patch(operations) => operations.iter().any(|operation| operation.path == ADMISSION_PATH),
+        }
+    }
+
+    /// The answer to the request of that UID.
+    pub(super) fn answer<'u>(&self, uid: &'u str) -> Result<Answer<'u>, Refusal> {
+        match self {
+            Self::Leave(_) => Ok(Answer::allow(uid)),
+            Self::Patch(operations) => {
+                let patch = serde_json::to_string(operations).map_err(|source| Refusal::Unwritable { source })?;
+                Ok(Answer::patch(uid, BASE64.encode(patch)))
+            }
         }
     }
 }

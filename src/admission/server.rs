@@ -14,10 +14,8 @@ use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::IgnoredAny;
-use tracing::{debug, debug_span, error};
+use tracing::{Level, debug, debug_span, enabled, error};
 
 use crate::clock;
 use crate::state::State;
@@ -28,7 +26,7 @@ use super::metrics::{AdmissionMetrics, Timer};
 use super::mutate::{self, Decision};
 use super::refusal::Refusal;
 use super::review::Request;
-use super::validate::{self, ValidationMode, Verdict};
+use super::validate::{self, ValidationMode};
 
 pub const MUTATE: &str = "/mutate";
 pub const VALIDATE: &str = "/validate";
@@ -59,18 +57,10 @@ impl Admission {
         let uid = &*request.uid;
         let _span = debug_span!("review", webhook = "mutate", admission = uid).entered();
         let decision = mutate::decide(&request);
-        let answer = match &decision {
-            Decision::Leave(cause) => {
-                debug!(cause = cause.as_str(), "Left the object as it is: {}", cause.as_str());
-                Answer::allow(uid)
-            }
-            Decision::Patch(operations) => {
-                let patch = serde_json::to_string(operations).map_err(|source| Refusal::Unwritable { source })?;
-                log_patched(&request, &patch);
-                Answer::patch(uid, BASE64.encode(patch))
-            }
-        };
-        let answer = answered(&answer)?;
+        if enabled!(Level::DEBUG) {
+            log(&request, &decision);
+        }
+        let answer = answered(&decision.answer(uid)?)?;
         // Nothing comes of a dry run, so no pod would ever be joined to it.
         if decision.links_admission() && !request.is_dry_run() {
             self.state.admitted(uid, clock::now());
@@ -85,11 +75,7 @@ impl Admission {
         let uid = &*request.uid;
         let _span = debug_span!("review", webhook = "validate", admission = uid).entered();
         let verdict = validate::judge(&request, self.validation);
-        let answer = match &verdict {
-            Verdict::Pass => answered(&Answer::allow(uid)),
-            Verdict::Warn(warnings) => answered(&Answer::warn(uid, warnings)),
-            Verdict::Deny(message) => answered(&Answer::deny(uid, message)),
-        }?;
+        let answer = answered(&verdict.answer(uid))?;
         self.metrics.validated(&verdict);
         Ok(answer)
     }
@@ -143,10 +129,16 @@ fn answered(answer: &Answer<'_>) -> Result<Response, Refusal> {
     Ok(([(CONTENT_TYPE, JSON)], answer.encode()?).into_response())
 }
 
-fn log_patched<S>(request: &Request<'_, S>, patch: &str) {
-    let pod = request.created_pod().map(|pod| pod.metadata.name()).unwrap_or_default();
-    let namespace = request.namespace.as_deref().unwrap_or_default();
-    debug!(admission = &*request.uid, patch, namespace, pod, "Patched pod `{namespace}/{pod}`");
+fn log<S>(request: &Request<'_, S>, decision: &Decision) {
+    match decision {
+        Decision::Leave(cause) => debug!(cause = cause.as_str(), "Left the object as it is: {}", cause.as_str()),
+        Decision::Patch(operations) => {
+            let pod = request.created_pod().map(|pod| pod.metadata.name()).unwrap_or_default();
+            let namespace = request.namespace.as_deref().unwrap_or_default();
+            let patch = serde_json::to_string(operations).unwrap_or_default();
+            debug!(admission = &*request.uid, patch, namespace, pod, "Patched pod `{namespace}/{pod}`");
+        }
+    }
 }
 
 /// The body of a review, whole and of the right type; it is decoded where its strings can be borrowed.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::pod::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_IN, ORIGINAL, RESTORED, SNAP, Wishes};
 
+use super::answer::Answer;
 use super::criu::PodSpec;
 use super::review::{Annotations, Pod, Request};
 
@@ -45,6 +46,17 @@ pub(super) enum Verdict {
     Warn(Vec<String>),
     /// One text.
     Deny(String),
+}
+
+impl Verdict {
+    /// The answer to the request of that UID.
+    pub(super) fn answer<'a>(&'a self, uid: &'a str) -> Answer<'a> {
+        match self {
+            Self::Pass => Answer::allow(uid),
+            Self::Warn(warnings) => Answer::warn(uid, warnings),
+            Self::Deny(message) => Answer::deny(uid, message),
+        }
+    }
 }
 
 pub(super) fn judge(request: &Request<'_, PodSpec<'_>>, mode: ValidationMode) -> Verdict {

@@ -1,5 +1,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::Request as HttpRequest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;

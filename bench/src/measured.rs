@@ -1,0 +1,146 @@
+//! The measurements of one run.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+
+use lab::{Cluster, Launch, Options, Process, Snapwatcher, SnapwatcherOptions, crd, until};
+use reqwest::Certificate;
+use snapwatcher::certificates::write_development;
+use tempfile::TempDir;
+
+use crate::load::{Target, quantile};
+use crate::server::Server;
+
+/// Keep-alive connections of the API server.
+const CONNECTIONS: [usize; 3] = [1, 25, 50];
+/// Each server gets so many turns at each number of connections; the median counts.
+const TURNS: usize = 3;
+const TURN: Duration = Duration::from_secs(5);
+/// Reviews a second in the measurement of latency.
+pub(crate) const RATE: u32 = 500;
+const AT_RATE: Duration = Duration::from_secs(20);
+
+/// What a server showed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown {
+    /// Requests per second of its processor time, at each of [`CONNECTIONS`].
+    pub(crate) per_cpu_second: Vec<f64>,
+    /// p50, p99 and p99.9 at [`RATE`].
+    pub(crate) latency: [Duration; 3],
+    /// In MiB: after the start, and after the load.
+    pub(crate) memory: [f64; 2],
+}
+
+/// Both servers in one run.
+#[derive(Debug)]
+pub(crate) struct Results {
+    pub(crate) connections: [usize; 3],
+    pub(crate) ours: Shown,
+    pub(crate) fixed: Shown,
+}
+
+/// A budget of the design, and whether it was met.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    pub(crate) told: String,
+    pub(crate) is_met: bool,
+}
+
+impl Results {
+    /// Our requests per processor second as a part of the fixed reply's.
+    pub(crate) fn ratios(&self) -> Vec<f64> {
+        self.ours.per_cpu_second.iter().zip(&self.fixed.per_cpu_second).map(|(ours, fixed)| ours / fixed).collect()
+    }
+
+    pub(crate) fn budgets(&self) -> Vec<Budget> {
+        let least = self.ratios().into_iter().fold(f64::INFINITY, f64::min);
+        vec![
+            Budget {
+                told: format!("requests per CPU second, at least 0.85 of a fixed reply's: {least:.2}"),
+                is_met: least >= 0.85,
+            },
+            Budget {
+                told: format!("idle memory, at most 20 MiB: {:.1} MiB", self.ours.memory[0]),
+                is_met: self.ours.memory[0] <= 20.0,
+            },
+        ]
+    }
+}
+
+/// Both servers, up.
+struct Stage {
+    _cluster: Cluster,
+    _folder: TempDir,
+    _watcher: Snapwatcher,
+    _fixed: Process,
+    servers: [(Target, Server); 2],
+}
+
+/// Measures both servers in turns.
+pub(crate) async fn measure(snapwatcher: &Path) -> Result<Results, Box<dyn Error>> {
+    let stage = Stage::set(snapwatcher).await?;
+    let mut shown = [Shown::default(), Shown::default()];
+    for (index, (_, server)) in stage.servers.iter().enumerate() {
+        shown[index].memory[0] = server.memory()?;
+    }
+    for connections in CONNECTIONS {
+        let mut turns = [Vec::new(), Vec::new()];
+        for _ in 0..TURNS {
+            for (index, (target, server)) in stage.servers.iter().enumerate() {
+                let before = server.cpu()?;
+                let answered = target.saturate(connections, TURN).await?;
+                let used = server.cpu()?.saturating_sub(before);
+                #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+                turns[index].push(answered as f64 / used.as_secs_f64());
+            }
+        }
+        for (index, turns) in turns.iter_mut().enumerate() {
+            turns.sort_by(f64::total_cmp);
+            shown[index].per_cpu_second.push(turns[TURNS / 2]);
+        }
+    }
+    for (index, (target, server)) in stage.servers.iter().enumerate() {
+        let took = target.at_rate(RATE, 25, AT_RATE).await?;
+        shown[index].latency = [0.5, 0.99, 0.999].map(|part| quantile(&took, part));
+        shown[index].memory[1] = server.memory()?;
+    }
+    let [ours, fixed] = shown;
+    Ok(Results { connections: CONNECTIONS, ours, fixed })
+}
+
+impl Stage {
+    /// One certificate for both.
+    async fn set(snapwatcher: &Path) -> Result<Self, Box<dyn Error>> {
+        let cluster = Cluster::start(Options::from_environment()?).await?;
+        crd::install(cluster.access(), snapwatcher).await?;
+        let folder = TempDir::with_prefix("bench-")?;
+        write_development(folder.path(), &["127.0.0.1".to_owned()], false, snapwatcher::clock::now())?;
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let (certificate, key) = (file("tls.crt"), file("tls.key"));
+        let flags = ["--tls-cert", &certificate, "--tls-key", &key, "--backend", "log"].map(str::to_owned);
+        let watcher = Snapwatcher::start(SnapwatcherOptions {
+            binary: snapwatcher.to_owned(),
+            kubeconfig: cluster.kubeconfig(),
+            args: flags.to_vec(),
+            ..SnapwatcherOptions::default()
+        })
+        .await?;
+        watcher.ready().await?;
+
+        let log = folder.path().join("fixed.log");
+        let launch = Launch::new("fixed reply", &std::env::current_exe()?, &log);
+        let launch = launch.args(["fixed-reply", "--tls-cert", &certificate, "--tls-key", &key]);
+        let fixed = Process::start(launch).await?;
+        let address = until("the fixed reply is served", async || {
+            std::fs::read_to_string(&log).ok()?.lines().next()?.parse().ok()
+        })
+        .await;
+
+        let ca = Certificate::from_pem(&std::fs::read(file("ca.crt"))?)?;
+        let target = |address| Target { address, ca: ca.clone() };
+        let ours = (target(watcher.webhook_addr()), Server { pid: watcher.pid().await });
+        let servers = [ours, (target(address), Server { pid: fixed.pid() })];
+        Ok(Self { _cluster: cluster, _folder: folder, _watcher: watcher, _fixed: fixed, servers })
+    }
+}

@@ -1,0 +1,26 @@
+//! What fuzzing has kept: each body gets an answer or a refusal, in no time.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+use snapwatcher::admission::{ValidationMode, answer_to_mutate, answer_to_validate};
+
+#[test]
+fn each_body_that_fuzzing_kept_is_answered_or_refused() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/review");
+    let bodies: Vec<_> = fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!bodies.is_empty());
+    let mut answered = 0;
+    for path in bodies {
+        let body = fs::read(&path).unwrap();
+        for answer in [answer_to_mutate(&body), answer_to_validate(&body, ValidationMode::Deny)] {
+            match answer {
+                Ok(_) => answered += 1,
+                Err(status) => assert!(status.is_client_error(), "{}: {status}", path.display()),
+            }
+        }
+    }
+    assert!(answered > 0);
+}
