@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -69,6 +70,8 @@ pub struct State {
     journeys: Cache<String, Journey>,
     /// Who leads, as the Lease tells; none with one replica.
     leader: Arc<ArcSwapOption<String>>,
+    /// Nothing is asked in this process.
+    is_suspended: Arc<AtomicBool>,
 }
 
 impl Default for State {
@@ -85,6 +88,7 @@ impl State {
             admissions: admissions.eviction_policy(EvictionPolicy::lru()).build(),
             journeys: journeys.eviction_policy(EvictionPolicy::lru()).build(),
             leader: Arc::default(),
+            is_suspended: Arc::default(),
         }
     }
 
@@ -129,6 +133,15 @@ impl State {
     /// Who leads, where several replicas stand for election.
     pub fn leader(&self) -> Option<String> {
         self.leader.load().as_ref().map(ToString::to_string)
+    }
+
+    /// Notes that this process claims pods and asks for none.
+    pub fn suspend(&self) {
+        self.is_suspended.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.is_suspended.load(Ordering::Relaxed)
     }
 
     /// All journeys, by namespace and name of the pod.

@@ -129,7 +129,10 @@ impl Term {
             at_work: work_is_done.drop_guard(),
         };
         if args.suspend {
-            tracing::warn!("Suspended: pods are claimed, and nothing is asked until --suspend is taken away");
+            // Told in the log by the check.
+            self.checks.backend.fail("suspended: pods are claimed, and nothing is asked until --suspend is taken away");
+            self.metrics.suspended();
+            self.state.suspend();
         }
         let sightings = Arc::new(Sightings::default());
         let (policy, once_per) = (args.policy(), args.once_per);

@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::pod::PodName;
-use crate::state::{Admission, ContainerJourney, Journey};
+use crate::state::{Admission, ContainerJourney, Journey, State};
+
+/// What a claimed pod waits for in a process that asks for none.
+const SUSPENDED: &str = "Suspended";
 
 /// All journeys of this process; with several replicas most of them are the leader's, so it is named.
 #[derive(Serialize)]
@@ -63,20 +66,22 @@ struct Container<'a> {
 }
 
 impl<'a> Journeys<'a> {
-    pub(super) fn tell(leader: Option<&'a str>, journeys: &'a [Journey]) -> Self {
-        Self { leader, journeys: journeys.iter().map(Told::from).collect() }
+    pub(super) fn tell(state: &State, leader: Option<&'a str>, journeys: &'a [Journey]) -> Self {
+        Self { leader, journeys: journeys.iter().map(|journey| Told::tell(state, journey)).collect() }
     }
 }
 
-impl<'a> From<&'a Journey> for Told<'a> {
-    fn from(journey: &'a Journey) -> Self {
+impl<'a> Told<'a> {
+    fn tell(state: &State, journey: &'a Journey) -> Self {
         let containers = journey.containers.iter();
+        let is_owed = |container: &ContainerJourney| container.claimed.is_some() && container.done.is_none();
+        let is_suspended = state.is_suspended() && journey.containers.values().any(is_owed);
         Self {
             pod: &journey.pod,
             uid: &journey.uid,
             admission: journey.admission.as_ref(),
             stages: journey.into(),
-            waits_for: journey.waits_for.as_deref(),
+            waits_for: journey.waits_for.as_deref().or(is_suspended.then_some(SUSPENDED)),
             containers: containers.map(|(name, container)| (name.as_str(), container.into())).collect(),
         }
     }
@@ -135,13 +140,13 @@ mod tests {
     }
 
     fn told(journey: Journey) -> Value {
-        let mut told = serde_json::to_value(Journeys::tell(None, &[journey])).unwrap();
+        let mut told = serde_json::to_value(Journeys::tell(&State::new(), None, &[journey])).unwrap();
         told["journeys"][0].take()
     }
 
     #[test]
     fn the_leader_is_named_where_there_is_one() {
-        let told = |leader| serde_json::to_value(Journeys::tell(leader, &[])).unwrap();
+        let told = |leader| serde_json::to_value(Journeys::tell(&State::new(), leader, &[])).unwrap();
         assert_eq!(told(Some("snapwatcher-0/b1")), json!({"leader": "snapwatcher-0/b1", "journeys": []}));
         assert_eq!(told(None), json!({"journeys": []}));
     }
@@ -192,5 +197,20 @@ mod tests {
         let container = ContainerJourney { claimed: Some(at(3)), ..Default::default() };
         journey.containers.insert("app".to_owned(), container);
         assert_eq!(told(journey)["stages"], json!({"seen": at(1), "claimed": at(3)}));
+    }
+
+    #[test]
+    fn a_claimed_pod_waits_for_the_brake_to_be_taken_off() {
+        let mut journey = journey();
+        journey.waits_for = None;
+        let state = State::new();
+        state.suspend();
+        let waits_for = |journey: &Journey| Told::tell(&state, journey).waits_for.map(str::to_owned);
+        assert_eq!(waits_for(&journey), None, "nothing was claimed");
+        let container = ContainerJourney { claimed: Some(at(3)), ..Default::default() };
+        journey.containers.insert("app".to_owned(), container.clone());
+        assert_eq!(waits_for(&journey).as_deref(), Some("Suspended"));
+        journey.containers.insert("app".to_owned(), ContainerJourney { done: Some(at(4)), ..container });
+        assert_eq!(waits_for(&journey), None, "done before");
     }
 }

@@ -69,7 +69,7 @@ async fn show_metrics(Shared(app): Shared<AdminState>) -> Response {
 }
 
 async fn show_journeys(Shared(app): Shared<AdminState>) -> Response {
-    Json(Journeys::tell(app.state.leader().as_deref(), &app.state.journeys())).into_response()
+    Json(Journeys::tell(&app.state, app.state.leader().as_deref(), &app.state.journeys())).into_response()
 }
 
 async fn name_the_paths() -> (StatusCode, String) {

@@ -21,6 +21,7 @@ pub struct CheckpointMetrics {
     in_flight: Gauge,
     waiting: Gauge,
     breaker_open: Gauge,
+    suspended: Gauge,
     duration: Histogram,
     undecodable: Counter,
 }
@@ -47,6 +48,7 @@ impl CheckpointMetrics {
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
             breaker_open: Gauge::default(),
+            suspended: Gauge::default(),
             // 10 ms to 164 s: answers of a SNAP server take 10 to 120 s.
             duration: Histogram::new(exponential_buckets(0.01, 2.0, 15)),
             undecodable: Counter::default(),
@@ -67,6 +69,7 @@ impl CheckpointMetrics {
             "1 while the back-end is away and asked by one attempt at a time",
             metrics.breaker_open.clone(),
         );
+        registry.register("suspended", "1 while nothing is asked because of --suspend", metrics.suspended.clone());
         registry.register_with_unit(
             "duration",
             "From the request to the outcome",
@@ -113,6 +116,11 @@ impl CheckpointMetrics {
 
     pub fn breaker(&self, breaker: &Breaker) {
         self.breaker_open.set(i64::from(*breaker != Breaker::Closed));
+    }
+
+    /// Nothing is asked in this process.
+    pub fn suspended(&self) {
+        self.suspended.set(1);
     }
 
     pub fn skipped(&self) {
