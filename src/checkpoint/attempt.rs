@@ -148,7 +148,7 @@ impl Attempt {
     fn full(&self, record: &Checkpoint, status: &CheckpointStatus) -> Option<String> {
         let pod = status.pod.clone().unwrap_or_default();
         let node = name::label_value(&pod.node.unwrap_or_default());
-        let subject = (pod.uid, status.container.clone().unwrap_or_default());
+        let subject = (pod.uid.unwrap_or_default(), status.container.clone().unwrap_or_default());
         let has_room = self.budget.settle(&record.uid().unwrap_or_default(), &node, subject, clock::now());
         (!has_room).then_some(node)
     }
@@ -156,7 +156,7 @@ impl Attempt {
     /// Reads the pod live and decides whether it may be checkpointed.
     async fn prepare(&self, record: &Checkpoint) -> Result<Result<Ready, Refused>, CallError> {
         let Some(wish) = wish(record) else {
-            let message = "spec gives neither a pod nor a whole workload".to_owned();
+            let message = "spec gives neither a pod nor a whole workload; create a Checkpoint that does".to_owned();
             return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }.into()));
         };
         let namespace = record.namespace().unwrap_or_default();
@@ -168,7 +168,7 @@ impl Attempt {
             },
         };
         let pod = read_pod(&self.client, &name).await?;
-        let container = match consent::container_now(&wish, pod.as_ref().map(|pod| &pod.facts)) {
+        let container = match consent::container_now(&wish, &name, pod.as_ref().map(|pod| &pod.facts)) {
             Ok(container) => container,
             // It was eligible in the listing a moment ago: the turn is another pod's, and no candidate is used up.
             Err(Refusal { message, .. }) if matches!(wish, Wish::Revision { .. }) => {
@@ -206,7 +206,8 @@ impl Attempt {
             return Ok(());
         }
         let outcome = Outcome::Stopped { reason: refusal.reason, message, retry_after: None };
-        let status = self.status_after(record, &outcome, NextPod::None);
+        let mut status = self.status_after(record, &outcome, NextPod::None);
+        status.pod = progress::refused_pod(record, pod);
         match self.put(record, status).await {
             // Somebody else has written: the watch brings it, and the record is looked at again.
             Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
@@ -346,7 +347,7 @@ impl Attempt {
         }
         let mut tried = record.clone();
         let status = tried.status.get_or_insert_default();
-        status.tried_pods.extend(status.pod.as_ref().map(|pod| pod.uid.clone()));
+        status.tried_pods.extend(status.pod.as_ref().and_then(|pod| pod.uid.clone()));
         Ok(if self.candidate(&tried, &wish).await?.is_ok() { NextPod::IsReady } else { NextPod::None })
     }
 
@@ -417,7 +418,7 @@ fn wish(record: &Checkpoint) -> Option<Wish> {
 fn target(pod: &PodFacts, container: String, workload: &Workload) -> Target {
     let facts = pod.container(&container);
     Target {
-        pod: PodStatus { name: pod.name.name.clone(), uid: pod.uid.clone(), node: pod.node.clone() },
+        pod: PodStatus::from(pod),
         workload: workload.to_string(),
         revision: pod.revision().to_owned(),
         image: facts.and_then(|facts| facts.image.clone()),

@@ -20,7 +20,7 @@ pub async fn find(
     status: Option<&CheckpointStatus>,
 ) -> Result<Result<PodName, Refusal>, CallError> {
     let tried = status.map(|status| status.tried_pods.as_slice()).unwrap_or_default();
-    let pinned = status.and_then(|status| status.pod.as_ref()).map(|pod| &pod.uid);
+    let pinned = status.and_then(|status| status.pod.as_ref()).and_then(|pod| pod.uid.as_ref());
     let Wish::Revision { workload, revision, .. } = wish else {
         let message = "the record is not about a revision".to_owned();
         return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }));
@@ -30,7 +30,9 @@ pub async fn find(
     let listed = call(format!("list the labelled pods of namespace `{namespace}`"), pods.list(&labelled)).await?;
     let mut candidates: Vec<PodFacts> = listed.items.into_iter().map(PodFacts::from).collect();
     candidates.retain(|pod| {
-        !tried.contains(&pod.uid) && pod.revision() == revision && consent::container_now(wish, Some(pod)).is_ok()
+        !tried.contains(&pod.uid)
+            && pod.revision() == revision
+            && consent::container_now(wish, &pod.name, Some(pod)).is_ok()
     });
     // The one that was asked for before stays the first choice: a repeat is about the same pod.
     candidates.sort_by_key(|pod| (pinned != Some(&pod.uid), pod.name.clone()));

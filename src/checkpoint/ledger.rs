@@ -147,7 +147,7 @@ impl Inner {
 /// UID of the pod a record is about, by its wish or as resolved.
 pub fn pod_uid(record: &Checkpoint) -> Option<&str> {
     let wished = record.spec.pod.as_ref().and_then(|pod| pod.uid.as_deref());
-    let resolved = || record.status.as_ref().and_then(|status| status.pod.as_ref()).map(|pod| pod.uid.as_str());
+    let resolved = || record.status.as_ref().and_then(|status| status.pod.as_ref()).and_then(|pod| pod.uid.as_deref());
     wished.or_else(resolved)
 }
 

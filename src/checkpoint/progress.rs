@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
+use crate::pod::PodFacts;
+
 use super::breaker;
 use super::outcome::{Location, Outcome, Reason, Redacted, Verdict};
 use super::resource::{COMPLETE, Checkpoint, CheckpointStatus, LocationStatus, Phase, PodStatus, set_conditions};
@@ -191,6 +193,17 @@ pub fn settled(
     status
 }
 
+/// The pod that a record is about which comes to nothing before an attempt: as just read, as resolved before, or as far
+/// as the wish names it.
+pub fn refused_pod(record: &Checkpoint, read: Option<&PodFacts>) -> Option<PodStatus> {
+    let wished = record.spec.pod.as_ref();
+    // Another pod of that name is not the one that was wished for.
+    let is_wished = |pod: &&PodFacts| wished.is_some_and(|wish| wish.uid.as_ref().is_none_or(|uid| *uid == pod.uid));
+    let before = || record.status.as_ref().and_then(|status| status.pod.clone());
+    let named = || wished.map(|wish| PodStatus { name: wish.name.clone(), uid: wish.uid.clone(), node: None });
+    read.filter(is_wished).map(PodStatus::from).or_else(before).or_else(named)
+}
+
 /// Whether the back-end tried and failed, as far as the policy takes it so.
 fn counts(reason: Reason, policy: &Policy) -> bool {
     match reason.verdict() {
@@ -218,7 +231,7 @@ fn phase_after(reason: Reason, failures: i64, policy: &Policy) -> Phase {
 /// The status of a revision's record whose pod came to nothing, for the next pod of that revision.
 pub fn next_pod(record: &Checkpoint, ended: CheckpointStatus, now: Timestamp) -> CheckpointStatus {
     let mut status = ended;
-    status.tried_pods.extend(status.pod.as_ref().map(|pod| pod.uid.clone()));
+    status.tried_pods.extend(status.pod.as_ref().and_then(|pod| pod.uid.clone()));
     (status.phase, status.failures, status.completion_time) = (Some(Phase::Pending), 0, None);
     let reason = conditions_reason(&status);
     let message = status.message.as_deref().map(Redacted::own);
@@ -272,7 +285,7 @@ mod tests {
 
     fn target() -> Target {
         Target {
-            pod: PodStatus { name: "web".into(), uid: "u".into(), node: Some("n1".into()) },
+            pod: PodStatus { name: "web".into(), uid: Some("u".into()), node: Some("n1".into()) },
             container: "app".into(),
             workload: "Deployment/web".into(),
             revision: "abc".into(),
@@ -291,6 +304,31 @@ mod tests {
             max_attempts: 5,
             longest_wait: Duration::from_secs(300),
             holder_grace: Duration::from_secs(30),
+        }
+    }
+
+    fn facts(uid: &str) -> PodFacts {
+        let pod = serde_json::json!({
+            "metadata": {"namespace": "default", "name": "web", "uid": uid}, "spec": {"nodeName": "n1"},
+        });
+        serde_json::from_value::<crate::pod::WatchedPod>(pod).unwrap().into()
+    }
+
+    #[test]
+    fn a_refused_record_names_its_pod_as_far_as_it_is_known() {
+        let pod = |uid: Option<&str>, node: Option<&str>| {
+            Some(PodStatus { name: "web".into(), uid: uid.map(Into::into), node: node.map(Into::into) })
+        };
+        let mut nameless = record(None);
+        nameless.spec.pod = Some(PodWish { name: "web".into(), uid: None });
+        for (case, record, read, expected) in [
+            ("as read", record(None), Some(facts("u")), pod(Some("u"), Some("n1"))),
+            ("another of its name", record(None), Some(facts("other")), pod(Some("u"), None)),
+            ("gone after an attempt", in_progress(), None, pod(Some("u"), Some("n1"))),
+            ("no such pod", nameless.clone(), None, pod(None, None)),
+            ("whichever has the name", nameless, Some(facts("any")), pod(Some("any"), Some("n1"))),
+        ] {
+            assert_eq!(refused_pod(&record, read.as_ref()), expected, "{case}");
         }
     }
 
