@@ -110,7 +110,7 @@ async fn an_admission_that_no_pod_will_carry_is_not_remembered() {
 #[tokio::test]
 async fn validation_answers_by_its_mode() {
     let wrong = review("r-1", &json!({"labels": {SNAP: "true"}, "annotations": {DELAY: "soon"}}));
-    let words = "annotation snap.weaversoft.io/delay: `soon` is not a duration such as `30s`, `2m` or `1m30s`";
+    let words = "annotation snap.weaversoft.io/delay: `soon` is not a duration such as `30s`, `2m` or `1h30m`; units are h, m, s and ms";
     for (mode, decision, expected) in [
         (ValidationMode::Warn, "warned", json!({"uid": "r-1", "allowed": true, "warnings": [words]})),
         (
