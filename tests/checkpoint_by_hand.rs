@@ -55,7 +55,7 @@ async fn a_wish_waits_until_its_pod_is_ready_and_ignores_the_delay() {
 #[tokio::test]
 async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
     in_namespace("a_wish_that_cannot_be_granted_ends_failed", |ns| async move {
-        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let several = pod("several").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").build();
         let ready: [Pod; 4] = [
             pod("plain").build(),
@@ -94,6 +94,10 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
             assert_eq!(record.condition("Failed").unwrap()["status"], "True", "{name}: kubectl wait must end");
             assert_eq!(record.attempt(), 0, "{name}");
         }
+        let refusals = async |reason: &str| {
+            watcher.metric(&format!("snapwatcher_checkpoint_refusals_total{{reason=\"{reason}\"}}")).await.unwrap()
+        };
+        assert_eq!((refusals("PodGone").await, refusals("NotLabelled").await), (Some(2.0), Some(1.0)));
         let plain = ns.api::<Pod>().get("plain").await.unwrap().uid();
         assert_eq!(uids["no-pod"], None, "nothing is known but the name");
         assert_eq!(uids["other-pod"].as_deref(), Some(other), "as wished");

@@ -213,6 +213,7 @@ impl Attempt {
             Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
             Err(error) => Err(error),
             Ok(written) => {
+                self.metrics.refused(refusal.reason);
                 // A pod that was gone has another of its name in its place, which this is not about.
                 if let Some(pod) = pod.filter(|_| written.phase().is_final() && refusal.reason != Reason::PodGone) {
                     self.events.outcome(record, pod, &outcome, written.phase());
