@@ -25,7 +25,7 @@ use crate::owner::OwnerError;
 use crate::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
 use crate::state::State;
 use crate::telemetry::block::{self, Block, SeenAs};
-use crate::telemetry::{chain, panic_words};
+use crate::telemetry::{chain, join_words};
 
 use super::metrics::WatchMetrics;
 use super::ready::Cause;
@@ -114,7 +114,7 @@ impl Watch {
                 Some((scope, item)) = events.next() => running.event(scope, item, now()),
                 Some(joined) = running.claims.join_next() => match joined {
                     Ok(ended) => ended.map(|ended| running.ended(ended, now())).unwrap_or_default(),
-                    Err(error) => return Err(WatchError::Panicked(panicked(error))),
+                    Err(error) => return Err(WatchError::Panicked(join_words(error))),
                 },
                 uid = due(&mut running.delays) => {
                     running.delayed.remove(&uid);
@@ -127,7 +127,7 @@ impl Watch {
         while let Some(joined) = running.claims.join_next().await {
             match joined {
                 Ok(ended) => drop(ended.map(|ended| running.ended(ended, clock::now()))),
-                Err(error) => return Err(WatchError::Panicked(panicked(error))),
+                Err(error) => return Err(WatchError::Panicked(join_words(error))),
             }
         }
         Ok(())
@@ -300,8 +300,4 @@ async fn due(delays: &mut DelayQueue<String>) -> String {
         Some(expired) => expired.into_inner(),
         None => pending().await,
     }
-}
-
-fn panicked(error: tokio::task::JoinError) -> String {
-    if error.is_panic() { panic_words(&*error.into_panic()).to_owned() } else { "it was cancelled".to_owned() }
 }
