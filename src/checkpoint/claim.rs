@@ -47,7 +47,7 @@ pub enum ClaimError {
     /// The pod is about to go with its namespace.
     #[error("namespace `{0}` is being deleted")]
     NamespaceTerminating(String),
-    #[error("the Checkpoint resource is not installed: run `snapwatcher crd | kubectl apply -f -`")]
+    #[error("the Checkpoint resource is not installed: run `snapwatcher crd | kubectl apply --server-side -f -`")]
     NoDefinition,
     #[error("every name for the record is taken by another one's key")]
     NoName,
