@@ -5,8 +5,10 @@
 
 mod answer;
 mod criu;
+mod keys;
 mod metrics;
 mod mutate;
+mod once;
 mod refusal;
 mod review;
 mod server;

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -17,7 +18,7 @@ use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::IgnoredAny;
-use tracing::{debug, debug_span, error};
+use tracing::{debug, debug_span, error, warn};
 
 use crate::clock;
 use crate::state::State;
@@ -26,6 +27,7 @@ use super::answer::Answer;
 use super::criu::PodSpec;
 use super::metrics::{AdmissionMetrics, Timer};
 use super::mutate::{self, Decision};
+use super::once::Once;
 use super::refusal::Refusal;
 use super::review::Request;
 use super::validate::{self, ValidationMode, Verdict};
@@ -45,12 +47,14 @@ pub struct Admission {
     state: State,
     metrics: AdmissionMetrics,
     validation: ValidationMode,
+    /// Of which pods the log has told that their label does not count.
+    told: Arc<Once>,
 }
 
 impl Admission {
     #[must_use]
     pub fn new(state: State, metrics: AdmissionMetrics, validation: ValidationMode) -> Self {
-        Self { state, metrics, validation }
+        Self { state, metrics, validation, told: Arc::default() }
     }
 
     /// Answers a review for labelling, and remembers an admission whose UID the pod will carry.
@@ -91,7 +95,21 @@ impl Admission {
             Verdict::Deny(message) => answered(&Answer::deny(uid, message)),
         }?;
         self.metrics.validated(&verdict);
+        if self.validation != ValidationMode::Off && !request.is_dry_run() {
+            self.tell_mislabelled(&request);
+        }
         Ok(answer)
+    }
+
+    /// A warning about a pod made from a template reaches only its controller; the log reaches people.
+    fn tell_mislabelled(&self, request: &Request<'_, PodSpec<'_>>) {
+        let Some(pod) = request.created_pod() else { return };
+        let Some(problem) = validate::mislabelled(pod) else { return };
+        self.metrics.mislabelled();
+        let (namespace, name) = (request.namespace.as_deref().unwrap_or_default(), pod.metadata.name());
+        if self.told.is_news(&format!("{namespace}/{name}"), Instant::now()) {
+            warn!(namespace, pod = name, "Pod `{namespace}/{name}` will not be checkpointed: {problem}");
+        }
     }
 
     fn counted(&self, answer: Result<Response, Refusal>) -> Response {
