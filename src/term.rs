@@ -20,6 +20,7 @@ use crate::checkpoint::metrics::CheckpointMetrics;
 use crate::checkpoint::progress::{Holder, Policy};
 use crate::checkpoint::retention::{Keep, Retention};
 use crate::checkpoint::sightings::Sightings;
+use crate::checkpoint::writes::Writes;
 use crate::cluster::{Cluster, Scope};
 use crate::config::CheckpointArgs;
 use crate::owner::Owners;
@@ -109,6 +110,7 @@ impl Term {
         let budget = Budget::new(args.limits());
         let attempt = Attempt {
             client: self.cluster.calls.clone(),
+            writes: Writes(self.cluster.calls.clone()),
             backend,
             owners: self.owners.clone(),
             budget: budget.clone(),

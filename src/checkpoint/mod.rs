@@ -22,3 +22,4 @@ pub mod queue;
 pub mod resource;
 pub mod retention;
 pub mod sightings;
+pub mod writes;
