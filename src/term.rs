@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{CheckHandle, Gate, Health};
 use crate::backend::log::DryRun;
+use crate::checkpoint::alive::Alive;
 use crate::checkpoint::ask::Backend;
 use crate::checkpoint::attempt::Attempt;
 use crate::checkpoint::attempts::{Attempts, Wanted};
@@ -167,9 +168,10 @@ impl Term {
 
     fn start(&self, services: &mut Services) {
         let (forget, forgotten) = mpsc::unbounded_channel();
+        let alive = Alive::default();
         let (claim, changed) = match &self.claiming {
             Claiming::Told => self.told(),
-            Claiming::Recorded(recorded) => self.recorded(recorded, services, &forget),
+            Claiming::Recorded(recorded) => self.recorded(recorded, services, &forget, &alive),
         };
         let slips = Slips::new(
             self.cluster.calls.clone(),
@@ -187,6 +189,7 @@ impl Term {
             events: self.events.clone(),
             forgotten,
             changed,
+            alive,
             metrics: self.watch_metrics.clone(),
             checkpoint_metrics: self.metrics.clone(),
             watch_check: self.checks.watch.clone(),
@@ -205,6 +208,7 @@ impl Term {
         recorded: &Recorded,
         services: &mut Services,
         forget: &mpsc::UnboundedSender<Forgotten>,
+        alive: &Alive,
     ) -> Claimant {
         let Recorded { budget, sightings, holder, policy, once_per, wanted } = recorded;
         let ledger = Arc::new(Ledger::new(self.scopes.len()));
@@ -230,8 +234,13 @@ impl Term {
             services.start("checkpoints", |stop| records.run(index, scope, changed, stop));
         }
         let (client, owners) = (self.cluster.calls.clone(), self.owners.clone());
-        let retention =
-            Retention { client: client.clone(), owners: owners.clone(), scopes: self.scopes.clone(), keep: self.keep };
+        let retention = Retention {
+            client: client.clone(),
+            owners: owners.clone(),
+            scopes: self.scopes.clone(),
+            keep: self.keep,
+            alive: alive.clone(),
+        };
         services.start("retention", |stop| retention.run(stop));
         let claims = Claims { client, ledger, owners, holder: holder.clone(), once_per: *once_per };
         let changed = move |pod: PodName| {

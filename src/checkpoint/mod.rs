@@ -3,6 +3,7 @@
 //! [`claim`] creates a record, [`controller`] decides what it needs, [`attempts`] has it made by [`attempt`], and
 //! [`progress`] says how its status changes. All decisions are pure: [`consent`], [`progress`], [`name`], [`ledger`].
 
+pub mod alive;
 pub mod ask;
 pub mod attempt;
 pub mod attempts;

@@ -17,6 +17,7 @@ use crate::owner::Owners;
 use crate::pod::PodName;
 use crate::telemetry::chain;
 
+use super::alive::Alive;
 use super::outcome::Reason;
 use super::resource::{Checkpoint, Wish};
 use super::{candidate, ledger, name};
@@ -39,6 +40,7 @@ pub struct Retention {
     pub owners: Owners,
     pub scopes: Vec<Scope>,
     pub keep: Keep,
+    pub alive: Alive,
 }
 
 /// What decides about a record that is finished, or waits for a pod of a revision of which there may be none any more.
@@ -114,6 +116,7 @@ impl Retention {
     /// Whether no pod is left that this record keeps from being claimed again.
     async fn is_over(&self, record: &Finished) -> Result<bool, CallError> {
         match &record.about {
+            About::Pod { uid: Some(uid), .. } if self.alive.contains(uid) => Ok(false),
             About::Pod { name, uid } => {
                 let pod = PodName { namespace: record.namespace.clone(), name: name.clone() };
                 let live = read_pod(&self.client, &pod).await?;

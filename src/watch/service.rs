@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::{DelayQueue, delay_queue::Key};
 
 use crate::admin::CheckHandle;
+use crate::checkpoint::alive::Alive;
 use crate::checkpoint::claim::{Claim, ClaimError, Claimed};
 use crate::checkpoint::events::{Events, INVALID_ANNOTATION};
 use crate::checkpoint::ledger::Forgotten;
@@ -53,6 +54,8 @@ pub struct Watch {
     pub forgotten: mpsc::UnboundedReceiver<Forgotten>,
     /// Called with each pod whose waiting attempt may go on.
     pub changed: Box<dyn Fn(PodName) + Send + Sync>,
+    /// Told of each watched pod.
+    pub alive: Alive,
     pub metrics: WatchMetrics,
     pub checkpoint_metrics: CheckpointMetrics,
     pub watch_check: CheckHandle,
@@ -97,9 +100,10 @@ impl Watch {
         let mut events = stream::select_all(events);
         let (_keep_open, nothing) = mpsc::unbounded_channel();
         let mut forgotten = std::mem::replace(&mut self.forgotten, nothing);
+        let alive = self.alive.clone();
         let mut running = Running {
             watch: Arc::new(self),
-            table: Table::default(),
+            table: Table::new(alive),
             claims: JoinSet::new(),
             slots: Arc::new(Semaphore::new(CLAIMS)),
             delays: DelayQueue::new(),
