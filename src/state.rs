@@ -12,7 +12,6 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use serde::Serialize;
 
 use crate::pod::{PodFacts, PodName};
 
@@ -26,7 +25,7 @@ const ADMISSIONS: u64 = 10_000;
 const ADMISSION_AGE: Duration = Duration::from_secs(600);
 
 /// One pod's way through the stages.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Journey {
     pub pod: PodName,
     pub uid: String,
@@ -42,7 +41,7 @@ pub struct Journey {
 }
 
 /// When a pod was admitted, and by whom.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
     pub at: Timestamp,
     /// Answered by another process or by none: `at` is then the pod's creation time.
@@ -50,7 +49,7 @@ pub struct Admission {
 }
 
 /// The later stages, one set for each container that is checkpointed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerJourney {
     /// Name of the `Checkpoint` object; none with back-end `log`.
     pub checkpoint: Option<String>,

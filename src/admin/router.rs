@@ -138,7 +138,7 @@ mod tests {
         let (_, headers, body) = ask(&router, JOURNEYS).await;
         assert_eq!(headers[header::CONTENT_TYPE], "application/json");
         let body: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(body["journeys"][0]["stages"], json!({"seen": now}));
+        assert_eq!(body["journeys"][0]["stages"], json!({"seen": format!("{now:.3}")}));
     }
 
     #[tokio::test]
