@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::http::Request;
 use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec};
 use kube::ResourceExt;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::client::Body;
 use lab::objects::{deployment, pod};
 use lab::webhooks::{MUTATED, SNAP};
@@ -153,7 +153,8 @@ async fn a_deployment_whose_label_does_not_count_is_told_once_in_the_log() {
         let log = watcher.log();
         let lines: Vec<&str> = log.lines().filter(|line| line.contains("did you mean \"true\"?")).collect();
         assert_eq!(lines.len(), 1, "{lines:?}");
-        let name = format!("Pod `{}/web-", ns.name());
+        let pods = ns.api::<Pod>().list(&ListParams::default()).await.unwrap();
+        let name = format!("Pods `{}/{}` will", ns.name(), pods.items[0].metadata.generate_name.as_deref().unwrap());
         assert!(lines[0].contains(" WARN ") && lines[0].contains(&name), "{}", lines[0]);
     })
     .await;

@@ -133,6 +133,12 @@ impl Metadata<'_> {
         name.or(self.generate_name.as_deref()).unwrap_or_default()
     }
 
+    /// What its controller makes names of, else its name: the same for all pods of a template. A validating webhook is
+    /// called when the name is already made.
+    pub(super) fn template(&self) -> &str {
+        self.generate_name.as_deref().filter(|prefix| !prefix.is_empty()).unwrap_or_else(|| self.name())
+    }
+
     /// The pod is a static pod's copy in the API server.
     pub(super) fn is_mirror(&self) -> bool {
         self.annotations.as_ref().is_some_and(|annotations| annotations.mirror.is_some())

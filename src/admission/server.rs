@@ -106,9 +106,9 @@ impl Admission {
         let Some(pod) = request.created_pod() else { return };
         let Some(problem) = validate::mislabelled(pod) else { return };
         self.metrics.mislabelled();
-        let (namespace, name) = (request.namespace.as_deref().unwrap_or_default(), pod.metadata.name());
+        let (namespace, name) = (request.namespace.as_deref().unwrap_or_default(), pod.metadata.template());
         if self.told.is_news(&format!("{namespace}/{name}"), Instant::now()) {
-            warn!(namespace, pod = name, "Pod `{namespace}/{name}` will not be checkpointed: {problem}");
+            warn!(namespace, template = name, "Pods `{namespace}/{name}` will not be checkpointed: {problem}");
         }
     }
 
