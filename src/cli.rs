@@ -25,7 +25,7 @@ pub struct Cli {
 pub enum Command {
     /// Serves admission, watches pods and has them checkpointed; what is done when no command is named.
     Run(Box<RunArgs>),
-    /// Prints the definition of the Checkpoint resource as YAML, for `kubectl apply -f -`.
+    /// Prints the definition of the Checkpoint resource as YAML, for `kubectl apply --server-side -f -`.
     Crd,
     /// Writes certificates for development, or rotates the CA of a running SnapWatcher.
     Certs(CertsArgs),
@@ -147,7 +147,15 @@ mod tests {
             (&["--snap-back-api-url", "ftp://snap"], &["--snap-back-api-url", "ftp", "https"]),
             (&["--request-timeout", "0"], &["--request-timeout", "more than 0s"]),
             (&["--request-timeout", "soon"], &["--request-timeout", "soon", "30s"]),
-            (&["--webhook-listen", "8443"], &["--webhook-listen", "8443"]),
+            (&["--history-ttl", "7d"], &["--history-ttl", "7d", "`168h`"]),
+            (&["--webhook-listen", "8443"], &["--webhook-listen", "8443", "`[::]:8443`"]),
+            (&["--admin-listen", "localhost:80"], &["--admin-listen", "localhost:80", "`[::]:8443`"]),
+            (&["--kube-api-address", "foo"], &["--kube-api-address", "foo", "`https://kubernetes.default.svc`"]),
+            (&["--kube-api-address", "kubernetes:443"], &["--kube-api-address", "`https://kubernetes.default.svc`"]),
+            (
+                &["--snap-back-api-url", "snaphook:80"],
+                &["--snap-back-api-url", "snaphook", "`http://snap-back-api:80`"],
+            ),
             (&["--namespaces", "Default"], &["--namespaces", "Default", "lower-case"]),
             (&["--tls-cert", "a.pem"], &["--tls-key"]),
             (&["--unknown"], &["--unknown"]),

@@ -3,10 +3,10 @@
 //! A flag's doc comment is its help text and its row in docs/configuration.md. Nothing past this module reads the
 //! environment. The names LOG_LEVEL, SNAP_BACK_API_URL and KUBE_API_ADDRESS are those of the first SnapWatcher.
 
-use std::fmt;
+mod values;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -23,8 +23,8 @@ use crate::leader::Times;
 use crate::pod::OncePer;
 use crate::telemetry::{LogFormat, LogLevel};
 
-/// The longest value of a time-out flag: longer than any checkpoint takes.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
+pub use values::{BackendUrl, BackendUrlError};
+use values::{address, life, namespace, object_name, timeout, web_url};
 
 /// Everything `snapwatcher run` can be told.
 #[derive(Debug, Clone, Args)]
@@ -58,7 +58,7 @@ pub struct LogArgs {
 #[derive(Debug, Clone, Args)]
 pub struct AdmissionArgs {
     /// Where the API server calls the webhook, over HTTPS.
-    #[arg(long, env = "WEBHOOK_LISTEN", value_name = "ADDRESS", default_value = "[::]:8443")]
+    #[arg(long, env = "WEBHOOK_LISTEN", value_name = "ADDRESS", default_value = "[::]:8443", value_parser = address)]
     pub webhook_listen: SocketAddr,
     /// What `/validate` does about a pod that can't be checkpointed as it is written: warn its author, deny it, or
     /// nothing.
@@ -186,7 +186,7 @@ pub struct CheckpointArgs {
     )]
     pub cluster_name: Option<String>,
     /// Address of the API server as told to SnapHook in each request.
-    #[arg(long, env = "KUBE_API_ADDRESS", value_name = "URL", default_value = "https://kubernetes.default.svc")]
+    #[arg(long, env = "KUBE_API_ADDRESS", value_name = "URL", default_value = "https://kubernetes.default.svc", value_parser = web_url)]
     pub kube_api_address: Url,
     /// How long connecting to SnapHook may take, TLS included.
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
@@ -265,7 +265,7 @@ impl LeaderArgs {
 #[derive(Debug, Clone, Args)]
 pub struct AdminArgs {
     /// Where health, metrics and journeys are served, over plain HTTP.
-    #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS", default_value = "[::]:8080")]
+    #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS", default_value = "[::]:8080", value_parser = address)]
     pub admin_listen: SocketAddr,
 }
 
@@ -274,40 +274,6 @@ pub struct AdminArgs {
 pub enum BackendName {
     Snaphook,
     Log,
-}
-
-/// A URL over HTTP or HTTPS, or nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackendUrl(pub Option<Url>);
-
-/// The text is no URL for a back-end; it is not repeated here, since it may hold a password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BackendUrlError {
-    #[error("not a URL such as `http://snap-back-api` ({0})")]
-    NotAUrl(String),
-    #[error("the scheme is `{0}`, allowed are `http` and `https`")]
-    Scheme(String),
-}
-
-impl FromStr for BackendUrl {
-    type Err = BackendUrlError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.trim().is_empty() {
-            return Ok(Self(None));
-        }
-        let url: Url = text.trim().parse().map_err(|error| BackendUrlError::NotAUrl(format!("{error}")))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(BackendUrlError::Scheme(url.scheme().to_owned()));
-        }
-        Ok(Self(Some(url)))
-    }
-}
-
-impl fmt::Display for BackendUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |url| write!(f, "{url}"))
-    }
 }
 
 /// Who takes checkpoints, with what it needs.
@@ -390,37 +356,6 @@ impl CertificateArgs {
             validating: self.validating_configuration.clone(),
         }
     }
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    let allowed = "allowed is more than 0s and at most 1h";
-    let timeout = duration::parse(text).map_err(|error| format!("{error}; {allowed}"))?;
-    if timeout.is_zero() || timeout > LONGEST_TIMEOUT { Err(allowed.to_owned()) } else { Ok(timeout) }
-}
-
-fn life(text: &str) -> Result<Duration, String> {
-    let life = duration::parse(text).map_err(|error| error.to_string())?;
-    if life < Duration::from_secs(1) { Err("allowed is 1s and more".to_owned()) } else { Ok(life) }
-}
-
-/// A name of RFC 1123, label or subdomain, as Kubernetes has them.
-fn object_name(text: &str) -> Result<String, String> {
-    let is_label = |label: &str| {
-        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        edge(label.as_bytes().first()) && edge(label.as_bytes().last()) && label.bytes().all(inner)
-    };
-    if text.len() <= 253 && text.split('.').all(is_label) {
-        Ok(text.to_owned())
-    } else {
-        Err("allowed are lower-case letters, digits, `-` and `.`, as in names of Kubernetes objects".to_owned())
-    }
-}
-
-/// Commas with nothing between them are forgiven, since a template may leave them: empty names are dropped later.
-fn namespace(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.is_empty() { Ok(String::new()) } else { object_name(text) }
 }
 
 impl WatchArgs {

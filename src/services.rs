@@ -13,7 +13,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::{chain, panic_words};
+use crate::telemetry::{chain, join_words};
 
 /// How long services may take to end after the stop, unless [`Services::with_grace`] says otherwise: what Kubernetes
 /// gives a pod by default (`terminationGracePeriodSeconds`) less a little to write the last words.
@@ -134,7 +134,7 @@ impl Services {
         let end = match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(ServiceError::Failed { name, source }),
-            Err(error) => Err(ServiceError::Panicked { name, message: words_of(error) }),
+            Err(error) => Err(ServiceError::Panicked { name, message: join_words(error) }),
         };
         tracing::debug!(service = name, "service ended");
         (name, end)
@@ -147,13 +147,6 @@ impl fmt::Display for Names {
             write!(f, "{}`{name}`", if number == 0 { "" } else { ", " })?;
         }
         Ok(())
-    }
-}
-
-fn words_of(error: JoinError) -> String {
-    match error.try_into_panic() {
-        Ok(panic) => panic_words(panic.as_ref()).to_owned(),
-        Err(cancelled) => cancelled.to_string(),
     }
 }
 

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use serde::Serialize;
 
 use crate::pod::{PodFacts, PodName};
 
@@ -25,7 +25,7 @@ const ADMISSIONS: u64 = 10_000;
 const ADMISSION_AGE: Duration = Duration::from_secs(600);
 
 /// One pod's way through the stages.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Journey {
     pub pod: PodName,
     pub uid: String,
@@ -41,7 +41,7 @@ pub struct Journey {
 }
 
 /// When a pod was admitted, and by whom.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
     pub at: Timestamp,
     /// Answered by another process or by none: `at` is then the pod's creation time.
@@ -49,7 +49,7 @@ pub struct Admission {
 }
 
 /// The later stages, one set for each container that is checkpointed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerJourney {
     /// Name of the `Checkpoint` object; none with back-end `log`.
     pub checkpoint: Option<String>,
@@ -69,6 +69,8 @@ pub struct State {
     journeys: Cache<String, Journey>,
     /// Who leads, as the Lease tells; none with one replica.
     leader: Arc<ArcSwapOption<String>>,
+    /// Nothing is asked in this process.
+    is_suspended: Arc<AtomicBool>,
 }
 
 impl Default for State {
@@ -85,6 +87,7 @@ impl State {
             admissions: admissions.eviction_policy(EvictionPolicy::lru()).build(),
             journeys: journeys.eviction_policy(EvictionPolicy::lru()).build(),
             leader: Arc::default(),
+            is_suspended: Arc::default(),
         }
     }
 
@@ -129,6 +132,15 @@ impl State {
     /// Who leads, where several replicas stand for election.
     pub fn leader(&self) -> Option<String> {
         self.leader.load().as_ref().map(ToString::to_string)
+    }
+
+    /// Notes that this process claims pods and asks for none.
+    pub fn suspend(&self) {
+        self.is_suspended.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.is_suspended.load(Ordering::Relaxed)
     }
 
     /// All journeys, by namespace and name of the pod.

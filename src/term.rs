@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{CheckHandle, Gate, Health};
 use crate::backend::log::DryRun;
+use crate::checkpoint::alive::Alive;
 use crate::checkpoint::ask::Backend;
 use crate::checkpoint::attempt::Attempt;
 use crate::checkpoint::attempts::{Attempts, Wanted};
@@ -20,6 +21,7 @@ use crate::checkpoint::metrics::CheckpointMetrics;
 use crate::checkpoint::progress::{Holder, Policy};
 use crate::checkpoint::retention::{Keep, Retention};
 use crate::checkpoint::sightings::Sightings;
+use crate::checkpoint::writes::Writes;
 use crate::cluster::{Cluster, Scope};
 use crate::config::CheckpointArgs;
 use crate::owner::Owners;
@@ -109,6 +111,7 @@ impl Term {
         let budget = Budget::new(args.limits());
         let attempt = Attempt {
             client: self.cluster.calls.clone(),
+            writes: Writes(self.cluster.calls.clone()),
             backend,
             owners: self.owners.clone(),
             budget: budget.clone(),
@@ -129,7 +132,10 @@ impl Term {
             at_work: work_is_done.drop_guard(),
         };
         if args.suspend {
-            tracing::warn!("Suspended: pods are claimed, and nothing is asked until --suspend is taken away");
+            // Told in the log by the check.
+            self.checks.backend.fail("suspended: pods are claimed, and nothing is asked until --suspend is taken away");
+            self.metrics.suspended();
+            self.state.suspend();
         }
         let sightings = Arc::new(Sightings::default());
         let (policy, once_per) = (args.policy(), args.once_per);
@@ -162,9 +168,10 @@ impl Term {
 
     fn start(&self, services: &mut Services) {
         let (forget, forgotten) = mpsc::unbounded_channel();
+        let alive = Alive::default();
         let (claim, changed) = match &self.claiming {
             Claiming::Told => self.told(),
-            Claiming::Recorded(recorded) => self.recorded(recorded, services, &forget),
+            Claiming::Recorded(recorded) => self.recorded(recorded, services, &forget, &alive),
         };
         let slips = Slips::new(
             self.cluster.calls.clone(),
@@ -182,6 +189,7 @@ impl Term {
             events: self.events.clone(),
             forgotten,
             changed,
+            alive,
             metrics: self.watch_metrics.clone(),
             checkpoint_metrics: self.metrics.clone(),
             watch_check: self.checks.watch.clone(),
@@ -200,6 +208,7 @@ impl Term {
         recorded: &Recorded,
         services: &mut Services,
         forget: &mpsc::UnboundedSender<Forgotten>,
+        alive: &Alive,
     ) -> Claimant {
         let Recorded { budget, sightings, holder, policy, once_per, wanted } = recorded;
         let ledger = Arc::new(Ledger::new(self.scopes.len()));
@@ -225,8 +234,13 @@ impl Term {
             services.start("checkpoints", |stop| records.run(index, scope, changed, stop));
         }
         let (client, owners) = (self.cluster.calls.clone(), self.owners.clone());
-        let retention =
-            Retention { client: client.clone(), owners: owners.clone(), scopes: self.scopes.clone(), keep: self.keep };
+        let retention = Retention {
+            client: client.clone(),
+            owners: owners.clone(),
+            scopes: self.scopes.clone(),
+            keep: self.keep,
+            alive: alive.clone(),
+        };
         services.start("retention", |stop| retention.run(stop));
         let claims = Claims { client, ledger, owners, holder: holder.clone(), once_per: *once_per };
         let changed = move |pod: PodName| {

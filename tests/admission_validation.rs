@@ -3,14 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use axum::http::Request;
 use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec};
 use kube::ResourceExt;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::client::Body;
-use lab::objects::pod;
+use lab::objects::{deployment, pod};
 use lab::webhooks::{MUTATED, SNAP};
-use lab::{Namespace, in_namespace};
+use lab::{Namespace, Snapwatcher, in_namespace};
 use snapwatcher::pod::{CONTAINERS, DELAY, ONCE_PER};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -19,7 +21,7 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const WARNING_LENGTH: usize = 120;
 
 /// Starts SnapWatcher and waits until the API server asks its validating webhook too, which it takes over by itself.
-async fn start(ns: &Namespace, mode: &str) {
+async fn start(ns: &Namespace, mode: &str) -> Arc<Snapwatcher> {
     let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--validation", mode]).await;
     let harmless = pod("harmless").labelled().build();
     let series = "snapwatcher_admission_requests_total{webhook=\"validate\",decision=\"passed\"} ";
@@ -29,6 +31,7 @@ async fn start(ns: &Namespace, mode: &str) {
         metrics.lines().any(|line| line.strip_prefix(series).is_some_and(|count| count != "0"))
     })
     .await;
+    watcher
 }
 
 /// Creates a pod as a dry run and returns the warnings of the answer, as kubectl would print them.
@@ -64,6 +67,7 @@ async fn a_pod_that_can_not_be_what_its_author_means_is_told() {
             ("delay", pod("a").labelled().annotate(DELAY, "soon"), "`soon` is not a duration such as"),
             ("once-per", pod("a").labelled().annotate(ONCE_PER, "year"), "year"),
             ("container", pod("a").labelled().annotate(CONTAINERS, "sidecar"), "sidecar"),
+            ("a key", pod("a").labelled().annotate("snap.weaversoft.io/delays", "5s"), "did you mean `delay`?"),
             ("criu", pod("a").labelled().spec(sctp), "SCTP sockets can't be checkpointed"),
         ] {
             let told = warnings(&ns, &wanted.build()).await;
@@ -133,6 +137,25 @@ async fn mode_off_says_nothing() {
         assert_eq!(warnings(&ns, &wrong).await, Vec::<String>::new());
         let wrong = pod("wrong").labelled().annotate(DELAY, "soon").build();
         assert_eq!(warnings(&ns, &wrong).await, Vec::<String>::new());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deployment_whose_label_does_not_count_is_told_once_in_the_log() {
+    in_namespace("a_deployment_whose_label_does_not_count", |ns| async move {
+        let watcher = start(&ns, "warn").await;
+        ns.create_object(&deployment("web").replicas(3).label(SNAP, "True").build()).await;
+        ns.until("each of its pods is counted", async || {
+            watcher.metric("snapwatcher_admission_mislabelled_total").await.unwrap() == Some(3.0)
+        })
+        .await;
+        let log = watcher.log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("did you mean \"true\"?")).collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let pods = ns.api::<Pod>().list(&ListParams::default()).await.unwrap();
+        let name = format!("Pods `{}/{}` will", ns.name(), pods.items[0].metadata.generate_name.as_deref().unwrap());
+        assert!(lines[0].contains(" WARN ") && lines[0].contains(&name), "{}", lines[0]);
     })
     .await;
 }

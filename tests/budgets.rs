@@ -131,12 +131,26 @@ async fn with_the_brake_on_pods_are_claimed_and_nothing_is_asked_until_it_is_tak
             watcher.metric("snapwatcher_checkpoint_waiting").await.unwrap() == Some(3.0)
         })
         .await;
-        assert!(watcher.log().contains("Suspended: pods are claimed, and nothing is asked"));
+        assert!(watcher.log().contains("Check `backend` fails: suspended: pods are claimed, and nothing is asked"));
+        assert_eq!(watcher.metric("snapwatcher_checkpoint_suspended").await.unwrap(), Some(1.0));
         watcher.restart().await.unwrap();
         ns.until("all three wait again", async || {
             watcher.metric("snapwatcher_checkpoint_waiting").await.unwrap() == Some(3.0)
         })
         .await;
+        ns.until("each journey says what its pod waits for", async || {
+            let shown = watcher.journeys().await.unwrap();
+            let mut ours =
+                shown["journeys"].as_array().unwrap().iter().filter(|one| one["pod"]["namespace"] == ns.name());
+            if ours.clone().count() == 2 && ours.all(|one| one["waits_for"] == "Suspended") {
+                Ok(())
+            } else {
+                Err(shown.to_string())
+            }
+        })
+        .await;
+        let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+        assert!(health.contains("[-]backend failed (told only): suspended: "), "{health}");
         watcher.stop().await.unwrap();
         assert_eq!(ns.snaphook().requests().len(), 0);
 

@@ -1,5 +1,7 @@
 //! A Checkpoint applied by a person is a new wish: "checkpoint this pod now".
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use lab::objects::pod;
@@ -53,7 +55,7 @@ async fn a_wish_waits_until_its_pod_is_ready_and_ignores_the_delay() {
 #[tokio::test]
 async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
     in_namespace("a_wish_that_cannot_be_granted_ends_failed", |ns| async move {
-        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let several = pod("several").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").build();
         let ready: [Pod; 4] = [
             pod("plain").build(),
@@ -67,7 +69,7 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
         ns.asked("several", 2).await;
         let other = "7d0b2d0c-8b3a-4a9e-9c5f-2f1c6b8f5a11";
         let cases = [
-            ("no-pod", of("nobody"), "Failed(PodGone)", "there is no such pod"),
+            ("no-pod", of("nobody"), "Failed(PodGone)", "nobody: create a Checkpoint of another one"),
             ("other-pod", json!({"pod": {"name": "web", "uid": other}}), "Failed(PodGone)", other),
             ("unlabelled", of("plain"), "Failed(NotLabelled)", "its owner's consent"),
             ("restored", of("restored"), "Failed(Restored)", "runs from a checkpoint already"),
@@ -79,13 +81,27 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
             ),
             ("which", of("several"), "Failed(InvalidSpec)", "chooses app, proxy: name one in spec.container"),
         ];
+        let mut uids = BTreeMap::new();
         for (name, spec, state, words) in cases {
             ns.apply_checkpoint(name, &spec).await.unwrap();
             let record = ns.record_named(name, state).await;
+            let pod = spec["pod"]["name"].as_str().unwrap();
+            let full_name = format!("pod {}/{pod}", ns.name());
             assert!(record.message().contains(words), "{name}: {}", record.message());
+            assert!(record.message().contains(&full_name), "{name}: {}", record.message());
+            assert_eq!(record.text("/pod/name"), Some(pod), "{name}: the column POD");
+            uids.insert(name, record.text("/pod/uid").map(str::to_owned));
             assert_eq!(record.condition("Failed").unwrap()["status"], "True", "{name}: kubectl wait must end");
             assert_eq!(record.attempt(), 0, "{name}");
         }
+        let refusals = async |reason: &str| {
+            watcher.metric(&format!("snapwatcher_checkpoint_refusals_total{{reason=\"{reason}\"}}")).await.unwrap()
+        };
+        assert_eq!((refusals("PodGone").await, refusals("NotLabelled").await), (Some(2.0), Some(1.0)));
+        let plain = ns.api::<Pod>().get("plain").await.unwrap().uid();
+        assert_eq!(uids["no-pod"], None, "nothing is known but the name");
+        assert_eq!(uids["other-pod"].as_deref(), Some(other), "as wished");
+        assert_eq!(uids["unlabelled"], plain, "as read");
         assert_eq!((ns.times_asked("plain"), ns.times_asked("restored"), ns.times_asked("web")), (0, 0, 1));
     })
     .await;

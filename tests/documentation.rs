@@ -29,8 +29,8 @@ const CONFIGURATION_HEAD: &str = "\
 # Configuration
 
 Each setting is a flag of `snapwatcher run` and an environment variable; where both are given, the flag counts. Durations
-are written `30s`, `2m`, `1m30s`; a bare number is seconds. A wrong value ends the program at once with exit code 2 and one
-line that names the flag, the value and what is allowed.
+are written `30s`, `2m`, `1h30m` (units h, m, s, ms); a bare number is seconds. A wrong value ends the program at once with
+exit code 2 and one line that names the flag, the value and what is allowed.
 
 The API server is found through `KUBECONFIG` or `~/.kube/config`, else through the service account of the pod.
 

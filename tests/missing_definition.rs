@@ -8,7 +8,7 @@ use lab::{Cluster, Options, crd, in_namespace_of};
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 /// What a person has to type.
-const REMEDY: &str = "run `snapwatcher crd | kubectl apply -f -`";
+const REMEDY: &str = "run `snapwatcher crd | kubectl apply --server-side -f -`";
 
 #[tokio::test]
 async fn a_pod_waits_for_the_definition_and_is_checkpointed_without_a_restart() {

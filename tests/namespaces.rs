@@ -1,11 +1,16 @@
 //! Which namespaces are watched, and what happens when one of them goes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
-use kube::Api;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::DeleteParams;
+use kube::config::Kubeconfig;
+use kube::{Api, ResourceExt};
 use lab::objects::{deployment, pod};
 use lab::snaphook::{Behaviour, Gate};
-use lab::{Cluster, Options, crd, in_namespace, in_namespace_of};
+use lab::{Cluster, Namespace, Options, SnapwatcherOptions, crd, in_namespace, in_namespace_of};
+use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -97,6 +102,55 @@ async fn a_namespace_deleted_in_the_middle_of_attempts_ends_quietly() {
             let worries: Vec<&str> = log.lines().filter(of_namespace).collect();
             assert!(worries.is_empty(), "{worries:#?}");
             assert_eq!(stays.snaphook().requests().len(), 9, "eight of them, and the later pod");
+        })
+        .await;
+    })
+    .await;
+}
+
+/// Lets the user do anything in that namespace, and nothing elsewhere.
+async fn grant_all_in(ns: &Namespace, user: &str) {
+    let group = "rbac.authorization.k8s.io";
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": user},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    });
+    ns.create_object(&serde_json::from_value::<RoleBinding>(binding).unwrap()).await;
+}
+
+#[tokio::test]
+async fn nothing_is_asked_before_the_records_of_every_namespace_are_known() {
+    in_namespace("listed", |listed| async move {
+        in_namespace("not-listed", |closed| async move {
+            let user = listed.name();
+            let mut kubeconfig = Kubeconfig::read_from(listed.access().kubeconfig()).unwrap();
+            kubeconfig.auth_infos[0].auth_info.as_mut().unwrap().impersonate = Some(user.to_owned());
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("kubeconfig");
+            std::fs::write(&path, serde_yaml_ng::to_string(&kubeconfig).unwrap()).unwrap();
+            grant_all_in(&listed, user).await;
+            let web = listed.ready_pod(&pod("web").labelled().build()).await;
+            let spec = json!({"pod": {"name": "web", "uid": web.uid()}, "container": "app"});
+            listed.apply_checkpoint("by-hand", &spec).await.unwrap();
+
+            let options = SnapwatcherOptions {
+                binary: SNAPWATCHER.into(),
+                kubeconfig: path,
+                args: vec![format!("--namespaces={},{}", listed.name(), closed.name())],
+                ..SnapwatcherOptions::default()
+            };
+            let watcher = listed.launch_snapwatcher(options).await;
+            listed
+                .until("the record is known, and the other namespace was tried for a while", async || {
+                    let journey = watcher.journey(&web.uid().unwrap()).await.unwrap().unwrap_or_default();
+                    let is_known = journey["containers"]["app"]["checkpoint"] == "by-hand";
+                    is_known && watcher.metric("snapwatcher_watch_interruptions_total").await.unwrap() >= Some(3.0)
+                })
+                .await;
+            assert_eq!(listed.snaphook().requests().len(), 0);
+            grant_all_in(&closed, user).await;
+            listed.record_named("by-hand", "Succeeded").await;
         })
         .await;
     })

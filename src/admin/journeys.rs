@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::pod::PodName;
-use crate::state::{Admission, ContainerJourney, Journey};
+use crate::state::{Admission, ContainerJourney, Journey, State};
+
+/// What a claimed pod waits for in a process that asks for none.
+const SUSPENDED: &str = "Suspended";
 
 /// All journeys of this process; with several replicas most of them are the leader's, so it is named.
 #[derive(Serialize)]
@@ -24,28 +27,43 @@ struct Told<'a> {
     pod: &'a PodName,
     uid: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    admission: Option<&'a Admission>,
+    admission: Option<Admitted>,
     stages: Stages,
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<&'a str>,
     containers: BTreeMap<&'a str, Container<'a>>,
 }
 
+/// A time to the millisecond, in as many digits whatever it is.
+struct Moment(Timestamp);
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:.3}", self.0))
+    }
+}
+
+#[derive(Serialize)]
+struct Admitted {
+    at: Moment,
+    elsewhere: bool,
+}
+
 /// When a pod reached each stage, by its first container; `done` is reached by its last.
 #[derive(Serialize)]
 struct Stages {
     #[serde(skip_serializing_if = "Option::is_none")]
-    admitted: Option<Timestamp>,
+    admitted: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    seen: Option<Timestamp>,
+    seen: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ready: Option<Timestamp>,
+    ready: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    claimed: Option<Timestamp>,
+    claimed: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    asked: Option<Timestamp>,
+    asked: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    done: Option<Timestamp>,
+    done: Option<Moment>,
 }
 
 #[derive(Serialize)]
@@ -53,32 +71,41 @@ struct Container<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    claimed: Option<Timestamp>,
+    claimed: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    asked: Option<Timestamp>,
+    asked: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    done: Option<Timestamp>,
+    done: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a str>,
 }
 
 impl<'a> Journeys<'a> {
-    pub(super) fn tell(leader: Option<&'a str>, journeys: &'a [Journey]) -> Self {
-        Self { leader, journeys: journeys.iter().map(Told::from).collect() }
+    pub(super) fn tell(state: &State, leader: Option<&'a str>, journeys: &'a [Journey]) -> Self {
+        Self { leader, journeys: journeys.iter().map(|journey| Told::tell(state, journey)).collect() }
     }
 }
 
-impl<'a> From<&'a Journey> for Told<'a> {
-    fn from(journey: &'a Journey) -> Self {
+impl<'a> Told<'a> {
+    fn tell(state: &State, journey: &'a Journey) -> Self {
         let containers = journey.containers.iter();
+        let is_owed = |container: &ContainerJourney| container.claimed.is_some() && container.done.is_none();
+        let is_suspended = state.is_suspended() && journey.containers.values().any(is_owed);
         Self {
             pod: &journey.pod,
             uid: &journey.uid,
-            admission: journey.admission.as_ref(),
+            admission: journey.admission.as_ref().map(Admitted::from),
             stages: journey.into(),
-            waits_for: journey.waits_for.as_deref(),
+            waits_for: journey.waits_for.as_deref().or(is_suspended.then_some(SUSPENDED)),
             containers: containers.map(|(name, container)| (name.as_str(), container.into())).collect(),
         }
+    }
+}
+
+impl From<&Admission> for Admitted {
+    fn from(admission: &Admission) -> Self {
+        let Admission { at, elsewhere } = *admission;
+        Self { at: Moment(at), elsewhere }
     }
 }
 
@@ -88,13 +115,13 @@ impl From<&Journey> for Stages {
         let all_done = containers().all(|container| container.done.is_some());
         let claimed = containers().filter_map(|container| container.claimed).min();
         Self {
-            admitted: journey.admission.as_ref().map(|admission| admission.at),
-            seen: journey.seen,
+            admitted: journey.admission.as_ref().map(|admission| Moment(admission.at)),
+            seen: journey.seen.map(Moment),
             // Claimed before this process looked at it: when it became eligible is not known.
-            ready: journey.ready.filter(|ready| claimed.is_none_or(|claimed| *ready <= claimed)),
-            claimed,
-            asked: containers().filter_map(|container| container.asked).min(),
-            done: containers().filter_map(|container| container.done).max().filter(|_| all_done),
+            ready: journey.ready.filter(|ready| claimed.is_none_or(|claimed| *ready <= claimed)).map(Moment),
+            claimed: claimed.map(Moment),
+            asked: containers().filter_map(|container| container.asked).min().map(Moment),
+            done: containers().filter_map(|container| container.done).max().filter(|_| all_done).map(Moment),
         }
     }
 }
@@ -104,9 +131,9 @@ impl<'a> From<&'a ContainerJourney> for Container<'a> {
         let ContainerJourney { checkpoint, claimed, asked, done, outcome } = container;
         Self {
             checkpoint: checkpoint.as_deref(),
-            claimed: *claimed,
-            asked: *asked,
-            done: *done,
+            claimed: claimed.map(Moment),
+            asked: asked.map(Moment),
+            done: done.map(Moment),
             outcome: outcome.as_deref(),
         }
     }
@@ -134,23 +161,37 @@ mod tests {
         }
     }
 
+    /// As it is told.
+    fn text(second: i64) -> String {
+        format!("{:.3}", at(second))
+    }
+
     fn told(journey: Journey) -> Value {
-        let mut told = serde_json::to_value(Journeys::tell(None, &[journey])).unwrap();
+        let mut told = serde_json::to_value(Journeys::tell(&State::new(), None, &[journey])).unwrap();
         told["journeys"][0].take()
     }
 
     #[test]
     fn the_leader_is_named_where_there_is_one() {
-        let told = |leader| serde_json::to_value(Journeys::tell(leader, &[])).unwrap();
+        let told = |leader| serde_json::to_value(Journeys::tell(&State::new(), leader, &[])).unwrap();
         assert_eq!(told(Some("snapwatcher-0/b1")), json!({"leader": "snapwatcher-0/b1", "journeys": []}));
         assert_eq!(told(None), json!({"journeys": []}));
+    }
+
+    #[test]
+    fn times_are_told_to_the_millisecond() {
+        for (nanosecond, expected) in [(0, "00.000Z"), (120_000_000, "00.120Z"), (123_456_789, "00.123Z")] {
+            let time = Timestamp::new(1_700_000_040, nanosecond).unwrap();
+            let told = serde_json::to_value(Moment(time)).unwrap();
+            assert!(told.as_str().unwrap().ends_with(expected), "{told}");
+        }
     }
 
     #[test]
     fn what_has_not_happened_is_left_out() {
         let expected = json!({
             "pod": {"namespace": "default", "name": "web"}, "uid": "u1",
-            "stages": {"seen": at(1)}, "waits_for": "NotReady", "containers": {},
+            "stages": {"seen": text(1)}, "waits_for": "NotReady", "containers": {},
         });
         assert_eq!(told(journey()), expected);
     }
@@ -172,16 +213,16 @@ mod tests {
         journey.containers.insert("side".to_owned(), container(3, 6, None));
         let told_before = told(journey.clone());
         let mut stages = json!({
-            "admitted": at(0), "seen": at(1), "ready": at(2), "claimed": at(3), "asked": at(5),
+            "admitted": text(0), "seen": text(1), "ready": text(2), "claimed": text(3), "asked": text(5),
         });
         assert_eq!(told_before["stages"], stages);
         let app = json!({
-            "checkpoint": "web-app-0123456789", "claimed": at(4), "asked": at(5), "done": at(8), "outcome": "Succeeded",
+            "checkpoint": "web-app-0123456789", "claimed": text(4), "asked": text(5), "done": text(8), "outcome": "Succeeded",
         });
         assert_eq!(told_before["containers"]["app"], app);
 
         journey.containers.insert("side".to_owned(), container(3, 6, Some(7)));
-        stages["done"] = json!(at(8));
+        stages["done"] = json!(text(8));
         assert_eq!(told(journey)["stages"], stages);
     }
 
@@ -191,6 +232,21 @@ mod tests {
         journey.ready = Some(at(5));
         let container = ContainerJourney { claimed: Some(at(3)), ..Default::default() };
         journey.containers.insert("app".to_owned(), container);
-        assert_eq!(told(journey)["stages"], json!({"seen": at(1), "claimed": at(3)}));
+        assert_eq!(told(journey)["stages"], json!({"seen": text(1), "claimed": text(3)}));
+    }
+
+    #[test]
+    fn a_claimed_pod_waits_for_the_brake_to_be_taken_off() {
+        let mut journey = journey();
+        journey.waits_for = None;
+        let state = State::new();
+        state.suspend();
+        let waits_for = |journey: &Journey| Told::tell(&state, journey).waits_for.map(str::to_owned);
+        assert_eq!(waits_for(&journey), None, "nothing was claimed");
+        let container = ContainerJourney { claimed: Some(at(3)), ..Default::default() };
+        journey.containers.insert("app".to_owned(), container.clone());
+        assert_eq!(waits_for(&journey).as_deref(), Some("Suspended"));
+        journey.containers.insert("app".to_owned(), ContainerJourney { done: Some(at(4)), ..container });
+        assert_eq!(waits_for(&journey), None, "done before");
     }
 }

@@ -105,12 +105,12 @@ mod tests {
         let (leaf, bundle) = (health.check("leaf", Gate::Readiness), health.check("bundle", Gate::Readiness));
         let crd = health.check("crd", Gate::Told);
         leaf.pass();
-        crd.fail("not installed; run `snapwatcher crd | kubectl apply -f -`");
+        crd.fail("not installed; run `snapwatcher crd | kubectl apply --server-side -f -`");
         for detail in [Detail::Short, Detail::Verbose] {
             let text = "[+]ping ok\n\
                         [+]leaf ok\n\
                         [-]bundle failed: not yet\n\
-                        [-]crd failed (told only): not installed; run `snapwatcher crd | kubectl apply -f -`\n\
+                        [-]crd failed (told only): not installed; run `snapwatcher crd | kubectl apply --server-side -f -`\n\
                         readyz check failed\n";
             assert_eq!(find(Probe::Ready, &health, detail), (false, text.to_owned()), "{detail:?}");
         }

@@ -69,7 +69,7 @@ async fn show_metrics(Shared(app): Shared<AdminState>) -> Response {
 }
 
 async fn show_journeys(Shared(app): Shared<AdminState>) -> Response {
-    Json(Journeys::tell(app.state.leader().as_deref(), &app.state.journeys())).into_response()
+    Json(Journeys::tell(&app.state, app.state.leader().as_deref(), &app.state.journeys())).into_response()
 }
 
 async fn name_the_paths() -> (StatusCode, String) {
@@ -138,7 +138,7 @@ mod tests {
         let (_, headers, body) = ask(&router, JOURNEYS).await;
         assert_eq!(headers[header::CONTENT_TYPE], "application/json");
         let body: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(body["journeys"][0]["stages"], json!({"seen": now}));
+        assert_eq!(body["journeys"][0]["stages"], json!({"seen": format!("{now:.3}")}));
     }
 
     #[tokio::test]

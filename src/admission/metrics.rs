@@ -21,6 +21,7 @@ const BUCKETS: [f64; 12] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5
 pub struct AdmissionMetrics {
     requests: Family<Answered, Counter>,
     refused: Family<Refused, Counter>,
+    mislabelled: Counter,
     duration: Histogram,
 }
 
@@ -90,8 +91,12 @@ impl EncodeLabelValue for Decision {
 
 impl AdmissionMetrics {
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics =
-            Self { requests: Family::default(), refused: Family::default(), duration: Histogram::new(BUCKETS) };
+        let metrics = Self {
+            requests: Family::default(),
+            refused: Family::default(),
+            mislabelled: Counter::default(),
+            duration: Histogram::new(BUCKETS),
+        };
         for answered in &ANSWERS {
             drop(metrics.requests.get_or_create(answered));
         }
@@ -101,6 +106,8 @@ impl AdmissionMetrics {
         let registry = registry.sub_registry_with_prefix("admission");
         registry.register("requests", "Reviews answered, by webhook and decision", metrics.requests.clone());
         registry.register("refused", "Requests that got no review, by HTTP status", metrics.refused.clone());
+        let help = "Pods created with a value of the label snap that does not count, such as `True`";
+        registry.register("mislabelled", help, metrics.mislabelled.clone());
         let help = "From the head of a request to its answer";
         registry.register_with_unit("duration", help, Unit::Seconds, metrics.duration.clone());
         metrics
@@ -125,6 +132,10 @@ impl AdmissionMetrics {
 
     pub(super) fn refused(&self, status: StatusCode) {
         self.refused.get_or_create(&Refused { status: status.as_u16() }).inc();
+    }
+
+    pub(super) fn mislabelled(&self) {
+        self.mislabelled.inc();
     }
 
     /// Takes the time until it is dropped.

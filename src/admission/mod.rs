@@ -6,8 +6,10 @@
 mod answer;
 mod body;
 mod criu;
+mod keys;
 mod metrics;
 mod mutate;
+mod once;
 mod refusal;
 mod review;
 mod server;

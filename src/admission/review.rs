@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::ops::Deref;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+use super::keys::{Annotations, Labels};
 use super::refusal::{LONGEST_UID, Refusal};
 
 pub(super) const API_VERSION: &str = "admission.k8s.io/v1";
@@ -93,32 +93,6 @@ pub(super) struct Metadata<'a> {
     pub(super) annotations: Option<Annotations<'a>>,
 }
 
-/// The labels that are read; their keys are those of [`crate::pod`].
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Labels<'a> {
-    #[serde(rename = "snap.weaversoft.io/snap", borrow)]
-    pub(super) snap: Option<Text<'a>>,
-    #[serde(rename = "snap.weaversoft.io/mutated", borrow)]
-    pub(super) mutated: Option<Text<'a>>,
-}
-
-/// The annotations that are read; their keys are those of [`crate::pod`].
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Annotations<'a> {
-    #[serde(rename = "snap.weaversoft.io/admission")]
-    pub(super) admission: Option<IgnoredAny>,
-    #[serde(rename = "kubernetes.io/config.mirror")]
-    pub(super) mirror: Option<IgnoredAny>,
-    #[serde(rename = "snap.weaversoft.io/containers", borrow)]
-    pub(super) containers: Option<Text<'a>>,
-    #[serde(rename = "snap.weaversoft.io/delay", borrow)]
-    pub(super) delay: Option<Text<'a>>,
-    #[serde(rename = "snap.weaversoft.io/once-per", borrow)]
-    pub(super) once_per: Option<Text<'a>>,
-    #[serde(rename = "kubectl.kubernetes.io/default-container", borrow)]
-    pub(super) default_container: Option<Text<'a>>,
-}
-
 impl<'a, S: Deserialize<'a>> Request<'a, S> {
     /// Reads the body of a review.
     pub(super) fn decode(body: &'a [u8]) -> Result<Self, Refusal> {
@@ -159,6 +133,12 @@ impl Metadata<'_> {
         name.or(self.generate_name.as_deref()).unwrap_or_default()
     }
 
+    /// What its controller makes names of, else its name: the same for all pods of a template. A validating webhook is
+    /// called when the name is already made.
+    pub(super) fn template(&self) -> &str {
+        self.generate_name.as_deref().filter(|prefix| !prefix.is_empty()).unwrap_or_else(|| self.name())
+    }
+
     /// The pod is a static pod's copy in the API server.
     pub(super) fn is_mirror(&self) -> bool {
         self.annotations.as_ref().is_some_and(|annotations| annotations.mirror.is_some())
@@ -181,10 +161,10 @@ pub(super) fn creation(uid: &str, pod: &serde_json::Value) -> serde_json::Value 
 
 #[cfg(test)]
 mod tests {
+    use serde::de::IgnoredAny;
     use serde_json::json;
 
     use super::*;
-    use crate::pod;
 
     fn decode(body: &[u8]) -> Result<Request<'_, IgnoredAny>, Refusal> {
         Request::decode(body)
@@ -192,22 +172,6 @@ mod tests {
 
     fn review() -> serde_json::Value {
         creation("r-1", &json!({"metadata": {"generateName": "web-"}}))
-    }
-
-    #[test]
-    fn the_keys_read_are_those_of_the_pod_module() {
-        let labels = json!({ pod::SNAP: "1", pod::MUTATED: "2" }).to_string();
-        let labels: Labels<'_> = serde_json::from_str(&labels).unwrap();
-        assert_eq!((labels.snap.as_deref(), labels.mutated.as_deref()), (Some("1"), Some("2")));
-        let annotations = json!({
-            pod::ADMISSION: "1", pod::MIRROR: "2", pod::CONTAINERS: "3", pod::DELAY: "4", pod::ONCE_PER: "5",
-            pod::DEFAULT_CONTAINER: "6",
-        })
-        .to_string();
-        let read: Annotations<'_> = serde_json::from_str(&annotations).unwrap();
-        assert!(read.admission.is_some() && read.mirror.is_some());
-        let texts = [&read.containers, &read.delay, &read.once_per, &read.default_container].map(Option::as_deref);
-        assert_eq!(texts, [Some("3"), Some("4"), Some("5"), Some("6")]);
     }
 
     #[test]

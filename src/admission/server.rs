@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -15,7 +16,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::de::IgnoredAny;
-use tracing::{Level, debug, debug_span, enabled, error};
+use tracing::{Level, debug, debug_span, enabled, error, warn};
 
 use crate::clock;
 use crate::state::State;
@@ -24,6 +25,7 @@ use super::answer::Answer;
 use super::criu::PodSpec;
 use super::metrics::{AdmissionMetrics, Timer};
 use super::mutate::{self, Decision};
+use super::once::Once;
 use super::refusal::Refusal;
 use super::review::Request;
 use super::validate::{self, ValidationMode};
@@ -43,12 +45,14 @@ pub struct Admission {
     state: State,
     metrics: AdmissionMetrics,
     validation: ValidationMode,
+    /// Of which pods the log has told that their label does not count.
+    told: Arc<Once>,
 }
 
 impl Admission {
     #[must_use]
     pub fn new(state: State, metrics: AdmissionMetrics, validation: ValidationMode) -> Self {
-        Self { state, metrics, validation }
+        Self { state, metrics, validation, told: Arc::default() }
     }
 
     /// Answers a review for labelling, and remembers an admission whose UID the pod will carry.
@@ -77,7 +81,21 @@ impl Admission {
         let verdict = validate::judge(&request, self.validation);
         let answer = answered(&verdict.answer(uid))?;
         self.metrics.validated(&verdict);
+        if self.validation != ValidationMode::Off && !request.is_dry_run() {
+            self.tell_mislabelled(&request);
+        }
         Ok(answer)
+    }
+
+    /// A warning about a pod made from a template reaches only its controller; the log reaches people.
+    fn tell_mislabelled(&self, request: &Request<'_, PodSpec<'_>>) {
+        let Some(pod) = request.created_pod() else { return };
+        let Some(problem) = validate::mislabelled(pod) else { return };
+        self.metrics.mislabelled();
+        let (namespace, name) = (request.namespace.as_deref().unwrap_or_default(), pod.metadata.template());
+        if self.told.is_news(&format!("{namespace}/{name}"), Instant::now()) {
+            warn!(namespace, template = name, "Pods `{namespace}/{name}` will not be checkpointed: {problem}");
+        }
     }
 
     fn counted(&self, answer: Result<Response, Refusal>) -> Response {

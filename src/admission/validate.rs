@@ -10,7 +10,8 @@ use crate::pod::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_
 
 use super::answer::Answer;
 use super::criu::PodSpec;
-use super::review::{Annotations, Pod, Request};
+use super::keys::{self, Annotations};
+use super::review::{Pod, Request};
 
 /// Clients may cut longer warnings; Kubernetes asks for no more.
 const WARNING_LENGTH: usize = 120;
@@ -61,41 +62,54 @@ impl Verdict {
 
 pub(super) fn judge(request: &Request<'_, PodSpec<'_>>, mode: ValidationMode) -> Verdict {
     let Some(pod) = request.created_pod().filter(|_| mode != ValidationMode::Off) else { return Verdict::Pass };
-    let findings = findings(pod);
+    let Findings { problems, hints } = findings(pod);
     match mode {
-        _ if findings.is_empty() => Verdict::Pass,
-        ValidationMode::Off => Verdict::Pass,
-        ValidationMode::Warn => Verdict::Warn(findings.iter().map(|finding| warning(finding)).collect()),
-        ValidationMode::Deny => Verdict::Deny(findings.join("; ")),
+        ValidationMode::Deny if !problems.is_empty() => Verdict::Deny(problems.join("; ")),
+        _ if problems.is_empty() && hints.is_empty() => Verdict::Pass,
+        _ => Verdict::Warn(problems.iter().chain(&hints).map(|finding| warning(finding)).collect()),
     }
 }
 
-/// What is wrong with a pod, in sentences; nothing of a pod that has nothing to do with us.
-fn findings(pod: &Pod<'_, PodSpec<'_>>) -> Vec<String> {
+/// The words about a value of the label [`SNAP`] that does not count.
+pub(super) fn mislabelled(pod: &Pod<'_, PodSpec<'_>>) -> Option<String> {
+    let snap = pod.metadata.labels.as_ref()?.snap.as_deref()?;
+    snap_problem(snap).filter(|_| !pod.metadata.is_mirror())
+}
+
+/// What is to be told of a pod, in sentences.
+#[derive(Default)]
+struct Findings {
+    problems: Vec<String>,
+    /// Keys that may be another component's: never a reason to deny a pod.
+    hints: Vec<String>,
+}
+
+/// What is wrong with a pod; nothing of a pod that has nothing to do with us.
+fn findings(pod: &Pod<'_, PodSpec<'_>>) -> Findings {
     let metadata = &pod.metadata;
     let labels = metadata.labels.as_ref();
-    let Some(snap) = labels.and_then(|labels| labels.snap.as_deref()) else { return Vec::new() };
+    let Some(snap) = labels.and_then(|labels| labels.snap.as_deref()) else { return Findings::default() };
     if metadata.is_mirror() {
-        return Vec::new();
+        return Findings::default();
     }
     let mutated = labels.and_then(|labels| labels.mutated.as_deref());
-    let mut findings: Vec<String> = snap_problem(snap).into_iter().chain(mutated.and_then(mutated_problem)).collect();
+    let mut problems: Vec<String> = snap_problem(snap).into_iter().chain(mutated.and_then(mutated_problem)).collect();
     // What follows is about how the pod would be checkpointed.
     if snap != OPTED_IN || mutated == Some(RESTORED) {
-        return findings;
+        return Findings { problems, hints: Vec::new() };
     }
     let spec = pod.spec.as_ref();
     let containers = spec.map(PodSpec::container_names).unwrap_or_default();
     let annotations = metadata.annotations.as_ref().map(wish_annotations).unwrap_or_default();
     let chosen = match Wishes::parse(&annotations, &containers) {
         Ok(wishes) => wishes.containers,
-        Err(problems) => {
-            findings.extend(problems.iter().map(ToString::to_string));
+        Err(wrong) => {
+            problems.extend(wrong.iter().map(ToString::to_string));
             containers.into_iter().map(str::to_owned).collect()
         }
     };
-    findings.extend(spec.map(|spec| spec.obstacles(&chosen)).unwrap_or_default());
-    findings
+    problems.extend(spec.map(|spec| spec.obstacles(&chosen)).unwrap_or_default());
+    Findings { problems, hints: keys::unread(labels, metadata.annotations.as_ref()) }
 }
 
 fn snap_problem(value: &str) -> Option<String> {
@@ -114,7 +128,7 @@ fn mutated_problem(value: &str) -> Option<String> {
 
 /// The annotations that [`Wishes`] are read from.
 fn wish_annotations(annotations: &Annotations<'_>) -> BTreeMap<String, String> {
-    let Annotations { containers, delay, once_per, default_container, admission: _, mirror: _ } = annotations;
+    let Annotations { containers, delay, once_per, default_container, .. } = annotations;
     [(CONTAINERS, containers), (DELAY, delay), (ONCE_PER, once_per), (DEFAULT_CONTAINER, default_container)]
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value.as_deref()?.to_owned())))
@@ -197,6 +211,24 @@ mod tests {
         assert_eq!(judged(&metadata, ValidationMode::Off), Verdict::Pass);
         let Verdict::Deny(message) = judged(&metadata, ValidationMode::Deny) else { panic!("not denied") };
         assert!(message.contains("did you mean") && message.contains("junk"), "{message}");
+    }
+
+    #[test]
+    fn a_key_that_nobody_reads_is_never_a_reason_to_deny() {
+        let pod = json!({
+            "metadata": {"labels": {SNAP: "true"}, "annotations": {"snap.weaversoft.io/delays": "5s"}},
+            "spec": {"containers": [{"name": "app"}]},
+        });
+        let body = creation("r-1", &pod).to_string();
+        let request = Request::decode(body.as_bytes()).unwrap();
+        for mode in [ValidationMode::Warn, ValidationMode::Deny] {
+            let verdict = judge(&request, mode);
+            assert!(
+                matches!(&verdict, Verdict::Warn(warnings) if warnings.len() == 1 && warnings[0].contains("`delay`")),
+                "{mode:?}: {verdict:?}"
+            );
+        }
+        assert_eq!(judge(&request, ValidationMode::Off), Verdict::Pass);
     }
 
     #[test]

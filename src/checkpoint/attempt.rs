@@ -6,20 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use jiff::SignedDuration;
-use kube::api::PostParams;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::CheckHandle;
 use crate::clock;
-use crate::cluster::{CallError, LivePod, call, read_pod};
+use crate::cluster::{CallError, LivePod, read_pod};
 use crate::owner::{Owners, Workload};
 use crate::pod::{PodFacts, PodName};
 use crate::state::State;
-use crate::telemetry::chain;
 
 use super::ask::{Ask, Backend};
 use super::breaker::Shown;
@@ -32,17 +29,16 @@ use super::name;
 use super::outcome::{Outcome, Reason, Redacted, Verdict};
 use super::progress::{self, Holder, Policy, Target};
 use super::resource::{Checkpoint, CheckpointStatus, Phase, PodStatus, Wish};
+use super::writes::{LONGEST_WAIT, Writes, waits};
 
 /// How long the request may leave after the attempt was begun to be written. Past it the request is not made, since
 /// another process may already take the attempt for dead.
 const SEND_WINDOW: Duration = Duration::from_secs(15);
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// Up to doubled by chance.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What attempts work with.
 pub struct Attempt {
     pub client: Client,
+    pub writes: Writes,
     pub backend: Arc<dyn Backend>,
     pub owners: Owners,
     pub budget: Budget,
@@ -109,7 +105,7 @@ impl Attempt {
             return Ok(Made::NotAsked);
         }
         let begun = clock::since_boot();
-        let Some(written) = self.write_begun(record, &status).await? else { return Ok(Made::NotAsked) };
+        let Some(written) = self.writes.begun(record, &status).await? else { return Ok(Made::NotAsked) };
         if clock::since_boot().saturating_sub(begun) > SEND_WINDOW {
             self.withdraw(&written).await;
             return Ok(Made::NotAsked);
@@ -127,7 +123,7 @@ impl Attempt {
             Outcome::Stopped { reason: Reason::Interrupted, message: Redacted::own(message), retry_after: None };
         let next_pod = self.next_pod(record, &outcome).await?;
         let status = self.status_after(record, &outcome, next_pod);
-        match self.put(record, status).await {
+        match self.writes.put(record, status).await {
             Ok(_) => {
                 tracing::warn!(
                     checkpoint = record.name_any(),
@@ -148,7 +144,7 @@ impl Attempt {
     fn full(&self, record: &Checkpoint, status: &CheckpointStatus) -> Option<String> {
         let pod = status.pod.clone().unwrap_or_default();
         let node = name::label_value(&pod.node.unwrap_or_default());
-        let subject = (pod.uid, status.container.clone().unwrap_or_default());
+        let subject = (pod.uid.unwrap_or_default(), status.container.clone().unwrap_or_default());
         let has_room = self.budget.settle(&record.uid().unwrap_or_default(), &node, subject, clock::now());
         (!has_room).then_some(node)
     }
@@ -156,7 +152,7 @@ impl Attempt {
     /// Reads the pod live and decides whether it may be checkpointed.
     async fn prepare(&self, record: &Checkpoint) -> Result<Result<Ready, Refused>, CallError> {
         let Some(wish) = wish(record) else {
-            let message = "spec gives neither a pod nor a whole workload".to_owned();
+            let message = "spec gives neither a pod nor a whole workload; create a Checkpoint that does".to_owned();
             return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }.into()));
         };
         let namespace = record.namespace().unwrap_or_default();
@@ -168,7 +164,7 @@ impl Attempt {
             },
         };
         let pod = read_pod(&self.client, &name).await?;
-        let container = match consent::container_now(&wish, pod.as_ref().map(|pod| &pod.facts)) {
+        let container = match consent::container_now(&wish, &name, pod.as_ref().map(|pod| &pod.facts)) {
             Ok(container) => container,
             // It was eligible in the listing a moment ago: the turn is another pod's, and no candidate is used up.
             Err(Refusal { message, .. }) if matches!(wish, Wish::Revision { .. }) => {
@@ -206,12 +202,14 @@ impl Attempt {
             return Ok(());
         }
         let outcome = Outcome::Stopped { reason: refusal.reason, message, retry_after: None };
-        let status = self.status_after(record, &outcome, NextPod::None);
-        match self.put(record, status).await {
+        let mut status = self.status_after(record, &outcome, NextPod::None);
+        status.pod = progress::refused_pod(record, pod);
+        match self.writes.put(record, status).await {
             // Somebody else has written: the watch brings it, and the record is looked at again.
             Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
             Err(error) => Err(error),
             Ok(written) => {
+                self.metrics.refused(refusal.reason);
                 // A pod that was gone has another of its name in its place, which this is not about.
                 if let Some(pod) = pod.filter(|_| written.phase().is_final() && refusal.reason != Reason::PodGone) {
                     self.events.outcome(record, pod, &outcome, written.phase());
@@ -228,45 +226,11 @@ impl Attempt {
         }
     }
 
-    /// Writes the attempt by compare-and-swap. `None`: somebody else was first, or the record is gone.
-    async fn write_begun(
-        &self,
-        record: &Checkpoint,
-        status: &CheckpointStatus,
-    ) -> Result<Option<Checkpoint>, CallError> {
-        let mut writes = waits();
-        loop {
-            match self.put(record, status.clone()).await {
-                Ok(written) => return Ok(Some(written)),
-                Err(error) if error.is_not_found() => return Ok(None),
-                Err(error) if error.is_conflict() || error.is_ambiguous() => {}
-                Err(error) => return Err(error),
-            }
-            // It may have been written all the same. Until that is known nothing may be given up: the record would stay
-            // InProgress with nobody at work on it.
-            let mut reads = waits();
-            let found = loop {
-                match self.read(record).await {
-                    Ok(found) => break found,
-                    Err(_) => sleep(reads.next().unwrap_or(LONGEST_WAIT)).await,
-                }
-            };
-            match found {
-                Some(found) if progress::is_same_attempt(status, found.status.as_ref()) => return Ok(Some(found)),
-                // It has not arrived. The very same write once more, so that one that comes late is ours as well.
-                Some(found) if found.resource_version() == record.resource_version() => {
-                    sleep(writes.next().unwrap_or(LONGEST_WAIT)).await;
-                }
-                _ => return Ok(None),
-            }
-        }
-    }
-
     async fn withdraw(&self, written: &Checkpoint) {
         let message = Redacted::own("a pause, or the API server, held the attempt up too long; nothing was sent");
         tracing::warn!(checkpoint = written.name_any(), "Attempt is withdrawn: {message}");
         let status = progress::withdrawn(written, &message, clock::now());
-        self.write_until_it_stands(written.clone(), |_| status.clone()).await;
+        self.writes.until_it_stands(written.clone(), |_| status.clone()).await;
     }
 
     async fn ask(&self, written: &Checkpoint, pod: LivePod) -> Outcome {
@@ -324,7 +288,7 @@ impl Attempt {
                 Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
             }
         };
-        self.write_until_it_stands(written, |record| self.status_after(record, outcome, next_pod)).await;
+        self.writes.until_it_stands(written, |record| self.status_after(record, outcome, next_pod)).await;
     }
 
     fn status_after(&self, record: &Checkpoint, outcome: &Outcome, next_pod: NextPod) -> CheckpointStatus {
@@ -346,7 +310,7 @@ impl Attempt {
         }
         let mut tried = record.clone();
         let status = tried.status.get_or_insert_default();
-        status.tried_pods.extend(status.pod.as_ref().map(|pod| pod.uid.clone()));
+        status.tried_pods.extend(status.pod.as_ref().and_then(|pod| pod.uid.clone()));
         Ok(if self.candidate(&tried, &wish).await?.is_ok() { NextPod::IsReady } else { NextPod::None })
     }
 
@@ -360,54 +324,6 @@ impl Attempt {
         )
         .await
     }
-
-    /// Puts a status over an attempt of ours until it stands, or the attempt is no longer ours to write.
-    async fn write_until_it_stands(&self, written: Checkpoint, change: impl Fn(&Checkpoint) -> CheckpointStatus) {
-        let attempt = written.status.clone().unwrap_or_default();
-        let mut record = written;
-        let mut waits = waits();
-        loop {
-            match self.put(&record, change(&record)).await {
-                Ok(_) => return,
-                Err(error) if error.is_conflict() => {}
-                Err(error) if error.is_not_found() => {
-                    return tracing::info!(
-                        checkpoint = record.name_any(),
-                        "The record was deleted before its outcome was written"
-                    );
-                }
-                Err(error) => {
-                    tracing::warn!(checkpoint = record.name_any(), "Outcome is not written yet: {}", chain(&error));
-                    sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
-                }
-            }
-            match self.read(&record).await {
-                Ok(Some(found)) if progress::takes_outcome(&attempt, &found) => record = found,
-                // Written by the put whose answer was lost, taken over, or deleted.
-                Ok(_) => return,
-                Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
-            }
-        }
-    }
-
-    /// Replaces the status; the record's resourceVersion makes it a compare-and-swap.
-    async fn put(&self, record: &Checkpoint, status: CheckpointStatus) -> Result<Checkpoint, CallError> {
-        let changed = Checkpoint { status: Some(status), ..record.clone() };
-        let (api, name) = (self.api(record), record.name_any());
-        let what = format!("write the status of Checkpoint `{name}`");
-        call(what, api.replace_status(&name, &PostParams::default(), &changed)).await
-    }
-
-    /// The record of the same UID as it is now.
-    async fn read(&self, record: &Checkpoint) -> Result<Option<Checkpoint>, CallError> {
-        let (api, name) = (self.api(record), record.name_any());
-        let found = call(format!("read Checkpoint `{name}`"), api.get_opt(&name)).await?;
-        Ok(found.filter(|found| found.uid() == record.uid()))
-    }
-
-    fn api(&self, record: &Checkpoint) -> Api<Checkpoint> {
-        Api::namespaced(self.client.clone(), &record.namespace().unwrap_or_default())
-    }
 }
 
 fn wish(record: &Checkpoint) -> Option<Wish> {
@@ -417,7 +333,7 @@ fn wish(record: &Checkpoint) -> Option<Wish> {
 fn target(pod: &PodFacts, container: String, workload: &Workload) -> Target {
     let facts = pod.container(&container);
     Target {
-        pod: PodStatus { name: pod.name.name.clone(), uid: pod.uid.clone(), node: pod.node.clone() },
+        pod: PodStatus::from(pod),
         workload: workload.to_string(),
         revision: pod.revision().to_owned(),
         image: facts.and_then(|facts| facts.image.clone()),
@@ -442,9 +358,4 @@ fn shown(outcome: &Outcome) -> Shown {
         }
         _ => Shown::Reached,
     }
-}
-
-fn waits() -> ExponentialBackoff {
-    let waits = ExponentialBuilder::default().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT);
-    waits.without_max_times().with_jitter().build()
 }

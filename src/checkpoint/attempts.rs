@@ -16,7 +16,7 @@ use tokio_util::time::DelayQueue;
 
 use crate::clock;
 use crate::cluster::CallError;
-use crate::telemetry::{chain, panic_words};
+use crate::telemetry::{chain, join_words};
 
 use super::attempt::{Attempt, Made};
 use super::breaker::{Breaker, Shown};
@@ -267,6 +267,5 @@ fn node(record: &Checkpoint) -> Option<String> {
 }
 
 fn panicked(error: tokio::task::JoinError) -> AttemptsError {
-    let words = if error.is_panic() { panic_words(&*error.into_panic()).to_owned() } else { "cancelled".to_owned() };
-    AttemptsError::Panicked(words)
+    AttemptsError::Panicked(join_words(error))
 }

@@ -141,7 +141,8 @@ fn shown(record: &Checkpoint, answer_timeout: Duration) -> Option<Slot> {
         _ => return None,
     };
     let pod = status.pod.as_ref();
-    let subject = pod.zip(ledger::container(record)).map(|(pod, container)| (pod.uid.clone(), container.to_owned()));
+    let subject =
+        pod.zip(ledger::container(record)).and_then(|(pod, container)| Some((pod.uid.clone()?, container.to_owned())));
     let node = pod.and_then(|pod| pod.node.as_deref()).map(name::label_value);
     Some(Slot { is_taken: false, until: Some(until), node, subject })
 }
@@ -166,7 +167,7 @@ mod tests {
         record.status = Some(CheckpointStatus {
             phase: Some(Phase::InProgress),
             deadline: Some(MicroTime(deadline)),
-            pod: Some(PodStatus { name: "web".into(), uid: "u".into(), node: Some(node.into()) }),
+            pod: Some(PodStatus { name: "web".into(), uid: Some("u".into()), node: Some(node.into()) }),
             ..Default::default()
         });
         record

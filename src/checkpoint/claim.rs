@@ -47,7 +47,7 @@ pub enum ClaimError {
     /// The pod is about to go with its namespace.
     #[error("namespace `{0}` is being deleted")]
     NamespaceTerminating(String),
-    #[error("the Checkpoint resource is not installed: run `snapwatcher crd | kubectl apply -f -`")]
+    #[error("the Checkpoint resource is not installed: run `snapwatcher crd | kubectl apply --server-side -f -`")]
     NoDefinition,
     #[error("every name for the record is taken by another one's key")]
     NoName,
@@ -121,7 +121,7 @@ impl Claims {
     ) -> Result<Option<Claimed>, ClaimError> {
         let live = read_pod(&self.client, &pod.name).await?.map(|live| live.facts);
         // Also where the wish is for a revision, it is this very pod that shows that there is one to checkpoint.
-        consent::container_now(&of_pod(pod, container), live.as_ref()).map_err(ClaimError::Refused)?;
+        consent::container_now(&of_pod(pod, container), &pod.name, live.as_ref()).map_err(ClaimError::Refused)?;
         let pod = live.unwrap_or_else(|| pod.clone());
         let workload = self.owners.workload(&pod).await?;
         let node = pod.node.clone().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Whether a pod, as just read, may be checkpointed for a record, and which container: decided right before each claim
 //! and each attempt.
 
-use crate::pod::{PodFacts, Wishes};
+use crate::pod::{PodFacts, PodName, Wishes};
 
 use super::outcome::Reason;
 use super::resource::Wish;
@@ -13,43 +13,53 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// What becomes of a pod that takes the place of one that is gone.
+const SUCCESSOR: &str = "a new pod gets a record of its own";
+
 fn refuse<T>(reason: Reason, message: String) -> Result<T, Refusal> {
     Err(Refusal { reason, message })
 }
 
-/// The container of that pod to checkpoint now. `pod` is `None` where there is none of that name.
-pub fn container_now(wish: &Wish, pod: Option<&PodFacts>) -> Result<String, Refusal> {
+/// The container of the pod of that name to checkpoint now. `pod` is `None` where there is none.
+pub fn container_now(wish: &Wish, name: &PodName, pod: Option<&PodFacts>) -> Result<String, Refusal> {
     let (uid, wished) = match wish {
         Wish::Pod { uid, container, .. } => (Some(uid), Some(container)),
         Wish::Revision { container, .. } => (None, Some(container)),
         Wish::ByHand { uid, container, .. } => (uid.as_ref(), container.as_ref()),
     };
     let Some(pod) = pod else {
-        return refuse(Reason::PodGone, "there is no such pod (any more)".to_owned());
+        let message = match wish {
+            Wish::ByHand { .. } => format!("there is no pod {name}: create a Checkpoint of another one"),
+            _ => format!("pod {name} is gone; {SUCCESSOR}"),
+        };
+        return refuse(Reason::PodGone, message);
     };
     if let Some(uid) = uid
         && uid != &pod.uid
     {
-        return refuse(Reason::PodGone, format!("the pod of that name has UID {} now, not {uid}", pod.uid));
+        let remedy = match wish {
+            Wish::ByHand { .. } => "create a Checkpoint with that UID, or without spec.pod.uid",
+            _ => SUCCESSOR,
+        };
+        return refuse(Reason::PodGone, format!("pod {name} has UID {} now, not {uid}; {remedy}", pod.uid));
     }
     if pod.terminating {
-        return refuse(Reason::PodGone, format!("pod {} is terminating", pod.name));
+        return refuse(Reason::PodGone, format!("pod {name} is terminating"));
     }
     if !pod.labelled {
-        let words = "carry the label snap.weaversoft.io/snap: \"true\"";
-        return refuse(Reason::NotLabelled, format!("pod {} does not {words}, its owner's consent", pod.name));
+        let label = "the label snap.weaversoft.io/snap: \"true\", its owner's consent";
+        let remedy = "label it, and create the Checkpoint anew";
+        return refuse(Reason::NotLabelled, format!("pod {name} does not carry {label}: {remedy}"));
     }
     if pod.mirror {
         return refuse(
             Reason::Rejected,
-            format!("pod {} is a static pod's copy, whose containers only its kubelet knows", pod.name),
+            format!("pod {name} is a static pod's copy, whose containers only its kubelet knows"),
         );
     }
     if pod.restored() {
-        return refuse(
-            Reason::Restored,
-            format!("pod {} runs from a checkpoint already (mutated: \"true\")", pod.name),
-        );
+        let words = "runs from a checkpoint already (mutated: \"true\"), so it is not checkpointed again";
+        return refuse(Reason::Restored, format!("pod {name} {words}"));
     }
     let container = match (wished, &pod.wishes) {
         (Some(container), _) => container,
@@ -59,25 +69,27 @@ pub fn container_now(wish: &Wish, pod: Option<&PodFacts>) -> Result<String, Refu
                 let names = several.join(", ");
                 return refuse(
                     Reason::InvalidSpec,
-                    format!("the pod's annotation chooses {names}: name one in spec.container"),
+                    format!("the annotation of pod {name} chooses {names}: name one in spec.container"),
                 );
             }
         },
         (None, Err(problem)) => {
-            return refuse(Reason::InvalidSpec, format!("{problem}; name the container in spec.container"));
+            return refuse(Reason::InvalidSpec, format!("pod {name}: {problem}; name the container in spec.container"));
         }
     };
     let Some(facts) = pod.container(container) else {
-        return refuse(Reason::NoSuchContainer, format!("pod {} has no container `{container}`", pod.name));
+        let names: Vec<&str> = pod.containers.iter().map(|container| container.name.as_str()).collect();
+        let message = format!("pod {name} has no container `{container}`: name one of {}", names.join(", "));
+        return refuse(Reason::NoSuchContainer, message);
     };
     if !pod.running || pod.ready_since.is_none() || !facts.started {
         return refuse(
             Reason::NotReady,
-            format!("waiting for pod {} to be Ready with container `{container}` started", pod.name),
+            format!("waiting for pod {name} to be Ready with container `{container}` started"),
         );
     }
     if pod.node.is_none() {
-        return refuse(Reason::NotReady, format!("pod {} is on no node", pod.name));
+        return refuse(Reason::NotReady, format!("waiting for pod {name} to be on a node"));
     }
     Ok(container.clone())
 }
@@ -114,7 +126,7 @@ mod tests {
     fn a_ready_pod_that_consents_is_checkpointed() {
         let automatic = Wish::Pod { name: "web".into(), uid: "u".into(), container: "app".into() };
         for wish in [automatic, by_hand(None, None), by_hand(Some("u"), Some("app"))] {
-            assert_eq!(container_now(&wish, Some(&ready())).as_deref(), Ok("app"), "{wish:?}");
+            assert_eq!(container_now(&wish, &ready().name, Some(&ready())).as_deref(), Ok("app"), "{wish:?}");
         }
     }
 
@@ -144,7 +156,9 @@ mod tests {
                 Reason::InvalidSpec,
             ),
         ] {
-            assert_eq!(container_now(&wish, pod.as_ref()).map_err(|refusal| refusal.reason), Err(reason), "{case}");
+            let refusal = container_now(&wish, &ready().name, pod.as_ref()).unwrap_err();
+            assert_eq!(refusal.reason, reason, "{case}");
+            assert!(refusal.message.contains("pod default/web"), "{case}: {}", refusal.message);
         }
     }
 }

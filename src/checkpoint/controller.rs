@@ -24,7 +24,7 @@ use crate::telemetry::chain;
 use super::attempts::Wanted;
 use super::budget::Budget;
 use super::claim::ClaimError;
-use super::ledger::{self, Forgotten, Ledger};
+use super::ledger::{self, Changes, Forgotten, Ledger};
 use super::metrics::CheckpointMetrics;
 use super::progress::{Holder, Policy, Step, plan};
 use super::resource::Checkpoint;
@@ -95,12 +95,16 @@ impl Records {
         match &event {
             Event::InitApply(record) | Event::Apply(record) => {
                 self.join(record);
-                self.note(record, Some(record));
+                self.note(&record.uid().unwrap_or_default(), Some(record));
             }
-            Event::Delete(record) => self.note(record, None),
+            Event::Delete(record) => self.note(&record.uid().unwrap_or_default(), None),
             Event::Init | Event::InitDone => {}
         }
-        if let Some(forgotten) = self.ledger.apply(index, &event) {
+        let Changes { forgotten, missed } = self.ledger.apply(index, &event);
+        for uid in missed {
+            self.note(&uid, None);
+        }
+        if let Some(forgotten) = forgotten {
             let _ = self.forgotten.send(forgotten); // the watch of pods ends only with the process
         }
         match event.modify(|record| record.metadata.managed_fields = None) {
@@ -110,11 +114,10 @@ impl Records {
         }
     }
 
-    /// Counts the slot that a record shows, and the time since it shows its attempt.
-    fn note(&self, record: &Checkpoint, now: Option<&Checkpoint>) {
-        let uid = record.uid().unwrap_or_default();
-        self.budget.observe(&uid, now);
-        self.sightings.note(&uid, now);
+    /// Counts the slot that a record shows, and the time since it shows its attempt; `None`: it is gone.
+    fn note(&self, uid: &str, now: Option<&Checkpoint>) {
+        self.budget.observe(uid, now);
+        self.sightings.note(uid, now);
         self.want(Wanted::Look);
     }
 
@@ -162,6 +165,8 @@ impl Records {
 }
 
 async fn reconcile(record: Arc<Checkpoint>, records: Arc<Records>) -> Result<Action, Infallible> {
+    // Until every scope is listed, slots that a leader before took there are not known.
+    records.ledger.complete().await;
     let unchanged_for = records.sightings.unchanged_for(&record.uid().unwrap_or_default());
     Ok(match plan(&record, &records.holder, &records.policy, unchanged_for, clock::now()) {
         Step::Rest => Action::await_change(),

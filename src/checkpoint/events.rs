@@ -116,7 +116,7 @@ impl Events {
         let resolved = record.status.as_ref().and_then(|status| status.pod.as_ref());
         let wished = record.spec.pod.as_ref();
         let Some(name) = resolved.map(|pod| &pod.name).or_else(|| wished.map(|pod| &pod.name)) else { return };
-        let uid = resolved.map(|pod| pod.uid.clone()).or_else(|| wished.and_then(|pod| pod.uid.clone()));
+        let uid = resolved.and_then(|pod| pod.uid.clone()).or_else(|| wished.and_then(|pod| pod.uid.clone()));
         let pod = PodName { namespace: record.namespace().unwrap_or_default(), name: name.clone() };
         let note = format!("Checkpoint `{}`: {message}", record.name_any());
         self.tell(Told {

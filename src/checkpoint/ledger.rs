@@ -9,6 +9,7 @@ use kube::runtime::watcher::Event;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use super::outcome::Reason;
 use super::resource::{Checkpoint, Phase};
 
 /// The keys of all records in the watched namespaces. The watch of records is its only writer.
@@ -33,6 +34,8 @@ struct Entry {
     scope: usize,
     subject: Option<Key>,
     succeeded: bool,
+    /// UID of a record that may hold a slot; few do at any time.
+    holder: Option<String>,
 }
 
 /// 128 bits of a SHA-256: two records never share one, in practice.
@@ -45,6 +48,20 @@ pub enum Forgotten {
     Pod(String),
     /// The record of a revision was deleted, or records went while the watch was interrupted.
     Some,
+}
+
+/// What follows from one event.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub forgotten: Option<Forgotten>,
+    /// UIDs of records that may have held a slot and went while the watch was interrupted.
+    pub missed: Vec<String>,
+}
+
+impl From<Option<Forgotten>> for Changes {
+    fn from(forgotten: Option<Forgotten>) -> Self {
+        Self { forgotten, missed: Vec::new() }
+    }
 }
 
 impl Ledger {
@@ -69,34 +86,35 @@ impl Ledger {
     }
 
     /// Follows one event of the watch of `scope`.
-    pub fn apply(&self, scope: usize, event: &Event<Checkpoint>) -> Option<Forgotten> {
+    pub fn apply(&self, scope: usize, event: &Event<Checkpoint>) -> Changes {
         let mut inner = self.lock();
         match event {
             Event::Init => {
                 inner.listings.insert(scope, HashSet::new());
-                None
+                Changes::default()
             }
             Event::InitApply(record) => {
                 let key = inner.note(scope, record);
                 inner.listings.entry(scope).or_default().insert(key);
-                None
+                Changes::default()
             }
             Event::InitDone => {
-                let missed = inner.finish_listing(scope);
+                let gone = inner.finish_listing(scope);
                 if inner.listed.insert(scope) {
                     self.unlisted.send_modify(|unlisted| *unlisted = unlisted.saturating_sub(1));
                 }
-                missed.then_some(Forgotten::Some)
+                let forgotten = (!gone.is_empty()).then_some(Forgotten::Some);
+                Changes { forgotten, missed: gone.into_iter().filter_map(|entry| entry.holder).collect() }
             }
             Event::Apply(record) => {
                 inner.note(scope, record);
-                None
+                Changes::default()
             }
             Event::Delete(record) => {
                 inner.forget(record_key(record));
                 // Any pod of a revision may want a new record, not just the one that stood for it.
                 let of_one_pod = pod_uid(record).filter(|_| record.spec.workload.is_none());
-                Some(of_one_pod.map_or(Forgotten::Some, |uid| Forgotten::Pod(uid.to_owned())))
+                Some(of_one_pod.map_or(Forgotten::Some, |uid| Forgotten::Pod(uid.to_owned()))).into()
             }
         }
     }
@@ -110,7 +128,8 @@ impl Inner {
     fn note(&mut self, scope: usize, record: &Checkpoint) -> Key {
         let key = record_key(record);
         self.forget(key);
-        let entry = Entry { scope, subject: subject(record), succeeded: record.phase() == Phase::Succeeded };
+        let holder = record.uid().filter(|_| may_hold_slot(record));
+        let entry = Entry { scope, subject: subject(record), succeeded: record.phase() == Phase::Succeeded, holder };
         if let (Some(subject), true) = (entry.subject, entry.succeeded) {
             *self.successes.entry(subject).or_default() += 1;
         }
@@ -118,18 +137,21 @@ impl Inner {
         key
     }
 
-    fn forget(&mut self, key: Key) {
-        let Some(Entry { subject: Some(subject), succeeded: true, .. }) = self.records.remove(&key) else { return };
-        if let Some(count) = self.successes.get_mut(&subject) {
+    fn forget(&mut self, key: Key) -> Option<Entry> {
+        let entry = self.records.remove(&key)?;
+        if let Entry { subject: Some(subject), succeeded: true, .. } = &entry
+            && let Some(count) = self.successes.get_mut(subject)
+        {
             *count -= 1;
             if *count == 0 {
-                self.successes.remove(&subject);
+                self.successes.remove(subject);
             }
         }
+        Some(entry)
     }
 
-    /// Drops what the listing did not tell; whether there was such.
-    fn finish_listing(&mut self, scope: usize) -> bool {
+    /// Drops and returns what the listing did not tell.
+    fn finish_listing(&mut self, scope: usize) -> Vec<Entry> {
         let listed = self.listings.remove(&scope).unwrap_or_default();
         let gone: Vec<Key> = self
             .records
@@ -137,17 +159,19 @@ impl Inner {
             .filter(|(key, entry)| entry.scope == scope && !listed.contains(key))
             .map(|(key, _)| *key)
             .collect();
-        for &key in &gone {
-            self.forget(key);
-        }
-        !gone.is_empty()
+        gone.into_iter().filter_map(|key| self.forget(key)).collect()
     }
+}
+
+/// As the budget counts slots.
+fn may_hold_slot(record: &Checkpoint) -> bool {
+    record.phase() == Phase::InProgress || record.reason() == Some(Reason::NoAnswer.as_str())
 }
 
 /// UID of the pod a record is about, by its wish or as resolved.
 pub fn pod_uid(record: &Checkpoint) -> Option<&str> {
     let wished = record.spec.pod.as_ref().and_then(|pod| pod.uid.as_deref());
-    let resolved = || record.status.as_ref().and_then(|status| status.pod.as_ref()).map(|pod| pod.uid.as_str());
+    let resolved = || record.status.as_ref().and_then(|status| status.pod.as_ref()).and_then(|pod| pod.uid.as_deref());
     wished.or_else(resolved)
 }
 
@@ -180,12 +204,12 @@ mod tests {
         let pod = PodWish { name: "web".into(), uid: Some(format!("uid-of-{name}")) };
         let spec = CheckpointSpec { pod: Some(pod), container: Some("app".into()), ..Default::default() };
         let mut record = Checkpoint::new(name, spec);
-        record.metadata.namespace = Some("default".into());
+        (record.metadata.namespace, record.metadata.uid) = (Some("default".into()), Some(name.to_owned()));
         record.status = Some(CheckpointStatus { phase: Some(phase), ..Default::default() });
         record
     }
 
-    fn list(ledger: &Ledger, records: &[Checkpoint]) -> Option<Forgotten> {
+    fn list(ledger: &Ledger, records: &[Checkpoint]) -> Changes {
         ledger.apply(0, &Event::Init);
         for record in records {
             ledger.apply(0, &Event::InitApply(record.clone()));
@@ -216,7 +240,7 @@ mod tests {
         by_hand.metadata.name = Some("by-hand".into());
         ledger.apply(0, &Event::Apply(by_hand.clone()));
         let forgotten = ledger.apply(0, &Event::Delete(record("a", Phase::Succeeded)));
-        assert_eq!(forgotten, Some(Forgotten::Pod("uid-of-a".into())));
+        assert_eq!(forgotten, Some(Forgotten::Pod("uid-of-a".into())).into());
         assert!(known(), "another record of the same pod and container is left");
         ledger.apply(0, &Event::Delete(by_hand));
         assert!(!known() && !ledger.contains("default", "a"));
@@ -225,9 +249,12 @@ mod tests {
     #[test]
     fn a_deletion_missed_while_disconnected_is_noticed_at_the_relist() {
         let ledger = Ledger::new(1);
-        assert_eq!(list(&ledger, &[record("a", Phase::Succeeded), record("b", Phase::Pending)]), None);
-        assert_eq!(list(&ledger, &[record("b", Phase::Pending)]), Some(Forgotten::Some));
+        let (a, b, c) = (record("a", Phase::Succeeded), record("b", Phase::Pending), record("c", Phase::InProgress));
+        assert_eq!(list(&ledger, &[a, b.clone(), c.clone()]), Changes::default());
+        assert_eq!(list(&ledger, &[b.clone(), c]), Some(Forgotten::Some).into());
         assert!(!ledger.contains("default", "a") && !ledger.has_success("uid-of-a", "app"));
-        assert!(ledger.contains("default", "b"));
+        assert!(ledger.contains("default", "b") && ledger.contains("default", "c"));
+        let missed = vec!["c".to_owned()];
+        assert_eq!(list(&ledger, &[b]), Changes { forgotten: Some(Forgotten::Some), missed }, "it held a slot");
     }
 }

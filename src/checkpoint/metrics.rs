@@ -18,9 +18,11 @@ use super::outcome::{Outcome, Reason};
 pub struct CheckpointMetrics {
     claims: Family<ClaimLabel, Counter>,
     attempts: Family<OutcomeLabel, Counter>,
+    refusals: Family<ReasonLabel, Counter>,
     in_flight: Gauge,
     waiting: Gauge,
     breaker_open: Gauge,
+    suspended: Gauge,
     duration: Histogram,
     undecodable: Counter,
 }
@@ -35,6 +37,22 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// Why a record is not asked for. A pod that is Rejected before a request is a static pod's copy.
+const REFUSALS: [Reason; 7] = [
+    Reason::PodGone,
+    Reason::NotLabelled,
+    Reason::Restored,
+    Reason::NoSuchContainer,
+    Reason::NotReady,
+    Reason::InvalidSpec,
+    Reason::Rejected,
+];
+
 /// What a claim can come to, in the metric's words.
 const CLAIM_RESULTS: [&str; 4] = ["new", "before", "refused", "failed"];
 
@@ -44,9 +62,11 @@ impl CheckpointMetrics {
         let metrics = Self {
             claims: Family::default(),
             attempts: Family::default(),
+            refusals: Family::default(),
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
             breaker_open: Gauge::default(),
+            suspended: Gauge::default(),
             // 10 ms to 164 s: answers of a SNAP server take 10 to 120 s.
             duration: Histogram::new(exponential_buckets(0.01, 2.0, 15)),
             undecodable: Counter::default(),
@@ -54,12 +74,20 @@ impl CheckpointMetrics {
         for result in CLAIM_RESULTS {
             let _ = metrics.claims.get_or_create(&ClaimLabel { result });
         }
-        for outcome in Reason::ALL.iter().map(|reason| reason.as_str()).chain(["Succeeded"]) {
+        for outcome in outcomes() {
             let _ = metrics.attempts.get_or_create(&OutcomeLabel { outcome });
+        }
+        for reason in REFUSALS.map(Reason::as_str) {
+            let _ = metrics.refusals.get_or_create(&ReasonLabel { reason });
         }
         let registry = registry.sub_registry_with_prefix("checkpoint");
         registry.register("claims", "Claims of a pod's container, by result", metrics.claims.clone());
         registry.register("attempts", "Attempts that came to an end, by outcome", metrics.attempts.clone());
+        registry.register(
+            "refusals",
+            "Times a record was not asked for because of its pod or its spec, by reason; NotReady is looked at again",
+            metrics.refusals.clone(),
+        );
         registry.register("in_flight", "Requests to the back-end that are under way", metrics.in_flight.clone());
         registry.register("waiting", "Records whose attempt waits for its turn", metrics.waiting.clone());
         registry.register(
@@ -67,6 +95,7 @@ impl CheckpointMetrics {
             "1 while the back-end is away and asked by one attempt at a time",
             metrics.breaker_open.clone(),
         );
+        registry.register("suspended", "1 while nothing is asked because of --suspend", metrics.suspended.clone());
         registry.register_with_unit(
             "duration",
             "From the request to the outcome",
@@ -102,6 +131,11 @@ impl CheckpointMetrics {
         self.duration.observe(took.as_secs_f64());
     }
 
+    /// A record came to nothing before a request, or waits.
+    pub fn refused(&self, reason: Reason) {
+        self.refusals.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    }
+
     /// An attempt was given up whose maker is gone.
     pub fn interrupted(&self) {
         self.attempts.get_or_create(&OutcomeLabel { outcome: Reason::Interrupted.as_str() }).inc();
@@ -115,9 +149,20 @@ impl CheckpointMetrics {
         self.breaker_open.set(i64::from(*breaker != Breaker::Closed));
     }
 
+    /// Nothing is asked in this process.
+    pub fn suspended(&self) {
+        self.suspended.set(1);
+    }
+
     pub fn skipped(&self) {
         self.undecodable.inc();
     }
+}
+
+/// What an attempt can come to: a request, or an interruption between its two writes.
+fn outcomes() -> impl Iterator<Item = &'static str> {
+    let asked = |reason: &Reason| *reason == Reason::Rejected || !REFUSALS.contains(reason);
+    Reason::ALL.into_iter().filter(asked).map(Reason::as_str).chain(["Succeeded"])
 }
 
 /// One request under way.
@@ -138,11 +183,15 @@ mod tests {
         let mut registry = Registry::default();
         let metrics = CheckpointMetrics::register(&mut registry);
         drop(metrics.asked());
+        for reason in REFUSALS {
+            metrics.refused(reason);
+        }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
         assert_eq!(series("checkpoint_claims_total"), CLAIM_RESULTS.len());
-        assert_eq!(series("checkpoint_attempts_total"), Reason::ALL.len() + 1);
+        assert_eq!(series("checkpoint_attempts_total"), Reason::ALL.len() - REFUSALS.len() + 2, "Succeeded, Rejected");
+        assert_eq!(series("checkpoint_refusals_total"), REFUSALS.len());
         assert!(text.contains("checkpoint_in_flight 0"));
     }
 }

@@ -3,6 +3,7 @@
 //! [`claim`] creates a record, [`controller`] decides what it needs, [`attempts`] has it made by [`attempt`], and
 //! [`progress`] says how its status changes. All decisions are pure: [`consent`], [`progress`], [`name`], [`ledger`].
 
+pub mod alive;
 pub mod ask;
 pub mod attempt;
 pub mod attempts;
@@ -22,3 +23,4 @@ pub mod queue;
 pub mod resource;
 pub mod retention;
 pub mod sightings;
+pub mod writes;

@@ -12,6 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time}
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use crate::pod::PodFacts;
+
 use super::outcome::Redacted;
 
 /// What to checkpoint once. Immutable: a wish is not changed but replaced.
@@ -74,6 +76,12 @@ pub struct WorkloadWish {
     pub name: String,
     #[schemars(length(min = 1, max = 63))]
     pub uid: String,
+}
+
+impl From<&PodFacts> for PodStatus {
+    fn from(pod: &PodFacts) -> Self {
+        Self { name: pod.name.name.clone(), uid: Some(pod.uid.clone()), node: pod.node.clone() }
+    }
 }
 
 /// How far a checkpoint has come.
@@ -141,7 +149,9 @@ pub struct CheckpointStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 pub struct PodStatus {
     pub name: String,
-    pub uid: String,
+    /// Left out where there was no such pod, and the wish named no UID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
 }

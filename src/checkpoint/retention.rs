@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::cluster::{CallError, Scope, call, read_pod};
 use crate::owner::Owners;
-use crate::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
+use crate::pod::PodName;
 use crate::telemetry::chain;
 
+use super::alive::Alive;
 use super::outcome::Reason;
 use super::resource::{Checkpoint, Wish};
-use super::{ledger, name};
+use super::{candidate, ledger, name};
 
 /// Records read at once.
 const PAGE: u32 = 500;
@@ -39,6 +40,7 @@ pub struct Retention {
     pub owners: Owners,
     pub scopes: Vec<Scope>,
     pub keep: Keep,
+    pub alive: Alive,
 }
 
 /// What decides about a record that is finished, or waits for a pod of a revision of which there may be none any more.
@@ -114,17 +116,14 @@ impl Retention {
     /// Whether no pod is left that this record keeps from being claimed again.
     async fn is_over(&self, record: &Finished) -> Result<bool, CallError> {
         match &record.about {
+            About::Pod { uid: Some(uid), .. } if self.alive.contains(uid) => Ok(false),
             About::Pod { name, uid } => {
                 let pod = PodName { namespace: record.namespace.clone(), name: name.clone() };
                 let live = read_pod(&self.client, &pod).await?;
                 Ok(live.is_none_or(|live| uid.as_ref().is_some_and(|uid| *uid != live.facts.uid)))
             }
             About::Revision { workload_uid, revision } => {
-                let api: Api<WatchedPod> = Api::namespaced(self.client.clone(), &record.namespace);
-                let labelled = ListParams::default().labels(&format!("{SNAP}={OPTED_IN}"));
-                let what = format!("list the labelled pods of namespace `{}`", record.namespace);
-                let pods = call(what, api.list(&labelled)).await?.items.into_iter().map(PodFacts::from);
-                for pod in pods.filter(|pod| pod.revision() == revision) {
+                for pod in candidate::labelled_pods(&self.client, &record.namespace, revision).await? {
                     // One whose workload can't be told may be of this revision.
                     if self.owners.workload(&pod).await.map_or(true, |workload| workload.uid == *workload_uid) {
                         return Ok(false);

@@ -6,6 +6,7 @@
 
 mod live;
 mod stream;
+mod waits;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tower::limit::RateLimitLayer;
 
 pub use live::{LivePod, read_pod};
 pub use stream::{Scope, WatchFault, watch};
+pub use waits::waits;
 
 /// The longest an ordinary call may take; the API server's own limit is 60 s, far beyond what is useful here.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);

@@ -11,6 +11,8 @@ use std::fmt;
 pub use facts::{ContainerFacts, Controller, PodFacts, WatchedPod};
 pub use wishes::{InvalidAnnotation, OncePer, Wishes};
 
+/// What the keys of SNAP begin with.
+pub const PREFIX: &str = "snap.weaversoft.io/";
 /// Label by which a pod opts in; exactly [`OPTED_IN`] counts.
 pub const SNAP: &str = "snap.weaversoft.io/snap";
 /// The value of [`SNAP`] that opts in.

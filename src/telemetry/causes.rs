@@ -6,12 +6,26 @@
 use std::any::Any;
 use std::error::Error;
 
+use kube::core::Status;
+use tokio::task::JoinError;
+
 /// The error and its causes in one line, `: ` between them; a cause whose text already stands in the line is skipped.
+/// What the API server answered is told as its message and code.
 pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        let words = cause.to_string();
+        let words = match status(cause) {
+            Some(status) => {
+                // kube prints the answer twice, once with all its fields.
+                line = line.replace(&format!("ApiError: {status} ({status:?})"), &answer(status));
+                if !status.message.is_empty() {
+                    line = line.replace(&status.to_string(), &answer(status));
+                }
+                answer(status)
+            }
+            None => cause.to_string(),
+        };
         if !line.contains(&words) {
             line.push_str(": ");
             line.push_str(&words);
@@ -21,15 +35,37 @@ pub fn chain(error: &dyn Error) -> String {
     line
 }
 
+fn status<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e Status> {
+    cause.downcast_ref().or_else(|| cause.downcast_ref::<Box<Status>>().map(AsRef::as_ref))
+}
+
+fn answer(status: &Status) -> String {
+    match (status.message.as_str(), status.reason.as_str()) {
+        ("", "") => format!("HTTP {}", status.code),
+        ("", words) | (words, _) => format!("{words} ({})", status.code),
+    }
+}
+
 /// What a panic said; `panic!` carries a `&str` or a `String`.
 pub fn panic_words(panic: &(dyn Any + Send)) -> &str {
     let words = panic.downcast_ref::<&str>().copied();
     words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
 }
 
+/// What a task that did not end by itself said.
+pub fn join_words(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => panic_words(panic.as_ref()).to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use kube::runtime::watcher;
+
     use super::*;
+    use crate::cluster::{CallError, WatchFault};
 
     #[derive(Debug, thiserror::Error)]
     #[error("{words}")]
@@ -62,5 +98,19 @@ mod tests {
         let words = broken.to_string();
         let line = chain(&kube::Error::SerdeError(broken));
         assert_eq!(line.matches(&words).count(), 1, "{line}");
+    }
+
+    #[test]
+    fn an_answer_of_the_api_server_is_told_as_message_and_code() {
+        let status = Status::failure("leases is forbidden", "Forbidden").with_code(403);
+        let api = || kube::Error::Api(Box::new(status.clone()));
+        assert_eq!(chain(&api()), "leases is forbidden (403)");
+        let call = CallError::Failed { what: "read the Lease".to_owned(), source: Box::new(api()) };
+        assert_eq!(chain(&call), "could not read the Lease: leases is forbidden (403)");
+        let listing = WatchFault::Interrupted { source: watcher::Error::InitialListFailed(api()) };
+        let expected = "watch interrupted: failed to perform initial object list: leases is forbidden (403)";
+        assert_eq!(chain(&listing), expected);
+        let watch = watcher::Error::WatchError(Box::new(status.clone()));
+        assert_eq!(chain(&watch), "error returned by apiserver during watch: leases is forbidden (403)");
     }
 }

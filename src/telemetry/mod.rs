@@ -6,6 +6,6 @@ mod line;
 pub mod log;
 pub mod metrics;
 
-pub use causes::{chain, panic_words};
+pub use causes::{chain, join_words, panic_words};
 pub use line::one_line;
 pub use log::{LogFormat, LogLevel};

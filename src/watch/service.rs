@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::{DelayQueue, delay_queue::Key};
 
 use crate::admin::CheckHandle;
+use crate::checkpoint::alive::Alive;
 use crate::checkpoint::claim::{Claim, ClaimError, Claimed};
 use crate::checkpoint::events::{Events, INVALID_ANNOTATION};
 use crate::checkpoint::ledger::Forgotten;
@@ -25,7 +26,7 @@ use crate::owner::OwnerError;
 use crate::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
 use crate::state::State;
 use crate::telemetry::block::{self, Block, SeenAs};
-use crate::telemetry::{chain, panic_words};
+use crate::telemetry::{chain, join_words};
 
 use super::metrics::WatchMetrics;
 use super::ready::Cause;
@@ -53,6 +54,8 @@ pub struct Watch {
     pub forgotten: mpsc::UnboundedReceiver<Forgotten>,
     /// Called with each pod whose waiting attempt may go on.
     pub changed: Box<dyn Fn(PodName) + Send + Sync>,
+    /// Told of each watched pod.
+    pub alive: Alive,
     pub metrics: WatchMetrics,
     pub checkpoint_metrics: CheckpointMetrics,
     pub watch_check: CheckHandle,
@@ -97,9 +100,10 @@ impl Watch {
         let mut events = stream::select_all(events);
         let (_keep_open, nothing) = mpsc::unbounded_channel();
         let mut forgotten = std::mem::replace(&mut self.forgotten, nothing);
+        let alive = self.alive.clone();
         let mut running = Running {
             watch: Arc::new(self),
-            table: Table::default(),
+            table: Table::new(alive),
             claims: JoinSet::new(),
             slots: Arc::new(Semaphore::new(CLAIMS)),
             delays: DelayQueue::new(),
@@ -114,7 +118,7 @@ impl Watch {
                 Some((scope, item)) = events.next() => running.event(scope, item, now()),
                 Some(joined) = running.claims.join_next() => match joined {
                     Ok(ended) => ended.map(|ended| running.ended(ended, now())).unwrap_or_default(),
-                    Err(error) => return Err(WatchError::Panicked(panicked(error))),
+                    Err(error) => return Err(WatchError::Panicked(join_words(error))),
                 },
                 uid = due(&mut running.delays) => {
                     running.delayed.remove(&uid);
@@ -127,7 +131,7 @@ impl Watch {
         while let Some(joined) = running.claims.join_next().await {
             match joined {
                 Ok(ended) => drop(ended.map(|ended| running.ended(ended, clock::now()))),
-                Err(error) => return Err(WatchError::Panicked(panicked(error))),
+                Err(error) => return Err(WatchError::Panicked(join_words(error))),
             }
         }
         Ok(())
@@ -300,8 +304,4 @@ async fn due(delays: &mut DelayQueue<String>) -> String {
         Some(expired) => expired.into_inner(),
         None => pending().await,
     }
-}
-
-fn panicked(error: tokio::task::JoinError) -> String {
-    if error.is_panic() { panic_words(&*error.into_panic()).to_owned() } else { "it was cancelled".to_owned() }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::Event;
 
+use crate::checkpoint::alive::Alive;
 use crate::pod::{PodFacts, PodName, WatchedPod};
 use crate::telemetry::block::SeenAs;
 
@@ -19,6 +20,8 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 #[derive(Default)]
 pub struct Table {
     pods: HashMap<String, Row>,
+    /// The same pods, for those who only ask whether one is there.
+    alive: Alive,
     /// UIDs told by a listing under way, by scope.
     listings: HashMap<usize, HashSet<String>>,
 }
@@ -65,6 +68,11 @@ pub enum Task {
 }
 
 impl Table {
+    /// An empty table that tells `alive` of its pods.
+    pub fn new(alive: Alive) -> Self {
+        Self { alive, ..Self::default() }
+    }
+
     /// How many pods are watched.
     pub fn len(&self) -> usize {
         self.pods.len()
@@ -89,12 +97,15 @@ impl Table {
             Event::InitDone => {
                 let listed = self.listings.remove(&scope).unwrap_or_default();
                 let gone = self.pods.extract_if(|uid, row| row.scope == scope && !listed.contains(uid));
-                gone.map(|(_, row)| Task::Changed(row.pod.name)).collect()
+                gone.inspect(|(uid, _)| self.alive.gone(uid)).map(|(_, row)| Task::Changed(row.pod.name)).collect()
             }
             Event::Apply(pod) => self.note(scope, pod.into(), now),
             Event::Delete(pod) => {
                 let gone = pod.metadata.uid.and_then(|uid| self.pods.remove(&uid));
-                gone.map(|row| Task::Changed(row.pod.name)).into_iter().collect()
+                gone.inspect(|row| self.alive.gone(&row.pod.uid))
+                    .map(|row| Task::Changed(row.pod.name))
+                    .into_iter()
+                    .collect()
             }
         }
     }
@@ -159,6 +170,7 @@ impl Table {
                 row
             }
             Entry::Vacant(new) => {
+                self.alive.seen(new.key());
                 tasks.push(Task::Seen(pod.clone()));
                 let seen_as = if is_eligible(&assess(&pod, now)) { SeenAs::Added } else { SeenAs::Modified };
                 let (claims, held_by) = (BTreeMap::new(), None);

@@ -212,12 +212,15 @@ impl Stage {
              {kubectl} get pods,ckpt -A\n  \
              {kubectl} -n {NAMESPACE} scale deployment/web --replicas=5\n  \
              {kubectl} -n {NAMESPACE} delete pod db-0\n  \
-             curl {admin}/readyz?verbose\n  \
+             curl '{admin}/readyz?verbose'\n  \
              curl {admin}/journeys\n  \
              curl {admin}/metrics\n  \
              curl --insecure https://{webhook}/healthz\n  \
-             tail -f {}",
-            self.watcher.log_path().display()
+             tail -f {}\n\n\
+             What SnapHook away and --suspend look like: docs/operations.md, \"Trying it in the demo\"; SnapWatcher is \
+             process {}",
+            self.watcher.log_path().display(),
+            self.watcher.pid().await
         ));
         self.snaphook.on_request(|request| say(&format!("SnapHook was asked: {}", request.body)));
         loop {

@@ -110,9 +110,23 @@ async fn an_admission_that_no_pod_will_carry_is_not_remembered() {
 }
 
 #[tokio::test]
+async fn a_label_that_does_not_count_is_counted_for_each_pod() {
+    let mislabelled = review("r-1", &json!({"generateName": "web-", "labels": {SNAP: "True"}}));
+    for (mode, count) in [(ValidationMode::Warn, 2), (ValidationMode::Deny, 2), (ValidationMode::Off, 0)] {
+        let webhook = Webhook::new(mode);
+        for _ in 0..2 {
+            webhook.review(VALIDATE, &mislabelled).await;
+        }
+        webhook.review(VALIDATE, &review("r-2", &json!({"labels": {SNAP: "false"}}))).await;
+        let line = format!("snapwatcher_admission_mislabelled_total {count}");
+        assert!(webhook.metric(&line), "{}", mode.as_str());
+    }
+}
+
+#[tokio::test]
 async fn validation_answers_by_its_mode() {
     let wrong = review("r-1", &json!({"labels": {SNAP: "true"}, "annotations": {DELAY: "soon"}}));
-    let words = "annotation snap.weaversoft.io/delay: `soon` is not a duration such as `30s`, `2m` or `1m30s`";
+    let words = "annotation snap.weaversoft.io/delay: `soon` is not a duration such as `30s`, `2m` or `1h30m`; units are h, m, s and ms";
     for (mode, decision, expected) in [
         (ValidationMode::Warn, "warned", json!({"uid": "r-1", "allowed": true, "warnings": [words]})),
         (

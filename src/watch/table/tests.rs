@@ -186,3 +186,17 @@ fn a_pod_made_anew_under_the_same_name_is_another_pod() {
     again.metadata.name = Some("pod-a".into());
     assert_eq!(claims(&table.apply(0, Event::Apply(again), at(2))), ["a2 ADDED"]);
 }
+
+#[test]
+fn who_asks_whether_a_pod_is_there_is_told_of_each_that_is_watched() {
+    let alive = Alive::default();
+    let mut table = Table::new(alive.clone());
+    for uid in ["a", "b", "c"] {
+        apply(&mut table, uid, true);
+    }
+    table.apply(0, Event::Delete(pod("a", true, &json!({}))), at(2));
+    table.apply(0, Event::Init, at(3));
+    table.apply(0, Event::InitApply(pod("c", true, &json!({}))), at(3));
+    table.apply(0, Event::InitDone, at(3));
+    assert_eq!(["a", "b", "c"].map(|uid| alive.contains(uid)), [false, false, true]);
+}

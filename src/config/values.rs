@@ -1,0 +1,91 @@
+//! Values of flags that are more than a word or a number. What is refused is told with what is allowed.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use crate::duration;
+
+/// The longest value of a time-out flag: longer than any checkpoint takes.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// A URL over HTTP or HTTPS, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendUrl(pub Option<Url>);
+
+/// The text is no URL for a back-end; it is not repeated here, since it may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendUrlError {
+    #[error("not a URL such as `http://snap-back-api:80` ({0})")]
+    NotAUrl(String),
+    #[error("the scheme is `{0}`, allowed are URLs of `http` and `https` such as `http://snap-back-api:80`")]
+    Scheme(String),
+}
+
+impl FromStr for BackendUrl {
+    type Err = BackendUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim().is_empty() {
+            return Ok(Self(None));
+        }
+        let url: Url = text.trim().parse().map_err(|error| BackendUrlError::NotAUrl(format!("{error}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(BackendUrlError::Scheme(url.scheme().to_owned()));
+        }
+        Ok(Self(Some(url)))
+    }
+}
+
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |url| write!(f, "{url}"))
+    }
+}
+
+/// Where to listen: an IP address and a port.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let allowed = "allowed are an IP address and a port: `[::]:8443` for all addresses, `127.0.0.1:8443`";
+    text.trim().parse().map_err(|_| allowed.to_owned())
+}
+
+/// A URL over HTTP or HTTPS.
+pub(super) fn web_url(text: &str) -> Result<Url, String> {
+    let allowed = "allowed are URLs of `http` and `https` such as `https://kubernetes.default.svc`";
+    let url: Url = text.trim().parse().map_err(|error| format!("{error}; {allowed}"))?;
+    if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err(allowed.to_owned()) }
+}
+
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    let allowed = "allowed is more than 0s and at most 1h";
+    let timeout = duration::parse(text).map_err(|error| format!("{error}; {allowed}"))?;
+    if timeout.is_zero() || timeout > LONGEST_TIMEOUT { Err(allowed.to_owned()) } else { Ok(timeout) }
+}
+
+pub(super) fn life(text: &str) -> Result<Duration, String> {
+    let life = duration::parse(text).map_err(|error| error.to_string())?;
+    if life < Duration::from_secs(1) { Err("allowed is 1s and more".to_owned()) } else { Ok(life) }
+}
+
+/// A name of RFC 1123, label or subdomain, as Kubernetes has them.
+pub(super) fn object_name(text: &str) -> Result<String, String> {
+    let is_label = |label: &str| {
+        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        edge(label.as_bytes().first()) && edge(label.as_bytes().last()) && label.bytes().all(inner)
+    };
+    if text.len() <= 253 && text.split('.').all(is_label) {
+        Ok(text.to_owned())
+    } else {
+        Err("allowed are lower-case letters, digits, `-` and `.`, as in names of Kubernetes objects".to_owned())
+    }
+}
+
+/// Commas with nothing between them are forgiven, since a template may leave them: empty names are dropped later.
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() { Ok(String::new()) } else { object_name(text) }
+}
