@@ -64,6 +64,10 @@ pub struct AdmissionArgs {
     /// nothing.
     #[arg(long, env = "VALIDATION", value_name = "MODE", default_value = "warn")]
     pub validation: ValidationMode,
+    /// How long admission reviews are answered after SIGTERM, until no API server can think any more that this process
+    /// is there; 0s: not at all.
+    #[arg(long, env = "DRAIN_DELAY", value_name = "DURATION", default_value = "10s", value_parser = delay)]
+    pub drain_delay: Duration,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -339,6 +343,12 @@ fn timeout(text: &str) -> Result<Duration, String> {
     let allowed = "allowed is more than 0s and at most 1h";
     let timeout = duration::parse(text).map_err(|error| format!("{error}; {allowed}"))?;
     if timeout.is_zero() || timeout > LONGEST_TIMEOUT { Err(allowed.to_owned()) } else { Ok(timeout) }
+}
+
+fn delay(text: &str) -> Result<Duration, String> {
+    let allowed = "allowed is at most 1h";
+    let delay = duration::parse(text).map_err(|error| format!("{error}; {allowed}"))?;
+    if delay > LONGEST_TIMEOUT { Err(allowed.to_owned()) } else { Ok(delay) }
 }
 
 /// A name of RFC 1123, label or subdomain, as Kubernetes has them.

@@ -19,6 +19,7 @@ pub mod pod;
 pub mod run;
 pub mod serve;
 pub mod services;
+pub mod signals;
 pub mod state;
 pub mod telemetry;
 pub mod term;

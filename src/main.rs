@@ -1,5 +1,5 @@
 //! The program: crypto provider, arguments, log, and one of the commands. Exit codes: 0 after a requested end, 1 after a
-//! failure, 2 for a wrong flag or value.
+//! failure, 2 for a wrong flag or value, 130 or 143 where a second signal cut the end short.
 
 use std::io::Write as _;
 use std::process::ExitCode;

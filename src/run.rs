@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -20,14 +19,16 @@ use crate::cluster::{Cluster, ConnectError, Scope};
 use crate::config::{BackendSettings, RunArgs};
 use crate::leader::Leader;
 use crate::owner::Owners;
-use crate::serve::{self, Limits};
+use crate::serve::{self, Limits, ServeMetrics};
 use crate::services::{ServiceError, Services};
+use crate::signals;
 use crate::state::State;
 use crate::telemetry::metrics::registry;
 use crate::term::{Checks, Claiming, Term};
 use crate::watch::metrics::WatchMetrics;
 
-/// Beyond the longest request to a back-end: for an attempt that was just written, and for writing its outcome.
+/// Beyond the longest request to a back-end and the drain: for an attempt that was just written, for writing its outcome,
+/// and for the last open requests. docs/operations.md tells what a pod's grace period follows from.
 const GRACE: Duration = Duration::from_secs(15);
 
 /// Why the process ended, or did not begin.
@@ -37,8 +38,6 @@ pub enum RunError {
     Connect(#[from] ConnectError),
     #[error("could not listen on {address} for {purpose}")]
     Listen { address: SocketAddr, purpose: &'static str, source: io::Error },
-    #[error("could not wait for signals")]
-    Signals { source: io::Error },
     #[error(transparent)]
     Backend(#[from] BackendError),
     #[error(transparent)]
@@ -61,10 +60,12 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         Certificates::new(certificate.settings(), cluster.clone(), CertificateMetrics::register(&mut registry));
     let (resolver, bundle_status) = (certificates.resolver(), certificates.status());
     let admission_metrics = AdmissionMetrics::register(&mut registry);
+    let serve_metrics = ServeMetrics::register(&mut registry);
     let admission = Admission::new(state.clone(), admission_metrics, admission_args.validation);
 
-    let mut services =
-        Services::new(stop.clone()).with_grace(checkpoint.request_timeout + checkpoint.answer_timeout + GRACE);
+    let limits = Limits { drain: admission_args.drain_delay, ..Limits::default() };
+    let longest_attempt = checkpoint.request_timeout + checkpoint.answer_timeout;
+    let mut services = Services::new(stop.clone()).with_grace(longest_attempt + limits.drain + GRACE);
     let holder = checkpoint.holder();
     let (events, publisher) = events(cluster.calls.clone(), holder.instance.clone());
     let (leads, is_leading) = tokio::sync::watch::channel(leader.standalone);
@@ -114,13 +115,14 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     services.start("term", |stop| term.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
     services.start("admission", |stop| {
-        serve::serve(webhook_listener, admission::router(admission), resolver.clone(), Limits::default(), stop)
+        serve::serve(webhook_listener, admission::router(admission), resolver.clone(), limits, serve_metrics, stop)
     });
     services.start("certificates", |stop| certificates.run(stop));
     services.start("readiness", |stop| readiness(leaf, bundle, resolver, bundle_status, stop));
-    services.start("signals", |stop| signals(shutdown, stop));
+    // Probes see that the process is not ready while it drains, and what it still does can be scraped.
+    services.start_to_end_last("signals", |end| signals::serve(shutdown, stop, end));
     let admin_state = AdminState::new(health, registry, state);
-    services.start("admin", |stop| admin::serve(admin_listener, admin::router(admin_state), stop));
+    services.start_to_end_last("admin", |end| admin::serve(admin_listener, admin::router(admin_state), end));
     services.finish().await?;
     tracing::info!("Stopped");
     Ok(())
@@ -156,20 +158,4 @@ async fn readiness(
             changed = status.changed() => if changed.is_err() { stop.cancelled().await },
         }
     }
-}
-
-/// Stops the process at SIGTERM or SIGINT; it is not ready from that moment on.
-async fn signals(shutdown: CheckHandle, stop: CancellationToken) -> Result<(), RunError> {
-    let failed = |source| RunError::Signals { source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    shutdown.pass();
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        () = stop.cancelled() => return Ok(()),
-    }
-    shutdown.fail("the process is stopping");
-    stop.cancel();
-    Ok(())
 }
