@@ -4,6 +4,7 @@
 //! goes on when the API server or the back-end is away.
 
 mod answer;
+mod body;
 mod criu;
 mod metrics;
 mod mutate;
@@ -13,6 +14,7 @@ mod server;
 pub mod slip;
 mod validate;
 
+pub use body::REVIEW_LIMIT;
 pub use metrics::AdmissionMetrics;
-pub use server::{Admission, HEALTH, MUTATE, REVIEW_LIMIT, VALIDATE, router};
+pub use server::{Admission, HEALTH, MUTATE, VALIDATE, router};
 pub use validate::ValidationMode;

@@ -1,9 +1,10 @@
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::Request as HttpRequest;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use super::super::body::REVIEW_LIMIT;
 use super::super::review::creation;
 use super::*;
 use crate::pod::{ADMISSION, DELAY, MUTATED, PodFacts, SNAP, WatchedPod};
