@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod descriptors;
 pub mod duration;
 pub mod leader;
 pub mod owner;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use snapwatcher::cli::{self, Command, Refused};
 use snapwatcher::config::RunArgs;
+use snapwatcher::descriptors;
 use snapwatcher::run::run;
 use snapwatcher::telemetry::{chain, log};
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
 
 fn run_service(args: RunArgs) -> ExitCode {
     log::init(args.log.log_level, args.log.log_format);
+    descriptors::raise_limit();
     // Two providers in one process panic at the first handshake, so the choice is made before anything can.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return fail("another TLS provider was installed before ring", 1);

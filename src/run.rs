@@ -19,7 +19,7 @@ use crate::cluster::{Cluster, ConnectError, Scope};
 use crate::config::{BackendSettings, RunArgs};
 use crate::leader::Leader;
 use crate::owner::Owners;
-use crate::serve::{self, Limits, ServeMetrics};
+use crate::serve::{self, ServeMetrics};
 use crate::services::{ServiceError, Services};
 use crate::signals;
 use crate::state::State;
@@ -63,7 +63,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let serve_metrics = ServeMetrics::register(&mut registry);
     let admission = Admission::new(state.clone(), admission_metrics, admission_args.validation);
 
-    let limits = Limits { drain: admission_args.drain_delay, ..Limits::default() };
+    let limits = admission_args.limits();
     let longest_attempt = checkpoint.request_timeout + checkpoint.answer_timeout;
     let mut services = Services::new(stop.clone()).with_grace(longest_attempt + limits.drain + GRACE);
     let holder = checkpoint.holder();

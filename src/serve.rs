@@ -11,6 +11,7 @@
 mod connections;
 mod handshake;
 mod metrics;
+mod patience;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,6 @@ use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::crypto::ring;
 use rustls::version::{TLS12, TLS13};
@@ -38,6 +38,7 @@ use tracing::{debug, info, warn};
 use connections::Connections;
 use handshake::Handshakes;
 pub use metrics::ServeMetrics;
+use patience::PatientAcceptor;
 
 /// What a connection buffers, and so the longest head of a request: as much as a TLS record holds (RFC 8446, 5.1). An API
 /// server's heads have a few hundred bytes. hyper's own 400 KiB would be 400 MiB for all connections.
@@ -55,6 +56,8 @@ pub struct Limits {
     pub idle: Duration,
     /// For one request: reading its body, as the answer takes no time. The API server itself gives up after 3 s.
     pub request: Duration,
+    /// For a client to take some of what it is sent.
+    pub unread: Duration,
     /// Open connections; more of them wait in the listener's queue. An API server keeps a few.
     pub connections: usize,
     /// How long the server goes on accepting when it is told to stop.
@@ -70,6 +73,7 @@ impl Default for Limits {
             first_request: Duration::from_secs(10),
             idle: Duration::from_secs(120),
             request: Duration::from_secs(30),
+            unread: Duration::from_secs(30),
             connections: 1024,
             drain: Duration::from_secs(10),
             // Less than what the whole process has, see `run`.
@@ -104,7 +108,8 @@ pub async fn serve(
     let socket = |source| ServeError::Socket { source };
     let address = listener.local_addr().map_err(socket)?;
     let tls = RustlsConfig::from_config(Arc::new(tls(resolver).map_err(|source| ServeError::Tls { source })?));
-    let acceptor = RustlsAcceptor::new(tls).handshake_timeout(limits.handshake).acceptor(NoDelayAcceptor::new());
+    let acceptor =
+        RustlsAcceptor::new(tls).handshake_timeout(limits.handshake).acceptor(PatientAcceptor::new(limits.unread));
     let handle = Handle::new();
     let handshakes = Handshakes::new(metrics.clone());
     let mut server = axum_server::from_tcp(listener)

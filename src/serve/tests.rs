@@ -203,6 +203,23 @@ async fn who_asks_no_more_is_let_go() {
 }
 
 #[tokio::test]
+async fn who_takes_no_answer_is_let_go_and_costs_little_until_then() {
+    let port = Port::open(Limits { unread: SHORT, ..Limits::default() });
+    let mut greedy = port.connect("localhost").await.unwrap();
+    let asked = async {
+        let mut asked = 0;
+        while greedy.write_all(&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100)).await.is_ok() {
+            asked += 100;
+        }
+        asked
+    };
+    // The server stops reading when its answers are not taken: what was asked is what buffers of the kernel hold.
+    let asked = timeout(Duration::from_secs(60), asked).await.expect("the server closes the connection");
+    assert!(asked > 1_000, "{asked}");
+    port.shows("serve_connections 0").await;
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let port = Port::open(Limits { request: SHORT, ..Limits::default() });
     let mut stream = port.connect("localhost").await.unwrap();
