@@ -21,10 +21,11 @@ use crate::checkpoint::retention::Keep;
 use crate::duration;
 use crate::leader::Times;
 use crate::pod::OncePer;
+use crate::serve;
 use crate::telemetry::{LogFormat, LogLevel};
 
 pub use values::{BackendUrl, BackendUrlError};
-use values::{address, life, namespace, object_name, timeout, web_url};
+use values::{address, delay, life, namespace, object_name, timeout, web_url};
 
 /// Everything `snapwatcher run` can be told.
 #[derive(Debug, Clone, Args)]
@@ -64,6 +65,16 @@ pub struct AdmissionArgs {
     /// nothing.
     #[arg(long, env = "VALIDATION", value_name = "MODE", default_value = "warn")]
     pub validation: ValidationMode,
+    /// How long admission reviews are answered after SIGTERM, until no API server can think any more that this process
+    /// is there; 0s: not at all.
+    #[arg(long, env = "DRAIN_DELAY", value_name = "DURATION", default_value = "10s", value_parser = delay)]
+    pub drain_delay: Duration,
+    /// How long a kept connection may be idle. Shortened in tests.
+    #[arg(long, env = "IDLE_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = timeout, hide = true)]
+    pub idle_timeout: Duration,
+    /// How long the body of a request may take. Shortened in tests.
+    #[arg(long, env = "BODY_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = timeout, hide = true)]
+    pub body_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -331,6 +342,17 @@ impl CheckpointArgs {
             format!("{host}-{}", &uuid::Uuid::new_v4().simple().to_string()[..5])
         });
         Holder { instance, boot }
+    }
+}
+
+impl AdmissionArgs {
+    pub fn limits(&self) -> serve::Limits {
+        serve::Limits {
+            idle: self.idle_timeout,
+            request: self.body_timeout,
+            drain: self.drain_delay,
+            ..serve::Limits::default()
+        }
     }
 }
 

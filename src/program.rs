@@ -1,11 +1,12 @@
 //! The program: crypto provider, arguments, log, and one of the commands. Exit codes: 0 after a requested end, 1 after a
-//! failure, 2 for a wrong flag or value.
+//! failure, 2 for a wrong flag or value, 130 or 143 where a second signal cut the end short.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::cli::{self, Command, Refused};
 use crate::config::RunArgs;
+use crate::descriptors;
 use crate::run::run;
 use crate::telemetry::{chain, log};
 
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
 
 fn run_service(args: RunArgs) -> ExitCode {
     log::init(args.log.log_level, args.log.log_format);
+    descriptors::raise_limit();
     in_runtime(async {
         match run(args).await {
             Ok(()) => ExitCode::SUCCESS,

@@ -5,10 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, AdminState, CheckHandle, Gate, Health};
+use crate::admin::{self, AdminState, Gate, Health};
 use crate::admission::{self, Admission, AdmissionMetrics};
 use crate::backend::snaphook::{BackendError, SnapHook};
 use crate::certificates::{self, CertificateMetrics, Certificates, Tell};
@@ -19,14 +18,16 @@ use crate::config::{BackendSettings, CertificateArgs, RunArgs};
 use crate::leader::Leader;
 use crate::owner::Owners;
 use crate::pod::PodName;
-use crate::serve::{self, Limits};
+use crate::serve::{self, ServeMetrics};
 use crate::services::{ServiceError, Services};
+use crate::signals;
 use crate::state::State;
 use crate::telemetry::metrics::registry;
 use crate::term::{Checks, Claiming, Term};
 use crate::watch::metrics::WatchMetrics;
 
-/// Beyond the longest request to a back-end: for an attempt that was just written, and for writing its outcome.
+/// Beyond the longest request to a back-end and the drain: for an attempt that was just written, for writing its outcome,
+/// and for the last open requests. docs/operations.md tells what a pod's grace period follows from.
 const GRACE: Duration = Duration::from_secs(15);
 
 /// Why the process ended, or did not begin.
@@ -36,8 +37,6 @@ pub enum RunError {
     Connect(#[from] ConnectError),
     #[error("could not listen on {address} for {purpose}")]
     Listen { address: SocketAddr, purpose: &'static str, source: io::Error },
-    #[error("could not wait for signals")]
-    Signals { source: io::Error },
     #[error(transparent)]
     Backend(#[from] BackendError),
     #[error(transparent)]
@@ -61,10 +60,12 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let shutdown = health.check("shutdown", Gate::Readiness);
     let checks = Checks::new(&mut health);
     let admission_metrics = AdmissionMetrics::register(&mut registry);
+    let serve_metrics = ServeMetrics::register(&mut registry);
     let admission = Admission::new(state.clone(), admission_metrics, admission_args.validation);
 
-    let mut services =
-        Services::new(stop.clone()).with_grace(checkpoint.request_timeout + checkpoint.answer_timeout + GRACE);
+    let limits = admission_args.limits();
+    let longest_attempt = checkpoint.request_timeout + checkpoint.answer_timeout;
+    let mut services = Services::new(stop.clone()).with_grace(longest_attempt + limits.drain + GRACE);
     let holder = checkpoint.holder();
     let (events, publisher) = events(cluster.calls.clone(), holder.instance.clone());
     let tell = telling(&events, &certificate, checkpoint.pod_name.clone());
@@ -123,13 +124,14 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     services.start("term", |stop| term.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
     services.start("admission", |stop| {
-        serve::serve(webhook_listener, admission::router(admission), resolver, Limits::default(), stop)
+        serve::serve(webhook_listener, admission::router(admission), resolver, limits, serve_metrics, stop)
     });
     services.start("certificates", |stop| certificates.run(stop));
     services.start("readiness", |stop| readiness.run(webhook_address, readiness_checks, stop));
-    services.start("signals", |stop| signals(shutdown, stop));
+    // Probes see that the process is not ready while it drains, and what it still does can be scraped.
+    services.start_to_end_last("signals", |end| signals::serve(shutdown, stop, end));
     let admin_state = AdminState::new(health, registry, state);
-    services.start("admin", |stop| admin::serve(admin_listener, admin::router(admin_state), stop));
+    services.start_to_end_last("admin", |end| admin::serve(admin_listener, admin::router(admin_state), end));
     services.finish().await?;
     tracing::info!("Stopped");
     Ok(())
@@ -149,20 +151,4 @@ fn telling(events: &Events, certificate: &CertificateArgs, pod_name: Option<Stri
             events.warn_of_self(pod, uid.clone(), reason, note);
         }
     })
-}
-
-/// Stops the process at SIGTERM or SIGINT; it is not ready from that moment on.
-async fn signals(shutdown: CheckHandle, stop: CancellationToken) -> Result<(), RunError> {
-    let failed = |source| RunError::Signals { source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    shutdown.pass();
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        () = stop.cancelled() => return Ok(()),
-    }
-    shutdown.fail("the process is stopping");
-    stop.cancel();
-    Ok(())
 }

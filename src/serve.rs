@@ -3,8 +3,15 @@
 //! HTTP/1.1 only, also in ALPN: to a loopback URL the API server would speak h2 if it were offered. Each wait for a
 //! client has an end, and the number of connections has one too, so that a client that is slow or hostile takes no
 //! memory from the others.
+//!
+//! A stop begins with a drain. The process is told to stop at the same moment as its address is taken out of the
+//! Service, and until each node has heard of that, new calls go on coming; those who keep connections open don't hear
+//! of it at all. So for a while everything is answered, each answer with `Connection: close`.
 
 mod connections;
+mod handshake;
+mod metrics;
+mod patience;
 #[cfg(test)]
 mod tests;
 
@@ -15,18 +22,27 @@ use std::time::Duration;
 use std::{future, io};
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::crypto::ring;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, server::ResolvesServerCert};
 use tokio_util::sync::CancellationToken;
+use tower::util::MapResponseLayer;
 use tower_http::timeout::TimeoutLayer;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use connections::Connections;
+use handshake::Handshakes;
+pub use metrics::ServeMetrics;
+use patience::PatientAcceptor;
+
+/// What a connection buffers, and so the longest head of a request: as much as a TLS record holds (RFC 8446, 5.1). An API
+/// server's heads have a few hundred bytes. hyper's own 400 KiB would be 400 MiB for all connections.
+const BUFFER: usize = 16 * 1024;
 
 /// How long the server waits for its clients, and how many of them there may be.
 #[derive(Debug, Clone, Copy)]
@@ -40,9 +56,13 @@ pub struct Limits {
     pub idle: Duration,
     /// For one request: reading its body, as the answer takes no time. The API server itself gives up after 3 s.
     pub request: Duration,
+    /// For a client to take some of what it is sent.
+    pub unread: Duration,
     /// Open connections; more of them wait in the listener's queue. An API server keeps a few.
     pub connections: usize,
-    /// For what is open when the server is told to stop.
+    /// How long the server goes on accepting when it is told to stop.
+    pub drain: Duration,
+    /// For what is open after that.
     pub grace: Duration,
 }
 
@@ -53,8 +73,11 @@ impl Default for Limits {
             first_request: Duration::from_secs(10),
             idle: Duration::from_secs(120),
             request: Duration::from_secs(30),
+            unread: Duration::from_secs(30),
             connections: 1024,
-            grace: Duration::from_secs(15),
+            drain: Duration::from_secs(10),
+            // Less than what the whole process has, see `run`.
+            grace: Duration::from_secs(10),
         }
     }
 }
@@ -70,7 +93,8 @@ pub enum ServeError {
     Failed { source: io::Error },
 }
 
-/// Serves `router` over HTTPS until told to stop, then finishes the open requests within [`Limits::grace`].
+/// Serves `router` over HTTPS until told to stop, drains for [`Limits::drain`], and finishes the open requests within
+/// [`Limits::grace`].
 ///
 /// Without a leaf in `resolver` handshakes fail; connections keep the leaf with which they began.
 pub async fn serve(
@@ -78,43 +102,70 @@ pub async fn serve(
     router: Router,
     resolver: Arc<impl ResolvesServerCert + 'static>,
     limits: Limits,
+    metrics: ServeMetrics,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let socket = |source| ServeError::Socket { source };
     let address = listener.local_addr().map_err(socket)?;
     let tls = RustlsConfig::from_config(Arc::new(tls(resolver).map_err(|source| ServeError::Tls { source })?));
-    let acceptor = RustlsAcceptor::new(tls).handshake_timeout(limits.handshake).acceptor(NoDelayAcceptor::new());
+    let acceptor =
+        RustlsAcceptor::new(tls).handshake_timeout(limits.handshake).acceptor(PatientAcceptor::new(limits.unread));
     let handle = Handle::new();
+    let handshakes = Handshakes::new(metrics.clone());
     let mut server = axum_server::from_tcp(listener)
         .map_err(socket)?
         .handle(handle.clone())
         .http1_only()
         .first_request_timeout(limits.first_request)
-        .accept_error_handler(|client, error| {
+        .accept_error_handler(move |client, error| {
             if let Some(client) = client {
-                debug!(%client, %error, "A connection ended before its first request");
+                handshakes.failed(*client, error);
             } else {
                 debug!(%error, "Could not accept a connection");
             }
         })
         .acceptor(acceptor);
-    server.http_builder().http1().header_read_timeout(limits.idle);
-    let router = router.layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request));
+    server.http_builder().http1().header_read_timeout(limits.idle).max_buf_size(BUFFER);
+    let router = router
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request))
+        .layer(MapResponseLayer::new(farewell(metrics.clone(), stop.clone())));
+    let connections = Connections::new(router, limits.connections, metrics.clone());
     info!("Serving admission reviews on https://{address}");
     tokio::select! {
-        ended = server.serve(Connections::new(router, limits.connections)) => {
-            ended.map_err(|source| ServeError::Failed { source })
-        }
-        never = end(&handle, limits.grace, &stop) => match never {},
+        ended = server.serve(connections) => ended.map_err(|source| ServeError::Failed { source }),
+        never = end(&handle, limits, &metrics, &stop) => match never {},
     }
 }
 
-/// Stops accepting when told to, and cuts off what is still open after `grace`.
-async fn end(handle: &Handle<SocketAddr>, grace: Duration, stop: &CancellationToken) -> Infallible {
+/// Adds `Connection: close` to the answers of a draining server; hyper then closes the connection behind the answer.
+fn farewell(metrics: ServeMetrics, stop: CancellationToken) -> impl Fn(Response) -> Response + Clone {
+    move |mut answer| {
+        if stop.is_cancelled() {
+            metrics.answered_while_draining();
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+}
+
+/// When told to, waits until nobody should come any more, stops accepting, and cuts off what is still open after that.
+async fn end(
+    handle: &Handle<SocketAddr>,
+    limits: Limits,
+    metrics: &ServeMetrics,
+    stop: &CancellationToken,
+) -> Infallible {
     stop.cancelled().await;
-    handle.graceful_shutdown(Some(grace));
-    // The server counts its grace from the end of its accept loop, which waits while all connections are taken.
-    tokio::time::sleep(grace).await;
+    if !limits.drain.is_zero() {
+        info!("Admission reviews are answered for another {:?}", limits.drain);
+        tokio::time::sleep(limits.drain).await;
+    }
+    // The server would count a grace from the end of its accept loop, which waits while all connections are taken.
+    handle.graceful_shutdown(None);
+    tokio::time::sleep(limits.grace).await;
+    let cut = handle.connection_count();
+    metrics.cut_off(cut);
+    warn!("Cut off {cut} connections that were still open {:?} after the last was accepted", limits.grace);
     handle.shutdown();
     future::pending().await
 }

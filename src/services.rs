@@ -19,13 +19,24 @@ use crate::telemetry::{chain, join_words};
 /// gives a pod by default (`terminationGracePeriodSeconds`) less a little to write the last words.
 const GRACE: Duration = Duration::from_secs(25);
 
+/// How long those that end last may take once the others have ended: they have nothing left to wait for.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+
 /// Services that run until one stop, and stop together when any of them ends early.
 pub struct Services {
     stop: CancellationToken,
+    /// The stop of those that end last.
+    end: CancellationToken,
     grace: Duration,
     tasks: JoinSet<Result<(), Cause>>,
-    /// Names in the order of start.
-    running: Vec<(Id, &'static str)>,
+    /// In the order of start.
+    running: Vec<Running>,
+}
+
+struct Running {
+    id: Id,
+    name: &'static str,
+    ends_last: bool,
 }
 
 /// Which service ended the process, and how.
@@ -55,7 +66,8 @@ impl Services {
     /// Services that end when `stop` is cancelled.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, grace: GRACE, tasks: JoinSet::new(), running: Vec::new() }
+        let end = CancellationToken::new();
+        Self { stop, end, grace: GRACE, tasks: JoinSet::new(), running: Vec::new() }
     }
 
     /// Sets how long services may take to end after the stop.
@@ -71,9 +83,28 @@ impl Services {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Error + Send + Sync + 'static,
     {
-        let running = service(self.stop.clone());
-        let task = self.tasks.spawn(async move { running.await.map_err(Cause::from) });
-        self.running.push((task.id(), name));
+        let service = service(self.stop.clone());
+        self.spawn(name, service, false);
+    }
+
+    /// Starts a service that goes on during the stop, for those who want to see it happen. It gets a token that is
+    /// cancelled when all others have ended, and is to return `Ok` soon after that, and never before.
+    pub fn start_to_end_last<E, F>(&mut self, name: &'static str, service: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Error + Send + Sync + 'static,
+    {
+        let service = service(self.end.clone());
+        self.spawn(name, service, true);
+    }
+
+    fn spawn<E, F>(&mut self, name: &'static str, service: F, ends_last: bool)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Error + Send + Sync + 'static,
+    {
+        let task = self.tasks.spawn(async move { service.await.map_err(Cause::from) });
+        self.running.push(Running { id: task.id(), name, ends_last });
     }
 
     /// Waits for the stop and the end of all services.
@@ -103,15 +134,22 @@ impl Services {
 
     /// Waits for what still runs and aborts what has not ended in time; adds to what went wrong before.
     async fn until_all_ended(&mut self, mut outcome: Result<(), ServiceError>) -> Result<(), ServiceError> {
-        let deadline = Instant::now() + self.grace;
+        let mut grace = self.grace;
+        let mut deadline = Instant::now() + grace;
         while !self.running.is_empty() {
+            if !self.end.is_cancelled() && self.running.iter().all(|running| running.ends_last) {
+                self.end.cancel();
+                grace = LAST_GRACE;
+                deadline = Instant::now() + grace;
+            }
             let end = match timeout_at(deadline, self.tasks.join_next_with_id()).await {
                 Ok(Some(joined)) => self.strike(joined).1,
                 Ok(None) => break,
                 Err(_) => {
                     self.tasks.abort_all();
-                    let names = Names(self.running.drain(..).map(|(_, name)| name).collect());
-                    Err(ServiceError::Unfinished { names, grace: self.grace })
+                    let is_end = self.end.is_cancelled();
+                    let late = self.running.drain(..).filter(|running| is_end || !running.ends_last);
+                    Err(ServiceError::Unfinished { names: Names(late.map(|running| running.name).collect()), grace })
                 }
             };
             if let (Err(_), Err(second)) = (&outcome, &end) {
@@ -128,9 +166,9 @@ impl Services {
             Ok((id, result)) => (id, Ok(result)),
             Err(error) => (error.id(), Err(error)),
         };
-        let place = self.running.iter().position(|(running, _)| *running == id);
+        let place = self.running.iter().position(|running| running.id == id);
         // Every task is listed as it starts; the other name is for a compiler that can't know.
-        let name = place.map_or("unknown", |place| self.running.remove(place).1);
+        let name = place.map_or("unknown", |place| self.running.remove(place).name);
         let end = match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(ServiceError::Failed { name, source }),
@@ -221,6 +259,43 @@ mod tests {
         stop.cancel();
         let error = services.finish().await.unwrap_err();
         assert_eq!(chain(&error), "`watch`, `checkpoint` did not end within 50ms of the stop");
+    }
+
+    #[tokio::test]
+    async fn who_ends_last_goes_on_until_all_others_have_ended() {
+        let (mut services, stop) = services();
+        let (ended, told) = tokio::sync::oneshot::channel();
+        services.start("admission", |stop| async move {
+            stop.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let _ = ended.send(());
+            Ok::<(), Infallible>(())
+        });
+        services.start_to_end_last("admin", |end| async move {
+            end.cancelled().await;
+            told.await.map_err(|_| io::Error::other("the other one had not ended"))
+        });
+        stop.cancel();
+        services.finish().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_ends_last_is_not_blamed_for_others_that_do_not_end() {
+        let (mut services, stop) = services();
+        services.start("watch", deaf);
+        services.start_to_end_last("admin", obedient);
+        stop.cancel();
+        let error = services.finish().await.unwrap_err();
+        assert_eq!(chain(&error), "`watch` did not end within 50ms of the stop");
+    }
+
+    #[tokio::test]
+    async fn who_should_end_last_and_ends_early_stops_all_and_is_named() {
+        let (mut services, _stop) = services();
+        services.start("admission", obedient);
+        services.start_to_end_last("admin", |_| async { Ok::<(), Infallible>(()) });
+        let error = services.finish().await.unwrap_err();
+        assert_eq!(chain(&error), "service `admin` ended although nobody stopped it");
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use snapwatcher::certificates::{CertificateMetrics, Keeping, Kind};
 use snapwatcher::checkpoint::events;
 use snapwatcher::checkpoint::metrics::CheckpointMetrics;
 use snapwatcher::cli;
+use snapwatcher::serve::ServeMetrics;
 use snapwatcher::state::State;
 use snapwatcher::telemetry::metrics::registry;
 use snapwatcher::watch::metrics::WatchMetrics;
@@ -102,6 +103,7 @@ async fn every_metric() -> String {
     // A configuration has its series once it was looked at.
     CertificateMetrics::register(&mut registry).found(Kind::Mutating, &Keeping::Missing);
     drop(AdmissionMetrics::register(&mut registry));
+    drop(ServeMetrics::register(&mut registry));
     drop(WatchMetrics::register(&mut registry));
     drop(CheckpointMetrics::register(&mut registry));
     let mut health = Health::new();

@@ -5,12 +5,13 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::api::ListParams;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
-use lab::{Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
+use lab::{Caller, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, review_of_creation, until};
+use snapwatcher::admission::MUTATE;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -75,6 +76,39 @@ async fn connections_that_stay_open_do_not_hold_the_end_up() {
             // Closed or reset, but not left hanging.
             drop(open.read_to_end(&mut Vec::new()).await);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_it_drains_it_answers_reviews_and_probes_and_is_not_ready() {
+    in_namespace("while_it_drains_it_answers_reviews_and_probes", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--drain-delay", "3s"]).await;
+        let caller = Caller::of(&ns, &watcher).await.unwrap();
+        let asked = Instant::now();
+        watcher.terminate().await.unwrap();
+        until("it is not ready", async || watcher.get("/readyz").await.is_ok_and(|answer| answer.status() == 500))
+            .await;
+        assert_eq!(watcher.get("/livez").await.unwrap().status(), 200);
+        let reply = caller.review(MUTATE, &review_of_creation("uid-1", "shop", &pod("web").build())).await.unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert_eq!(watcher.metric("snapwatcher_serve_drained_total").await.unwrap(), Some(1.0));
+        let status = watcher.ended().await.unwrap();
+        assert!(asked.elapsed() >= Duration::from_secs(3), "{:?}", asked.elapsed());
+        assert_ended_well(&watcher, status, "SIGTERM");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_process_at_once() {
+    in_namespace("a_second_signal_ends_the_process_at_once", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--drain-delay", "1h"]).await;
+        watcher.terminate().await.unwrap();
+        until("it is stopping", async || watcher.log().contains("SIGTERM: stopping")).await;
+        let status = watcher.stop().await.unwrap();
+        assert_eq!(status.code(), Some(128 + 15), "{status}");
+        assert!(watcher.log().contains("SIGTERM again: ending at once"), "{}", watcher.log());
     })
     .await;
 }

@@ -3,6 +3,7 @@
 //! - [`Cluster`]: etcd, kube-apiserver, controllers, scheduler and fake nodes as child processes, built from Go modules.
 //! - [`in_namespace`]: the harness of a test, with [`objects`] to create and [`PodStatus`] to write.
 //! - [`Snapwatcher`]: SnapWatcher as a process on the host; [`Caller`] speaks to its HTTPS port.
+//! - [`Balancer`]: calls several of them as an API server does through a Service.
 //! - [`proxy`]: a proxy in front of the API server that stops, loses and falsifies requests.
 //! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
 //!
@@ -15,6 +16,7 @@
 )]
 
 mod access;
+mod balancer;
 mod binaries;
 mod caller;
 mod cluster;
@@ -47,6 +49,7 @@ mod until;
 pub mod webhooks;
 
 pub use access::{Access, AccessError, LAB_VARIABLE, install_crypto_provider};
+pub use balancer::{Balancer, CallFailed};
 pub use binaries::{Binaries, BinariesError};
 pub use caller::{Caller, CallerError, Reply, review_of_creation};
 pub use cluster::{Cluster, LabError, Options, is_keeping};

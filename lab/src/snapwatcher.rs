@@ -28,7 +28,7 @@ const ADMIN_LINE: &str = "Serving the admin port on http://";
 /// How long a start may take until the ports are open, and until it is ready.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a process may take to end when asked to; SnapWatcher's own drain takes up to ten seconds.
+/// How long a process may take to end when asked to: a drain, open requests, an attempt under way.
 const FAREWELL: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(20);
@@ -42,7 +42,7 @@ pub struct SnapwatcherOptions {
     /// The built program.
     pub binary: PathBuf,
     pub kubeconfig: PathBuf,
-    /// Flags; `--webhook-listen` and `--admin-listen` are added where they are not among them.
+    /// Flags; `--webhook-listen`, `--admin-listen` and `--drain-delay` are added where they are not among them.
     pub args: Vec<String>,
     /// Variables besides PATH, HOME and KUBECONFIG.
     pub env: BTreeMap<String, String>,
@@ -78,9 +78,12 @@ impl Snapwatcher {
     /// Starts it and waits until its ports are open; not until it is ready.
     pub async fn start(mut options: SnapwatcherOptions) -> Result<Self, SnapwatcherError> {
         install_crypto_provider();
-        for flag in ["--webhook-listen", "--admin-listen"] {
+        // Nobody but the test calls a SnapWatcher of a test, so there is nothing to drain unless the test says so.
+        for (flag, value) in
+            [("--webhook-listen", "127.0.0.1:0"), ("--admin-listen", "127.0.0.1:0"), ("--drain-delay", "0s")]
+        {
             if !options.args.iter().any(|argument| argument.starts_with(flag)) {
-                options.args.extend([flag.to_owned(), "127.0.0.1:0".to_owned()]);
+                options.args.extend([flag.to_owned(), value.to_owned()]);
             }
         }
         let folder = tempfile::Builder::new().prefix("snapwatcher-").tempdir();
@@ -192,12 +195,26 @@ impl Snapwatcher {
 
     /// Asks it to end as Ctrl-C does (SIGINT) and returns how it did.
     pub async fn interrupt(&self) -> Result<ExitStatus, SnapwatcherError> {
+        self.signal(Signal::SIGINT).await?;
+        self.ended().await
+    }
+
+    /// Asks it to end (SIGTERM) and does not wait for it.
+    pub async fn terminate(&self) -> Result<(), SnapwatcherError> {
+        self.signal(Signal::SIGTERM).await
+    }
+
+    /// Waits for its end and returns how it came; one that does not end is killed.
+    pub async fn ended(&self) -> Result<ExitStatus, SnapwatcherError> {
         let mut process = self.process.lock().await;
-        process.signal(Signal::SIGINT)?;
         match tokio::time::timeout(FAREWELL, process.wait()).await {
             Ok(ended) => Ok(ended?),
             Err(_) => Ok(process.kill().await?),
         }
+    }
+
+    async fn signal(&self, signal: Signal) -> Result<(), SnapwatcherError> {
+        Ok(self.process.lock().await.signal(signal)?)
     }
 
     /// Kills it (SIGKILL), as a node that loses power does.

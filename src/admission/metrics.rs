@@ -61,11 +61,13 @@ const ANSWERS: [Answered; 5] = [
 ];
 
 /// The statuses of refusals; 500 is a panic or an answer that could not be written.
-const REFUSALS: [StatusCode; 4] = [
+const REFUSALS: [StatusCode; 6] = [
     StatusCode::BAD_REQUEST,
+    StatusCode::REQUEST_TIMEOUT,
     StatusCode::PAYLOAD_TOO_LARGE,
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
     StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
 ];
 
 impl EncodeLabelValue for Webhook {

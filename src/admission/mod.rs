@@ -10,13 +10,15 @@ mod keys;
 mod metrics;
 mod mutate;
 mod once;
+mod pure;
 mod refusal;
 mod review;
 mod server;
 pub mod slip;
 mod validate;
 
-pub use body::{answer_to_mutate, answer_to_validate};
+pub use body::REVIEW_LIMIT;
 pub use metrics::AdmissionMetrics;
-pub use server::{Admission, HEALTH, MUTATE, REVIEW_LIMIT, VALIDATE, router};
+pub use pure::{answer_to_mutate, answer_to_validate};
+pub use server::{Admission, HEALTH, MUTATE, VALIDATE, router};
 pub use validate::ValidationMode;

@@ -3,12 +3,11 @@
 //! An own fault is never `allowed: false`: with any of these statuses the API server goes by the configuration's
 //! failurePolicy. The words go back to the sender, so they never quote the body.
 
-use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::error::Category;
 
-use super::server::REVIEW_LIMIT;
+use super::body::REVIEW_LIMIT;
 
 /// How much of a wrong apiVersion or kind is repeated to the sender.
 const QUOTED: usize = 64;
@@ -24,6 +23,10 @@ pub(super) enum Refusal {
     TooLarge,
     #[error("the body did not arrive whole")]
     Lost,
+    #[error("the body came too slowly")]
+    Slow,
+    #[error("too many long bodies are read at the moment")]
+    Crowded,
     #[error("the body is empty; expected an AdmissionReview")]
     Empty,
     #[error("the body is not UTF-8")]
@@ -67,14 +70,10 @@ impl Refusal {
             | Self::Undecodable { .. }
             | Self::Version { .. }
             | Self::NoRequest => StatusCode::BAD_REQUEST,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unwritable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
-    }
-}
-
-impl From<BytesRejection> for Refusal {
-    fn from(rejection: BytesRejection) -> Self {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { Self::TooLarge } else { Self::Lost }
     }
 }
 

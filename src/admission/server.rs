@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{self, DefaultBodyLimit, FromRequest, FromRequestParts};
+use axum::extract::{self, FromRequest, FromRequestParts};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use axum::http::request::Parts;
@@ -22,6 +21,7 @@ use crate::clock;
 use crate::state::State;
 
 use super::answer::Answer;
+use super::body::{Room, Whole};
 use super::criu::PodSpec;
 use super::metrics::{AdmissionMetrics, Timer};
 use super::mutate::{self, Decision};
@@ -34,9 +34,6 @@ pub const MUTATE: &str = "/mutate";
 pub const VALIDATE: &str = "/validate";
 pub const HEALTH: &str = "/healthz";
 
-/// The longest body in bytes. The API server takes objects of at most 3 MiB, and a review of an update holds two.
-pub const REVIEW_LIMIT: usize = 7 * 1024 * 1024;
-
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What the routes need.
@@ -47,17 +44,18 @@ pub struct Admission {
     validation: ValidationMode,
     /// Of which pods the log has told that their label does not count.
     told: Arc<Once>,
+    room: Room,
 }
 
 impl Admission {
     #[must_use]
     pub fn new(state: State, metrics: AdmissionMetrics, validation: ValidationMode) -> Self {
-        Self { state, metrics, validation, told: Arc::default() }
+        Self { state, metrics, validation, told: Arc::default(), room: Room::default() }
     }
 
     /// Answers a review for labelling, and remembers an admission whose UID the pod will carry.
     fn label(&self, review: &Review) -> Result<Response, Refusal> {
-        let request: Request<'_, IgnoredAny> = Request::decode(&review.0)?;
+        let request: Request<'_, IgnoredAny> = Request::decode(review.0.bytes())?;
         let uid = &*request.uid;
         let _span = debug_span!("review", webhook = "mutate", admission = uid).entered();
         let decision = mutate::decide(&request);
@@ -75,7 +73,7 @@ impl Admission {
 
     /// Answers a review for validation.
     fn judge(&self, review: &Review) -> Result<Response, Refusal> {
-        let request: Request<'_, PodSpec<'_>> = Request::decode(&review.0)?;
+        let request: Request<'_, PodSpec<'_>> = Request::decode(review.0.bytes())?;
         let uid = &*request.uid;
         let _span = debug_span!("review", webhook = "validate", admission = uid).entered();
         let verdict = validate::judge(&request, self.validation);
@@ -110,10 +108,7 @@ impl Admission {
 
 /// The webhook's routes; the caller brings listener and TLS.
 pub fn router(app: Admission) -> Router {
-    let reviews = Router::new()
-        .route(MUTATE, post(mutate))
-        .route(VALIDATE, post(validate))
-        .layer(DefaultBodyLimit::max(REVIEW_LIMIT));
+    let reviews = Router::new().route(MUTATE, post(mutate)).route(VALIDATE, post(validate));
     shielded(reviews, app).route(HEALTH, get(alive))
 }
 
@@ -160,17 +155,17 @@ fn log<S>(request: &Request<'_, S>, decision: &Decision) {
 }
 
 /// The body of a review, whole and of the right type; it is decoded where its strings can be borrowed.
-struct Review(Bytes);
+struct Review(Whole);
 
-impl<S: Send + Sync> FromRequest<S> for Review {
+impl FromRequest<Arc<Admission>> for Review {
     type Rejection = Refusal;
 
-    async fn from_request(request: extract::Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: extract::Request, app: &Arc<Admission>) -> Result<Self, Refusal> {
         if !is_json(request.headers()) {
             return Err(Refusal::ContentType);
         }
-        // A body that does not come is given up by the listener, for all routes.
-        Ok(Self(Bytes::from_request(request, state).await?))
+        // A short body that does not come is given up by the listener, for all routes.
+        Ok(Self(app.room.read(request.into_body()).await?))
     }
 }
 

@@ -70,6 +70,12 @@ pub(super) fn life(text: &str) -> Result<Duration, String> {
     if life < Duration::from_secs(1) { Err("allowed is 1s and more".to_owned()) } else { Ok(life) }
 }
 
+pub(super) fn delay(text: &str) -> Result<Duration, String> {
+    let allowed = "allowed is at most 1h";
+    let delay = duration::parse(text).map_err(|error| format!("{error}; {allowed}"))?;
+    if delay > LONGEST_TIMEOUT { Err(allowed.to_owned()) } else { Ok(delay) }
+}
+
 /// A name of RFC 1123, label or subdomain, as Kubernetes has them.
 pub(super) fn object_name(text: &str) -> Result<String, String> {
     let is_label = |label: &str| {

@@ -16,19 +16,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
 use tower::Service;
 
+use super::metrics::ServeMetrics;
+
 /// Makes the service of each connection.
 pub(super) struct Connections {
     router: Router,
+    metrics: ServeMetrics,
     slots: PollSemaphore,
     /// The slot of the next connection.
     next: Option<OwnedSemaphorePermit>,
 }
 
 impl Connections {
-    pub(super) fn new(router: Router, most: usize) -> Self {
+    pub(super) fn new(router: Router, most: usize, metrics: ServeMetrics) -> Self {
         // Like `into_make_service`: the routes are put together now, not at each request.
         let router = router.with_state(());
-        Self { router, slots: PollSemaphore::new(Arc::new(Semaphore::new(most))), next: None }
+        Self { router, metrics, slots: PollSemaphore::new(Arc::new(Semaphore::new(most))), next: None }
     }
 }
 
@@ -48,15 +51,29 @@ impl Service<SocketAddr> for Connections {
     }
 
     fn call(&mut self, _client: SocketAddr) -> Self::Future {
-        ready(Ok(Connection { router: self.router.clone(), _slot: Arc::new(self.next.take()) }))
+        self.metrics.opened();
+        let place = Arc::new(Place { metrics: self.metrics.clone(), _slot: self.next.take() });
+        ready(Ok(Connection { router: self.router.clone(), _place: place }))
     }
 }
 
-/// The service of one connection; its slot is free again when the last clone is dropped.
+/// The service of one connection; its place is free again when the last clone is dropped.
 #[derive(Clone)]
 pub(super) struct Connection {
     router: Router,
-    _slot: Arc<Option<OwnedSemaphorePermit>>,
+    _place: Arc<Place>,
+}
+
+/// What an open connection takes up.
+struct Place {
+    metrics: ServeMetrics,
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.closed();
+    }
 }
 
 impl<B> Service<Request<B>> for Connection

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use axum::body::Bytes;
 use axum::routing::{get, post};
+use prometheus_client::registry::Registry;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -29,6 +30,7 @@ struct Port {
     address: SocketAddr,
     authority: Authority,
     resolver: Arc<LeafResolver>,
+    registry: Registry,
     stop: CancellationToken,
     served: JoinHandle<Result<(), ServeError>>,
 }
@@ -54,13 +56,32 @@ impl Port {
         let router = Router::new()
             .route("/", get(|| async { "ok" }))
             .route("/slow", slow)
+            .route("/long", get(|| async { "x".repeat(1 << 20) }))
             .route("/body", post(|body: Bytes| async move { body }));
-        let served = tokio::spawn(serve(listener, router, Arc::clone(&resolver), limits, stop.clone()));
-        Self { address, authority, resolver, stop, served }
+        let mut registry = Registry::default();
+        let metrics = ServeMetrics::register(&mut registry);
+        let served = tokio::spawn(serve(listener, router, Arc::clone(&resolver), limits, metrics, stop.clone()));
+        Self { address, authority, resolver, registry, stop, served }
     }
 
     async fn connect(&self, name: &str) -> io::Result<TlsStream<TcpStream>> {
         connect(self.address, name, &self.authority.certificate_pem(), &[b"h2", b"http/1.1"]).await
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+
+    /// Waits until the metrics have this line.
+    async fn shows(&self, line: &str) {
+        let shown = async {
+            while !self.metrics().lines().any(|shown| shown == line) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, shown).await.unwrap_or_else(|_| panic!("{line}\n{}", self.metrics()));
     }
 
     async fn stopped(self) -> Result<(), ServeError> {
@@ -183,6 +204,16 @@ async fn who_asks_no_more_is_let_go() {
 }
 
 #[tokio::test]
+async fn who_takes_no_answer_is_let_go() {
+    let port = Port::open(Limits { unread: SHORT, ..Limits::default() });
+    let mut greedy = port.connect("localhost").await.unwrap();
+    // More than the kernel's buffers hold between the two.
+    greedy.write_all(&b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(32)).await.unwrap();
+    port.shows("serve_connections 1").await;
+    port.shows("serve_connections 0").await;
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let port = Port::open(Limits { request: SHORT, ..Limits::default() });
     let mut stream = port.connect("localhost").await.unwrap();
@@ -202,9 +233,14 @@ async fn a_client_too_many_waits_until_another_leaves() {
     assert!(ask(&mut second.await.unwrap(), "/").await.ends_with("ok"));
 }
 
+/// A server that stops without a drain.
+fn undrained() -> Limits {
+    Limits { drain: Duration::ZERO, ..Limits::default() }
+}
+
 #[tokio::test]
 async fn a_stop_finishes_the_open_request_and_takes_no_new_one() {
-    let port = Port::open(Limits::default());
+    let port = Port::open(undrained());
     let address = port.address;
     let mut idle = port.connect("localhost").await.unwrap();
     ask(&mut idle, "/").await;
@@ -219,12 +255,109 @@ async fn a_stop_finishes_the_open_request_and_takes_no_new_one() {
 }
 
 #[tokio::test]
+async fn a_draining_server_answers_all_and_closes_each_connection_behind_its_answer() {
+    let port = Port::open(Limits::default());
+    let mut kept = port.connect("localhost").await.unwrap();
+    assert!(!ask(&mut kept, "/").await.contains("connection: close"));
+    port.stop.cancel();
+    let mut new = port.connect("localhost").await.unwrap();
+    for (stream, path) in [(&mut kept, "/"), (&mut new, "/nowhere")] {
+        assert!(ask(stream, path).await.contains("\r\nconnection: close\r\n"), "{path}");
+        closed(stream).await;
+    }
+    port.shows("serve_drained_total 2").await;
+    assert!(!port.served.is_finished(), "the drain is not over");
+}
+
+#[tokio::test]
+async fn a_drain_has_an_end() {
+    let port = Port::open(Limits { drain: SHORT, ..Limits::default() });
+    let mut idle = port.connect("localhost").await.unwrap();
+    ask(&mut idle, "/").await;
+    port.stop.cancel();
+    closed(&mut idle).await;
+    assert!(port.stopped().await.is_ok());
+}
+
+#[tokio::test]
 async fn a_stop_ends_in_time_whoever_is_still_there() {
-    let port = Port::open(Limits { grace: SHORT, connections: 1, ..Limits::default() });
+    let port = Port::open(Limits { grace: SHORT, connections: 1, ..undrained() });
     let mut stuck = port.connect("localhost").await.unwrap();
     stuck.write_all(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
     // One more in the queue: the accept loop waits for a slot when the stop comes.
     let _queued = TcpStream::connect(port.address).await.unwrap();
     tokio::time::sleep(SHORT).await;
+    port.stop.cancel();
+    port.shows("serve_cut_total 1").await;
     assert!(port.stopped().await.is_ok());
+}
+
+#[tokio::test]
+async fn connections_are_counted_from_accepting_to_closing() {
+    let port = Port::open(Limits::default());
+    let mut polite = port.connect("localhost").await.unwrap();
+    ask(&mut polite, "/").await;
+    let silent = TcpStream::connect(port.address).await.unwrap();
+    port.shows("serve_connections 2").await;
+    drop((polite, silent));
+    port.shows("serve_connections 0").await;
+    port.shows("serve_accepted_total 2").await;
+}
+
+#[tokio::test]
+async fn each_failed_handshake_is_counted_by_its_reason() {
+    let port = Port::without_leaf(Limits { handshake: SHORT, ..Limits::default() });
+    assert!(port.connect("localhost").await.is_err());
+    port.shows(r#"serve_handshake_errors_total{reason="no_certificate"} 1"#).await;
+
+    port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+    let other = Authority::generate(LIFE, clock::now()).unwrap();
+    assert!(connect(port.address, "localhost", &other.certificate_pem(), &[]).await.is_err());
+    port.shows(r#"serve_handshake_errors_total{reason="untrusted"} 1"#).await;
+
+    assert!(connect(port.address, "localhost", &port.authority.certificate_pem(), &[b"h2"]).await.is_err());
+    port.shows(r#"serve_handshake_errors_total{reason="protocol"} 1"#).await;
+
+    drop(TcpStream::connect(port.address).await.unwrap());
+    port.shows(r#"serve_handshake_errors_total{reason="closed"} 1"#).await;
+
+    let _silent = TcpStream::connect(port.address).await.unwrap();
+    port.shows(r#"serve_handshake_errors_total{reason="timeout"} 1"#).await;
+
+    let mut plain = TcpStream::connect(port.address).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    port.shows(r#"serve_handshake_errors_total{reason="not_tls"} 1"#).await;
+    for reason in ["no_certificate", "untrusted", "protocol", "closed", "timeout", "not_tls"] {
+        port.shows(&format!("serve_handshake_errors_total{{reason=\"{reason}\"}} 1")).await;
+    }
+}
+
+/// A ClientHello as it was until TLS 1.1: no extension that could offer more (RFC 4346, 7.4.1.2).
+fn old_hello(version: [u8; 2]) -> Vec<u8> {
+    let mut hello = version.to_vec();
+    hello.extend([7; 32]); // random
+    hello.push(0); // no session
+    let suites = [0xc0, 0x14, 0xc0, 0x13, 0x00, 0x35, 0x00, 0x2f, 0x00, 0x0a];
+    hello.extend([0, 10]);
+    hello.extend(suites);
+    hello.extend([1, 0]); // no compression
+    let mut message = vec![1, 0, 0, u8::try_from(hello.len()).unwrap()];
+    message.extend(hello);
+    let mut record = vec![22, 3, 1, 0, u8::try_from(message.len()).unwrap()];
+    record.extend(message);
+    record
+}
+
+#[tokio::test]
+async fn older_versions_of_tls_are_turned_away() {
+    const ALERT: u8 = 21;
+    let port = Port::open(Limits::default());
+    for version in [[3, 0], [3, 1], [3, 2]] {
+        let mut old = TcpStream::connect(port.address).await.unwrap();
+        old.write_all(&old_hello(version)).await.unwrap();
+        let mut said = Vec::new();
+        timeout(SOON, old.read_to_end(&mut said)).await.unwrap().unwrap();
+        assert_eq!(said.first(), Some(&ALERT), "{version:?}: {said:?}");
+    }
+    port.shows(r#"serve_handshake_errors_total{reason="protocol"} 3"#).await;
 }

@@ -1,4 +1,4 @@
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::Request as HttpRequest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,6 +6,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use super::super::body::REVIEW_LIMIT;
 use super::super::review::creation;
 use super::*;
 use crate::pod::{ADMISSION, DELAY, MUTATED, PodFacts, SNAP, WatchedPod};

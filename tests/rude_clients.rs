@@ -1,0 +1,247 @@
+//! Clients that are slow, silent or rude take no time from a polite one, hold no more descriptors than connections, and
+//! are let go.
+//!
+//! The long form has a thousand of each kind, where it can by slowhttptest.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lab::objects::pod;
+use lab::storm::Size;
+use lab::terminal::say;
+use lab::{Caller, Launch, Namespace, Process, Snapwatcher, in_namespace, reached, review_of_creation};
+use rustls::pki_types::ServerName;
+use snapwatcher::admission::{HEALTH, MUTATE};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_rustls::TlsConnector;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// What the API server grants a webhook here.
+const CALL_LIMIT: Duration = Duration::from_secs(3);
+
+/// Between two pieces of what a slow client sends.
+const PACE: Duration = Duration::from_millis(500);
+
+/// What a process needs beside its clients: the API server's connections, probes, the polite one.
+const OWN_DESCRIPTORS: usize = 40;
+
+/// What the port takes.
+const MOST_CONNECTIONS: usize = 1024;
+
+/// Of each kind, in the long form.
+const CROWD: u32 = 1_000;
+
+/// How long an attack goes on, in the long form.
+const ATTACK: Duration = Duration::from_secs(40);
+
+/// Longer than any time-out of the port.
+const REAPED_WITHIN: Duration = Duration::from_secs(150);
+
+#[derive(Debug, Clone, Copy)]
+enum Rude {
+    ConnectOnly,
+    HalfHandshake,
+    SlowHead,
+    SlowBody,
+    ReadsNothing,
+}
+
+const ALL: [Rude; 5] = [Rude::ConnectOnly, Rude::HalfHandshake, Rude::SlowHead, Rude::SlowBody, Rude::ReadsNothing];
+
+impl Rude {
+    /// Is rude until the server has closed the connection, or for ever.
+    async fn behave(self, caller: Caller) -> io::Result<()> {
+        let mut tcp = TcpStream::connect(caller.address()).await?;
+        match self {
+            Self::ConnectOnly => {}
+            // The head of a record and of a ClientHello, and no more.
+            Self::HalfHandshake => tcp.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).await?,
+            Self::SlowHead | Self::SlowBody | Self::ReadsNothing => {
+                let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
+                let mut stream = TlsConnector::from(Arc::new(caller.tls(&["http/1.1"]))).connect(name, tcp).await?;
+                if matches!(self, Self::ReadsNothing) {
+                    stream.write_all(format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(50).as_bytes()).await?;
+                    return std::future::pending().await;
+                }
+                let (head, piece) = if matches!(self, Self::SlowHead) {
+                    (format!("POST {MUTATE} HTTP/1.1\r\nhost: x\r\n"), "x-more: y\r\n")
+                } else {
+                    let typed = "content-type: application/json\r\ncontent-length: 50000";
+                    (format!("POST {MUTATE} HTTP/1.1\r\nhost: x\r\n{typed}\r\n\r\n{{"), " ")
+                };
+                stream.write_all(head.as_bytes()).await?;
+                loop {
+                    sleep(PACE).await;
+                    stream.write_all(piece.as_bytes()).await?;
+                    stream.flush().await?;
+                }
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// A SnapWatcher under attack, and the polite one.
+struct Scene {
+    watcher: Arc<Snapwatcher>,
+    caller: Caller,
+}
+
+impl Scene {
+    async fn set(ns: &Namespace, args: &[&str]) -> Self {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, args).await;
+        let caller = Caller::of(ns, &watcher).await.unwrap();
+        Self { watcher, caller }
+    }
+
+    /// Calls politely until `done`; returns how long each call took, sorted.
+    async fn polite(&self, mut done: impl AsyncFnMut(usize) -> bool) -> Vec<Duration> {
+        let review = review_of_creation("uid-1", "shop", &pod("web").labelled().build());
+        let mut took = Vec::new();
+        while !done(took.len()).await {
+            let begun = Instant::now();
+            let reply = self.caller.review(MUTATE, &review).await.unwrap();
+            took.push(begun.elapsed());
+            assert_eq!(reply.status, 200, "{}", reply.body);
+        }
+        took.sort();
+        took
+    }
+
+    async fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.watcher.pid().await)).unwrap().count()
+    }
+
+    async fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.watcher.pid().await)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    async fn connections(&self) -> f64 {
+        self.watcher.metric("snapwatcher_serve_connections").await.unwrap().unwrap()
+    }
+
+    /// The most connections seen so far; not each call looks, since looking takes time too.
+    async fn most_connections(&self, calls: usize, most: f64) -> f64 {
+        if calls.is_multiple_of(50) { most.max(self.connections().await) } else { most }
+    }
+
+    /// Waits until no more connections are open than those of the polite.
+    async fn reaped(&self) {
+        reached("the rude are let go", REAPED_WITHIN, async || {
+            let open = self.connections().await;
+            if open <= 4.0 { Ok(()) } else { Err(format!("{open} connections")) }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Asserts that the polite were answered as before, and says the figures.
+    async fn assert_unharmed(&self, case: &str, connections: f64, before: &[Duration], during: &[Duration]) {
+        let descriptors = self.descriptors().await;
+        let (was, is) = (percentile(before, 99), percentile(during, 99));
+        let slowest = percentile(during, 100);
+        say(&format!(
+            "rude_clients: {case}: {connections} connections, {} polite calls, p99 {is:.1?} (before: {was:.1?}), slowest {slowest:.1?}; \
+             {descriptors} descriptors, {} MiB",
+            during.len(),
+            self.resident_kib().await / 1024,
+        ));
+        assert!(slowest < CALL_LIMIT, "{case}: {slowest:?}");
+        assert!(descriptors <= MOST_CONNECTIONS + OWN_DESCRIPTORS, "{case}: {descriptors}");
+        if Size::chosen() == Size::Long {
+            assert!(during.len() >= 500, "{case}: too few to tell");
+            assert!(is < was * 2, "{case}: {is:?}, before {was:?}");
+        }
+    }
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}
+
+/// Starts rude clients a few at a time, as one has to who wants all of them to be accepted.
+fn attack(caller: &Caller, kinds: &[Rude], of_each: u32) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    for number in 0..of_each {
+        for &kind in kinds {
+            let caller = caller.clone();
+            clients.spawn(async move {
+                sleep(Duration::from_millis(10) * number).await;
+                // Whatever the server does to end it is its right.
+                drop(kind.behave(caller).await);
+            });
+        }
+    }
+    clients
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rude_clients_hurt_nobody_and_are_let_go() {
+    in_namespace("rude_clients_hurt_nobody_and_are_let_go", |ns| async move {
+        let size = Size::chosen();
+        let shortened = ["--idle-timeout=8s", "--body-timeout=8s"];
+        let scene = Scene::set(&ns, size.of(&shortened[..], &[])).await;
+        let before = scene.polite(async |count| count >= size.of(200, 2_000)).await;
+        // All kinds at once, or each in a crowd.
+        let waves = size.of(vec![(&ALL[..], 60)], ALL.chunks(1).map(|kind| (kind, CROWD)).collect());
+        for (kinds, of_each) in waves {
+            let clients = attack(&scene.caller, kinds, of_each);
+            let (begun, mut most) = (Instant::now(), 0.0_f64);
+            let during = scene
+                .polite(async |count| {
+                    most = scene.most_connections(count, most).await;
+                    begun.elapsed() > size.of(Duration::from_secs(4), ATTACK)
+                })
+                .await;
+            let rude = f64::from(of_each) * f64::from(u32::try_from(kinds.len()).unwrap());
+            assert!(most > rude * 0.9, "{kinds:?}: {most} of {rude}");
+            scene.assert_unharmed(&format!("{kinds:?}"), most, &before, &during).await;
+            scene.reaped().await;
+            drop(clients);
+        }
+        if size == Size::Long {
+            attack_with_slowhttptest(&scene, &before).await;
+        }
+        assert!(scene.descriptors().await <= OWN_DESCRIPTORS);
+    })
+    .await;
+}
+
+/// A thousand connections each of slowhttptest's three kinds.
+async fn attack_with_slowhttptest(scene: &Scene, before: &[Duration]) {
+    for (case, path, args) in [
+        ("slow heads", MUTATE, "-H"),
+        ("slow bodies", MUTATE, "-B -f application/json"),
+        ("slow reading", HEALTH, "-X -k 10 -w 1 -y 64 -n 5"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("https://{}{path}", scene.caller.address());
+        let common = format!("-c {CROWD} -r 100 -i 5 -l {} -p 3 -u {url}", ATTACK.as_secs());
+        let args = args.split(' ').chain(common.split(' '));
+        let launch = Launch::new("slowhttptest", Path::new("slowhttptest"), &folder.path().join("log")).args(args);
+        let mut attacker = Process::start(launch).await.unwrap();
+        let begun = Instant::now();
+        let mut most = 0.0_f64;
+        let during = scene
+            .polite(async |count| {
+                most = scene.most_connections(count, most).await;
+                begun.elapsed() > ATTACK || attacker.ended().unwrap().is_some()
+            })
+            .await;
+        let log = attacker.last_lines(20);
+        assert!(most > f64::from(CROWD) * 0.9, "at most {most}; is Debian's package `slowhttptest` installed?\n{log}");
+        scene.assert_unharmed(case, most, before, &during).await;
+        attacker.kill().await.unwrap();
+        scene.reaped().await;
+    }
+}
