@@ -27,13 +27,13 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the program and the lab (debug)
-	cargo build --workspace --locked
+	cargo build --workspace --exclude bench --locked
 
 demo: build ## Show the whole way of a pod on a real API server; KEEP=1 stays up afterwards
 	$(LAB) demo --snapwatcher $(SNAPWATCHER) $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: build ## Run every test against a control plane of its own
-	$(LAB) test --snapwatcher $(SNAPWATCHER) -- cargo test --workspace --locked
+	$(LAB) test --snapwatcher $(SNAPWATCHER) -- cargo test --workspace --exclude bench --locked
 
 # The tests that have a long form, see lab/src/storm.rs.
 STORMS := storm_kill storm_step replicas replicas_paused api_server_away watch_faults snaphook_faults budgets revisions \
