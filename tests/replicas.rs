@@ -10,7 +10,7 @@ use lab::objects::pod;
 use lab::snaphook::Behaviour;
 use lab::storm::{self, Size};
 use lab::terminal::say;
-use lab::{Namespace, Replicas, SnapwatcherOptions, Tally, in_namespace, reached};
+use lab::{Namespace, Replicas, SnapwatcherOptions, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -51,20 +51,6 @@ async fn create(ns: &Namespace, count: usize) -> Vec<String> {
     names
 }
 
-/// Waits until each pod's record is finished, then counts.
-async fn counted(ns: &Namespace, names: &[String]) -> Tally {
-    reached("every pod has a finished record", PATIENCE, async || {
-        let tally = Tally::of(ns, names).await;
-        if tally.lost.is_empty() { Ok(tally) } else { Err(format!("{tally}: {:?}", tally.lost)) }
-    })
-    .await
-    .unwrap();
-    ns.later_pod_is_asked_for("later").await;
-    let tally = Tally::of(ns, names).await;
-    assert!(tally.lost.is_empty() && tally.doubled.is_empty(), "{tally:?}");
-    tally
-}
-
 /// Kills whoever leads, and starts it again: at once, so that it may lead again as another one, or when there is a new
 /// leader. Returns after how long there was one at work.
 async fn kill_the_leader(ns: &Namespace, replicas: &Replicas, number: usize, is_back_at_once: bool) -> Duration {
@@ -103,13 +89,8 @@ async fn a_leader_killed_again_and_again_is_replaced_and_nothing_is_lost_or_doub
             slowest = slowest.max(kill_the_leader(&ns, &replicas, number, chance.bool()).await);
             assert!(slowest < TAKEOVER, "a new leader is at work after {slowest:?}");
         }
-        let tally = counted(&ns, &names).await;
+        let tally = ns.tally_when_finished(&names, PATIENCE).await;
         assert!(tally.unknown.len() <= kills * MAX_CONCURRENT, "{tally:?}");
-        for name in &tally.unknown {
-            let record = ns.record_named(name, "Unknown(Interrupted)").await;
-            let asked = ns.times_asked(record.spec["pod"]["name"].as_str().unwrap());
-            assert!(record.attempt() == 1 && asked <= 1, "asked {asked} times: {record:?}");
-        }
         say(&format!("{kills} kills of the leader, a new one at work after {slowest:.1?} at most"));
         say(&tally.to_string());
     })
@@ -158,7 +139,7 @@ async fn two_processes_that_both_take_themselves_for_the_only_one_double_nothing
         let second = ns.launch_snapwatcher(options(&["--instance=second"])).await;
         second.ready().await.unwrap();
         let names = create(&ns, Size::chosen().of(40, 500)).await;
-        let tally = counted(&ns, &names).await;
+        let tally = ns.tally_when_finished(&names, PATIENCE).await;
         assert_eq!(tally.unknown, [""; 0]);
         for name in &names {
             assert_eq!(ns.times_asked(name), 1, "{name}");
