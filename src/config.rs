@@ -158,7 +158,7 @@ pub struct WatchArgs {
     /// Namespaces whose pods are watched, comma-separated; empty: all.
     #[arg(long, env = "NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
-    /// How long the API server keeps a watch open; a connection that is silent for 5 s longer is dead. Shortened in
+    /// How long the API server keeps a watch open; a connection that is silent for 3 s longer is dead. Shortened in
     /// tests.
     #[arg(long, env = "WATCH_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = timeout, hide = true)]
     pub watch_timeout: Duration,

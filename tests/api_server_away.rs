@@ -8,6 +8,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use lab::objects::pod;
@@ -29,11 +30,7 @@ async fn check(watcher: &Snapwatcher, line: &str) -> Result<(), String> {
 
 /// Creates pods that become Ready when the test says so, not when controllers are back at work.
 async fn held(ns: &Namespace, names: impl IntoIterator<Item = String>) -> Vec<Pod> {
-    let mut pods = Vec::new();
-    for name in names {
-        pods.push(ns.scheduled(&pod(&name).labelled().hold().build()).await);
-    }
-    pods
+    join_all(names.into_iter().map(async |name| ns.scheduled(&pod(&name).labelled().hold().build()).await)).await
 }
 
 async fn make_ready(ns: &Namespace, pods: impl IntoIterator<Item = &Pod>) {
@@ -53,7 +50,7 @@ struct Round {
 
 impl Round {
     async fn prepare(ns: &Namespace, seconds: u64) -> Self {
-        let count = Size::chosen().of(20, 60);
+        let count = Size::chosen().of(10, 60);
         let rollout = held(ns, (0..count).map(|number| format!("web-{seconds}-{number}"))).await;
         let [open, later] = ["open", "later"].map(|name| format!("{name}-{seconds}"));
         let mut others = held(ns, [open, later]).await;
@@ -108,7 +105,7 @@ async fn nothing_is_missed_while_the_api_server_is_away() {
     let access = cluster.access().clone();
     in_namespace_of(&access, "nothing_is_missed", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let lengths: &[u64] = Size::chosen().of(&[1, 6], &[1, 30, 180]);
+        let lengths: &[u64] = Size::chosen().of(&[2], &[1, 30, 180]);
         let mut rounds = Vec::new();
         for &seconds in lengths {
             rounds.push(Round::prepare(&ns, seconds).await);

@@ -35,7 +35,7 @@ async fn roll_out(ns: &Namespace, pods: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn existing_pods_are_asked_for_once_each_and_a_restart_claims_nothing() {
-    let pods = Size::chosen().of(200, 2_000);
+    let pods = Size::chosen().of(60, 2_000);
     in_namespace("existing_pods_are_asked_for_once_each", |ns| async move {
         let names = roll_out(&ns, pods).await;
         let proxy = Proxy::start(ns.access()).await;

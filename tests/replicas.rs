@@ -1,4 +1,6 @@
 //! Several replicas: one leads, another takes over, and whoever acts at the same time doubles nothing.
+//!
+//! Short in `make test`, long in `make storm`, which kills the leader again and again under the real time of a Lease.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
-use lab::storm::Size;
+use lab::storm::{self, Size};
 use lab::terminal::say;
-use lab::{Namespace, Replicas, SnapwatcherOptions, Tally, in_namespace, reached};
+use lab::{Namespace, Replicas, SnapwatcherOptions, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -21,9 +23,13 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 /// Long enough for the interrupted attempts of another holder to be given up.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Requests under way when the leader is killed.
+/// Long enough that a kill usually meets requests under way.
 const ANSWER_AFTER: Duration = Duration::from_millis(300);
 
+/// The longest wait between the last pod of a batch and the kill: some are not claimed by then, or all are finished.
+const LONGEST_LIFE: Duration = Duration::from_millis(1500);
+
+/// The default of `--max-concurrent`: a kill can interrupt no more than these.
 const MAX_CONCURRENT: usize = 8;
 
 fn options(args: &[&str]) -> SnapwatcherOptions {
@@ -45,37 +51,48 @@ async fn create(ns: &Namespace, count: usize) -> Vec<String> {
     names
 }
 
-/// Waits until each pod's record is finished, then counts.
-async fn counted(ns: &Namespace, names: &[String]) -> Tally {
-    reached("every pod has a finished record", PATIENCE, async || {
-        let tally = Tally::of(ns, names).await;
-        if tally.lost.is_empty() { Ok(tally) } else { Err(format!("{tally}: {:?}", tally.lost)) }
-    })
-    .await
-    .unwrap();
-    ns.later_pod_is_asked_for("later").await;
-    let tally = Tally::of(ns, names).await;
-    assert!(tally.lost.is_empty() && tally.doubled.is_empty(), "{tally:?}");
-    say(&tally.to_string());
-    tally
+/// Kills whoever leads, and starts it again: at once, so that it may lead again as another one, or when there is a new
+/// leader. Returns after how long there was one at work.
+async fn kill_the_leader(ns: &Namespace, replicas: &Replicas, number: usize, is_back_at_once: bool) -> Duration {
+    let former = replicas.leader().await;
+    let holder = replicas.holder().await;
+    replicas.all[former].kill().await.unwrap();
+    let killed = Instant::now();
+    if is_back_at_once {
+        replicas.all[former].start_again().await.unwrap();
+    }
+    ns.later_pod_is_asked_for(&format!("after-{number}")).await;
+    let took = killed.elapsed();
+    assert_ne!(replicas.holder().await, holder, "the Lease is another's");
+    if !is_back_at_once {
+        replicas.all[former].start_again().await.unwrap();
+    }
+    took
 }
 
 #[tokio::test]
-async fn a_killed_leader_is_replaced_and_nothing_is_lost_or_doubled() {
-    in_namespace("a_killed_leader_is_replaced", |ns| async move {
+async fn a_leader_killed_again_and_again_is_replaced_and_nothing_is_lost_or_doubled() {
+    let (pods, kills): (usize, usize) = Size::chosen().of((30, 1), (500, 12));
+    let seed = storm::seed("a_leader_killed_again_and_again");
+    let mut chance = fastrand::Rng::with_seed(seed);
+    in_namespace("a_leader_killed_again_and_again", |ns| async move {
         ns.snaphook().answer_with(Behaviour::Delay(ANSWER_AFTER));
         let replicas = Replicas::start(&ns, 3, quick()).await;
-        let former = replicas.leader().await;
-        let names = create(&ns, Size::chosen().of(30, 200)).await;
-        ns.until("the work has begun", async || ns.snaphook().requests().len() > MAX_CONCURRENT).await;
-        replicas.all[former].kill().await.unwrap();
-        let killed = Instant::now();
-        ns.later_pod_is_asked_for("after").await;
-        assert!(killed.elapsed() < TAKEOVER, "{:?}", killed.elapsed());
-        assert_ne!(replicas.leader().await, former);
-
-        let tally = counted(&ns, &names).await;
-        assert!(tally.unknown.len() <= MAX_CONCURRENT, "{tally:?}");
+        let names: Vec<String> = (0..pods).map(|number| format!("web-{number}")).collect();
+        let mut slowest = Duration::ZERO;
+        for (number, batch) in names.chunks(pods.div_ceil(kills)).enumerate() {
+            for name in batch {
+                ns.create_object(&pod(name).labelled().build()).await;
+            }
+            // Chance, not a condition: that is what a storm is.
+            tokio::time::sleep(LONGEST_LIFE.mul_f64(chance.f64())).await;
+            slowest = slowest.max(kill_the_leader(&ns, &replicas, number, chance.bool()).await);
+            assert!(slowest < TAKEOVER, "a new leader is at work after {slowest:?}");
+        }
+        let tally = ns.tally_when_finished(&names, PATIENCE).await;
+        assert!(tally.unknown.len() <= kills * MAX_CONCURRENT, "{tally:?}");
+        say(&format!("{kills} kills of the leader, a new one at work after {slowest:.1?} at most"));
+        say(&tally.to_string());
     })
     .await;
 }
@@ -122,11 +139,12 @@ async fn two_processes_that_both_take_themselves_for_the_only_one_double_nothing
         let second = ns.launch_snapwatcher(options(&["--instance=second"])).await;
         second.ready().await.unwrap();
         let names = create(&ns, Size::chosen().of(40, 500)).await;
-        let tally = counted(&ns, &names).await;
+        let tally = ns.tally_when_finished(&names, PATIENCE).await;
         assert_eq!(tally.unknown, [""; 0]);
         for name in &names {
             assert_eq!(ns.times_asked(name), 1, "{name}");
         }
+        say(&tally.to_string());
     })
     .await;
 }

@@ -1,26 +1,45 @@
 //! A leader that is frozen (SIGSTOP) and goes on later: whatever it held when it froze, nothing is doubled or lost.
+//!
+//! Short in `make test`, under the real time of a Lease in `make storm`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
 
 use lab::objects::pod;
 use lab::proxy::{Proxy, Stop, Verb, When};
 use lab::snaphook::{Behaviour, Gate};
+use lab::storm::Size;
 use lab::{Namespace, Record, Replicas, SnapwatcherOptions, in_namespace, reached};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// A frozen holder's attempt is left alone for the 15 s in which it may be sent, its 3 s of time-outs and the grace.
-const GIVEN_UP: std::time::Duration = std::time::Duration::from_secs(40);
+/// Shorter than the 15 s in which a request may leave after its attempt was written.
+const SHORT_LEASE: &str = "--lease-duration=3s";
 
-fn options(proxy: Option<&Proxy>) -> SnapwatcherOptions {
-    let args = ["--lease-duration=3s", "--request-timeout=1s", "--answer-timeout=2s", "--holder-grace=1s"];
+/// The real one in the long form.
+fn lease() -> &'static str {
+    Size::chosen().of(SHORT_LEASE, "--lease-duration=15s")
+}
+
+/// How long a frozen holder's attempt is left alone at most: until a new leader has seen it, then for the 15 s in which
+/// it may be sent, its time-outs (3 s, in the long form 25 s) and the grace.
+fn given_up_after() -> Duration {
+    Duration::from_secs(Size::chosen().of(40, 90))
+}
+
+fn options(lease: &str, proxy: Option<&Proxy>) -> SnapwatcherOptions {
+    let args = Size::chosen().of(
+        [lease, "--request-timeout=1s", "--answer-timeout=2s", "--holder-grace=1s"],
+        [lease, "--request-timeout=5s", "--answer-timeout=20s", "--holder-grace=5s"],
+    );
     let kubeconfig = proxy.map(Proxy::kubeconfig).unwrap_or_default();
     let args = args.map(str::to_owned).to_vec();
     SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig, args, ..SnapwatcherOptions::default() }
 }
 
 async fn given_up(ns: &Namespace, pod: &str) -> Record {
-    reached("the new leader has given the attempt up", GIVEN_UP, async || {
+    reached("the new leader has given the attempt up", given_up_after(), async || {
         let records = ns.records_of(pod).await;
         records.into_iter().find(|record| record.state() == "Unknown(Interrupted)")
     })
@@ -50,7 +69,7 @@ async fn an_answer_that_comes_while_the_leader_is_frozen_still_counts() {
     in_namespace("an_answer_while_the_leader_is_frozen", |ns| async move {
         let gate = Gate::default();
         ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
-        let replicas = Replicas::start(&ns, 3, options(None)).await;
+        let replicas = Replicas::start(&ns, 3, options(lease(), None)).await;
         let former = replicas.leader().await;
         ns.create_object(&pod("web").labelled().build()).await;
         ns.asked("web", 1).await;
@@ -81,7 +100,7 @@ async fn an_answer_that_comes_while_the_leader_is_frozen_still_counts() {
 async fn a_leader_frozen_before_sending_does_not_send_when_its_time_is_over() {
     in_namespace("a_leader_frozen_before_sending", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
-        let replicas = Replicas::start(&ns, 3, options(Some(&proxy))).await;
+        let replicas = Replicas::start(&ns, 3, options(lease(), Some(&proxy))).await;
         let stop = proxy.stop_after(attempt_is_written());
         let former = frozen_before_sending(&ns, &replicas, &stop).await;
         given_up(&ns, "web").await;
@@ -100,7 +119,8 @@ async fn a_leader_frozen_before_sending_does_not_send_when_its_time_is_over() {
 async fn a_leader_frozen_before_sending_that_goes_on_in_time_sends_once() {
     in_namespace("a_leader_that_goes_on_in_time", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
-        let replicas = Replicas::start(&ns, 3, options(Some(&proxy))).await;
+        // Under the real Lease the time to send is over before there is another leader.
+        let replicas = Replicas::start(&ns, 3, options(SHORT_LEASE, Some(&proxy))).await;
         let stop = proxy.stop_after(attempt_is_written());
         let former = frozen_before_sending(&ns, &replicas, &stop).await;
         assert_eq!(ns.times_asked("web"), 0);

@@ -10,7 +10,7 @@ use lab::objects::pod;
 use lab::snaphook::Behaviour;
 use lab::storm::{self, Size};
 use lab::terminal::say;
-use lab::{Namespace, Snapwatcher, Tally, in_namespace, reached};
+use lab::{Namespace, Snapwatcher, Tally, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -40,24 +40,7 @@ async fn storm(ns: &Namespace, watcher: &Snapwatcher, seed: u64) -> Tally {
         watcher.kill().await.unwrap();
         watcher.start_again().await.unwrap();
     }
-    reached("every pod has a finished record", PATIENCE, async || {
-        let records = ns.records().await;
-        let unfinished =
-            records.iter().filter(|record| matches!(record.text("/phase"), None | Some("Pending" | "InProgress")));
-        let unfinished = unfinished.count();
-        if records.len() == pods && unfinished == 0 {
-            Ok(())
-        } else {
-            Err(format!("{} records, {unfinished} unfinished", records.len()))
-        }
-    })
-    .await
-    .unwrap();
-    // Whatever would be asked for again has been by the time a later pod was.
-    ns.later_pod_is_asked_for("later").await;
-    ns.record_of("later", "Succeeded").await;
-    let tally = Tally::of(ns, &names).await;
-    assert!(tally.lost.is_empty() && tally.doubled.is_empty(), "{tally}: {tally:?}");
+    let tally = ns.tally_when_finished(&names, PATIENCE).await;
     assert!(tally.unknown.len() <= kills * MAX_CONCURRENT, "{tally}: {kills} kills");
     tally
 }

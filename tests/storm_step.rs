@@ -1,18 +1,30 @@
 //! Killed (SIGKILL) at each step of an attempt, with what was on its way delivered or lost, and then started again: the
 //! record tells what may have happened, and nothing is asked twice.
 //!
-//! The same steps without a kill, where only the connection breaks, have to end as if nothing had been.
+//! The same steps without a kill, where only the connection breaks, have to end as if nothing had been. And once more in
+//! the middle of a storm of pods, the steps in an order that STORM_SEED decides.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lab::objects::pod;
 use lab::proxy::{Fault, Proxy, Stop, Verb, When};
 use lab::snaphook::{Behaviour, Gate};
-use lab::{Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
+use lab::storm::{self, Size};
+use lab::terminal::say;
+use lab::{Namespace, Snapwatcher, SnapwatcherOptions, Tally, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// The default of `--max-concurrent`: a kill can interrupt no more than these.
+const MAX_CONCURRENT: usize = 8;
+
+/// Long enough that a kill meets other requests under way.
+const ANSWER_AFTER: Duration = Duration::from_millis(150);
+
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The three writes of an attempt.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +47,13 @@ enum Fate {
     Arrived,
 }
 
+impl Fate {
+    const ALL: [Self; 4] = [Self::Lost, Self::Arrives, Self::ArrivesLate, Self::Arrived];
+}
+
 impl Write {
+    const ALL: [Self; 3] = [Self::Claim, Self::Attempt, Self::Outcome];
+
     fn when(self) -> When {
         match self {
             Self::Claim => When::call(Verb::Create, "checkpoints"),
@@ -151,6 +169,59 @@ async fn killed_at_a_write_with_retry_every_pod_succeeds() {
     .await;
 }
 
+/// Kills at step after step while pods come, and waits until every record is finished.
+async fn storm(ns: &Namespace, on_unknown: &str, seed: u64) -> Tally {
+    let (pods, kills): (usize, usize) = Size::chosen().of((20, 4), (500, 36));
+    ns.snaphook().answer_with(Behaviour::Delay(ANSWER_AFTER));
+    let proxy = Proxy::start(ns.access()).await;
+    let watcher = behind(ns, &proxy, on_unknown).await;
+    let mut steps: Vec<_> = Write::ALL.iter().flat_map(|&write| Fate::ALL.map(|fate| (write, fate))).collect();
+    fastrand::Rng::with_seed(seed).shuffle(&mut steps);
+    let names: Vec<String> = (0..pods).map(|number| format!("web-{number}")).collect();
+    for (batch, &(write, fate)) in names.chunks(pods.div_ceil(kills)).zip(steps.iter().cycle()) {
+        let stop = write.stop(&proxy, fate);
+        for name in batch {
+            ns.create_object(&pod(name).labelled().build()).await;
+        }
+        stop.reached().await;
+        watcher.kill().await.unwrap();
+        match fate {
+            Fate::Lost | Fate::Arrived => stop.lose(),
+            Fate::Arrives => stop.deliver(),
+            Fate::ArrivesLate => {}
+        }
+        watcher.start_again().await.unwrap();
+        if matches!(fate, Fate::ArrivesLate) {
+            stop.deliver();
+        }
+    }
+    let tally = ns.tally_when_finished(&names, PATIENCE).await;
+    assert!(tally.unknown.len() <= kills * MAX_CONCURRENT, "{tally}: {kills} kills");
+    tally
+}
+
+#[tokio::test]
+async fn killed_at_each_step_of_a_storm_with_keep_no_pod_is_lost_or_doubled() {
+    let seed = storm::seed("killed_at_each_step_with_keep");
+    in_namespace("killed_at_each_step_with_keep", |ns| async move {
+        say(&storm(&ns, "keep", seed).await.to_string());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_at_each_step_of_a_storm_with_retry_every_pod_succeeds() {
+    let seed = storm::seed("killed_at_each_step_with_retry");
+    in_namespace("killed_at_each_step_with_retry", |ns| async move {
+        let tally = storm(&ns, "retry", seed).await;
+        for record in ns.records().await {
+            assert_eq!(record.state(), "Succeeded", "{record:?}");
+        }
+        say(&tally.to_string());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn killed_while_snaphook_works_the_outcome_is_unknown() {
     in_namespace("killed_while_snaphook_works", |ns| async move {
@@ -175,7 +246,7 @@ async fn a_write_that_the_network_loses_is_as_good_as_one_that_arrives() {
     in_namespace("a_write_that_the_network_loses", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
         let _watcher = behind(&ns, &proxy, "keep").await;
-        for write in [Write::Claim, Write::Attempt, Write::Outcome] {
+        for write in Write::ALL {
             for (fault, told) in
                 [(Fault::Reset, "reset"), (Fault::LoseAnswer, "unanswered"), (Fault::Answer(504), "late")]
             {

@@ -44,7 +44,13 @@ async fn end_watch(ns: &Namespace, proxy: &Proxy, resource: &str) {
     proxy.lift(reset);
 }
 
-async fn a_silent_watch_is_noticed_in_time(resource: &str) {
+async fn shows(watcher: &Snapwatcher, line: &str) -> Result<(), String> {
+    let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+    if shown.contains(line) { Ok(()) } else { Err(shown) }
+}
+
+/// The counter and the health check are those of this watch.
+async fn a_silent_watch_is_noticed_in_time(resource: &str, counter: &str, check: &str) {
     /// What a connection may be silent beyond the life of a watch.
     const SILENCE: Duration = Duration::from_secs(5);
     /// The wait before another one is begun, and what a loaded machine adds.
@@ -52,32 +58,54 @@ async fn a_silent_watch_is_noticed_in_time(resource: &str) {
     let timeout = Duration::from_secs(Size::chosen().of(5, 60));
     let flag = format!("--watch-timeout={}s", timeout.as_secs());
     in_namespace("a_silent_watch_is_noticed_in_time", |ns| async move {
-        let (proxy, _watcher) = start(&ns, &[&flag]).await;
+        let (proxy, watcher) = start(&ns, &[&flag]).await;
+        let times = async || watcher.metric(counter).await.unwrap();
+        let times_before = times().await;
         let hole = proxy.fail(watching(resource), Fault::BlackHole);
         let (begun, before) = (Instant::now(), proxy.count(&watching(resource)));
         ns.create_object(&pod("unseen").labelled().build()).await;
-        let is_noticed = async || proxy.count(&watching(resource)) > before;
-        reached("another watch is begun", timeout + SILENCE + BEGIN_AGAIN, is_noticed).await.unwrap();
+        let is_noticed = async || times().await > times_before;
+        reached("the silence is counted", timeout + SILENCE, is_noticed).await.unwrap();
         let took = begun.elapsed();
+        shows(&watcher, &format!("[-]{check} failed")).await.unwrap();
+        let is_replaced = async || proxy.count(&watching(resource)) > before;
+        reached("another watch is begun", BEGIN_AGAIN, is_replaced).await.unwrap();
         // The one that was begun fell into the hole as well.
         proxy.lift(hole);
         let is_asked = async || ns.times_asked("unseen") == 1;
         let patience = timeout + SILENCE + BEGIN_AGAIN;
         reached("the pod that came in the silence is asked for", patience, is_asked).await.unwrap();
         ns.record_of("unseen", "Succeeded").await;
-        say(&format!("a silent watch of {resource} is replaced after {took:?}, its timeout is {timeout:?}"));
+        say(&format!("a silent watch of {resource} is noticed after {took:?}, its timeout is {timeout:?}"));
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_watch_of_pods_that_falls_silent_is_noticed_in_time() {
-    a_silent_watch_is_noticed_in_time("pods").await;
+    a_silent_watch_is_noticed_in_time("pods", "snapwatcher_watch_interruptions_total", "watch").await;
 }
 
 #[tokio::test]
 async fn a_watch_of_checkpoints_that_falls_silent_is_noticed_in_time() {
-    a_silent_watch_is_noticed_in_time("checkpoints").await;
+    let counter = "snapwatcher_checkpoint_watch_interruptions_total";
+    a_silent_watch_is_noticed_in_time("checkpoints", counter, "crd").await;
+}
+
+#[tokio::test]
+async fn a_watch_that_stands_again_is_told_though_nothing_happens_on_it() {
+    in_namespace("a_watch_that_stands_again_is_told", |ns| async move {
+        let (proxy, watcher) = start(&ns, &[]).await;
+        for (resource, check) in [("pods", "watch"), ("checkpoints", "crd")] {
+            let listings = proxy.count(&When::call(Verb::List, resource));
+            let reset = proxy.fail(watching(resource), Fault::Reset);
+            ns.until("the check fails", async || shows(&watcher, &format!("[-]{check} failed")).await).await;
+            proxy.lift(reset);
+            ns.until("the check passes", async || shows(&watcher, &format!("[+]{check} ok")).await).await;
+            assert_eq!(proxy.count(&When::call(Verb::List, resource)), listings, "it was resumed");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

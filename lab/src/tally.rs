@@ -1,7 +1,7 @@
 //! What came of many pods, once each: none may be lost, none doubled.
 //!
 //! *Lost*: no record, a record that is not finished, or an Unknown that no kill explains. *Doubled*: more requests than
-//! written attempts, or a request after the record had succeeded.
+//! written attempts, more than one for an Unknown, a request after the record had succeeded, or two records.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display};
@@ -47,6 +47,9 @@ impl Tally {
             if of_pod.is_empty() {
                 tally.lost.push(format!("{} has no record", pod.as_ref()));
             }
+            if of_pod.len() > 1 {
+                tally.doubled.push(format!("{} has {} records", pod.as_ref(), of_pod.len()));
+            }
             for record in of_pod {
                 tally.add(record, by_record.get(record.uid.as_str()).map(Vec::as_slice).unwrap_or_default());
             }
@@ -66,14 +69,34 @@ impl Tally {
         let attempts = usize::try_from(record.attempt()).unwrap_or_default();
         let succeeded = record.text("/completionTime").filter(|_| state == "Succeeded");
         let succeeded: Option<Timestamp> = succeeded.and_then(|time| time.parse().ok());
+        let is_unclear = state == "Unknown(Interrupted)" && requests.len() > 1;
         let is_late = succeeded.is_some_and(|done| requests.iter().any(|at| *at > done));
-        if requests.len() > attempts || is_late {
+        if requests.len() > attempts || is_unclear || is_late {
             self.doubled.push(told());
         }
     }
 }
 
 impl Namespace {
+    /// Waits until each of these pods has a finished record, and until whatever would be asked for again has been; then
+    /// counts.
+    ///
+    /// # Panics
+    ///
+    /// When a pod is lost or doubled.
+    pub async fn tally_when_finished(&self, pods: &[String], patience: Duration) -> Tally {
+        let finished = reached("every pod has a finished record", patience, async || {
+            let tally = Tally::of(self, pods).await;
+            if tally.lost.is_empty() { Ok(()) } else { Err(format!("{tally}: {:?}", tally.lost)) }
+        });
+        must("see all pods through", finished.await);
+        self.later_pod_is_asked_for("later").await;
+        self.record_of("later", "Succeeded").await;
+        let tally = Tally::of(self, pods).await;
+        assert!(tally.lost.is_empty() && tally.doubled.is_empty(), "{tally}: {tally:?}");
+        tally
+    }
+
     /// Waits until there are this many records, all in this [state](Record::state).
     pub async fn all_records(&self, count: usize, state: &str, patience: Duration) -> Vec<Record> {
         let awaited = format!("all {count} records are {state}");
@@ -138,6 +161,12 @@ mod tests {
         assert_eq!(shown(record("web", "Pending", "Busy"), &[]), "1 pods: 1 lost, 0 doubled, 0 unknown");
         assert_eq!(shown(record("web", "Unknown", "NoAnswer"), &[]), "1 pods: 1 lost, 0 doubled, 0 unknown");
         assert_eq!(shown(record("web", "Unknown", "Interrupted"), &[]), "1 pods: 0 lost, 0 doubled, 1 unknown");
+        let twice = [request(5), request(6)];
+        let mut interrupted = record("web", "Unknown", "Interrupted");
+        interrupted.status["attempt"] = json!(2);
+        assert_eq!(shown(interrupted, &twice), "1 pods: 0 lost, 1 doubled, 1 unknown");
+        let two = [succeeded(), record("web", "Failed", "PodGone")];
+        assert_eq!(Tally::count(["web"], &two, &[]).to_string(), "1 pods: 0 lost, 1 doubled, 0 unknown");
         assert_eq!(shown(record("other", "Succeeded", ""), &[]), "1 pods: 1 lost, 0 doubled, 0 unknown");
     }
 }

@@ -64,7 +64,9 @@ impl Records {
     ) -> Result<(), Infallible> {
         let (unfinished, writer) = reflector::store();
         let deciding = Arc::new(self.clone());
-        let records = watch::<Checkpoint>(&self.client, &scope, self.watch_timeout, watcher::Config::default());
+        let check = self.definition_check.clone();
+        let (config, stands) = (watcher::Config::default(), move || check.pass());
+        let records = watch::<Checkpoint, _>(&self.client, &scope, self.watch_timeout, config, stands);
         let records = records.filter_map(move |item| future::ready(self.follow(index, item).map(Ok)));
         let trigger = records.reflect(writer).applied_objects();
         let changed = concerned(changed, unfinished.clone());
@@ -148,18 +150,17 @@ impl Records {
     }
 
     fn tell(&self, fault: &WatchFault) {
-        match fault {
-            WatchFault::Undecodable { .. } => {
-                self.metrics.skipped();
-                tracing::warn!("Watching Checkpoints: {}", chain(fault));
-            }
+        let WatchFault::Interrupted { source } = fault else {
+            self.metrics.skipped();
+            return tracing::warn!("Watching Checkpoints: {}", chain(fault));
+        };
+        self.metrics.watch_interrupted();
+        match source {
             // By its code: of a group that it does not know, the API server says so in plain text, without a reason.
-            WatchFault::Interrupted { source: watcher::Error::InitialListFailed(kube::Error::Api(status)) }
-                if status.code == 404 =>
-            {
+            watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404 => {
                 self.definition_check.fail(ClaimError::NoDefinition.to_string());
             }
-            WatchFault::Interrupted { .. } => self.definition_check.fail(chain(fault)),
+            _ => self.definition_check.fail(chain(fault)),
         }
     }
 }

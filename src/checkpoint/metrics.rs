@@ -25,6 +25,7 @@ pub struct CheckpointMetrics {
     suspended: Gauge,
     duration: Histogram,
     undecodable: Counter,
+    interruptions: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,6 +71,7 @@ impl CheckpointMetrics {
             // 10 ms to 164 s: answers of a SNAP server take 10 to 120 s.
             duration: Histogram::new(exponential_buckets(0.01, 2.0, 15)),
             undecodable: Counter::default(),
+            interruptions: Counter::default(),
         };
         for result in CLAIM_RESULTS {
             let _ = metrics.claims.get_or_create(&ClaimLabel { result });
@@ -106,6 +108,11 @@ impl CheckpointMetrics {
             "undecodable",
             "Checkpoint objects skipped because they can't be decoded",
             metrics.undecodable.clone(),
+        );
+        registry.register(
+            "watch_interruptions",
+            "Times a watch of Checkpoint objects was interrupted; it goes on by itself",
+            metrics.interruptions.clone(),
         );
         metrics
     }
@@ -156,6 +163,11 @@ impl CheckpointMetrics {
 
     pub fn skipped(&self) {
         self.undecodable.inc();
+    }
+
+    /// A watch of records was interrupted.
+    pub fn watch_interrupted(&self) {
+        self.interruptions.inc();
     }
 }
 

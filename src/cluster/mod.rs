@@ -24,8 +24,9 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server keeps a watch open.
 pub const WATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connection on which nothing is read for this much longer is dead, even if no FIN came: the server ends a watch
-/// before.
-const READ_SLACK: Duration = Duration::from_secs(5);
+/// before. Well below the 5 s after which kube's watcher takes a silent watch for ended, since it begins the next one
+/// without a word: only a read that fails is a fault that can be told and counted.
+const READ_SLACK: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Watch and list requests a second. A server that closes each watch at once makes kube's watcher ask thousands of
 /// times a second without an error; a listing of 10,000 pods is 20 requests.

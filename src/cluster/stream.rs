@@ -3,13 +3,17 @@
 //!
 //! kube's watcher resumes by itself after most faults. Two it does not survive: HTTP 410 answered to the watch request
 //! is repeated for ever with the same version, and one undecodable object fails a whole listing. The first is cured by
-//! dropping the stream and making a new one, the second by `DeserializeGuard`.
+//! dropping the stream and making a new one, the second by `DeserializeGuard`. And it resumes without a word: where
+//! nothing happens to the objects, only the answer to the watch request shows that a fault is over.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::Request;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::{Stream, StreamExt, stream};
+use kube::client::Body;
 use kube::core::{DeserializeGuard, NamespaceResourceScope, Resource};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
@@ -63,19 +67,22 @@ pub enum WatchFault {
     Undecodable { name: String, error: String },
 }
 
-/// Watches objects, page by page at first; `timeout` is how long the server keeps a watch open. Items are kube's events, with what [`Event::Init`] and [`Event::InitDone`]
-/// promise, and faults for the caller to tell and count.
-pub fn watch<K>(
+/// Watches objects, page by page at first; `timeout` is how long the server keeps a watch open. Items are kube's events,
+/// with what [`Event::Init`] and [`Event::InitDone`] promise, and faults for the caller to tell and count. `stands` is
+/// called each time a watch was begun: whatever fault there was before is over.
+pub fn watch<K, F>(
     client: &Client,
     scope: &Scope,
     timeout: Duration,
     config: watcher::Config,
-) -> impl Stream<Item = Result<Event<K>, WatchFault>> + Send + use<K>
+    stands: F,
+) -> impl Stream<Item = Result<Event<K>, WatchFault>> + Send + use<K, F>
 where
+    F: Fn() + Send + Sync + 'static,
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let config = config.timeout(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)).page_size(500);
-    let api: Api<DeserializeGuard<K>> = scope.api(client);
+    let api: Api<DeserializeGuard<K>> = scope.api(&telling(client, stands));
     let begin = move || watcher(api.clone(), config.clone()).boxed();
     let first = (begin(), waits(), None);
     stream::unfold((first, begin), |((mut events, mut waits_left, due), begin)| async move {
@@ -103,6 +110,27 @@ where
             }
         }
     })
+}
+
+/// A client that says when a watch was begun.
+fn telling(client: &Client, stands: impl Fn() + Send + Sync + 'static) -> Client {
+    let (inner, stands) = (client.clone(), Arc::new(stands));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, stands) = (inner.clone(), Arc::clone(&stands));
+        async move {
+            let is_watch = is_watch(&request);
+            let answer = client.send(request).await?;
+            if is_watch && answer.status().is_success() {
+                stands();
+            }
+            Ok::<_, kube::Error>(answer)
+        }
+    });
+    Client::new(service, client.default_namespace())
+}
+
+fn is_watch(request: &Request<Body>) -> bool {
+    request.uri().query().is_some_and(|query| query.split('&').any(|parameter| parameter == "watch=true"))
 }
 
 fn waits() -> ExponentialBackoff {

@@ -93,7 +93,9 @@ impl Watch {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), WatchError> {
         let config = watcher::Config::default().labels(&format!("{SNAP}={OPTED_IN}"));
         let events = self.scopes.iter().enumerate().map(|(scope, namespaces)| {
-            watch::<WatchedPod>(&self.client, namespaces, self.watch_timeout, config.clone())
+            let check = self.watch_check.clone();
+            let stands = move || check.pass();
+            watch::<WatchedPod, _>(&self.client, namespaces, self.watch_timeout, config.clone(), stands)
                 .map(move |item| (scope, item))
                 .boxed()
         });
