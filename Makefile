@@ -39,7 +39,7 @@ test: build ## Run every test against a control plane of its own
 STORMS := storm_kill storm_step replicas replicas_paused api_server_away watch_faults snaphook_faults budgets revisions \
 	retention existing_pods rotation rotation_step certificate_secret drain rude_clients
 
-storm: build ## Run the long forms of the tests that kill, pause and break things (half an hour); STORM_SEED=N repeats one
+storm: build ## Run the long forms of the tests that kill, pause and break things (40 minutes); STORM_SEED=N repeats one
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- env SNAPWATCHER_STORM=1 \
 		cargo test --locked --no-fail-fast $(addprefix --test ,$(STORMS)) -- --nocapture --test-threads 1
 

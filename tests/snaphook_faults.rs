@@ -40,7 +40,9 @@ async fn a_rollout_is_asked_for_in_the_end_though_snaphook_is_away_and_then_refu
     let size = Size::chosen();
     let pods = size.of(20, 100);
     let (away, unauthorized) = (Duration::from_secs(size.of(4, 180)), Duration::from_secs(size.of(2, 60)));
+    // The wait before SnapHook is tried again, and for what that try shows.
     let (longest_wait, patience) = size.of(("500ms", 25), ("5m", 600));
+    let patience = Duration::from_secs(patience);
     in_namespace("a_rollout_is_asked_for_in_the_end", |ns| async move {
         ns.snaphook().refuse().await;
         ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", longest_wait]).await;
@@ -54,15 +56,16 @@ async fn a_rollout_is_asked_for_in_the_end_though_snaphook_is_away_and_then_refu
         lasts(away, "been away").await;
         ns.snaphook().answer_with(Behaviour::status(401));
         ns.snaphook().accept_again().await.unwrap();
-        ns.until("SnapHook is told as refusing the token", async || {
+        reached("SnapHook is told as refusing the token", patience, async || {
             ns.records().await.iter().any(|record| record.state() == "Pending(Unauthorized)")
         })
-        .await;
+        .await
+        .unwrap();
         lasts(unauthorized, "refused the token").await;
         let refused = ns.snaphook().requests().len();
         ns.snaphook().answer_with(Behaviour::Succeed);
 
-        let records = ns.all_records(pods, "Succeeded", Duration::from_secs(patience)).await;
+        let records = ns.all_records(pods, "Succeeded", patience).await;
         assert!(records.iter().all(|record| record.failures() == 0), "being unreachable is not trying");
         assert_eq!(ns.snaphook().requests().len(), refused + pods, "each once, after the refused ones");
         let tally = Tally::of(&ns, &names).await;
