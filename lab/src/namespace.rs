@@ -234,6 +234,10 @@ impl Namespace {
         let mut configuration = webhooks::mutating(name, &scope, &address);
         for webhook in configuration.webhooks.iter_mut().flatten() {
             webhook.failure_policy = Some(failure_policy.to_owned());
+            // Where a failure is to be seen, it is not to be that of a busy machine.
+            if failure_policy == "Fail" {
+                webhook.timeout_seconds = Some(10);
+            }
         }
         let mutating = Api::<MutatingWebhookConfiguration>::all(self.client());
         must("create the mutating configuration", mutating.create(&create, &configuration).await);
