@@ -37,7 +37,7 @@ test: build ## Run every test against a control plane of its own
 
 # The tests that have a long form, see lab/src/storm.rs.
 STORMS := storm_kill storm_step replicas replicas_paused api_server_away watch_faults snaphook_faults budgets revisions \
-	retention existing_pods rotation rotation_step certificate_secret drain rude_clients
+	retention existing_pods rotation rotation_step certificate_secret drain rude_clients rude_bodies
 
 storm: build ## Run the long forms of the tests that kill, pause and break things (40 minutes); STORM_SEED=N repeats one
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- env SNAPWATCHER_STORM=1 \

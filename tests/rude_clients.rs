@@ -27,8 +27,11 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 /// What the API server grants a webhook here.
 const CALL_LIMIT: Duration = Duration::from_secs(3);
 
+/// The p99 of the polite must not double, unless it stays below this: it is then other work of the machine that counts.
+const UNNOTICED: Duration = Duration::from_millis(10);
+
 /// Between two pieces of what a slow client sends.
-const PACE: Duration = Duration::from_millis(500);
+const PACE: Duration = Duration::from_secs(1);
 
 /// What a process needs beside its clients: the API server's connections, probes, the polite one.
 const OWN_DESCRIPTORS: usize = 40;
@@ -116,6 +119,12 @@ impl Scene {
         took
     }
 
+    /// How long calls take while nobody is rude.
+    async fn before(&self) -> Vec<Duration> {
+        let enough = Size::chosen().of(200, 2_000);
+        self.polite(async |count| count >= enough).await
+    }
+
     async fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.watcher.pid().await)).unwrap().count()
     }
@@ -160,7 +169,7 @@ impl Scene {
         assert!(descriptors <= MOST_CONNECTIONS + OWN_DESCRIPTORS, "{case}: {descriptors}");
         if Size::chosen() == Size::Long {
             assert!(during.len() >= 500, "{case}: too few to tell");
-            assert!(is < was * 2, "{case}: {is:?}, before {was:?}");
+            assert!(is < (was * 2).max(UNNOTICED), "{case}: {is:?}, before {was:?}");
         }
     }
 }
@@ -191,10 +200,10 @@ async fn rude_clients_hurt_nobody_and_are_let_go() {
         let size = Size::chosen();
         let shortened = ["--idle-timeout=8s", "--body-timeout=8s"];
         let scene = Scene::set(&ns, size.of(&shortened[..], &[])).await;
-        let before = scene.polite(async |count| count >= size.of(200, 2_000)).await;
         // All kinds at once, or each in a crowd.
         let waves = size.of(vec![(&ALL[..], 60)], ALL.chunks(1).map(|kind| (kind, CROWD)).collect());
         for (kinds, of_each) in waves {
+            let before = scene.before().await;
             let clients = attack(&scene.caller, kinds, of_each);
             let (begun, mut most) = (Instant::now(), 0.0_f64);
             let during = scene
@@ -210,7 +219,7 @@ async fn rude_clients_hurt_nobody_and_are_let_go() {
             drop(clients);
         }
         if size == Size::Long {
-            attack_with_slowhttptest(&scene, &before).await;
+            attack_with_slowhttptest(&scene).await;
         }
         assert!(scene.descriptors().await <= OWN_DESCRIPTORS);
     })
@@ -218,12 +227,13 @@ async fn rude_clients_hurt_nobody_and_are_let_go() {
 }
 
 /// A thousand connections each of slowhttptest's three kinds.
-async fn attack_with_slowhttptest(scene: &Scene, before: &[Duration]) {
+async fn attack_with_slowhttptest(scene: &Scene) {
     for (case, path, args) in [
         ("slow heads", MUTATE, "-H"),
         ("slow bodies", MUTATE, "-B -f application/json"),
         ("slow reading", HEALTH, "-X -k 10 -w 1 -y 64 -n 5"),
     ] {
+        let before = scene.before().await;
         let folder = tempfile::tempdir().unwrap();
         let url = format!("https://{}{path}", scene.caller.address());
         let common = format!("-c {CROWD} -r 100 -i 5 -l {} -p 3 -u {url}", ATTACK.as_secs());
@@ -240,7 +250,7 @@ async fn attack_with_slowhttptest(scene: &Scene, before: &[Duration]) {
             .await;
         let log = attacker.last_lines(20);
         assert!(most > f64::from(CROWD) * 0.9, "at most {most}; is Debian's package `slowhttptest` installed?\n{log}");
-        scene.assert_unharmed(case, most, before, &during).await;
+        scene.assert_unharmed(case, most, &before, &during).await;
         attacker.kill().await.unwrap();
         scene.reaped().await;
     }

@@ -10,15 +10,15 @@ mod keys;
 mod metrics;
 mod mutate;
 mod once;
-mod pure;
 mod refusal;
 mod review;
+mod room;
 mod server;
 pub mod slip;
 mod validate;
 
-pub use body::REVIEW_LIMIT;
+pub use body::{answer_to_mutate, answer_to_validate};
 pub use metrics::AdmissionMetrics;
-pub use pure::{answer_to_mutate, answer_to_validate};
+pub use room::REVIEW_LIMIT;
 pub use server::{Admission, HEALTH, MUTATE, VALIDATE, router};
 pub use validate::ValidationMode;

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::error::Category;
 
-use super::body::REVIEW_LIMIT;
+use super::room::REVIEW_LIMIT;
 
 /// How much of a wrong apiVersion or kind is repeated to the sender.
 const QUOTED: usize = 64;

@@ -21,13 +21,13 @@ use crate::clock;
 use crate::state::State;
 
 use super::answer::Answer;
-use super::body::{Room, Whole};
 use super::criu::PodSpec;
 use super::metrics::{AdmissionMetrics, Timer};
 use super::mutate::{self, Decision};
 use super::once::Once;
 use super::refusal::Refusal;
 use super::review::Request;
+use super::room::{Room, Whole};
 use super::validate::{self, ValidationMode};
 
 pub const MUTATE: &str = "/mutate";

@@ -1,0 +1,196 @@
+//! Bodies that lie about themselves: an answer or a clean close, and the next one is served as if nothing had been.
+//!
+//! What is wrong inside a body of honest length: tests/admission_malformed.rs and tests/admission_wire.rs.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lab::objects::pod;
+use lab::storm::Size;
+use lab::terminal::say;
+use lab::{Caller, Namespace, Snapwatcher, in_namespace, review_of_creation};
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use snapwatcher::admission::{MUTATE, REVIEW_LIMIT, VALIDATE};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// No answer to any of these takes longer than the server waits for the rest of a body.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn caller(ns: &Namespace) -> (Arc<Snapwatcher>, Caller) {
+    let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--body-timeout=2s"]).await;
+    let caller = Caller::of(ns, &watcher).await.unwrap();
+    (watcher, caller)
+}
+
+fn review() -> Value {
+    review_of_creation("uid-1", "shop", &pod("web").labelled().build())
+}
+
+fn head(more: &str) -> String {
+    format!("POST {MUTATE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{more}\r\n\r\n")
+}
+
+/// Sends the bytes, then the filler again and again while the server takes it; returns what it says until it closes.
+async fn send(caller: &Caller, bytes: &[u8], filler: &[u8]) -> String {
+    let stream = TcpStream::connect(caller.address()).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let stream = TlsConnector::from(Arc::new(caller.tls(&["http/1.1"]))).connect(name, stream).await.unwrap();
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let writing = async {
+        writer.write_all(bytes).await?;
+        while !filler.is_empty() {
+            writer.write_all(filler).await?;
+        }
+        writer.flush().await?;
+        // Said all, and waits for the answer.
+        std::future::pending::<std::io::Result<()>>().await
+    };
+    let mut said = Vec::new();
+    let exchange = async {
+        tokio::select! {
+            end = reader.read_to_end(&mut said) => drop(end),
+            // The server has closed; what it said before may still be there.
+            _ = writing => {}
+        }
+    };
+    timeout(PATIENCE, exchange).await.expect("an answer or a close");
+    let rest = timeout(PATIENCE, reader.read_to_end(&mut said)).await.expect("a close");
+    assert!(
+        rest.as_ref().err().is_none_or(|error| {
+            matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+        }),
+        "{rest:?}"
+    );
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+async fn assert_serving(caller: &Caller, case: &str) {
+    let reply = caller.review(MUTATE, &review()).await.unwrap();
+    assert!(reply.status == 200 && reply.body.contains("\"patch\""), "{case}: {reply:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_lies_about_its_length_costs_only_its_own_connection() {
+    in_namespace("a_body_that_lies_about_its_length", |ns| async move {
+        let (_watcher, caller) = caller(&ns).await;
+        let review = review().to_string();
+        let chunk = format!("{:x}\r\n{}\r\n", 16 * 1024, " ".repeat(16 * 1024));
+        let length = |length: usize| head(&format!("connection: close\r\ncontent-length: {length}"));
+        let chunked = head("transfer-encoding: chunked");
+        for (case, bytes, filler, expected) in [
+            ("longer than announced", length(10) + &review, "", &["400"][..]),
+            ("shorter than announced", length(review.len() + 10) + &review, "", &["408"]),
+            ("nothing of what was announced", length(REVIEW_LIMIT), "", &["408"]),
+            ("chunks without an end", chunked.clone(), chunk.as_str(), &["413", ""]),
+            ("a gigabyte announced", length(1 << 30), &chunk, &["413", ""]),
+            ("a chunk of 2^64 - 1 bytes", chunked.clone() + "ffffffffffffffff\r\n", &chunk, &["413", "400", ""]),
+            ("a chunk of more than 2^64 bytes", chunked + "fffffffffffffffff\r\n", "", &["400", ""]),
+            (
+                "two kinds of length",
+                head("transfer-encoding: chunked\r\ncontent-length: 5") + "0\r\n\r\n",
+                "",
+                &["400"],
+            ),
+        ] {
+            let said = send(&caller, bytes.as_bytes(), filler.as_bytes()).await;
+            let status = said.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).unwrap_or_default();
+            assert!(expected.contains(&status), "{case}: {said}");
+            assert!(!said.contains("AdmissionReview\""), "{case}: {said}");
+            assert_serving(&caller, case).await;
+        }
+        // Ten bytes that gzip begins with: nobody asked for an encoding, and none is undone.
+        let zipped = head("connection: close\r\ncontent-encoding: gzip\r\ncontent-length: 10").into_bytes();
+        let said = send(&caller, &[&zipped[..], &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]].concat(), b"").await;
+        assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_long_bodies_takes_little_memory_and_nothing_from_short_ones() {
+    in_namespace("a_crowd_of_long_bodies_takes_little_memory", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--body-timeout=5s"]).await;
+        let caller = Caller::of(&ns, &watcher).await.unwrap();
+        let resident = async || resident_mib(watcher.pid().await);
+        let (crowd, before) = (Size::chosen().of(200, 1_000), resident().await);
+        // All but the last byte of the longest body there may be.
+        let body: Arc<[u8]> =
+            (head(&format!("content-length: {REVIEW_LIMIT}")) + &" ".repeat(REVIEW_LIMIT - 1)).into_bytes().into();
+        let mut clients = JoinSet::new();
+        for _ in 0..crowd {
+            let (caller, body) = (caller.clone(), Arc::clone(&body));
+            clients.spawn(async move { send(&caller, &body, b"").await });
+        }
+        let mut most = before;
+        let mut said = Vec::new();
+        while !clients.is_empty() {
+            most = most.max(resident().await);
+            assert_serving(&caller, "a short one").await;
+            while let Some(ended) = clients.try_join_next() {
+                said.push(ended.unwrap());
+            }
+        }
+        // 8 of 7 MiB, and of each 64 KiB with as much again in buffers of HTTP and TLS.
+        let bound = before + 8 * 7 + crowd / 8 + 16;
+        say(&format!("rude_bodies: {crowd} bodies of 7 MiB, {before} MiB before, at most {most} MiB of {bound}"));
+        assert!(most <= bound, "{most} MiB of {bound}");
+        assert!(said.iter().all(|said| said.is_empty() || said.starts_with("HTTP/1.1 408 ")), "{said:?}");
+        let long = format!("{}{}", review(), " ".repeat(1 << 20));
+        assert_eq!(caller.post(MUTATE, "application/json", long).await.unwrap().status, 200, "places are free again");
+    })
+    .await;
+}
+
+fn resident_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+#[tokio::test]
+async fn a_body_that_is_large_inside_is_answered() {
+    in_namespace("a_body_that_is_large_inside_is_answered", |ns| async move {
+        let (_watcher, caller) = caller(&ns).await;
+        let good = review().to_string();
+        let depth = 10_000;
+        let deep = |open: &str, close: &str| {
+            good.replacen(
+                "\"spec\":{",
+                &format!("\"spec\":{{\"deep\":{}1{},", open.repeat(depth), close.repeat(depth)),
+                1,
+            )
+        };
+        let mut labels = String::new();
+        for number in 0..200_000 {
+            write!(labels, "\"l{number}\":\"\",").unwrap();
+        }
+        let labels = good.replacen("\"labels\":{", &format!("\"labels\":{{{labels}"), 1);
+        // As short as they can be: a million labels of a byte each, the same ones again and again.
+        let million = good.replacen("\"labels\":{", &format!("\"labels\":{{{}", "\"\":\"\",".repeat(1_000_000)), 1);
+        for (case, body, expected) in [
+            ("arrays, 10,000 deep", deep("[", "]"), &[200, 400][..]),
+            ("objects, 10,000 deep", deep("{\"a\":", "}"), &[200, 400]),
+            ("200,000 labels", labels, &[200]),
+            ("a million labels", million, &[200]),
+        ] {
+            assert!(body.len() <= REVIEW_LIMIT, "{case}: {}", body.len());
+            for path in [MUTATE, VALIDATE] {
+                let reply = caller.post(path, "application/json", body.clone()).await.unwrap();
+                assert!(expected.contains(&reply.status), "{case}, {path}: {reply:?}");
+            }
+            assert_serving(&caller, case).await;
+        }
+    })
+    .await;
+}
