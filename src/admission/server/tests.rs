@@ -6,10 +6,6 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-<<<<<<< HEAD
-use super::super::body::REVIEW_LIMIT;
-=======
->>>>>>> c3071f6 (Say by type what the tests of slow clients expect)
 use super::super::review::creation;
 use super::*;
 use crate::pod::{ADMISSION, DELAY, MUTATED, PodFacts, SNAP, WatchedPod};
