@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::super::review::creation;
+use super::super::room::REVIEW_LIMIT;
 use super::*;
 use crate::pod::{ADMISSION, DELAY, MUTATED, PodFacts, SNAP, WatchedPod};
 
