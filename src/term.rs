@@ -2,15 +2,17 @@
 //! leads has none of it in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{CheckHandle, Gate, Health};
 use crate::backend::log::DryRun;
 use crate::checkpoint::alive::Alive;
 use crate::checkpoint::ask::Backend;
-use crate::checkpoint::attempt::Attempt;
+use crate::checkpoint::attempt::{Attempt, SEND_WINDOW};
 use crate::checkpoint::attempts::{Attempts, Wanted};
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::claim::{Claim, Claims};
@@ -83,6 +85,8 @@ pub struct Recorded {
     policy: Policy,
     once_per: OncePer,
     wanted: mpsc::UnboundedSender<Wanted>,
+    /// For how long a slot that was taken before a term may count: an attempt, and an answer that did not come.
+    unseen_for: Duration,
 }
 
 /// How the watch claims, and whom it tells that a pod has changed.
@@ -139,7 +143,8 @@ impl Term {
         }
         let sightings = Arc::new(Sightings::default());
         let (policy, once_per) = (args.policy(), args.once_per);
-        let recorded = Recorded { budget, sightings, holder, policy, once_per, wanted: want };
+        let unseen_for = SEND_WINDOW + args.request_timeout + args.answer_timeout * 2;
+        let recorded = Recorded { budget, sightings, holder, policy, once_per, wanted: want, unseen_for };
         (attempts, Self { claiming: Claiming::Recorded(Box::new(recorded)), ..self })
     }
 
@@ -210,7 +215,7 @@ impl Term {
         forget: &mpsc::UnboundedSender<Forgotten>,
         alive: &Alive,
     ) -> Claimant {
-        let Recorded { budget, sightings, holder, policy, once_per, wanted } = recorded;
+        let Recorded { budget, sightings, holder, policy, once_per, wanted, unseen_for } = recorded;
         let ledger = Arc::new(Ledger::new(self.scopes.len()));
         let records = Records {
             client: self.cluster.watches.clone(),
@@ -225,6 +230,7 @@ impl Term {
             policy: policy.clone(),
             wanted: wanted.clone(),
             forgotten: forget.clone(),
+            known_by: Instant::now() + *unseen_for,
         };
         let mut to_scopes = Vec::new();
         for (index, scope) in self.scopes.iter().cloned().enumerate() {
@@ -242,7 +248,8 @@ impl Term {
             alive: alive.clone(),
         };
         services.start("retention", |stop| retention.run(stop));
-        let claims = Claims { client, ledger, owners, holder: holder.clone(), once_per: *once_per };
+        let scopes = self.scopes.clone();
+        let claims = Claims { client, scopes, ledger, owners, holder: holder.clone(), once_per: *once_per };
         let changed = move |pod: PodName| {
             let concerned = to_scopes.iter().find(|(scope, _)| scope.holds(&pod.namespace));
             if let Some((_, tell)) = concerned {

@@ -15,6 +15,8 @@ use super::review::Text;
 
 /// Keys this similar are taken for misspelt: so many letters have to change at the most.
 const NEAR: usize = 2;
+/// The longest key there can be, prefix and all.
+const LONGEST: usize = 317;
 /// So many keys that are not read are told of one map: a warning is for people.
 const MOST: usize = 8;
 
@@ -52,7 +54,8 @@ fn told(key: &str, kind: &str, known: &[&str], other_kind: &str, others: &[&str]
     if others.contains(&key) {
         return format!("{kind} {key} is not read: it is meant as {other_kind}");
     }
-    let near = known.iter().map(|&known| (strsim::osa_distance(&key.to_ascii_lowercase(), known), known)).min();
+    let is_alike = |known: &&&str| key.len().abs_diff(known.len()) <= NEAR;
+    let near = known.iter().filter(is_alike).map(|&known| (strsim::osa_distance(&key.to_ascii_lowercase(), known), known)).min();
     match near.filter(|(distance, _)| *distance <= NEAR) {
         Some((_, known)) => format!("{kind} {key} is not read; did you mean `{}`?", &known[PREFIX.len()..]),
         None => format!("{kind} {key} is not read by SnapWatcher"),
@@ -127,7 +130,7 @@ impl<'de: 'a, 'a, K: Keyed<'a>> Visitor<'de> for Reader<'a, K> {
                 Some(slot) => *slot = map.next_value()?,
                 None => {
                     map.next_value::<IgnoredAny>()?;
-                    if key.starts_with(PREFIX) && read.unknown().len() < MOST {
+                    if key.starts_with(PREFIX) && key.len() <= LONGEST && read.unknown().len() < MOST {
                         read.unknown().push(key.to_string());
                     }
                 }

@@ -34,6 +34,9 @@ pub const MUTATE: &str = "/mutate";
 pub const VALIDATE: &str = "/validate";
 pub const HEALTH: &str = "/healthz";
 
+/// Of a namespace or a pod, see <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>.
+const LONGEST_NAME: usize = 253;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What the routes need.
@@ -91,6 +94,10 @@ impl Admission {
         let Some(problem) = validate::mislabelled(pod) else { return };
         self.metrics.mislabelled();
         let (namespace, name) = (request.namespace.as_deref().unwrap_or_default(), pod.metadata.template());
+        // No object has a longer name; what is told is remembered, and it is written into the log.
+        if namespace.len().max(name.len()) > LONGEST_NAME {
+            return;
+        }
         if self.told.is_news(&format!("{namespace}/{name}"), Instant::now()) {
             warn!(namespace, template = name, "Pods `{namespace}/{name}` will not be checkpointed: {problem}");
         }

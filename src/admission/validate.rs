@@ -73,7 +73,9 @@ pub(super) fn judge(request: &Request<'_, PodSpec<'_>>, mode: ValidationMode) ->
 /// The words about a value of the label [`SNAP`] that does not count.
 pub(super) fn mislabelled(pod: &Pod<'_, PodSpec<'_>>) -> Option<String> {
     let snap = pod.metadata.labels.as_ref()?.snap.as_deref()?;
-    snap_problem(snap).filter(|_| !pod.metadata.is_mirror())
+    let problem = snap_problem(snap).filter(|_| !pod.metadata.is_mirror())?;
+    // It goes into the log, and the value came from outside.
+    Some(problem.chars().take(WARNING_LENGTH).collect())
 }
 
 /// What is to be told of a pod, in sentences.

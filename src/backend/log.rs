@@ -19,7 +19,7 @@ impl DryRun {
 }
 
 impl Claim for DryRun {
-    fn ready(&self) -> BoxFuture<'_, ()> {
+    fn ready<'a>(&'a self, _namespace: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(std::future::ready(()))
     }
 

@@ -33,7 +33,7 @@ use super::writes::{LONGEST_WAIT, Writes, waits};
 
 /// How long the request may leave after the attempt was begun to be written. Past it the request is not made, since
 /// another process may already take the attempt for dead.
-const SEND_WINDOW: Duration = Duration::from_secs(15);
+pub const SEND_WINDOW: Duration = Duration::from_secs(15);
 
 /// What attempts work with.
 pub struct Attempt {

@@ -162,6 +162,8 @@ impl Running {
             return;
         }
         match wanted {
+            // Who leads next wants it, or our controller does when we lead again.
+            Wanted::Attempt(_) if !self.leads() => {}
             Wanted::Attempt(record) => {
                 let node = node(&record);
                 self.queue.put(record, node);
@@ -169,6 +171,10 @@ impl Running {
             Wanted::GiveUp(record) => self.give_up(uid, record),
             Wanted::Look => {}
         }
+    }
+
+    fn leads(&self) -> bool {
+        *self.parts.leads.borrow()
     }
 
     fn unpark(&mut self) {
@@ -188,7 +194,7 @@ impl Running {
 
     fn begin(&mut self, now: Timestamp) {
         let in_trouble = self.trouble.is_some_and(|trouble| trouble.until > now);
-        let may_begin = *self.parts.leads.borrow() && !self.parts.is_suspended && !in_trouble;
+        let may_begin = self.leads() && !self.parts.is_suspended && !in_trouble;
         while may_begin && self.breaker.allows(now) {
             let budget = &self.parts.attempt.budget;
             let Some(Next { uid, record, node }) = self.queue.next(|node| budget.has_room(node, now)) else { break };
@@ -225,6 +231,10 @@ impl Running {
         self.parts.metrics.breaker(&self.breaker);
         let meanwhile = self.under_way.remove(&uid).flatten();
         match &result {
+            Err(error) if is_of_record(error) => {
+                let name = record.name_any();
+                tracing::warn!(checkpoint = name, "Attempt is put off: {}", chain(error));
+            }
             Err(error) => self.note_trouble(error, now),
             Ok(_) => {
                 if self.trouble.take().is_some() {
@@ -233,11 +243,12 @@ impl Running {
             }
         }
         match (result, meanwhile) {
-            (Ok(Made::NoRoom { node }), None) => return self.parked.push((record, node)),
-            (Err(_), None) => {
+            (Ok(Made::NoRoom { node }), None) if self.leads() => return self.parked.push((record, node)),
+            (Err(error), None) => {
                 let is_in_progress = record.phase() == Phase::InProgress;
+                let wait = if is_of_record(&error) { LONGEST_TROUBLE } else { AGAIN };
                 let wanted = if is_in_progress { Wanted::GiveUp(record) } else { Wanted::Attempt(record) };
-                self.again.insert(wanted, AGAIN);
+                self.again.insert(wanted, wait);
             }
             (_, Some(wanted)) => self.want(wanted),
             (Ok(_), None) => {}
@@ -259,6 +270,12 @@ impl Running {
         let wait = SignedDuration::try_from(wait.mul_f64(0.75 + fastrand::f64() / 2.0)).unwrap_or_default();
         self.trouble = Some(Trouble { times, until: now + wait });
     }
+}
+
+/// Whether the API server turned down this record rather than being away for all: what it holds is not taken, or we may
+/// not write it.
+fn is_of_record(error: &CallError) -> bool {
+    error.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422))
 }
 
 /// The node of a record's pod as its claim or its last attempt tells, named as in labels.

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 
-use crate::cluster::{CallError, call, read_pod};
+use crate::cluster::{CallError, Scope, call, read_pod};
 use crate::owner::{OwnerError, Owners, Workload};
 use crate::pod::{OncePer, PodFacts};
 
@@ -63,8 +63,8 @@ impl From<CallError> for ClaimError {
 
 /// Who claims: the API server's records, or for a dry run nobody but the log.
 pub trait Claim: Send + Sync {
-    /// Waits until enough is known to claim.
-    fn ready(&self) -> BoxFuture<'_, ()>;
+    /// Waits until enough is known to claim pods of that namespace.
+    fn ready<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, ()>;
 
     /// Claims one container of a pod that the watch found eligible.
     fn claim<'a>(&'a self, pod: &'a PodFacts, container: &'a str) -> BoxFuture<'a, Result<Claimed, ClaimError>>;
@@ -73,6 +73,8 @@ pub trait Claim: Send + Sync {
 /// Makes claims in the API server.
 pub struct Claims {
     pub client: Client,
+    /// In the order in which the ledger counts them.
+    pub scopes: Vec<Scope>,
     pub ledger: Arc<Ledger>,
     pub owners: Owners,
     pub holder: Holder,
@@ -158,8 +160,11 @@ impl Claims {
 }
 
 impl Claim for Claims {
-    fn ready(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.ledger.complete())
+    fn ready<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, ()> {
+        match self.scopes.iter().position(|scope| scope.holds(namespace)) {
+            Some(scope) => Box::pin(self.ledger.listed(scope)),
+            None => Box::pin(self.ledger.complete()),
+        }
     }
 
     fn claim<'a>(&'a self, pod: &'a PodFacts, container: &'a str) -> BoxFuture<'a, Result<Claimed, ClaimError>> {

@@ -12,6 +12,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::CheckHandle;
@@ -51,6 +52,8 @@ pub struct Records {
     pub wanted: mpsc::UnboundedSender<Wanted>,
     /// Where the pods of deleted records go.
     pub forgotten: mpsc::UnboundedSender<Forgotten>,
+    /// From then on a slot that was taken before this term and that no listing has told counts no more.
+    pub known_by: Instant,
 }
 
 impl Records {
@@ -166,13 +169,14 @@ impl Records {
 }
 
 async fn reconcile(record: Arc<Checkpoint>, records: Arc<Records>) -> Result<Action, Infallible> {
-    // Until every scope is listed, slots that a leader before took there are not known.
-    records.ledger.complete().await;
     let unchanged_for = records.sightings.unchanged_for(&record.uid().unwrap_or_default());
     Ok(match plan(&record, &records.holder, &records.policy, unchanged_for, clock::now()) {
         Step::Rest => Action::await_change(),
         Step::After(wait) => Action::requeue(wait),
         Step::Attempt => {
+            // Until every scope is listed, slots that a leader before took there are not known. One that can't be
+            // listed holds the others up for as long as such a slot may count, and no longer.
+            let _ = timeout_at(records.known_by, records.ledger.complete()).await;
             records.want(Wanted::Attempt(record));
             Action::requeue(LOOK_AGAIN)
         }

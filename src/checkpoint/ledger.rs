@@ -15,8 +15,10 @@ use super::resource::{Checkpoint, Phase};
 /// The keys of all records in the watched namespaces. The watch of records is its only writer.
 pub struct Ledger {
     inner: Mutex<Inner>,
-    /// How many scopes have not been listed yet.
-    unlisted: watch::Sender<usize>,
+    /// How many scopes there are.
+    scopes: usize,
+    /// Those that were listed.
+    listed: watch::Sender<HashSet<usize>>,
 }
 
 #[derive(Default)]
@@ -27,7 +29,6 @@ struct Inner {
     successes: HashMap<Key, usize>,
     /// What a listing under way has told, by scope.
     listings: HashMap<usize, HashSet<Key>>,
-    listed: HashSet<usize>,
 }
 
 struct Entry {
@@ -67,13 +68,18 @@ impl From<Option<Forgotten>> for Changes {
 impl Ledger {
     /// An empty ledger over that many scopes.
     pub fn new(scopes: usize) -> Self {
-        Self { inner: Mutex::default(), unlisted: watch::Sender::new(scopes) }
+        Self { inner: Mutex::default(), scopes, listed: watch::Sender::default() }
     }
 
     /// Waits until every scope was listed once: before, an absent record proves nothing.
     pub async fn complete(&self) {
         // The sender lives in self, so waiting can only end with the condition.
-        let _ = self.unlisted.subscribe().wait_for(|&unlisted| unlisted == 0).await;
+        let _ = self.listed.subscribe().wait_for(|listed| listed.len() == self.scopes).await;
+    }
+
+    /// Waits until that scope was listed once. What another scope holds is nothing to a pod of this one.
+    pub async fn listed(&self, scope: usize) {
+        let _ = self.listed.subscribe().wait_for(|listed| listed.contains(&scope)).await;
     }
 
     pub fn contains(&self, namespace: &str, name: &str) -> bool {
@@ -100,9 +106,7 @@ impl Ledger {
             }
             Event::InitDone => {
                 let gone = inner.finish_listing(scope);
-                if inner.listed.insert(scope) {
-                    self.unlisted.send_modify(|unlisted| *unlisted = unlisted.saturating_sub(1));
-                }
+                self.listed.send_if_modified(|listed| listed.insert(scope));
                 let forgotten = (!gone.is_empty()).then_some(Forgotten::Some);
                 Changes { forgotten, missed: gone.into_iter().filter_map(|entry| entry.holder).collect() }
             }
@@ -197,6 +201,8 @@ fn key(parts: &[&str]) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::super::resource::{CheckpointSpec, CheckpointStatus, PodWish};
     use super::*;
 
@@ -220,12 +226,14 @@ mod tests {
     #[tokio::test]
     async fn the_ledger_is_complete_once_every_scope_was_listed() {
         let ledger = Ledger::new(2);
+        let is_complete = || ledger.complete().now_or_never().is_some();
         list(&ledger, &[]);
-        assert_eq!(*ledger.unlisted.borrow(), 1);
+        ledger.listed(0).await;
+        assert!(!is_complete() && ledger.listed(1).now_or_never().is_none());
         list(&ledger, &[]); // a relist of the same scope does not count twice
-        assert_eq!(*ledger.unlisted.borrow(), 1);
+        assert!(!is_complete());
         ledger.apply(1, &Event::InitDone);
-        ledger.complete().await;
+        assert!(is_complete());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::pod::PodName;
 use crate::telemetry::chain;
 
 use super::alive::Alive;
+use super::claim::WORKLOAD;
 use super::outcome::Reason;
 use super::resource::{Checkpoint, Wish};
 use super::{candidate, ledger, name};
@@ -163,13 +164,15 @@ impl Finished {
             Wish::Revision { workload, revision, .. } => About::Revision { workload_uid: workload.uid, revision },
         };
         let pod = status.pod.as_ref().map(|pod| pod.name.clone());
+        let claimed_for = record.labels().get(WORKLOAD).cloned();
         let completed = status.completion_time.as_ref().or(status.start_time.as_ref()).map(|time| time.0);
         Some(Self {
             namespace: record.namespace()?,
             name: record.name_any(),
             uid: record.uid()?,
             resource_version: record.resource_version()?,
-            workload: status.workload.clone().or(pod).unwrap_or_default(),
+            // One that ended before its attempt was never resolved: its claim tells the workload.
+            workload: status.workload.clone().or(claimed_for).or(pod).unwrap_or_default(),
             completed: completed.or(record.metadata.creation_timestamp.as_ref().map(|created| created.0))?,
             about,
         })

@@ -212,7 +212,7 @@ impl Running {
         self.claims.spawn(async move {
             let _slot = slots.acquire().await.ok()?;
             // Without its listing of records a claim waits, and at the stop it need not.
-            stop.run_until_cancelled(watch.claim.ready()).await?;
+            stop.run_until_cancelled(watch.claim.ready(&pod.name.namespace)).await?;
             let result = watch.claim.claim(&pod, &container).await;
             watch.checkpoint_metrics.claimed(&result);
             if let Ok(claimed) = &result {
