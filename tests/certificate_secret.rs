@@ -78,8 +78,12 @@ async fn a_secret_that_is_spoiled_gets_back_what_the_process_holds_and_the_cause
         let text = |key: &str| String::from_utf8(held[key].0.clone()).unwrap();
         let (certificate, key) = (text("current.crt"), text("current.key"));
         for (case, data, told) in [
-            ("emptied", Data::new(), "it holds no CA certificate in PEM form"),
-            ("certificate and key swapped", with(&key, &certificate), "it holds no CA certificate in PEM form"),
+            ("emptied", Data::new(), "it holds no CA certificate in PEM form, or more than one"),
+            (
+                "certificate and key swapped",
+                with(&key, &certificate),
+                "it holds no CA certificate in PEM form, or more than one",
+            ),
             ("no CA", with(&foreign_certificate, &foreign_key), "its certificate is not that of a CA"),
             ("another key", with(&certificate, &foreign_key), "its key does not belong to its certificate"),
             ("another CA", with(&other.certificate_pem(), &key), "its key does not belong to its certificate"),
@@ -128,7 +132,7 @@ async fn a_secret_that_nobody_holds_and_nobody_can_read_is_made_anew() {
         });
         secrets.patch(SECRET, &PatchParams::apply("somebody"), &Patch::Apply(junk)).await.unwrap();
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        assert!(watcher.log().contains("a new CA is made"), "{}", watcher.log());
+        assert!(watcher.log().contains("a new CA was made"), "{}", watcher.log());
         is_served(&ns, &watcher).await;
         assert_eq!(secrets.get(SECRET).await.unwrap().metadata.annotations.unwrap()["team"], "web");
     })

@@ -55,7 +55,11 @@ fn told(key: &str, kind: &str, known: &[&str], other_kind: &str, others: &[&str]
         return format!("{kind} {key} is not read: it is meant as {other_kind}");
     }
     let is_alike = |known: &&&str| key.len().abs_diff(known.len()) <= NEAR;
-    let near = known.iter().filter(is_alike).map(|&known| (strsim::osa_distance(&key.to_ascii_lowercase(), known), known)).min();
+    let near = known
+        .iter()
+        .filter(is_alike)
+        .map(|&known| (strsim::osa_distance(&key.to_ascii_lowercase(), known), known))
+        .min();
     match near.filter(|(distance, _)| *distance <= NEAR) {
         Some((_, known)) => format!("{kind} {key} is not read; did you mean `{}`?", &known[PREFIX.len()..]),
         None => format!("{kind} {key} is not read by SnapWatcher"),

@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::bundle::blocks;
 use super::error::{CertificateError, UnusableAuthority};
 use super::leaf::Leaf;
 
@@ -44,6 +45,7 @@ pub struct Authority {
 impl CaCertificate {
     /// Reads one certificate in PEM form that a CA of ours has, whatever its dates.
     pub fn parse(pem: &str) -> Result<Self, UnusableAuthority> {
+        let [pem] = blocks(pem).try_into().map_err(|_| UnusableAuthority::NoCertificate)?;
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| UnusableAuthority::NoCertificate)?;
         let (_, read) = X509Certificate::from_der(&der).map_err(|_| UnusableAuthority::NoCertificate)?;
         let is_ca = read.basic_constraints().ok().flatten().is_some_and(|constraints| constraints.value.ca);
@@ -55,7 +57,7 @@ impl CaCertificate {
         let generation = generation.ok_or_else(|| UnusableAuthority::NotOurs { name: name.to_owned() })?;
         let time = |at: i64| Timestamp::from_second(at).map_err(|_| UnusableAuthority::NoCertificate);
         Ok(Self {
-            pem: super::bundle::bundle_pem([pem]),
+            pem,
             not_before: time(read.validity().not_before.timestamp())?,
             not_after: time(read.validity().not_after.timestamp())?,
             generation,
@@ -281,6 +283,7 @@ mod tests {
         for (case, certificate, key, expected) in [
             ("empty", "", key, UnusableAuthority::NoCertificate),
             ("junk", "junk", key, UnusableAuthority::NoCertificate),
+            ("two", &format!("{certificate}{}", other.certificate_pem()), key, UnusableAuthority::NoCertificate),
             ("swapped", key, certificate.as_str(), UnusableAuthority::NoCertificate),
             ("no CA", &foreign.cert.pem(), key, UnusableAuthority::NotACa),
             ("foreign", &named, key, UnusableAuthority::NotOurs { name: "corporate CA".to_owned() }),

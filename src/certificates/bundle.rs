@@ -72,7 +72,7 @@ pub(super) fn bundle_pem<'a>(certificates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// The certificates of a PEM text, without what stands around them.
-fn blocks(text: &str) -> Vec<String> {
+pub(super) fn blocks(text: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<String> = None;
     for line in text.lines().map(str::trim) {

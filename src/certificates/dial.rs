@@ -45,24 +45,27 @@ pub(super) async fn dial(listening: SocketAddr, trust: &Trust, clock: &ServerClo
         .with_root_certificates(roots)
         .with_no_client_auth();
     let connector = TlsConnector::from(Arc::new(config));
-    let address = SocketAddr::new(reachable(listening.ip()), listening.port());
     for host in &trust.hosts {
         let name = ServerName::try_from(host.clone()).map_err(|_| DialError::Name(host.clone()))?;
-        let refused = |source| DialError::Refused { address, name: host.clone(), source };
+        let refused = |source| DialError::Refused { address: listening, name: host.clone(), source };
         let handshake = async {
-            let stream = TcpStream::connect(address).await?;
-            connector.connect(name, stream).await
+            let addresses: Vec<_> = reachable(listening.ip()).map(|ip| SocketAddr::new(ip, listening.port())).collect();
+            connector.connect(name, TcpStream::connect(&addresses[..]).await?).await
         };
-        drop(timeout(TIMEOUT, handshake).await.map_err(|_| DialError::Silent { address })?.map_err(refused)?);
+        let shaken = timeout(TIMEOUT, handshake).await.map_err(|_| DialError::Silent { address: listening })?;
+        drop(shaken.map_err(refused)?);
     }
     Ok(())
 }
 
 /// Where a listener on all addresses is found from here.
-fn reachable(listening: IpAddr) -> IpAddr {
-    match listening {
-        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        address => address,
-    }
+fn reachable(listening: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
+    let addresses = match listening {
+        IpAddr::V4(address) if address.is_unspecified() => [Some(v4), None],
+        // A pod may have a socket for both families and an address of one.
+        IpAddr::V6(address) if address.is_unspecified() => [Some(v6), Some(v4)],
+        address => [Some(address), None],
+    };
+    addresses.into_iter().flatten()
 }

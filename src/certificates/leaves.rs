@@ -42,16 +42,17 @@ impl Leaves {
             let now = self.clock.now();
             // Nobody would trust a leaf of a CA that has expired. Its successor is on its way.
             let current = current.filter(|current| current.certificate().not_after() > now);
-            if let Some(current) = current {
+            if let Some(current) = &current {
                 let is_served = |leaf: &Served| leaf.issuer == *current.certificate() && now < leaf.renewal;
                 if !served.as_ref().is_some_and(is_served) {
-                    served = Some(self.serve(&current, now)?);
+                    served = Some(self.serve(current, now)?);
                 }
             }
             let renewal = async {
-                match &served {
-                    Some(served) => self.clock.sleep_till(served.renewal).await,
-                    None => pending().await,
+                match (&served, &current) {
+                    (Some(served), Some(_)) => self.clock.sleep_till(served.renewal).await,
+                    // Nothing to do before there is another CA.
+                    _ => pending().await,
                 }
             };
             tokio::select! {

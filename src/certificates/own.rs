@@ -5,6 +5,7 @@
 //! lost to it; only where no replica holds anything a CA is made anew.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +28,15 @@ use super::server_clock::ServerClock;
 use super::status::BundleStatus;
 use super::store::{Content, Found, Store};
 use super::trouble::{Trouble, words};
+use crate::clock;
 use crate::cluster::CallError;
 
 /// Reason of the Event of a Secret that had to be put right.
 pub const CA_SECRET_REPLACED: &str = "CASecretReplaced";
+
+/// What was done about a Secret that was not as it should be.
+const PUT_BACK: &str = "what this process holds was put back";
+const MADE_ANEW: &str = "a new CA was made";
 
 /// The shortest time from one look to the next that something told of.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -73,6 +79,8 @@ struct Running {
 enum Turn {
     /// Something was written, by us or by another: look again.
     Again,
+    /// What somebody else made of the Secret was put right.
+    Corrected,
     /// Nothing to do before that time, unless the Secret changes from that version.
     Rest { version: String, until: Timestamp },
 }
@@ -95,7 +103,9 @@ impl Own {
         loop {
             let begun = Instant::now();
             match running.turn().await {
-                Ok(Turn::Again) => {}
+                Ok(Turn::Again) => sleep_until(begun + BETWEEN_LOOKS).await,
+                // Whoever undoes what we write would be fought as fast as the API server can.
+                Ok(Turn::Corrected) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
                 Ok(Turn::Rest { version, until }) => {
                     running.calling.is_over();
                     running.parts.fault.store(None);
@@ -123,30 +133,44 @@ impl Running {
         let (secret, found) = match content {
             Content::Usable(secret, found) => (secret, found),
             Content::Absent => {
-                if self.held.is_some() {
-                    self.replaced("it was deleted");
+                let (authorities, how) = self.restored(now)?;
+                if self.write(None, &authorities).await? && self.held.is_some() {
+                    self.tell_corrected("it was deleted", how);
                 }
-                let authorities = self.restored(now)?;
-                self.write(None, &authorities).await?;
                 return Ok(Turn::Again);
             }
             Content::Unusable(secret, why) => {
-                self.replaced(&why.to_string());
-                let authorities = self.restored(now)?;
-                self.write(Some(&secret), &authorities).await?;
-                return Ok(Turn::Again);
+                let (authorities, how) = self.restored(now)?;
+                if self.write(Some(&secret), &authorities).await? {
+                    self.tell_corrected(&why.to_string(), how);
+                }
+                return Ok(Turn::Corrected);
             }
         };
         if let Some(held) = self.held.as_ref().filter(|held| is_valid(held, now) && !found.may_follow(held)) {
             let held = held.clone();
-            self.replaced("it held another CA than the one in use, and no later one");
-            self.write(Some(&secret), &held).await?;
-            return Ok(Turn::Again);
+            if self.write(Some(&secret), &held).await? {
+                self.tell_corrected("it held another CA than the one in use, and no later one", PUT_BACK);
+            }
+            return Ok(Turn::Corrected);
+        }
+        if let Some(held) = self.held.as_ref().filter(|held| is_valid(held, now) && !found.overlaps(held)) {
+            // No rotation leads there: what is served now is trusted until what is new is.
+            let trusting = found.trusting(held, now);
+            if self.write(Some(&secret), &trusting).await? {
+                self.tell_corrected("it holds a later CA than the one in use", "both are trusted until it is followed");
+            }
+            return Ok(Turn::Corrected);
         }
         self.follow(found, now);
         let Some(held) = self.held.clone() else { return Ok(Turn::Again) };
-        let is_read_back = self.parts.status.borrow().holds(&held.bundle());
-        match plan(&held, is_read_back, &self.parts.times, now) {
+        let is_published = self.parts.status.borrow().is_published(&held.bundle());
+        match plan(&held, is_published, &self.parts.times, now) {
+            // One answer with a wrong time must not end a CA that is in use.
+            Plan::Do(Step::StartOver) if held.current.certificate().not_after() > clock::now() => {
+                let until = now.saturating_add(self.parts.times.level_check).unwrap_or(now);
+                Ok(Turn::Rest { version, until })
+            }
             Plan::Rest(until) => Ok(Turn::Rest { version, until }),
             Plan::Do(step) => {
                 if self.write(Some(&secret), &self.stepped(&held, step, now)?).await? {
@@ -163,7 +187,7 @@ impl Running {
         }
     }
 
-    /// Takes what the Secret holds for what is: the bundle first, then the leaf.
+    /// Takes what the Secret holds for what is: the bundle first, and the leaf when it is trusted by what stands there.
     fn follow(&mut self, found: Authorities, now: Timestamp) {
         let current = found.current.certificate();
         if current.not_before() > now {
@@ -176,8 +200,12 @@ impl Running {
             self.validity.is_over();
         }
         self.parts.metrics.ca_expires(current.not_after());
-        let bundle = Bundle { text: found.bundle().into(), serving: Some(current.pem().into()) };
-        let signs = found.current.clone();
+        let text = found.bundle();
+        let (signs, signed) = (found.current.clone(), self.parts.current.borrow().clone());
+        let signed = signed.filter(|signed| signed.certificate().not_after() > now);
+        let is_trusted = signed.is_none() || self.parts.status.borrow().holds(&text);
+        let serving = signed.filter(|_| !is_trusted).unwrap_or_else(|| signs.clone());
+        let bundle = Bundle { text: text.into(), serving: Some(serving.certificate().pem().into()) };
         self.held = Some(found);
         self.parts.bundle.send_if_modified(|known| {
             let is_new = known.as_ref() != Some(&bundle);
@@ -185,8 +213,8 @@ impl Running {
             is_new
         });
         self.parts.current.send_if_modified(|known| {
-            let is_new = known.as_ref().is_none_or(|known| known.certificate() != signs.certificate());
-            *known = Some(signs);
+            let is_new = known.as_ref().is_none_or(|known| known.certificate() != serving.certificate());
+            *known = Some(serving);
             is_new
         });
     }
@@ -195,27 +223,34 @@ impl Running {
         let now = self.parts.clock.now();
         let level = now.saturating_add(self.parts.times.level_check).unwrap_or(Timestamp::MAX);
         let due = until.min(level);
+        let mut failure = None;
+        let changed = async {
+            if let Err(error) = self.parts.store.change(version).await {
+                failure = Some(words(&error));
+                // Without the watch the other reasons to look are left.
+                pending::<()>().await;
+            }
+        };
         tokio::select! {
-            changed = self.parts.store.change(version) => match changed {
-                Ok(()) => self.watching.is_over(),
-                Err(error) => {
-                    self.watching.tell(&words(&error));
-                    self.parts.clock.sleep_till(due).await;
-                }
-            },
+            () = changed => {}
             // The sender lives as long as this: its end can't be seen.
             _ = self.parts.status.changed() => {}
             () = self.parts.look.notified() => {}
             () = self.parts.clock.sleep_till(due) => {}
         }
+        match failure {
+            Some(words) => self.watching.tell(&words),
+            None => self.watching.is_over(),
+        }
     }
 
-    /// What the Secret is to hold that holds nothing of use.
-    fn restored(&self, now: Timestamp) -> Result<Authorities, CertificateError> {
+    /// What the Secret is to hold that holds nothing of use, and where it comes from.
+    fn restored(&self, now: Timestamp) -> Result<(Authorities, &'static str), CertificateError> {
+        let life = self.parts.times.ca_life;
         match &self.held {
-            Some(held) if is_valid(held, now) => Ok(held.clone()),
-            Some(held) => Ok(Authorities::alone(held.current.successor(self.parts.times.ca_life, now)?)),
-            None => Ok(Authorities::alone(Authority::generate(self.parts.times.ca_life, now)?)),
+            Some(held) if is_valid(held, now) => Ok((held.clone(), PUT_BACK)),
+            Some(held) => Ok((Authorities::alone(held.current.successor(life, now)?), MADE_ANEW)),
+            None => Ok((Authorities::alone(Authority::generate(life, now)?), MADE_ANEW)),
         }
     }
 
@@ -241,11 +276,10 @@ impl Running {
         }
     }
 
-    fn replaced(&self, why: &str) {
+    fn tell_corrected(&self, why: &str, how: &str) {
         let what = self.parts.store.what();
-        let how = if self.held.is_some() { "what this process holds is put back" } else { "a new CA is made" };
-        warn!("{what} can't be used: {why}; {how}");
-        (self.parts.tell)(CA_SECRET_REPLACED, format!("{what} could not be used: {why}; {how}"));
+        warn!("{what} was put right: {why}; {how}");
+        (self.parts.tell)(CA_SECRET_REPLACED, format!("{what} was put right: {why}; {how}"));
     }
 }
 

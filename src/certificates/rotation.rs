@@ -160,10 +160,27 @@ impl Authorities {
         Self { previous: None, ..self.clone() }
     }
 
-    /// Whether this is what `other` becomes, or it with less of a rotation behind it: never an older CA.
+    /// Whether this takes the place of `other`: the later generation, and of one generation by a rule that all replicas
+    /// share, so that of any two one gives way.
     pub(super) fn may_follow(&self, other: &Self) -> bool {
-        let (own, before) = (self.current.certificate(), other.current.certificate());
-        own == before || own.generation() > before.generation()
+        let rank = |held: &Self| {
+            let certificate = held.current.certificate();
+            (certificate.generation(), certificate.pem().to_owned())
+        };
+        rank(self) >= rank(other)
+    }
+
+    /// Whether a rotation leads from `other` to this, so that what is served now is trusted by both.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let served = other.current.certificate();
+        self.current.certificate() == served
+            || self.previous.as_ref().is_some_and(|previous| previous.certificate == *served)
+    }
+
+    /// This, trusting what was served before as well.
+    pub(super) fn trusting(&self, before: &Self, now: Timestamp) -> Self {
+        let previous = Previous { certificate: before.current.certificate().clone(), switched: now };
+        Self { previous: Some(previous), ..self.clone() }
     }
 }
 
@@ -258,6 +275,16 @@ mod tests {
         let later = published(20).noted(at(21)).switched(at(24));
         let other = super::tests::first();
         assert!(first.may_follow(&first) && later.may_follow(&first));
-        assert!(!first.may_follow(&later) && !other.may_follow(&first));
+        assert!(!first.may_follow(&later) && !other.may_follow(&later));
+        assert_ne!(other.may_follow(&first), first.may_follow(&other), "of two of one generation one gives way");
+    }
+
+    #[test]
+    fn what_is_served_goes_on_being_trusted_by_whatever_follows() {
+        let (first, foreign) = (first(), published(20).noted(at(21)).switched(at(24)));
+        assert!(published(20).noted(at(21)).switched(at(24)).retired().previous.is_none());
+        assert!(!foreign.overlaps(&first));
+        let trusting = foreign.trusting(&first, at(30));
+        assert!(trusting.overlaps(&first) && trusting.bundle().contains(first.current.certificate().pem()));
     }
 }

@@ -42,6 +42,10 @@ impl ServerClock {
         let request = Request::get("/version").body(Body::empty()).map_err(kube::Error::HttpError);
         let failed = |source| CallError::Failed { what: what.to_owned(), source: Box::new(source) };
         let answer = call(what, client.send(request.map_err(failed)?)).await?;
+        // Who answers with an error may be something else than the API server.
+        if !answer.status().is_success() {
+            return Ok(());
+        }
         let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
         // Whoever stands between may leave the header out: the own clock is the best guess then.
         let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else { return Ok(()) };

@@ -92,6 +92,12 @@ impl BundleStatus {
         })
     }
 
+    /// The same, and there is at least one: nobody trusts a bundle that stands nowhere.
+    #[must_use]
+    pub fn is_published(&self, bundle: &str) -> bool {
+        self.holds(bundle) && self.trusts().next().is_some()
+    }
+
     /// What each configuration in sync trusts.
     pub fn trusts(&self) -> impl Iterator<Item = (Kind, &Trust)> {
         Kind::ALL.into_iter().filter_map(|kind| match self.of(kind) {
@@ -162,6 +168,8 @@ mod tests {
             let status = BundleStatus { mutating, validating };
             assert_eq!(status.is_settled(), expected, "{status}");
             assert_eq!(status.holds("PEM"), expected, "{status}");
+            let is_somewhere = status.trusts().count() > 0;
+            assert_eq!(status.is_published("PEM"), expected && is_somewhere, "{status}");
             assert!(status.trusts().count() == 0 || !status.holds("other"), "{status}");
         }
     }

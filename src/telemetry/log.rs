@@ -133,6 +133,8 @@ where
     };
     let wanted = Targets::new().with_default(level.dependencies()).with_target(OURS, level.ours());
     let wanted = wanted.with_target("kube_runtime::watcher", level.watchers());
+    // It logs whole bodies that it can't decode, and one of them may be our Secret.
+    let wanted = wanted.with_target("kube_client", LevelFilter::ERROR);
     tracing_subscriber::registry().with(lines.with_filter(wanted))
 }
 
