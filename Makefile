@@ -21,7 +21,7 @@ CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 FUZZ_SECONDS := 3600
 
-.PHONY: help build demo test storm bench fuzz lint fmt audit
+.PHONY: help build demo test storm bench fuzz scan lint fmt audit
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,7 @@ test: build ## Run every test against a control plane of its own
 STORMS := storm_kill storm_step replicas replicas_paused api_server_away watch_faults snaphook_faults budgets revisions \
 	retention existing_pods rotation rotation_step certificate_secret drain rude_clients rude_bodies
 
-storm: build ## Run the long forms of the tests that kill, pause and break things (40 minutes); STORM_SEED=N repeats one
+storm: build ## Run the long forms of the tests that kill, pause and break things (an hour); STORM_SEED=N repeats one
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- env SNAPWATCHER_STORM=1 \
 		cargo test --locked --no-fail-fast $(addprefix --test ,$(STORMS)) -- --nocapture --test-threads 1
 
@@ -52,6 +52,9 @@ fuzz: $(CARGO_FUZZ) ## Try any bytes as the body of a review for an hour; FUZZ_S
 	mkdir -p target/fuzz-corpus
 	$(CARGO_FUZZ) run --sanitizer none review target/fuzz-corpus fuzz/corpus/review -- \
 		-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10
+
+scan: build ## Scan the HTTPS port with sslscan (by apt where root) and sslyze: versions, suites, protocols
+	.ci/scan $(SNAPWATCHER) $(CACHE)/tools
 
 lint: $(CARGO_DENY) ## Check format, lints, dependencies, the changelog and the words of the repository
 	cargo fmt --all --check

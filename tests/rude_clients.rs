@@ -139,11 +139,6 @@ impl Scene {
         self.watcher.metric("snapwatcher_serve_connections").await.unwrap().unwrap()
     }
 
-    /// The most connections seen so far; not each call looks, since looking takes time too.
-    async fn most_connections(&self, calls: usize, most: f64) -> f64 {
-        if calls.is_multiple_of(50) { most.max(self.connections().await) } else { most }
-    }
-
     /// Waits until no more connections are open than those of the polite.
     async fn reaped(&self) {
         reached("the rude are let go", REAPED_WITHIN, async || {
@@ -171,6 +166,35 @@ impl Scene {
             assert!(during.len() >= 500, "{case}: too few to tell");
             assert!(is < (was * 2).max(UNNOTICED), "{case}: {is:?}, before {was:?}");
         }
+    }
+}
+
+/// How many rude clients there should be, and how many there were at the most.
+#[derive(Debug)]
+struct Crowd {
+    expected: f64,
+    most: f64,
+    begun: Instant,
+    looked: Instant,
+}
+
+impl Crowd {
+    fn of(expected: f64) -> Self {
+        let now = Instant::now();
+        Self { expected, most: 0.0, begun: now, looked: now }
+    }
+
+    /// Whether the crowd has come and had its time; looks now and then only, since looking takes time too.
+    async fn has_been(&mut self, time: Duration, scene: &Scene) -> bool {
+        if self.looked.elapsed() > Duration::from_millis(250) {
+            self.most = self.most.max(scene.connections().await);
+            self.looked = Instant::now();
+        }
+        self.begun.elapsed() > time && (self.is_complete() || self.begun.elapsed() > time * 4)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.most > self.expected * 0.9
     }
 }
 
@@ -205,16 +229,11 @@ async fn rude_clients_hurt_nobody_and_are_let_go() {
         for (kinds, of_each) in waves {
             let before = scene.before().await;
             let clients = attack(&scene.caller, kinds, of_each);
-            let (begun, mut most) = (Instant::now(), 0.0_f64);
-            let during = scene
-                .polite(async |count| {
-                    most = scene.most_connections(count, most).await;
-                    begun.elapsed() > size.of(Duration::from_secs(4), ATTACK)
-                })
-                .await;
-            let rude = f64::from(of_each) * f64::from(u32::try_from(kinds.len()).unwrap());
-            assert!(most > rude * 0.9, "{kinds:?}: {most} of {rude}");
-            scene.assert_unharmed(&format!("{kinds:?}"), most, &before, &during).await;
+            let mut crowd = Crowd::of(f64::from(of_each) * f64::from(u32::try_from(kinds.len()).unwrap()));
+            let attack = size.of(Duration::from_secs(4), ATTACK);
+            let during = scene.polite(async |_| crowd.has_been(attack, &scene).await).await;
+            assert!(crowd.is_complete(), "{kinds:?}: {crowd:?}");
+            scene.assert_unharmed(&format!("{kinds:?}"), crowd.most, &before, &during).await;
             scene.reaped().await;
             drop(clients);
         }
@@ -240,17 +259,12 @@ async fn attack_with_slowhttptest(scene: &Scene) {
         let args = args.split(' ').chain(common.split(' '));
         let launch = Launch::new("slowhttptest", Path::new("slowhttptest"), &folder.path().join("log")).args(args);
         let mut attacker = Process::start(launch).await.unwrap();
-        let begun = Instant::now();
-        let mut most = 0.0_f64;
-        let during = scene
-            .polite(async |count| {
-                most = scene.most_connections(count, most).await;
-                begun.elapsed() > ATTACK || attacker.ended().unwrap().is_some()
-            })
-            .await;
+        let mut crowd = Crowd::of(f64::from(CROWD));
+        let during =
+            scene.polite(async |_| crowd.has_been(ATTACK, scene).await || attacker.ended().unwrap().is_some()).await;
         let log = attacker.last_lines(20);
-        assert!(most > f64::from(CROWD) * 0.9, "at most {most}; is Debian's package `slowhttptest` installed?\n{log}");
-        scene.assert_unharmed(case, most, &before, &during).await;
+        assert!(crowd.is_complete(), "{crowd:?}; is Debian's package `slowhttptest` installed?\n{log}");
+        scene.assert_unharmed(case, crowd.most, &before, &during).await;
         attacker.kill().await.unwrap();
         scene.reaped().await;
     }

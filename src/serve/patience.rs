@@ -123,7 +123,7 @@ mod tests {
         let reading = async {
             let mut taken = [0; 16];
             for _ in 0..4 {
-                tokio::time::sleep(LIMIT.saturating_sub(Duration::from_secs(1))).await;
+                tokio::time::sleep(LIMIT * 9 / 10).await;
                 theirs.read_exact(&mut taken).await.unwrap();
             }
         };
