@@ -27,8 +27,9 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 /// What the API server grants a webhook here.
 const CALL_LIMIT: Duration = Duration::from_secs(3);
 
-/// The p99 of the polite must not double, unless it stays below this: it is then other work of the machine that counts.
-const UNNOTICED: Duration = Duration::from_millis(10);
+/// The p99 of the polite must not double, unless it stays below this, a hundredth of what the API server grants: a
+/// thousand handshakes and requests are work too, and a debug build on a shared machine does it slowly.
+const UNNOTICED: Duration = Duration::from_millis(30);
 
 /// Between two pieces of what a slow client sends.
 const PACE: Duration = Duration::from_secs(1);
@@ -71,7 +72,7 @@ impl Rude {
                 let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
                 let mut stream = TlsConnector::from(Arc::new(caller.tls(&["http/1.1"]))).connect(name, tcp).await?;
                 if matches!(self, Self::ReadsNothing) {
-                    stream.write_all(format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(50).as_bytes()).await?;
+                    stream.write_all(format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(10).as_bytes()).await?;
                     return std::future::pending().await;
                 }
                 let (head, piece) = if matches!(self, Self::SlowHead) {
@@ -255,7 +256,7 @@ async fn attack_with_slowhttptest(scene: &Scene) {
         let before = scene.before().await;
         let folder = tempfile::tempdir().unwrap();
         let url = format!("https://{}{path}", scene.caller.address());
-        let common = format!("-c {CROWD} -r 100 -i 5 -l {} -p 3 -u {url}", ATTACK.as_secs());
+        let common = format!("-c {CROWD} -r 200 -i 5 -l {} -p 3 -u {url}", ATTACK.as_secs());
         let args = args.split(' ').chain(common.split(' '));
         let launch = Launch::new("slowhttptest", Path::new("slowhttptest"), &folder.path().join("log")).args(args);
         let mut attacker = Process::start(launch).await.unwrap();
