@@ -290,7 +290,7 @@ impl Rights {
     }
 
     async fn grant(&self, verbs: &[&str]) {
-        self.grant_with(verbs, &["get", "list", "watch", "update"]).await;
+        self.grant_with(verbs, &["list", "watch", "update"]).await;
     }
 
     async fn grant_with(&self, verbs: &[&str], of_secret: &[&str]) {

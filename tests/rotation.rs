@@ -1,6 +1,6 @@
 //! A CA that is followed by another while pods are created: not one creation is lost to it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use lab::objects::pod;
 use lab::storm::Size;
 use lab::terminal::say;
 use lab::webhooks::MUTATED;
-use lab::{Namespace, Service, Snapwatcher, SnapwatcherOptions, in_namespace};
+use lab::{Caller, Namespace, Service, Snapwatcher, SnapwatcherOptions, in_namespace};
+use snapwatcher::admission::MUTATE;
 use snapwatcher::certificates::write_development;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
@@ -80,6 +81,20 @@ async fn create_for(ns: &Namespace, time: Duration) -> (usize, Vec<String>) {
     (count, failures)
 }
 
+/// Connects anew to each replica all the time, as an API server would that has no connection yet: verified by the bundle
+/// that stands in the configuration at that moment. Ends with the first that is not trusted.
+async fn connect_anew(ns: &Namespace, replicas: &[Arc<Snapwatcher>]) -> String {
+    loop {
+        for replica in replicas {
+            let caller = Caller::of(ns, replica).await.unwrap();
+            if let Err(error) = caller.slowest_of(1, ns.name(), &[MUTATE]).await {
+                return error;
+            }
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// How often the CA was switched, over all replicas.
 async fn switches(installed: &Installed) -> f64 {
     let mut sum = 0.0;
@@ -96,7 +111,13 @@ async fn no_creation_is_lost_while_one_authority_follows_another() {
     in_namespace("no_creation_is_lost_in_a_rotation", |ns| async move {
         let installed = install(&ns, &LIVES.map(str::to_owned)).await;
         let time = Size::chosen().of(Duration::from_secs(28), Duration::from_secs(300));
-        let (count, failures) = create_for(&ns, time).await;
+        let (count, failures) = tokio::select! {
+            made = create_for(&ns, time) => made,
+            refused = connect_anew(&ns, &installed.replicas) => panic!("a new connection was refused: {refused}"),
+        };
+        for replica in &installed.replicas {
+            assert!(!replica.log().contains("Somebody changed the CA bundle"), "replicas fight over it");
+        }
         let switches = switches(&installed).await;
         say(&format!("{count} creations during {switches} rotations: {} failed", failures.len()));
         assert!(failures.is_empty(), "{} of {count}: {:?}", failures.len(), failures.first());

@@ -17,6 +17,8 @@ pub(crate) enum LoadError {
     Client { source: reqwest::Error },
     #[error("a review was not answered")]
     Unanswered { source: reqwest::Error },
+    #[error("a sender ended early")]
+    Ended { source: tokio::task::JoinError },
     #[error("a review was answered {status}")]
     Refused { status: u16 },
 }
@@ -65,7 +67,7 @@ impl Target {
         }
         let mut answered = 0;
         while let Some(sent) = senders.join_next().await {
-            answered += sent.unwrap_or(Ok(0))?;
+            answered += sent.map_err(|source| LoadError::Ended { source })??;
         }
         Ok(answered)
     }
@@ -92,9 +94,7 @@ impl Target {
         }
         let mut took = Vec::new();
         while let Some(answered) = asked.join_next().await {
-            if let Ok(answered) = answered {
-                took.push(answered?);
-            }
+            took.push(answered.map_err(|source| LoadError::Ended { source })??);
         }
         took.sort();
         Ok(took)

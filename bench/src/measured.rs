@@ -4,6 +4,11 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use kube::Api;
+use kube::api::PostParams;
+use lab::snaphook::SnapHook;
+use lab::webhooks::{self, Scope};
 use lab::{Cluster, Launch, Options, Process, Snapwatcher, SnapwatcherOptions, crd, until};
 use reqwest::Certificate;
 use snapwatcher::certificates::write_development;
@@ -20,6 +25,11 @@ const TURN: Duration = Duration::from_secs(5);
 /// Reviews a second in the measurement of latency.
 pub(crate) const RATE: u32 = 500;
 const AT_RATE: Duration = Duration::from_secs(20);
+/// Before memory is taken for that of an idle process.
+const SETTLED: Duration = Duration::from_secs(10);
+
+const NAMESPACE: &str = "default";
+const CONFIGURATION: &str = "snapwatcher";
 
 /// What a server showed.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +82,7 @@ impl Results {
 struct Stage {
     _cluster: Cluster,
     _folder: TempDir,
+    _snaphook: SnapHook,
     _watcher: Snapwatcher,
     _fixed: Process,
     servers: [(Target, Server); 2],
@@ -81,6 +92,7 @@ struct Stage {
 pub(crate) async fn measure(snapwatcher: &Path) -> Result<Results, Box<dyn Error>> {
     let stage = Stage::set(snapwatcher).await?;
     let mut shown = [Shown::default(), Shown::default()];
+    tokio::time::sleep(SETTLED).await;
     for (index, (_, server)) in stage.servers.iter().enumerate() {
         shown[index].memory[0] = server.memory()?;
     }
@@ -110,7 +122,7 @@ pub(crate) async fn measure(snapwatcher: &Path) -> Result<Results, Box<dyn Error
 }
 
 impl Stage {
-    /// One certificate for both.
+    /// SnapWatcher as it is run in a cluster, with its own certificate, both configurations and a back-end.
     async fn set(snapwatcher: &Path) -> Result<Self, Box<dyn Error>> {
         let cluster = Cluster::start(Options::from_environment()?).await?;
         crd::install(cluster.access(), snapwatcher).await?;
@@ -118,7 +130,13 @@ impl Stage {
         write_development(folder.path(), &["127.0.0.1".to_owned()], false, snapwatcher::clock::now())?;
         let file = |name: &str| folder.path().join(name).display().to_string();
         let (certificate, key) = (file("tls.crt"), file("tls.key"));
-        let flags = ["--tls-cert", &certificate, "--tls-key", &key, "--backend", "log"].map(str::to_owned);
+        let snaphook = SnapHook::start().await?;
+        let flags = [
+            format!("--service-namespace={NAMESPACE}"),
+            format!("--snap-back-api-url={}", snaphook.url()),
+            format!("--mutating-configuration={CONFIGURATION}"),
+            format!("--validating-configuration={CONFIGURATION}"),
+        ];
         let watcher = Snapwatcher::start(SnapwatcherOptions {
             binary: snapwatcher.to_owned(),
             kubeconfig: cluster.kubeconfig(),
@@ -126,6 +144,17 @@ impl Stage {
             ..SnapwatcherOptions::default()
         })
         .await?;
+        let (client, create) = (cluster.client().await?, PostParams::default());
+        let address = watcher.webhook_addr().to_string();
+        let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+        mutating.create(&create, &webhooks::mutating(CONFIGURATION, &Scope::Cluster, &address)).await?;
+        let validating: Api<ValidatingWebhookConfiguration> = Api::all(client);
+        validating.create(&create, &webhooks::validating(CONFIGURATION, &Scope::Cluster, &address)).await?;
+        let bundle = until("the caBundle stands in the configuration", async || {
+            let found = mutating.get(CONFIGURATION).await.ok()?;
+            found.webhooks?.first()?.client_config.ca_bundle.clone()
+        })
+        .await;
         watcher.ready().await?;
 
         let log = folder.path().join("fixed.log");
@@ -137,10 +166,9 @@ impl Stage {
         })
         .await;
 
-        let ca = Certificate::from_pem(&std::fs::read(file("ca.crt"))?)?;
-        let target = |address| Target { address, ca: ca.clone() };
-        let ours = (target(watcher.webhook_addr()), Server { pid: watcher.pid().await });
-        let servers = [ours, (target(address), Server { pid: fixed.pid() })];
-        Ok(Self { _cluster: cluster, _folder: folder, _watcher: watcher, _fixed: fixed, servers })
+        let ours = Target { address: watcher.webhook_addr(), ca: Certificate::from_pem(&bundle.0)? };
+        let theirs = Target { address, ca: Certificate::from_pem(&std::fs::read(file("ca.crt"))?)? };
+        let servers = [(ours, Server { pid: watcher.pid().await }), (theirs, Server { pid: fixed.pid() })];
+        Ok(Self { _cluster: cluster, _folder: folder, _snaphook: snaphook, _watcher: watcher, _fixed: fixed, servers })
     }
 }
