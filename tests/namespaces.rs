@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::DeleteParams;
 use kube::config::Kubeconfig;
-use kube::{Api, ResourceExt};
+use kube::Api;
 use lab::objects::{deployment, pod};
 use lab::snaphook::{Behaviour, Gate};
 use lab::{Cluster, Namespace, Options, SnapwatcherOptions, crd, in_namespace, in_namespace_of};
@@ -119,10 +119,11 @@ async fn grant_all_in(ns: &Namespace, user: &str) {
     ns.create_object(&serde_json::from_value::<RoleBinding>(binding).unwrap()).await;
 }
 
-#[tokio::test]
-async fn nothing_is_asked_before_the_records_of_every_namespace_are_known() {
-    in_namespace("listed", |listed| async move {
-        in_namespace("not-listed", |closed| async move {
+/// Watches two namespaces, of which one may not be listed at first; `afterwards` gets the user that may not.
+async fn with_a_closed_namespace(name: &str, args: &[&str], afterwards: impl AsyncFn(&Namespace, &Namespace, &str)) {
+    let closed_name = format!("{name}-closed");
+    in_namespace(name, |listed| async move {
+        in_namespace(&closed_name, |closed| async move {
             let user = listed.name();
             let mut kubeconfig = Kubeconfig::read_from(listed.access().kubeconfig()).unwrap();
             kubeconfig.auth_infos[0].auth_info.as_mut().unwrap().impersonate = Some(user.to_owned());
@@ -130,29 +131,37 @@ async fn nothing_is_asked_before_the_records_of_every_namespace_are_known() {
             let path = folder.path().join("kubeconfig");
             std::fs::write(&path, serde_yaml_ng::to_string(&kubeconfig).unwrap()).unwrap();
             grant_all_in(&listed, user).await;
-            let web = listed.ready_pod(&pod("web").labelled().build()).await;
-            let spec = json!({"pod": {"name": "web", "uid": web.uid()}, "container": "app"});
-            listed.apply_checkpoint("by-hand", &spec).await.unwrap();
+            listed.ready_pod(&pod("web").labelled().build()).await;
 
-            let options = SnapwatcherOptions {
-                binary: SNAPWATCHER.into(),
-                kubeconfig: path,
-                args: vec![format!("--namespaces={},{}", listed.name(), closed.name())],
-                ..SnapwatcherOptions::default()
-            };
+            let mut args: Vec<String> = args.iter().map(|argument| (*argument).to_owned()).collect();
+            args.push(format!("--namespaces={},{}", listed.name(), closed.name()));
+            let (binary, kubeconfig) = (SNAPWATCHER.into(), path);
+            let options = SnapwatcherOptions { binary, kubeconfig, args, ..SnapwatcherOptions::default() };
             let watcher = listed.launch_snapwatcher(options).await;
             listed
-                .until("the record is known, and the other namespace was tried for a while", async || {
-                    let journey = watcher.journey(&web.uid().unwrap()).await.unwrap().unwrap_or_default();
-                    let is_known = journey["containers"]["app"]["checkpoint"] == "by-hand";
-                    is_known && watcher.metric("snapwatcher_watch_interruptions_total").await.unwrap() >= Some(3.0)
+                .until("the pod is claimed, and the other namespace was tried for a while", async || {
+                    let is_claimed = !listed.records_of("web").await.is_empty();
+                    is_claimed && watcher.metric("snapwatcher_watch_interruptions_total").await.unwrap() >= Some(3.0)
                 })
                 .await;
             assert_eq!(listed.snaphook().requests().len(), 0);
-            grant_all_in(&closed, user).await;
-            listed.record_named("by-hand", "Succeeded").await;
+            afterwards(&listed, &closed, user).await;
+            listed.record_of("web", "Succeeded").await;
+            assert_eq!(listed.times_asked("web"), 1);
         })
         .await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn nothing_is_asked_before_the_records_of_every_namespace_are_known() {
+    with_a_closed_namespace("listed", &[], async |_, closed, user| grant_all_in(closed, user).await).await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_can_never_be_listed_holds_the_others_up_for_a_time_only() {
+    // The 15 s in which a written attempt may be sent, and these.
+    let quick = ["--request-timeout=1s", "--answer-timeout=1s"];
+    with_a_closed_namespace("never-listed", &quick, async |_, _, _| ()).await;
 }

@@ -136,8 +136,8 @@ mod tests {
 
     #[test]
     fn a_line_of_a_dependency_names_its_target() {
-        let line = text(|| tracing::warn!(target: "kube_client::client", "retrying"));
-        assert!(line.ends_with("  WARN kube_client::client: retrying\n"), "{line}");
+        let line = text(|| tracing::warn!(target: "hyper_util::client", "retrying"));
+        assert!(line.ends_with("  WARN hyper_util::client: retrying\n"), "{line}");
     }
 
     #[test]

@@ -208,26 +208,35 @@ mod tests {
     #[test]
     fn dependencies_are_heard_less_than_we_are() {
         for (level, expected) in [
-            (LogLevel::Trace, "our error, our warn, our info, our debug, kube error, kube warn, kube info"),
-            (LogLevel::Debug, "our error, our warn, our info, our debug, kube error, kube warn, kube info"),
-            (LogLevel::Info, "our error, our warn, our info, kube error, kube warn"),
-            (LogLevel::Warning, "our error, our warn, kube error, kube warn"),
-            (LogLevel::Error, "our error, kube error"),
+            (LogLevel::Trace, "our error, our warn, our info, our debug, their error, their warn, their info"),
+            (LogLevel::Debug, "our error, our warn, our info, our debug, their error, their warn, their info"),
+            (LogLevel::Info, "our error, our warn, our info, their error, their warn"),
+            (LogLevel::Warning, "our error, our warn, their error, their warn"),
+            (LogLevel::Error, "our error, their error"),
         ] {
             let written = capture(level, LogFormat::Json, || {
                 tracing::error!("our error");
                 tracing::warn!("our warn");
                 tracing::info!("our info");
                 tracing::debug!("our debug");
-                tracing::error!(target: "kube_client", "kube error");
-                tracing::warn!(target: "kube_client", "kube warn");
-                tracing::info!(target: "kube_client", "kube info");
-                tracing::debug!(target: "kube_client", "kube debug");
+                tracing::error!(target: "hyper", "their error");
+                tracing::warn!(target: "hyper", "their warn");
+                tracing::info!(target: "hyper", "their info");
+                tracing::debug!(target: "hyper", "their debug");
             });
             let objects = written.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
             let heard: Vec<_> = objects.map(|object| object["message"].as_str().unwrap().to_owned()).collect();
             assert_eq!(heard.join(", "), expected, "{level}");
         }
+    }
+
+    #[test]
+    fn what_kube_could_not_decode_is_not_repeated() {
+        let written = capture(LogLevel::Debug, LogFormat::Text, || {
+            tracing::warn!(target: "kube_client::client", "{{\"data\":{{\"current.key\":\"x\"}}}}, invalid type");
+            tracing::warn!(target: "kube_runtime::watcher", "watch list error");
+        });
+        assert!(!written.contains("current.key") && written.contains("watch list error"), "{written}");
     }
 
     #[test]
