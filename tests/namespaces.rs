@@ -4,9 +4,9 @@
 
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::Api;
 use kube::api::DeleteParams;
 use kube::config::Kubeconfig;
-use kube::Api;
 use lab::objects::{deployment, pod};
 use lab::snaphook::{Behaviour, Gate};
 use lab::{Cluster, Namespace, Options, SnapwatcherOptions, crd, in_namespace, in_namespace_of};
