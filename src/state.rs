@@ -119,6 +119,11 @@ impl State {
         self.change(&pod.name, &pod.uid, |journey| journey.waits_for = Some(cause.to_owned()));
     }
 
+    /// Nothing holds the pod back any more.
+    pub fn freed(&self, pod: &PodFacts) {
+        self.change(&pod.name, &pod.uid, |journey| journey.waits_for = None);
+    }
+
     /// Writes the later stages of one container.
     pub fn container(&self, pod: &PodName, uid: &str, container: &str, change: impl FnOnce(&mut ContainerJourney)) {
         self.change(pod, uid, |journey| change(journey.containers.entry(container.to_owned()).or_default()));

@@ -200,6 +200,7 @@ impl Running {
                 Task::Changed(pod) => (self.watch.changed)(pod),
                 Task::LookAgain { uid, at } => self.look_again_at(uid, at, now),
                 Task::Held { pod, cause } => self.held(&pod, &cause),
+                Task::Freed(pod) => self.watch.state.freed(&pod),
             }
         }
     }

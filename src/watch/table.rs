@@ -65,6 +65,8 @@ pub enum Task {
     LookAgain { uid: String, at: Timestamp },
     /// Another cause than before holds the pod back.
     Held { pod: PodFacts, cause: Cause },
+    /// Nothing holds the pod back any more.
+    Freed(PodFacts),
 }
 
 impl Table {
@@ -209,6 +211,9 @@ impl Row {
             && self.held_by != held_by
         {
             tasks.push(Task::Held { pod: self.pod.clone(), cause: cause.clone() });
+        }
+        if held_by.is_none() && self.held_by.is_some() {
+            tasks.push(Task::Freed(self.pod.clone()));
         }
         self.held_by = held_by;
         tasks

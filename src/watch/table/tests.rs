@@ -94,7 +94,7 @@ fn an_attempt_that_waits_is_told_when_its_pod_turns_ready_again_and_when_it_goes
     assert!(apply(&mut table, "a", true).is_empty(), "nothing has changed");
     let held = apply(&mut table, "a", false);
     assert!(matches!(held[..], [Task::Held { cause: Cause::NotReady, .. }]), "{held:?}");
-    assert_eq!(apply(&mut table, "a", true), changed);
+    assert!(apply(&mut table, "a", true).contains(&changed[0]));
     assert_eq!(table.apply(0, Event::Delete(pod("a", true, &json!({}))), at(3)), changed);
 }
 
@@ -173,7 +173,8 @@ fn a_cause_is_told_when_it_changes() {
     let is_held = |tasks: Vec<Task>| tasks.iter().any(|task| matches!(task, Task::Held { .. }));
     assert!(is_held(apply(&mut table, "a", false)));
     assert!(!is_held(apply(&mut table, "a", false)));
-    apply(&mut table, "a", true);
+    let freed = apply(&mut table, "a", true);
+    assert!(freed.iter().any(|task| matches!(task, Task::Freed(_))), "{freed:?}");
     assert!(is_held(apply(&mut table, "a", false)));
 }
 
