@@ -105,6 +105,8 @@ async fn each_check_is_told_by_name_and_the_back_end_does_not_decide() {
         until_shown(&watcher, 200, "[-]backend failed (told only): SnapHook at http://").await;
         assert_eq!(shown(&watcher, "/readyz").await, (200, "ok".to_owned()));
 
+        // Also the one that was refused: it is asked again, and the last answer is the one that is told.
+        ns.snaphook().answer_pod_with("refused", Behaviour::Succeed);
         ns.create_object(&pod("taken").labelled().build()).await;
         let all_well = "[+]ping ok\n[+]leaf ok\n[+]bundle ok\n[+]trust ok (told only)\n[+]shutdown ok\n[+]crd ok (told only)\n\
                         [+]watch ok (told only)\n[+]backend ok (told only)\n[+]leader ok (told only)\n\
