@@ -1,0 +1,181 @@
+//! What can be wrong with a real node, and what is told of it: reason, message and Event are those of docs/operations.md.
+//!
+//! `make e2e` runs these, one after the other: they change the one node that they share.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use lab::node::{KubeletSettings, NodeError, Serving};
+use lab::objects::{COUNTING, pod};
+use lab::{Namespace, RealNode, Record, in_namespace};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// What may be repeated is, and soon; and what fails twice has failed.
+const SOON: [&str; 6] = ["--backend", "kubelet", "--longest-wait", "500ms", "--max-attempts", "2"];
+
+/// A connection of the container with itself, which CRIU dumps only where it is told to.
+const CONNECTED: &str = "nc -l -p 7000 -e sleep 100000 & sleep 0.5; nc 127.0.0.1 7000 < /dev/zero > /dev/null & sleep 100000";
+
+/// Holds some 800 MB, so that a checkpoint takes its time.
+const LARGE: &str = "busybox head -c 800000000 /dev/zero | busybox tail -c 800000000 | sleep 100000";
+
+/// Changes the node for as long as `body` runs, and puts it right whatever comes of it.
+async fn with_node<C, R>(
+    change: impl Future<Output = Result<C, NodeError>>,
+    put_right: impl Future<Output = Result<R, NodeError>>,
+    body: impl Future<Output = ()>,
+) {
+    drop(change.await.unwrap());
+    let outcome = AssertUnwindSafe(body).catch_unwind().await;
+    drop(put_right.await.unwrap());
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+/// A namespace with the second account, SnapWatcher and one labelled pod that runs this.
+async fn with_pod(ns: &Namespace, script: &str) -> RealNode {
+    let node = RealNode::attach().unwrap();
+    ns.make_kubelet_account().await;
+    ns.start_snapwatcher(SNAPWATCHER, &SOON).await;
+    create(ns, &node, script).await;
+    node
+}
+
+async fn create(ns: &Namespace, node: &RealNode, script: &str) {
+    ns.create_object::<Pod>(&pod("web").labelled().runs(&node.busybox(), script).build()).await;
+}
+
+/// Waits for a record in this state whose message holds these words, and for its Event.
+async fn is_told(ns: &Namespace, state: &str, words: &[&str]) -> Record {
+    let record = ns.record_of("web", state).await;
+    for word in words {
+        assert!(record.message().contains(word), "`{word}` in: {}", record.message());
+    }
+    let reason = state.split(['(', ')']).nth(1).unwrap();
+    assert_eq!(ns.event_of("web", reason).await.kind, "Warning");
+    record
+}
+
+#[tokio::test]
+async fn a_node_without_criu_is_told_and_waited_for() {
+    in_namespace("a_node_without_criu", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        with_node(node.hide_criu(), node.show_criu(), async {
+            let node = with_pod(&ns, COUNTING).await;
+            let record = is_told(&ns, "Pending(NodeNotPrepared)", &["criu", node.name()]).await;
+            assert_eq!(record.failures(), 0);
+        })
+        .await;
+        ns.record_of("web", "Succeeded").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_criu_refuses_fails_and_the_container_goes_on() {
+    in_namespace("what_criu_refuses", |ns| async move {
+        let node = with_pod(&ns, CONNECTED).await;
+        let record = is_told(&ns, "Failed(CheckpointFailed)", &["criu", node.name()]).await;
+        assert_eq!(record.failures(), 2);
+        let status = ns.pod_ready("web").await.status.unwrap();
+        assert!(status.container_statuses.unwrap().iter().all(|status| status.restart_count == 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gate_that_is_off_is_told_and_waited_for() {
+    in_namespace("a_gate_that_is_off", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        let off = KubeletSettings { checkpoint: false, ..KubeletSettings::default() };
+        with_node(node.restart_kubelet(off), node.restart_kubelet(KubeletSettings::default()), async {
+            with_pod(&ns, COUNTING).await;
+            is_told(&ns, "Pending(NotFound)", &["ContainerCheckpoint", node.name()]).await;
+        })
+        .await;
+        ns.record_of("web", "Succeeded").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kubelet_that_nobody_vouches_for_gets_no_token() {
+    in_namespace("a_kubelet_that_nobody_vouches_for", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        let self_signed = KubeletSettings { serving: Serving::SelfSigned, ..KubeletSettings::default() };
+        let record = with_node(node.restart_kubelet(self_signed), node.restart_kubelet(KubeletSettings::default()), async {
+            with_pod(&ns, COUNTING).await;
+            let hints = ["serverTLSBootstrap", "--kubelet-ca-file", "--kubelet-insecure-skip-verify", node.name()];
+            is_told(&ns, "Failed(KubeletUntrusted)", &hints).await;
+        });
+        record.await;
+        let [record] = ns.records_of("web").await.try_into().unwrap();
+        ns.checkpoints().delete(&record.name, &DeleteParams::default()).await.unwrap();
+        ns.record_of("web", "Succeeded").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_is_named_and_waited_for() {
+    in_namespace("a_right_that_is_taken_away", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        ns.make_kubelet_account().await;
+        ns.revoke_checkpoints().await;
+        ns.start_snapwatcher(SNAPWATCHER, &SOON).await;
+        create(&ns, &node, COUNTING).await;
+        is_told(&ns, "Pending(Unauthorized)", &["nodes/checkpoint", &ns.kubelet_account()]).await;
+        ns.grant_checkpoints().await;
+        ns.record_of("web", "Succeeded").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kubelet_that_dies_in_the_middle_leaves_it_unknown() {
+    in_namespace("a_kubelet_that_dies_in_the_middle", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        ns.make_kubelet_account().await;
+        // Ready only once it holds all of it: the delay is the time that it takes.
+        let large = pod("web").labelled().annotate("snap.weaversoft.io/delay", "4s").runs(&node.busybox(), LARGE);
+        ns.start_snapwatcher(SNAPWATCHER, &SOON).await;
+        ns.create_object::<Pod>(&large.build()).await;
+        with_node(
+            async {
+                ns.record_of("web", "InProgress").await;
+                node.stop_kubelet().await
+            },
+            node.start_kubelet(),
+            async {
+                is_told(&ns, "Unknown(NoAnswer)", &[node.name()]).await;
+            },
+        )
+        .await;
+        let [record] = ns.records_of("web").await.try_into().unwrap();
+        assert_eq!((record.state().as_str(), record.attempt()), ("Unknown(NoAnswer)", 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kubelet_that_is_away_is_waited_for() {
+    in_namespace("a_kubelet_that_is_away", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        ns.make_kubelet_account().await;
+        create(&ns, &node, COUNTING).await;
+        ns.pod_ready("web").await;
+        with_node(node.stop_kubelet(), node.start_kubelet(), async {
+            ns.start_snapwatcher(SNAPWATCHER, &SOON).await;
+            is_told(&ns, "Pending(Unreachable)", &[node.name()]).await;
+        })
+        .await;
+        ns.record_of("web", "Succeeded").await;
+    })
+    .await;
+}
