@@ -105,7 +105,7 @@ pub struct Kubelet {
 impl Kubelet {
     /// The service account of `settings` is that of this namespace.
     pub fn new(settings: Settings, namespace: &str, cluster: &Cluster) -> Result<Self, KubeletError> {
-        let client = client(&settings, &cluster.trusted)?;
+        let client = client(&settings, cluster.trusted.as_deref())?;
         let tokens = Tokens::new(cluster.calls.clone(), namespace.to_owned(), settings.service_account.clone());
         Ok(Self { nodes: Nodes::new(cluster.calls.clone()), tokens, client, settings })
     }
@@ -170,7 +170,7 @@ impl Backend for Kubelet {
     }
 }
 
-fn client(settings: &Settings, trusted: &Option<Vec<Vec<u8>>>) -> Result<Client, KubeletError> {
+fn client(settings: &Settings, trusted: Option<&[Vec<u8>]>) -> Result<Client, KubeletError> {
     let builder = exchange::client(settings.request_timeout);
     let builder = match (&settings.trust, trusted) {
         (Trust::CaFile(path), _) => builder.tls_certs_only(ca_file::read(path, "kubelets")?),

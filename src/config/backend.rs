@@ -50,9 +50,8 @@ impl KubeletArgs {
     fn trust(&self) -> kubelet::Trust {
         match &self.kubelet_ca_file {
             _ if self.kubelet_insecure_skip_verify => kubelet::Trust::Unverified,
-            // An empty variable, as a template may leave it, names no file.
-            Some(path) if !path.as_os_str().is_empty() => kubelet::Trust::CaFile(path.clone()),
-            _ => kubelet::Trust::ClusterCa,
+            Some(path) => kubelet::Trust::CaFile(path.clone()),
+            None => kubelet::Trust::ClusterCa,
         }
     }
 }
@@ -157,7 +156,6 @@ mod tests {
     fn a_kubelet_is_trusted_by_the_clusters_ca_unless_another_is_named_or_nobody_verifies() {
         for (arguments, expected) in [
             (&[][..], kubelet::Trust::ClusterCa),
-            (&["--kubelet-ca-file", ""], kubelet::Trust::ClusterCa),
             (&["--kubelet-ca-file", "ca.crt"], kubelet::Trust::CaFile("ca.crt".into())),
             (&["--kubelet-insecure-skip-verify=false"], kubelet::Trust::ClusterCa),
             (&["--kubelet-insecure-skip-verify", "--kubelet-ca-file", "ca.crt"], kubelet::Trust::Unverified),

@@ -64,7 +64,7 @@ impl Broken {
         let Fault::Failed(error) = &self.fault else { return None };
         let mut next: Option<&(dyn Error + 'static)> = error.source();
         while let Some(error) = next {
-            if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+            if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref::<rustls::Error>() {
                 return Some(why);
             }
             next = inner(error).or_else(|| error.source());
@@ -75,7 +75,7 @@ impl Broken {
 
 /// What an I/O error was made of; its `source` leaves that out.
 fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-    error.downcast_ref::<io::Error>()?.get_ref().map(|inner| inner as _)
+    error.downcast_ref::<io::Error>()?.get_ref().map(|inner| inner as &(dyn Error + 'static))
 }
 
 /// The innermost cause in words: reqwest's own only say that sending failed, and repeat the URL with its password.

@@ -3,6 +3,9 @@
 //! Pure: `now` is a parameter, and nothing here reads from a connection. Advice stands before what the kubelet said, whose
 //! end may be cut off.
 
+#[cfg(test)]
+mod tests;
+
 use jiff::Timestamp;
 use rustls::CertificateError;
 use serde::Deserialize;
@@ -131,6 +134,3 @@ fn judge_success(answer: &Answer, asked: &Asked<'_>) -> Outcome {
         _ => bad(&format!("it names no archive: {}", answer.body)),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -15,24 +15,24 @@ const NOT_AUTHORIZED: &str = "authorization error";
 const UNSUPPORTED: [&str; 6] = [
     // gRPC: the method is unknown (containerd before 2.0), or the task's shim has none (Kata, Windows).
     "code = unimplemented",
-    "not implemented",
+    // With the colon: ENOSYS is `function not implemented`, as CRIU may say of a system call.
+    ": not implemented",
     // CRI-O, of runtimes that are no OCI runtimes.
     "configured runtime does not support checkpoint/restore",
     // runc and crun, built without it.
     "has not been compiled with checkpoint/restore support",
     "compiled without criu support",
     // go-criu, where there is none.
-    "criu not supported o",
+    "criu not supported",
 ];
 
 /// The runtime could, were its node prepared.
-const NOT_PREPARED: [&str; 9] = [
+const NOT_PREPARED: [&str; 8] = [
     // containerd 2.0 to 2.3, then later.
     "criu binary not found",
-    "failed to check for criu version",
     // CRI-O, where `enable_criu_support` is off or there is no CRIU.
     "checkpoint/restore support not available",
-    // go-criu; runc.
+    // go-criu ("failed to check for criu version"); runc.
     "requires at least criu",
     "criu version",
     "criu lacks support",
@@ -127,6 +127,10 @@ mod tests {
             (
                 "rpc error: code = Unknown desc = failed to checkpoint container 87ea: crun: CRIU checkpointing failed -52.  \
                  Please check CRIU logfile /var/lib/dump.log",
+                Reason::CheckpointFailed,
+            ),
+            (
+                "rpc error: code = Unknown desc = failed to checkpoint container 87ea: can't freeze: function not implemented",
                 Reason::CheckpointFailed,
             ),
             ("container app not found", Reason::CheckpointFailed),
