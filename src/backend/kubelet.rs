@@ -146,7 +146,8 @@ impl Kubelet {
         };
         timeout_at(begun + limit, prepared).await.unwrap_or_else(|_| {
             let words = "did not answer when asked for the node and a token of the service account";
-            let message = format!("could not ask the kubelet of node `{node}`: the API server {words} within {limit:?}");
+            let message =
+                format!("could not ask the kubelet of node `{node}`: the API server {words} within {limit:?}");
             Err(NotAsked(Reason::Unreachable, message))
         })
     }

@@ -198,7 +198,8 @@ impl Running {
         let attempt = self.parts.attempt.clone();
         let Attempt { budget, breakers, backend, .. } = attempt.as_ref();
         while may_begin {
-            let may_ask = |node: Option<&str>| breakers.allows(backend.address(node), now) && budget.has_room(node, now);
+            let may_ask =
+                |node: Option<&str>| breakers.allows(backend.address(node), now) && budget.has_room(node, now);
             let Some(Next { uid, record, node }) = self.queue.next(may_ask) else { break };
             if !budget.take(&uid, node.as_deref(), now) {
                 self.queue.put_back(record, node);

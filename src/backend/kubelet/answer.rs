@@ -58,7 +58,10 @@ pub(super) fn judge(answer: &Answer, asked: &Asked<'_>, now: Timestamp) -> Outco
         }
         (Reason::NodeNotPrepared, _) => {
             let remedy = "install CRIU on the node and let the runtime use it";
-            (Reason::NodeNotPrepared, format!("{whom} has no CRIU that its container runtime can use: {remedy}; {said}"))
+            (
+                Reason::NodeNotPrepared,
+                format!("{whom} has no CRIU that its container runtime can use: {remedy}; {said}"),
+            )
         }
         (Reason::CheckpointUnsupported, _) => {
             (Reason::CheckpointUnsupported, format!("the container runtime of {whom} takes no checkpoints; {said}"))
@@ -126,11 +129,9 @@ fn judge_success(answer: &Answer, asked: &Asked<'_>) -> Outcome {
         return bad(&format!("the answer is not a list of archives: {}", answer.body));
     };
     match items.first().and_then(|path| redact::redact_place(path)) {
-        Some(archive) if answer.status == reqwest::StatusCode::OK => Outcome::Succeeded(Location {
-            archive: Some(archive),
-            node: Some((*node).to_owned()),
-            image: None,
-        }),
+        Some(archive) if answer.status == reqwest::StatusCode::OK => {
+            Outcome::Succeeded(Location { archive: Some(archive), node: Some((*node).to_owned()), image: None })
+        }
         _ => bad(&format!("it names no archive: {}", answer.body)),
     }
 }

@@ -200,9 +200,7 @@ mod tests {
 
     #[test]
     fn addresses_are_taken_by_type_and_ports_as_told() {
-        let addresses = |pairs: &[(&str, &str)]| {
-            json!({"addresses": pairs.iter().map(|(kind, address)| json!({"type": kind, "address": address})).collect::<Vec<_>>()})
-        };
+        let addresses = |pairs: &[(&str, &str)]| json!({"addresses": pairs.iter().map(|(kind, address)| json!({"type": kind, "address": address})).collect::<Vec<_>>()});
         for (change, expected) in [
             (json!({}), "https://10.0.0.7:10350"),
             (addresses(&[("ExternalIP", "203.0.113.7"), ("Hostname", "n1.example")]), "https://n1.example:10350"),

@@ -50,7 +50,8 @@ pub async fn probe(kubelet: &Kubelet, node: &str) -> Probed {
     match outcome {
         Outcome::Stopped { reason, message, .. } => Probed { verdict: verdict(reason), message },
         Outcome::Succeeded(_) => {
-            let message = format!("the kubelet of node `{node}` says that it took a checkpoint of a pod that can't exist");
+            let message =
+                format!("the kubelet of node `{node}` says that it took a checkpoint of a pod that can't exist");
             Probed { verdict: Verdict::Odd, message: Redacted::own(&message) }
         }
     }

@@ -75,7 +75,10 @@ mod tests {
     #[test]
     fn the_words_of_each_runtime_have_their_reason() {
         for (words, expected) in [
-            ("rpc error: code = Unimplemented desc = unknown method CheckpointContainer", Reason::CheckpointUnsupported),
+            (
+                "rpc error: code = Unimplemented desc = unknown method CheckpointContainer",
+                Reason::CheckpointUnsupported,
+            ),
             (
                 "rpc error: code = Unimplemented desc = method CheckpointContainer not implemented",
                 Reason::CheckpointUnsupported,

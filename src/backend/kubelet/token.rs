@@ -117,7 +117,7 @@ mod tests {
     use kube::core::Status;
 
     use super::*;
-    use crate::backend::kubelet::tests::api_server;
+    use crate::backend::kubelet::tests::{Seen, api_server};
 
     fn tokens(client: Client) -> Tokens {
         Tokens::new(client, "snap".to_owned(), "snapwatcher-kubelet".to_owned())
@@ -136,9 +136,9 @@ mod tests {
         assert_eq!(tokens.identity(), "system:serviceaccount:snap:snapwatcher-kubelet");
         let all = futures::future::join_all((0..8).map(|_| tokens.get())).await;
         assert!(all.into_iter().all(|token| token.unwrap() == "token-1"), "one request for all");
-        let request = requests.lock().unwrap().remove(0);
-        assert_eq!(request.path, "/api/v1/namespaces/snap/serviceaccounts/snapwatcher-kubelet/token");
-        assert_eq!(request.body["spec"]["expirationSeconds"], 600);
+        let asked = |request: &Seen| (request.path.clone(), request.body["spec"]["expirationSeconds"].clone());
+        let path = "/api/v1/namespaces/snap/serviceaccounts/snapwatcher-kubelet/token";
+        assert_eq!(asked(&requests.lock().unwrap()[0]), (path.to_owned(), 600.into()));
         tokens.forget("another").await;
         assert_eq!(tokens.get().await.unwrap(), "token-1");
         tokens.forget("token-1").await;

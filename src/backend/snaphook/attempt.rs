@@ -41,8 +41,8 @@ impl SnapHook {
             .header(IDEMPOTENCY_KEY, &ask.idempotency_key)
             .json(&self.body(ask)?);
         let Some(token) = token else { return Ok((request, None)) };
-        let value = bearer(&token)
-            .map_err(|error| NotAsked(Reason::Unauthorized, format!("did not ask SnapHook: {error}")))?;
+        let value =
+            bearer(&token).map_err(|error| NotAsked(Reason::Unauthorized, format!("did not ask SnapHook: {error}")))?;
         Ok((request.header(AUTHORIZATION, value), Some(token)))
     }
 
@@ -68,9 +68,11 @@ impl SnapHook {
                 container: ask.into(),
                 cluster_name: cluster_name.as_deref().unwrap_or_default(),
             }),
-            Contract::SnapapiPodSpec => ask.whole_pod.as_ref().map(|pod_spec| Body::Pod { pod_spec }).ok_or_else(|| {
-                NotAsked(Reason::Rejected, format!("did not ask SnapHook: pod `{}` was not read", ask.pod))
-            }),
+            Contract::SnapapiPodSpec => {
+                ask.whole_pod.as_ref().map(|pod_spec| Body::Pod { pod_spec }).ok_or_else(|| {
+                    NotAsked(Reason::Rejected, format!("did not ask SnapHook: pod `{}` was not read", ask.pod))
+                })
+            }
         }
     }
 }
