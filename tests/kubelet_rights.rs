@@ -49,8 +49,8 @@ async fn grant_the_rest(ns: &Namespace, user: &str) {
 
 async fn grant_nodes(ns: &Namespace, user: &str) {
     let rules = json!({"rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list"]}]});
-    let (roles, create) = (Api::<ClusterRole>::all(ns.client()), PostParams::default());
-    roles.create(&create, &object("ClusterRole", user, rules)).await.unwrap();
+    let create = PostParams::default();
+    Api::<ClusterRole>::all(ns.client()).create(&create, &object("ClusterRole", user, rules)).await.unwrap();
     let bindings = Api::<ClusterRoleBinding>::all(ns.client());
     let binding = object("ClusterRoleBinding", user, bound(user, "ClusterRole", user));
     bindings.create(&create, &binding).await.unwrap();

@@ -269,20 +269,9 @@ impl Attempt {
             journey.done = after.is_final().then_some(done);
             journey.outcome = Some(outcome.as_str().to_owned());
         });
-        self.tell(written, &ask, &outcome);
+        tell(written, &ask, &outcome);
         self.events.outcome(written, &pod.facts, &outcome, after);
         outcome
-    }
-
-    fn tell(&self, written: &Checkpoint, ask: &Ask, outcome: &Outcome) {
-        let (checkpoint, container, word) = (written.name_any(), &ask.container, outcome.as_str());
-        let (namespace, pod) = (&ask.pod.namespace, &ask.pod.name);
-        let sentence = format!("Asked for a checkpoint of pod {}, container `{container}`: {outcome}", ask.pod);
-        if matches!(outcome, Outcome::Succeeded(_)) {
-            tracing::info!(checkpoint, namespace, pod, container, outcome = word, "{sentence}");
-        } else {
-            tracing::warn!(checkpoint, namespace, pod, container, outcome = word, "{sentence}");
-        }
     }
 
     /// The check `backend` fails while something that is asked is away.
@@ -339,6 +328,17 @@ impl Attempt {
             record.status.as_ref(),
         )
         .await
+    }
+}
+
+fn tell(written: &Checkpoint, ask: &Ask, outcome: &Outcome) {
+    let (checkpoint, container, word) = (written.name_any(), &ask.container, outcome.as_str());
+    let (namespace, pod) = (&ask.pod.namespace, &ask.pod.name);
+    let sentence = format!("Asked for a checkpoint of pod {}, container `{container}`: {outcome}", ask.pod);
+    if matches!(outcome, Outcome::Succeeded(_)) {
+        tracing::info!(checkpoint, namespace, pod, container, outcome = word, "{sentence}");
+    } else {
+        tracing::warn!(checkpoint, namespace, pod, container, outcome = word, "{sentence}");
     }
 }
 

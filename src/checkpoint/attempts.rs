@@ -194,28 +194,32 @@ impl Running {
 
     fn begin(&mut self, now: Timestamp) {
         let in_trouble = self.trouble.is_some_and(|trouble| trouble.until > now);
-        let may_begin = self.leads() && !self.parts.is_suspended && !in_trouble;
-        let attempt = self.parts.attempt.clone();
-        let Attempt { budget, breakers, backend, .. } = attempt.as_ref();
-        while may_begin {
-            let may_ask =
-                |node: Option<&str>| breakers.allows(backend.address(node), now) && budget.has_room(node, now);
-            let Some(Next { uid, record, node }) = self.queue.next(may_ask) else { break };
-            if !budget.take(&uid, node.as_deref(), now) {
-                self.queue.put_back(record, node);
-                break;
-            }
-            let mut turn = breakers.begin(backend.address(node.as_deref()));
-            self.under_way.insert(uid.clone(), None);
-            let (attempt, stop) = (attempt.clone(), self.stop.clone());
-            self.tasks.spawn(async move {
-                // Boxed: there may be many, and most of one is the request.
-                let result = Box::pin(attempt.make(&record, &mut turn, &stop)).await;
-                attempt.budget.give_back(&uid);
-                Ended { uid, record, turn, result }
-            });
+        if self.leads() && !self.parts.is_suspended && !in_trouble {
+            while self.begin_next(now) {}
         }
         self.parts.metrics.waiting(self.queue.len());
+    }
+
+    /// Begins the next attempt that may be made; false: there is none.
+    fn begin_next(&mut self, now: Timestamp) -> bool {
+        let attempt = self.parts.attempt.clone();
+        let Attempt { budget, breakers, backend, .. } = attempt.as_ref();
+        let may_ask = |node: Option<&str>| breakers.allows(backend.address(node), now) && budget.has_room(node, now);
+        let Some(Next { uid, record, node }) = self.queue.next(may_ask) else { return false };
+        if !budget.take(&uid, node.as_deref(), now) {
+            self.queue.put_back(record, node);
+            return false;
+        }
+        let mut turn = breakers.begin(backend.address(node.as_deref()));
+        self.under_way.insert(uid.clone(), None);
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            // Boxed: there may be many, and most of one is the request.
+            let result = Box::pin(attempt.make(&record, &mut turn, &stop)).await;
+            attempt.budget.give_back(&uid);
+            Ended { uid, record, turn, result }
+        });
+        true
     }
 
     fn give_up(&mut self, uid: String, record: Arc<Checkpoint>) {

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use kube::core::Status;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::crypto;
 
@@ -22,9 +21,10 @@ pub(super) struct Seen {
     pub(super) body: Value,
 }
 
-/// A client for an API server that answers each request by this function, which is told the request and its number.
+/// A client for an API server that answers each request by this function, which is told the request and its number and
+/// gives the object, or the status code of a refusal.
 pub(super) fn api_server(
-    answer: impl Fn(&Seen, usize) -> Result<Value, Status> + Send + Sync + 'static,
+    answer: impl Fn(&Seen, usize) -> Result<Value, u16> + Send + Sync + 'static,
 ) -> (kube::Client, Arc<Mutex<Vec<Seen>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (noted, answer) = (Arc::clone(&seen), Arc::new(answer));
@@ -39,7 +39,10 @@ pub(super) fn api_server(
             noted.push(request);
             let (code, body) = match answered {
                 Ok(object) => (200, object),
-                Err(status) => (status.code, serde_json::to_value(status).unwrap()),
+                Err(code) => {
+                    let status = kube::core::Status::failure("no", "Odd").with_code(code);
+                    (code, serde_json::to_value(status).unwrap())
+                }
             };
             let answer = axum::http::Response::builder().status(code);
             Ok::<_, kube::Error>(answer.body(kube::client::Body::from(body.to_string().into_bytes())).unwrap())

@@ -114,8 +114,6 @@ fn usable(life: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
-
     use super::*;
     use crate::backend::kubelet::tests::{Seen, api_server};
 
@@ -165,7 +163,7 @@ mod tests {
             (404, Reason::Unauthorized, "there is no service account `snap/snapwatcher-kubelet`: create it"),
             (500, Reason::Unreachable, "could not get a token of service account `snap/snapwatcher-kubelet`"),
         ] {
-            let (client, _requests) = api_server(move |_, _| Err(Status::failure("no", "Odd").with_code(code)));
+            let (client, _requests) = api_server(move |_, _| Err(code));
             let NotAsked(got, message) = tokens(client).get().await.unwrap_err();
             assert_eq!(got, reason, "{message}");
             assert!(message.contains(words), "{message}");
