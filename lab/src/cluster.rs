@@ -107,7 +107,9 @@ pub fn is_keeping() -> bool {
 impl Cluster {
     /// Starts a control plane and waits until pods can be created and scheduled: about ten seconds, if all is built.
     pub async fn start(options: Options) -> Result<Self, LabError> {
-        if options.real_node && let Some(missing) = RealNode::missing() {
+        if options.real_node
+            && let Some(missing) = RealNode::missing()
+        {
             return Err(NodeError::Missing(missing).into());
         }
         let mut binaries = Binaries::built(&options.version).await?;

@@ -126,9 +126,10 @@ async fn up(args: UpArgs) -> Outcome {
     ));
     if let Some(node) = cluster.real_node() {
         say(&format!(
-            "\nThe node is {} ({}), its registry http://{}, a shell for pods {}.",
+            "\nThe node is {} ({}). Images pushed to http://{} are {}/NAME to pods; a shell is {}.",
             node.name(),
             node.address(),
+            node.registry_address(),
             node.registry(),
             node.busybox()
         ));

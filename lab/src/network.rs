@@ -88,7 +88,13 @@ mod tests {
     fn labs_side_by_side_share_no_address() {
         let all = |number| {
             let network = Network::Node(number);
-            [network.host().to_string(), network.node().to_string(), network.services(), network.pods().0, network.link()]
+            [
+                network.host().to_string(),
+                network.node().to_string(),
+                network.services(),
+                network.pods().0,
+                network.link(),
+            ]
         };
         assert!(all(0).iter().zip(all(1)).all(|(one, other)| *one != other));
     }

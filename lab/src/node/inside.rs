@@ -4,7 +4,6 @@
 //! known: a test does so though another process started the node.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -32,13 +31,6 @@ impl Inside {
     pub(crate) fn path(self, inside: impl AsRef<Path>) -> PathBuf {
         let inside = inside.as_ref();
         Path::new(&format!("/proc/{}/root", self.pid)).join(inside.strip_prefix("/").unwrap_or(inside))
-    }
-
-    /// Whether the node's first process is there; one that only waits to be reaped is not.
-    pub(crate) fn is_running(self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        // The second field is the name, in parentheses, and may hold anything.
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
     }
 
     /// Arguments of `nsenter` that lead into all of the node's namespaces.
@@ -109,12 +101,6 @@ mod tests {
     fn a_file_of_the_node_is_found_below_its_root() {
         assert_eq!(Inside::of(7).path("/etc/hosts"), PathBuf::from("/proc/7/root/etc/hosts"));
         assert_eq!(Inside::of(7).path("etc/hosts"), PathBuf::from("/proc/7/root/etc/hosts"));
-    }
-
-    #[test]
-    fn a_process_that_is_gone_does_not_run() {
-        assert!(Inside::of(std::process::id().cast_signed()).is_running());
-        assert!(!Inside::of(i32::MAX).is_running());
     }
 
     #[test]

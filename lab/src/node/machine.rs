@@ -13,7 +13,8 @@ use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::NodeError;
 use super::cgroups::Cgroups;
@@ -23,6 +24,9 @@ use crate::process::{Launch, Process};
 
 const ENTER: &str = include_str!("enter.sh");
 const NETWORK: &str = include_str!("network.sh");
+
+/// The node's network namespace, as its own `ip` finds it.
+const NODE_LINKS: &str = "/proc/1/ns/net";
 
 /// How long the namespaces may take to stand, and to go.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,16 +62,16 @@ impl Machine {
         let mut init = Process::start(launch).await?;
         let pid = entered(&mut init, &work.join("init.pid")).await?;
         let mut machine = Self { init, inside: Inside::of(pid), network: Network::Loopback, logs, cgroups };
-        machine.network = machine.linked(pid).await?;
+        machine.network = machine.linked().await?;
         Ok(machine)
     }
 
     /// Joins the machine to this one by the first pair of links whose name is free.
-    async fn linked(&self, pid: i32) -> Result<Network, NodeError> {
+    async fn linked(&self) -> Result<Network, NodeError> {
         let mut seen = "each number is taken".to_owned();
         for network in (0..LABS).map(Network::Node).filter(|network| !exists(&network.link())) {
             let link = network.link();
-            let added = self.ip(&format!("link add {link} type veth peer name eth0 netns {pid}")).await?;
+            let added = self.ip(&format!("link add {link} type veth peer name eth0 netns {NODE_LINKS}")).await?;
             if !added.status.success() {
                 seen = String::from_utf8_lossy(&added.stderr).trim().to_owned();
                 // Another lab took the name in the meantime: the next one, then.
@@ -139,13 +143,14 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // It can only fail for a process that is gone already.
-        drop(self.init.signal(Signal::SIGKILL));
+        // The first process is killed alone, so that `unshare` is there to reap it. Both can only fail where it is gone.
+        let _ = kill(Pid::from_raw(self.inside.pid()), Signal::SIGKILL);
         let deadline = Instant::now() + PATIENCE;
-        // The first process is gone after all others are; the link a moment later.
-        let link = self.network.link();
-        let remains = || self.inside.is_running() || (self.network != Network::Loopback && exists(&link));
-        while remains() && Instant::now() < deadline {
+        while matches!(self.init.ended(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(POLL);
+        }
+        // The link goes a moment after the namespace.
+        while self.network != Network::Loopback && exists(&self.network.link()) && Instant::now() < deadline {
             thread::sleep(POLL);
         }
     }

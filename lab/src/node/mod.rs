@@ -130,8 +130,8 @@ impl Node {
     /// Starts containerd and the registry, and pushes the images that every node has.
     async fn start_runtime(&mut self) -> Result<(), NodeError> {
         let network = self.network();
-        self.write("etc/containerd/config.toml", &settings::containerd(network))?;
-        self.write("etc/containerd/certs.d/_default/hosts.toml", &settings::registry_hosts(network))?;
+        self.write("etc/containerd/config.toml", &settings::containerd())?;
+        self.write("etc/containerd/certs.d/_default/hosts.toml", &settings::registry_hosts())?;
         self.write("etc/cni/net.d/10-lab.conflist", &settings::pod_network(network).to_string())?;
         self.write("etc/lab-registry.yml", &settings::registry())?;
         let containerd = self.machine.launch("containerd", "containerd").args(["--config=/etc/containerd/config.toml"]);
@@ -139,9 +139,9 @@ impl Node {
         for launch in [containerd, registry] {
             self.programs.push(Process::start(launch).await?);
         }
-        let address = self.real_node.registry();
+        let address = self.real_node.registry_address();
         self.reached("the registry listens", "registry", async || {
-            tokio::net::TcpStream::connect(&address).await.map(drop)
+            tokio::net::TcpStream::connect(address).await.map(drop)
         })
         .await?;
         for (name, image) in stock::images(&self.inside())? {

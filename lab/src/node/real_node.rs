@@ -18,7 +18,7 @@ use super::inside::Inside;
 use super::machine::Machine;
 use super::missing;
 use super::registry::Registry;
-use super::settings::{KUBELET_PORT, KubeletSettings, registry_address};
+use super::settings::{KUBELET_PORT, KubeletSettings, REGISTRY, REGISTRY_PORT};
 use super::stock::BUSYBOX;
 use crate::access::Access;
 use crate::control_plane::REAL_NODE;
@@ -92,20 +92,26 @@ impl RealNode {
         (self.address(), KUBELET_PORT).into()
     }
 
-    /// The lab's registry, as part of an image's name; it answers plain HTTP to this machine and the node.
-    pub fn registry(&self) -> String {
-        registry_address(self.network())
+    /// The lab's registry in the names of images, as pods name them.
+    pub fn registry(&self) -> &'static str {
+        REGISTRY
+    }
+
+    /// Where this machine reaches the same registry, by plain HTTP.
+    pub fn registry_address(&self) -> SocketAddr {
+        (self.address(), REGISTRY_PORT).into()
     }
 
     /// The image of a shell (busybox).
     pub fn busybox(&self) -> String {
-        format!("{}/{BUSYBOX}", self.registry())
+        format!("{REGISTRY}/{BUSYBOX}")
     }
 
     /// Pushes an image and returns the name that a pod uses. The node also takes it for an image of any other registry's
     /// of that name: `library/nginx:latest` for `nginx`.
     pub async fn push(&self, name: &str, image: Image) -> Result<String, NodeError> {
-        Ok(Registry::at(self.registry()).push(name, image).await?)
+        Registry::at(self.registry_address()).push(name, image).await?;
+        Ok(format!("{REGISTRY}/{name}"))
     }
 
     /// Makes an image of a checkpoint archive that lies on the node, from which a container of this name goes on, and
@@ -239,7 +245,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         real_node().describe(folder.path()).unwrap();
         let read: RealNode = serde_json::from_slice(&fs::read(folder.path().join(FILE)).unwrap()).unwrap();
-        assert_eq!((read.registry(), read.kubelet()), ("10.87.3.2:5000".to_owned(), "10.87.3.2:10250".parse().unwrap()));
+        let expected = ["10.87.3.2:5000", "10.87.3.2:10250"].map(|address| address.parse().unwrap());
+        assert_eq!([read.registry_address(), read.kubelet()], expected);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The lab's registry, as one who pushes an image sees it (OCI distribution specification 1.1, "Push").
 
+use std::net::SocketAddr;
+
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{Client, Response, StatusCode};
 
@@ -8,7 +10,7 @@ use super::image::{Blob, Image, MANIFEST};
 /// A registry at an address, without TLS and credentials.
 #[derive(Clone, Debug)]
 pub(super) struct Registry {
-    address: String,
+    address: SocketAddr,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -16,18 +18,18 @@ pub enum PushError {
     #[error("could not make a client for the registry")]
     Client { source: reqwest::Error },
     #[error("the registry at {address} did not answer when {what} was pushed")]
-    Unreachable { address: String, what: String, source: reqwest::Error },
+    Unreachable { address: SocketAddr, what: String, source: reqwest::Error },
     #[error("the registry at {address} answered {status} when {what} was pushed: {told}")]
-    Refused { address: String, what: String, status: StatusCode, told: String },
+    Refused { address: SocketAddr, what: String, status: StatusCode, told: String },
 }
 
 impl Registry {
-    pub(super) fn at(address: String) -> Self {
+    pub(super) fn at(address: SocketAddr) -> Self {
         Self { address }
     }
 
-    /// Pushes an image and returns the reference that a pod names it by. `name` is `busybox:lab` or `library/nginx:latest`.
-    pub(super) async fn push(&self, name: &str, image: Image) -> Result<String, PushError> {
+    /// Pushes an image of a name such as `busybox:lab` or `library/nginx:latest`.
+    pub(super) async fn push(&self, name: &str, image: Image) -> Result<(), PushError> {
         let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
         crate::access::install_crypto_provider();
         let client = Client::builder().no_proxy().build().map_err(|source| PushError::Client { source })?;
@@ -37,8 +39,7 @@ impl Registry {
         }
         let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.address);
         let put = client.put(url).header(CONTENT_TYPE, MANIFEST).body(manifest.content);
-        self.accepted(&format!("the manifest of `{name}`"), put).await?;
-        Ok(format!("{}/{repository}:{tag}", self.address))
+        self.accepted(&format!("the manifest of `{name}`"), put).await.map(drop)
     }
 
     async fn push_blob(&self, client: &Client, repository: &str, blob: Blob) -> Result<(), PushError> {
@@ -56,7 +57,7 @@ impl Registry {
     }
 
     async fn accepted(&self, what: &str, request: reqwest::RequestBuilder) -> Result<Response, PushError> {
-        let (address, what) = (self.address.clone(), what.to_owned());
+        let (address, what) = (self.address, what.to_owned());
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(source) => return Err(PushError::Unreachable { address, what, source }),

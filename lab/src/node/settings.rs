@@ -14,6 +14,10 @@ pub(crate) const KUBELET_PORT: u16 = 10250;
 /// Where the registry serves.
 pub(crate) const REGISTRY_PORT: u16 = 5000;
 
+/// The registry in the names of images. It has to be a loopback address, which is the node's own: to restore a container,
+/// containerd pulls its base image by that name, by plain HTTP from such an address alone, whatever its configuration says.
+pub(crate) const REGISTRY: &str = "127.0.0.1:5000";
+
 /// The image of each pod's first container.
 pub(crate) const PAUSE: &str = "pause:lab";
 
@@ -81,7 +85,7 @@ impl KubeletSettings {
 }
 
 /// containerd, which pulls from the lab's registry whatever the name of an image says.
-pub(crate) fn containerd(network: Network) -> String {
+pub(crate) fn containerd() -> String {
     format!(
         r#"version = 3
 
@@ -100,22 +104,17 @@ runtime_type = "io.containerd.runc.v2"
 SystemdCgroup = false
 
 [plugins."io.containerd.cri.v1.images".pinned_images]
-sandbox = "{registry}/{PAUSE}"
+sandbox = "{REGISTRY}/{PAUSE}"
 
 [plugins."io.containerd.cri.v1.images".registry]
 config_path = "/etc/containerd/certs.d"
-"#,
-        registry = registry_address(network),
+"#
     )
 }
 
 /// The place that stands in for every registry.
-pub(crate) fn registry_hosts(network: Network) -> String {
-    format!("[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n", registry_address(network))
-}
-
-pub(crate) fn registry_address(network: Network) -> String {
-    format!("{}:{REGISTRY_PORT}", network.node())
+pub(crate) fn registry_hosts() -> String {
+    format!("[host.\"http://{REGISTRY}\"]\ncapabilities = [\"pull\", \"resolve\"]\n")
 }
 
 pub(crate) fn registry() -> String {

@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use super::NodeError;
 use super::image::{Files, Image};
 use super::inside::Inside;
 use super::settings::PAUSE;
-use super::NodeError;
 
 /// The shell's image; its program is a shell.
 pub(super) const BUSYBOX: &str = "busybox:lab";
@@ -24,7 +24,8 @@ pub(super) fn images(inside: &Inside) -> Result<[(&'static str, Image); 2], Node
     let failed = |what| move |source| NodeError::Prepare { what, source };
     let busybox = fs::read(inside.path(PROGRAM)).map_err(failed("read busybox"))?;
     let packed = |command: &[&str]| {
-        let mut files = Files::new().folder("bin", 0o755)?.folder("tmp", 0o1777)?.file("bin/busybox", 0o755, &busybox)?;
+        let mut files =
+            Files::new().folder("bin", 0o755)?.folder("tmp", 0o1777)?.file("bin/busybox", 0o755, &busybox)?;
         for applet in APPLETS {
             files = files.link(&format!("bin/{applet}"), "busybox")?;
         }
