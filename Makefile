@@ -1,5 +1,5 @@
 # What people want from this repository. `make` alone lists it.
-# Everything runs without root and needs Rust, Go and make; the rest is built once into a cache that all clones share.
+# All but e2e runs without root and needs Rust, Go and make; the rest is built once into a cache that all clones share.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,7 +21,7 @@ CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 FUZZ_SECONDS := 3600
 
-.PHONY: help build demo test storm bench fuzz scan lint fmt audit
+.PHONY: help build demo test e2e storm bench fuzz scan lint fmt audit
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ demo: build ## Show the whole way of a pod on a real API server; KEEP=1 stays up
 
 test: build ## Run every test against a control plane of its own
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- cargo test --workspace --exclude bench --locked
+
+# One after the other: they share the one node, and some take something away from it.
+e2e: build ## Run the tests that need a real node: kubelet, containerd and criu on this machine (root, Linux)
+	$(LAB) test --node --snapwatcher $(SNAPWATCHER) -- \
+		cargo test --workspace --exclude bench --locked --test 'e2e_*' -- --test-threads 1
 
 # The tests that have a long form, see lab/src/storm.rs.
 STORMS := storm_kill storm_step replicas replicas_paused api_server_away watch_faults snaphook_faults budgets revisions \
@@ -59,6 +64,7 @@ scan: build ## Scan the HTTPS port with sslscan (by apt where root) and sslyze: 
 lint: $(CARGO_DENY) ## Check format, lints, dependencies, the changelog and the words of the repository
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	cargo clippy --workspace --exclude bench --test 'e2e_*' --locked -- --deny warnings
 	$(CARGO_DENY) --workspace --locked check --hide-inclusion-graph licenses bans sources
 	.ci/check-changelog
 	.ci/check-words

@@ -10,6 +10,7 @@ use std::sync::Once;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde_json::Value;
 
 /// Names the folder of the control plane that tests share.
 pub const LAB_VARIABLE: &str = "SNAPWATCHER_LAB";
@@ -23,6 +24,16 @@ pub struct Access {
     folder: PathBuf,
 }
 
+/// What an administrator proves himself with, for clients other than kube's.
+#[derive(Clone)]
+pub(crate) struct Credentials {
+    /// The URL of the API server.
+    pub(crate) server: String,
+    /// The cluster's CA, as PEM.
+    pub(crate) authority: Vec<u8>,
+    pub(crate) token: String,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     #[error(
@@ -30,7 +41,7 @@ pub enum AccessError {
          tests"
     )]
     NotAttached,
-    #[error("{LAB_VARIABLE} names `{}`, which has no kubeconfig: its control plane is gone; run `make test`", folder.display())]
+    #[error("`{}` has no kubeconfig: its control plane is gone; tests are run by `make test`", folder.display())]
     Gone { folder: PathBuf },
     #[error("could not write to `{}`", path.display())]
     Write { path: PathBuf, source: io::Error },
@@ -44,11 +55,12 @@ impl Access {
     /// Attaches to the control plane that `make test` started.
     pub fn attach() -> Result<Self, AccessError> {
         let folder = env::var_os(LAB_VARIABLE).filter(|value| !value.is_empty());
-        Self::of_folder(folder.map(PathBuf::from).ok_or(AccessError::NotAttached)?)
+        Self::at(&folder.map(PathBuf::from).ok_or(AccessError::NotAttached)?)
     }
 
-    fn of_folder(folder: PathBuf) -> Result<Self, AccessError> {
-        let access = Self { folder };
+    /// The control plane that describes itself in this folder.
+    pub fn at(folder: &Path) -> Result<Self, AccessError> {
+        let access = Self { folder: folder.to_owned() };
         if access.kubeconfig().is_file() { Ok(access) } else { Err(AccessError::Gone { folder: access.folder }) }
     }
 
@@ -79,9 +91,34 @@ impl Access {
         self.folder.join(KUBECONFIG)
     }
 
+    /// What the API server wrote down of each request, a JSON object a line; empty unless `Options::audit` was set.
+    pub fn audit_log(&self) -> PathBuf {
+        self.folder.join("logs/audit.log")
+    }
+
     /// A kubectl of the server's own version.
     pub fn kubectl(&self) -> PathBuf {
         self.folder.join(KUBECTL)
+    }
+
+    /// What the kubeconfig holds.
+    pub(crate) fn credentials(&self) -> Result<Credentials, AccessError> {
+        let path = self.kubeconfig();
+        let unreadable =
+            |source: Box<dyn std::error::Error + Send + Sync>| AccessError::Kubeconfig { path: path.clone(), source };
+        let text = std::fs::read(&path).map_err(|source| unreadable(source.into()))?;
+        // The lab writes its kubeconfigs as JSON.
+        let config: Value = serde_json::from_slice(&text).map_err(|source| unreadable(source.into()))?;
+        let found = |pointer: &str| {
+            let text = config.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+            text.ok_or_else(|| unreadable(format!("it has no `{pointer}`").into()))
+        };
+        let authority = std::fs::read(found("/clusters/0/cluster/certificate-authority")?);
+        Ok(Credentials {
+            server: found("/clusters/0/cluster/server")?,
+            authority: authority.map_err(|source| unreadable(source.into()))?,
+            token: found("/users/0/user/token")?,
+        })
     }
 
     /// A client with all rights. It belongs to the runtime it was made on: make one in each test.
@@ -129,7 +166,7 @@ mod tests {
     #[test]
     fn a_folder_whose_control_plane_is_gone_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let told = Access::of_folder(folder.path().to_owned()).unwrap_err().to_string();
+        let told = Access::at(folder.path()).unwrap_err().to_string();
         assert!(told.contains("make test"), "{told}");
     }
 
@@ -137,7 +174,7 @@ mod tests {
     fn what_was_created_can_be_attached_to_until_it_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let access = Access::create(folder.path(), "{}", Path::new("/bin/true")).unwrap();
-        assert_eq!(Access::of_folder(folder.path().to_owned()).unwrap(), access);
+        assert_eq!(Access::at(folder.path()).unwrap(), access);
         access.remove();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -61,6 +61,12 @@ impl Binaries {
         })
     }
 
+    /// Builds what a real node needs beyond that; other users of the lab do not pay for it.
+    pub(crate) async fn with_node(self, version: &KubernetesVersion) -> Result<Self, BinariesError> {
+        module_built(&cache_folder()?, &GoModule::kubelet(version)).await?;
+        Ok(self)
+    }
+
     pub fn etcd(&self) -> PathBuf {
         self.etcd.join("etcd")
     }
@@ -81,12 +87,18 @@ impl Binaries {
         self.kubernetes.join("kubectl")
     }
 
+    /// The folder of Kubernetes' own programs, with the kubelet where a node was asked for.
+    pub(crate) fn kubernetes(&self) -> &Path {
+        &self.kubernetes
+    }
+
     pub fn kwok(&self) -> PathBuf {
         self.kwok.join("kwok")
     }
 }
 
-fn cache_folder() -> Result<PathBuf, BinariesError> {
+/// The folder of everything that is made once and shared by all clones.
+pub(crate) fn cache_folder() -> Result<PathBuf, BinariesError> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let root = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
     Ok(root.ok_or(BinariesError::NoCache)?.join("snapwatcher-lab"))
@@ -111,7 +123,7 @@ async fn module_built(cache: &Path, module: &GoModule) -> Result<PathBuf, Binari
 }
 
 /// Waits for the lock without blocking a thread, so that Ctrl-C still ends the wait.
-async fn locked(path: &Path) -> Result<File, BinariesError> {
+pub(crate) async fn locked(path: &Path) -> Result<File, BinariesError> {
     let failed = |source| BinariesError::Cache { path: path.to_owned(), source };
     let file = File::create(path).map_err(failed)?;
     let mut told = false;
@@ -120,7 +132,7 @@ async fn locked(path: &Path) -> Result<File, BinariesError> {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if told => {}
             Err(TryLockError::WouldBlock) => {
-                tell("another process is building the control plane; waiting for it");
+                tell("another process is building a part of the lab; waiting for it");
                 told = true;
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),

@@ -1,6 +1,6 @@
 //! A control plane of one's own: etcd, API server, controllers, scheduler and fake nodes as child processes.
 //!
-//! Everything listens on 127.0.0.1 and lives in one temporary folder. However a `Cluster` ends (stopped, dropped by a
+//! Everything listens on 127.0.0.1 (with a real node: on a link to it alone) and lives in one temporary folder. However a `Cluster` ends (stopped, dropped by a
 //! panic or by Ctrl-C), its processes are killed and its folder is removed; the children die with this process even
 //! where it is killed itself. A server that finds its port taken since it was chosen is started again on another.
 
@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kube::Client;
-use tempfile::TempDir;
 
 use crate::access::{Access, AccessError};
 use crate::binaries::{Binaries, BinariesError};
-use crate::control_plane::{Layout, Ports};
+use crate::control_plane::Layout;
+use crate::folder::Folder;
 use crate::go_module::{GoModuleError, KubernetesVersion};
+use crate::network::Network;
+use crate::node::{Node, NodeError, RealNode};
 use crate::nodes::{self, NodesError};
 use crate::process::{Process, ProcessError};
 use crate::terminal::tell;
@@ -37,6 +39,10 @@ pub struct Options {
     pub nodes: usize,
     /// Whether data and logs stay on disk at the end.
     pub keep: bool,
+    /// Whether there is a real node too, which needs root on Linux; see [`RealNode::missing`].
+    pub real_node: bool,
+    /// Whether the API server writes down each request (`Access::audit_log`).
+    pub audit: bool,
 }
 
 /// A running control plane; ends when dropped.
@@ -44,13 +50,14 @@ pub struct Options {
 pub struct Cluster {
     // In this order: processes are dropped, and thereby killed, before their folder is removed.
     controllers: Vec<Process>,
+    node: Option<Node>,
     api_server: Option<Process>,
     etcd: Process,
     access: Access,
     binaries: Binaries,
     layout: Layout,
     // Only held: its end removes the data, unless they are to be kept.
-    _folder: TempDir,
+    _folder: Folder,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +72,8 @@ pub enum LabError {
     Access(#[from] AccessError),
     #[error(transparent)]
     Nodes(#[from] NodesError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
     #[error("could not prepare the data folder of the control plane")]
     Folder { source: io::Error },
     #[error("the API server was not ready after {} s; the end of its log:\n{tail}", PATIENCE.as_secs())]
@@ -79,7 +88,14 @@ impl Options {
             version: version.as_deref().unwrap_or(KubernetesVersion::DEFAULT).parse()?,
             nodes: nodes::DEFAULT_COUNT,
             keep: env::var("KEEP").is_ok_and(|value| value == "data"),
+            real_node: false,
+            audit: false,
         })
+    }
+
+    /// The same with a real node in place of fake ones, so that each pod runs on it, and with an audit log.
+    pub fn with_real_node(self) -> Self {
+        Self { nodes: 0, real_node: true, audit: true, ..self }
     }
 }
 
@@ -91,7 +107,15 @@ pub fn is_keeping() -> bool {
 impl Cluster {
     /// Starts a control plane and waits until pods can be created and scheduled: about ten seconds, if all is built.
     pub async fn start(options: Options) -> Result<Self, LabError> {
-        let binaries = Binaries::built(&options.version).await?;
+        if options.real_node
+            && let Some(missing) = RealNode::missing()
+        {
+            return Err(NodeError::Missing(missing).into());
+        }
+        let mut binaries = Binaries::built(&options.version).await?;
+        if options.real_node {
+            binaries = binaries.with_node(&options.version).await?;
+        }
         let mut attempt = 1;
         let mut cluster = loop {
             match Self::serving(&binaries, &options).await {
@@ -102,7 +126,8 @@ impl Cluster {
         cluster.start_controllers().await?;
         let client = cluster.client().await?;
         nodes::create(&client, options.nodes).await?;
-        nodes::ready(&client, options.nodes).await?;
+        cluster.start_kubelet().await?;
+        nodes::ready(&client, options.nodes + usize::from(options.real_node)).await?;
         Ok(cluster)
     }
 
@@ -113,19 +138,25 @@ impl Cluster {
 
     async fn serving(binaries: &Binaries, options: &Options) -> Result<Self, LabError> {
         let failed = |source| LabError::Folder { source };
-        let mut folder = tempfile::Builder::new().prefix("snapwatcher-lab-").tempdir().map_err(failed)?;
-        folder.disable_cleanup(options.keep);
+        let folder = Folder::create(options.keep).map_err(failed)?;
         if options.keep {
             tell(&format!("data and logs of the control plane are kept in {}", folder.path().display()));
         }
-        let layout = Layout::create(folder.path(), Ports::free().map_err(failed)?, nodes::STAGES).map_err(failed)?;
+        // Its link to this machine is where the API server listens.
+        let node = match options.real_node {
+            true => Some(Node::start(folder.path(), binaries.kubernetes()).await?),
+            false => None,
+        };
+        let network = node.as_ref().map_or(Network::Loopback, Node::network);
+        let layout = Layout::create(folder.path(), network, nodes::STAGES, options.audit).map_err(failed)?;
         let access = Access::create(folder.path(), &layout.kubeconfig(), &binaries.kubectl())?;
         let mut etcd = Process::start(layout.etcd(binaries)).await?;
         let mut api_server = Process::start(layout.api_server(binaries)).await?;
         let mut running = || etcd.check_running();
-        serves(&layout, &access, &mut api_server, &mut running).await?;
+        serves(&access, &mut api_server, &mut running).await?;
         Ok(Self {
             controllers: Vec::new(),
+            node,
             api_server: Some(api_server),
             etcd,
             access,
@@ -147,6 +178,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Lets the node's kubelet join, where there is a real node.
+    async fn start_kubelet(&mut self) -> Result<(), LabError> {
+        if let Some(node) = &mut self.node {
+            node.join(&self.access, &self.layout.api_server_url(), &self.layout.path("certs")).await?;
+            node.real_node().describe(self.layout.folder())?;
+        }
+        Ok(())
+    }
+
     /// Kills the API server, as a crash would; etcd and controllers stay.
     pub async fn stop_api_server(&mut self) -> Result<(), LabError> {
         if let Some(mut api_server) = self.api_server.take() {
@@ -159,7 +199,7 @@ impl Cluster {
     pub async fn start_api_server(&mut self) -> Result<(), LabError> {
         if self.api_server.is_none() {
             let mut api_server = Process::start(self.layout.api_server(&self.binaries)).await?;
-            serves(&self.layout, &self.access, &mut api_server, &mut || Ok(())).await?;
+            serves(&self.access, &mut api_server, &mut || Ok(())).await?;
             self.api_server = Some(api_server);
         }
         Ok(())
@@ -180,7 +220,7 @@ impl Cluster {
         for process in self.controllers.iter_mut().chain(self.api_server.as_mut()).chain([&mut self.etcd]) {
             process.check_running()?;
         }
-        Ok(())
+        self.node.as_mut().map_or(Ok(()), Node::check_running).map_err(LabError::from)
     }
 
     /// Ends all processes and removes the data; what `drop` does too, with a failure told.
@@ -188,6 +228,7 @@ impl Cluster {
         for mut process in self.controllers.drain(..) {
             process.kill().await?;
         }
+        drop(self.node.take());
         self.stop_api_server().await?;
         self.etcd.kill().await?;
         Ok(())
@@ -195,6 +236,11 @@ impl Cluster {
 
     pub fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// The real node, where one was asked for.
+    pub fn real_node(&self) -> Option<&RealNode> {
+        self.node.as_ref().map(Node::real_node)
     }
 
     pub fn folder(&self) -> &Path {
@@ -217,7 +263,6 @@ impl Cluster {
 
 /// Waits until the API server answers that it is ready.
 async fn serves(
-    layout: &Layout,
     access: &Access,
     api_server: &mut Process,
     others_run: &mut (dyn FnMut() -> Result<(), ProcessError> + Send),
@@ -228,9 +273,7 @@ async fn serves(
         api_server.check_running()?;
         others_run()?;
         match &client {
-            // The certificate that a client has to trust is written early in the server's start.
-            None if layout.server_certificate().exists() => client = access.client().await.ok(),
-            None => {}
+            None => client = access.client().await.ok(),
             Some(client) => {
                 let asked = tokio::time::timeout(Duration::from_secs(2), is_ready(client)).await;
                 if asked.unwrap_or(false) {

@@ -8,9 +8,9 @@ use std::process::{ExitCode, ExitStatus};
 
 use clap::{Args, Parser, Subcommand};
 use lab::registration::{self, Ended, Registration};
-use lab::snaphook::{Behaviour, SnapHook};
+use lab::snaphook::{Behaviour, Kubelets, SnapHook};
 use lab::terminal::{say, tell};
-use lab::{Cluster, LAB_VARIABLE, Launch, Options, Process, crd, demo, is_keeping};
+use lab::{Access, Cluster, LAB_VARIABLE, Launch, Options, Process, RealNode, crd, demo, is_keeping};
 
 /// A real Kubernetes on one machine, for SnapWatcher's demo, tests and benchmarks.
 ///
@@ -25,7 +25,7 @@ pub(crate) struct Lab {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start a control plane and keep it up until Ctrl-C or `lab down`.
-    Up,
+    Up(UpArgs),
     /// End the control plane that `lab up` started.
     Down,
     /// Show the whole way of a pod, from its label to SnapHook's answer.
@@ -34,6 +34,15 @@ enum Command {
     Test(TestArgs),
     /// Run the SnapHook stand-in alone and print each request.
     Snaphook(SnapHookArgs),
+    /// Tell whether this machine can have a real node; exit code 1 and the reason where it can't.
+    CheckNode,
+}
+
+#[derive(Debug, Args)]
+struct UpArgs {
+    /// With a real node (kubelet, containerd, criu) and a registry in place of fake nodes; needs root on Linux.
+    #[arg(long)]
+    node: bool,
 }
 
 #[derive(Debug, Args)]
@@ -51,6 +60,9 @@ struct TestArgs {
     /// The built program, which knows its CRD.
     #[arg(long, value_name = "PATH", default_value = "target/debug/snapwatcher")]
     snapwatcher: PathBuf,
+    /// With a real node in place of fake ones, as `lab up --node`.
+    #[arg(long)]
+    node: bool,
     /// The command and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -65,6 +77,9 @@ struct SnapHookArgs {
     /// not-an-object, redirect=URL, huge, drip=MILLISECONDS.
     #[arg(long, value_name = "BEHAVIOUR", default_value = "success")]
     answer: Behaviour,
+    /// Take checkpoints in earnest, by the kubelets of the cluster that `lab up --node` keeps up.
+    #[arg(long, conflicts_with = "answer")]
+    kubelet: bool,
 }
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -72,18 +87,35 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 impl Lab {
     pub(crate) async fn run(self) -> Outcome {
         match self.command {
-            Command::Up => up().await,
+            Command::Up(args) => up(args).await,
             Command::Down => down().await,
             Command::Demo(args) => demo(args).await,
             Command::Test(args) => test(args).await,
             Command::Snaphook(args) => snaphook(args).await,
+            Command::CheckNode => Ok(check_node()),
         }
     }
 }
 
-async fn up() -> Outcome {
+/// What the environment asks for, with a real node where the command line does.
+fn options(node: bool) -> Result<Options, lab::LabError> {
+    let options = Options::from_environment()?;
+    Ok(if node { options.with_real_node() } else { options })
+}
+
+fn check_node() -> ExitCode {
+    match RealNode::missing() {
+        None => ExitCode::SUCCESS,
+        Some(missing) => {
+            say(&missing);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn up(args: UpArgs) -> Outcome {
     let mut registration = Registration::claim(&Registration::folder_of_workspace())?;
-    let mut cluster = Cluster::start(Options::from_environment()?).await?;
+    let mut cluster = Cluster::start(options(args.node)?).await?;
     let access = registration.publish(cluster.access())?;
     let shown = registration::shown(access.folder());
     say(&format!(
@@ -92,6 +124,16 @@ async fn up() -> Outcome {
          {shown}/kubectl get nodes\n\n\
          Ctrl-C here or `lab down` elsewhere ends it."
     ));
+    if let Some(node) = cluster.real_node() {
+        say(&format!(
+            "\nThe node is {} ({}). Images pushed to http://{} are {}/NAME to pods; a shell is {}.",
+            node.name(),
+            node.address(),
+            node.registry_address(),
+            node.registry(),
+            node.busybox()
+        ));
+    }
     loop {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         cluster.check_running()?;
@@ -116,7 +158,7 @@ async fn demo(args: DemoArgs) -> Outcome {
 }
 
 async fn test(args: TestArgs) -> Outcome {
-    let cluster = Cluster::start(Options::from_environment()?).await?;
+    let cluster = Cluster::start(options(args.node)?).await?;
     crd::install(cluster.access(), &args.snapwatcher).await?;
     // What tests leave behind when they are interrupted goes with the control plane's own folder.
     let scratch = cluster.folder().join("tmp");
@@ -141,7 +183,12 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 
 async fn snaphook(args: SnapHookArgs) -> Outcome {
     let hook = SnapHook::listen(args.listen).await?;
-    hook.answer_with(args.answer);
+    hook.answer_with(if args.kubelet {
+        let access = Access::at(&Registration::folder_of_workspace())?;
+        Behaviour::Kubelet(Kubelets::of(&access).await?)
+    } else {
+        args.answer
+    });
     hook.on_request(|request| {
         let kind = request.contract.map_or("no contract", |contract| contract.as_str());
         say(&format!("{} {} ({kind})\n  {}", request.at, request.path, request.body));

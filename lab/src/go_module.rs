@@ -104,12 +104,15 @@ impl GoModule {
         let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let ldflags =
             format!("{STRIPPED} -X {at}.gitVersion=v{version} -X {at}.gitMajor={major} -X {at}.gitMinor={minor}");
+        let folder = modules().join(format!("{KUBERNETES}{version}"));
         let programs = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
-        Self {
-            folder: modules().join(format!("{KUBERNETES}{version}")),
-            ldflags,
-            programs: programs.map(|name| Program { name, package: format!("k8s.io/kubernetes/cmd/{name}") }).to_vec(),
-        }
+        Self { folder, ldflags, programs: programs.map(of_kubernetes).to_vec() }
+    }
+
+    /// The program of a real node: of the same module, so that it lies beside the others, but built only where there is
+    /// to be one.
+    pub(crate) fn kubelet(version: &KubernetesVersion) -> Self {
+        Self { programs: vec![of_kubernetes("kubelet")], ..Self::kubernetes(version) }
     }
 
     /// Names the outcome of a build of this module.
@@ -126,6 +129,10 @@ impl GoModule {
         hex.truncate(DIGEST_LENGTH);
         Ok(hex)
     }
+}
+
+fn of_kubernetes(name: &'static str) -> Program {
+    Program { name, package: format!("k8s.io/kubernetes/cmd/{name}") }
 }
 
 fn modules() -> PathBuf {

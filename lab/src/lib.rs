@@ -1,6 +1,7 @@
 //! A real Kubernetes on one machine, for demo, tests and benchmarks of SnapWatcher.
 //!
 //! - [`Cluster`]: etcd, kube-apiserver, controllers, scheduler and fake nodes as child processes, built from Go modules.
+//! - [`RealNode`]: a kubelet, containerd and criu on this machine, with a registry; needs root on Linux.
 //! - [`in_namespace`]: the harness of a test, with [`objects`] to create and [`PodStatus`] to write.
 //! - [`Snapwatcher`]: SnapWatcher as a process on the host; [`Caller`] speaks to its HTTPS port.
 //! - [`Balancer`]: calls several of them as an API server does through a Service.
@@ -8,7 +9,8 @@
 //! - [`kubelet`]: a stand-in for the kubelet of a fake node, which takes checkpoints or fails on request.
 //! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
 //!
-//! No container engine, no root, nothing outside 127.0.0.1 (but the Go module proxy at the first build).
+//! No container engine, nothing outside this machine (but the Go module proxy at the first build, and a Debian mirror at
+//! the first real node); no root but for a real node.
 
 #![expect(
     clippy::must_use_candidate,
@@ -17,6 +19,7 @@
 )]
 
 mod access;
+mod authority;
 mod balancer;
 mod binaries;
 mod caller;
@@ -24,10 +27,14 @@ mod cluster;
 mod control_plane;
 pub mod crd;
 pub mod demo;
+mod folder;
 mod go_module;
 pub mod kubelet;
+mod kubelet_account;
 mod logbook;
 mod namespace;
+mod network;
+pub mod node;
 mod nodes;
 pub mod objects;
 mod own_nodes;
@@ -57,6 +64,7 @@ pub use caller::{Caller, CallerError, Reply, review_of_creation};
 pub use cluster::{Cluster, LabError, Options, is_keeping};
 pub use go_module::{GoModuleError, KubernetesVersion};
 pub use namespace::{Namespace, in_namespace, in_namespace_of, is_ready};
+pub use node::RealNode;
 pub use nodes::{COMPLETE, HOLD, NodesError};
 pub use pod_status::PodStatus;
 pub use process::{Launch, Process, ProcessError};

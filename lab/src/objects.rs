@@ -14,6 +14,9 @@ use kube::api::ObjectMeta;
 use crate::nodes::{COMPLETE, HOLD};
 use crate::webhooks::SNAP;
 
+/// A shell script for [`Builder::runs`] that counts aloud, ten numbers a second: what goes on counting was not restarted.
+pub const COUNTING: &str = "n=0; while true; do n=$((n+1)); echo $n; sleep 0.1; done";
+
 /// An object in the making. Labels, annotations and containers are those of its pods.
 #[derive(Clone, Debug)]
 pub struct Builder<K> {
@@ -151,6 +154,23 @@ impl<K> Builder<K> {
         self
     }
 
+    /// Has each container run from this image, for a node that is real.
+    pub fn image(mut self, image: &str) -> Self {
+        for container in &mut self.spec.containers {
+            container.image = Some(image.to_owned());
+        }
+        self
+    }
+
+    /// Has each container run this shell script in this image ([`crate::RealNode::busybox`]), for a node that is real.
+    pub fn runs(self, image: &str, script: &str) -> Self {
+        let mut this = self.image(image);
+        for container in &mut this.spec.containers {
+            container.command = Some(["sh", "-c", script].map(str::to_owned).to_vec());
+        }
+        this
+    }
+
     /// Leaves the pods' status to the test: they stay Pending until it writes one.
     pub fn hold(self) -> Self {
         self.annotate(HOLD, "true")
@@ -213,7 +233,7 @@ fn app_label(name: &str) -> BTreeMap<String, String> {
 fn container(name: &str) -> Container {
     Container {
         name: name.to_owned(),
-        // Never pulled: the node is not real.
+        // Never pulled where nodes are fake.
         image: Some(format!("registry.invalid/{name}:1")),
         ..Container::default()
     }

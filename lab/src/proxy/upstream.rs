@@ -6,14 +6,14 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Response, Uri, header};
 use reqwest::Certificate;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::Rules;
 use super::call::{Call, Verb};
 use super::events::{garbled, passed_on};
 use super::rule::{Action, Decision, Fault, Place, status_body, status_code};
-use crate::access::{Access, install_crypto_provider};
+use crate::access::{Access, Credentials, install_crypto_provider};
 
 /// The API server as the administrator's kubeconfig describes it.
 pub(super) struct Upstream {
@@ -35,20 +35,14 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 impl Upstream {
     pub(super) fn of(access: &Access) -> Result<Self, Cause> {
         install_crypto_provider();
-        // The lab writes its kubeconfigs as JSON.
-        let config: Value = serde_json::from_slice(&std::fs::read(access.kubeconfig())?)?;
-        let text = |pointer: &str| {
-            let found = config.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-            found.ok_or_else(|| Cause::from(format!("the kubeconfig has no `{pointer}`")))
-        };
-        let authority = std::fs::read(text("/clusters/0/cluster/certificate-authority")?)?;
+        let Credentials { server, authority, token } = access.credentials()?;
         let client = reqwest::Client::builder()
             .http1_only()
             .no_proxy()
             .retry(reqwest::retry::never())
             .tls_certs_only(Certificate::from_pem_bundle(&authority)?)
             .build()?;
-        Ok(Self { client, server: text("/clusters/0/cluster/server")?, token: text("/users/0/user/token")? })
+        Ok(Self { client, server, token })
     }
 
     /// The answer to a request; None: its connection is to be reset.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::connection::Connection;
 use super::contract::{Contract, Subject};
+use super::kubelets::Kubelets;
 
 /// Size of the answer of `Behaviour::Huge`.
 pub const HUGE: usize = 64 * 1024 * 1024;
@@ -45,6 +46,8 @@ pub enum Behaviour {
     Drip(Duration),
     /// Success, once the test opens the gate.
     Wait(Gate),
+    /// Has the node's kubelet take a checkpoint, and answers what came of it.
+    Kubelet(Kubelets),
 }
 
 /// Holds back answers until it is opened; clones are handles on the same one.
@@ -144,6 +147,7 @@ impl Behaviour {
                 gate.pass().await;
                 json_answer(success())
             }
+            Self::Kubelet(kubelets) => json_answer(kubelets.answer(contract, subject).await.to_string()),
         }
     }
 }

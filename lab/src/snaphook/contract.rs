@@ -23,6 +23,8 @@ pub struct Subject {
     pub pod: String,
     /// None where the contract does not name one.
     pub container: Option<String>,
+    /// The same.
+    pub node: Option<String>,
 }
 
 impl Contract {
@@ -59,7 +61,7 @@ impl Contract {
 
     /// What a SNAP server answers when it has taken the checkpoint.
     pub(crate) fn success(self, subject: &Subject) -> Value {
-        let Subject { namespace, pod, container } = subject;
+        let Subject { namespace, pod, container, .. } = subject;
         let container = container.as_deref().unwrap_or("all");
         match self {
             Self::KubeletCheckpoint => json!({
@@ -98,7 +100,12 @@ fn flat(body: &Value, cluster: &str) -> Result<Subject, String> {
         }
     }
     let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(Subject { namespace: text("namespace"), pod: text("pod_name"), container: Some(text("container_name")) })
+    Ok(Subject {
+        namespace: text("namespace"),
+        pod: text("pod_name"),
+        container: Some(text("container_name")),
+        node: Some(text("node_name")),
+    })
 }
 
 fn whole_pod(body: &Value) -> Result<Subject, String> {
@@ -117,6 +124,7 @@ fn whole_pod(body: &Value) -> Result<Subject, String> {
         namespace: text("/pod_spec/metadata/namespace")?,
         pod: text("/pod_spec/metadata/name")?,
         container: None,
+        node: None,
     })
 }
 
@@ -139,7 +147,8 @@ mod tests {
             (Contract::SnapapiKubelet, flat_body("cluster_name"), Some("app".to_owned())),
             (Contract::SnapapiPodSpec, pod, None),
         ] {
-            let expected = Subject { namespace: "shop".to_owned(), pod: "web-1".to_owned(), container };
+            let node = container.as_ref().map(|_| "node-1".to_owned());
+            let expected = Subject { namespace: "shop".to_owned(), pod: "web-1".to_owned(), container, node };
             assert_eq!(contract.read(&body), Ok(expected), "{}", contract.as_str());
             assert_eq!(Contract::of_path(contract.path()), Some(contract));
         }

@@ -7,6 +7,7 @@
 mod behaviour;
 pub(crate) mod connection;
 mod contract;
+mod kubelets;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use tokio::task::JoinHandle;
 pub use behaviour::{Behaviour, Gate, HUGE, UnknownBehaviour};
 use connection::{Connection, ResettableListener};
 pub use contract::{Contract, Subject};
+pub use kubelets::Kubelets;
 
 /// How long `accept_again` tries to get its port back.
 const REBIND: Duration = Duration::from_secs(5);

@@ -1,0 +1,132 @@
+//! The control groups that a node's containers live in: one folder in each hierarchy, gone with the node.
+//!
+//! The kubelet makes its own groups below a root that has to exist (`cgroupRoot`). The name of ours holds the process id
+//! of its lab, so that what a killed lab left is told from what a living one needs.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PREFIX: &str = "snapwatcher-lab-";
+
+/// How long a group may stay busy after its last process has ended.
+const PATIENCE: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A group in each hierarchy; removed, with those below it, when dropped.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    name: String,
+    folders: Vec<PathBuf>,
+}
+
+impl Cgroups {
+    /// Makes a group of a name of its own in each hierarchy of this machine.
+    pub(crate) fn create() -> io::Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut made = Self { name: format!("{PREFIX}{}-{count}", std::process::id()), folders: Vec::new() };
+        for hierarchy in hierarchies(&fs::read_to_string("/proc/self/mounts")?) {
+            let folder = hierarchy.join(&made.name);
+            fs::create_dir(&folder)?;
+            made.folders.push(folder);
+        }
+        Ok(made)
+    }
+
+    /// The path of the group, as a kubelet is told it.
+    pub(crate) fn path(&self) -> String {
+        format!("/{}", self.name)
+    }
+
+    /// Removes the groups that killed labs left.
+    pub(crate) fn sweep() {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        for entry in hierarchies(&mounts).iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
+            let owner = entry.file_name().to_str().and_then(owner);
+            if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                remove(&entry.path());
+            }
+        }
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        for folder in &self.folders {
+            // A group is busy for a moment after its last process was reaped.
+            while !remove(folder) && Instant::now() < deadline {
+                thread::sleep(POLL);
+            }
+        }
+    }
+}
+
+/// The process id of the lab that made the group of this name.
+fn owner(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
+}
+
+/// Removes a group and those below it; false where one is still in use.
+fn remove(folder: &Path) -> bool {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
+    fs::remove_dir(folder).is_ok() || !folder.exists()
+}
+
+/// Where the hierarchies are mounted, of either version, by the lines of `/proc/mounts` (`proc(5)`).
+fn hierarchies(mounts: &str) -> Vec<PathBuf> {
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let mut folders: Vec<PathBuf> = fields
+        .filter(|fields| matches!(fields.get(2), Some(&("cgroup" | "cgroup2"))))
+        .filter_map(|fields| fields.get(1).map(PathBuf::from))
+        .filter(|folder| folder.starts_with("/sys/fs/cgroup"))
+        .collect();
+    folders.sort();
+    folders.dedup();
+    folders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_of_both_versions_are_found_and_nothing_else() {
+        let mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n\
+                      cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n\
+                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n\
+                      cgroup /elsewhere cgroup rw 0 0\n";
+        let expected = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+        assert_eq!(hierarchies(mounts), expected);
+        assert_eq!(hierarchies("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n"), [PathBuf::from("/sys/fs/cgroup")]);
+    }
+
+    #[test]
+    fn a_group_is_removed_with_those_below_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let group = folder.path().join("group");
+        fs::create_dir_all(group.join("kubepods/besteffort/pod-1")).unwrap();
+        assert!(remove(&group) && !group.exists());
+        assert!(remove(&group), "one that is gone already");
+    }
+
+    #[test]
+    fn a_groups_name_tells_the_lab_that_made_it() {
+        for (name, expected) in [
+            ("snapwatcher-lab-4711-0", Some(4711)),
+            ("snapwatcher-lab-x-0", None),
+            ("kubepods", None),
+            ("snapwatcher-lab-12", None),
+        ] {
+            assert_eq!(owner(name), expected, "{name}");
+        }
+    }
+}

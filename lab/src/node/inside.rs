@@ -1,0 +1,112 @@
+//! The way into a node: commands in its root, its files seen from outside.
+//!
+//! Whoever is root on this machine can enter by the process id of the node's first process, which is all that has to be
+//! known: a test does so though another process started the node.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use super::NodeError;
+
+/// Where programs are looked for in a node.
+pub(crate) const NODE_PATH: &str = "/opt/kubernetes:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A way in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inside {
+    pid: i32,
+}
+
+impl Inside {
+    pub(crate) fn of(pid: i32) -> Self {
+        Self { pid }
+    }
+
+    pub(crate) fn pid(self) -> i32 {
+        self.pid
+    }
+
+    /// Where a file of the node is found from outside.
+    pub(crate) fn path(self, inside: impl AsRef<Path>) -> PathBuf {
+        let inside = inside.as_ref();
+        Path::new(&format!("/proc/{}/root", self.pid)).join(inside.strip_prefix("/").unwrap_or(inside))
+    }
+
+    /// Arguments of `nsenter` that lead into all of the node's namespaces.
+    pub(crate) fn entry(self) -> Vec<String> {
+        let namespaces = ["--mount", "--pid", "--net", "--uts", "--ipc", "--"].map(str::to_owned);
+        [format!("--target={}", self.pid)].into_iter().chain(namespaces).collect()
+    }
+
+    /// What a program finds in its environment there.
+    pub(crate) fn environment() -> [(&'static str, &'static str); 3] {
+        [("PATH", NODE_PATH), ("HOME", "/root"), ("LC_ALL", "C.UTF-8")]
+    }
+
+    /// Runs a command in the node and returns what it printed.
+    pub(crate) async fn run<S: AsRef<OsStr>>(self, command: impl IntoIterator<Item = S>) -> Result<Output, NodeError> {
+        finished(&self.entry(), command).await
+    }
+
+    /// The same, where failing is an error in the command's own words.
+    pub(crate) async fn must_run<S: AsRef<OsStr>>(
+        self,
+        command: impl IntoIterator<Item = S>,
+    ) -> Result<String, NodeError> {
+        let words: Vec<OsString> = command.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        let output = self.run(&words).await?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+        let told = String::from_utf8_lossy(said).trim().to_owned();
+        Err(NodeError::Command { command: shown(&words), status: output.status, told })
+    }
+
+    /// Runs a program of the node on the links of this machine.
+    pub(crate) async fn run_on_host_network<S: AsRef<OsStr>>(
+        self,
+        command: impl IntoIterator<Item = S>,
+    ) -> Result<Output, NodeError> {
+        finished(&[format!("--target={}", self.pid), "--mount".to_owned(), "--".to_owned()], command).await
+    }
+}
+
+async fn finished<S: AsRef<OsStr>>(
+    entry: &[String],
+    command: impl IntoIterator<Item = S>,
+) -> Result<Output, NodeError> {
+    let words: Vec<OsString> = command.into_iter().map(|word| word.as_ref().to_owned()).collect();
+    let mut nsenter = Command::new("nsenter");
+    nsenter.args(entry).args(&words).env_clear().envs(Inside::environment()).stdin(Stdio::null());
+    let command = shown(&words);
+    let ended = tokio::task::spawn_blocking(move || nsenter.output()).await.map_err(std::io::Error::other);
+    ended.and_then(|output| output).map_err(|source| NodeError::Enter { command, source })
+}
+
+/// A command as a person reads it; of a script the first words are enough.
+fn shown(words: &[OsString]) -> String {
+    let whole = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let line = whole.lines().next().unwrap_or_default();
+    let cut: String = line.chars().take(120).collect();
+    if cut.len() < whole.len() { format!("{cut} ...") } else { cut }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_node_is_found_below_its_root() {
+        assert_eq!(Inside::of(7).path("/etc/hosts"), PathBuf::from("/proc/7/root/etc/hosts"));
+        assert_eq!(Inside::of(7).path("etc/hosts"), PathBuf::from("/proc/7/root/etc/hosts"));
+    }
+
+    #[test]
+    fn a_long_script_is_shown_by_its_first_line() {
+        let words = ["sh", "-c", "set -eu\nip link"].map(OsString::from);
+        assert_eq!(shown(&words), "sh -c set -eu ...");
+        assert_eq!(shown(&["ls", "/"].map(OsString::from)), "ls /");
+    }
+}

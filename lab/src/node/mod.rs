@@ -1,0 +1,229 @@
+//! A real node: kubelet, containerd, runc and criu on this machine, with a registry for what it runs.
+//!
+//! - [`Node`] owns the processes and ends them; `Cluster` holds it.
+//! - [`RealNode`] is the way to it for whoever may be root: it is described by a file in the control plane's folder, so
+//!   that tests find the node that `lab test --node` started.
+//!
+//! How it is built: a small Debian made once ([`root`]), an overlay over it in namespaces of its own ([`machine`]), and
+//! four programs in there, configured by [`settings`].
+
+mod cgroups;
+mod image;
+mod inside;
+mod kubelet_api;
+mod machine;
+mod missing;
+mod real_node;
+mod registry;
+mod root;
+mod settings;
+mod stock;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+
+pub use image::{Files, Image};
+pub use kubelet_api::{KubeletAnswer, KubeletApi, KubeletApiError};
+pub use real_node::RealNode;
+pub use registry::PushError;
+pub use root::RootError;
+pub use settings::{KubeletSettings, Serving};
+
+use crate::access::{Access, AccessError};
+use crate::control_plane::REAL_NODE;
+use crate::network::Network;
+use crate::process::{Process, ProcessError};
+use crate::until::{NotReached, reached};
+use inside::Inside;
+use machine::Machine;
+
+const KUBELET: &str = include_str!("kubelet.sh");
+
+/// How long a program of the node may take to be ready; each needs a few seconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Who signs the serving certificates of kubelets (kubernetes.io, "Certificate Signing Requests").
+const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
+
+/// A node's machine before anything runs on it; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Node {
+    // In this order: what runs in the machine is killed before the machine ends.
+    programs: Vec<Process>,
+    machine: Machine,
+    real_node: RealNode,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error("{0}")]
+    Missing(String),
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Push(#[from] PushError),
+    #[error(transparent)]
+    Kubelet(#[from] KubeletApiError),
+    #[error("could not {what} for the node")]
+    Prepare { what: &'static str, source: io::Error },
+    #[error("no pair of links could be made that joins the node to this machine: {seen}")]
+    Link { seen: String },
+    #[error("could not run `{command}` in the node; it has ended, or this is not root")]
+    Enter { command: String, source: io::Error },
+    #[error("`{command}` failed in the node ({status}): {told}")]
+    Command { command: String, status: ExitStatus, told: String },
+    #[error("criu says that this kernel can't do what it needs; `criu check`: {told}")]
+    Criu { told: String },
+    #[error("{reached}; the end of the log of {program}:\n{tail}")]
+    NotReached { reached: NotReached, program: &'static str, tail: String },
+    #[error(
+        "no real node is described in `{}`: this test needs one; run `make e2e` as root, which starts one for all such \
+         tests",
+        file.display()
+    )]
+    NotThere { file: PathBuf, source: io::Error },
+}
+
+impl Node {
+    /// Starts the machine; the API server's address is known from then on.
+    pub(crate) async fn start(folder: &Path, programs: &Path) -> Result<Self, NodeError> {
+        if let Some(missing) = missing::missing() {
+            return Err(NodeError::Missing(missing));
+        }
+        let base = root::made().await?;
+        let machine = Machine::start(&base, folder, programs, REAL_NODE).await?;
+        let real_node = RealNode::of(&machine);
+        let mut node = Self { programs: Vec::new(), machine, real_node };
+        node.check_criu().await?;
+        node.start_runtime().await?;
+        Ok(node)
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        self.machine.network()
+    }
+
+    pub(crate) fn real_node(&self) -> &RealNode {
+        &self.real_node
+    }
+
+    /// CRIU's own verdict on this kernel.
+    async fn check_criu(&self) -> Result<(), NodeError> {
+        match self.inside().must_run(["criu", "check"]).await {
+            Err(NodeError::Command { told, .. }) => Err(NodeError::Criu { told }),
+            other => other.map(drop),
+        }
+    }
+
+    /// Starts containerd and the registry, and pushes the images that every node has.
+    async fn start_runtime(&mut self) -> Result<(), NodeError> {
+        let network = self.network();
+        self.write("etc/containerd/config.toml", &settings::containerd())?;
+        self.write("etc/containerd/certs.d/_default/hosts.toml", &settings::registry_hosts())?;
+        self.write("etc/cni/net.d/10-lab.conflist", &settings::pod_network(network).to_string())?;
+        self.write("etc/lab-registry.yml", &settings::registry())?;
+        let containerd = self.machine.launch("containerd", "containerd").args(["--config=/etc/containerd/config.toml"]);
+        let registry = self.machine.launch("registry", "docker-registry").args(["serve", "/etc/lab-registry.yml"]);
+        for launch in [containerd, registry] {
+            self.programs.push(Process::start(launch).await?);
+        }
+        let address = self.real_node.registry_address();
+        self.reached("the registry listens", "registry", async || {
+            tokio::net::TcpStream::connect(address).await.map(drop)
+        })
+        .await?;
+        for (name, image) in stock::images(&self.inside())? {
+            self.real_node.push(name, image).await?;
+        }
+        let socket = self.inside().path("run/containerd/containerd.sock");
+        self.reached("containerd listens", "containerd", async || socket.exists()).await
+    }
+
+    /// Starts the kubelet for the control plane in `folder` and waits until it is trusted.
+    pub(crate) async fn join(&mut self, access: &Access, server: &str, certificates: &Path) -> Result<(), NodeError> {
+        for name in ["ca.crt", "kubelet.crt", "kubelet.key"] {
+            let text = fs::read_to_string(certificates.join(name));
+            let text = text.map_err(|source| NodeError::Prepare { what: "read a certificate", source })?;
+            self.write(&format!("etc/kubernetes/{name}"), &text)?;
+        }
+        self.write("etc/kubernetes/kubeconfig", &settings::kubeconfig(server).to_string())?;
+        self.real_node.write_settings(KubeletSettings::default())?;
+        let kubelet = self.machine.launch("kubelet", "sh").args(["-c", KUBELET, "kubelet", "kubelet"]).args([
+            "--config=/etc/kubernetes/kubelet.json",
+            "--kubeconfig=/etc/kubernetes/kubeconfig",
+            &format!("--hostname-override={REAL_NODE}"),
+            &format!("--node-ip={}", self.network().node()),
+        ]);
+        self.programs.push(Process::start(kubelet).await?);
+        let (client, kubelets) = (access.client().await?, KubeletApi::of(access).await?);
+        self.reached("the kubelet serves with a certificate of the cluster", "kubelet", async || {
+            approve(&client).await.map_err(|error| error.to_string())?;
+            match kubelets.healthz(REAL_NODE).await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(format!("{answer:?}")),
+                Err(error) => Err(crate::terminal::with_causes(&error)),
+            }
+        })
+        .await
+    }
+
+    /// Fails if one of its programs has ended by itself.
+    pub(crate) fn check_running(&mut self) -> Result<(), NodeError> {
+        for program in &mut self.programs {
+            program.check_running()?;
+        }
+        self.machine.check_running()
+    }
+
+    fn inside(&self) -> Inside {
+        *self.machine.inside()
+    }
+
+    fn write(&self, path: &str, text: &str) -> Result<(), NodeError> {
+        self.real_node.write(path, text)
+    }
+
+    async fn reached<L: crate::until::Look>(
+        &self,
+        awaited: &str,
+        program: &'static str,
+        look: impl AsyncFnMut() -> L,
+    ) -> Result<(), NodeError> {
+        match reached(awaited, PATIENCE, look).await {
+            Ok(_) => Ok(()),
+            Err(reached) => {
+                let tail = crate::process::last_lines(&self.machine.log(program), 15);
+                Err(NodeError::NotReached { reached, program, tail })
+            }
+        }
+    }
+}
+
+/// Approves what kubelets ask a serving certificate for; kube-controller-manager signs it.
+async fn approve(client: &Client) -> kube::Result<()> {
+    let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
+    for request in requests.list(&ListParams::default()).await? {
+        let is_decided = request.status.as_ref().is_some_and(|status| status.conditions.is_some());
+        if request.spec.signer_name != SERVING_SIGNER || is_decided {
+            continue;
+        }
+        let approval = json!({"status": {"conditions": [{
+            "type": "Approved", "status": "True", "reason": "Lab", "message": "the lab started this kubelet",
+        }]}});
+        let name = request.name_any();
+        requests.patch_approval(&name, &PatchParams::default(), &Patch::Merge(&approval)).await?;
+    }
+    Ok(())
+}

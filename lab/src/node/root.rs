@@ -1,0 +1,203 @@
+//! The root file system of a node: a small Debian with containerd, runc and criu, made once by debootstrap.
+//!
+//! Its folder in the cache is named by a digest of the recipe and never written to again: a node lays an overlay over it.
+//! The mirror is the one that this machine's own apt uses, or what the variable names.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use sha2::{Digest, Sha256};
+
+use crate::binaries::{BinariesError, cache_folder, locked};
+use crate::process::{Launch, Process, ProcessError, last_lines};
+use crate::terminal::tell;
+
+/// Names the mirror where apt can't tell.
+const MIRROR_VARIABLE: &str = "SNAPWATCHER_LAB_MIRROR";
+
+/// The release whose criu works on kernels of today: that of Debian 12 (3.17) fails on 6.18.
+const SUITE: &str = "forky";
+
+/// What a node runs, and what looks at its archives.
+const PACKAGES: [&str; 16] = [
+    "busybox-static",
+    "ca-certificates",
+    "checkpointctl",
+    "containerd",
+    "containernetworking-plugins",
+    "criu",
+    "docker-registry",
+    "iproute2",
+    "iptables",
+    "kmod",
+    "mount",
+    "nftables",
+    "procps",
+    "runc",
+    "tini",
+    "util-linux",
+];
+
+/// Debian's releases are all made by this script; an older debootstrap has none of the release's own name.
+const SCRIPT: &str = "/usr/share/debootstrap/scripts/sid";
+
+/// Runs in namespaces of its own, so that nothing that a package starts or mounts outlives it.
+const MAKE: &str = r#"set -eu
+debootstrap --variant=minbase --include="$1" "$2" "$3" "$4" "$5"
+rm -rf "$3"/var/cache/apt/archives/*.deb "$3"/var/lib/apt/lists/*
+"#;
+
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    #[error(transparent)]
+    Cache(#[from] BinariesError),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error("`debootstrap` was not found, which makes the root file system of a node: apt-get install debootstrap")]
+    NoDebootstrap,
+    #[error(
+        "apt names no Debian mirror to make the root file system of a node from: set {MIRROR_VARIABLE} to the URL of one"
+    )]
+    NoMirror,
+    #[error("could not write to the cache folder `{}`", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error(
+        "debootstrap could not make the root file system of a node (Debian {SUITE}); {MIRROR_VARIABLE} names another \
+         mirror; the end of `{}`:\n{tail}",
+        log.display()
+    )]
+    Make { log: PathBuf, tail: String },
+}
+
+/// Whether the root file system is there already, so that debootstrap is not needed.
+pub(crate) fn is_made() -> bool {
+    home().is_ok_and(|home| home.join("root").exists())
+}
+
+/// Returns the root file system, and makes it where it is missing: two minutes.
+pub(crate) async fn made() -> Result<PathBuf, RootError> {
+    let home = home()?;
+    let root = home.join("root");
+    if root.exists() {
+        return Ok(root);
+    }
+    let failed = |source| RootError::Write { path: home.clone(), source };
+    fs::create_dir_all(&home).map_err(failed)?;
+    let _lock = locked(&home.join("lock")).await?;
+    if root.exists() {
+        return Ok(root);
+    }
+    if which("debootstrap").is_none() {
+        return Err(RootError::NoDebootstrap);
+    }
+    let mirror = mirror()?;
+    // Half-made ones are left by labs that were killed; their lock is ours now.
+    for entry in fs::read_dir(&home).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("work-") {
+            fs::remove_dir_all(entry.path()).map_err(failed)?;
+        }
+    }
+    let work = tempfile::Builder::new().prefix("work-").tempdir_in(&home).map_err(failed)?;
+    make(&work.path().join("root"), &mirror, &home.join("debootstrap.log")).await?;
+    fs::rename(work.path().join("root"), &root).map_err(failed)?;
+    Ok(root)
+}
+
+async fn make(root: &Path, mirror: &str, log: &Path) -> Result<(), RootError> {
+    let written = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RootError::Write { path, source }
+    };
+    // Its parent is private; this one is the `/` of containers' users.
+    fs::create_dir_all(root).map_err(written(root))?;
+    fs::write(log, "").map_err(written(log))?;
+    let launch = Launch::new("debootstrap", Path::new("unshare"), log)
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        .args(["sh", "-c", MAKE, "make", &PACKAGES.join(","), SUITE])
+        .args([root.as_os_str(), mirror.as_ref(), SCRIPT.as_ref()]);
+    tell("making the root file system of a node by debootstrap (once, about two minutes)");
+    let started = Instant::now();
+    let mut debootstrap = Process::start(launch).await?;
+    let status = loop {
+        match tokio::time::timeout(HEARTBEAT, debootstrap.wait()).await {
+            Ok(status) => break status?,
+            Err(_) => tell(&format!("  {} s: {}", started.elapsed().as_secs(), last_lines(log, 1))),
+        }
+    };
+    if !status.success() {
+        drop(debootstrap.signal(Signal::SIGKILL));
+        return Err(RootError::Make { tail: last_lines(log, 15), log: log.to_owned() });
+    }
+    tell(&format!("  made in {} s", started.elapsed().as_secs()));
+    Ok(())
+}
+
+fn home() -> Result<PathBuf, BinariesError> {
+    Ok(cache_folder()?.join(format!("node-{}", digest())))
+}
+
+/// Names the outcome of the recipe.
+fn digest() -> String {
+    let mut hash = Sha256::new();
+    for part in PACKAGES.into_iter().chain([SUITE, SCRIPT, MAKE]) {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    let mut hex = format!("{:x}", hash.finalize());
+    hex.truncate(20);
+    hex
+}
+
+/// Where this program lies, if it does.
+pub(super) fn which(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    // A shell of somebody who became root may lack the folders of system programs.
+    let folders = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    folders.map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+fn mirror() -> Result<String, RootError> {
+    if let Some(mirror) = env::var(MIRROR_VARIABLE).ok().filter(|mirror| !mirror.is_empty()) {
+        return Ok(mirror);
+    }
+    let asked = Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI) $(COMPONENT)"]).output();
+    let listed = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    mirror_of(&listed).ok_or(RootError::NoMirror)
+}
+
+/// The mirror of a release itself, of the repositories that apt uses: its path ends in `debian`, where those of security
+/// updates, backports kept apart and others end in words of their own.
+fn mirror_of(listed: &str) -> Option<String> {
+    let mut repositories = listed.lines().filter_map(|line| line.split_once(' '));
+    let is_debian = |uri: &str| uri.starts_with("http") && uri.trim_end_matches('/').ends_with("/debian");
+    let found = repositories.find(|(uri, component)| is_debian(uri) && component.trim() == "main");
+    found.map(|(uri, _)| uri.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mirror_is_the_release_itself() {
+        let listed = "http://mirror.invalid/debian-security/ main\n\
+                      https://other.invalid/apt/ main\n\
+                      http://mirror.invalid/debian/ contrib\n\
+                      http://mirror.invalid/debian/ main\n";
+        assert_eq!(mirror_of(listed).as_deref(), Some("http://mirror.invalid/debian/"));
+        assert_eq!(mirror_of("file:/srv/debian main\n"), None);
+        assert_eq!(mirror_of(""), None);
+    }
+
+    #[test]
+    fn who_has_no_mirror_is_told_the_variable() {
+        assert!(RootError::NoMirror.to_string().contains(MIRROR_VARIABLE));
+    }
+}

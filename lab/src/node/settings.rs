@@ -1,0 +1,189 @@
+//! The files that the programs of a node read: containerd, its network, the registry, the kubelet.
+//!
+//! Nothing here does anything; what differs from a program's default says why.
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+
+use crate::network::Network;
+
+/// Where a kubelet serves; its namespace is its own, so that the usual port is free.
+pub(crate) const KUBELET_PORT: u16 = 10250;
+
+/// Where the registry serves.
+pub(crate) const REGISTRY_PORT: u16 = 5000;
+
+/// The registry in the names of images. It has to be a loopback address, which is the node's own: to restore a container,
+/// containerd pulls its base image by that name, by plain HTTP from such an address alone, whatever its configuration says.
+pub(crate) const REGISTRY: &str = "127.0.0.1:5000";
+
+/// The image of each pod's first container.
+pub(crate) const PAUSE: &str = "pause:lab";
+
+/// How a kubelet is to run; the default takes checkpoints and proves itself to whoever trusts the cluster's CA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KubeletSettings {
+    /// The feature gate ContainerCheckpoint.
+    pub checkpoint: bool,
+    pub serving: Serving,
+}
+
+/// What a kubelet's serving certificate is signed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// By the cluster's CA, as it asks for with `serverTLSBootstrap`.
+    Cluster,
+    /// By nobody: what a kubelet does that is told nothing.
+    SelfSigned,
+}
+
+impl Default for KubeletSettings {
+    fn default() -> Self {
+        Self { checkpoint: true, serving: Serving::Cluster }
+    }
+}
+
+impl KubeletSettings {
+    /// The kubelet's configuration; JSON, which every reader of YAML reads.
+    pub(crate) fn configuration(self, cgroup_root: &str, dns: Option<Ipv4Addr>) -> Value {
+        json!({
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "port": KUBELET_PORT,
+            "authentication": {
+                "anonymous": {"enabled": false},
+                "webhook": {"enabled": true, "cacheTTL": "1s"},
+                "x509": {"clientCAFile": "/etc/kubernetes/ca.crt"},
+            },
+            // A right that is taken away is to be seen soon; zero would mean the default of minutes.
+            "authorization": {
+                "mode": "Webhook",
+                "webhook": {"cacheAuthorizedTTL": "1s", "cacheUnauthorizedTTL": "1s"},
+            },
+            "serverTLSBootstrap": self.serving == Serving::Cluster,
+            "featureGates": {"ContainerCheckpoint": self.checkpoint},
+            "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": cgroup_root,
+            "failCgroupV1": false,
+            "failSwapOn": false,
+            // The disk and memory are those of somebody's machine: a full one is no reason to evict here.
+            "evictionHard": {"memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%"},
+            "localStorageCapacityIsolation": false,
+            "enforceNodeAllocatable": [],
+            "clusterDomain": "cluster.local",
+            "clusterDNS": dns.map(|address| vec![address.to_string()]).unwrap_or_default(),
+            // The machine's own resolver leads nowhere from in here.
+            "resolvConf": "",
+            // A node that stops is to be told from one that is slow within seconds.
+            "nodeStatusUpdateFrequency": "5s",
+            "nodeStatusReportFrequency": "5s",
+            "maxPods": 110,
+        })
+    }
+}
+
+/// containerd, which pulls from the lab's registry whatever the name of an image says.
+pub(crate) fn containerd() -> String {
+    format!(
+        r#"version = 3
+
+[plugins."io.containerd.cri.v1.runtime"]
+# Without CAP_SYS_RESOURCE the first container of a pod dies when its score is to fall below that of its parent.
+restrict_oom_score_adj = true
+
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["/usr/lib/cni"]
+conf_dir = "/etc/cni/net.d"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+SystemdCgroup = false
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{REGISTRY}/{PAUSE}"
+
+[plugins."io.containerd.cri.v1.images".registry]
+config_path = "/etc/containerd/certs.d"
+"#
+    )
+}
+
+/// The place that stands in for every registry.
+pub(crate) fn registry_hosts() -> String {
+    format!("[host.\"http://{REGISTRY}\"]\ncapabilities = [\"pull\", \"resolve\"]\n")
+}
+
+pub(crate) fn registry() -> String {
+    format!(
+        "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\n\
+         storage: {{filesystem: {{rootdirectory: /var/lib/lab-registry}}, delete: {{enabled: true}}}}\n\
+         http: {{addr: \":{REGISTRY_PORT}\"}}\n"
+    )
+}
+
+/// The network of pods: a bridge that the pods hang on, without a translation of addresses.
+pub(crate) fn pod_network(network: Network) -> Value {
+    let (subnet, gateway) = network.pods();
+    json!({
+        "cniVersion": "1.0.0",
+        "name": "lab",
+        "plugins": [{
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": true,
+            "ipMasq": false,
+            "hairpinMode": true,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": subnet, "gateway": gateway}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+            },
+        }],
+    })
+}
+
+/// What the kubelet reaches the API server by.
+pub(crate) fn kubeconfig(server: &str) -> Value {
+    let name = "lab";
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "clusters": [{"name": name, "cluster": {
+            "server": server,
+            "certificate-authority": "/etc/kubernetes/ca.crt",
+        }}],
+        "users": [{"name": name, "user": {
+            "client-certificate": "/etc/kubernetes/kubelet.crt",
+            "client-key": "/etc/kubernetes/kubelet.key",
+        }}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubelet_admits_nobody_it_can_not_name() {
+        let configuration = KubeletSettings::default().configuration("/group", None);
+        assert_eq!(configuration["authentication"]["anonymous"]["enabled"], false);
+        assert_eq!(configuration["authorization"]["mode"], "Webhook");
+        assert_eq!(configuration["serverTLSBootstrap"], true);
+    }
+
+    #[test]
+    fn settings_show_in_the_configuration() {
+        let settings = KubeletSettings { checkpoint: false, serving: Serving::SelfSigned };
+        let configuration = settings.configuration("/group", Some(Ipv4Addr::new(10, 96, 0, 10)));
+        assert_eq!(configuration["featureGates"]["ContainerCheckpoint"], false);
+        assert_eq!(configuration["serverTLSBootstrap"], false);
+        assert_eq!(configuration["clusterDNS"], json!(["10.96.0.10"]));
+        assert_eq!(configuration["cgroupRoot"], "/group");
+    }
+}

@@ -1,0 +1,112 @@
+//! A machine is left as it was found: after a lab that ended, and after one that was killed.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, PostParams};
+use lab::objects::{COUNTING, pod};
+use lab::{Access, Cluster, Options, RealNode, is_ready, until};
+
+/// Which lab it is: its process and its node.
+struct Lab {
+    pid: u32,
+    node: RealNode,
+    folder: PathBuf,
+}
+
+/// What is there of a lab: its link, control groups and folder, and whatever is mounted on this machine.
+fn traces(lab: &Lab) -> BTreeSet<String> {
+    let link = format!("swlab{}", lab.node.address().octets()[2]);
+    let links = names(Path::new("/sys/class/net")).into_iter().filter(|name| *name == link);
+    let prefix = format!("snapwatcher-lab-{}-", lab.pid);
+    let groups = names(Path::new("/sys/fs/cgroup")).into_iter().flat_map(|hierarchy| {
+        let found = names(&Path::new("/sys/fs/cgroup").join(&hierarchy)).into_iter();
+        found.filter(|name| name.starts_with(&prefix)).map(|name| format!("{hierarchy}/{name}")).collect::<Vec<_>>()
+    });
+    let folders = lab.folder.exists().then(|| lab.folder.display().to_string());
+    links.chain(groups).chain(mounts()).chain(folders).collect()
+}
+
+fn mounts() -> BTreeSet<String> {
+    fs::read_to_string("/proc/self/mountinfo").unwrap().lines().map(str::to_owned).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Which PID namespace the process is in that this folder below `/proc` is of.
+fn pid_namespace(process: &Path) -> Option<PathBuf> {
+    fs::read_link(process.join("ns/pid")).ok()
+}
+
+fn processes_in(namespace: &Path) -> usize {
+    let processes = names(Path::new("/proc")).into_iter().map(|name| Path::new("/proc").join(name));
+    processes.filter(|process| pid_namespace(process).as_deref() == Some(namespace)).count()
+}
+
+fn namespace_of(node: &RealNode) -> PathBuf {
+    pid_namespace(node.path("/").parent().unwrap()).unwrap()
+}
+
+async fn pod_counts(api: &Api<Pod>, node: &RealNode) {
+    until("a pod can be created", async || {
+        api.create(&PostParams::default(), &pod("counter").runs(&node.busybox(), COUNTING).build()).await
+    })
+    .await;
+    until("the pod is Ready", async || api.get("counter").await.is_ok_and(|pod| is_ready(&pod))).await;
+}
+
+/// Starts `lab up --node` as a person does, kills it and returns when its processes are gone.
+async fn up_and_killed() -> Lab {
+    let target = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lab"));
+    child.args(["up", "--node"]).env("CARGO_TARGET_DIR", target.path()).stdout(Stdio::piped()).process_group(0);
+    let mut child = child.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("The node is")), "the lab ended before its node was up");
+    let access = Access::at(&target.path().join("lab")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(access.kubeconfig()).unwrap()).unwrap();
+    let authority = config["clusters"][0]["cluster"]["certificate-authority"].as_str().unwrap();
+    let folder = Path::new(authority).parent().unwrap().parent().unwrap().to_owned();
+    let node = RealNode::of_access(&Access::at(&folder).unwrap()).unwrap();
+    pod_counts(&Api::namespaced(access.client().await.unwrap(), "default"), &node).await;
+    let namespace = namespace_of(&node);
+    assert!(processes_in(&namespace) >= 5, "kubelet, containerd, registry, shim, counter");
+
+    let lab = Lab { pid: child.id(), node, folder };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("each process of the node is gone", async || match processes_in(&namespace) {
+        0 => Ok(()),
+        left => Err(format!("{left} are left")),
+    })
+    .await;
+    lab
+}
+
+#[tokio::test]
+async fn a_lab_leaves_the_machine_as_it_was_even_where_one_was_killed_before() {
+    let before = mounts();
+    let killed = up_and_killed().await;
+
+    let cluster = Cluster::start(Options::from_environment().unwrap().with_real_node()).await.unwrap();
+    let node = cluster.real_node().unwrap().clone();
+    let lab = Lab { pid: std::process::id(), node, folder: cluster.folder().to_owned() };
+    pod_counts(&Api::namespaced(cluster.client().await.unwrap(), "default"), &lab.node).await;
+    let namespace = namespace_of(&lab.node);
+    assert!(traces(&lab).len() > before.len() + 2, "link, control groups, folder");
+
+    cluster.stop().await.unwrap();
+    assert_eq!(processes_in(&namespace), 0);
+    assert_eq!(traces(&lab), before);
+    assert_eq!(traces(&killed), before);
+}

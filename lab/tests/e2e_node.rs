@@ -1,0 +1,166 @@
+//! The lab's real node: a program really runs, is really checkpointed, and goes on from its archive.
+//!
+//! `make e2e` runs these, one after the other: they change the one node that they share.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, LogParams, ResourceExt};
+use lab::node::{KubeletAnswer, KubeletApi, KubeletSettings, Serving};
+use lab::objects::{COUNTING, pod};
+use lab::snaphook::{Behaviour, Kubelets};
+use lab::{Namespace, RealNode, in_namespace};
+use serde_json::{Value, json};
+
+/// The numbers in a pod's log since its container started, read through the API server as `kubectl logs` does.
+async fn numbers(pods: &Api<Pod>, name: &str) -> Result<Vec<u64>, kube::Error> {
+    let status = pods.get(name).await?.status.unwrap_or_default();
+    let state = status.container_statuses.unwrap_or_default().into_iter().next().and_then(|status| status.state);
+    let started = state.and_then(|state| state.running).and_then(|running| running.started_at);
+    let since_time = started.map(|time| time.0);
+    let log = pods.logs(name, &LogParams { since_time, ..LogParams::default() }).await?;
+    Ok(log.lines().filter_map(|line| line.trim().parse().ok()).collect())
+}
+
+/// Waits until a pod has counted up to `least` and returns all its numbers.
+async fn counted(ns: &Namespace, name: &str, least: u64) -> Vec<u64> {
+    let pods = ns.api::<Pod>();
+    ns.until(&format!("pod `{name}` has counted to {least}"), async || {
+        let seen = numbers(&pods, name).await.map_err(|error| error.to_string())?;
+        if seen.last().is_some_and(|last| *last >= least) { Ok(seen) } else { Err(format!("{:?}", seen.last())) }
+    })
+    .await
+}
+
+/// Starts a pod that counts in its one container `app`.
+async fn counter(ns: &Namespace, node: &RealNode, name: &str) {
+    ns.create_object::<Pod>(&pod(name).runs(&node.busybox(), COUNTING).build()).await;
+    ns.pod_ready(name).await;
+}
+
+async fn checkpointed(ns: &Namespace, node: &RealNode, name: &str) -> KubeletAnswer {
+    let kubelets = KubeletApi::of(ns.access()).await.unwrap();
+    kubelets.checkpoint(node.name(), ns.name(), name, "app").await.unwrap()
+}
+
+#[tokio::test]
+async fn a_program_goes_on_from_its_archive_where_it_was() {
+    in_namespace("goes_on", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        counter(&ns, &node, "counter").await;
+        let before = *counted(&ns, "counter", 30).await.last().unwrap();
+
+        let answer = checkpointed(&ns, &node, "counter").await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let archive = answer.archive().unwrap();
+        assert!(node.archives().contains(&archive) && node.path(&archive).metadata().unwrap().len() > 10_000);
+        let shown = node.must_run(["checkpointctl", "show", &archive]).await.unwrap();
+        assert!(shown.contains("app") && shown.contains(&node.busybox()), "{shown}");
+
+        // The one that was checkpointed was frozen for a moment, and no more.
+        let after = counted(&ns, "counter", before + 10).await;
+        assert!(after.windows(2).all(|pair| pair[1] == pair[0] + 1), "{after:?}");
+
+        let image = node.push_archive("goes-on:1", &archive, "app").await.unwrap();
+        ns.create_object::<Pod>(&pod("restored").image(&image).build()).await;
+        ns.pod_ready("restored").await;
+        let restored = counted(&ns, "restored", before + 10).await;
+        // It says no number that the other had said before the checkpoint: it goes on, and does not start again.
+        assert!(restored[0] > before, "{restored:?} after {before}");
+        assert!(restored.windows(2).all(|pair| pair[1] == pair[0] + 1), "{restored:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn snaphook_takes_a_checkpoint_in_earnest_and_quotes_a_kubelet_that_refuses() {
+    in_namespace("snaphook_in_earnest", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        counter(&ns, &node, "counter").await;
+        ns.snaphook().answer_with(Behaviour::Kubelet(Kubelets::of(ns.access()).await.unwrap()));
+        let url = format!("{}/kubelet/checkpoint", ns.snaphook().url());
+        let ask = async |container: &str| -> Value {
+            let body = json!({
+                "pod_name": "counter", "namespace": ns.name(), "node_name": node.name(), "container_name": container,
+                "kube_api_address": "https://kubernetes.default.svc",
+            });
+            let answer = reqwest::Client::new().post(&url).json(&body).send().await.unwrap();
+            answer.json().await.unwrap()
+        };
+        let taken = ask("app").await;
+        assert_eq!(taken["success"], true, "{taken}");
+        let archive = taken["checkpoint_path"].as_str().unwrap().to_owned();
+        assert!(node.archives().contains(&archive), "{archive}");
+        let refused = ask("ghost").await;
+        assert_eq!(refused["success"], false);
+        let message = refused["message"].as_str().unwrap();
+        assert!(message.contains("404") && message.contains("container ghost does not exist"), "{message}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_without_criu_says_so_and_takes_checkpoints_once_it_is_there() {
+    in_namespace("without_criu", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        counter(&ns, &node, "counter").await;
+        node.hide_criu().await.unwrap();
+        let answer = checkpointed(&ns, &node, "counter").await;
+        node.show_criu().await.unwrap();
+        assert_eq!(answer.status, 500);
+        assert!(answer.body.contains("criu"), "{}", answer.body);
+        assert_eq!(checkpointed(&ns, &node, "counter").await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kubelet_is_started_with_other_settings_and_back() {
+    in_namespace("other_settings", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        counter(&ns, &node, "counter").await;
+        let kubelets = KubeletApi::of(ns.access()).await.unwrap();
+
+        node.restart_kubelet(KubeletSettings { checkpoint: false, ..KubeletSettings::default() }).await.unwrap();
+        let off = checkpointed(&ns, &node, "counter").await;
+        assert_eq!((off.status, off.body.trim()), (404, "404 page not found"));
+
+        let self_signed = KubeletSettings { serving: Serving::SelfSigned, ..KubeletSettings::default() };
+        node.restart_kubelet(self_signed).await.unwrap();
+        let told = lab::terminal::with_causes(&kubelets.healthz(node.name()).await.unwrap_err());
+        assert!(told.contains("certificate"), "{told}");
+
+        node.restart_kubelet(KubeletSettings::default()).await.unwrap();
+        ns.until("the kubelet is trusted again", async || kubelets.healthz(node.name()).await).await;
+        // A kubelet that has just started says for a moment that the pod does not exist.
+        ns.until("a checkpoint is taken again", async || checkpointed(&ns, &node, "counter").await.status == 200).await;
+        assert_eq!(restarts(&ns.client(), ns.name(), "counter").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kubelet_that_is_stopped_or_frozen_answers_nobody_until_it_goes_on() {
+    in_namespace("stopped", |ns| async move {
+        let node = RealNode::attach().unwrap();
+        let kubelets = KubeletApi::of(ns.access()).await.unwrap();
+        node.stop_kubelet().await.unwrap();
+        let told = lab::terminal::with_causes(&kubelets.healthz(node.name()).await.unwrap_err());
+        assert!(told.contains("refused"), "{told}");
+        node.start_kubelet().await.unwrap();
+
+        node.pause_kubelet().await.unwrap();
+        let asked = tokio::time::timeout(std::time::Duration::from_secs(1), kubelets.healthz(node.name())).await;
+        node.resume_kubelet().await.unwrap();
+        assert!(asked.is_err(), "a frozen kubelet answered: {:?}", asked.unwrap());
+        ns.until("it answers again", async || kubelets.healthz(node.name()).await).await;
+    })
+    .await;
+}
+
+async fn restarts(client: &Client, namespace: &str, name: &str) -> i32 {
+    let pod = Api::<Pod>::namespaced(client.clone(), namespace).get(name).await.unwrap();
+    assert_eq!(pod.name_any(), name);
+    pod.status.unwrap().container_statuses.unwrap().iter().map(|status| status.restart_count).sum()
+}
