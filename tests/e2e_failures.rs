@@ -19,7 +19,8 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const SOON: [&str; 6] = ["--backend", "kubelet", "--longest-wait", "500ms", "--max-attempts", "2"];
 
 /// A connection of the container with itself, which CRIU dumps only where it is told to.
-const CONNECTED: &str = "nc -l -p 7000 -e sleep 100000 & sleep 0.5; nc 127.0.0.1 7000 < /dev/zero > /dev/null & sleep 100000";
+const CONNECTED: &str =
+    "nc -l -p 7000 -e sleep 100000 & sleep 0.5; nc 127.0.0.1 7000 < /dev/zero > /dev/null & sleep 100000";
 
 /// Holds some 800 MB, so that a checkpoint takes its time.
 const LARGE: &str = "busybox head -c 800000000 /dev/zero | busybox tail -c 800000000 | sleep 100000";
@@ -109,11 +110,12 @@ async fn a_kubelet_that_nobody_vouches_for_gets_no_token() {
     in_namespace("a_kubelet_that_nobody_vouches_for", |ns| async move {
         let node = RealNode::attach().unwrap();
         let self_signed = KubeletSettings { serving: Serving::SelfSigned, ..KubeletSettings::default() };
-        let record = with_node(node.restart_kubelet(self_signed), node.restart_kubelet(KubeletSettings::default()), async {
-            with_pod(&ns, COUNTING).await;
-            let hints = ["serverTLSBootstrap", "--kubelet-ca-file", "--kubelet-insecure-skip-verify", node.name()];
-            is_told(&ns, "Failed(KubeletUntrusted)", &hints).await;
-        });
+        let record =
+            with_node(node.restart_kubelet(self_signed), node.restart_kubelet(KubeletSettings::default()), async {
+                with_pod(&ns, COUNTING).await;
+                let hints = ["serverTLSBootstrap", "--kubelet-ca-file", "--kubelet-insecure-skip-verify", node.name()];
+                is_told(&ns, "Failed(KubeletUntrusted)", &hints).await;
+            });
         record.await;
         let [record] = ns.records_of("web").await.try_into().unwrap();
         ns.checkpoints().delete(&record.name, &DeleteParams::default()).await.unwrap();

@@ -25,7 +25,8 @@ const NO_ELECTION: &str = "--leader-elect=false";
 /// The name of the real node, where there is one.
 pub(crate) const REAL_NODE: &str = "real-1";
 
-/// Who asked for what and what came of it, without bodies: enough to see which rights are used and which are refused.
+/// Who asked for what and what came of it, without bodies: enough to see which rights are used and which are refused. Of
+/// questions about rights also what was asked, which holds no secret.
 const AUDIT_POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],"rules":[{"level":"Request","resources":[{"group":"authorization.k8s.io","resources":["subjectaccessreviews"]}]},{"level":"Metadata"}]}"#;
 
 /// Files and addresses of one control plane.

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use kube::Resource;
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use serde_json::json;
 
 use crate::namespace::{Namespace, must};
