@@ -37,7 +37,7 @@ test: build ## Run every test against a control plane of its own
 
 # One after the other: they share the one node, and some take something away from it.
 e2e: build ## Run the tests that need a real node: kubelet, containerd and criu on this machine (root, Linux)
-	$(LAB) test --node --snapwatcher $(SNAPWATCHER) -- \
+	$(LAB) test --services --snapwatcher $(SNAPWATCHER) -- \
 		cargo test --workspace --exclude bench --locked --test 'e2e_*' -- --test-threads 1
 
 # The tests that have a long form, see lab/src/storm.rs.

@@ -29,6 +29,8 @@ pub struct Binaries {
     etcd: PathBuf,
     kubernetes: PathBuf,
     kwok: PathBuf,
+    // None: nobody asked for Services.
+    core_dns: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,7 @@ impl Binaries {
             etcd: module_built(&cache, &GoModule::etcd()).await?,
             kubernetes: module_built(&cache, &GoModule::kubernetes(version)).await?,
             kwok: module_built(&cache, &GoModule::kwok()).await?,
+            core_dns: None,
         })
     }
 
@@ -65,6 +68,13 @@ impl Binaries {
     pub(crate) async fn with_node(self, version: &KubernetesVersion) -> Result<Self, BinariesError> {
         module_built(&cache_folder()?, &GoModule::kubelet(version)).await?;
         Ok(self)
+    }
+
+    /// Builds what Services and names need beyond that.
+    pub(crate) async fn with_services(self, version: &KubernetesVersion) -> Result<Self, BinariesError> {
+        let cache = cache_folder()?;
+        module_built(&cache, &GoModule::kube_proxy(version)).await?;
+        Ok(Self { core_dns: Some(module_built(&cache, &GoModule::core_dns()).await?), ..self })
     }
 
     pub fn etcd(&self) -> PathBuf {
@@ -90,6 +100,11 @@ impl Binaries {
     /// The folder of Kubernetes' own programs, with the kubelet where a node was asked for.
     pub(crate) fn kubernetes(&self) -> &Path {
         &self.kubernetes
+    }
+
+    /// CoreDNS, where Services were asked for.
+    pub(crate) fn core_dns(&self) -> Option<PathBuf> {
+        self.core_dns.as_ref().map(|folder| folder.join("coredns"))
     }
 
     pub fn kwok(&self) -> PathBuf {

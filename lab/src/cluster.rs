@@ -39,10 +39,18 @@ pub struct Options {
     pub nodes: usize,
     /// Whether data and logs stay on disk at the end.
     pub keep: bool,
-    /// Whether there is a real node too, which needs root on Linux; see [`RealNode::missing`].
-    pub real_node: bool,
+    pub node: NodeKind,
     /// Whether the API server writes down each request (`Access::audit_log`).
     pub audit: bool,
+}
+
+/// Whether there is a real node beside the fake ones; it needs root on Linux, see [`RealNode::missing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    Fake,
+    Real,
+    /// With Services and names too: kube-proxy and CoreDNS.
+    RealWithServices,
 }
 
 /// A running control plane; ends when dropped.
@@ -80,6 +88,12 @@ pub enum LabError {
     NotReady { tail: String },
 }
 
+impl NodeKind {
+    fn is_real(self) -> bool {
+        self != Self::Fake
+    }
+}
+
 impl Options {
     /// Options as the environment asks for them: K8S names the version, KEEP=data keeps data and logs.
     pub fn from_environment() -> Result<Self, LabError> {
@@ -88,14 +102,19 @@ impl Options {
             version: version.as_deref().unwrap_or(KubernetesVersion::DEFAULT).parse()?,
             nodes: nodes::DEFAULT_COUNT,
             keep: env::var("KEEP").is_ok_and(|value| value == "data"),
-            real_node: false,
+            node: NodeKind::Fake,
             audit: false,
         })
     }
 
     /// The same with a real node in place of fake ones, so that each pod runs on it, and with an audit log.
     pub fn with_real_node(self) -> Self {
-        Self { nodes: 0, real_node: true, audit: true, ..self }
+        Self { nodes: 0, node: NodeKind::Real, audit: true, ..self }
+    }
+
+    /// The same with Services and names, so that things can be installed as in any cluster.
+    pub fn with_services(self) -> Self {
+        Self { node: NodeKind::RealWithServices, ..self.with_real_node() }
     }
 }
 
@@ -107,14 +126,17 @@ pub fn is_keeping() -> bool {
 impl Cluster {
     /// Starts a control plane and waits until pods can be created and scheduled: about ten seconds, if all is built.
     pub async fn start(options: Options) -> Result<Self, LabError> {
-        if options.real_node
+        if options.node.is_real()
             && let Some(missing) = RealNode::missing()
         {
             return Err(NodeError::Missing(missing).into());
         }
         let mut binaries = Binaries::built(&options.version).await?;
-        if options.real_node {
+        if options.node.is_real() {
             binaries = binaries.with_node(&options.version).await?;
+        }
+        if options.node == NodeKind::RealWithServices {
+            binaries = binaries.with_services(&options.version).await?;
         }
         let mut attempt = 1;
         let mut cluster = loop {
@@ -127,7 +149,7 @@ impl Cluster {
         let client = cluster.client().await?;
         nodes::create(&client, options.nodes).await?;
         cluster.start_kubelet().await?;
-        nodes::ready(&client, options.nodes + usize::from(options.real_node)).await?;
+        nodes::ready(&client, options.nodes + usize::from(options.node.is_real())).await?;
         Ok(cluster)
     }
 
@@ -143,9 +165,10 @@ impl Cluster {
             tell(&format!("data and logs of the control plane are kept in {}", folder.path().display()));
         }
         // Its link to this machine is where the API server listens.
-        let node = match options.real_node {
-            true => Some(Node::start(folder.path(), binaries.kubernetes()).await?),
-            false => None,
+        let node = if options.node.is_real() {
+            Some(Node::start(folder.path(), binaries.kubernetes(), options.node).await?)
+        } else {
+            None
         };
         let network = node.as_ref().map_or(Network::Loopback, Node::network);
         let layout = Layout::create(folder.path(), network, nodes::STAGES, options.audit).map_err(failed)?;
@@ -181,7 +204,11 @@ impl Cluster {
     /// Lets the node's kubelet join, where there is a real node.
     async fn start_kubelet(&mut self) -> Result<(), LabError> {
         if let Some(node) = &mut self.node {
-            node.join(&self.access, &self.layout.api_server_url(), &self.layout.path("certs")).await?;
+            let (server, certificates) = (self.layout.api_server_url(), self.layout.path("certs"));
+            node.join(&self.access, &server, &certificates).await?;
+            if let Some(core_dns) = self.binaries.core_dns() {
+                node.start_services(&server, &certificates, &core_dns).await?;
+            }
             node.real_node().describe(self.layout.folder())?;
         }
         Ok(())

@@ -40,9 +40,18 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct UpArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct NodeArgs {
     /// With a real node (kubelet, containerd, criu) and a registry in place of fake nodes; needs root on Linux.
     #[arg(long)]
     node: bool,
+    /// With a real node that has Services and names too (kube-proxy, CoreDNS).
+    #[arg(long)]
+    services: bool,
 }
 
 #[derive(Debug, Args)]
@@ -60,9 +69,8 @@ struct TestArgs {
     /// The built program, which knows its CRD.
     #[arg(long, value_name = "PATH", default_value = "target/debug/snapwatcher")]
     snapwatcher: PathBuf,
-    /// With a real node in place of fake ones, as `lab up --node`.
-    #[arg(long)]
-    node: bool,
+    #[command(flatten)]
+    node: NodeArgs,
     /// The command and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -98,9 +106,13 @@ impl Lab {
 }
 
 /// What the environment asks for, with a real node where the command line does.
-fn options(node: bool) -> Result<Options, lab::LabError> {
+fn options(args: NodeArgs) -> Result<Options, lab::LabError> {
     let options = Options::from_environment()?;
-    Ok(if node { options.with_real_node() } else { options })
+    Ok(match args {
+        NodeArgs { services: true, .. } => options.with_services(),
+        NodeArgs { node: true, .. } => options.with_real_node(),
+        NodeArgs { .. } => options,
+    })
 }
 
 fn check_node() -> ExitCode {

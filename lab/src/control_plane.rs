@@ -100,6 +100,9 @@ impl Layout {
         // A kubelet asks the API server what this user may do: everything, as a member of this group.
         self.write_pair("kubelet-client", &authority.client("kube-apiserver", "system:masters")?)?;
         self.write_pair("kubelet", &authority.client(&format!("system:node:{REAL_NODE}"), "system:nodes")?)?;
+        self.write_pair("kube-proxy", &authority.client("system:kube-proxy", "system:node-proxiers")?)?;
+        // A cluster gives it rights of its own; here it may read whatever it likes.
+        self.write_pair("coredns", &authority.client("coredns", "system:masters")?)?;
         Ok(())
     }
 

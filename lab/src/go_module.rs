@@ -10,6 +10,7 @@ use std::{fs, io};
 
 use sha2::{Digest, Sha256};
 
+const CORE_DNS: &str = "coredns-1.15.0";
 const ETCD: &str = "etcd-3.7.3";
 const KWOK: &str = "kwok-0.8.0";
 const KUBERNETES: &str = "kubernetes-";
@@ -113,6 +114,20 @@ impl GoModule {
     /// to be one.
     pub(crate) fn kubelet(version: &KubernetesVersion) -> Self {
         Self { programs: vec![of_kubernetes("kubelet")], ..Self::kubernetes(version) }
+    }
+
+    /// What makes Services lead somewhere, built only where there are to be some.
+    pub(crate) fn kube_proxy(version: &KubernetesVersion) -> Self {
+        Self { programs: vec![of_kubernetes("kube-proxy")], ..Self::kubernetes(version) }
+    }
+
+    /// What tells pods the address of a Service.
+    pub(crate) fn core_dns() -> Self {
+        Self {
+            folder: modules().join(CORE_DNS),
+            ldflags: STRIPPED.to_owned(),
+            programs: vec![Program { name: "coredns", package: "github.com/coredns/coredns".to_owned() }],
+        }
     }
 
     /// Names the outcome of a build of this module.

@@ -61,7 +61,7 @@ pub use access::{Access, AccessError, LAB_VARIABLE, install_crypto_provider};
 pub use balancer::{Balancer, CallFailed};
 pub use binaries::{Binaries, BinariesError};
 pub use caller::{Caller, CallerError, Reply, review_of_creation};
-pub use cluster::{Cluster, LabError, Options, is_keeping};
+pub use cluster::{Cluster, LabError, NodeKind, Options, is_keeping};
 pub use go_module::{GoModuleError, KubernetesVersion};
 pub use namespace::{Namespace, in_namespace, in_namespace_of, is_ready};
 pub use node::RealNode;

@@ -16,6 +16,7 @@ mod missing;
 mod real_node;
 mod registry;
 mod root;
+mod services;
 mod settings;
 mod stock;
 
@@ -35,9 +36,11 @@ pub use kubelet_api::{KubeletAnswer, KubeletApi, KubeletApiError};
 pub use real_node::RealNode;
 pub use registry::PushError;
 pub use root::RootError;
+pub use services::lead;
 pub use settings::{KubeletSettings, Serving};
 
 use crate::access::{Access, AccessError};
+use crate::cluster::NodeKind;
 use crate::control_plane::REAL_NODE;
 use crate::network::Network;
 use crate::process::{Process, ProcessError};
@@ -59,7 +62,7 @@ pub(crate) struct Node {
     // In this order: what runs in the machine is killed before the machine ends.
     programs: Vec<Process>,
     machine: Machine,
-    real_node: RealNode,
+    handle: RealNode,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -98,14 +101,15 @@ pub enum NodeError {
 
 impl Node {
     /// Starts the machine; the API server's address is known from then on.
-    pub(crate) async fn start(folder: &Path, programs: &Path) -> Result<Self, NodeError> {
+    pub(crate) async fn start(folder: &Path, programs: &Path, kind: NodeKind) -> Result<Self, NodeError> {
         if let Some(missing) = missing::missing() {
             return Err(NodeError::Missing(missing));
         }
         let base = root::made().await?;
         let machine = Machine::start(&base, folder, programs, REAL_NODE).await?;
-        let real_node = RealNode::of(&machine);
-        let mut node = Self { programs: Vec::new(), machine, real_node };
+        let name_server = (kind == NodeKind::RealWithServices).then(|| services::name_server(machine.network()));
+        let handle = RealNode::of(&machine, name_server);
+        let mut node = Self { programs: Vec::new(), machine, handle };
         node.check_criu().await?;
         node.start_runtime().await?;
         Ok(node)
@@ -116,7 +120,7 @@ impl Node {
     }
 
     pub(crate) fn real_node(&self) -> &RealNode {
-        &self.real_node
+        &self.handle
     }
 
     /// CRIU's own verdict on this kernel.
@@ -139,13 +143,13 @@ impl Node {
         for launch in [containerd, registry] {
             self.programs.push(Process::start(launch).await?);
         }
-        let address = self.real_node.registry_address();
+        let address = self.handle.registry_address();
         self.reached("the registry listens", "registry", async || {
             tokio::net::TcpStream::connect(address).await.map(drop)
         })
         .await?;
-        for (name, image) in stock::images(&self.inside())? {
-            self.real_node.push(name, image).await?;
+        for (name, image) in stock::images(self.inside())? {
+            self.handle.push(name, image).await?;
         }
         let socket = self.inside().path("run/containerd/containerd.sock");
         self.reached("containerd listens", "containerd", async || socket.exists()).await
@@ -153,16 +157,11 @@ impl Node {
 
     /// Starts the kubelet for the control plane in `folder` and waits until it is trusted.
     pub(crate) async fn join(&mut self, access: &Access, server: &str, certificates: &Path) -> Result<(), NodeError> {
-        for name in ["ca.crt", "kubelet.crt", "kubelet.key"] {
-            let text = fs::read_to_string(certificates.join(name));
-            let text = text.map_err(|source| NodeError::Prepare { what: "read a certificate", source })?;
-            self.write(&format!("etc/kubernetes/{name}"), &text)?;
-        }
-        self.write("etc/kubernetes/kubeconfig", &settings::kubeconfig(server).to_string())?;
-        self.real_node.write_settings(KubeletSettings::default())?;
+        self.introduce("kubelet", server, certificates)?;
+        self.handle.write_settings(KubeletSettings::default())?;
         let kubelet = self.machine.launch("kubelet", "sh").args(["-c", KUBELET, "kubelet", "kubelet"]).args([
             "--config=/etc/kubernetes/kubelet.json",
-            "--kubeconfig=/etc/kubernetes/kubeconfig",
+            "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",
             &format!("--hostname-override={REAL_NODE}"),
             &format!("--node-ip={}", self.network().node()),
         ]);
@@ -179,6 +178,51 @@ impl Node {
         .await
     }
 
+    /// Starts kube-proxy and CoreDNS and waits until Services lead somewhere and have names.
+    pub(crate) async fn start_services(
+        &mut self,
+        server: &str,
+        certificates: &Path,
+        core_dns: &Path,
+    ) -> Result<(), NodeError> {
+        let network = self.network();
+        for program in ["kube-proxy", "coredns"] {
+            self.introduce(program, server, certificates)?;
+        }
+        self.write("etc/kubernetes/kube-proxy.json", &services::kube_proxy(network, REAL_NODE).to_string())?;
+        self.write("etc/kubernetes/Corefile", &services::core_dns(network))?;
+        // Of another module than the others, it lies elsewhere.
+        let copied = fs::copy(core_dns, self.inside().path("usr/local/bin/coredns"));
+        copied.map_err(|source| NodeError::Prepare { what: "copy CoreDNS", source })?;
+        let proxy = self.machine.launch("kube-proxy", "kube-proxy").args(["--config=/etc/kubernetes/kube-proxy.json"]);
+        let names = self.machine.launch("coredns", "coredns").args(["-conf", "/etc/kubernetes/Corefile"]);
+        for launch in [proxy, names] {
+            self.programs.push(Process::start(launch).await?);
+        }
+        let inside = self.inside();
+        for (program, url) in [
+            ("kube-proxy", "http://127.0.0.1:10256/healthz".to_owned()),
+            ("coredns", format!("http://{}/ready", services::core_dns_ready(network))),
+        ] {
+            self.reached("it is ready", program, async || {
+                inside.must_run(["busybox", "wget", "-q", "-O-", &url]).await
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Gives a program of the node its certificate and the way to the API server.
+    fn introduce(&self, program: &str, server: &str, certificates: &Path) -> Result<(), NodeError> {
+        for name in ["ca.crt".to_owned(), format!("{program}.crt"), format!("{program}.key")] {
+            let text = fs::read_to_string(certificates.join(&name));
+            let text = text.map_err(|source| NodeError::Prepare { what: "read a certificate", source })?;
+            self.write(&format!("etc/kubernetes/{name}"), &text)?;
+        }
+        let kubeconfig = settings::kubeconfig(server, program).to_string();
+        self.write(&format!("etc/kubernetes/{program}.kubeconfig"), &kubeconfig)
+    }
+
     /// Fails if one of its programs has ended by itself.
     pub(crate) fn check_running(&mut self) -> Result<(), NodeError> {
         for program in &mut self.programs {
@@ -192,7 +236,7 @@ impl Node {
     }
 
     fn write(&self, path: &str, text: &str) -> Result<(), NodeError> {
-        self.real_node.write(path, text)
+        self.handle.write(path, text)
     }
 
     async fn reached<L: crate::until::Look>(

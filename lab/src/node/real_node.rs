@@ -37,6 +37,8 @@ pub struct RealNode {
     pid: i32,
     number: u8,
     cgroup_root: String,
+    // None: there are no Services here.
+    name_server: Option<Ipv4Addr>,
 }
 
 impl RealNode {
@@ -57,12 +59,12 @@ impl RealNode {
         serde_json::from_slice(&text).map_err(|source| NodeError::NotThere { file, source: source.into() })
     }
 
-    pub(super) fn of(machine: &Machine) -> Self {
+    pub(super) fn of(machine: &Machine, name_server: Option<Ipv4Addr>) -> Self {
         let number = match machine.network() {
             Network::Node(number) => number,
             Network::Loopback => 0,
         };
-        Self { pid: machine.inside().pid(), number, cgroup_root: machine.cgroup_root() }
+        Self { pid: machine.inside().pid(), number, cgroup_root: machine.cgroup_root(), name_server }
     }
 
     /// Describes the node in `folder`, for those who attach.
@@ -188,7 +190,7 @@ impl RealNode {
     }
 
     pub(super) fn write_settings(&self, settings: KubeletSettings) -> Result<(), NodeError> {
-        let configuration = settings.configuration(&self.cgroup_root, None);
+        let configuration = settings.configuration(&self.cgroup_root, self.name_server);
         self.write("etc/kubernetes/kubelet.json", &configuration.to_string())
     }
 
@@ -237,7 +239,7 @@ mod tests {
     use super::*;
 
     fn real_node() -> RealNode {
-        RealNode { pid: 7, number: 3, cgroup_root: "/group".to_owned() }
+        RealNode { pid: 7, number: 3, cgroup_root: "/group".to_owned(), name_server: None }
     }
 
     #[test]

@@ -146,8 +146,8 @@ pub(crate) fn pod_network(network: Network) -> Value {
     })
 }
 
-/// What the kubelet reaches the API server by.
-pub(crate) fn kubeconfig(server: &str) -> Value {
+/// What a program of the node reaches the API server by: with the certificate of its own name.
+pub(crate) fn kubeconfig(server: &str, program: &str) -> Value {
     let name = "lab";
     json!({
         "apiVersion": "v1",
@@ -158,8 +158,8 @@ pub(crate) fn kubeconfig(server: &str) -> Value {
             "certificate-authority": "/etc/kubernetes/ca.crt",
         }}],
         "users": [{"name": name, "user": {
-            "client-certificate": "/etc/kubernetes/kubelet.crt",
-            "client-key": "/etc/kubernetes/kubelet.key",
+            "client-certificate": format!("/etc/kubernetes/{program}.crt"),
+            "client-key": format!("/etc/kubernetes/{program}.key"),
         }}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
     })

@@ -14,13 +14,13 @@ pub(super) const BUSYBOX: &str = "busybox:lab";
 const PROGRAM: &str = "usr/bin/busybox";
 
 /// What a shell script may call; busybox acts as the name that it is called by.
-const APPLETS: [&str; 16] = [
-    "cat", "cp", "date", "echo", "env", "grep", "id", "kill", "ls", "mkdir", "nc", "nslookup", "sh", "sleep", "touch",
-    "wget",
+const APPLETS: [&str; 17] = [
+    "cat", "cp", "date", "echo", "env", "grep", "httpd", "id", "kill", "ls", "mkdir", "nc", "nslookup", "sh", "sleep",
+    "touch", "wget",
 ];
 
 /// All of them, by name.
-pub(super) fn images(inside: &Inside) -> Result<[(&'static str, Image); 2], NodeError> {
+pub(super) fn images(inside: Inside) -> Result<[(&'static str, Image); 2], NodeError> {
     let failed = |what| move |source| NodeError::Prepare { what, source };
     let busybox = fs::read(inside.path(PROGRAM)).map_err(failed("read busybox"))?;
     let packed = |command: &[&str]| {

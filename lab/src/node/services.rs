@@ -1,0 +1,130 @@
+//! Services and names on the node: kube-proxy and CoreDNS, so that pods reach each other as in any cluster, and the API
+//! server reaches a webhook by its Service.
+//!
+//! This machine has a route to the range of Services that leads to the node, where kube-proxy's rules turn it to a pod.
+//! All rules are those of the node's network namespace and go with it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use k8s_openapi::api::core::v1::{Namespace, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::{Client, Resource};
+use serde_json::{Value, json};
+
+use crate::network::Network;
+
+/// What a pod asks when it looks up a name; the bridge is theirs, and CoreDNS listens on it.
+pub(super) fn name_server(network: Network) -> Ipv4Addr {
+    network.pods().1
+}
+
+/// kube-proxy's configuration.
+pub(super) fn kube_proxy(network: Network, node: &str) -> Value {
+    json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "hostnameOverride": node,
+        "clientConnection": {"kubeconfig": "/etc/kubernetes/kube-proxy.kubeconfig"},
+        "clusterCIDR": network.pods().0,
+        // Pods share a bridge: an answer that did not come back through here would come from a stranger.
+        "nftables": {"masqueradeAll": true},
+        // These belong to the whole machine and can't be set from a network namespace.
+        "conntrack": {
+            "maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
+            "udpTimeout": "0s", "udpStreamTimeout": "0s",
+        },
+    })
+}
+
+/// CoreDNS's configuration: the names of the cluster, and nothing of the world.
+pub(super) fn core_dns(network: Network) -> String {
+    format!(
+        "cluster.local in-addr.arpa {{\n    bind {}\n    errors\n    ready {}\n    \
+         kubernetes cluster.local in-addr.arpa {{\n        kubeconfig /etc/kubernetes/coredns.kubeconfig\n        \
+         pods insecure\n    }}\n    cache 2\n}}\n",
+        name_server(network),
+        core_dns_ready(network),
+    )
+}
+
+/// Where CoreDNS says whether it knows the cluster yet.
+pub(super) fn core_dns_ready(network: Network) -> SocketAddr {
+    (name_server(network), 8181).into()
+}
+
+/// Leads a Service to a port of this machine, as pods see it; makes the namespace where there is none.
+///
+/// The address must be the one by which the node sees this machine (`RealNode::host_address`).
+pub async fn lead(client: &Client, namespace: &str, name: &str, port: u16, to: SocketAddr) -> kube::Result<()> {
+    let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
+    made(&Api::all(client.clone()), &Namespace { metadata, ..Namespace::default() }).await?;
+    made(&Api::namespaced(client.clone(), namespace), &service(name, port, to.port())).await?;
+    made(&Api::namespaced(client.clone(), namespace), &endpoints(name, to)).await
+}
+
+fn service(name: &str, port: u16, target: u16) -> Service {
+    // Without a selector nobody but us says where it leads.
+    let port = ServicePort {
+        port: i32::from(port),
+        target_port: Some(k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(i32::from(target))),
+        ..ServicePort::default()
+    };
+    Service {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        spec: Some(ServiceSpec { ports: Some(vec![port]), ..ServiceSpec::default() }),
+        ..Service::default()
+    }
+}
+
+fn endpoints(service: &str, to: SocketAddr) -> EndpointSlice {
+    let kind = match to.ip() {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
+    };
+    EndpointSlice {
+        metadata: ObjectMeta {
+            name: Some(format!("{service}-lab")),
+            labels: Some([("kubernetes.io/service-name".to_owned(), service.to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        address_type: kind.to_owned(),
+        endpoints: vec![Endpoint { addresses: vec![to.ip().to_string()], ..Endpoint::default() }],
+        ports: Some(vec![EndpointPort { port: Some(i32::from(to.port())), ..EndpointPort::default() }]),
+    }
+}
+
+/// Creates an object; one that is there already is what is wanted.
+async fn made<K>(api: &Api<K>, object: &K) -> kube::Result<()>
+where
+    K: Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+{
+    match api.create(&PostParams::default(), object).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_leads_to_this_machine_selects_no_pods() {
+        let to: SocketAddr = "10.87.0.1:8090".parse().unwrap();
+        let spec = service("snap-back-api", 80, to.port()).spec.unwrap();
+        assert_eq!((spec.selector, spec.ports.unwrap()[0].port), (None, 80));
+        let slice = endpoints("snap-back-api", to);
+        assert_eq!(slice.metadata.labels.unwrap()["kubernetes.io/service-name"], "snap-back-api");
+        assert_eq!(
+            (slice.endpoints[0].addresses.as_slice(), slice.ports.unwrap()[0].port),
+            (["10.87.0.1".to_owned()].as_slice(), Some(8090))
+        );
+    }
+
+    #[test]
+    fn names_are_looked_up_on_the_pods_own_bridge() {
+        assert!(core_dns(Network::Node(3)).contains("bind 10.88.3.1"));
+    }
+}
