@@ -137,7 +137,7 @@ mod tests {
     fn a_wrong_value_is_told_in_one_line_with_flag_value_and_what_is_allowed() {
         for (arguments, words) in [
             (&["--log-level", "LOUD"][..], &["--log-level", "LOUD", "WARNING"][..]),
-            (&["--backend", "tape"], &["--backend", "tape", "snaphook", "log"]),
+            (&["--backend", "tape"], &["--backend", "tape", "snaphook", "kubelet", "log"]),
             (
                 &["--snap-back-api-contract", "x"],
                 &["--snap-back-api-contract", "kubelet-checkpoint", "snapapi-pod-spec"],
@@ -146,6 +146,9 @@ mod tests {
             (&["--snap-back-api-contract", "snapapi-kubelet", "--cluster-name", ""], &["--cluster-name"]),
             (&["--snap-back-api-url", "ftp://snap"], &["--snap-back-api-url", "ftp", "https"]),
             (&["--request-timeout", "0"], &["--request-timeout", "more than 0s"]),
+            (&["--kubelet-timeout", "0"], &["--kubelet-timeout", "more than 0s"]),
+            (&["--kubelet-service-account", "My_Account"], &["--kubelet-service-account", "My_Account", "lower-case"]),
+            (&["--kubelet-insecure-skip-verify", "maybe"], &["--kubelet-insecure-skip-verify", "maybe", "true"]),
             (&["--request-timeout", "soon"], &["--request-timeout", "soon", "30s"]),
             (&["--history-ttl", "7d"], &["--history-ttl", "7d", "`168h`"]),
             (&["--webhook-listen", "8443"], &["--webhook-listen", "8443", "`[::]:8443`"]),

@@ -21,6 +21,7 @@ use crate::until::until;
 #[derive(Clone, Debug)]
 pub struct Caller {
     http: reqwest::Client,
+    trusted: Vec<reqwest::Certificate>,
     roots: Arc<RootCertStore>,
     address: SocketAddr,
 }
@@ -60,9 +61,14 @@ impl Caller {
             roots.add(certificate).map_err(|error| broken(error.into()))?;
         }
         let trusted = reqwest::Certificate::from_pem_bundle(&bundle.0).map_err(|error| broken(error.into()))?;
-        let http = reqwest::Client::builder().tls_certs_only(trusted).no_proxy().build();
-        let http = http.map_err(|source| CallerError::Client { source })?;
-        Ok(Self { http, roots: Arc::new(roots), address: watcher.webhook_addr() })
+        let http = client(trusted.clone()).build().map_err(|source| CallerError::Client { source })?;
+        Ok(Self { http, trusted, roots: Arc::new(roots), address: watcher.webhook_addr() })
+    }
+
+    /// One that opens a connection for each call.
+    pub fn connecting_anew(&self) -> Result<Self, CallerError> {
+        let http = client(self.trusted.clone()).pool_max_idle_per_host(0).build();
+        Ok(Self { http: http.map_err(|source| CallerError::Client { source })?, ..self.clone() })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -99,6 +105,10 @@ impl Caller {
         let status = answer.status().as_u16();
         Ok(Reply { status, body: answer.text().await.map_err(unanswered)? })
     }
+}
+
+fn client(trusted: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
+    reqwest::Client::builder().tls_certs_only(trusted).no_proxy()
 }
 
 /// The review of a pod's creation, with the fields that an API server sends.

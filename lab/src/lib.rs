@@ -6,6 +6,7 @@
 //! - [`Snapwatcher`]: SnapWatcher as a process on the host; [`Caller`] speaks to its HTTPS port.
 //! - [`Balancer`]: calls several of them as an API server does through a Service.
 //! - [`proxy`]: a proxy in front of the API server that stops, loses and falsifies requests.
+//! - [`kubelet`]: a stand-in for the kubelet of a fake node, which takes checkpoints or fails on request.
 //! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
 //!
 //! No container engine, nothing outside this machine (but the Go module proxy at the first build, and a Debian mirror at
@@ -28,6 +29,7 @@ pub mod crd;
 pub mod demo;
 mod folder;
 mod go_module;
+pub mod kubelet;
 mod logbook;
 mod namespace;
 mod network;

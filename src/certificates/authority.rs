@@ -81,6 +81,12 @@ impl CaCertificate {
         self.not_after
     }
 
+    /// Whether nobody trusts it any more.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.not_after <= now
+    }
+
     /// How many CAs there were up to this one.
     #[must_use]
     pub fn generation(&self) -> u64 {

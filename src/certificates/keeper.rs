@@ -14,7 +14,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use tokio::sync::{Notify, watch};
@@ -26,7 +25,7 @@ use super::bundle::{Bundle, Configuration, FIELD_MANAGER, hosts, is_in_sync, pat
 use super::metrics::{CertificateMetrics, Outcome};
 use super::named::{Look, Named};
 use super::status::{BundleStatus, Keeping, Trust};
-use super::trouble::{Trouble, words};
+use super::trouble::{LONGEST_WAIT, Trouble, waits, words};
 use crate::cluster::{CallError, Cluster, call};
 
 /// Reason of the Event of a bundle that somebody changed.
@@ -34,15 +33,6 @@ pub const CA_BUNDLE_CHANGED: &str = "CABundleChanged";
 
 /// The shortest time from one look to the next, so that a fight over the field stays cheap.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-/// The longest wait after a failure is twice this, with jitter: so an API server that is back is noticed within 30 s.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
-/// The first wait after a failure is half a second; each next one is twice as long.
-const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
-    .with_min_delay(Duration::from_millis(500))
-    .with_max_delay(LONGEST_WAIT)
-    .without_max_times()
-    .with_jitter();
 
 /// What a keeper works with, for either configuration.
 #[derive(Clone)]
@@ -93,14 +83,14 @@ impl<K: Configuration> Keeper<K> {
 
     /// Goes on for ever; dropped, it leaves nothing half done that the next start would not see.
     pub(super) async fn keep(mut self) -> Infallible {
-        let mut waits = BACKOFF.build();
+        let mut pauses = waits();
         loop {
             let begun = Instant::now();
             if self.turn().await {
-                waits = BACKOFF.build();
+                pauses = waits();
                 sleep_until(begun + BETWEEN_LOOKS).await;
             } else {
-                sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+                sleep(pauses.next().unwrap_or(LONGEST_WAIT)).await;
             }
         }
     }

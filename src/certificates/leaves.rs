@@ -41,7 +41,7 @@ impl Leaves {
             let current = self.current.borrow_and_update().clone();
             let now = self.clock.now();
             // Nobody would trust a leaf of a CA that has expired. Its successor is on its way.
-            let current = current.filter(|current| current.certificate().not_after() > now);
+            let current = current.filter(|current| !current.certificate().has_expired(now));
             if let Some(current) = &current {
                 let is_served = |leaf: &Served| leaf.issuer == *current.certificate() && now < leaf.renewal;
                 if !served.as_ref().is_some_and(is_served) {

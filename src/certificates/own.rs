@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -27,7 +26,7 @@ use super::rotation::{Authorities, Plan, Step, Times, plan};
 use super::server_clock::ServerClock;
 use super::status::BundleStatus;
 use super::store::{Content, Found, Store};
-use super::trouble::{Trouble, words};
+use super::trouble::{LONGEST_WAIT, Trouble, waits, words};
 use crate::clock;
 use crate::cluster::CallError;
 
@@ -40,13 +39,6 @@ const MADE_ANEW: &str = "a new CA was made";
 
 /// The shortest time from one look to the next that something told of.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
-/// The longest wait after a failure is twice this, with jitter: so an API server that is back is noticed within 30 s.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
-    .with_min_delay(Duration::from_millis(500))
-    .with_max_delay(LONGEST_WAIT)
-    .without_max_times()
-    .with_jitter();
 
 /// The parts of the service.
 pub(super) struct Own {
@@ -99,17 +91,17 @@ impl Own {
         let trouble = Trouble::default;
         let (calling, watching, validity) = (trouble(), trouble(), trouble());
         let mut running = Running { parts: self, held: None, calling, watching, validity };
-        let mut waits = BACKOFF.build();
+        let mut pauses = waits();
         loop {
             let begun = Instant::now();
             match running.turn().await {
                 Ok(Turn::Again) => sleep_until(begun + BETWEEN_LOOKS).await,
                 // Whoever undoes what we write would be fought as fast as the API server can.
-                Ok(Turn::Corrected) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
+                Ok(Turn::Corrected) => sleep(pauses.next().unwrap_or(LONGEST_WAIT)).await,
                 Ok(Turn::Rest { version, until }) => {
                     running.calling.is_over();
                     running.parts.fault.store(None);
-                    waits = BACKOFF.build();
+                    pauses = waits();
                     running.rest(&version, until).await;
                     sleep_until(begun + BETWEEN_LOOKS).await;
                 }
@@ -117,7 +109,7 @@ impl Own {
                     let words = words(&error);
                     running.calling.tell(&words);
                     running.parts.fault.store(Some(Arc::new(words)));
-                    sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+                    sleep(pauses.next().unwrap_or(LONGEST_WAIT)).await;
                 }
                 Err(TurnError::Make(error)) => return Err(error),
             }
@@ -147,14 +139,14 @@ impl Running {
                 return Ok(Turn::Corrected);
             }
         };
-        if let Some(held) = self.held.as_ref().filter(|held| is_valid(held, now) && !found.may_follow(held)) {
-            let held = held.clone();
-            if self.write(Some(&secret), &held).await? {
+        let in_use = self.held.as_ref().filter(|held| !held.current.certificate().has_expired(now));
+        if let Some(held) = in_use.filter(|held| !found.may_follow(held)) {
+            if self.write(Some(&secret), held).await? {
                 self.tell_corrected("it held another CA than the one in use, and no later one", PUT_BACK);
             }
             return Ok(Turn::Corrected);
         }
-        if let Some(held) = self.held.as_ref().filter(|held| is_valid(held, now) && !found.overlaps(held)) {
+        if let Some(held) = in_use.filter(|held| !found.overlaps(held)) {
             // No rotation leads there: what is served now is trusted until what is new is.
             let trusting = found.trusting(held, now);
             if self.write(Some(&secret), &trusting).await? {
@@ -162,18 +154,18 @@ impl Running {
             }
             return Ok(Turn::Corrected);
         }
-        self.follow(found, now);
-        let Some(held) = self.held.clone() else { return Ok(Turn::Again) };
-        let is_published = self.parts.status.borrow().is_published(&held.bundle());
-        match plan(&held, is_published, &self.parts.times, now) {
+        let bundle: Arc<str> = found.bundle().into();
+        self.follow(&found, &bundle, now);
+        let is_published = self.parts.status.borrow().is_published(&bundle);
+        match plan(&found, is_published, &self.parts.times, now) {
             // One answer with a wrong time must not end a CA that is in use.
-            Plan::Do(Step::StartOver) if held.current.certificate().not_after() > clock::now() => {
+            Plan::Do(Step::StartOver) if !found.current.certificate().has_expired(clock::now()) => {
                 let until = now.saturating_add(self.parts.times.level_check).unwrap_or(now);
                 Ok(Turn::Rest { version, until })
             }
             Plan::Rest(until) => Ok(Turn::Rest { version, until }),
             Plan::Do(step) => {
-                if self.write(Some(&secret), &self.stepped(&held, step, now)?).await? {
+                if self.write(Some(&secret), &self.stepped(&found, step, now)?).await? {
                     self.parts.metrics.rotated(step);
                     info!(
                         step = step.as_str(),
@@ -188,7 +180,7 @@ impl Running {
     }
 
     /// Takes what the Secret holds for what is: the bundle first, and the leaf when it is trusted by what stands there.
-    fn follow(&mut self, found: Authorities, now: Timestamp) {
+    fn follow(&mut self, found: &Authorities, text: &Arc<str>, now: Timestamp) {
         let current = found.current.certificate();
         if current.not_before() > now {
             self.validity.tell(&format!(
@@ -200,13 +192,12 @@ impl Running {
             self.validity.is_over();
         }
         self.parts.metrics.ca_expires(current.not_after());
-        let text = found.bundle();
-        let (signs, signed) = (found.current.clone(), self.parts.current.borrow().clone());
-        let signed = signed.filter(|signed| signed.certificate().not_after() > now);
-        let is_trusted = signed.is_none() || self.parts.status.borrow().holds(&text);
-        let serving = signed.filter(|_| !is_trusted).unwrap_or_else(|| signs.clone());
-        let bundle = Bundle { text: text.into(), serving: Some(serving.certificate().pem().into()) };
-        self.held = Some(found);
+        let is_trusted = self.parts.status.borrow().holds(text);
+        let signed = self.parts.current.borrow().clone().filter(|_| !is_trusted);
+        let signed = signed.filter(|signed| !signed.certificate().has_expired(now));
+        let serving = signed.unwrap_or_else(|| found.current.clone());
+        let bundle = Bundle { text: text.clone(), serving: Some(serving.certificate().pem().into()) };
+        self.held = Some(found.clone());
         self.parts.bundle.send_if_modified(|known| {
             let is_new = known.as_ref() != Some(&bundle);
             *known = Some(bundle);
@@ -248,7 +239,7 @@ impl Running {
     fn restored(&self, now: Timestamp) -> Result<(Authorities, &'static str), CertificateError> {
         let life = self.parts.times.ca_life;
         match &self.held {
-            Some(held) if is_valid(held, now) => Ok((held.clone(), PUT_BACK)),
+            Some(held) if !held.current.certificate().has_expired(now) => Ok((held.clone(), PUT_BACK)),
             Some(held) => Ok((Authorities::alone(held.current.successor(life, now)?), MADE_ANEW)),
             None => Ok((Authorities::alone(Authority::generate(life, now)?), MADE_ANEW)),
         }
@@ -281,10 +272,6 @@ impl Running {
         warn!("{what} was put right: {why}; {how}");
         (self.parts.tell)(CA_SECRET_REPLACED, format!("{what} was put right: {why}; {how}"));
     }
-}
-
-fn is_valid(held: &Authorities, now: Timestamp) -> bool {
-    held.current.certificate().not_after() > now
 }
 
 fn words_of(step: Step) -> &'static str {

@@ -87,9 +87,8 @@ pub(super) enum Plan {
 
 /// Decides by what the Secret holds. `is_read_back`: each configuration that exists was read with all of it in its bundle.
 pub(super) fn plan(held: &Authorities, is_read_back: bool, times: &Times, now: Timestamp) -> Plan {
-    let is_over = |certificate: &CaCertificate| certificate.not_after() <= now;
-    if is_over(held.current.certificate()) {
-        let follows = held.next.as_ref().is_some_and(|next| !is_over(next.authority.certificate()));
+    if held.current.certificate().has_expired(now) {
+        let follows = held.next.as_ref().is_some_and(|next| !next.authority.certificate().has_expired(now));
         return Plan::Do(if follows { Step::Switch } else { Step::StartOver });
     }
     let rotation = match &held.next {
@@ -137,7 +136,7 @@ impl Authorities {
         bundle_pem([self.current.certificate()].into_iter().chain(next).chain(previous).map(CaCertificate::pem))
     }
 
-    /// With a CA to follow; none if one is to follow already.
+    /// With a CA to follow that nobody is known to trust yet.
     pub(super) fn published(&self, next: Authority) -> Self {
         Self { next: Some(Next { authority: Arc::new(next), published: None }), ..self.clone() }
     }

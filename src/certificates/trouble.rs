@@ -1,9 +1,17 @@
-//! A failure that may last: told when it begins, when it changes, and when it is over.
+//! A failure that may last: told when it begins, when it changes, and when it is over; and how long to wait meanwhile.
 
+use std::time::Duration;
+
+use backon::ExponentialBackoff;
 use tracing::{info, warn};
 
-use crate::cluster::CallError;
+use crate::cluster::{self, CallError};
 use crate::telemetry::chain;
+
+/// The first wait after a failure; each next one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The longest wait after a failure is twice this, with jitter: so an API server that is back is noticed within 30 s.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Trouble(Option<String>);
@@ -21,6 +29,11 @@ impl Trouble {
             info!("No longer: {words}");
         }
     }
+}
+
+/// The waits after failures in a row.
+pub(super) fn waits() -> ExponentialBackoff {
+    cluster::waits(FIRST_WAIT, LONGEST_WAIT)
 }
 
 /// The API server's own sentence where it gave one: kube's text of it repeats it with all its fields.

@@ -41,6 +41,8 @@ pub struct Cluster {
     pub watches: Client,
     /// How long the server keeps a watch open; [`WATCH_TIMEOUT`] outside tests.
     pub watch_timeout: Duration,
+    /// The CA certificates (DER) by which the API server is trusted; `None`: those of the system.
+    pub trusted: Option<Vec<Vec<u8>>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,7 @@ impl Cluster {
             calls: build().map_err(failed)?.build(),
             watches: build().map_err(failed)?.with_layer(&limit).build(),
             watch_timeout,
+            trusted: config.root_cert,
         })
     }
 }

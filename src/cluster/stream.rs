@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Request;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use futures::{Stream, StreamExt, stream};
 use kube::client::Body;
 use kube::core::{DeserializeGuard, NamespaceResourceScope, Resource};
@@ -134,8 +134,7 @@ fn is_watch(request: &Request<Body>) -> bool {
 }
 
 fn waits() -> ExponentialBackoff {
-    let waits = ExponentialBuilder::default().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT);
-    waits.without_max_times().with_jitter().build()
+    super::waits(FIRST_WAIT, LONGEST_WAIT)
 }
 
 /// The version to resume from is too old, as answered to the watch request itself.
