@@ -20,6 +20,7 @@ mod access;
 mod balancer;
 mod binaries;
 mod caller;
+pub mod checked;
 mod cluster;
 mod control_plane;
 pub mod crd;
