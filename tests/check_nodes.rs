@@ -27,7 +27,7 @@ async fn check(ns: &Namespace, arguments: &[&str]) -> Vec<Finding> {
 
 fn find<'f>(findings: &'f [Finding], topic: &str, words: &str) -> &'f Finding {
     let mut found = findings.iter().filter(|finding| finding.topic == topic && finding.what.contains(words));
-    found.next().unwrap_or_else(|| panic!("{topic} {words}: {findings:#?}"))
+    found.next().ok_or_else(|| format!("no {topic} about {words}: {findings:#?}")).unwrap()
 }
 
 async fn tell_versions(ns: &Namespace, node: &str, kubelet: &str, runtime: &str) {

@@ -28,10 +28,10 @@ fn documented(ns: &Namespace) -> Vec<Rule> {
     let blocks = page.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap());
     let documents =
         blocks.flat_map(serde_yaml_ng::Deserializer::from_str).map(|document| Value::deserialize(document).unwrap());
-    let roles = documents.filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("Role")));
+    let holders = documents.filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("Role")));
     let mut rules = Vec::new();
-    for role in roles {
-        for rule in role["rules"].as_array().unwrap() {
+    for holder in holders {
+        for rule in holder["rules"].as_array().unwrap() {
             for resource in rule["resources"].as_array().unwrap() {
                 let mut rule = rule.clone();
                 rule["resources"] = json!([resource]);
