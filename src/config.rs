@@ -4,6 +4,7 @@
 //! environment. The names LOG_LEVEL, SNAP_BACK_API_URL and KUBE_API_ADDRESS are those of the first SnapWatcher.
 
 mod backend;
+mod check;
 mod values;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use crate::serve;
 use crate::telemetry::{LogFormat, LogLevel};
 
 pub use backend::{BackendName, BackendSettings, KubeletArgs};
+pub use check::CheckArgs;
 pub use values::{BackendUrl, BackendUrlError};
 use values::{address, delay, life, namespace, object_name, timeout, web_url};
 

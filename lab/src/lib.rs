@@ -23,6 +23,7 @@ mod authority;
 mod balancer;
 mod binaries;
 mod caller;
+pub mod checked;
 mod cluster;
 mod control_plane;
 pub mod crd;

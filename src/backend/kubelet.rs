@@ -32,7 +32,7 @@ use crate::cluster::Cluster;
 
 use self::answer::Asked;
 use self::node::{Nodes, Place};
-pub use self::probe::{Probed, Verdict, probe};
+pub use self::probe::{Probed, Verdict, probe, token};
 use self::token::Tokens;
 
 /// How much longer than its runtime a kubelet may take: what it does before and after is little.

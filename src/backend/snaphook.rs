@@ -3,6 +3,7 @@
 mod answer;
 mod attempt;
 mod contract;
+mod probe;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use crate::checkpoint::outcome::Outcome;
 
 pub use self::attempt::IDEMPOTENCY_KEY;
 pub use self::contract::Contract;
+pub use self::probe::Probe;
 
 /// SnapHook is asked for the pods of all nodes.
 const ONE_FOR_ALL: &str = "";

@@ -74,6 +74,11 @@ impl Cluster {
     }
 }
 
+/// Where [`Cluster::connect`] looks for the API server, for people.
+pub async fn address() -> Option<String> {
+    Config::infer().await.ok().map(|config| config.cluster_url.to_string())
+}
+
 /// Why a call to the API server has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {

@@ -1,6 +1,8 @@
 //! Whether a node's kubelet would take a checkpoint, found out without one: it is asked for a pod that can't exist, and its
 //! words tell how far that came.
 
+use crate::backend::NotAsked;
+use crate::backend::redact::redact;
 use crate::checkpoint::outcome::{Outcome, Reason, Redacted};
 use crate::clock;
 
@@ -55,6 +57,11 @@ pub async fn probe(kubelet: &Kubelet, node: &str) -> Probed {
             Probed { verdict: Verdict::Odd, message: Redacted::own(&message) }
         }
     }
+}
+
+/// Whether there is a token to ask kubelets with; if not, why.
+pub async fn token(kubelet: &Kubelet) -> Result<(), Redacted> {
+    kubelet.tokens.get().await.map(drop).map_err(|NotAsked(_, message)| redact(&message))
 }
 
 fn verdict(reason: Reason) -> Verdict {

@@ -46,7 +46,7 @@ impl SnapHook {
         Ok((request.header(AUTHORIZATION, value), Some(token)))
     }
 
-    async fn token(&self) -> Result<Option<String>, NotAsked> {
+    pub(super) async fn token(&self) -> Result<Option<String>, NotAsked> {
         let Some(path) = &self.settings.token_file else { return Ok(None) };
         let refused = |why: String| {
             let path = path.display();
