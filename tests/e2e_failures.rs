@@ -39,17 +39,15 @@ async fn with_node<C, R>(
     }
 }
 
-/// A namespace with the second account, SnapWatcher and one labelled pod that runs this.
-async fn with_pod(ns: &Namespace, script: &str) -> RealNode {
-    let node = RealNode::attach().unwrap();
+/// Starts SnapWatcher, with the second account, and creates a labelled pod that counts.
+async fn with_pod(ns: &Namespace, node: &RealNode) {
     ns.make_kubelet_account().await;
     ns.start_snapwatcher(SNAPWATCHER, &SOON).await;
-    create(ns, &node, script).await;
-    node
+    create(ns, node).await;
 }
 
-async fn create(ns: &Namespace, node: &RealNode, script: &str) {
-    ns.create_object::<Pod>(&pod("web").labelled().runs(&node.busybox(), script).build()).await;
+async fn create(ns: &Namespace, node: &RealNode) {
+    ns.create_object::<Pod>(&pod("web").labelled().runs(&node.busybox(), COUNTING).build()).await;
 }
 
 /// Waits for a record in this state whose message holds these words, and for its Event.
@@ -68,7 +66,7 @@ async fn a_node_without_criu_is_told_and_waited_for() {
     in_namespace("a_node_without_criu", |ns| async move {
         let node = RealNode::attach().unwrap();
         with_node(node.hide_criu(), node.show_criu(), async {
-            let node = with_pod(&ns, COUNTING).await;
+            with_pod(&ns, &node).await;
             let record = is_told(&ns, "Pending(NodeNotPrepared)", &["criu", node.name()]).await;
             assert_eq!(record.failures(), 0);
         })
@@ -81,7 +79,12 @@ async fn a_node_without_criu_is_told_and_waited_for() {
 #[tokio::test]
 async fn what_criu_refuses_fails_and_the_container_goes_on() {
     in_namespace("what_criu_refuses", |ns| async move {
-        let node = with_pod(&ns, CONNECTED).await;
+        let node = RealNode::attach().unwrap();
+        ns.make_kubelet_account().await;
+        ns.start_snapwatcher(SNAPWATCHER, &SOON).await;
+        // Until the connection stands there is nothing to refuse.
+        let connected = pod("web").labelled().annotate("snap.weaversoft.io/delay", "3s");
+        ns.create_object::<Pod>(&connected.runs(&node.busybox(), CONNECTED).build()).await;
         let record = is_told(&ns, "Failed(CheckpointFailed)", &["criu", node.name()]).await;
         assert_eq!(record.failures(), 2);
         let status = ns.pod_ready("web").await.status.unwrap();
@@ -96,7 +99,7 @@ async fn a_gate_that_is_off_is_told_and_waited_for() {
         let node = RealNode::attach().unwrap();
         let off = KubeletSettings { checkpoint: false, ..KubeletSettings::default() };
         with_node(node.restart_kubelet(off), node.restart_kubelet(KubeletSettings::default()), async {
-            with_pod(&ns, COUNTING).await;
+            with_pod(&ns, &node).await;
             is_told(&ns, "Pending(NotFound)", &["ContainerCheckpoint", node.name()]).await;
         })
         .await;
@@ -112,7 +115,7 @@ async fn a_kubelet_that_nobody_vouches_for_gets_no_token() {
         let self_signed = KubeletSettings { serving: Serving::SelfSigned, ..KubeletSettings::default() };
         let record =
             with_node(node.restart_kubelet(self_signed), node.restart_kubelet(KubeletSettings::default()), async {
-                with_pod(&ns, COUNTING).await;
+                with_pod(&ns, &node).await;
                 let hints = ["serverTLSBootstrap", "--kubelet-ca-file", "--kubelet-insecure-skip-verify", node.name()];
                 is_told(&ns, "Failed(KubeletUntrusted)", &hints).await;
             });
@@ -131,7 +134,7 @@ async fn a_right_that_is_taken_away_is_named_and_waited_for() {
         ns.make_kubelet_account().await;
         ns.revoke_checkpoints().await;
         ns.start_snapwatcher(SNAPWATCHER, &SOON).await;
-        create(&ns, &node, COUNTING).await;
+        create(&ns, &node).await;
         is_told(&ns, "Pending(Unauthorized)", &["nodes/checkpoint", &ns.kubelet_account()]).await;
         ns.grant_checkpoints().await;
         ns.record_of("web", "Succeeded").await;
@@ -170,7 +173,7 @@ async fn a_kubelet_that_is_away_is_waited_for() {
     in_namespace("a_kubelet_that_is_away", |ns| async move {
         let node = RealNode::attach().unwrap();
         ns.make_kubelet_account().await;
-        create(&ns, &node, COUNTING).await;
+        create(&ns, &node).await;
         ns.pod_ready("web").await;
         with_node(node.stop_kubelet(), node.start_kubelet(), async {
             ns.start_snapwatcher(SNAPWATCHER, &SOON).await;
