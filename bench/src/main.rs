@@ -67,7 +67,8 @@ async fn main() -> ExitCode {
 /// Fails where a budget is missed.
 async fn run(args: RunArgs) -> Result<ExitCode, Box<dyn Error>> {
     let results = measured::measure(&args.snapwatcher).await?;
-    std::fs::write(&args.page, page::write(&results))?;
+    let before = std::fs::read_to_string(&args.page)?;
+    std::fs::write(&args.page, page::write(&results, &before))?;
     say(&page::table(&results));
     let missed: Vec<String> =
         results.budgets().into_iter().filter(|budget| !budget.is_met).map(|budget| budget.told).collect();

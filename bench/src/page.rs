@@ -1,4 +1,4 @@
-//! The page of benchmarks, written by the run that measured.
+//! The page of benchmarks: this run's part of it, written by the run that measured. What other runs measure stays.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -16,14 +16,18 @@ On a small or busy machine absolute numbers say little and differences below 15 
 
 ";
 
-/// The whole page.
-pub(crate) fn write(results: &Results) -> String {
+/// Where the part begins that `make e2e` measures.
+const REAL_NODE: &str = "\n## On a real node\n";
+
+/// The whole page in place of `before`.
+pub(crate) fn write(results: &Results, before: &str) -> String {
     let mut page = format!("{ABOUT}{}", table(results));
     page.push_str("\nBudgets:\n\n");
     for budget in results.budgets() {
         // Writing to a String does not fail.
         let _ = writeln!(page, "- {} ({})", budget.told, if budget.is_met { "met" } else { "missed" });
     }
+    page.push_str(before.find(REAL_NODE).map_or("", |begin| &before[begin..]));
     page
 }
 
