@@ -9,36 +9,60 @@ use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use axum::Router;
-use axum::http::Request;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request};
+use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::PollSemaphore;
-use tower::Service;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, PollSemaphore};
+use tower::{BoxError, Service};
 
+use super::Limits;
+use super::answering::Answering;
 use super::metrics::ServeMetrics;
+use super::turn::Turn;
 
 /// Makes the service of each connection.
-pub(super) struct Connections {
-    router: Router,
-    metrics: ServeMetrics,
+pub(super) struct Connections<S> {
+    service: S,
+    port: Arc<Port>,
     slots: PollSemaphore,
     /// The slot of the next connection.
     next: Option<OwnedSemaphorePermit>,
 }
 
-impl Connections {
-    pub(super) fn new(router: Router, most: usize, metrics: ServeMetrics) -> Self {
-        // Like `into_make_service`: the routes are put together now, not at each request.
-        let router = router.with_state(());
-        Self { router, metrics, slots: PollSemaphore::new(Arc::new(Semaphore::new(most))), next: None }
+/// What all connections share.
+pub(super) struct Port {
+    /// For one request.
+    pub(super) request: Duration,
+    metrics: ServeMetrics,
+    stop: CancellationToken,
+}
+
+impl<S> Connections<S> {
+    pub(super) fn new(service: S, limits: Limits, metrics: ServeMetrics, stop: CancellationToken) -> Self {
+        let port = Arc::new(Port { request: limits.request, metrics, stop });
+        Self { service, port, slots: PollSemaphore::new(Arc::new(Semaphore::new(limits.connections))), next: None }
     }
 }
 
-impl Service<SocketAddr> for Connections {
-    type Response = Connection;
+impl Port {
+    /// Adds `Connection: close` to the answers of a draining server; hyper then closes the connection behind the answer.
+    pub(super) fn bid_farewell(&self, answer: &mut Response) {
+        if self.stop.is_cancelled() {
+            self.metrics.answered_while_draining();
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+impl<S: Clone> Service<SocketAddr> for Connections<S> {
+    type Response = Connection<S>;
     type Error = Infallible;
-    type Future = Ready<Result<Connection, Infallible>>;
+    type Future = Ready<Result<Connection<S>, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         if self.next.is_none() {
@@ -51,44 +75,55 @@ impl Service<SocketAddr> for Connections {
     }
 
     fn call(&mut self, _client: SocketAddr) -> Self::Future {
-        self.metrics.opened();
-        let place = Arc::new(Place { metrics: self.metrics.clone(), _slot: self.next.take() });
-        ready(Ok(Connection { router: self.router.clone(), _place: place }))
+        self.port.metrics.opened();
+        let turn = Arc::new(Turn::new(Instant::now()));
+        let place = Arc::new(Place { port: Arc::clone(&self.port), turn, _slot: self.next.take() });
+        ready(Ok(Connection { service: self.service.clone(), place }))
     }
 }
 
 /// The service of one connection; its place is free again when the last clone is dropped.
 #[derive(Clone)]
-pub(super) struct Connection {
-    router: Router,
-    _place: Arc<Place>,
+pub(super) struct Connection<S> {
+    service: S,
+    place: Arc<Place>,
 }
 
 /// What an open connection takes up.
-struct Place {
-    metrics: ServeMetrics,
+pub(super) struct Place {
+    pub(super) port: Arc<Port>,
+    pub(super) turn: Arc<Turn>,
     _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.metrics.closed();
+        self.port.metrics.closed();
     }
 }
 
-impl<B> Service<Request<B>> for Connection
-where
-    Router: Service<Request<B>>,
-{
-    type Response = <Router as Service<Request<B>>>::Response;
-    type Error = <Router as Service<Request<B>>>::Error;
-    type Future = <Router as Service<Request<B>>>::Future;
+impl<S> Connection<S> {
+    pub(super) fn turn(&self) -> Arc<Turn> {
+        Arc::clone(&self.place.turn)
+    }
+}
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::<Request<B>>::poll_ready(&mut self.router, context)
+impl<S, B> Service<Request<B>> for Connection<S>
+where
+    S: Service<Request<Body>, Response = Response>,
+    S::Future: Unpin,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Answering<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.router.call(request)
+        Answering::new(self.service.call(request.map(Body::new)), Arc::clone(&self.place))
     }
 }
