@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState, Gate, Health};
-use crate::admission::{self, Admission, AdmissionMetrics};
+use crate::admission::{Admission, AdmissionMetrics, Webhook};
 use crate::backend::kubelet::{self, Kubelet, KubeletError, Trust};
 use crate::backend::snaphook::{BackendError, SnapHook};
 use crate::certificates::{self, CertificateMetrics, Certificates, Tell};
@@ -66,6 +66,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let admission_metrics = AdmissionMetrics::register(&mut registry);
     let serve_metrics = ServeMetrics::register(&mut registry);
     let admission = Admission::new(state.clone(), admission_metrics, admission_args.validation);
+    let webhook = Webhook::new(admission);
 
     let limits = admission_args.limits();
     let longest_attempt = checkpoint.longest_attempt();
@@ -133,9 +134,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     }
     services.start("term", |stop| term.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
-    services.start("admission", |stop| {
-        serve::serve(webhook_listener, admission::router(admission), resolver, limits, serve_metrics, stop)
-    });
+    services.start("admission", |stop| serve::serve(webhook_listener, webhook, resolver, limits, serve_metrics, stop));
     services.start("certificates", |stop| certificates.run(stop));
     services.start("readiness", |stop| readiness.run(webhook_address, readiness_checks, stop));
     // Probes see that the process is not ready while it drains, and what it still does can be scraped.

@@ -8,6 +8,7 @@
 //! Service, and until each node has heard of that, new calls go on coming; those who keep connections open don't hear
 //! of it at all. So for a while everything is answered, each answer with `Connection: close`.
 
+mod answering;
 mod connections;
 mod crowd;
 mod handshake;
@@ -15,6 +16,8 @@ mod metrics;
 mod patience;
 #[cfg(test)]
 mod tests;
+mod thread;
+mod turn;
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -22,9 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{future, io};
 
-use axum::Router;
-use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, StatusCode};
+use axum::body::Body;
+use axum::http::Request;
 use axum::response::Response;
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
@@ -32,8 +34,7 @@ use rustls::crypto::ring;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, server::ResolvesServerCert};
 use tokio_util::sync::CancellationToken;
-use tower::util::MapResponseLayer;
-use tower_http::timeout::TimeoutLayer;
+use tower::Service;
 use tracing::{debug, info, warn};
 
 use connections::Connections;
@@ -52,8 +53,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// From there to the head of the first request.
     pub first_request: Duration,
-    /// From one request to the next, and for reading a request's head: hyper has one timer for both. Longer than the
-    /// API server's own 90 s, so that the client closes first and no request meets a closing connection.
+    /// From one answer to the head of the next request. Longer than the API server's own 90 s, so that the client closes
+    /// first and no request meets a closing connection.
     pub idle: Duration,
     /// For one request: reading its body, as the answer takes no time. The API server itself gives up after 3 s.
     pub request: Duration,
@@ -91,27 +92,48 @@ pub enum ServeError {
     Tls { source: rustls::Error },
     #[error("could not use the listening socket")]
     Socket { source: io::Error },
+    #[error("could not have a thread to serve admission reviews")]
+    Thread { source: io::Error },
     #[error("serving admission reviews failed")]
     Failed { source: io::Error },
 }
 
-/// Serves `router` over HTTPS until told to stop, drains for [`Limits::drain`], and finishes the open requests within
-/// [`Limits::grace`].
+/// Serves over HTTPS, in a thread of its own, until told to stop; drains for [`Limits::drain`], and finishes the open
+/// requests within [`Limits::grace`].
 ///
 /// Without a leaf in `resolver` handshakes fail; connections keep the leaf with which they began.
-pub async fn serve(
+pub async fn serve<S>(
     listener: TcpListener,
-    router: Router,
+    service: S,
     resolver: Arc<impl ResolvesServerCert + 'static>,
     limits: Limits,
     metrics: ServeMetrics,
     stop: CancellationToken,
-) -> Result<(), ServeError> {
+) -> Result<(), ServeError>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Unpin + Send,
+{
+    let port = move || serve_here(listener, service, resolver, limits, metrics, stop);
+    thread::alone("admission", port).await.map_err(|source| ServeError::Thread { source })?
+}
+
+async fn serve_here<S>(
+    listener: TcpListener,
+    service: S,
+    resolver: Arc<impl ResolvesServerCert + 'static>,
+    limits: Limits,
+    metrics: ServeMetrics,
+    stop: CancellationToken,
+) -> Result<(), ServeError>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Unpin + Send,
+{
     let socket = |source| ServeError::Socket { source };
     let address = listener.local_addr().map_err(socket)?;
     let tls = RustlsConfig::from_config(Arc::new(tls(resolver).map_err(|source| ServeError::Tls { source })?));
-    let acceptor =
-        RustlsAcceptor::new(tls).handshake_timeout(limits.handshake).acceptor(PatientAcceptor::new(limits.unread));
+    let acceptor = RustlsAcceptor::new(tls).handshake_timeout(limits.handshake).acceptor(PatientAcceptor::new(limits));
     let handle = Handle::new();
     let handshakes = Handshakes::new(metrics.clone());
     let mut server = axum_server::from_tcp(listener)
@@ -127,26 +149,12 @@ pub async fn serve(
             }
         })
         .acceptor(acceptor);
-    server.http_builder().http1().header_read_timeout(limits.idle).max_buf_size(BUFFER);
-    let router = router
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request))
-        .layer(MapResponseLayer::new(farewell(metrics.clone(), stop.clone())));
-    let connections = Connections::new(router, limits.connections, metrics.clone());
+    server.http_builder().http1().max_buf_size(BUFFER);
+    let connections = Connections::new(service, limits, metrics.clone(), stop.clone());
     info!("Serving admission reviews on https://{address}");
     tokio::select! {
         ended = server.serve(connections) => ended.map_err(|source| ServeError::Failed { source }),
         never = end(&handle, limits, &metrics, &stop) => match never {},
-    }
-}
-
-/// Adds `Connection: close` to the answers of a draining server; hyper then closes the connection behind the answer.
-fn farewell(metrics: ServeMetrics, stop: CancellationToken) -> impl Fn(Response) -> Response + Clone {
-    move |mut answer| {
-        if stop.is_cancelled() {
-            metrics.answered_while_draining();
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        answer
     }
 }
 

@@ -3,6 +3,8 @@
 //! Memory of one process, bounded in number and age, never the truth: the truth is in the API server, from which a
 //! restarted process sees pods and records again. Nothing here decides anything.
 
+mod admissions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +17,12 @@ use moka::sync::Cache;
 
 use crate::pod::{PodFacts, PodName};
 
+use admissions::Admissions;
+
 /// How many journeys are remembered; the one untouched for longest goes first. About 1 KiB each.
 const JOURNEYS: u64 = 10_000;
 /// A journey untouched for this long is forgotten.
 const JOURNEY_AGE: Duration = Duration::from_secs(24 * 3600);
-/// How many answered admissions wait for their pod to be seen.
-const ADMISSIONS: u64 = 10_000;
-/// A pod shows up in the watch within moments of its admission; a rejected one never does.
-const ADMISSION_AGE: Duration = Duration::from_secs(600);
 
 /// One pod's way through the stages.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub struct ContainerJourney {
 /// The journeys of one process. Cloning gives another handle to the same.
 #[derive(Clone)]
 pub struct State {
-    admissions: Cache<String, Timestamp>,
+    admissions: Arc<Admissions>,
     journeys: Cache<String, Journey>,
     /// Who leads, as the Lease tells; none with one replica.
     leader: Arc<ArcSwapOption<String>>,
@@ -81,10 +81,9 @@ impl Default for State {
 
 impl State {
     pub fn new() -> Self {
-        let admissions = Cache::builder().max_capacity(ADMISSIONS).time_to_live(ADMISSION_AGE);
         let journeys = Cache::builder().max_capacity(JOURNEYS).time_to_idle(JOURNEY_AGE);
         Self {
-            admissions: admissions.eviction_policy(EvictionPolicy::lru()).build(),
+            admissions: Arc::default(),
             journeys: journeys.eviction_policy(EvictionPolicy::lru()).build(),
             leader: Arc::default(),
             is_suspended: Arc::default(),
@@ -93,7 +92,7 @@ impl State {
 
     /// Admission answered the request of that UID for a labelled pod.
     pub fn admitted(&self, request_uid: &str, at: Timestamp) {
-        self.admissions.insert(request_uid.to_owned(), at);
+        self.admissions.insert(request_uid, at);
     }
 
     /// The watch saw the pod; the first time counts.
@@ -101,7 +100,7 @@ impl State {
         self.change(&pod.name, &pod.uid, |journey| {
             if journey.seen.is_none() {
                 journey.seen = Some(at);
-                journey.admission = self.admission_of(pod);
+                journey.admission = self.admission_of(pod, at);
             }
         });
     }
@@ -159,8 +158,8 @@ impl State {
         self.journeys.get(uid)
     }
 
-    fn admission_of(&self, pod: &PodFacts) -> Option<Admission> {
-        let here = pod.admission.as_ref().and_then(|request_uid| self.admissions.get(request_uid));
+    fn admission_of(&self, pod: &PodFacts, now: Timestamp) -> Option<Admission> {
+        let here = pod.admission.as_ref().and_then(|request_uid| self.admissions.get(request_uid, now));
         match here {
             Some(at) => Some(Admission { at, elsewhere: false }),
             None => pod.created.map(|at| Admission { at, elsewhere: true }),

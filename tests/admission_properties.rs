@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use base64::Engine as _;
@@ -14,21 +13,21 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use snapwatcher::admission::{Admission, AdmissionMetrics, MUTATE, VALIDATE, ValidationMode, router};
+use snapwatcher::admission::{Admission, AdmissionMetrics, MUTATE, VALIDATE, ValidationMode, Webhook};
 use snapwatcher::pod;
 use snapwatcher::state::State;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
-fn webhook(validation: ValidationMode) -> Router {
+fn webhook(validation: ValidationMode) -> Webhook {
     let metrics = AdmissionMetrics::register(&mut prometheus_client::registry::Registry::default());
-    router(Admission::new(State::new(), metrics, validation))
+    Webhook::new(Admission::new(State::new(), metrics, validation))
 }
 
-fn post(router: &Router, path: &str, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
+fn post(webhook: &Webhook, path: &str, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
     let request = Request::post(path).header("content-type", "application/json").body(Body::from(body)).unwrap();
     let answer = async {
-        let response = router.clone().oneshot(request).await.unwrap();
+        let response = webhook.clone().oneshot(request).await.unwrap();
         let status = response.status();
         (status, to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec())
     };
@@ -51,8 +50,8 @@ fn review(uid: &str, pod: &Value) -> Value {
 }
 
 /// What the API server makes of a pod by our answer.
-fn admitted(router: &Router, uid: &str, mut pod: Value) -> Value {
-    let (status, body) = post(router, MUTATE, review(uid, &pod).to_string().into_bytes());
+fn admitted(webhook: &Webhook, uid: &str, mut pod: Value) -> Value {
+    let (status, body) = post(webhook, MUTATE, review(uid, &pod).to_string().into_bytes());
     assert_eq!(status, StatusCode::OK);
     let answer: Value = serde_json::from_slice(&body).unwrap();
     let response = &answer["response"];
@@ -197,9 +196,9 @@ fn answers_and_does_not_panic(body: &[u8]) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn a_second_admission_changes_nothing(pod in any_pod()) {
-        let router = webhook(ValidationMode::Warn);
-        let once = admitted(&router, "first", pod);
-        let twice = admitted(&router, "second", once.clone());
+        let webhook = webhook(ValidationMode::Warn);
+        let once = admitted(&webhook, "first", pod);
+        let twice = admitted(&webhook, "second", once.clone());
         prop_assert_eq!(twice, once);
     }
 

@@ -1,6 +1,8 @@
 //! Load on an HTTPS port: as much as some keep-alive connections carry, or a fixed rate.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::{Certificate, Client};
@@ -8,7 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// The review that is sent: 3.7 kB, of a pod as a ReplicaSet makes it.
-pub(crate) const REVIEW: &str = include_str!("../review.json");
+const REVIEW: &str = include_str!("../review.json");
+
+/// In [`REVIEW`]; each request has one of its own, as the API server's have, for what is remembered of them.
+const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
 /// Why a load is not a measurement.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +31,17 @@ pub(crate) enum LoadError {
 /// Where the load goes, and whom it trusts.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
-    pub(crate) ca: Certificate,
+    address: SocketAddr,
+    ca: Certificate,
+    /// How many reviews were sent.
+    sent: Arc<AtomicU32>,
 }
 
 impl Target {
+    pub(crate) fn new(address: SocketAddr, ca: Certificate) -> Self {
+        Self { address, ca, sent: Arc::default() }
+    }
+
     /// A client of one connection, which is open when this returns.
     async fn connection(&self) -> Result<Client, LoadError> {
         let builder = Client::builder().tls_certs_only([self.ca.clone()]).no_proxy().pool_max_idle_per_host(1);
@@ -42,7 +53,8 @@ impl Target {
     async fn ask(&self, client: &Client) -> Result<(), LoadError> {
         let unanswered = |source| LoadError::Unanswered { source };
         let request = client.post(format!("https://{}/mutate", self.address));
-        let request = request.header("content-type", "application/json").body(REVIEW);
+        let uid = format!("{:08x}{}", self.sent.fetch_add(1, Ordering::Relaxed), &UID[8..]);
+        let request = request.header("content-type", "application/json").body(REVIEW.replacen(UID, &uid, 1));
         let answer = request.send().await.map_err(unanswered)?;
         let status = answer.status().as_u16();
         answer.bytes().await.map_err(unanswered)?;

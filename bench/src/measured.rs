@@ -166,8 +166,8 @@ impl Stage {
         })
         .await;
 
-        let ours = Target { address: watcher.webhook_addr(), ca: Certificate::from_pem(&bundle.0)? };
-        let theirs = Target { address, ca: Certificate::from_pem(&std::fs::read(file("ca.crt"))?)? };
+        let ours = Target::new(watcher.webhook_addr(), Certificate::from_pem(&bundle.0)?);
+        let theirs = Target::new(address, Certificate::from_pem(&std::fs::read(file("ca.crt"))?)?);
         let servers = [(ours, Server { pid: watcher.pid().await }), (theirs, Server { pid: fixed.pid() })];
         Ok(Self { _cluster: cluster, _folder: folder, _snaphook: snaphook, _watcher: watcher, _fixed: fixed, servers })
     }

@@ -141,17 +141,17 @@ impl AdmissionMetrics {
     }
 
     /// Takes the time until it is dropped.
-    pub(super) fn timer(&self) -> Timer {
-        Timer { duration: self.duration.clone(), begun: Instant::now() }
+    pub(super) fn timer(&self) -> Timer<'_> {
+        Timer { duration: &self.duration, begun: Instant::now() }
     }
 }
 
-pub(super) struct Timer {
-    duration: Histogram,
+pub(super) struct Timer<'m> {
+    duration: &'m Histogram,
     begun: Instant,
 }
 
-impl Drop for Timer {
+impl Drop for Timer<'_> {
     fn drop(&mut self) {
         self.duration.observe(self.begun.elapsed().as_secs_f64());
     }

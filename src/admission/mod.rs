@@ -20,5 +20,5 @@ mod validate;
 pub use body::{answer_to_mutate, answer_to_validate};
 pub use metrics::AdmissionMetrics;
 pub use room::REVIEW_LIMIT;
-pub use server::{Admission, HEALTH, MUTATE, VALIDATE, router};
+pub use server::{Admission, HEALTH, MUTATE, VALIDATE, Webhook};
 pub use validate::ValidationMode;

@@ -77,7 +77,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for &Refusal {
     fn into_response(self) -> Response {
         (self.status(), format!("{self}\n")).into_response()
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, Bytes, HttpBody as _};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -37,8 +37,8 @@ pub(super) struct Room {
 /// A body that came whole; with it goes the place that it takes.
 #[derive(Debug)]
 pub(super) struct Whole {
-    bytes: Vec<u8>,
-    _place: Option<OwnedSemaphorePermit>,
+    bytes: Bytes,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Default for Room {
@@ -51,21 +51,25 @@ impl Room {
     /// Reads a body to its end.
     pub(super) async fn read(&self, body: Body) -> Result<Whole, Refusal> {
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        let mut bytes = Vec::with_capacity(announced.min(SMALL));
         let mut frames = body.into_data_stream();
-        while let Some(frame) = frames.next().await {
-            let frame = frame.map_err(|_| Refusal::Lost)?;
-            if bytes.len() + frame.len() > SMALL {
-                let place = self.place().await?;
-                // Whole at once, since a buffer that grows is in memory twice while it moves.
-                bytes.reserve_exact(REVIEW_LIMIT.saturating_sub(bytes.len()));
-                push(&mut bytes, &frame)?;
-                timeout(self.patience, finish(&mut bytes, frames)).await.map_err(|_| Refusal::Slow)??;
-                return Ok(Whole { bytes, _place: Some(place) });
-            }
-            push(&mut bytes, &frame)?;
+        let Some(frame) = frames.next().await else { return Ok(Whole { bytes: Bytes::new(), place: None }) };
+        let mut frame = frame.map_err(|_| Refusal::Lost)?;
+        if frames.is_end_stream() && frame.len() <= SMALL {
+            // As most reviews come: it can stay where it was read.
+            return Ok(Whole { bytes: frame, place: None });
         }
-        Ok(Whole { bytes, _place: None })
+        let mut bytes = Vec::with_capacity(announced.min(SMALL));
+        while bytes.len() + frame.len() <= SMALL {
+            push(&mut bytes, &frame)?;
+            let Some(next) = frames.next().await else { return Ok(Whole { bytes: bytes.into(), place: None }) };
+            frame = next.map_err(|_| Refusal::Lost)?;
+        }
+        let place = self.place().await?;
+        // Whole at once, since a buffer that grows is in memory twice while it moves.
+        bytes.reserve_exact(REVIEW_LIMIT.saturating_sub(bytes.len()));
+        push(&mut bytes, &frame)?;
+        timeout(self.patience, finish(&mut bytes, frames)).await.map_err(|_| Refusal::Slow)??;
+        Ok(Whole { bytes: bytes.into(), place: Some(place) })
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -78,11 +82,16 @@ impl Whole {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// It takes a place.
+    pub(super) fn is_long(&self) -> bool {
+        self.place.is_some()
+    }
 }
 
 async fn finish<E>(
     bytes: &mut Vec<u8>,
-    mut frames: impl Stream<Item = Result<axum::body::Bytes, E>> + Unpin,
+    mut frames: impl Stream<Item = Result<Bytes, E>> + Unpin,
 ) -> Result<(), Refusal> {
     while let Some(frame) = frames.next().await {
         push(bytes, &frame.map_err(|_| Refusal::Lost)?)?;
@@ -102,7 +111,6 @@ fn push(bytes: &mut Vec<u8>, frame: &[u8]) -> Result<(), Refusal> {
 mod tests {
     use std::convert::Infallible;
 
-    use axum::body::Bytes;
     use futures::stream::{iter, pending};
 
     use super::*;

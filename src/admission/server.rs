@@ -3,18 +3,20 @@
 //! Nothing here waits for anything but the request's own body, so a dead API server or back-end can't slow it down.
 //! Bodies are never logged. A panic is answered 500, so that the configuration's failurePolicy decides.
 
-use std::any::Any;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use axum::Router;
-use axum::extract::{self, FromRequest, FromRequestParts};
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use axum::http::request::Parts;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
+use axum::http::{self, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use futures::FutureExt as _;
 use serde::de::IgnoredAny;
+use tower::{BoxError, Service};
 use tracing::{Level, debug, debug_span, enabled, error, warn};
 
 use crate::clock;
@@ -22,12 +24,12 @@ use crate::state::State;
 
 use super::answer::Answer;
 use super::criu::PodSpec;
-use super::metrics::{AdmissionMetrics, Timer};
+use super::metrics::AdmissionMetrics;
 use super::mutate::{self, Decision};
 use super::once::Once;
 use super::refusal::Refusal;
 use super::review::Request;
-use super::room::{Room, Whole};
+use super::room::Room;
 use super::validate::{self, ValidationMode};
 
 pub const MUTATE: &str = "/mutate";
@@ -40,25 +42,24 @@ const LONGEST_NAME: usize = 253;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What the routes need.
-#[derive(Clone)]
 pub struct Admission {
     state: State,
     metrics: AdmissionMetrics,
     validation: ValidationMode,
     /// Of which pods the log has told that their label does not count.
-    told: Arc<Once>,
+    told: Once,
     room: Room,
 }
 
 impl Admission {
     #[must_use]
     pub fn new(state: State, metrics: AdmissionMetrics, validation: ValidationMode) -> Self {
-        Self { state, metrics, validation, told: Arc::default(), room: Room::default() }
+        Self { state, metrics, validation, told: Once::default(), room: Room::default() }
     }
 
     /// Answers a review for labelling, and remembers an admission whose UID the pod will carry.
-    fn label(&self, review: &Review) -> Result<Response, Refusal> {
-        let request: Request<'_, IgnoredAny> = Request::decode(review.0.bytes())?;
+    fn label(&self, body: &[u8]) -> Result<Response, Refusal> {
+        let request: Request<'_, IgnoredAny> = Request::decode(body)?;
         let uid = &*request.uid;
         let _span = debug_span!("review", webhook = "mutate", admission = uid).entered();
         let decision = mutate::decide(&request);
@@ -75,8 +76,8 @@ impl Admission {
     }
 
     /// Answers a review for validation.
-    fn judge(&self, review: &Review) -> Result<Response, Refusal> {
-        let request: Request<'_, PodSpec<'_>> = Request::decode(review.0.bytes())?;
+    fn judge(&self, body: &[u8]) -> Result<Response, Refusal> {
+        let request: Request<'_, PodSpec<'_>> = Request::decode(body)?;
         let uid = &*request.uid;
         let _span = debug_span!("review", webhook = "validate", admission = uid).entered();
         let verdict = validate::judge(&request, self.validation);
@@ -103,46 +104,95 @@ impl Admission {
         }
     }
 
-    fn counted(&self, answer: Result<Response, Refusal>) -> Response {
-        answer.unwrap_or_else(|refusal| {
-            let status = refusal.status();
-            debug!(status = status.as_u16(), "Refused a request: {refusal}");
-            self.metrics.refused(status);
-            refusal.into_response()
-        })
+    fn refused(&self, refusal: &Refusal) -> Response {
+        let status = refusal.status();
+        debug!(status = status.as_u16(), "Refused a request: {refusal}");
+        self.metrics.refused(status);
+        refusal.into_response()
     }
-}
 
-/// The webhook's routes; the caller brings listener and TLS.
-pub fn router(app: Admission) -> Router {
-    let reviews = Router::new().route(MUTATE, post(mutate)).route(VALIDATE, post(validate));
-    shielded(reviews, app).route(HEALTH, get(alive))
-}
-
-/// Turns a panic in a route into a counted 500.
-fn shielded(routes: Router<Arc<Admission>>, app: Admission) -> Router {
-    let metrics = app.metrics.clone();
-    let answer = move |_: Box<dyn Any + Send>| {
-        metrics.refused(StatusCode::INTERNAL_SERVER_ERROR);
+    fn panicked(&self) -> Response {
+        self.metrics.refused(StatusCode::INTERNAL_SERVER_ERROR);
         // The panic's own text could quote the body; the panic hook has told where it was.
         error!("A review was answered 500: its handler panicked");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
-    };
-    routes.layer(tower_http::catch_panic::CatchPanicLayer::custom(answer)).with_state(Arc::new(app))
+    }
 }
 
-type App = extract::State<Arc<Admission>>;
+/// What a route makes of the body of a review.
+type Answers = fn(&Admission, &[u8]) -> Result<Response, Refusal>;
 
-async fn mutate(_timer: Timer, extract::State(app): App, review: Result<Review, Refusal>) -> Response {
-    app.counted(review.and_then(|review| app.label(&review)))
+/// The webhook's routes; the caller brings listener and TLS.
+///
+/// A service by hand: with the layers around it, a router of axum's puts each request into half a dozen boxes.
+#[derive(Clone)]
+pub struct Webhook(Arc<Admission>);
+
+impl Webhook {
+    #[must_use]
+    pub fn new(admission: Admission) -> Self {
+        Self(Arc::new(admission))
+    }
+
+    async fn route(self, request: http::Request<Body>) -> Response {
+        let method = request.method();
+        let (is_post, is_get) = (method == Method::POST, method == Method::GET || method == Method::HEAD);
+        match request.uri().path() {
+            MUTATE if is_post => self.review(request, Admission::label).await,
+            VALIDATE if is_post => self.review(request, Admission::judge).await,
+            HEALTH if is_get => "ok".into_response(),
+            MUTATE | VALIDATE => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")]).into_response(),
+            HEALTH => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET,HEAD")]).into_response(),
+            _ => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+
+    /// Answers a review. A panic is a counted 500.
+    async fn review(self, request: http::Request<Body>, answers: Answers) -> Response {
+        let app = &self.0;
+        let _timer = app.metrics.timer();
+        match AssertUnwindSafe(self.read_and_answer(request, answers)).catch_unwind().await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(refusal)) => app.refused(&refusal),
+            Err(_) => app.panicked(),
+        }
+    }
+
+    async fn read_and_answer(&self, request: http::Request<Body>, answers: Answers) -> Result<Response, Refusal> {
+        if !is_json(request.headers()) {
+            return Err(Refusal::ContentType);
+        }
+        // A short body that does not come is given up by the listener, for all routes.
+        let body = self.0.room.read(request.into_body()).await?;
+        if !body.is_long() {
+            return answers(&self.0, body.bytes());
+        }
+        // Some milliseconds of work, for which the short ones don't wait.
+        let app = Arc::clone(&self.0);
+        match tokio::task::spawn_blocking(move || answers(&app, body.bytes())).await {
+            Ok(answer) => answer,
+            Err(ended) => Err(ended.try_into_panic().map_or(Refusal::Lost, |panic| resume_unwind(panic))),
+        }
+    }
 }
 
-async fn validate(_timer: Timer, extract::State(app): App, review: Result<Review, Refusal>) -> Response {
-    app.counted(review.and_then(|review| app.judge(&review)))
-}
+impl<B> Service<http::Request<B>> for Webhook
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-async fn alive() -> &'static str {
-    "ok"
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let webhook = self.clone();
+        Box::pin(async move { Ok(webhook.route(request.map(Body::new)).await) })
+    }
 }
 
 fn answered(answer: &Answer<'_>) -> Result<Response, Refusal> {
@@ -161,34 +211,11 @@ fn log<S>(request: &Request<'_, S>, decision: &Decision) {
     }
 }
 
-/// The body of a review, whole and of the right type; it is decoded where its strings can be borrowed.
-struct Review(Whole);
-
-impl FromRequest<Arc<Admission>> for Review {
-    type Rejection = Refusal;
-
-    async fn from_request(request: extract::Request, app: &Arc<Admission>) -> Result<Self, Refusal> {
-        if !is_json(request.headers()) {
-            return Err(Refusal::ContentType);
-        }
-        // A short body that does not come is given up by the listener, for all routes.
-        Ok(Self(app.room.read(request.into_body()).await?))
-    }
-}
-
 /// The type is that of RFC 9110, 8.3.1: case does not count, parameters may follow.
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.map(|value| value.split(';').next().unwrap_or_default().trim());
     essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
-}
-
-impl FromRequestParts<Arc<Admission>> for Timer {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(_: &mut Parts, app: &Arc<Admission>) -> Result<Self, Self::Rejection> {
-        Ok(app.metrics.timer())
-    }
 }
 
 #[cfg(test)]

@@ -12,24 +12,29 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready as when_ready};
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::Request;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request};
+use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
-use tokio_util::sync::PollSemaphore;
-use tower::Service;
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::{CancellationToken, PollSemaphore};
+use tower::{BoxError, Service};
 
+use super::Limits;
+use super::answering::Answering;
 use super::crowd::{Crowd, Member, Seat};
 use super::metrics::ServeMetrics;
+use super::turn::Turn;
 
 /// How long one that was told to leave may take until the next one is told. It takes no time, unless its own request is
 /// waited for.
 const TO_LEAVE: Duration = Duration::from_millis(50);
 
 /// Makes the service of each connection.
-pub(super) struct Connections {
-    router: Router,
-    metrics: ServeMetrics,
+pub(super) struct Connections<S> {
+    service: S,
+    port: Arc<Port>,
     slots: PollSemaphore,
     crowd: Crowd,
     /// The slot of the next connection.
@@ -38,12 +43,19 @@ pub(super) struct Connections {
     leaving: Option<Pin<Box<Sleep>>>,
 }
 
-impl Connections {
-    pub(super) fn new(router: Router, most: usize, metrics: ServeMetrics) -> Self {
-        // Like `into_make_service`: the routes are put together now, not at each request.
-        let router = router.with_state(());
-        let slots = PollSemaphore::new(Arc::new(Semaphore::new(most)));
-        Self { router, metrics, slots, crowd: Crowd::default(), next: None, leaving: None }
+/// What all connections share.
+pub(super) struct Port {
+    /// For one request.
+    pub(super) request: Duration,
+    metrics: ServeMetrics,
+    stop: CancellationToken,
+}
+
+impl<S> Connections<S> {
+    pub(super) fn new(service: S, limits: Limits, metrics: ServeMetrics, stop: CancellationToken) -> Self {
+        let port = Arc::new(Port { request: limits.request, metrics, stop });
+        let slots = PollSemaphore::new(Arc::new(Semaphore::new(limits.connections)));
+        Self { service, port, slots, crowd: Crowd::default(), next: None, leaving: None }
     }
 
     /// Tells one after the other to leave, for as long as this is polled.
@@ -53,17 +65,27 @@ impl Connections {
                 when_ready!(leaving.as_mut().poll(context));
             }
             if self.crowd.make_room() {
-                self.metrics.displaced();
+                self.port.metrics.displaced();
             }
             self.leaving = Some(Box::pin(sleep(TO_LEAVE)));
         }
     }
 }
 
-impl Service<SocketAddr> for Connections {
-    type Response = Connection;
+impl Port {
+    /// Adds `Connection: close` to the answers of a draining server; hyper then closes the connection behind the answer.
+    pub(super) fn bid_farewell(&self, answer: &mut Response) {
+        if self.stop.is_cancelled() {
+            self.metrics.answered_while_draining();
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+impl<S: Clone> Service<SocketAddr> for Connections<S> {
+    type Response = Connection<S>;
     type Error = Infallible;
-    type Future = Ready<Result<Connection, Infallible>>;
+    type Future = Ready<Result<Connection<S>, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         if self.next.is_none() {
@@ -78,54 +100,62 @@ impl Service<SocketAddr> for Connections {
     }
 
     fn call(&mut self, _client: SocketAddr) -> Self::Future {
-        self.metrics.opened();
-        let (metrics, member) = (self.metrics.clone(), self.crowd.enter());
-        let place = Arc::new(Place { metrics, member, _slot: self.next.take() });
-        ready(Ok(Connection { router: self.router.clone(), place }))
+        self.port.metrics.opened();
+        let (turn, member) = (Arc::new(Turn::new(Instant::now())), self.crowd.enter());
+        let place = Arc::new(Place { port: Arc::clone(&self.port), turn, member, _slot: self.next.take() });
+        ready(Ok(Connection { service: self.service.clone(), place }))
     }
 }
 
 /// The service of one connection; its place is free again when the last clone is dropped.
 #[derive(Clone)]
-pub(super) struct Connection {
-    router: Router,
+pub(super) struct Connection<S> {
+    service: S,
     place: Arc<Place>,
 }
 
 /// What an open connection takes up.
-struct Place {
-    metrics: ServeMetrics,
+pub(super) struct Place {
+    pub(super) port: Arc<Port>,
+    pub(super) turn: Arc<Turn>,
     member: Member,
     _slot: Option<OwnedSemaphorePermit>,
 }
 
-impl Connection {
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.port.metrics.closed();
+    }
+}
+
+impl<S> Connection<S> {
+    pub(super) fn turn(&self) -> Arc<Turn> {
+        Arc::clone(&self.place.turn)
+    }
+
     /// Where the connection's stream hears that it has to leave.
     pub(super) fn seat(&self) -> Arc<Seat> {
         self.place.member.seat()
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.metrics.closed();
-    }
-}
-
-impl<B> Service<Request<B>> for Connection
+impl<S, B> Service<Request<B>> for Connection<S>
 where
-    Router: Service<Request<B>>,
+    S: Service<Request<Body>, Response = Response>,
+    S::Future: Unpin,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
 {
-    type Response = <Router as Service<Request<B>>>::Response;
-    type Error = <Router as Service<Request<B>>>::Error;
-    type Future = <Router as Service<Request<B>>>::Future;
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Answering<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::<Request<B>>::poll_ready(&mut self.router, context)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         self.place.member.asks();
-        self.router.call(request)
+        Answering::new(self.service.call(request.map(Body::new)), Arc::clone(&self.place))
     }
 }

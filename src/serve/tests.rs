@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
