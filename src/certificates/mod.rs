@@ -5,6 +5,7 @@
 //! replica has a leaf of it in memory, and the bundle is kept in the two named configurations, which are never created
 //! here. Or with it: certificate, key and CA come from files.
 
+mod authorities;
 mod authority;
 mod bundle;
 mod development;
