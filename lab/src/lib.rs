@@ -16,16 +16,19 @@
 )]
 
 mod access;
+mod authority;
 mod balancer;
 mod binaries;
 mod caller;
 mod cluster;
 mod control_plane;
 pub mod crd;
+mod creations;
 pub mod demo;
 mod go_module;
 mod logbook;
 mod namespace;
+pub mod newcomer;
 mod nodes;
 pub mod objects;
 mod own_nodes;
@@ -49,10 +52,12 @@ mod until;
 pub mod webhooks;
 
 pub use access::{Access, AccessError, LAB_VARIABLE, install_crypto_provider};
+pub use authority::AuthorityPair;
 pub use balancer::{Balancer, CallFailed};
 pub use binaries::{Binaries, BinariesError};
-pub use caller::{Caller, CallerError, Reply, review_of_creation};
+pub use caller::{Caller, CallerError, Reply, ca_bundle, review_of_creation};
 pub use cluster::{Cluster, LabError, Options, is_keeping};
+pub use creations::Creations;
 pub use go_module::{GoModuleError, KubernetesVersion};
 pub use namespace::{Namespace, in_namespace, in_namespace_of, is_ready};
 pub use nodes::{COMPLETE, HOLD, NodesError};
