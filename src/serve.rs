@@ -9,6 +9,7 @@
 //! of it at all. So for a while everything is answered, each answer with `Connection: close`.
 
 mod connections;
+mod crowd;
 mod handshake;
 mod metrics;
 mod patience;
@@ -58,7 +59,8 @@ pub struct Limits {
     pub request: Duration,
     /// For a client to take some of what it is sent.
     pub unread: Duration,
-    /// Open connections; more of them wait in the listener's queue. An API server keeps a few.
+    /// Open connections; one more takes the place of the one that has asked for nothing for the longest. An API server
+    /// keeps a few.
     pub connections: usize,
     /// How long the server goes on accepting when it is told to stop.
     pub drain: Duration,

@@ -21,6 +21,7 @@ use crate::until::until;
 #[derive(Clone, Debug)]
 pub struct Caller {
     http: reqwest::Client,
+    trusted: Vec<reqwest::Certificate>,
     roots: Arc<RootCertStore>,
     address: SocketAddr,
 }
@@ -55,9 +56,14 @@ impl Caller {
             roots.add(certificate).map_err(|error| broken(error.into()))?;
         }
         let trusted = reqwest::Certificate::from_pem_bundle(&bundle).map_err(|error| broken(error.into()))?;
-        let http = reqwest::Client::builder().tls_certs_only(trusted).no_proxy().build();
-        let http = http.map_err(|source| CallerError::Client { source })?;
-        Ok(Self { http, roots: Arc::new(roots), address: watcher.webhook_addr() })
+        let http = client(trusted.clone()).build().map_err(|source| CallerError::Client { source })?;
+        Ok(Self { http, trusted, roots: Arc::new(roots), address: watcher.webhook_addr() })
+    }
+
+    /// One that opens a connection for each call.
+    pub fn connecting_anew(&self) -> Result<Self, CallerError> {
+        let http = client(self.trusted.clone()).pool_max_idle_per_host(0).build();
+        Ok(Self { http: http.map_err(|source| CallerError::Client { source })?, ..self.clone() })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -101,6 +107,10 @@ pub async fn ca_bundle(namespace: &Namespace) -> Option<Vec<u8>> {
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(namespace.client());
     let found = configurations.get(namespace.name()).await.ok()?;
     Some(found.webhooks?.first()?.client_config.ca_bundle.clone()?.0)
+}
+
+fn client(trusted: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
+    reqwest::Client::builder().tls_certs_only(trusted).no_proxy()
 }
 
 /// The review of a pod's creation, with the fields that an API server sends.

@@ -16,6 +16,7 @@ pub struct ServeMetrics {
     open: Gauge,
     accepted: Counter,
     handshake_errors: Family<Failed, Counter>,
+    displaced: Counter,
     drained: Counter,
     cut: Counter,
 }
@@ -40,6 +41,11 @@ impl ServeMetrics {
             "TLS handshakes that failed, by reason; `untrusted`: the client does not trust our certificate",
             metrics.handshake_errors.clone(),
         );
+        registry.register(
+            "displaced",
+            "Connections closed for another one, because all places were taken",
+            metrics.displaced.clone(),
+        );
         registry.register("drained", "Requests answered after the process was told to stop", metrics.drained.clone());
         registry.register("cut", "Connections cut off at the end of the grace period", metrics.cut.clone());
         metrics
@@ -56,6 +62,10 @@ impl ServeMetrics {
 
     pub(super) fn failed(&self, reason: Fault) {
         self.handshake_errors.get_or_create(&Failed { reason }).inc();
+    }
+
+    pub(super) fn displaced(&self) {
+        self.displaced.inc();
     }
 
     pub(super) fn answered_while_draining(&self) {

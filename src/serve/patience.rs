@@ -2,11 +2,13 @@
 //!
 //! hyper has a time-out for each thing that it reads and none for writing. A client that asks and asks and never reads
 //! an answer fills the buffers between it and the server; after that nothing happens, and no timer runs. So the stream
-//! below TLS has one, which also covers what TLS writes by itself: the handshake and the farewell.
+//! below TLS has one, which also covers what TLS writes by itself: the handshake and the farewell. It is here, too, that
+//! a client learns that it has to make room for another.
 
 use std::future::{Ready, ready};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,16 +17,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::connections::Connection;
+use super::crowd::Seat;
+
 /// Gives each connection its [`Patient`] stream.
 #[derive(Debug, Clone)]
 pub(super) struct PatientAcceptor {
     limit: Duration,
 }
 
-/// A stream that fails when nothing could be written for too long.
+/// A stream that fails when nothing could be written for too long, or when its client has to leave.
 #[derive(Debug)]
 pub(super) struct Patient<I> {
     stream: I,
+    seat: Arc<Seat>,
     limit: Duration,
     /// Runs while the client takes nothing.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -36,21 +42,23 @@ impl PatientAcceptor {
     }
 }
 
-impl<S> Accept<TcpStream, S> for PatientAcceptor {
+impl Accept<TcpStream, Connection> for PatientAcceptor {
     type Stream = Patient<TcpStream>;
-    type Service = S;
-    type Future = Ready<io::Result<(Self::Stream, S)>>;
+    type Service = Connection;
+    type Future = Ready<io::Result<(Self::Stream, Connection)>>;
 
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+    fn accept(&self, stream: TcpStream, service: Connection) -> Self::Future {
         // An answer is one small write; waiting to join it with a next one would only delay it.
         let prepared = stream.set_nodelay(true);
-        ready(prepared.map(|()| (Patient { stream, limit: self.limit, deadline: None }, service)))
+        let seat = service.seat();
+        ready(prepared.map(|()| (Patient { stream, seat, limit: self.limit, deadline: None }, service)))
     }
 }
 
 impl<I> Patient<I> {
     /// Turns too long a row of pending writes into an error.
     fn bounded<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let written = self.seat.bounded(context, written);
         if written.is_ready() {
             self.deadline = None;
             return written;
@@ -66,7 +74,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.seat.bounded(context, read)
     }
 }
 
@@ -110,7 +119,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_given_up() {
         let (ours, _theirs) = duplex(16);
-        let mut stream = Patient { stream: ours, limit: LIMIT, deadline: None };
+        let mut stream = Patient { stream: ours, seat: Arc::default(), limit: LIMIT, deadline: None };
         let begun = tokio::time::Instant::now();
         let error = stream.write_all(&[7; 17]).await.unwrap_err();
         assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::TimedOut, LIMIT));
@@ -119,7 +128,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_client_that_goes_on_reading_is_waited_for() {
         let (ours, mut theirs) = duplex(16);
-        let mut stream = Patient { stream: ours, limit: LIMIT, deadline: None };
+        let mut stream = Patient { stream: ours, seat: Arc::default(), limit: LIMIT, deadline: None };
         let reading = async {
             let mut taken = [0; 16];
             for _ in 0..4 {

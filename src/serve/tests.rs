@@ -223,14 +223,36 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_client_too_many_waits_until_another_leaves() {
+async fn a_client_too_many_takes_the_place_of_the_one_that_was_silent_for_the_longest() {
+    let port = Port::open(Limits { connections: 2, ..Limits::default() });
+    let mut silent = port.connect("localhost").await.unwrap();
+    let mut asking = port.connect("localhost").await.unwrap();
+    for stream in [&mut silent, &mut asking] {
+        ask(stream, "/").await;
+    }
+    let mut third = port.connect("localhost").await.unwrap();
+    closed(&mut silent).await;
+    for stream in [&mut third, &mut asking] {
+        assert!(ask(stream, "/").await.ends_with("ok"));
+    }
+    port.shows("serve_displaced_total 1").await;
+}
+
+#[tokio::test]
+async fn whatever_holds_the_only_place_it_is_given_up_for_another() {
     let port = Port::open(Limits { connections: 1, ..Limits::default() });
-    let mut first = port.connect("localhost").await.unwrap();
-    ask(&mut first, "/").await;
-    let mut second = Box::pin(port.connect("localhost"));
-    assert!(timeout(SHORT, &mut second).await.is_err(), "the only slot is taken");
-    drop(first);
-    assert!(ask(&mut second.await.unwrap(), "/").await.ends_with("ok"));
+    let connect_only = TcpStream::connect(port.address).await.unwrap();
+    port.shows("serve_connections 1").await;
+    let mut slow_head = port.connect("localhost").await.unwrap();
+    slow_head.write_all(b"POST /body HTTP/1.1\r\nHost").await.unwrap();
+    let mut slow_body = port.connect("localhost").await.unwrap();
+    slow_body.write_all(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
+    let mut greedy = port.connect("localhost").await.unwrap();
+    greedy.write_all(&b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(32)).await.unwrap();
+    let mut last = port.connect("localhost").await.unwrap();
+    assert!(ask(&mut last, "/").await.ends_with("ok"));
+    port.shows("serve_displaced_total 4").await;
+    drop((connect_only, slow_head, slow_body, greedy));
 }
 
 /// A server that stops without a drain.
@@ -281,11 +303,9 @@ async fn a_drain_has_an_end() {
 
 #[tokio::test]
 async fn a_stop_ends_in_time_whoever_is_still_there() {
-    let port = Port::open(Limits { grace: SHORT, connections: 1, ..undrained() });
+    let port = Port::open(Limits { grace: SHORT, ..undrained() });
     let mut stuck = port.connect("localhost").await.unwrap();
     stuck.write_all(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
-    // One more in the queue: the accept loop waits for a slot when the stop comes.
-    let _queued = TcpStream::connect(port.address).await.unwrap();
     tokio::time::sleep(SHORT).await;
     port.stop.cancel();
     port.shows("serve_cut_total 1").await;
