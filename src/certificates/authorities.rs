@@ -124,23 +124,30 @@ impl Authorities {
         let comes_next = self.next.as_ref().is_some_and(|next| next.authority.certificate() == in_use);
         // Of one generation, by a rule that all replicas share, so that of any two one gives way.
         let rank = |certificate: &CaCertificate| (certificate.generation(), certificate.pem().to_owned());
+        // Others may sign by the next one already.
+        let next = held.next.iter().map(|next| next.authority.certificate()).filter(|next| next.is_valid(now));
+        let is_later = rank(found) > rank(in_use) && next.into_iter().all(|next| rank(found) >= rank(next));
         if comes_before || comes_next {
             Verdict::Follow
-        } else if rank(found) > rank(in_use) {
+        } else if is_later {
             Verdict::Queue
         } else {
             Verdict::PutBack
         }
     }
 
-    /// What is in use, with the current one of `later` to follow. What was trusted by either is trusted on.
-    pub(super) fn queued(&self, later: &Self) -> Self {
+    /// What is in use, with the current one of `later` to follow. What may be served by is trusted on: by either, and by
+    /// the next one, which others may sign by already.
+    pub(super) fn queued(&self, later: &Self, now: Timestamp) -> Self {
         let mut queued = self.clone();
         queued.next = Some(Next { authority: later.current.clone(), published: None });
-        for previous in &later.previous {
+        let next = self.next.iter().map(|next| next.authority.certificate().clone());
+        let next = next.filter(|next| next != later.current.certificate());
+        let next = next.map(|certificate| Previous { certificate, switched: now });
+        for previous in next.chain(later.previous.iter().cloned()) {
             let is_known = queued.previous.iter().any(|known| known.certificate == previous.certificate);
             if !is_known && queued.previous.len() < MOST_PREVIOUS {
-                queued.previous.push(previous.clone());
+                queued.previous.push(previous);
             }
         }
         queued
@@ -220,13 +227,16 @@ mod tests {
         let expired = Authorities::alone(held.current.successor(Duration::from_secs(1), at(1)).unwrap());
         let future = Authorities::alone(held.current.successor(LIFE, at(2 * 60 * 60)).unwrap());
         let rotated = followed(&held, 3);
-        let queued = lower.queued(&held);
+        let queued = lower.queued(&held, at(1));
+        let fourth = followed(&followed(&followed(&held, 1), 1), 1);
+        let followed_by_a_fourth = held.queued(&fourth, at(1));
         for (case, found, held, expected) in [
             ("the same", &held, &held, Verdict::Follow),
             ("what is in use was rotated", &rotated, &held, Verdict::Follow),
             ("the rotation is taken back", &held, &rotated, Verdict::PutBack),
             ("an earlier one", &lower, &held, Verdict::PutBack),
             ("a later one", &higher, &held, Verdict::Queue),
+            ("one before the next one, by which others may sign", &higher, &followed_by_a_fourth, Verdict::PutBack),
             ("a later one that has expired", &expired, &held, Verdict::PutBack),
             ("a later one that is not valid yet", &future, &held, Verdict::PutBack),
             ("an earlier one in use elsewhere, which lets this follow", &queued, &held, Verdict::Follow),
@@ -247,10 +257,12 @@ mod tests {
     #[test]
     fn what_is_queued_follows_without_a_gap() {
         let (held, later) = (followed(&first(), 1), followed(&followed(&first(), 1), 2));
-        let queued = held.queued(&later);
+        let queued = held.queued(&later, at(3));
         assert_eq!(queued.current.certificate(), held.current.certificate());
         assert_eq!(count(&queued), 5, "both, with what came before each");
         assert_eq!(queued.judged(&held, at(3)), Verdict::Follow);
+        let switching = published(&held, 3).queued(&later, at(4));
+        assert_eq!(count(&switching), 6, "the next one too, by which others may sign");
         assert_eq!(queued.noted(at(3)).switched(at(6)).judged(&held, at(6)), Verdict::Follow);
     }
 }

@@ -4,6 +4,7 @@
 //! looks again. A Secret that is deleted, emptied or swapped gets back what this process holds, so that no admission is
 //! lost to it; only where no replica holds anything a CA is made anew.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use tracing::{info, warn};
 use super::Tell;
 use super::authorities::{Authorities, Verdict};
 use super::authority::Authority;
-use super::bundle::Bundle;
+use super::bundle::{Bundle, blocks};
 use super::error::CertificateError;
 use super::metrics::CertificateMetrics;
 use super::rotation::{Plan, Step, Times, plan};
@@ -66,6 +67,8 @@ pub(super) struct Own {
 struct Running {
     parts: Own,
     held: Option<Authorities>,
+    /// Since when each CA has stood in the bundle of every configuration.
+    standing: HashMap<String, Instant>,
     calling: Trouble,
     watching: Trouble,
     validity: Trouble,
@@ -94,7 +97,7 @@ impl Own {
     pub(super) async fn run(self) -> Result<Infallible, CertificateError> {
         let trouble = Trouble::default;
         let (calling, watching, validity) = (trouble(), trouble(), trouble());
-        let mut running = Running { parts: self, held: None, calling, watching, validity };
+        let mut running = Running { parts: self, held: None, standing: HashMap::new(), calling, watching, validity };
         let mut pauses = waits();
         loop {
             let begun = Instant::now();
@@ -146,7 +149,7 @@ impl Running {
         let right = self.held.as_ref().and_then(|held| match found.judged(held, now) {
             Verdict::Follow => None,
             Verdict::PutBack => Some((held.clone(), NO_LATER_ONE, PUT_BACK)),
-            Verdict::Queue => Some((held.queued(&found), LATER_ONE, QUEUED)),
+            Verdict::Queue => Some((held.queued(&found, now), LATER_ONE, QUEUED)),
         });
         if let Some((authorities, why, how)) = right {
             if self.write(Some(&secret), &authorities).await? {
@@ -198,7 +201,7 @@ impl Running {
             self.validity.is_over();
         }
         self.parts.metrics.ca_expires(current.not_after());
-        let is_trusted = self.parts.status.borrow().holds(text);
+        let is_trusted = self.is_trusted(current.pem(), text);
         let signed = self.parts.current.borrow().clone().filter(|_| !is_trusted);
         let signed = signed.filter(|signed| !signed.certificate().has_expired(now));
         let serving = signed.unwrap_or_else(|| found.current.clone());
@@ -214,6 +217,23 @@ impl Running {
             *known = Some(serving);
             is_new
         });
+    }
+
+    /// Whether a certificate of this CA would be taken by an API server, which hears of a bundle late. What signed up to now
+    /// goes on as long, unless the bundle is without it.
+    fn is_trusted(&mut self, authority: &str, text: &Arc<str>) -> bool {
+        let trusted = blocks(text);
+        self.standing.retain(|authority, _| trusted.contains(authority));
+        if !self.parts.status.borrow().holds(text) {
+            return false;
+        }
+        for authority in trusted {
+            self.standing.entry(authority).or_insert_with(Instant::now);
+        }
+        let signed = self.parts.current.borrow().as_ref().map(|signed| signed.certificate_pem());
+        let is_left_out = signed.is_none_or(|signed| !self.standing.contains_key(&signed));
+        let stands = self.standing.get(authority).map(Instant::elapsed);
+        is_left_out || stands.is_some_and(|stands| stands >= self.parts.times.publish_wait)
     }
 
     async fn rest(&mut self, version: &str, until: Timestamp) {
