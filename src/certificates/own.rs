@@ -201,7 +201,7 @@ impl Running {
             self.validity.is_over();
         }
         self.parts.metrics.ca_expires(current.not_after());
-        let is_trusted = self.is_trusted(current.pem(), text);
+        let is_trusted = self.is_trusted(found, text);
         let signed = self.parts.current.borrow().clone().filter(|_| !is_trusted);
         let signed = signed.filter(|signed| !signed.certificate().has_expired(now));
         let serving = signed.unwrap_or_else(|| found.current.clone());
@@ -219,9 +219,10 @@ impl Running {
         });
     }
 
-    /// Whether a certificate of this CA would be taken by an API server, which hears of a bundle late. What signed up to now
-    /// goes on as long, unless the bundle is without it.
-    fn is_trusted(&mut self, authority: &str, text: &Arc<str>) -> bool {
+    /// Whether a certificate of the current CA would be taken by an API server, which hears of a bundle late. After a switch
+    /// it would, since that was waited for; whatever else led here is waited for now, unless the bundle is without what
+    /// signed up to now.
+    fn is_trusted(&mut self, found: &Authorities, text: &Arc<str>) -> bool {
         let trusted = blocks(text);
         self.standing.retain(|authority, _| trusted.contains(authority));
         if !self.parts.status.borrow().holds(text) {
@@ -230,10 +231,11 @@ impl Running {
         for authority in trusted {
             self.standing.entry(authority).or_insert_with(Instant::now);
         }
-        let signed = self.parts.current.borrow().as_ref().map(|signed| signed.certificate_pem());
-        let is_left_out = signed.is_none_or(|signed| !self.standing.contains_key(&signed));
-        let stands = self.standing.get(authority).map(Instant::elapsed);
-        is_left_out || stands.is_some_and(|stands| stands >= self.parts.times.publish_wait)
+        let Some(signed) = self.parts.current.borrow().clone() else { return true };
+        let is_switched = found.previous.iter().any(|previous| previous.certificate == *signed.certificate());
+        let is_left_out = !self.standing.contains_key(signed.certificate().pem());
+        let stands = self.standing.get(found.current.certificate().pem()).map(Instant::elapsed);
+        is_switched || is_left_out || stands.is_some_and(|stands| stands >= self.parts.times.publish_wait)
     }
 
     async fn rest(&mut self, version: &str, until: Timestamp) {
