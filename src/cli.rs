@@ -1,4 +1,4 @@
-//! The command line: `run` (also without a word), `crd`, `certs`.
+//! The command line: `run` (also without a word), `check`, `crd`, `certs`.
 
 use std::ffi::OsString;
 
@@ -11,7 +11,7 @@ use crate::certificates::{DevelopmentError, FILES, RotateError, rotate, write_de
 use crate::checkpoint::resource::Checkpoint;
 use crate::clock;
 use crate::cluster::{Cluster, ConnectError, WATCH_TIMEOUT};
-use crate::config::{CertsArgs, CertsCommand, RunArgs};
+use crate::config::{CertsArgs, CertsCommand, CheckArgs, RunArgs};
 
 /// Turns a pod label into a checkpoint: admission webhook and watcher in one process.
 #[derive(Debug, Parser)]
@@ -25,6 +25,9 @@ pub struct Cli {
 pub enum Command {
     /// Serves admission, watches pods and has them checkpointed; what is done when no command is named.
     Run(Box<RunArgs>),
+    /// Looks whether all that `run` needs with the same flags is there (rights, resource, webhook, back-end) and tells what
+    /// to do; the exit code is 1 where something must be done.
+    Check(Box<CheckArgs>),
     /// Prints the definition of the Checkpoint resource as YAML, for `kubectl apply --server-side -f -`.
     Crd,
     /// Writes certificates for development, or rotates the CA of a running SnapWatcher.
@@ -130,6 +133,7 @@ mod tests {
             assert!(matches!(parsed(arguments), Ok(Command::Run(_))), "{arguments:?}");
         }
         assert!(matches!(parsed(&["crd"]), Ok(Command::Crd)));
+        assert!(matches!(parsed(&["check", "--backend=log", "-o", "json"]), Ok(Command::Check(_))));
         assert!(matches!(parsed(&["--help"]), Err(Refused::Told(_))));
     }
 
@@ -137,7 +141,7 @@ mod tests {
     fn a_wrong_value_is_told_in_one_line_with_flag_value_and_what_is_allowed() {
         for (arguments, words) in [
             (&["--log-level", "LOUD"][..], &["--log-level", "LOUD", "WARNING"][..]),
-            (&["--backend", "tape"], &["--backend", "tape", "snaphook", "log"]),
+            (&["--backend", "tape"], &["--backend", "tape", "snaphook", "kubelet", "log"]),
             (
                 &["--snap-back-api-contract", "x"],
                 &["--snap-back-api-contract", "kubelet-checkpoint", "snapapi-pod-spec"],
@@ -146,6 +150,9 @@ mod tests {
             (&["--snap-back-api-contract", "snapapi-kubelet", "--cluster-name", ""], &["--cluster-name"]),
             (&["--snap-back-api-url", "ftp://snap"], &["--snap-back-api-url", "ftp", "https"]),
             (&["--request-timeout", "0"], &["--request-timeout", "more than 0s"]),
+            (&["--kubelet-timeout", "0"], &["--kubelet-timeout", "more than 0s"]),
+            (&["--kubelet-service-account", "My_Account"], &["--kubelet-service-account", "My_Account", "lower-case"]),
+            (&["--kubelet-insecure-skip-verify", "maybe"], &["--kubelet-insecure-skip-verify", "maybe", "true"]),
             (&["--request-timeout", "soon"], &["--request-timeout", "soon", "30s"]),
             (&["--history-ttl", "7d"], &["--history-ttl", "7d", "`168h`"]),
             (&["--webhook-listen", "8443"], &["--webhook-listen", "8443", "`[::]:8443`"]),
@@ -158,6 +165,9 @@ mod tests {
             ),
             (&["--namespaces", "Default"], &["--namespaces", "Default", "lower-case"]),
             (&["--tls-cert", "a.pem"], &["--tls-key"]),
+            (&["check", "-o", "yaml"], &["--output", "yaml", "text", "json"]),
+            (&["check", "--dry-run-pod", "Shop"], &["--dry-run-pod", "Shop", "lower-case"]),
+            (&["check", "--backend", "tape"], &["--backend", "tape", "snaphook"]),
             (&["--unknown"], &["--unknown"]),
             (&["fly"], &["fly"]),
         ] {

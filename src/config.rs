@@ -3,6 +3,8 @@
 //! A flag's doc comment is its help text and its row in docs/configuration.md. Nothing past this module reads the
 //! environment. The names LOG_LEVEL, SNAP_BACK_API_URL and KUBE_API_ADDRESS are those of the first SnapWatcher.
 
+mod backend;
+mod check;
 mod values;
 
 use std::net::SocketAddr;
@@ -13,9 +15,8 @@ use clap::Args;
 use reqwest::Url;
 
 use crate::admission::ValidationMode;
-use crate::backend::snaphook::{self, Contract};
+use crate::backend::snaphook::Contract;
 use crate::certificates::{self, TlsSource, service_names};
-use crate::checkpoint::budget::Limits;
 use crate::checkpoint::progress::{Holder, OnUnknown, Policy};
 use crate::checkpoint::retention::Keep;
 use crate::duration;
@@ -24,6 +25,8 @@ use crate::pod::OncePer;
 use crate::serve;
 use crate::telemetry::{LogFormat, LogLevel};
 
+pub use backend::{BackendName, BackendSettings, KubeletArgs};
+pub use check::CheckArgs;
 pub use values::{BackendUrl, BackendUrlError};
 use values::{address, delay, life, namespace, object_name, timeout, web_url};
 
@@ -169,7 +172,8 @@ pub struct WatchArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct CheckpointArgs {
-    /// Who takes checkpoints: SnapHook over HTTP, or nobody: what would be asked is only logged.
+    /// Who takes checkpoints: SnapHook over HTTP, the kubelet of each pod's node, or nobody: what would be asked is only
+    /// logged.
     #[arg(long, env = "BACKEND", value_name = "NAME", default_value = "snaphook")]
     pub backend: BackendName,
     /// Where SnapHook listens; empty: the same as `--backend log`.
@@ -202,15 +206,24 @@ pub struct CheckpointArgs {
     /// Address of the API server as told to SnapHook in each request.
     #[arg(long, env = "KUBE_API_ADDRESS", value_name = "URL", default_value = "https://kubernetes.default.svc", value_parser = web_url)]
     pub kube_api_address: Url,
-    /// How long connecting to SnapHook may take, TLS included.
+    /// How long connecting to SnapHook may take, TLS included; to a kubelet also with the look-up of its node and the
+    /// token.
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = timeout)]
     pub request_timeout: Duration,
     /// How long SnapHook may take to answer once it is connected: it answers when the checkpoint is done.
     #[arg(long, env = "ANSWER_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = timeout)]
     pub answer_timeout: Duration,
+    #[command(flatten)]
+    pub kubelet: KubeletArgs,
     /// What must happen once: a checkpoint of each pod, or of each revision of a workload; for pods whose annotation
-    /// does not say.
-    #[arg(long, env = "ONCE_PER", value_name = "SUBJECT", default_value = "pod")]
+    /// does not say [default with `--backend kubelet`: revision, since archives pile up on nodes].
+    #[arg(
+        long,
+        env = "ONCE_PER",
+        value_name = "SUBJECT",
+        default_value = "pod",
+        default_value_if("backend", "kubelet", "revision")
+    )]
     pub once_per: OncePer,
     /// What is done about a request of which nobody can tell whether it had its effect: keep it so, or ask again and
     /// risk a second checkpoint.
@@ -283,51 +296,13 @@ pub struct AdminArgs {
     pub admin_listen: SocketAddr,
 }
 
-/// The name of a back-end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum BackendName {
-    Snaphook,
-    Log,
-}
-
-/// Who takes checkpoints, with what it needs.
-pub enum BackendSettings {
-    Log,
-    SnapHook(Box<snaphook::Settings>),
-}
-
 impl CheckpointArgs {
-    pub fn backend(&self) -> BackendSettings {
-        match (self.backend, &self.snap_back_api_url.0) {
-            (BackendName::Log, _) | (BackendName::Snaphook, None) => BackendSettings::Log,
-            (BackendName::Snaphook, Some(url)) => BackendSettings::SnapHook(Box::new(snaphook::Settings {
-                url: url.clone(),
-                contract: self.snap_back_api_contract,
-                // As it was given: a URL type would add a slash, which SnapHook's own clients do not send.
-                kube_api_address: self.kube_api_address.as_str().trim_end_matches('/').to_owned(),
-                cluster_name: self.cluster_name.clone(),
-                request_timeout: self.request_timeout,
-                answer_timeout: self.answer_timeout,
-                token_file: self.snap_back_api_token_file.clone(),
-                ca_file: self.snap_back_api_ca_file.clone(),
-            })),
-        }
-    }
-
     pub fn policy(&self) -> Policy {
         Policy {
             on_unknown: self.on_unknown,
             max_attempts: self.max_attempts.into(),
             longest_wait: self.longest_wait,
             holder_grace: self.holder_grace,
-        }
-    }
-
-    pub fn limits(&self) -> Limits {
-        Limits {
-            concurrent: self.max_concurrent.into(),
-            per_node: self.max_concurrent_per_node.into(),
-            answer_timeout: self.answer_timeout,
         }
     }
 

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod admission;
 pub mod backend;
 pub mod certificates;
+pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;

@@ -1,11 +1,13 @@
 //! The program: crypto provider, arguments, log, and one of the commands. Exit codes: 0 after a requested end, 1 after a
-//! failure, 2 for a wrong flag or value, 130 or 143 where a second signal cut the end short.
+//! failure or where `check` finds something to do, 2 for a wrong flag or value, 130 or 143 where a second signal cut the
+//! end short.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use crate::check::check;
 use crate::cli::{self, Command, Refused};
-use crate::config::RunArgs;
+use crate::config::{CheckArgs, RunArgs};
 use crate::descriptors;
 use crate::run::run;
 use crate::telemetry::{chain, log};
@@ -24,6 +26,7 @@ pub fn main_with(changed: impl FnOnce(&mut RunArgs)) -> ExitCode {
             changed(&mut args);
             run_service(*args)
         }
+        Ok(Command::Check(args)) => in_runtime(run_check(&args)),
         Ok(Command::Crd) => match cli::definition() {
             Ok(yaml) => print(&yaml),
             Err(error) => fail(&chain(&error), 1),
@@ -51,6 +54,12 @@ fn run_service(args: RunArgs) -> ExitCode {
             }
         }
     })
+}
+
+async fn run_check(args: &CheckArgs) -> ExitCode {
+    let report = check(args).await;
+    print(&report.written(args.output));
+    if report.is_fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn in_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {

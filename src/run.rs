@@ -9,8 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState, Gate, Health};
 use crate::admission::{self, Admission, AdmissionMetrics};
+use crate::backend::kubelet::{self, Kubelet, KubeletError, Trust};
 use crate::backend::snaphook::{BackendError, SnapHook};
 use crate::certificates::{self, CertificateMetrics, Certificates, Tell};
+use crate::checkpoint::ask::Backend;
 use crate::checkpoint::events::{Events, events};
 use crate::checkpoint::metrics::CheckpointMetrics;
 use crate::cluster::{Cluster, ConnectError, Scope};
@@ -40,6 +42,8 @@ pub enum RunError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     #[error(transparent)]
+    Kubelet(#[from] KubeletError),
+    #[error(transparent)]
     Service(#[from] ServiceError),
 }
 
@@ -64,7 +68,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let admission = Admission::new(state.clone(), admission_metrics, admission_args.validation);
 
     let limits = admission_args.limits();
-    let longest_attempt = checkpoint.request_timeout + checkpoint.answer_timeout;
+    let longest_attempt = checkpoint.longest_attempt();
     let mut services = Services::new(stop.clone()).with_grace(longest_attempt + limits.drain + GRACE);
     let holder = checkpoint.holder();
     let (events, publisher) = events(cluster.calls.clone(), holder.instance.clone());
@@ -93,15 +97,21 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         keep: checkpoint.keep(),
         claiming: Claiming::Told,
     };
-    let term = match checkpoint.backend() {
-        BackendSettings::Log => term.without_records(),
-        BackendSettings::SnapHook(settings) => {
-            let backend = Arc::new(SnapHook::new(*settings)?);
-            let (attempts, term) =
-                term.with_records(&checkpoint, backend, holder.clone(), is_leading.clone(), work_is_done.clone());
-            services.start("attempts", |stop| attempts.run(stop));
-            term
+    let backend: Option<Arc<dyn Backend>> = match checkpoint.backend() {
+        BackendSettings::Log => None,
+        BackendSettings::SnapHook(settings) => Some(Arc::new(SnapHook::new(*settings)?)),
+        BackendSettings::Kubelet(settings) => {
+            tell_of_trust(&settings, &term.metrics);
+            Some(Arc::new(Kubelet::new(*settings, &certificate.ca.service_namespace, &cluster)?))
         }
+    };
+    let term = if let Some(backend) = backend {
+        let (attempts, term) =
+            term.with_records(&checkpoint, backend, holder.clone(), is_leading.clone(), work_is_done.clone());
+        services.start("attempts", |stop| attempts.run(stop));
+        term
+    } else {
+        term.without_records()
     };
     if matches!(term.claiming, Claiming::Told) {
         work_is_done.cancel();
@@ -139,6 +149,18 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 
 fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, RunError> {
     TcpListener::bind(address).map_err(|source| RunError::Listen { address, purpose, source })
+}
+
+/// Says loudly that whoever answers at a node's address gets the token.
+fn tell_of_trust(settings: &kubelet::Settings, metrics: &CheckpointMetrics) {
+    if settings.trust == Trust::Unverified {
+        metrics.kubelet_unverified();
+        tracing::warn!(
+            "Kubelets' certificates are not verified (--kubelet-insecure-skip-verify): whoever answers at a node's address \
+             gets a token of service account `{}`, and its word is taken for checkpoints",
+            settings.service_account
+        );
+    }
 }
 
 /// Tells of certificates on this process's own pod; outside of one there is no object to tell on.

@@ -14,6 +14,7 @@ use crate::checkpoint::alive::Alive;
 use crate::checkpoint::ask::Backend;
 use crate::checkpoint::attempt::{Attempt, SEND_WINDOW};
 use crate::checkpoint::attempts::{Attempts, Wanted};
+use crate::checkpoint::breakers::Breakers;
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::claim::{Claim, Claims};
 use crate::checkpoint::controller::Records;
@@ -119,6 +120,7 @@ impl Term {
             backend,
             owners: self.owners.clone(),
             budget: budget.clone(),
+            breakers: Breakers::default(),
             holder: holder.clone(),
             policy: args.policy(),
             max_pods_per_revision: args.max_pods_per_revision.into(),
@@ -143,7 +145,7 @@ impl Term {
         }
         let sightings = Arc::new(Sightings::default());
         let (policy, once_per) = (args.policy(), args.once_per);
-        let unseen_for = SEND_WINDOW + args.request_timeout + args.answer_timeout * 2;
+        let unseen_for = SEND_WINDOW + args.longest_slot();
         let recorded = Recorded { budget, sightings, holder, policy, once_per, wanted: want, unseen_for };
         (attempts, Self { claiming: Claiming::Recorded(Box::new(recorded)), ..self })
     }

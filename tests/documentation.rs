@@ -47,6 +47,16 @@ not grow with the cluster. Counters exist from the start, at 0.
 This page is written from the program: `UPDATE_DOCS=1 cargo test --test documentation`.
 ";
 
+const CHECK_HEAD: &str = "
+## `snapwatcher check`
+
+It takes the flags and variables of `run`, so that it judges the same settings, and these two flags without a variable;
+see [operations.md](operations.md#snapwatcher-check).
+
+| flag | default | meaning |
+| --- | --- | --- |
+";
+
 /// What one flag is called, and what it is without being given.
 #[derive(Debug, PartialEq, Eq)]
 struct Setting {
@@ -69,10 +79,25 @@ impl Setting {
 
 /// The flags of `run` that help shows, in its order.
 fn flags() -> Vec<Arg> {
+    flags_of("run")
+}
+
+fn flags_of(name: &str) -> Vec<Arg> {
     let command = cli::flags();
-    let run = command.find_subcommand("run").unwrap();
-    let shown = run.get_arguments().filter(|flag| !flag.is_hide_set() && flag.get_long() != Some("help"));
+    let command = command.find_subcommand(name).unwrap();
+    let shown = command.get_arguments().filter(|flag| !flag.is_hide_set() && flag.get_long() != Some("help"));
     shown.cloned().collect()
+}
+
+/// What a flag is for, with the values that it takes.
+fn meaning(flag: &Arg) -> String {
+    let mut meaning = flag.get_long_help().or(flag.get_help()).unwrap().to_string().replace('\n', " ");
+    let values = flag.get_possible_values();
+    if !values.is_empty() {
+        let values: Vec<_> = values.iter().map(|value| format!("`{}`", value.get_name())).collect();
+        write!(meaning, ": one of {}", values.join(", ")).unwrap();
+    }
+    meaning
 }
 
 fn configuration() -> String {
@@ -86,13 +111,16 @@ fn configuration() -> String {
                 .unwrap();
         }
         let Setting { flag: name, variable, default } = Setting::of(&flag);
-        let mut meaning = flag.get_long_help().or(flag.get_help()).unwrap().to_string().replace('\n', " ");
-        let values = flag.get_possible_values();
-        if !values.is_empty() {
-            let values: Vec<_> = values.iter().map(|value| format!("`{}`", value.get_name())).collect();
-            write!(meaning, ": one of {}", values.join(", ")).unwrap();
+        writeln!(page, "| {name} | {variable} | {default} | {} |", meaning(&flag)).unwrap();
+    }
+    page.push_str(CHECK_HEAD);
+    let known: Vec<Setting> = flags().iter().map(Setting::of).collect();
+    for flag in flags_of("check") {
+        let setting = Setting::of(&flag);
+        if !known.contains(&setting) {
+            let short = flag.get_short().map(|letter| format!("`-{letter}`, ")).unwrap_or_default();
+            writeln!(page, "| {short}{} | {} | {} |", setting.flag, setting.default, meaning(&flag)).unwrap();
         }
-        writeln!(page, "| {name} | {variable} | {default} | {meaning} |").unwrap();
     }
     page
 }

@@ -5,6 +5,7 @@
 //! - [`Snapwatcher`]: SnapWatcher as a process on the host; [`Caller`] speaks to its HTTPS port.
 //! - [`Balancer`]: calls several of them as an API server does through a Service.
 //! - [`proxy`]: a proxy in front of the API server that stops, loses and falsifies requests.
+//! - [`kubelet`]: a stand-in for the kubelet of a fake node, which takes checkpoints or fails on request.
 //! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
 //!
 //! No container engine, no root, nothing outside 127.0.0.1 (but the Go module proxy at the first build).
@@ -20,12 +21,14 @@ mod authority;
 mod balancer;
 mod binaries;
 mod caller;
+pub mod checked;
 mod cluster;
 mod control_plane;
 pub mod crd;
 mod creations;
 pub mod demo;
 mod go_module;
+pub mod kubelet;
 mod logbook;
 mod namespace;
 pub mod newcomer;

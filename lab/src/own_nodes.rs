@@ -1,11 +1,12 @@
-//! Fake nodes of a test's own, for tests that count what happens on each node.
+//! Fake nodes of a test's own, for tests that count what happens on each node or play its kubelet.
 //!
 //! They are tainted, so that pods of other tests are never scheduled to them; a pod gets there by its `nodeName`. They
 //! stay until the control plane ends, since pods of a deleted node would be collected while a failed test is looked at.
 
 use k8s_openapi::api::core::v1::{Node, NodeSpec, Taint};
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
 
 use crate::namespace::{Namespace, must};
 use crate::nodes::{fake_node, is_node_ready};
@@ -33,5 +34,30 @@ impl Namespace {
             .await;
         }
         names
+    }
+
+    /// Tells in a node's status that its kubelet listens at this port of 127.0.0.1.
+    pub async fn kubelet_listens(&self, node: &str, port: u16) {
+        let addresses = json!([
+            {"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": node},
+        ]);
+        let endpoints = json!({"kubeletEndpoint": {"Port": port}});
+        let status = json!({"status": {"addresses": addresses, "daemonEndpoints": endpoints}});
+        self.node_status(node, &Patch::Merge(status)).await;
+    }
+
+    /// Puts a node under pressure for room on its disk, or takes it off.
+    pub async fn disk_pressure(&self, node: &str, holds: bool) {
+        let status = if holds { "True" } else { "False" };
+        let condition = json!({"type": "DiskPressure", "status": status, "message": "the test fills the disk"});
+        // Out of the phase Running kwok leaves the conditions as they are.
+        let phase = if holds { "Pending" } else { "Running" };
+        let status = json!({"status": {"phase": phase, "conditions": [condition]}});
+        self.node_status(node, &Patch::Strategic(status)).await;
+    }
+
+    async fn node_status(&self, node: &str, change: &Patch<Value>) {
+        let nodes: Api<Node> = Api::all(self.client());
+        must("write the status of a node", nodes.patch_status(node, &PatchParams::default(), change).await);
     }
 }

@@ -1,30 +1,30 @@
-//! Asks SnapHook, or SnapApi, for a checkpoint: one `POST` an attempt.
-//!
-//! A request that may have had its effect must never be made twice by itself, so everything that would repeat one
-//! quietly is off: retries, redirects, kept connections (a request on one that the server just closed is sent again).
-//! For the same reason it matters when an attempt failed: before the connection stood nothing was asked, after it
-//! nobody knows. The connector itself tells which it was.
+//! Asks SnapHook, or SnapApi, for a checkpoint: one `POST` an attempt, made by [`exchange`].
 
 mod answer;
 mod attempt;
 mod contract;
+mod probe;
 #[cfg(test)]
 mod tests;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use reqwest::{Certificate, Client, Url};
-use tower::util::MapResponseLayer;
+use reqwest::{Client, Url};
 
+use crate::backend::ca_file::{self, CaFileError};
+use crate::backend::exchange::{self, Times};
 use crate::checkpoint::ask::{Ask, Backend};
 use crate::checkpoint::outcome::Outcome;
 
 pub use self::attempt::IDEMPOTENCY_KEY;
 pub use self::contract::Contract;
+pub use self::probe::Probe;
+
+/// SnapHook is asked for the pods of all nodes.
+const ONE_FOR_ALL: &str = "";
 
 /// How SnapHook is reached and asked.
 #[derive(Debug, Clone)]
@@ -55,12 +55,16 @@ pub enum BackendError {
     NoClusterName(Contract),
     #[error("SnapHook gets a bearer token from a file, and its URL has a user and password: take one of them")]
     TwoCredentials,
-    #[error("could not read the CA file `{path}` for SnapHook")]
-    CaUnreadable { path: PathBuf, source: io::Error },
-    #[error("the CA file `{path}` for SnapHook is not a list of PEM certificates")]
-    CaUnusable { path: PathBuf, source: Option<reqwest::Error> },
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
     #[error("could not set up the HTTP client for SnapHook")]
     Client(#[source] reqwest::Error),
+}
+
+impl Settings {
+    fn times(&self) -> Times {
+        Times { connect: self.request_timeout, answer: self.answer_timeout }
+    }
 }
 
 /// The back-end `snaphook`.
@@ -97,7 +101,12 @@ impl Backend for SnapHook {
     }
 
     fn longest_attempt(&self) -> Duration {
-        self.settings.request_timeout + self.settings.answer_timeout
+        let Times { connect, answer } = self.settings.times();
+        connect + answer
+    }
+
+    fn address<'a>(&self, _node: Option<&'a str>) -> Option<&'a str> {
+        Some(ONE_FOR_ALL)
     }
 
     fn checkpoint<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Outcome> {
@@ -118,32 +127,12 @@ fn shown(endpoint: &Url) -> String {
 }
 
 fn client(settings: &Settings) -> Result<Client, BackendError> {
-    let builder = Client::builder()
-        .user_agent(concat!("snapwatcher/", env!("CARGO_PKG_VERSION")))
-        .http1_only()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .pool_max_idle_per_host(0)
-        // The attempt keeps the time itself; this one divides the time among the addresses of the host.
-        .connect_timeout(settings.request_timeout)
-        .connector_layer(MapResponseLayer::new(|connection| {
-            attempt::note_connection();
-            connection
-        }));
+    let builder = exchange::client(settings.request_timeout);
     let builder = match &settings.ca_file {
-        Some(path) => builder.tls_certs_only(certificates(path)?),
+        Some(path) => builder.tls_certs_only(ca_file::read(path, "SnapHook")?),
         // Plain HTTP has to work in an image without any certificates, which is an error otherwise.
         None if settings.url.scheme() == "http" => builder.tls_certs_only([]),
         None => builder,
     };
     builder.build().map_err(BackendError::Client)
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate>, BackendError> {
-    let pem = std::fs::read(path).map_err(|source| BackendError::CaUnreadable { path: path.to_owned(), source })?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        other => Err(BackendError::CaUnusable { path: path.to_owned(), source: other.err() }),
-    }
 }

@@ -32,6 +32,10 @@ pub trait Backend: Send + Sync {
     /// The longest one attempt can take; the written deadline follows from it.
     fn longest_attempt(&self) -> Duration;
 
+    /// Which address is asked for the pods of that node: what keeps one attempt from being made keeps all of the same
+    /// address. `None`: it is known only with the node.
+    fn address<'a>(&self, node: Option<&'a str>) -> Option<&'a str>;
+
     /// Makes one request, never a second one, and says what came of it.
     fn checkpoint<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Outcome>;
 }

@@ -20,6 +20,7 @@ use crate::state::State;
 
 use super::ask::{Ask, Backend};
 use super::breaker::Shown;
+use super::breakers::{Breakers, Turn};
 use super::budget::Budget;
 use super::candidate;
 use super::consent::{self, Refusal};
@@ -42,6 +43,7 @@ pub struct Attempt {
     pub backend: Arc<dyn Backend>,
     pub owners: Owners,
     pub budget: Budget,
+    pub breakers: Breakers,
     pub holder: Holder,
     pub policy: Policy,
     /// Pods of a revision that are asked for, one after the other came to nothing.
@@ -59,7 +61,7 @@ pub enum Made {
     Asked(Shown),
     /// It was not: the record says why, or somebody else was first.
     NotAsked,
-    /// The pod's node, known only now, has no room, or its container is being checkpointed for another record.
+    /// The pod's node, known only now, has no room or is away, or its container is being checkpointed for another record.
     NoRoom { node: String },
 }
 
@@ -91,14 +93,19 @@ impl From<Refusal> for Refused {
 impl Attempt {
     /// Makes one attempt of a record that holds a slot. An error means that nothing was sent and that the record does
     /// not say otherwise. At the stop nothing is begun any more.
-    pub async fn make(&self, record: &Checkpoint, stop: &CancellationToken) -> Result<Made, CallError> {
+    pub async fn make(
+        &self,
+        record: &Checkpoint,
+        turn: &mut Turn,
+        stop: &CancellationToken,
+    ) -> Result<Made, CallError> {
         let Ready { pod, status } = match self.prepare(record).await? {
             Ok(ready) => ready,
             Err(Refused { refusal, pod }) => {
                 return self.refuse(record, &refusal, pod.as_ref()).await.map(|()| Made::NotAsked);
             }
         };
-        if let Some(node) = self.full(record, &status) {
+        if let Some(node) = self.full(record, turn, &status) {
             return Ok(Made::NoRoom { node });
         }
         if stop.is_cancelled() {
@@ -111,6 +118,7 @@ impl Attempt {
             return Ok(Made::NotAsked);
         }
         let outcome = self.ask(&written, pod).await;
+        self.check(&outcome, turn);
         self.write_outcome(written, &outcome).await;
         Ok(Made::Asked(shown(&outcome)))
     }
@@ -140,13 +148,15 @@ impl Attempt {
         }
     }
 
-    /// The node of the attempt where it has no room.
-    fn full(&self, record: &Checkpoint, status: &CheckpointStatus) -> Option<String> {
+    /// The node of the attempt where it has no room, or what is asked for its pods is away.
+    fn full(&self, record: &Checkpoint, turn: &mut Turn, status: &CheckpointStatus) -> Option<String> {
         let pod = status.pod.clone().unwrap_or_default();
         let node = name::label_value(&pod.node.unwrap_or_default());
         let subject = (pod.uid.unwrap_or_default(), status.container.clone().unwrap_or_default());
-        let has_room = self.budget.settle(&record.uid().unwrap_or_default(), &node, subject, clock::now());
-        (!has_room).then_some(node)
+        let now = clock::now();
+        let has_room = self.budget.settle(&record.uid().unwrap_or_default(), &node, subject, now);
+        let may_ask = has_room && self.breakers.move_to(turn, self.backend.address(Some(&node)), now);
+        (!may_ask).then_some(node)
     }
 
     /// Reads the pod live and decides whether it may be checkpointed.
@@ -259,25 +269,20 @@ impl Attempt {
             journey.done = after.is_final().then_some(done);
             journey.outcome = Some(outcome.as_str().to_owned());
         });
-        self.tell(written, &ask, &outcome);
+        tell(written, &ask, &outcome);
         self.events.outcome(written, &pod.facts, &outcome, after);
         outcome
     }
 
-    fn tell(&self, written: &Checkpoint, ask: &Ask, outcome: &Outcome) {
-        let (checkpoint, container, word) = (written.name_any(), &ask.container, outcome.as_str());
-        let (namespace, pod) = (&ask.pod.namespace, &ask.pod.name);
-        let sentence = format!("Asked for a checkpoint of pod {}, container `{container}`: {outcome}", ask.pod);
-        let Outcome::Stopped { reason, message, .. } = outcome else {
-            self.backend_check.pass();
-            tracing::info!(checkpoint, namespace, pod, container, outcome = word, "{sentence}");
-            return;
-        };
-        match reason.verdict() {
-            Verdict::NotTried => self.backend_check.fail(message.as_str()),
-            _ => self.backend_check.pass(),
+    /// The check `backend` fails while something that is asked is away.
+    fn check(&self, outcome: &Outcome, turn: &Turn) {
+        match outcome {
+            Outcome::Stopped { reason, message, .. } if reason.verdict() == Verdict::NotTried => {
+                self.backend_check.fail(message.as_str());
+            }
+            _ if self.breakers.is_none_away_but(turn) => self.backend_check.pass(),
+            _ => {}
         }
-        tracing::warn!(checkpoint, namespace, pod, container, outcome = word, "{sentence}");
     }
 
     async fn write_outcome(&self, written: Checkpoint, outcome: &Outcome) {
@@ -323,6 +328,17 @@ impl Attempt {
             record.status.as_ref(),
         )
         .await
+    }
+}
+
+fn tell(written: &Checkpoint, ask: &Ask, outcome: &Outcome) {
+    let (checkpoint, container, word) = (written.name_any(), &ask.container, outcome.as_str());
+    let (namespace, pod) = (&ask.pod.namespace, &ask.pod.name);
+    let sentence = format!("Asked for a checkpoint of pod {}, container `{container}`: {outcome}", ask.pod);
+    if matches!(outcome, Outcome::Succeeded(_)) {
+        tracing::info!(checkpoint, namespace, pod, container, outcome = word, "{sentence}");
+    } else {
+        tracing::warn!(checkpoint, namespace, pod, container, outcome = word, "{sentence}");
     }
 }
 

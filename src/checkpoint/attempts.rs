@@ -1,4 +1,4 @@
-//! The service that makes attempts: it holds the queue, the slots and the breaker, and owns each attempt's task, so that
+//! The service that makes attempts: it holds the queue, the slots and the breakers, and owns each attempt's task, so that
 //! none is cancelled when leadership or the watch goes.
 
 use std::collections::HashMap;
@@ -19,7 +19,8 @@ use crate::cluster::CallError;
 use crate::telemetry::{chain, join_words};
 
 use super::attempt::{Attempt, Made};
-use super::breaker::{Breaker, Shown};
+use super::breaker::Shown;
+use super::breakers::Turn;
 use super::claim::NODE;
 use super::metrics::CheckpointMetrics;
 use super::queue::{Next, Queue};
@@ -66,14 +67,13 @@ pub enum AttemptsError {
 struct Ended {
     uid: String,
     record: Arc<Checkpoint>,
-    was_probe: bool,
+    turn: Turn,
     result: Result<Made, CallError>,
 }
 
 struct Running {
     parts: Attempts,
     queue: Queue,
-    breaker: Breaker,
     tasks: JoinSet<Ended>,
     /// Records with a task, by UID, each with what was wanted of it meanwhile.
     under_way: HashMap<String, Option<Wanted>>,
@@ -98,7 +98,6 @@ impl Attempts {
         let mut running = Running {
             parts: self,
             queue: Queue::default(),
-            breaker: Breaker::default(),
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
             again: DelayQueue::new(),
@@ -139,14 +138,15 @@ impl Running {
         Ok(())
     }
 
-    /// Until a slot falls free or the breaker lets the next one through, if nothing happens before.
+    /// Until a slot falls free or a breaker lets the next one through, if nothing happens before.
     fn pause(&self, now: Timestamp) -> Duration {
         if self.queue.is_empty() && self.parked.is_empty() {
             return LONGEST_SLEEP;
         }
         let slot = self.parts.attempt.budget.next_free(now);
         let trouble = self.trouble.map(|trouble| trouble.until);
-        let next = [slot, self.breaker.opens_at(), trouble].into_iter().flatten().filter(|at| *at > now);
+        let breaker = self.parts.attempt.breakers.next_open(now);
+        let next = [slot, breaker, trouble].into_iter().flatten().filter(|at| *at > now);
         let pause = next.min().and_then(|at| Duration::try_from(at.duration_since(now)).ok());
         pause.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
@@ -194,25 +194,32 @@ impl Running {
 
     fn begin(&mut self, now: Timestamp) {
         let in_trouble = self.trouble.is_some_and(|trouble| trouble.until > now);
-        let may_begin = self.leads() && !self.parts.is_suspended && !in_trouble;
-        while may_begin && self.breaker.allows(now) {
-            let budget = &self.parts.attempt.budget;
-            let Some(Next { uid, record, node }) = self.queue.next(|node| budget.has_room(node, now)) else { break };
-            if !budget.take(&uid, node.as_deref(), now) {
-                self.queue.put_back(record, node);
-                break;
-            }
-            let was_probe = self.breaker.begin();
-            self.under_way.insert(uid.clone(), None);
-            let (attempt, stop) = (self.parts.attempt.clone(), self.stop.clone());
-            self.tasks.spawn(async move {
-                // Boxed: there may be many, and most of one is the request.
-                let result = Box::pin(attempt.make(&record, &stop)).await;
-                attempt.budget.give_back(&uid);
-                Ended { uid, record, was_probe, result }
-            });
+        if self.leads() && !self.parts.is_suspended && !in_trouble {
+            while self.begin_next(now) {}
         }
         self.parts.metrics.waiting(self.queue.len());
+    }
+
+    /// Begins the next attempt that may be made; false: there is none.
+    fn begin_next(&mut self, now: Timestamp) -> bool {
+        let attempt = self.parts.attempt.clone();
+        let Attempt { budget, breakers, backend, .. } = attempt.as_ref();
+        let may_ask = |node: Option<&str>| breakers.allows(backend.address(node), now) && budget.has_room(node, now);
+        let Some(Next { uid, record, node }) = self.queue.next(may_ask) else { return false };
+        if !budget.take(&uid, node.as_deref(), now) {
+            self.queue.put_back(record, node);
+            return false;
+        }
+        let mut turn = breakers.begin(backend.address(node.as_deref()));
+        self.under_way.insert(uid.clone(), None);
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            // Boxed: there may be many, and most of one is the request.
+            let result = Box::pin(attempt.make(&record, &mut turn, &stop)).await;
+            attempt.budget.give_back(&uid);
+            Ended { uid, record, turn, result }
+        });
+        true
     }
 
     fn give_up(&mut self, uid: String, record: Arc<Checkpoint>) {
@@ -220,15 +227,16 @@ impl Running {
         let attempt = self.parts.attempt.clone();
         self.tasks.spawn(async move {
             let result = attempt.give_up(&record).await.map(|()| Made::NotAsked);
-            Ended { uid, record, was_probe: false, result }
+            Ended { uid, record, turn: Turn::default(), result }
         });
     }
 
     fn ended(&mut self, ended: Ended, now: Timestamp) {
-        let Ended { uid, record, was_probe, result } = ended;
+        let Ended { uid, record, turn, result } = ended;
         let shown = if let Ok(Made::Asked(shown)) = &result { *shown } else { Shown::Nothing };
-        self.breaker.end(was_probe, shown, self.parts.attempt.policy.longest_wait, fastrand::f64(), now);
-        self.parts.metrics.breaker(&self.breaker);
+        let Attempt { breakers, policy, .. } = self.parts.attempt.as_ref();
+        breakers.end(&turn, shown, policy.longest_wait, fastrand::f64(), now);
+        self.parts.metrics.away(breakers.away());
         let meanwhile = self.under_way.remove(&uid).flatten();
         match &result {
             Err(error) if is_of_record(error) => {

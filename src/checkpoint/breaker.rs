@@ -1,5 +1,4 @@
-//! A circuit breaker for one back-end address: being unreachable is told by one record after the other, not by all at
-//! once.
+//! A circuit breaker for one address: being unreachable is told by one record after the other, not by all at once.
 
 use std::time::Duration;
 

@@ -9,7 +9,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::breaker::Breaker;
 use super::claim::{ClaimError, Claimed};
 use super::outcome::{Outcome, Reason};
 
@@ -23,6 +22,7 @@ pub struct CheckpointMetrics {
     waiting: Gauge,
     breaker_open: Gauge,
     suspended: Gauge,
+    kubelet_unverified: Gauge,
     duration: Histogram,
     undecodable: Counter,
     interruptions: Counter,
@@ -43,7 +43,8 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
-/// Why a record is not asked for. A pod that is Rejected before a request is a static pod's copy.
+/// Why a record is not asked for. A pod that is Rejected before a request is a static pod's copy; both that and a
+/// container that is not there may also be an answer.
 const REFUSALS: [Reason; 7] = [
     Reason::PodGone,
     Reason::NotLabelled,
@@ -53,6 +54,9 @@ const REFUSALS: [Reason; 7] = [
     Reason::InvalidSpec,
     Reason::Rejected,
 ];
+
+/// Those of them that a back-end may say as well.
+const BOTH: [Reason; 2] = [Reason::Rejected, Reason::NoSuchContainer];
 
 /// What a claim can come to, in the metric's words.
 const CLAIM_RESULTS: [&str; 4] = ["new", "before", "refused", "failed"];
@@ -68,6 +72,7 @@ impl CheckpointMetrics {
             waiting: Gauge::default(),
             breaker_open: Gauge::default(),
             suspended: Gauge::default(),
+            kubelet_unverified: Gauge::default(),
             // 10 ms to 164 s: answers of a SNAP server take 10 to 120 s.
             duration: Histogram::new(exponential_buckets(0.01, 2.0, 15)),
             undecodable: Counter::default(),
@@ -94,10 +99,15 @@ impl CheckpointMetrics {
         registry.register("waiting", "Records whose attempt waits for its turn", metrics.waiting.clone());
         registry.register(
             "breaker_open",
-            "1 while the back-end is away and asked by one attempt at a time",
+            "Addresses that are away and asked by one attempt at a time: SnapHook is one, each node's kubelet is one",
             metrics.breaker_open.clone(),
         );
         registry.register("suspended", "1 while nothing is asked because of --suspend", metrics.suspended.clone());
+        registry.register(
+            "kubelet_unverified",
+            "1 while kubelets' certificates are not verified because of --kubelet-insecure-skip-verify",
+            metrics.kubelet_unverified.clone(),
+        );
         registry.register_with_unit(
             "duration",
             "From the request to the outcome",
@@ -152,13 +162,19 @@ impl CheckpointMetrics {
         self.waiting.set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 
-    pub fn breaker(&self, breaker: &Breaker) {
-        self.breaker_open.set(i64::from(*breaker != Breaker::Closed));
+    /// So many addresses are away.
+    pub fn away(&self, addresses: usize) {
+        self.breaker_open.set(i64::try_from(addresses).unwrap_or(i64::MAX));
     }
 
     /// Nothing is asked in this process.
     pub fn suspended(&self) {
         self.suspended.set(1);
+    }
+
+    /// Kubelets' certificates are not verified in this process.
+    pub fn kubelet_unverified(&self) {
+        self.kubelet_unverified.set(1);
     }
 
     pub fn skipped(&self) {
@@ -173,7 +189,7 @@ impl CheckpointMetrics {
 
 /// What an attempt can come to: a request, or an interruption between its two writes.
 fn outcomes() -> impl Iterator<Item = &'static str> {
-    let asked = |reason: &Reason| *reason == Reason::Rejected || !REFUSALS.contains(reason);
+    let asked = |reason: &Reason| BOTH.contains(reason) || !REFUSALS.contains(reason);
     Reason::ALL.into_iter().filter(asked).map(Reason::as_str).chain(["Succeeded"])
 }
 
@@ -202,7 +218,8 @@ mod tests {
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
         assert_eq!(series("checkpoint_claims_total"), CLAIM_RESULTS.len());
-        assert_eq!(series("checkpoint_attempts_total"), Reason::ALL.len() - REFUSALS.len() + 2, "Succeeded, Rejected");
+        let outcomes = Reason::ALL.len() - REFUSALS.len() + BOTH.len() + 1;
+        assert_eq!(series("checkpoint_attempts_total"), outcomes, "one of them is Succeeded");
         assert_eq!(series("checkpoint_refusals_total"), REFUSALS.len());
         assert!(text.contains("checkpoint_in_flight 0"));
     }

@@ -8,6 +8,7 @@ pub mod ask;
 pub mod attempt;
 pub mod attempts;
 pub mod breaker;
+pub mod breakers;
 pub mod budget;
 pub mod candidate;
 pub mod claim;

@@ -11,10 +11,20 @@ pub enum Reason {
     Unreachable,
     /// 401 or 403.
     Unauthorized,
-    /// 404: there is no such path (yet).
+    /// 404: there is no such path, or the kubelet does not know the pod (yet).
     NotFound,
     /// 429 or 503.
     Busy,
+    /// The node has DiskPressure: no archive is put on its disk.
+    DiskPressure,
+    /// The node's container runtime could take checkpoints, were there a CRIU that it can use.
+    NodeNotPrepared,
+    /// The kubelet's serving certificate is not trusted.
+    KubeletUntrusted,
+    /// The node's container runtime takes no checkpoints.
+    CheckpointUnsupported,
+    /// The node's container runtime tried and failed.
+    CheckpointFailed,
     /// The back-end tried and says that it failed.
     BackendRefused,
     /// 408, 425, or 5xx other than 503.
@@ -42,11 +52,16 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Unreachable,
         Self::Unauthorized,
         Self::NotFound,
         Self::Busy,
+        Self::DiskPressure,
+        Self::NodeNotPrepared,
+        Self::KubeletUntrusted,
+        Self::CheckpointUnsupported,
+        Self::CheckpointFailed,
         Self::BackendRefused,
         Self::BackendError,
         Self::Rejected,
@@ -67,6 +82,11 @@ impl Reason {
             Self::Unauthorized => "Unauthorized",
             Self::NotFound => "NotFound",
             Self::Busy => "Busy",
+            Self::DiskPressure => "DiskPressure",
+            Self::NodeNotPrepared => "NodeNotPrepared",
+            Self::KubeletUntrusted => "KubeletUntrusted",
+            Self::CheckpointUnsupported => "CheckpointUnsupported",
+            Self::CheckpointFailed => "CheckpointFailed",
             Self::BackendRefused => "BackendRefused",
             Self::BackendError => "BackendError",
             Self::Rejected => "Rejected",
@@ -85,9 +105,17 @@ impl Reason {
     /// What this reason makes of a record.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::Unreachable | Self::Unauthorized | Self::NotFound | Self::Busy | Self::NotReady => Verdict::NotTried,
-            Self::BackendRefused | Self::BackendError => Verdict::TriedAndFailed,
-            Self::Rejected
+            Self::Unreachable
+            | Self::Unauthorized
+            | Self::NotFound
+            | Self::Busy
+            | Self::DiskPressure
+            | Self::NodeNotPrepared
+            | Self::NotReady => Verdict::NotTried,
+            Self::CheckpointFailed | Self::BackendRefused | Self::BackendError => Verdict::TriedAndFailed,
+            Self::KubeletUntrusted
+            | Self::CheckpointUnsupported
+            | Self::Rejected
             | Self::PodGone
             | Self::NotLabelled
             | Self::Restored

@@ -41,6 +41,8 @@ pub struct Cluster {
     pub watches: Client,
     /// How long the server keeps a watch open; [`WATCH_TIMEOUT`] outside tests.
     pub watch_timeout: Duration,
+    /// The CA certificates (DER) by which the API server is trusted; `None`: those of the system.
+    pub trusted: Option<Vec<Vec<u8>>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +69,14 @@ impl Cluster {
             calls: build().map_err(failed)?.build(),
             watches: build().map_err(failed)?.with_layer(&limit).build(),
             watch_timeout,
+            trusted: config.root_cert,
         })
     }
+}
+
+/// Where [`Cluster::connect`] looks for the API server, for people.
+pub async fn address() -> Option<String> {
+    Config::infer().await.ok().map(|config| config.cluster_url.to_string())
 }
 
 /// Why a call to the API server has no result.

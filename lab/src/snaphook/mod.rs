@@ -242,6 +242,8 @@ async fn receive(
     match (contract, behaviour) {
         (Some(contract), Some(behaviour)) => behaviour.answer(contract, &subject, &connection).await,
         (None, _) => refusal(StatusCode::NOT_FOUND, violation.as_deref()),
+        // As SNAP's servers do, whose routes know their methods.
+        (Some(_), None) if method != Method::POST => refusal(StatusCode::METHOD_NOT_ALLOWED, violation.as_deref()),
         (Some(_), None) => refusal(StatusCode::UNPROCESSABLE_ENTITY, violation.as_deref()),
     }
 }

@@ -78,7 +78,9 @@ async fn a_request_that_breaks_the_contract_is_a_violation_whatever_is_set() {
     }
     let not_json = post("/kubelet/checkpoint").body("pod_name=web").send().await.unwrap();
     assert_eq!(not_json.status().as_u16(), 422);
-    assert_eq!(hook.violations().len(), 4, "{:?}", hook.violations());
+    let no_post = client().get(format!("{url}/kubelet/checkpoint")).send().await.unwrap();
+    assert_eq!(no_post.status().as_u16(), 405);
+    assert_eq!(hook.violations().len(), 5, "{:?}", hook.violations());
 }
 
 #[tokio::test]

@@ -5,30 +5,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
 use serde_json::{Map, Value};
 
-use crate::backend::redact;
+use crate::backend::exchange::Answer;
+use crate::backend::{redact, stopped};
 use crate::checkpoint::outcome::{Location, Outcome, Reason};
-
-/// The longest wait that a server may ask for; as long as our own longest pause.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
-
-/// A complete answer, or as much of it as is read.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub status: StatusCode,
-    /// The header `Retry-After` as it came.
-    pub retry_after: Option<String>,
-    /// What was read, without the secrets that we know ourselves.
-    pub body: String,
-    /// Whether the body ended within the limit and is UTF-8, so that it may be understood.
-    pub is_legible: bool,
-}
 
 /// Which outcome an answer stands for. `url` is for people; `node` is where a path in the answer lies.
 pub(super) fn judge(answer: &Answer, url: &str, node: &str, now: Timestamp) -> Outcome {
@@ -47,7 +30,7 @@ pub(super) fn judge(answer: &Answer, url: &str, node: &str, now: Timestamp) -> O
     Outcome::Stopped {
         reason,
         message: redact::redact(&format!("SnapHook at {url} answered {}{separator}{said}", answer.status)),
-        retry_after: answer.retry_after.as_deref().and_then(|value| retry_after(value, now)),
+        retry_after: answer.wished_wait(now),
     }
 }
 
@@ -86,10 +69,6 @@ fn judge_success(answer: &Answer, url: &str, node: &str) -> Outcome {
     }
 }
 
-fn stopped(reason: Reason, message: &str) -> Outcome {
-    Outcome::Stopped { reason, message: redact::redact(message), retry_after: None }
-}
-
 /// Where SNAP (`message`), FastAPI (`detail`) and most others (`error`) say what went wrong.
 fn message(answer: &Value) -> Option<String> {
     ["message", "detail", "error"].iter().find_map(|key| match answer.get(key)? {
@@ -103,16 +82,4 @@ fn location(object: &Map<String, Value>, node: &str) -> Location {
     let place = |key: &str| object.get(key).and_then(Value::as_str).and_then(redact::redact_place);
     let archive = place("checkpoint_path");
     Location { node: archive.as_ref().map(|_| node.to_owned()), archive, image: place("image_tag") }
-}
-
-/// Seconds or a date, see RFC 9110 section 10.2.3; what is neither is ignored, and a past date is now.
-fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number has room for are a very long time.
-        let wait = value.parse().map_or(LONGEST_RETRY_AFTER, Duration::from_secs);
-        return Some(wait.min(LONGEST_RETRY_AFTER));
-    }
-    let at = DateTimeParser::new().parse_timestamp(value).ok()?;
-    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default().min(LONGEST_RETRY_AFTER))
 }

@@ -1,19 +1,15 @@
 //! Real sockets: what a server does wrong on the wire is what is tested here.
 
-mod server;
-
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio_rustls::rustls::{ServerConfig, crypto};
+use tokio_rustls::rustls::crypto;
 
+use crate::backend::test_server::{Act, Server, certificate, ok};
 use crate::checkpoint::outcome::Location;
 use crate::pod::PodName;
 
-use self::server::{Act, Server, ok};
 use super::*;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
@@ -212,19 +208,6 @@ async fn a_connection_that_never_speaks_tls_ends_with_the_request_timeout() {
     assert!(words(&outcome).ends_with("within 400ms"), "{outcome}");
     let took = begun.elapsed();
     assert!(took >= REQUEST_TIMEOUT && took < REQUEST_TIMEOUT + SLACK, "{took:?}");
-}
-
-/// A server certificate for `127.0.0.1`, signed by itself, as PEM and as configuration of a server.
-fn certificate() -> (String, Arc<ServerConfig>) {
-    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-    let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key.into())
-        .unwrap();
-    (certified.cert.pem(), Arc::new(config))
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ impl FakeApi {
             }),
             "default",
         );
-        Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT }
+        Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, trusted: None }
     }
 
     async fn answer(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, std::io::Error> {

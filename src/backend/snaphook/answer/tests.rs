@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 const URL: &str = "http://snap-back-api/kubelet/checkpoint";

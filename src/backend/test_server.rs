@@ -9,7 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::rustls::{ServerConfig, crypto};
 
 /// What is done with each connection.
 #[derive(Clone)]
@@ -81,6 +82,10 @@ impl Server {
         Self { address, seen, sent, _running: running }
     }
 
+    pub(super) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -99,6 +104,19 @@ impl Server {
         let sent = tokio::time::timeout(Duration::from_secs(10), sent.wait_for(Option::is_some)).await;
         sent.expect("the client closes").unwrap().unwrap()
     }
+}
+
+/// A server certificate for `127.0.0.1`, signed by itself, as PEM and as configuration of a server.
+pub(super) fn certificate() -> (String, Arc<ServerConfig>) {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key.into())
+        .unwrap();
+    (certified.cert.pem(), Arc::new(config))
 }
 
 async fn act_on<S>(act: &Act, mut stream: S, seen: &Mutex<Seen>, report: &watch::Sender<Option<usize>>)

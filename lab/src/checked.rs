@@ -1,0 +1,90 @@
+//! `snapwatcher check`, run to its end as a person runs it, and what it told.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use crate::namespace::Namespace;
+
+/// How the program ended and what it printed.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// One finding of the JSON form.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Finding {
+    pub topic: String,
+    pub what: String,
+    pub state: String,
+    pub seen: String,
+    pub remedy: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Report {
+    fine: bool,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    #[error("could not run `{}`", program.display())]
+    Run { program: PathBuf, source: io::Error },
+    #[error("running `snapwatcher check` was cut short")]
+    CutShort,
+    #[error("`snapwatcher check` printed no report: {stdout}{stderr}")]
+    NoReport { stdout: String, stderr: String },
+    #[error("`snapwatcher check` ended with {code:?} and says fine={fine}")]
+    Contradiction { code: Option<i32>, fine: bool },
+}
+
+impl Checked {
+    /// The findings of the JSON form; the exit code has to agree with it.
+    pub fn findings(&self) -> Result<Vec<Finding>, CheckError> {
+        let Ok(Report { fine, findings }) = serde_json::from_str(&self.stdout) else {
+            return Err(CheckError::NoReport { stdout: self.stdout.clone(), stderr: self.stderr.clone() });
+        };
+        if self.code != Some(i32::from(!fine)) {
+            return Err(CheckError::Contradiction { code: self.code, fine });
+        }
+        Ok(findings)
+    }
+}
+
+/// Runs `binary check` with nothing of the caller's environment but this kubeconfig.
+pub async fn check(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result<Checked, CheckError> {
+    let mut command = Command::new(binary);
+    command.arg("check").args(arguments).env_clear().env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
+    let program = binary.to_owned();
+    // Whom it asks may be played by this very runtime.
+    let run = tokio::task::spawn_blocking(move || command.output()).await.map_err(|_| CheckError::CutShort)?;
+    let output = run.map_err(|source| CheckError::Run { program, source })?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Checked { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
+}
+
+impl Namespace {
+    /// The flags by which [`Namespace::start_snapwatcher`] starts one, unless they are among these.
+    pub fn check_arguments(&self, arguments: &[&str]) -> Vec<String> {
+        let mut all: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        for (flag, value) in [
+            ("--namespaces", self.name()),
+            ("--service-namespace", self.name()),
+            ("--mutating-configuration", self.name()),
+            ("--validating-configuration", self.name()),
+            ("--snap-back-api-url", &self.snaphook().url()),
+        ] {
+            let assigned = format!("{flag}=");
+            if !arguments.iter().any(|argument| *argument == flag || argument.starts_with(&assigned)) {
+                all.push(format!("{flag}={value}"));
+            }
+        }
+        all
+    }
+}

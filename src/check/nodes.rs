@@ -1,0 +1,177 @@
+//! The nodes of the back-end kubelet: versions that can't do it, and whether each kubelet would take a checkpoint.
+
+mod look;
+
+use std::collections::BTreeMap;
+
+use super::finding::{Finding, State, Topic};
+use super::runtime::{Ability, Runtime, kubelet_checkpoints};
+use crate::backend::kubelet::{Probed, Verdict};
+
+pub(super) use look::look;
+
+/// A node as the API server tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Node {
+    pub(super) name: String,
+    /// Version of its kubelet.
+    pub(super) kubelet: String,
+    pub(super) runtime: Runtime,
+}
+
+/// What came of asking its kubelet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    Probed(Probed),
+    /// No answer in the time that one may take.
+    Silent,
+    /// Nobody was asked, for this reason.
+    Skipped(&'static str),
+}
+
+/// Judges one node by its versions and by what its kubelet said.
+pub(super) fn verdict(node: &Node, asked: &Asked) -> Finding {
+    let what = format!("node `{}`, kubelet {}, {}", node.name, node.kubelet, node.runtime);
+    let failed = |seen: &str, remedy: &str| Finding::failed(Topic::Node, &what, seen, remedy.to_owned());
+    for (ability, remedy) in [
+        (kubelet_checkpoints(&node.kubelet), "use a newer kubelet"),
+        (node.runtime.checkpoints(), "use containerd 2.0 or later, or CRI-O"),
+    ] {
+        if let Ability::Unable(words) = ability {
+            return failed(words, remedy);
+        }
+    }
+    let probed = match asked {
+        Asked::Probed(probed) => probed,
+        Asked::Silent => return failed("its kubelet does not answer", UNREACHABLE),
+        Asked::Skipped(why) => return Finding::skipped(Topic::Node, what, format!("not asked: {why}")),
+    };
+    let message = probed.message.to_string();
+    match probed.verdict {
+        Verdict::Ready => Finding::ok(Topic::Node, what, message),
+        Verdict::GateOff => {
+            let gate = "turn on the feature gate ContainerCheckpoint in the kubelet's configuration (featureGates), and \
+                        enableDebuggingHandlers if it is off";
+            let seen = match kubelet_checkpoints(&node.kubelet) {
+                Ability::BySetting(words) => format!("{message}; it takes {words}"),
+                _ => message,
+            };
+            failed(&seen, gate)
+        }
+        Verdict::Forbidden => failed(&message, "grant the right that is named, see docs/running.md"),
+        Verdict::Untrusted => failed(
+            &message,
+            "give the CA of the kubelets by --kubelet-ca-file, or have their certificates signed by the cluster \
+             (serverTLSBootstrap)",
+        ),
+        Verdict::Unreachable => failed(&message, UNREACHABLE),
+        Verdict::DiskPressure => {
+            Finding::warning(Topic::Node, what, message, "free its disk: until then its pods wait".to_owned())
+        }
+        Verdict::Odd => failed(&message, "see who answers at the kubelet's address and port"),
+    }
+}
+
+const UNREACHABLE: &str = "see that the node is Ready and that its kubelet's port can be reached from here";
+
+/// Which runtimes start containers again from what is taken; one finding a version, since all nodes of it are alike.
+pub(super) fn restores(nodes: &[Node]) -> Vec<Finding> {
+    let mut alike: BTreeMap<&Runtime, usize> = BTreeMap::new();
+    for node in nodes {
+        *alike.entry(&node.runtime).or_default() += 1;
+    }
+    alike.into_iter().map(|(runtime, count)| restoring(runtime, count)).collect()
+}
+
+fn restoring(runtime: &Runtime, count: usize) -> Finding {
+    let nodes = if count == 1 { "one node".to_owned() } else { format!("{count} nodes") };
+    let what = format!("starting again from an archive, {runtime} on {nodes}");
+    let (state, seen, remedy) = match runtime.restores() {
+        Ability::Able => (State::Ok, "it starts a container from an image that holds the archive".to_owned(), None),
+        Ability::BySetting(setting) => {
+            let seen = "it starts none from an image that holds the archive, unless it is set to".to_owned();
+            let trusted = "where only trusted people create pods";
+            (State::Warning, seen, Some(format!("to start again on these nodes, set {setting}, {trusted}")))
+        }
+        Ability::Unable(words) => {
+            let remedy = "archives can be taken and looked into; start again from them on nodes with another runtime";
+            (State::Warning, words.to_owned(), Some(remedy.to_owned()))
+        }
+        Ability::Unknown => (State::Skipped, "not known of this runtime".to_owned(), None),
+    };
+    Finding::new(Topic::Restore, what, state, seen, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::outcome::Redacted;
+
+    fn node(kubelet: &str, runtime: &str) -> Node {
+        Node { name: "n1".to_owned(), kubelet: kubelet.to_owned(), runtime: Runtime::of(runtime) }
+    }
+
+    fn probed(verdict: Verdict) -> Asked {
+        Asked::Probed(Probed { verdict, message: Redacted::own("words") })
+    }
+
+    #[test]
+    fn a_node_is_judged_by_what_its_kubelet_said() {
+        let node = node("v1.37.2", "containerd://2.1.9");
+        for (asked, state) in [
+            (probed(Verdict::Ready), State::Ok),
+            (probed(Verdict::GateOff), State::Failed),
+            (probed(Verdict::Forbidden), State::Failed),
+            (probed(Verdict::Untrusted), State::Failed),
+            (probed(Verdict::Unreachable), State::Failed),
+            (probed(Verdict::DiskPressure), State::Warning),
+            (probed(Verdict::Odd), State::Failed),
+            (Asked::Silent, State::Failed),
+            (Asked::Skipped("no token"), State::Skipped),
+        ] {
+            let finding = verdict(&node, &asked);
+            assert_eq!(finding.state, state, "{finding:?}");
+            assert_eq!(finding.what, "node `n1`, kubelet v1.37.2, containerd 2.1.9");
+            assert_eq!(finding.remedy.is_some(), matches!(state, State::Failed | State::Warning), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_can_not_do_it_is_told_whatever_was_answered() {
+        for (kubelet, runtime, words) in [
+            ("v1.24.1", "containerd://2.1.9", "since 1.25"),
+            ("v1.37.2", "containerd://1.7.24", "since 2.0"),
+            ("v1.37.2", "docker://27.0.1", "Docker"),
+        ] {
+            let finding = verdict(&node(kubelet, runtime), &probed(Verdict::Ready));
+            assert!(finding.state == State::Failed && finding.seen.contains(words), "{finding:?}");
+        }
+        let alpha = verdict(&node("v1.29.9", "containerd://2.1.9"), &probed(Verdict::GateOff));
+        assert!(alpha.seen.contains("off by default before 1.30"), "{alpha:?}");
+        let turned_on = verdict(&node("v1.29.9", "containerd://2.1.9"), &probed(Verdict::Ready));
+        assert_eq!(turned_on.state, State::Ok);
+    }
+
+    #[test]
+    fn nodes_of_one_runtime_are_told_together() {
+        let of = |runtime| node("v1.37.2", runtime);
+        let nodes = [
+            of("containerd://2.4.0"),
+            of("containerd://2.1.9"),
+            of("containerd://2.4.0"),
+            of("containerd://2.3.4"),
+            of("kwok://1"),
+        ];
+        let found: Vec<_> = restores(&nodes).into_iter().map(|finding| (finding.what, finding.state)).collect();
+        let what = |on: &str| format!("starting again from an archive, {on}");
+        assert_eq!(
+            found,
+            [
+                (what("containerd 2.1.9 on one node"), State::Ok),
+                (what("containerd 2.3.4 on one node"), State::Warning),
+                (what("containerd 2.4.0 on 2 nodes"), State::Warning),
+                (what("kwok 1 on one node"), State::Skipped),
+            ]
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! `snapwatcher check` with the back-end `kubelet`: each node is asked for a pod that can't exist, and judged by the answer.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use lab::checked::{self, Finding};
+use lab::kubelet::Kubelet;
+use lab::{Namespace, in_namespace};
+use serde_json::json;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+const ACCOUNT: &str = "snapwatcher-kubelet";
+
+/// What the probe asks about.
+const NO_POD: &str = "SnapWatcher-asks-whether-it-may";
+
+/// What is told with these arguments; the lab has other nodes too, and no kubelets on them.
+async fn check(ns: &Namespace, arguments: &[&str]) -> Vec<Finding> {
+    let arguments =
+        ns.check_arguments(&[&["--backend=kubelet", "--request-timeout=1s", "-o=json"], arguments].concat());
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let checked = checked::check(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
+    checked.findings().unwrap()
+}
+
+fn find<'f>(findings: &'f [Finding], topic: &str, words: &str) -> &'f Finding {
+    let mut found = findings.iter().filter(|finding| finding.topic == topic && finding.what.contains(words));
+    found.next().ok_or_else(|| format!("no {topic} about {words}: {findings:#?}")).unwrap()
+}
+
+async fn tell_versions(ns: &Namespace, node: &str, kubelet: &str, runtime: &str) {
+    let info = json!({"kubeletVersion": kubelet, "containerRuntimeVersion": runtime});
+    let status = json!({"status": {"nodeInfo": info}});
+    let nodes: Api<Node> = Api::all(ns.client());
+    nodes.patch_status(node, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_is_judged_by_what_its_kubelet_says() {
+    in_namespace("a_node_is_judged_by_its_kubelet", |ns| async move {
+        let node = ns.own_nodes(1).await.remove(0);
+        let kubelet = Kubelet::start().await.unwrap();
+        ns.kubelet_listens(&node, kubelet.port()).await;
+        tell_versions(&ns, &node, "v1.29.4", "containerd://2.4.1").await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), kubelet.certificate()).unwrap();
+        let ca = format!("--kubelet-ca-file={}", file.path().display());
+        let of_node = format!("node `{node}`");
+        let of_account = format!("service account `{}/{ACCOUNT}`", ns.name());
+
+        let findings = check(&ns, &[&ca]).await;
+        let account = find(&findings, "backend", &of_account);
+        assert!(account.state == "failed" && account.seen.contains("there is no service account"), "{account:?}");
+        let unasked = find(&findings, "node", &of_node);
+        assert!(unasked.state == "skipped" && unasked.seen.contains("no token"), "{unasked:?}");
+        assert!(kubelet.requests().is_empty());
+
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}});
+        ns.create_object(&serde_json::from_value::<ServiceAccount>(account).unwrap()).await;
+        let findings = check(&ns, &[&ca]).await;
+        assert_eq!(find(&findings, "backend", &of_account).state, "ok");
+        let ready = find(&findings, "node", &of_node);
+        assert_eq!(ready.what, format!("node `{node}`, kubelet v1.29.4, containerd 2.4.1"));
+        assert!(ready.state == "ok" && ready.remedy.is_none(), "{ready:?}");
+        let restore = find(&findings, "restore", "containerd 2.4.1");
+        assert!(restore.state == "warning" && restore.seen.contains("2.4 and later no longer"), "{restore:?}");
+        let [asked] = kubelet.requests().try_into().unwrap();
+        assert_eq!(asked.pod, NO_POD, "a name that no pod can have");
+        let token = asked.token.unwrap();
+        assert!(!findings.iter().any(|finding| format!("{finding:?}").contains(&token)), "the token is not told");
+
+        for (status, body, words) in [
+            (404, "404 page not found\n", "off by default before 1.30"),
+            (401, "Unauthorized", "does not take the token of system:serviceaccount:"),
+            (403, "Forbidden (user=x, verb=create, resource=nodes, subresource(s)=[checkpoint])", "nodes/checkpoint"),
+            (200, "{\"items\":[\"/x.tar\"]}", "can't exist"),
+        ] {
+            kubelet.answer_pod_with(NO_POD, status, body);
+            let findings = check(&ns, &[&ca]).await;
+            let told = find(&findings, "node", &of_node);
+            assert!(told.state == "failed" && told.seen.contains(words), "{status}: {told:?}");
+            assert!(told.remedy.is_some(), "{told:?}");
+        }
+
+        let findings = check(&ns, &[]).await;
+        let untrusted = find(&findings, "node", &of_node);
+        let remedy = untrusted.remedy.as_deref().unwrap();
+        assert!(untrusted.state == "failed" && remedy.contains("--kubelet-ca-file"), "{untrusted:?}");
+        let findings = check(&ns, &["--kubelet-insecure-skip-verify"]).await;
+        assert!(findings.iter().any(|finding| finding.state == "warning" && finding.seen.contains("not verified")));
+
+        kubelet.refuse().await;
+        let findings = check(&ns, &[&ca]).await;
+        let away = find(&findings, "node", &of_node);
+        assert!(away.state == "failed" && away.seen.contains("could not connect"), "{away:?}");
+        Api::<Node>::all(ns.client()).delete(&node, &DeleteParams::default()).await.unwrap();
+    })
+    .await;
+}

@@ -1,0 +1,282 @@
+//! The back-end `kubelet` against a real API server, with stand-ins for the kubelets of fake nodes: whom it asks, as whom,
+//! and what becomes of the answers. docs/contracts.md has the table.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use lab::kubelet::Kubelet;
+use lab::objects::{deployment, pod};
+use lab::{Namespace, Snapwatcher, in_namespace};
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+const ACCOUNT: &str = "snapwatcher-kubelet";
+
+/// What may be repeated is, and soon.
+const SOON: [&str; 4] = ["--longest-wait", "50ms", "--max-attempts", "100"];
+
+/// Nodes of a test's own, each with a kubelet.
+struct Nodes {
+    names: Vec<String>,
+    kubelets: Vec<Kubelet>,
+    /// The certificates of all these kubelets.
+    ca: NamedTempFile,
+}
+
+impl Nodes {
+    async fn of(ns: &Namespace, count: usize) -> Self {
+        let names = ns.own_nodes(count).await;
+        let (mut kubelets, mut certificates) = (Vec::new(), String::new());
+        for name in &names {
+            let kubelet = Kubelet::start().await.unwrap();
+            ns.kubelet_listens(name, kubelet.port()).await;
+            certificates += kubelet.certificate();
+            kubelets.push(kubelet);
+        }
+        let ca = NamedTempFile::new().unwrap();
+        std::fs::write(ca.path(), certificates).unwrap();
+        Self { names, kubelets, ca }
+    }
+
+    fn pod(&self, node: usize, name: &str) -> Pod {
+        let node = self.names[node].clone();
+        pod(name).labelled().spec(|spec| spec.node_name = Some(node)).build()
+    }
+}
+
+async fn make_account(ns: &Namespace) {
+    let account: ServiceAccount =
+        serde_json::from_value(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}}))
+            .unwrap();
+    ns.create_object(&account).await;
+}
+
+/// Starts SnapWatcher with this back-end, by which all kubelets of `nodes` are trusted.
+async fn start(ns: &Namespace, nodes: &Nodes, args: &[&str]) -> Arc<Snapwatcher> {
+    let ca = nodes.ca.path().to_str().unwrap();
+    let args = [&["--backend", "kubelet", "--kubelet-ca-file", ca], args].concat();
+    ns.start_snapwatcher(SNAPWATCHER, &args).await
+}
+
+/// As whom the API server knows the bearer of this token.
+async fn subject(ns: &Namespace, token: &str) -> Option<String> {
+    let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
+    let review = TokenReview { spec, ..TokenReview::default() };
+    let reviewed = Api::<TokenReview>::all(ns.client()).create(&PostParams::default(), &review).await.unwrap();
+    reviewed.status?.user?.username
+}
+
+#[tokio::test]
+async fn the_kubelet_of_each_pods_node_is_asked_as_the_second_account() {
+    in_namespace("the_kubelet_of_each_pods_node_is_asked", |ns| async move {
+        make_account(&ns).await;
+        let nodes = Nodes::of(&ns, 2).await;
+        let watcher = start(&ns, &nodes, &["--kubelet-timeout", "30", "--log-level", "DEBUG"]).await;
+        let mut tokens = Vec::new();
+        for (node, name) in [(0, "web-0"), (1, "web-1")] {
+            ns.create_object(&nodes.pod(node, name)).await;
+            let record = ns.record_of(name, "Succeeded").await;
+            assert_eq!(record.text("/location/node"), Some(nodes.names[node].as_str()));
+            let archive = record.text("/location/archive").unwrap();
+            assert!(archive.starts_with(&format!("/var/lib/kubelet/checkpoints/checkpoint-{name}_{}-app-", ns.name())));
+            let [asked] = nodes.kubelets[node].requests().try_into().unwrap();
+            let about = (asked.namespace.as_str(), asked.pod.as_str(), asked.container.as_str(), asked.query.as_str());
+            assert_eq!(about, (ns.name(), name, "app", "timeout=30"));
+            tokens.push(asked.token.unwrap());
+        }
+        assert_eq!(tokens[0], tokens[1], "one token for all");
+        let account = format!("system:serviceaccount:{}:{ACCOUNT}", ns.name());
+        assert_eq!(subject(&ns, &tokens[0]).await, Some(account));
+        assert!(!ns.everything_told(&watcher).await.contains(&tokens[0]), "the token is shown nowhere");
+        assert_eq!(ns.snaphook().requests().len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_being_told_each_revision_is_checkpointed_once() {
+    in_namespace("each_revision_is_checkpointed_once", |ns| async move {
+        make_account(&ns).await;
+        let nodes = Nodes::of(&ns, 1).await;
+        start(&ns, &nodes, &[]).await;
+        let node = nodes.names[0].clone();
+        let web = deployment("web").replicas(3).labelled().spec(|spec| spec.node_name = Some(node));
+        ns.create_object(&web.build()).await;
+        for pod in ns.pods_made("web", 3).await {
+            ns.pod_ready(&pod).await;
+        }
+        ns.create_object(&nodes.pod(0, "later")).await;
+        ns.record_of("later", "Succeeded").await;
+        let records = ns.records().await;
+        let of_web = records.iter().filter(|record| record.workload() == "Deployment/web").count();
+        assert_eq!((records.len(), of_web), (2, 1), "one of three pods, and the later one");
+        assert_eq!(nodes.kubelets[0].requests().len(), 2);
+    })
+    .await;
+}
+
+/// What an answer leads to: the record's state, and a part of its message.
+type Row = (&'static str, u16, &'static str, &'static str, &'static str);
+
+const NO_CRIU: &str = "checkpointing of ns/pod/app failed (rpc error: code = Unknown desc = CRIU binary not found or too old \
+                       (<31600). Failed to checkpoint container \"5d39\": failed to check for criu version: exec: \"criu\": \
+                       executable file not found in $PATH)";
+const NO_METHOD: &str = "checkpointing of ns/pod/app failed (rpc error: code = Unimplemented desc = unknown method \
+                         CheckpointContainer for service runtime.v1.RuntimeService)";
+const CRIU_FAILED: &str = "checkpointing of ns/pod/app failed (rpc error: code = Unknown desc = checkpointing container \
+                           \"5d39\" failed: runc did not terminate successfully: exit status 1: criu failed: type NOTIFY \
+                           errno 0 path= /run/containerd/criu-dump.log: unknown)";
+const FORBIDDEN: &str = "Forbidden (user=somebody, verb=create, resource=nodes, subresource(s)=[checkpoint])\n";
+
+const TABLE: [Row; 11] = [
+    ("unauthorized", 401, "Unauthorized", "Pending(Unauthorized)", "does not take the token of system:serviceaccount:"),
+    ("forbidden", 403, FORBIDDEN, "Pending(Unauthorized)", "needs the right `create` on `nodes/checkpoint`"),
+    ("gate-off", 404, "404 page not found\n", "Pending(NotFound)", "`ContainerCheckpoint`"),
+    ("unknown-pod", 404, "pod does not exist", "Pending(NotFound)", "does not know the pod (yet)"),
+    ("no-container", 404, "container app does not exist", "Failed(NoSuchContainer)", "container app does not exist"),
+    ("no-criu", 500, NO_CRIU, "Pending(NodeNotPrepared)", "install CRIU on the node"),
+    ("no-method", 500, NO_METHOD, "Failed(CheckpointUnsupported)", "takes no checkpoints"),
+    ("criu-failed", 500, CRIU_FAILED, "Pending(CheckpointFailed)", "type NOTIFY errno 0"),
+    ("error", 502, "Bad Gateway", "Pending(BackendError)", "502"),
+    ("busy", 429, "", "Pending(Busy)", "429"),
+    ("odd", 200, "ok", "Unknown(BadAnswer)", "not a list of archives"),
+];
+
+#[tokio::test]
+async fn each_answer_becomes_what_the_table_says() {
+    in_namespace("each_answer_of_a_kubelet_becomes", |ns| async move {
+        make_account(&ns).await;
+        let nodes = Nodes::of(&ns, 1).await;
+        let watcher = start(&ns, &nodes, &[&["--once-per", "pod"], &SOON[..]].concat()).await;
+        for (name, status, body, ..) in TABLE {
+            nodes.kubelets[0].answer_pod_with(name, status, body);
+            ns.create_object(&nodes.pod(0, name)).await;
+        }
+        for (name, _, _, state, words) in TABLE {
+            let record = ns.record_of(name, state).await;
+            assert!(record.message().contains(words), "{name}: {}", record.message());
+            assert!(record.message().contains(&nodes.names[0]), "{name}: {}", record.message());
+            let tried = ["criu-failed", "error"].contains(&name);
+            assert_eq!(record.failures() > 0, tried, "{name}");
+            let reason = state.split(['(', ')']).nth(1).unwrap();
+            let event = ns.event_of(name, reason).await;
+            assert_eq!(event.kind, "Warning", "{name}");
+            let series = format!("snapwatcher_checkpoint_attempts_total{{outcome=\"{reason}\"}}");
+            assert!(watcher.metric(&series).await.unwrap() >= Some(1.0), "{series}");
+        }
+        ns.create_object(&nodes.pod(0, "later")).await;
+        ns.record_of("later", "Succeeded").await;
+        for (name, _, _, state, _) in TABLE {
+            let asked = nodes.kubelets[0].requests_for(name).len();
+            assert!(state.starts_with("Pending") || asked == 1, "{name}: {asked}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn five_failures_of_the_runtime_are_the_end() {
+    in_namespace("five_failures_of_the_runtime", |ns| async move {
+        make_account(&ns).await;
+        let nodes = Nodes::of(&ns, 1).await;
+        start(&ns, &nodes, &["--longest-wait", "50ms"]).await;
+        nodes.kubelets[0].answer_pod_with("web", 500, CRIU_FAILED);
+        ns.create_object(&nodes.pod(0, "web")).await;
+        let record = ns.record_of("web", "Failed(CheckpointFailed)").await;
+        assert_eq!((record.failures(), nodes.kubelets[0].requests().len()), (5, 5));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kubelet_with_a_certificate_of_its_own_gets_no_token_unless_nobody_verifies() {
+    in_namespace("a_kubelet_with_a_certificate_of_its_own", |ns| async move {
+        make_account(&ns).await;
+        let nodes = Nodes::of(&ns, 1).await;
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--backend", "kubelet"]).await;
+        ns.create_object(&nodes.pod(0, "web")).await;
+        let record = ns.record_of("web", "Failed(KubeletUntrusted)").await;
+        for word in ["serverTLSBootstrap", "--kubelet-ca-file", "--kubelet-insecure-skip-verify", &nodes.names[0]] {
+            assert!(record.message().contains(word), "{word} in: {}", record.message());
+        }
+        ns.event_of("web", "KubeletUntrusted").await;
+        assert_eq!(nodes.kubelets[0].requests(), []);
+        let unverified = "snapwatcher_checkpoint_kubelet_unverified";
+        assert_eq!(watcher.metric(unverified).await.unwrap(), Some(0.0));
+        watcher.stop().await.unwrap();
+
+        ns.checkpoints().delete(&record.name, &DeleteParams::default()).await.unwrap();
+        let insecure = ["--backend", "kubelet", "--kubelet-insecure-skip-verify"];
+        let args = insecure.iter().map(|argument| (*argument).to_owned()).collect();
+        let options = lab::SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..Default::default() };
+        let watcher = ns.launch_snapwatcher(options).await;
+        ns.record_of("web", "Succeeded").await;
+        assert!(watcher.log().contains("WARN Kubelets' certificates are not verified"), "{}", watcher.log());
+        assert_eq!(watcher.metric(unverified).await.unwrap(), Some(1.0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_with_disk_pressure_waits() {
+    in_namespace("a_node_with_disk_pressure_waits", |ns| async move {
+        make_account(&ns).await;
+        let nodes = Nodes::of(&ns, 2).await;
+        start(&ns, &nodes, &["--longest-wait", "200ms"]).await;
+        ns.disk_pressure(&nodes.names[0], true).await;
+        ns.create_object(&nodes.pod(0, "web-0")).await;
+        let record = ns.record_of("web-0", "Pending(DiskPressure)").await;
+        assert!(record.message().contains("the test fills the disk"), "{}", record.message());
+        assert_eq!(record.failures(), 0);
+        ns.create_object(&nodes.pod(1, "web-1")).await;
+        ns.record_of("web-1", "Succeeded").await;
+        assert_eq!(nodes.kubelets[0].requests(), []);
+        ns.disk_pressure(&nodes.names[0], false).await;
+        ns.record_of("web-0", "Succeeded").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_away_holds_up_no_other() {
+    in_namespace("a_node_that_is_away_holds_up_no_other", |ns| async move {
+        make_account(&ns).await;
+        let nodes = Nodes::of(&ns, 2).await;
+        nodes.kubelets[0].refuse().await;
+        let watcher = start(&ns, &nodes, &["--longest-wait", "2s"]).await;
+        let away = "snapwatcher_checkpoint_breaker_open";
+        for name in ["away-0", "away-1", "away-2"] {
+            ns.create_object(&nodes.pod(0, name)).await;
+        }
+        let told = ns
+            .until("one of the three says that the node is away", async || {
+                let records = ns.records().await;
+                let told = records.iter().find(|record| record.state() == "Pending(Unreachable)");
+                told.cloned().ok_or_else(|| format!("{:?}", records.iter().map(lab::Record::state).collect::<Vec<_>>()))
+            })
+            .await;
+        let words = format!("could not connect to the kubelet of node `{}`", nodes.names[0]);
+        assert!(told.message().contains(&words), "{}", told.message());
+        for name in ["there-0", "there-1", "there-2"] {
+            ns.create_object(&nodes.pod(1, name)).await;
+            ns.record_of(name, "Succeeded").await;
+        }
+        assert_eq!(watcher.metric(away).await.unwrap(), Some(1.0));
+        let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+        assert!(health.contains("[-]backend failed (told only): could not connect to the kubelet"), "{health}");
+        nodes.kubelets[0].accept_again().await.unwrap();
+        for name in ["away-0", "away-1", "away-2"] {
+            ns.record_of(name, "Succeeded").await;
+        }
+        ns.until("nobody is away", async || watcher.metric(away).await.unwrap() == Some(0.0)).await;
+        let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+        assert!(health.contains("[+]backend ok"), "{health}");
+    })
+    .await;
+}
