@@ -100,6 +100,9 @@ pub struct CertificateArgs {
     pub publish_wait: Duration,
     #[arg(long, env = "LEVEL_CHECK", value_name = "DURATION", default_value = "60s", value_parser = timeout, hide = true)]
     pub level_check: Duration,
+    /// See [`certificates::Times`]; no flag sets it.
+    #[arg(skip = true)]
+    pub overlap: bool,
     /// UID of this process's pod, on which Events about the certificates are told [default: POD_UID].
     #[arg(long, env = "POD_UID", value_name = "UID", hide = true)]
     pub pod_uid: Option<String>,
@@ -348,6 +351,7 @@ impl CertificateArgs {
                 leaf_life: self.leaf_life,
                 publish_wait: self.publish_wait,
                 level_check: self.level_check,
+                overlap: self.overlap,
             },
             mutating: self.mutating_configuration.clone(),
             validating: self.validating_configuration.clone(),

@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
 use lab::proxy::Proxy;
-use lab::{Caller, SnapwatcherOptions, in_namespace};
+use lab::{Caller, Namespace, SnapwatcherOptions, in_namespace};
 use snapwatcher::certificates::CaCertificate;
 use snapwatcher::clock;
 
@@ -22,25 +21,34 @@ fn libfaketime() -> PathBuf {
     found.unwrap_or_else(|| panic!("libfaketime is missing: `apt-get install libfaketime`"))
 }
 
+/// The options of a process whose clock is off.
+fn with_a_clock_that_is_off(offset: &str, proxy: &Proxy, args: &[&str]) -> SnapwatcherOptions {
+    let env = BTreeMap::from([
+        ("LD_PRELOAD".to_owned(), libfaketime().display().to_string()),
+        ("FAKETIME".to_owned(), offset.to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
+    ]);
+    let args = args.iter().map(|argument| (*argument).to_owned()).collect();
+    SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig: proxy.kubeconfig(), env, args }
+}
+
+/// The CA that signs.
+async fn authority(ns: &Namespace) -> CaCertificate {
+    let data = ns.api::<Secret>().get("snapwatcher-webhook-ca").await.unwrap().data.unwrap();
+    CaCertificate::parse(std::str::from_utf8(&data["current.crt"].0).unwrap()).unwrap()
+}
+
 async fn served_with_a_clock_that_is_off(name: &str, offset: &str, told: &str) {
     let (offset, told) = (offset.to_owned(), told.to_owned());
     in_namespace(name, |ns| async move {
         // Over plain HTTP: the certificate of an API server that was just started is younger than the clock is behind.
         let proxy = Proxy::start(ns.access()).await;
-        let env = BTreeMap::from([
-            ("LD_PRELOAD".to_owned(), libfaketime().display().to_string()),
-            ("FAKETIME".to_owned(), offset),
-            ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
-        ]);
-        let (binary, kubeconfig) = (SNAPWATCHER.into(), proxy.kubeconfig());
-        let watcher = ns.start_snapwatcher_with(SnapwatcherOptions { binary, kubeconfig, env, args: Vec::new() }).await;
+        let watcher = ns.start_snapwatcher_with(with_a_clock_that_is_off(&offset, &proxy, &[])).await;
         assert!(watcher.log().contains(&told), "{}", watcher.log());
         let caller = Caller::of(&ns, &watcher).await.unwrap();
         caller.slowest_of(1, ns.name(), &["/mutate"]).await.unwrap();
 
-        let secrets: Api<Secret> = ns.api();
-        let data = secrets.get("snapwatcher-webhook-ca").await.unwrap().data.unwrap();
-        let authority = CaCertificate::parse(std::str::from_utf8(&data["current.crt"].0).unwrap()).unwrap();
+        let authority = authority(&ns).await;
         let age = clock::now().duration_since(authority.not_before()).as_secs();
         assert!((3500..3800).contains(&age), "valid from an hour before now, by a clock that is right: {age} s");
     })
@@ -55,4 +63,21 @@ async fn a_clock_two_hours_ahead_is_told_and_does_no_harm() {
 #[tokio::test]
 async fn a_clock_two_hours_behind_is_told_and_does_no_harm() {
     served_with_a_clock_that_is_off("a_clock_two_hours_behind", "-2h", "behind the API server's").await;
+}
+
+#[tokio::test]
+async fn an_authority_that_expired_meanwhile_is_replaced_with_a_clock_two_hours_behind() {
+    in_namespace("an_authority_that_expired_meanwhile", |ns| async move {
+        let proxy = Proxy::start(ns.access()).await;
+        let lives = ["--ca-life=12s", "--leaf-life=4s", "--publish-wait=1s", "--level-check=1s"];
+        let watcher = ns.start_snapwatcher_with(with_a_clock_that_is_off("-2h", &proxy, &lives)).await;
+        watcher.kill().await.unwrap();
+        let before = authority(&ns).await;
+        lab::until("the CA has expired", async || before.has_expired(clock::now())).await;
+        watcher.start_again().await.unwrap();
+        ns.admission_works().await;
+        assert!(authority(&ns).await.generation() > before.generation());
+        assert!(watcher.log().contains("the CA had expired"), "{}", watcher.log());
+    })
+    .await;
 }

@@ -1,20 +1,29 @@
-//! Killed (SIGKILL) at each write of a rotation, with the write lost or its answer: the next start goes on from there, and
-//! in the end the API server comes through by a later CA.
+//! Killed (SIGKILL) at each write of a rotation, with the write lost or its answer: the next start goes on from there, long
+//! before a CA expires, and whoever connects anew comes through all the time.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
+use kube::api::{ObjectMeta, PostParams};
 use lab::proxy::{Proxy, Stop, Verb, When};
 use lab::storm::Size;
-use lab::{Caller, Namespace, SnapwatcherOptions, in_namespace};
-use snapwatcher::certificates::CaCertificate;
+use lab::{AuthorityPair, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, newcomer};
+use snapwatcher::certificates::{CaCertificate, rotate};
+use snapwatcher::cluster::{Cluster, WATCH_TIMEOUT};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 const SECRET: &str = "snapwatcher-webhook-ca";
-/// A CA is followed every 8 s.
-const LIVES: [&str; 4] = ["--ca-life=12s", "--leaf-life=3s", "--publish-wait=1s", "--level-check=1s"];
+/// A CA outlives the test by far: what is not resumed is not made up for by its end.
+const CA_LIFE: Duration = Duration::from_secs(600);
+const LIVES: [&str; 4] = ["--ca-life=600s", "--leaf-life=3s", "--publish-wait=1s", "--level-check=1s"];
 
 /// A write of a rotation.
 #[derive(Clone, Copy, Debug)]
@@ -35,55 +44,86 @@ enum Fate {
 }
 
 impl Write {
-    /// Holds the next such write.
-    async fn stop(self, ns: &Namespace, proxy: &Proxy, fate: Fate) -> Stop {
+    /// Which request it is.
+    fn request(self) -> When {
         let secret = || When::call(Verb::Update, "secrets");
-        let when = match self {
+        match self {
             Self::Create => When::call(Verb::Create, "secrets"),
             Self::Publish => secret().holding(r#""next.crt""#),
             Self::Bundle => When::call(Verb::Patch, "mutatingwebhookconfigurations"),
             Self::Note => secret().holding(r#""next.published""#),
             Self::Switch => secret().holding(r#""previous.crt""#),
-            Self::Retire => {
-                until_key(ns, "previous.crt").await;
-                secret()
-            }
-        };
-        match fate {
-            Fate::Lost => proxy.stop_before(when),
-            Fate::Arrived => proxy.stop_after(when),
+            // Whatever is written after the switch.
+            Self::Retire => secret(),
         }
     }
 }
 
-async fn until_key(ns: &Namespace, key: &str) {
-    lab::until(&format!("the Secret holds `{key}`"), async || {
-        let data = ns.api::<Secret>().get_opt(SECRET).await.ok().flatten().and_then(|secret| secret.data);
-        data.is_some_and(|data| data.contains_key(key))
-    })
-    .await;
+/// The Secret with the CAs.
+struct CaSecret(Api<Secret>);
+
+impl CaSecret {
+    async fn data(&self) -> BTreeMap<String, ByteString> {
+        self.0.get_opt(SECRET).await.unwrap().and_then(|secret| secret.data).unwrap_or_default()
+    }
+
+    /// Puts a CA into it that is to be followed now, and is valid for minutes.
+    async fn seed(&self) {
+        let (hours, minutes) = (SignedDuration::from_hours, SignedDuration::from_mins);
+        let now = snapwatcher::clock::now();
+        // From an hour before it was made, 30 minutes ago; so two thirds of its life are over.
+        let pair = AuthorityPair::new(1, now, hours(-1) - minutes(30), minutes(10)).unwrap();
+        let data = [("current.crt", pair.certificate), ("current.key", pair.key)];
+        let data = data.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes())));
+        let metadata = ObjectMeta { name: Some(SECRET.to_owned()), ..ObjectMeta::default() };
+        let secret = Secret { metadata, data: Some(data.into()), ..Secret::default() };
+        self.0.create(&PostParams::default(), &secret).await.unwrap();
+    }
+
+    async fn until_key(&self, key: &str) {
+        lab::until(&format!("the Secret holds `{key}`"), async || self.data().await.contains_key(key)).await;
+    }
+
+    /// Waits until the second CA signs and nothing is left of the first.
+    async fn until_rotated(&self, how: &str) {
+        lab::until("the second CA signs alone", async || {
+            let data = self.data().await;
+            let pem = data.get("current.crt").map(|pem| String::from_utf8(pem.0.clone()).unwrap()).unwrap_or_default();
+            let generation = CaCertificate::parse(&pem).map(|authority| authority.generation());
+            let keys: Vec<&str> = data.keys().map(String::as_str).collect();
+            if generation == Ok(2) && keys == ["current.crt", "current.key"] {
+                Ok(())
+            } else {
+                Err(format!("{how}: {keys:?} of CA {generation:?}"))
+            }
+        })
+        .await;
+    }
 }
 
-/// The generation of the CA that signs.
-async fn generation(secrets: &Api<Secret>) -> u64 {
-    let data = secrets.get_opt(SECRET).await.unwrap().and_then(|secret| secret.data).unwrap_or_default();
-    let pem = data.get("current.crt").map(|pem| String::from_utf8(pem.0.clone()).unwrap());
-    pem.map_or(0, |pem| CaCertificate::parse(&pem).unwrap().generation())
-}
-
-async fn killed_at(ns: &Namespace, write: Write, fate: Fate) {
-    let proxy = Proxy::start(ns.access()).await;
-    let stop = if matches!(write, Write::Create) { Some(write.stop(ns, &proxy, fate).await) } else { None };
+/// Starts SnapWatcher, kills it at this write, and starts it again.
+async fn killed_at(ns: &Namespace, proxy: &Proxy, secret: &CaSecret, write: Write, fate: Fate) -> Arc<Snapwatcher> {
+    let stopping = || -> Stop {
+        match fate {
+            Fate::Lost => proxy.stop_before(write.request()),
+            Fate::Arrived => proxy.stop_after(write.request()),
+        }
+    };
+    let early = (!matches!(write, Write::Retire)).then(stopping);
     let (binary, kubeconfig) = (SNAPWATCHER.into(), proxy.kubeconfig());
     let args = LIVES.map(str::to_owned).to_vec();
     let options = SnapwatcherOptions { binary, kubeconfig, args, ..SnapwatcherOptions::default() };
     let watcher = ns.launch_snapwatcher(options).await;
-    ns.install_webhooks(&watcher).await;
-    let stop = if let Some(stop) = stop {
+    if !matches!(write, Write::Create | Write::Publish) {
+        // So the first bundle that is put in is that of both CAs.
+        secret.until_key("next.crt").await;
+        ns.install_webhooks(&watcher).await;
+    }
+    let stop = if let Some(stop) = early {
         stop
     } else {
-        watcher.ready().await.unwrap();
-        write.stop(ns, &proxy, fate).await
+        secret.until_key("previous.crt").await;
+        stopping()
     };
     stop.reached().await;
     watcher.kill().await.unwrap();
@@ -91,28 +131,50 @@ async fn killed_at(ns: &Namespace, write: Write, fate: Fate) {
         Fate::Lost => stop.lose(),
         Fate::Arrived => stop.deliver(),
     }
-    let secrets: Api<Secret> = ns.api();
-    let before = generation(&secrets).await;
+    if matches!(write, Write::Create | Write::Publish) {
+        ns.install_webhooks(&watcher).await;
+    }
     watcher.start_again().await.unwrap();
     ns.admission_works().await;
-    lab::until("a later CA signs", async || {
-        let now = generation(&secrets).await;
-        if now > before { Ok(()) } else { Err(format!("{write:?}, {fate:?}: CA {now}")) }
-    })
-    .await;
+    watcher
+}
+
+async fn recovers(ns: &Namespace, write: Write, fate: Fate) {
+    let secret = CaSecret(ns.api());
+    if !matches!(write, Write::Create) {
+        secret.seed().await;
+    }
+    let proxy = Proxy::start(ns.access()).await;
+    let watcher = killed_at(ns, &proxy, &secret, write, fate).await;
+    let goes_on = async {
+        if matches!(write, Write::Create) {
+            // Nothing was under way yet.
+            let (client, watch_timeout) = (ns.client(), WATCH_TIMEOUT);
+            let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, trusted: None };
+            assert_eq!(rotate(&cluster, ns.name(), SECRET, CA_LIFE).await.unwrap(), 2);
+        }
+        secret.until_rotated(&format!("{write:?}, {fate:?}")).await;
+    };
+    let replicas = [Arc::clone(&watcher)];
+    tokio::select! {
+        () = goes_on => {}
+        refused = newcomer::refused(ns, &replicas, Duration::ZERO) => panic!("a newcomer was refused: {refused}"),
+    }
     ns.admission_works().await;
-    // A new connection, verified by the bundle that stands there now.
-    let caller = Caller::of(ns, &watcher).await.unwrap();
-    caller.slowest_of(1, ns.name(), &["/mutate"]).await.unwrap();
+    let started_over = watcher.metric(r#"snapwatcher_certificate_rotation_steps_total{step="start-over"}"#).await;
+    assert_eq!(started_over.unwrap(), Some(0.0));
+    assert!(!watcher.log().contains("without an overlap"), "{}", watcher.log());
     watcher.kill().await.unwrap();
 }
 
 async fn killed(name: &str, write: Write) {
-    for fate in Size::chosen().of(&[Fate::Arrived][..], &[Fate::Lost, Fate::Arrived]) {
-        in_namespace(&format!("{name}_{fate:?}").to_lowercase(), move |ns| async move {
-            killed_at(&ns, write, *fate).await;
-        })
-        .await;
+    for _ in 0..Size::chosen().of(1, 3) {
+        for fate in [Fate::Lost, Fate::Arrived] {
+            in_namespace(&format!("{name}_{fate:?}").to_lowercase(), move |ns| async move {
+                recovers(&ns, write, fate).await;
+            })
+            .await;
+        }
     }
 }
 

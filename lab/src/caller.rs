@@ -48,19 +48,14 @@ impl Caller {
     pub async fn of(namespace: &Namespace, watcher: &Snapwatcher) -> Result<Self, CallerError> {
         install_crypto_provider();
         let configuration = namespace.name().to_owned();
-        let configurations: Api<MutatingWebhookConfiguration> = Api::all(namespace.client());
-        let bundle = until("the caBundle stands in the configuration", async || {
-            let found = configurations.get(&configuration).await.ok()?;
-            found.webhooks?.first()?.client_config.ca_bundle.clone()
-        })
-        .await;
+        let bundle = until("the caBundle stands in the configuration", async || ca_bundle(namespace).await).await;
         let broken = |source| CallerError::Bundle { configuration: configuration.clone(), source };
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&bundle.0) {
+        for certificate in CertificateDer::pem_slice_iter(&bundle) {
             let certificate = certificate.map_err(|error| broken(error.into()))?;
             roots.add(certificate).map_err(|error| broken(error.into()))?;
         }
-        let trusted = reqwest::Certificate::from_pem_bundle(&bundle.0).map_err(|error| broken(error.into()))?;
+        let trusted = reqwest::Certificate::from_pem_bundle(&bundle).map_err(|error| broken(error.into()))?;
         let http = client(trusted.clone()).build().map_err(|source| CallerError::Client { source })?;
         Ok(Self { http, trusted, roots: Arc::new(roots), address: watcher.webhook_addr() })
     }
@@ -105,6 +100,13 @@ impl Caller {
         let status = answer.status().as_u16();
         Ok(Reply { status, body: answer.text().await.map_err(unanswered)? })
     }
+}
+
+/// The caBundle in the namespace's mutating configuration.
+pub async fn ca_bundle(namespace: &Namespace) -> Option<Vec<u8>> {
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(namespace.client());
+    let found = configurations.get(namespace.name()).await.ok()?;
+    Some(found.webhooks?.first()?.client_config.ca_bundle.clone()?.0)
 }
 
 fn client(trusted: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {

@@ -20,6 +20,7 @@
 
 mod access;
 mod authority;
+mod authority_pair;
 mod balancer;
 mod binaries;
 mod caller;
@@ -27,6 +28,7 @@ pub mod checked;
 mod cluster;
 mod control_plane;
 pub mod crd;
+mod creations;
 pub mod demo;
 mod folder;
 mod go_module;
@@ -35,6 +37,7 @@ mod kubelet_account;
 mod logbook;
 mod namespace;
 mod network;
+pub mod newcomer;
 pub mod node;
 mod nodes;
 pub mod objects;
@@ -59,10 +62,12 @@ mod until;
 pub mod webhooks;
 
 pub use access::{Access, AccessError, LAB_VARIABLE, install_crypto_provider};
+pub use authority_pair::AuthorityPair;
 pub use balancer::{Balancer, CallFailed};
 pub use binaries::{Binaries, BinariesError};
-pub use caller::{Caller, CallerError, Reply, review_of_creation};
+pub use caller::{Caller, CallerError, Reply, ca_bundle, review_of_creation};
 pub use cluster::{Cluster, LabError, NodeKind, Options, is_keeping};
+pub use creations::Creations;
 pub use go_module::{GoModuleError, KubernetesVersion};
 pub use namespace::{Namespace, in_namespace, in_namespace_of, is_ready};
 pub use node::RealNode;

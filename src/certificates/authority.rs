@@ -87,6 +87,12 @@ impl CaCertificate {
         self.not_after <= now
     }
 
+    /// Whether the API server would trust it, if it stood in its bundle.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.not_before <= now && !self.has_expired(now)
+    }
+
     /// How many CAs there were up to this one.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -142,7 +148,9 @@ impl Authority {
         let (certificate, key) = self.sign(names, life, now)?;
         let key_der = PrivateKeyDer::try_from(key.serialize_der())
             .map_err(|why| CertificateError::Unusable { source: rustls::Error::General(why.to_owned()) })?;
-        Leaf::new(vec![certificate.into()], key_der).map_err(|source| CertificateError::Unusable { source })
+        let leaf = Leaf::new(vec![certificate.into()], key_der);
+        let leaf = leaf.map_err(|source| CertificateError::Unusable { source })?;
+        Ok(leaf.renewable_until(self.certificate.not_after))
     }
 
     /// The same as PEM texts: the certificate and its key.

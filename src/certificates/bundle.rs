@@ -30,7 +30,7 @@ const END: &str = "-----END CERTIFICATE-----";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bundle {
     pub(super) text: Arc<str>,
-    /// The CA of the leaf that is served now, if it is ours.
+    /// The CA of the leaf that is served now, or all that it may be; nothing: not known.
     pub(super) serving: Option<Arc<str>>,
 }
 
@@ -95,9 +95,13 @@ pub(super) fn is_in_sync<K: Configuration>(configuration: &K, bundle: &str) -> b
     configuration.hooks().iter().all(|hook| hook.bundle() == Some(bundle.as_bytes()))
 }
 
-/// Whether each webhook of the configuration trusts this CA, perhaps beside others.
-pub(super) fn trusts<K: Configuration>(configuration: &K, certificate: &str) -> bool {
-    let holds = |bundle: &[u8]| std::str::from_utf8(bundle).is_ok_and(|bundle| bundle.contains(certificate));
+/// Whether each webhook of the configuration trusts these CAs, perhaps beside others.
+pub(super) fn trusts<K: Configuration>(configuration: &K, certificates: &str) -> bool {
+    let certificates = blocks(certificates);
+    let holds = |bundle: &[u8]| {
+        let bundle = std::str::from_utf8(bundle).unwrap_or_default();
+        !certificates.is_empty() && certificates.iter().all(|certificate| bundle.contains(certificate))
+    };
     configuration.hooks().iter().all(|hook| hook.bundle().is_some_and(holds))
 }
 

@@ -5,17 +5,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::bundle::Bundle;
 use super::error::CertificateError;
 use super::files;
+use super::handover::{Handover, Move};
 use super::leaf::{Leaf, LeafResolver};
 use super::metrics::CertificateMetrics;
+use super::server_clock::ServerClock;
+use super::status::BundleStatus;
 use super::trouble::Trouble;
 use crate::telemetry::chain;
+
+/// From one look to the next while one CA follows another.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The files, and where their content goes.
 pub(super) struct Given {
@@ -23,46 +29,105 @@ pub(super) struct Given {
     pub(super) key: PathBuf,
     pub(super) ca: Option<PathBuf>,
     pub(super) level_check: Duration,
+    pub(super) clock: ServerClock,
     pub(super) resolver: Arc<LeafResolver>,
     pub(super) bundle: watch::Sender<Option<Bundle>>,
+    pub(super) status: watch::Receiver<BundleStatus>,
+    /// Somebody else changed a bundle: another replica may have read the files before this one.
+    pub(super) look: Arc<Notify>,
     pub(super) metrics: CertificateMetrics,
+}
+
+/// What the files held.
+struct Files {
+    leaf: Leaf,
+    bundle: Option<String>,
+}
+
+/// What is made of the files.
+struct Use {
+    /// As last read.
+    files: Files,
+    served: Leaf,
+    handover: Option<Handover>,
 }
 
 impl Given {
     /// Fails where the files are wrong at first; later a wrong file is told, and what was read before stays.
     pub(super) async fn run(self) -> Result<Infallible, CertificateError> {
-        let (mut leaf, mut bundle) = self.read().await?;
-        self.serve(&leaf, bundle.as_ref());
+        let files = self.read().await?;
+        let mut used = Use { served: files.leaf.clone(), files, handover: None };
+        self.trust(used.files.bundle.as_deref());
+        self.serve(&used.served);
         let mut reading = Trouble::default();
         loop {
-            sleep(self.level_check).await;
+            let pause = if used.handover.is_some() { SOON.min(self.level_check) } else { self.level_check };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.look.notified() => {}
+            }
             match self.read().await {
-                Ok((now, trusted)) => {
+                Ok(files) => {
                     reading.is_over();
-                    if !now.is_same(&leaf) || trusted != bundle {
-                        (leaf, bundle) = (now, trusted);
-                        self.serve(&leaf, bundle.as_ref());
-                    }
+                    self.take(&mut used, files);
                 }
                 Err(error) => reading.tell(&format!("{}; the certificate read before stays", chain(&error))),
             }
+            self.go_on(&mut used);
         }
     }
 
-    async fn read(&self) -> Result<(Leaf, Option<String>), CertificateError> {
+    async fn read(&self) -> Result<Files, CertificateError> {
         let leaf = Leaf::from_files(&self.cert, &self.key).await?;
         let bundle = match &self.ca {
             Some(ca) => Some(files::read_bundle(ca).await?),
             None => None,
         };
-        Ok((leaf, bundle))
+        Ok(Files { leaf, bundle })
     }
 
-    /// The bundle first: whoever writes the files lets old and new CA stand in it while both are in use.
-    fn serve(&self, leaf: &Leaf, bundle: Option<&String>) {
-        if let Some(text) = bundle {
-            self.bundle.send_replace(Some(Bundle { text: text.as_str().into(), serving: None }));
+    /// Takes note of what was read. Another CA is trusted beside the one before at once.
+    fn take(&self, used: &mut Use, files: Files) {
+        if let (Some(before), Some(read)) = (&used.files.bundle, &files.bundle)
+            && before != read
+        {
+            let trusted = used.handover.as_ref().map_or(before, |handover| &handover.bundle);
+            let handover = Handover::begun(trusted, read, Instant::now());
+            info!("The CA file has changed: what it held before is trusted for some time more");
+            self.trust(Some(&handover.bundle));
+            used.handover = Some(handover);
         }
+        used.files = files;
+    }
+
+    /// Does what is due: serves with what was read, and drops the CA before.
+    fn go_on(&self, used: &mut Use) {
+        if let Some(handover) = &mut used.handover {
+            let is_read_back = self.status.borrow().holds(&handover.bundle);
+            let is_over = used.served.has_expired(self.clock.now());
+            match handover.go_on(is_read_back, is_over, self.level_check, Instant::now()) {
+                Move::Drop => {
+                    self.trust(used.files.bundle.as_deref());
+                    used.handover = None;
+                }
+                Move::Wait if handover.is_publishing() => return,
+                Move::Wait | Move::Serve => {}
+            }
+        }
+        if !used.files.leaf.is_same(&used.served) {
+            used.served = used.files.leaf.clone();
+            self.serve(&used.served);
+        }
+    }
+
+    fn trust(&self, bundle: Option<&str>) {
+        if let Some(text) = bundle {
+            let text: Arc<str> = text.into();
+            self.bundle.send_replace(Some(Bundle { serving: Some(text.clone()), text }));
+        }
+    }
+
+    fn serve(&self, leaf: &Leaf) {
         self.metrics.leaf_expires(leaf.not_after());
         self.resolver.put(leaf.clone());
         info!("Serving with the certificate in `{}`", self.cert.display());

@@ -75,6 +75,7 @@ impl<K: Configuration> Keeper<K> {
         let configuration = Named {
             what: format!("{} webhook configuration `{name}`", K::KIND.as_str()),
             name,
+            watch_timeout: parts.cluster.watch_timeout,
             calls: Api::all(parts.cluster.calls.clone()),
             watches: Api::all(parts.cluster.watches.clone()),
         };

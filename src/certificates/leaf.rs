@@ -20,6 +20,8 @@ use super::files;
 pub struct Leaf {
     key: Arc<CertifiedKey>,
     not_after: Timestamp,
+    /// Until when its CA can sign another one; for a leaf of our own.
+    renewable_until: Option<Timestamp>,
 }
 
 impl Leaf {
@@ -31,7 +33,12 @@ impl Leaf {
             Timestamp::from_second(read.validity().not_after.timestamp()).ok()
         });
         let key = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
-        Ok(Self { key: Arc::new(key), not_after: not_after.ok_or_else(unreadable)? })
+        Ok(Self { key: Arc::new(key), not_after: not_after.ok_or_else(unreadable)?, renewable_until: None })
+    }
+
+    /// The same as one of a CA that can sign another until then.
+    pub(super) fn renewable_until(self, until: Timestamp) -> Self {
+        Self { renewable_until: Some(until), ..self }
     }
 
     /// Whether it is the same certificate.
@@ -43,6 +50,16 @@ impl Leaf {
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
         self.not_after
+    }
+
+    /// Whether nobody trusts it any more.
+    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+        self.not_after <= now
+    }
+
+    /// Whether it has expired and another one should have been made. With an expired CA that can't be done, by any replica.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        self.has_expired(now) && self.renewable_until.is_some_and(|until| until > now)
     }
 
     /// Reads a certificate chain and a key in PEM form.
@@ -60,23 +77,29 @@ impl Leaf {
 
 /// The leaf of the moment: each new handshake takes it, open connections keep the one they began with.
 #[derive(Debug, Default)]
-pub struct LeafResolver(ArcSwapOption<CertifiedKey>);
+pub struct LeafResolver(ArcSwapOption<Leaf>);
 
 impl LeafResolver {
     /// Serves with this leaf from the next handshake on.
     pub fn put(&self, leaf: Leaf) {
-        self.0.store(Some(leaf.key));
+        self.0.store(Some(Arc::new(leaf)));
     }
 
     /// Whether a handshake can succeed.
     pub fn has_leaf(&self) -> bool {
         self.0.load().is_some()
     }
+
+    /// When the leaf expired, if another one should have been made since.
+    pub(super) fn overdue_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let leaf = self.0.load_full()?;
+        leaf.is_overdue(now).then_some(leaf.not_after)
+    }
 }
 
 impl ResolvesServerCert for LeafResolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.load_full()
+        self.0.load().as_ref().map(|leaf| Arc::clone(&leaf.key))
     }
 }
 
@@ -107,6 +130,24 @@ mod tests {
         assert!(!resolver.has_leaf());
         resolver.put(load(&pair.cert.pem(), &pair.signing_key.serialize_pem()).await.unwrap());
         assert!(resolver.has_leaf());
+    }
+
+    #[tokio::test]
+    async fn a_leaf_is_overdue_that_expired_while_another_could_be_signed() {
+        let pair = pair();
+        let leaf = load(&pair.cert.pem(), &pair.signing_key.serialize_pem()).await.unwrap();
+        let end = leaf.not_after();
+        let at = |second: i64| end.saturating_add(jiff::SignedDuration::from_secs(second)).unwrap();
+        for (case, renewable, now, expected) in [
+            ("valid", Some(100), -1, false),
+            ("expired, its CA is not", Some(100), 0, true),
+            ("expired with its CA", Some(0), 0, false),
+            ("from a file", None, 0, false),
+        ] {
+            let resolver = LeafResolver::default();
+            resolver.put(renewable.map_or(leaf.clone(), |until| leaf.clone().renewable_until(at(until))));
+            assert_eq!(resolver.overdue_since(at(now)), expected.then_some(end), "{case}");
+        }
     }
 
     #[tokio::test]

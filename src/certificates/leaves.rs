@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::info;
 
 use super::authority::{Authority, CaCertificate, two_thirds};
@@ -15,6 +16,10 @@ use super::error::CertificateError;
 use super::leaf::LeafResolver;
 use super::metrics::CertificateMetrics;
 use super::server_clock::ServerClock;
+
+/// From one look to the next while the CA counts as expired. Its successor tells of itself, but a CA that was taken for
+/// expired by mistake has none.
+const SOON: Duration = Duration::from_secs(5);
 
 /// The service that makes leaves.
 pub(super) struct Leaves {
@@ -51,8 +56,7 @@ impl Leaves {
             let renewal = async {
                 match (&served, &current) {
                     (Some(served), Some(_)) => self.clock.sleep_till(served.renewal).await,
-                    // Nothing to do before there is another CA.
-                    _ => pending().await,
+                    _ => sleep(SOON).await,
                 }
             };
             tokio::select! {
@@ -70,5 +74,43 @@ impl Leaves {
         let generation = issuer.generation();
         info!(generation, "Serving with a new certificate of CA {generation} for {}", self.names.join(", "));
         Ok(Served { issuer, renewal: two_thirds(now, until) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::clock;
+
+    const LIFE: Duration = Duration::from_secs(60 * 60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_ahead_for_a_while_does_not_end_the_renewal() {
+        let authority = Arc::new(Authority::generate(LIFE, clock::now()).unwrap());
+        let (_sender, current) = watch::channel(Some(authority));
+        let (clock, resolver) = (ServerClock::default(), Arc::<LeafResolver>::default());
+        let leaves = Leaves {
+            names: vec!["localhost".to_owned()],
+            life: LIFE,
+            clock: clock.clone(),
+            resolver: resolver.clone(),
+            metrics: CertificateMetrics::default(),
+            current,
+        };
+        let decades_ahead = clock::now().saturating_add(SignedDuration::from_hours(24 * 365 * 56)).unwrap();
+        clock.note(decades_ahead);
+        let observed = async {
+            sleep(2 * SOON).await;
+            assert!(!resolver.has_leaf(), "its CA counts as expired");
+            clock.note(clock::now());
+            sleep(2 * SOON).await;
+            assert!(resolver.has_leaf());
+        };
+        tokio::select! {
+            ended = leaves.run() => panic!("it ended: {ended:?}"),
+            () = observed => {}
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! replica has a leaf of it in memory, and the bundle is kept in the two named configurations, which are never created
 //! here. Or with it: certificate, key and CA come from files.
 
+mod authorities;
 mod authority;
 mod bundle;
 mod development;
@@ -12,6 +13,7 @@ mod dial;
 mod error;
 mod files;
 mod given;
+mod handover;
 mod keeper;
 mod leaf;
 mod leaves;
@@ -186,7 +188,8 @@ impl Certificates {
             }
             TlsSource::Files { cert, key, ca } => {
                 let (cert, key, ca) = (cert.clone(), key.clone(), ca.clone());
-                Given { cert, key, ca, level_check: times.level_check, resolver, bundle, metrics }.run().await
+                let (level_check, clock, status) = (times.level_check, self.clock.clone(), self.status());
+                Given { cert, key, ca, level_check, clock, resolver, bundle, status, look, metrics }.run().await
             }
         }
     }

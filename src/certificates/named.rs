@@ -13,7 +13,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::cluster::{CallError, WATCH_TIMEOUT, call};
+use crate::cluster::{CallError, call};
 
 /// What a watch may last beyond its time before it counts as dead.
 const WATCH_SLACK: Duration = Duration::from_secs(5);
@@ -23,6 +23,8 @@ pub(super) struct Named<K> {
     pub(super) name: String,
     /// The object in a sentence, such as "Secret `snap/ca`".
     pub(super) what: String,
+    /// How long the server keeps a watch open.
+    pub(super) watch_timeout: Duration,
     pub(super) calls: Api<K>,
     pub(super) watches: Api<K>,
 }
@@ -44,7 +46,7 @@ impl<K: Clone + Debug + DeserializeOwned + Send + 'static> Named<K> {
     /// Waits until the object changes, or the watch has lasted its time.
     pub(super) async fn change(&self, version: &str) -> Result<(), CallError> {
         let what = format!("watch the {}", self.what);
-        let seconds = u32::try_from(WATCH_TIMEOUT.as_secs()).unwrap_or(u32::MAX);
+        let seconds = u32::try_from(self.watch_timeout.as_secs()).unwrap_or(u32::MAX);
         let only = WatchParams::default().fields(&self.selector()).timeout(seconds);
         let events = call(what.clone(), self.watches.watch_metadata(&only, version)).await?;
         let mut events = pin!(events);
@@ -58,7 +60,7 @@ impl<K: Clone + Debug + DeserializeOwned + Send + 'static> Named<K> {
                 }
             }
         };
-        timeout(WATCH_TIMEOUT + WATCH_SLACK, change).await.unwrap_or(Ok(()))
+        timeout(self.watch_timeout + WATCH_SLACK, change).await.unwrap_or(Ok(()))
     }
 
     fn selector(&self) -> String {

@@ -4,6 +4,7 @@
 //! looks again. A Secret that is deleted, emptied or swapped gets back what this process holds, so that no admission is
 //! lost to it; only where no replica holds anything a CA is made anew.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -18,16 +19,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::Tell;
+use super::authorities::{Authorities, Verdict};
 use super::authority::Authority;
-use super::bundle::Bundle;
+use super::bundle::{Bundle, blocks};
 use super::error::CertificateError;
 use super::metrics::CertificateMetrics;
-use super::rotation::{Authorities, Plan, Step, Times, plan};
+use super::rotation::{Plan, Step, Times, plan};
 use super::server_clock::ServerClock;
 use super::status::BundleStatus;
 use super::store::{Content, Found, Store};
 use super::trouble::{LONGEST_WAIT, Trouble, waits, words};
-use crate::clock;
 use crate::cluster::CallError;
 
 /// Reason of the Event of a Secret that had to be put right.
@@ -36,6 +37,10 @@ pub const CA_SECRET_REPLACED: &str = "CASecretReplaced";
 /// What was done about a Secret that was not as it should be.
 const PUT_BACK: &str = "what this process holds was put back";
 const MADE_ANEW: &str = "a new CA was made";
+const QUEUED: &str = "it is to follow the one in use, as a next one does";
+/// What was not as it should be about a CA that could be used.
+const NO_LATER_ONE: &str = "it held another CA than the one in use, and no later one that is valid";
+const LATER_ONE: &str = "it held a later CA than the one in use";
 
 /// The shortest time from one look to the next that something told of.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -62,6 +67,8 @@ pub(super) struct Own {
 struct Running {
     parts: Own,
     held: Option<Authorities>,
+    /// Since when each CA has stood in the bundle of every configuration.
+    standing: HashMap<String, Instant>,
     calling: Trouble,
     watching: Trouble,
     validity: Trouble,
@@ -90,7 +97,7 @@ impl Own {
     pub(super) async fn run(self) -> Result<Infallible, CertificateError> {
         let trouble = Trouble::default;
         let (calling, watching, validity) = (trouble(), trouble(), trouble());
-        let mut running = Running { parts: self, held: None, calling, watching, validity };
+        let mut running = Running { parts: self, held: None, standing: HashMap::new(), calling, watching, validity };
         let mut pauses = waits();
         loop {
             let begun = Instant::now();
@@ -139,33 +146,35 @@ impl Running {
                 return Ok(Turn::Corrected);
             }
         };
-        let in_use = self.held.as_ref().filter(|held| !held.current.certificate().has_expired(now));
-        if let Some(held) = in_use.filter(|held| !found.may_follow(held)) {
-            if self.write(Some(&secret), held).await? {
-                self.tell_corrected("it held another CA than the one in use, and no later one", PUT_BACK);
+        let right = self.held.as_ref().and_then(|held| match found.judged(held, now) {
+            Verdict::Follow => None,
+            Verdict::PutBack => Some((held.clone(), NO_LATER_ONE, PUT_BACK)),
+            Verdict::Queue => Some((held.queued(&found, now), LATER_ONE, QUEUED)),
+        });
+        if let Some((authorities, why, how)) = right {
+            if self.write(Some(&secret), &authorities).await? {
+                self.tell_corrected(why, how);
             }
             return Ok(Turn::Corrected);
         }
-        if let Some(held) = in_use.filter(|held| !found.overlaps(held)) {
-            // No rotation leads there: what is served now is trusted until what is new is.
-            let trusting = found.trusting(held, now);
-            if self.write(Some(&secret), &trusting).await? {
-                self.tell_corrected("it holds a later CA than the one in use", "both are trusted until it is followed");
-            }
-            return Ok(Turn::Corrected);
-        }
-        let bundle: Arc<str> = found.bundle().into();
+        self.go_on(found, &secret, version, now).await
+    }
+
+    /// Follows what the Secret holds and takes the step that is due.
+    async fn go_on(
+        &mut self,
+        found: Authorities,
+        secret: &Secret,
+        version: String,
+        now: Timestamp,
+    ) -> Result<Turn, TurnError> {
+        let bundle: Arc<str> = found.bundle(self.parts.times.overlap).into();
         self.follow(&found, &bundle, now);
         let is_published = self.parts.status.borrow().is_published(&bundle);
         match plan(&found, is_published, &self.parts.times, now) {
-            // One answer with a wrong time must not end a CA that is in use.
-            Plan::Do(Step::StartOver) if !found.current.certificate().has_expired(clock::now()) => {
-                let until = now.saturating_add(self.parts.times.level_check).unwrap_or(now);
-                Ok(Turn::Rest { version, until })
-            }
             Plan::Rest(until) => Ok(Turn::Rest { version, until }),
             Plan::Do(step) => {
-                if self.write(Some(&secret), &self.stepped(&found, step, now)?).await? {
+                if self.write(Some(secret), &self.stepped(&found, step, now)?).await? {
                     self.parts.metrics.rotated(step);
                     info!(
                         step = step.as_str(),
@@ -192,7 +201,7 @@ impl Running {
             self.validity.is_over();
         }
         self.parts.metrics.ca_expires(current.not_after());
-        let is_trusted = self.parts.status.borrow().holds(text);
+        let is_trusted = self.is_trusted(found, text);
         let signed = self.parts.current.borrow().clone().filter(|_| !is_trusted);
         let signed = signed.filter(|signed| !signed.certificate().has_expired(now));
         let serving = signed.unwrap_or_else(|| found.current.clone());
@@ -210,10 +219,28 @@ impl Running {
         });
     }
 
+    /// Whether a certificate of the current CA would be taken by an API server, which hears of a bundle late. After a switch
+    /// it would, since that was waited for; whatever else led here is waited for now, unless the bundle is without what
+    /// signed up to now.
+    fn is_trusted(&mut self, found: &Authorities, text: &Arc<str>) -> bool {
+        let trusted = blocks(text);
+        self.standing.retain(|authority, _| trusted.contains(authority));
+        if !self.parts.status.borrow().holds(text) {
+            return false;
+        }
+        for authority in trusted {
+            self.standing.entry(authority).or_insert_with(Instant::now);
+        }
+        let Some(signed) = self.parts.current.borrow().clone() else { return true };
+        let is_switched = found.previous.iter().any(|previous| previous.certificate == *signed.certificate());
+        let is_left_out = !self.standing.contains_key(signed.certificate().pem());
+        let stands = self.standing.get(found.current.certificate().pem()).map(Instant::elapsed);
+        is_switched || is_left_out || stands.is_some_and(|stands| stands >= self.parts.times.publish_wait)
+    }
+
     async fn rest(&mut self, version: &str, until: Timestamp) {
-        let now = self.parts.clock.now();
-        let level = now.saturating_add(self.parts.times.level_check).unwrap_or(Timestamp::MAX);
-        let due = until.min(level);
+        let level_check = self.parts.times.level_check;
+        let level = self.parts.clock.now().saturating_add(level_check).unwrap_or(Timestamp::MAX);
         let mut failure = None;
         let changed = async {
             if let Err(error) = self.parts.store.change(version).await {
@@ -227,7 +254,9 @@ impl Running {
             // The sender lives as long as this: its end can't be seen.
             _ = self.parts.status.changed() => {}
             () = self.parts.look.notified() => {}
-            () = self.parts.clock.sleep_till(due) => {}
+            () = self.parts.clock.sleep_till(until.min(level)) => {}
+            // By a clock that can't be set back, too.
+            () = sleep(level_check) => {}
         }
         match failure {
             Some(words) => self.watching.tell(&words),
@@ -240,7 +269,7 @@ impl Running {
         let life = self.parts.times.ca_life;
         match &self.held {
             Some(held) if !held.current.certificate().has_expired(now) => Ok((held.clone(), PUT_BACK)),
-            Some(held) => Ok((Authorities::alone(held.current.successor(life, now)?), MADE_ANEW)),
+            Some(held) => Ok((held.started_over(held.current.successor(life, now)?, now), MADE_ANEW)),
             None => Ok((Authorities::alone(Authority::generate(life, now)?), MADE_ANEW)),
         }
     }
@@ -251,8 +280,8 @@ impl Running {
             Step::Publish => held.published(successor()?),
             Step::Note => held.noted(now),
             Step::Switch => held.switched(now),
-            Step::Retire => held.retired(),
-            Step::StartOver => Authorities::alone(successor()?),
+            Step::Retire => held.retired(self.parts.times.leaf_life, now),
+            Step::StartOver => held.started_over(successor()?, now),
         })
     }
 

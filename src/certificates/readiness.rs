@@ -27,7 +27,7 @@ const LATER: Duration = Duration::from_secs(60);
 
 /// The checks that are decided here.
 pub struct Checks {
-    /// There is a leaf.
+    /// There is a leaf, and it has not been left to expire.
     pub leaf: CheckHandle,
     /// The API server has come through once.
     pub bundle: CheckHandle,
@@ -55,10 +55,11 @@ impl Readiness {
         let mut was_ready = false;
         loop {
             let status = self.status.borrow_and_update().clone();
-            match self.fault.load_full() {
-                _ if self.resolver.has_leaf() => checks.leaf.pass(),
-                Some(words) => checks.leaf.fail(words.as_str()),
-                None => {}
+            match (self.resolver.overdue_since(self.clock.now()), self.fault.load_full()) {
+                (Some(end), _) => checks.leaf.fail(format!("the certificate expired at {end} and was not renewed")),
+                (None, _) if self.resolver.has_leaf() => checks.leaf.pass(),
+                (None, Some(words)) => checks.leaf.fail(words.as_str()),
+                (None, None) => {}
             }
             let found = match self.look(listening, &status).await {
                 Look::TooEarly => SOON,

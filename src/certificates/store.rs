@@ -12,10 +12,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::PostParams;
 
+use super::authorities::{Authorities, Next, Previous};
 use super::authority::{Authority, CaCertificate};
+use super::bundle::blocks;
 use super::error::UnusableAuthority;
 use super::named::{Look, Named};
-use super::rotation::{Authorities, Next, Previous};
 use crate::cluster::{CallError, Cluster, call};
 
 const CURRENT_CERTIFICATE: &str = "current.crt";
@@ -23,6 +24,7 @@ const CURRENT_KEY: &str = "current.key";
 const NEXT_CERTIFICATE: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
 const NEXT_PUBLISHED: &str = "next.published";
+/// One or several, each with the time at the same place below.
 const PREVIOUS_CERTIFICATE: &str = "previous.crt";
 const PREVIOUS_SWITCHED: &str = "previous.switched";
 /// Who wrote it, for people.
@@ -53,6 +55,7 @@ impl Store {
             secret: Named {
                 name: name.to_owned(),
                 what: format!("Secret `{namespace}/{name}`"),
+                watch_timeout: cluster.watch_timeout,
                 calls: Api::namespaced(cluster.calls.clone(), namespace),
                 watches: Api::namespaced(cluster.watches.clone(), namespace),
             },
@@ -109,10 +112,12 @@ fn decode(secret: &Secret) -> Result<Authorities, UnusableAuthority> {
     // What stands beside a good current CA and can't be read is dropped with the next write: it is not in use.
     let next = pair(NEXT_CERTIFICATE, NEXT_KEY).ok();
     let next = next.map(|next| Next { authority: Arc::new(next), published: time(NEXT_PUBLISHED) });
-    let previous = text(PREVIOUS_CERTIFICATE).and_then(|pem| CaCertificate::parse(pem).ok());
-    let previous = previous.zip(time(PREVIOUS_SWITCHED));
-    let previous = previous.map(|(certificate, switched)| Previous { certificate, switched });
-    Ok(Authorities { current, next, previous })
+    let certificates = blocks(text(PREVIOUS_CERTIFICATE).unwrap_or(""));
+    let times = text(PREVIOUS_SWITCHED).unwrap_or("").split_whitespace();
+    let previous = certificates.iter().zip(times).filter_map(|(pem, time)| {
+        Some(Previous { certificate: CaCertificate::parse(pem).ok()?, switched: time.parse().ok()? })
+    });
+    Ok(Authorities { previous: previous.collect(), current, next })
 }
 
 /// Metadata stay as they are, all data is ours.
@@ -128,9 +133,11 @@ fn encode(mut secret: Secret, name: &str, authorities: &Authorities) -> Secret {
             put(NEXT_PUBLISHED, &published.to_string());
         }
     }
-    if let Some(previous) = &authorities.previous {
-        put(PREVIOUS_CERTIFICATE, previous.certificate.pem());
-        put(PREVIOUS_SWITCHED, &previous.switched.to_string());
+    if !authorities.previous.is_empty() {
+        let certificates: Vec<&str> = authorities.previous.iter().map(|previous| previous.certificate.pem()).collect();
+        let times: Vec<String> = authorities.previous.iter().map(|previous| previous.switched.to_string()).collect();
+        put(PREVIOUS_CERTIFICATE, &certificates.concat());
+        put(PREVIOUS_SWITCHED, &times.join("\n"));
     }
     secret.metadata.name = Some(name.to_owned());
     secret.metadata.managed_fields = None;
@@ -155,27 +162,30 @@ mod tests {
     fn rotating() -> Authorities {
         let first = Authorities::alone(Authority::generate(LIFE, at(0)).unwrap());
         let second = first.published(first.current.successor(LIFE, at(1)).unwrap()).noted(at(2)).switched(at(3));
-        second.published(second.current.successor(LIFE, at(4)).unwrap()).noted(at(5))
+        let third = second.published(second.current.successor(LIFE, at(4)).unwrap()).noted(at(5)).switched(at(6));
+        third.published(third.current.successor(LIFE, at(7)).unwrap()).noted(at(8))
     }
 
     #[test]
     fn what_was_written_is_read_back() {
         let written = rotating();
         let read = decode(&encode(Secret::default(), "ca", &written)).unwrap();
-        assert_eq!(read.bundle(), written.bundle());
+        assert_eq!(read.bundle(true), written.bundle(true));
         assert_eq!(read.current.certificate(), written.current.certificate());
-        assert_eq!(read.next.unwrap().published, Some(at(5)));
-        assert_eq!(read.previous, written.previous);
+        assert_eq!(read.next.unwrap().published, Some(at(8)));
+        assert_eq!((&read.previous, read.previous.len()), (&written.previous, 2));
     }
 
     #[test]
     fn what_stands_beside_a_good_authority_and_is_broken_is_left_out() {
-        let mut secret = encode(Secret::default(), "ca", &rotating());
+        let written = rotating();
+        let mut secret = encode(Secret::default(), "ca", &written);
         let data = secret.data.as_mut().unwrap();
         data.insert(NEXT_KEY.to_owned(), ByteString(b"junk".to_vec()));
-        data.insert(PREVIOUS_SWITCHED.to_owned(), ByteString(b"soon".to_vec()));
+        data.insert(PREVIOUS_SWITCHED.to_owned(), ByteString(format!("soon\n{}", at(3)).into_bytes()));
         let read = decode(&secret).unwrap();
-        assert!(read.next.is_none() && read.previous.is_none());
+        assert!(read.next.is_none());
+        assert_eq!(read.previous, written.previous[1..]);
     }
 
     #[test]

@@ -1,0 +1,86 @@
+//! Labelled pods that are created as dry runs, 50 a second: what an API server asks of a webhook that has to answer.
+//!
+//! Half of them come one by one, which sees a short gap, and half in bursts. An API server keeps 25 idle connections to a
+//! webhook, so that each burst makes it connect anew: a certificate is looked at in a handshake alone.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::PostParams;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::namespace::{Namespace, must};
+use crate::objects::pod;
+use crate::webhooks::MUTATED;
+
+/// From one single creation to the next.
+const EVERY: Duration = Duration::from_millis(40);
+/// A burst comes with each so-many-th, of as many.
+const BURST: usize = 50;
+/// A machine that can't keep up is given no more than this at once.
+const MOST: usize = 2 * BURST;
+
+/// A load that goes on until it is ended.
+#[derive(Debug)]
+pub struct Creations {
+    failed: Arc<Mutex<Vec<String>>>,
+    stop: CancellationToken,
+    task: JoinHandle<usize>,
+}
+
+impl Creations {
+    pub fn start(ns: &Namespace) -> Self {
+        let (failed, stop) = (Arc::<Mutex<Vec<String>>>::default(), CancellationToken::new());
+        let task = tokio::spawn(create(ns.api(), Arc::clone(&failed), stop.clone()));
+        Self { failed, stop, task }
+    }
+
+    /// What became of those that failed so far.
+    pub fn failed(&self) -> Vec<String> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends it when the last one is answered; returns how many there were, and what became of those that failed.
+    pub async fn end(self) -> (usize, Vec<String>) {
+        self.stop.cancel();
+        let count = must("end the creations", self.task.await);
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (count, failed)
+    }
+}
+
+async fn create(pods: Api<Pod>, failed: Arc<Mutex<Vec<String>>>, stop: CancellationToken) -> usize {
+    let (mut pace, mut under_way, mut count) = (interval(EVERY), JoinSet::new(), 0);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for tick in 1.. {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = pace.tick() => {}
+        }
+        while under_way.try_join_next().is_some() {}
+        let wanted = if tick % BURST == 0 { 1 + BURST } else { 1 };
+        for _ in 0..wanted.min(MOST.saturating_sub(under_way.len())) {
+            count += 1;
+            let (pods, failed) = (pods.clone(), Arc::clone(&failed));
+            under_way.spawn(async move {
+                if let Err(words) = create_one(&pods, count).await {
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).push(words);
+                }
+            });
+        }
+    }
+    while under_way.join_next().await.is_some() {}
+    count
+}
+
+async fn create_one(pods: &Api<Pod>, number: usize) -> Result<(), String> {
+    let wanted = pod(&format!("web-{number}")).labelled().build();
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let created = pods.create(&dry_run, &wanted).await.map_err(|error| error.to_string())?;
+    let is_labelled = created.metadata.labels.is_some_and(|labels| labels.contains_key(MUTATED));
+    if is_labelled { Ok(()) } else { Err("it came back unlabelled".to_owned()) }
+}
