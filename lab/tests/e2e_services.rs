@@ -2,8 +2,6 @@
 //!
 //! `make e2e` runs these.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort, ServiceSpec};
 use kube::api::{LogParams, ObjectMeta};
 use lab::node::{Files, lead};
