@@ -86,6 +86,11 @@ impl Binaries {
     }
 }
 
+/// Where Helm lies, which is built if it is missing; nothing of the control plane needs it.
+pub(crate) async fn helm() -> Result<PathBuf, BinariesError> {
+    Ok(module_built(&cache_folder()?, &GoModule::helm()).await?.join("helm"))
+}
+
 fn cache_folder() -> Result<PathBuf, BinariesError> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let root = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));

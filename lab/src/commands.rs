@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use lab::registration::{self, Ended, Registration};
 use lab::snaphook::{Behaviour, SnapHook};
 use lab::terminal::{say, tell};
-use lab::{Cluster, LAB_VARIABLE, Launch, Options, Process, crd, demo, is_keeping};
+use lab::{Cluster, Helm, LAB_VARIABLE, Launch, Options, Process, crd, demo, is_keeping};
 
 /// A real Kubernetes on one machine, for SnapWatcher's demo, tests and benchmarks.
 ///
@@ -34,6 +34,11 @@ enum Command {
     Test(TestArgs),
     /// Run the SnapHook stand-in alone and print each request.
     Snaphook(SnapHookArgs),
+    /// Print where a program lies that the lab builds from source, building it if it is missing.
+    Tool {
+        #[arg(value_name = "NAME")]
+        tool: Tool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +72,12 @@ struct SnapHookArgs {
     answer: Behaviour,
 }
 
+/// A program that `make` calls by itself.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Tool {
+    Helm,
+}
+
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 impl Lab {
@@ -77,6 +88,10 @@ impl Lab {
             Command::Demo(args) => demo(args).await,
             Command::Test(args) => test(args).await,
             Command::Snaphook(args) => snaphook(args).await,
+            Command::Tool { tool: Tool::Helm } => {
+                say(&Helm::built().await?.program().display().to_string());
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }

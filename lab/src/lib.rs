@@ -6,6 +6,7 @@
 //! - [`Balancer`]: calls several of them as an API server does through a Service.
 //! - [`proxy`]: a proxy in front of the API server that stops, loses and falsifies requests.
 //! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
+//! - [`Chart`]: SnapWatcher's chart as [`Helm`] renders it.
 //!
 //! No container engine, no root, nothing outside 127.0.0.1 (but the Go module proxy at the first build).
 
@@ -19,11 +20,14 @@ mod access;
 mod balancer;
 mod binaries;
 mod caller;
+mod chart;
 mod cluster;
 mod control_plane;
 pub mod crd;
 pub mod demo;
 mod go_module;
+mod helm;
+mod installation;
 mod logbook;
 mod namespace;
 mod nodes;
@@ -52,8 +56,11 @@ pub use access::{Access, AccessError, LAB_VARIABLE, install_crypto_provider};
 pub use balancer::{Balancer, CallFailed};
 pub use binaries::{Binaries, BinariesError};
 pub use caller::{Caller, CallerError, Reply, review_of_creation};
+pub use chart::{Chart, Rendered, Template};
 pub use cluster::{Cluster, LabError, Options, is_keeping};
 pub use go_module::{GoModuleError, KubernetesVersion};
+pub use helm::{Helm, HelmError};
+pub use installation::Installation;
 pub use namespace::{Namespace, in_namespace, in_namespace_of, is_ready};
 pub use nodes::{COMPLETE, HOLD, NodesError};
 pub use pod_status::PodStatus;
