@@ -71,7 +71,9 @@ fn described(schema: &Value, path: &str, found: &mut BTreeMap<String, String>) {
 }
 
 fn describe(schema: &mut Value, path: &str, comments: &BTreeMap<String, String>) {
-    for (key, value) in schema["properties"].as_object_mut().into_iter().flatten() {
+    // Indexing would make the key where there is none.
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (key, value) in properties.into_iter().flatten() {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         if let Some(comment) = comments.get(&path) {
             value["description"] = Value::String(comment.clone());
@@ -151,7 +153,9 @@ fn every_value_is_read_by_a_template_and_every_value_read_exists() {
     // `$checkpoint.backend` and `.egress.enabled` read what was named before: the last word is what shows.
     for path in known.keys().filter(|path| *path != "global") {
         let last = path.rsplit('.').next().unwrap();
-        assert!(templates.contains(&format!(".{last}")), "nothing reads `{path}`");
+        let whole = |above: &str| templates.contains(&format!("toYaml .Values.{above} "));
+        let is_within_whole = path.match_indices('.').any(|(end, _)| whole(&path[..end]));
+        assert!(is_within_whole || templates.contains(&format!(".{last}")), "nothing reads `{path}`");
     }
     for read in templates.split(".Values.").skip(1) {
         let path: String = read.chars().take_while(|c| c.is_alphanumeric() || *c == '.').collect();

@@ -60,7 +60,7 @@ namespaceSelector:
   {{- include "snapwatcher.namespaceSelector" $ | nindent 2 }}
 {{- if semverCompare ">=1.28.0-0" $.Capabilities.KubeVersion.Version }}
 matchConditions:
-- {{- include "snapwatcher.notAMirrorPod" $ | nindent 2 }}
+- {{ include "snapwatcher.notAMirrorPod" $ | indent 2 | trim }}
 {{- end }}
 admissionReviewVersions: [v1]
 sideEffects: None

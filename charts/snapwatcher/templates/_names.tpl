@@ -31,8 +31,9 @@ the plain name that the commands in the documentation use.
 {{- if ne .Release.Namespace "snap" }}
 {{- $full = printf "%s-%s" $full .Release.Namespace }}
 {{- end }}
-{{- if gt (len $full) 54 }}
-{{- $full = printf "%s-%s" ($full | trunc 43 | trimSuffix "-") ($full | sha256sum | trunc 10) }}
+{{- /* The longest suffix is -watch-test. */}}
+{{- if gt (len $full) 52 }}
+{{- $full = printf "%s-%s" ($full | trunc 41 | trimSuffix "-") ($full | sha256sum | trunc 10) }}
 {{- end }}
 {{- $full }}
 {{- end }}

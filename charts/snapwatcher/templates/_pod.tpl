@@ -79,10 +79,10 @@
 image: {{ include "snapwatcher.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 env:
-{{- include "snapwatcher.env" . | nindent 0 }}
+{{- include "snapwatcher.env" . | trim | nindent 0 }}
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
-{{- with include "snapwatcher.volumeMounts" . }}
+{{- with include "snapwatcher.volumeMounts" . | trim }}
 volumeMounts:
 {{- . | nindent 0 }}
 {{- end }}
