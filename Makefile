@@ -21,7 +21,12 @@ CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 FUZZ_SECONDS := 3600
 
-.PHONY: help build demo test e2e storm bench fuzz scan lint fmt audit
+.PHONY: help build demo test e2e storm bench fuzz scan lint fmt audit helm manifests test-chart image install clean
+
+# The image that `make image` builds and `make install` runs.
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
+IMAGE := snapwatcher:$(VERSION)
+NAMESPACE := snap
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +37,7 @@ build: ## Build the program and the lab (debug)
 demo: build ## Show the whole way of a pod on a real API server; KEEP=1 stays up afterwards
 	$(LAB) demo --snapwatcher $(SNAPWATCHER) $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: build ## Run every test against a control plane of its own
+test: build helm ## Run every test against a control plane of its own
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- cargo test --workspace --exclude bench --locked
 
 # One after the other: they share the one node, and some take something away from it.
@@ -68,6 +73,26 @@ lint: $(CARGO_DENY) ## Check format, lints, dependencies, the changelog and the 
 	$(CARGO_DENY) --workspace --locked check --hide-inclusion-graph licenses bans sources
 	.ci/check-changelog
 	.ci/check-words
+
+# Built from source like the control plane, for those who have none.
+helm: build
+	@$(LAB) tool helm >/dev/null
+
+manifests: build helm ## Write manifests/, webhook-config/ and the chart's CRD from the program and the chart
+	.ci/manifests $(SNAPWATCHER) $$($(LAB) tool helm)
+
+test-chart: build helm ## Check chart, manifests and Dockerfile: lint, schemas of Kubernetes, checkov, hadolint, every scenario
+	.ci/test-chart $(SNAPWATCHER) $$($(LAB) tool helm) $(CACHE)/tools
+	cargo test --locked --test chart_values --test chart_scenarios --test chart_invariants --test chart_refusals
+
+image: ## Build the image IMAGE=NAME:TAG with docker, podman or buildah, and print its size
+	.ci/image $(IMAGE) $(VERSION)
+
+install: image ## Build the image and install it by Helm into the current context; PUSH=1 pushes it first, which a cluster elsewhere needs
+	.ci/install $(IMAGE) $(NAMESPACE) $(if $(filter-out 0,$(PUSH)),push)
+
+clean: ## Uninstall what `make install` installed from the current context; the records stay, but not with CRD=1
+	.ci/uninstall $(NAMESPACE) $(if $(filter-out 0,$(CRD)),records)
 
 fmt: ## Format the sources
 	cargo fmt --all

@@ -112,6 +112,11 @@ impl Binaries {
     }
 }
 
+/// Where Helm lies, which is built if it is missing; nothing of the control plane needs it.
+pub(crate) async fn helm() -> Result<PathBuf, BinariesError> {
+    Ok(module_built(&cache_folder()?, &GoModule::helm()).await?.join("helm"))
+}
+
 /// The folder of everything that is made once and shared by all clones.
 pub(crate) fn cache_folder() -> Result<PathBuf, BinariesError> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use lab::registration::{self, Ended, Registration};
 use lab::snaphook::{Behaviour, Kubelets, SnapHook};
 use lab::terminal::{say, tell};
-use lab::{Access, Cluster, LAB_VARIABLE, Launch, Options, Process, RealNode, crd, demo, is_keeping};
+use lab::{Access, Cluster, Helm, LAB_VARIABLE, Launch, Options, Process, RealNode, crd, demo, is_keeping};
 
 /// A real Kubernetes on one machine, for SnapWatcher's demo, tests and benchmarks.
 ///
@@ -36,6 +36,11 @@ enum Command {
     Snaphook(SnapHookArgs),
     /// Tell whether this machine can have a real node; exit code 1 and the reason where it can't.
     CheckNode,
+    /// Print where a program lies that the lab builds from source, building it if it is missing.
+    Tool {
+        #[arg(value_name = "NAME")]
+        tool: Tool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +95,12 @@ struct SnapHookArgs {
     kubelet: bool,
 }
 
+/// A program that `make` calls by itself.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Tool {
+    Helm,
+}
+
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 impl Lab {
@@ -101,6 +112,10 @@ impl Lab {
             Command::Test(args) => test(args).await,
             Command::Snaphook(args) => snaphook(args).await,
             Command::CheckNode => Ok(check_node()),
+            Command::Tool { tool: Tool::Helm } => {
+                say(&Helm::built().await?.program().display().to_string());
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }

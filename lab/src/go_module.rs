@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 const CORE_DNS: &str = "coredns-1.15.0";
 const ETCD: &str = "etcd-3.7.3";
 const KWOK: &str = "kwok-0.8.0";
+const HELM: &str = "helm-4.3.1";
 const KUBERNETES: &str = "kubernetes-";
 
 /// Symbols left out: nobody debugs these binaries, and they shrink by a third.
@@ -95,6 +96,15 @@ impl GoModule {
             folder: modules().join(KWOK),
             ldflags: STRIPPED.to_owned(),
             programs: vec![Program { name: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok".to_owned() }],
+        }
+    }
+
+    pub(crate) fn helm() -> Self {
+        Self {
+            folder: modules().join(HELM),
+            // Charts and plugins may ask for a version of Helm.
+            ldflags: format!("{STRIPPED} -X helm.sh/helm/v4/internal/version.version=v{}", HELM.replace("helm-", "")),
+            programs: vec![Program { name: "helm", package: "helm.sh/helm/v4/cmd/helm".to_owned() }],
         }
     }
 

@@ -8,6 +8,7 @@
 //! - [`proxy`]: a proxy in front of the API server that stops, loses and falsifies requests.
 //! - [`kubelet`]: a stand-in for the kubelet of a fake node, which takes checkpoints or fails on request.
 //! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
+//! - [`Chart`]: SnapWatcher's chart as [`Helm`] renders it.
 //!
 //! No container engine, nothing outside this machine (but the Go module proxy at the first build, and a Debian mirror at
 //! the first real node); no root but for a real node.
@@ -24,6 +25,7 @@ mod authority_pair;
 mod balancer;
 mod binaries;
 mod caller;
+mod chart;
 pub mod checked;
 mod cluster;
 mod control_plane;
@@ -32,6 +34,8 @@ mod creations;
 pub mod demo;
 mod folder;
 mod go_module;
+mod helm;
+mod installation;
 pub mod kubelet;
 mod kubelet_account;
 mod logbook;
@@ -66,9 +70,12 @@ pub use authority_pair::AuthorityPair;
 pub use balancer::{Balancer, CallFailed};
 pub use binaries::{Binaries, BinariesError};
 pub use caller::{Caller, CallerError, Reply, ca_bundle, review_of_creation};
+pub use chart::{Chart, Rendered, Template};
 pub use cluster::{Cluster, LabError, NodeKind, Options, is_keeping};
 pub use creations::Creations;
 pub use go_module::{GoModuleError, KubernetesVersion};
+pub use helm::{Helm, HelmError};
+pub use installation::Installation;
 pub use namespace::{Namespace, in_namespace, in_namespace_of, is_ready};
 pub use node::RealNode;
 pub use nodes::{COMPLETE, HOLD, NodesError};

@@ -1,0 +1,70 @@
+{{/* Which pods admission is about: the same for the webhooks and for the policy. */}}
+
+{{/* Namespaces: those that are watched. By name, which every namespace has as a label since Kubernetes 1.21. */}}
+{{- define "snapwatcher.namespaceSelector" -}}
+{{- $expressions := list }}
+{{- if not .Values.snapwatcher.operator.allNamespaces }}
+{{- $names := include "snapwatcher.namespaces" . | splitList "," }}
+{{- $expressions = append $expressions (dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" $names) }}
+{{- else if .Values.webhook.excludedNamespaces }}
+{{- $expressions = append $expressions (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" .Values.webhook.excludedNamespaces) }}
+{{- end }}
+{{- include "snapwatcher.selector" (list .Values.webhook.namespaceSelector dict $expressions) }}
+{{- end }}
+
+{{/* Pods that carry the label; its value has to be "true" where the pod is to be labelled. */}}
+{{- define "snapwatcher.labelledPods" -}}
+{{- include "snapwatcher.selector" (list .Values.webhook.objectSelector (dict "snap.weaversoft.io/snap" "true") list) }}
+{{- end }}
+
+{{/* Pods that carry the label whatever its value: `snap: "True"` is to be told. */}}
+{{- define "snapwatcher.podsWithTheKey" -}}
+{{- $exists := dict "key" "snap.weaversoft.io/snap" "operator" "Exists" }}
+{{- include "snapwatcher.selector" (list .Values.webhook.objectSelector dict (list $exists)) }}
+{{- end }}
+
+{{/* A selector with labels and expressions of ours before those given: list GIVEN LABELS EXPRESSIONS. */}}
+{{- define "snapwatcher.selector" -}}
+{{- $given := index . 0 }}
+{{- $labels := merge (dict) (index . 1) ($given.matchLabels | default dict) }}
+{{- $expressions := concat (index . 2) ($given.matchExpressions | default list) }}
+{{- $selector := dict }}
+{{- if $labels }}{{ $_ := set $selector "matchLabels" $labels }}{{ end }}
+{{- if $expressions }}{{ $_ := set $selector "matchExpressions" $expressions }}{{ end }}
+{{- toYaml $selector }}
+{{- end }}
+
+{{/* Holds without annotations too: an error in it would skip the webhook under failurePolicy Ignore. */}}
+{{- define "snapwatcher.notAMirrorPod" -}}
+name: not-a-mirror-pod
+expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
+{{- end }}
+
+{{/* One webhook but for its name and objectSelector: list . PATH. */}}
+{{- define "snapwatcher.webhook" -}}
+{{- $ := first . -}}
+# No caBundle: the program puts its own in and keeps it there.
+clientConfig:
+  service:
+    namespace: {{ $.Release.Namespace }}
+    name: {{ include "snapwatcher.fullname" $ }}
+    path: {{ last . }}
+    port: 443
+rules:
+- apiGroups: [""]
+  apiVersions: [v1]
+  operations: [CREATE]
+  resources: [pods]
+  scope: Namespaced
+namespaceSelector:
+  {{- include "snapwatcher.namespaceSelector" $ | nindent 2 }}
+{{- if semverCompare ">=1.28.0-0" $.Capabilities.KubeVersion.Version }}
+matchConditions:
+- {{ include "snapwatcher.notAMirrorPod" $ | indent 2 | trim }}
+{{- end }}
+admissionReviewVersions: [v1]
+sideEffects: None
+failurePolicy: {{ $.Values.webhook.failurePolicy }}
+matchPolicy: Equivalent
+timeoutSeconds: {{ $.Values.webhook.timeoutSeconds }}
+{{- end }}

@@ -1,0 +1,17 @@
+{{/* Labels of every object. */}}
+{{- define "snapwatcher.labels" -}}
+{{ include "snapwatcher.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: snap
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Labels by which the pods are found. They never change: a Deployment's selector can't be changed. */}}
+{{- define "snapwatcher.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "snapwatcher.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}

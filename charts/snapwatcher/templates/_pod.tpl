@@ -1,0 +1,110 @@
+{{/* What the pods of the Deployment and of `helm test` share. */}}
+
+{{/* The image, by digest where one is given. */}}
+{{- define "snapwatcher.image" -}}
+{{- with .Values.image }}
+{{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* Files of the settings, each from one key of an object that is not ours. */}}
+{{- define "snapwatcher.volumes" -}}
+{{- $checkpoint := .Values.snapwatcher.checkpoint }}
+{{- with .Values.tls.secretName }}
+- name: tls
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- if eq $checkpoint.backend "snaphook" }}
+{{- with $checkpoint.tokenSecret }}
+{{- if .name }}
+- name: token
+  secret:
+    secretName: {{ .name }}
+    defaultMode: 0440
+    items:
+    - key: {{ .key }}
+      path: token
+{{- end }}
+{{- end }}
+{{- with $checkpoint.caConfigMap }}
+{{- if .name }}
+- name: back-api-ca
+  configMap:
+    name: {{ .name }}
+    items:
+    - key: {{ .key }}
+      path: ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if eq $checkpoint.backend "kubelet" }}
+{{- with $checkpoint.kubelet.caConfigMap }}
+{{- if .name }}
+- name: kubelet-ca
+  configMap:
+    name: {{ .name }}
+    items:
+    - key: {{ .key }}
+      path: ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.volumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Where they are mounted: each volume of ours under its own name. */}}
+{{- define "snapwatcher.volumeMounts" -}}
+{{- $checkpoint := .Values.snapwatcher.checkpoint }}
+{{- $names := list }}
+{{- if .Values.tls.secretName }}{{ $names = append $names "tls" }}{{ end }}
+{{- if and (eq $checkpoint.backend "snaphook") $checkpoint.tokenSecret.name }}{{ $names = append $names "token" }}{{ end }}
+{{- if and (eq $checkpoint.backend "snaphook") $checkpoint.caConfigMap.name }}{{ $names = append $names "back-api-ca" }}{{ end }}
+{{- if and (eq $checkpoint.backend "kubelet") $checkpoint.kubelet.caConfigMap.name }}{{ $names = append $names "kubelet-ca" }}{{ end }}
+{{- range $names }}
+- name: {{ . }}
+  mountPath: /etc/snapwatcher/{{ . }}
+  readOnly: true
+{{- end }}
+{{- with .Values.volumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The container but for its name, arguments, ports and probes. */}}
+{{- define "snapwatcher.container" -}}
+image: {{ include "snapwatcher.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+{{- include "snapwatcher.env" . | trim | nindent 0 }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+{{- with include "snapwatcher.volumeMounts" . | trim }}
+volumeMounts:
+{{- . | nindent 0 }}
+{{- end }}
+{{- end }}
+
+{{/* Where and how a pod of ours may run. */}}
+{{- define "snapwatcher.placement" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+{{ toYaml . }}
+{{- end }}
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+{{ toYaml . }}
+{{- end }}
+{{- end }}

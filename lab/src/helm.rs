@@ -1,0 +1,59 @@
+//! Helm, built from source as the programs of the control plane are.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::access::Access;
+use crate::binaries::{self, BinariesError};
+
+/// A Helm that reads no configuration of the person who runs it.
+#[derive(Clone, Debug)]
+pub struct Helm {
+    program: PathBuf,
+    kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HelmError {
+    #[error("could not run `{}`", program.display())]
+    Run { program: PathBuf, source: io::Error },
+    #[error("`helm {arguments}` failed: {told}")]
+    Failed { arguments: String, told: String },
+}
+
+impl Helm {
+    /// Builds it if it is missing, which takes some minutes.
+    pub async fn built() -> Result<Self, BinariesError> {
+        Ok(Self { program: binaries::helm().await?, kubeconfig: None })
+    }
+
+    /// The same, for this control plane.
+    pub fn with_access(self, access: &Access) -> Self {
+        Self { kubeconfig: Some(access.kubeconfig()), ..self }
+    }
+
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Runs it to its end and returns what it printed.
+    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String, HelmError> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).stdin(Stdio::null());
+        // Without a kubeconfig nothing on this machine is to be found by chance.
+        command.env("KUBECONFIG", self.kubeconfig.as_deref().unwrap_or(Path::new("/dev/null")));
+        for folder in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(folder, std::env::temp_dir().join("snapwatcher-helm"));
+        }
+        let failed = |source| HelmError::Run { program: self.program.clone(), source };
+        let output = command.output().map_err(failed)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let words: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+        let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(HelmError::Failed { arguments: words.join(" "), told })
+    }
+}

@@ -1,0 +1,110 @@
+//! SnapWatcher installed by its chart into a control plane whose nodes are fake.
+//!
+//! The pods of the Deployment answer nobody there. In their place the program runs beside the API server, with the
+//! settings of the Deployment and in the name of its account: what it may do is what the chart lets it do.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, Patch, PatchParams};
+use kube::config::Kubeconfig;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::access::Access;
+use crate::helm::Helm;
+use crate::namespace::must;
+use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
+
+/// The command of the documentation, from the root of the repository, where the tests of the program run.
+const INSTALL: &str = "install snapwatcher ./charts/snapwatcher -n snap --create-namespace";
+const NAME: &str = "snapwatcher";
+const NAMESPACE: &str = "snap";
+const ACCOUNT: &str = "system:serviceaccount:snap:snapwatcher";
+
+/// A release of the chart.
+pub struct Installation {
+    access: Access,
+    helm: Helm,
+    client: kube::Client,
+    // Holds the kubeconfig of the account.
+    folder: TempDir,
+}
+
+impl Installation {
+    /// Installs it by the command of the documentation.
+    pub async fn on(access: &Access) -> Self {
+        let helm = must("build Helm", Helm::built().await).with_access(access);
+        let client = must("make a client", access.client().await);
+        let folder = must("make a folder", tempfile::tempdir());
+        let installation = Self { access: access.clone(), helm, client, folder };
+        installation.install();
+        installation
+    }
+
+    /// The same again, after an uninstall.
+    pub fn install(&self) {
+        self.helm(INSTALL);
+    }
+
+    /// Runs Helm with these words.
+    pub fn helm(&self, arguments: &str) -> String {
+        must("run Helm", self.helm.run(arguments.split(' ')))
+    }
+
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// The settings of the Deployment, but for those that a node would fill in.
+    pub async fn variables(&self) -> BTreeMap<String, String> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client(), NAMESPACE);
+        let deployment = must("read the Deployment", deployments.get(NAME).await);
+        let containers = deployment.spec.and_then(|spec| spec.template.spec).map(|pod| pod.containers);
+        let variables = containers.into_iter().flatten().filter_map(|container| container.env).flatten();
+        variables.filter_map(|variable| Some((variable.name, variable.value?))).collect()
+    }
+
+    /// Starts the program as the Deployment would, with these settings besides.
+    pub async fn program(&self, binary: &Path, besides: &[(&str, &str)]) -> Snapwatcher {
+        let mut kubeconfig = must("read the kubeconfig", Kubeconfig::read_from(self.access.kubeconfig()));
+        for user in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+            user.impersonate = Some(ACCOUNT.to_owned());
+        }
+        let path = self.folder.path().join("kubeconfig");
+        let text = must("write a kubeconfig", serde_yaml_ng::to_string(&kubeconfig));
+        must("write a kubeconfig", std::fs::write(&path, text));
+        let mut env = self.variables().await;
+        env.insert("POD_NAME".to_owned(), format!("{NAME}-0"));
+        env.extend(besides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let options =
+            SnapwatcherOptions { binary: binary.to_owned(), kubeconfig: path, env, ..SnapwatcherOptions::default() };
+        must("start SnapWatcher", Snapwatcher::start(options).await)
+    }
+
+    /// Has the API server call the program where it runs, since it reaches no Service here.
+    pub async fn call(&self, address: SocketAddr) {
+        let to = |path: &str| {
+            let patch = json!([
+                {"op": "remove", "path": "/webhooks/0/clientConfig/service"},
+                {"op": "add", "path": "/webhooks/0/clientConfig/url", "value": format!("https://{address}{path}")},
+            ]);
+            Patch::Json::<()>(must("make a patch", serde_json::from_value(patch)))
+        };
+        let by = PatchParams::default();
+        let mutating = Api::<MutatingWebhookConfiguration>::all(self.client());
+        must("patch a configuration", mutating.patch(NAME, &by, &to("/mutate")).await);
+        let validating = Api::<ValidatingWebhookConfiguration>::all(self.client());
+        must("patch a configuration", validating.patch(NAME, &by, &to("/validate")).await);
+    }
+
+    /// What the mutating configuration trusts.
+    pub async fn bundle(&self) -> Option<Vec<u8>> {
+        let mutating = Api::<MutatingWebhookConfiguration>::all(self.client());
+        let found = must("read a configuration", mutating.get_opt(NAME).await)?;
+        Some(found.webhooks?.into_iter().next()?.client_config.ca_bundle?.0)
+    }
+}

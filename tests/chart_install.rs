@@ -1,0 +1,158 @@
+//! The chart on a real API server: install as documented, upgrade, roll back, uninstall, and what is left of it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::Command;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::PostParams;
+use kube::{Api, ResourceExt};
+use lab::objects::{deployment, pod};
+use lab::{Cluster, Installation, Namespace, Options, in_namespace_of};
+use serde_json::json;
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+const MUTATED: &str = "snap.weaversoft.io/mutated";
+const DEFINITION: &str = "checkpoints.snap.weaversoft.io";
+
+/// The chart belongs to a whole cluster, so each test has its own.
+async fn with_installation(test: &str, body: impl AsyncFnOnce(&Installation, &Namespace)) {
+    let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
+    let access = cluster.access();
+    in_namespace_of(access, test, |ns| async move {
+        let installation = Installation::on(access).await;
+        body(&installation, &ns).await;
+    })
+    .await;
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_program_does_its_work_with_the_settings_and_rights_of_the_chart() {
+    with_installation("the_program_does_its_work_with_the_chart", async |installation, ns| {
+        let watcher = installation.program(SNAPWATCHER.as_ref(), &[("SNAP_BACK_API_URL", &ns.snaphook().url())]).await;
+        watcher.ready().await.unwrap();
+        installation.call(watcher.webhook_addr()).await;
+        ns.admission_works().await;
+        ns.create_object(&deployment("web").labelled().build()).await;
+        let name = ns.pods_made("web", 1).await.pop_first().unwrap();
+        let pod = ns.api::<Pod>().get(&name).await.unwrap();
+        assert_eq!(pod.labels()[MUTATED], "false");
+        ns.record_of(&name, "Succeeded").await;
+        assert_eq!(ns.times_asked(&name), 1);
+        let log = watcher.log();
+        assert!(!log.contains("forbidden"), "{log}");
+        watcher.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
+    with_installation("upgrades_and_a_rollback_keep_what_the_program_wrote", async |installation, _| {
+        let watcher = installation.program(SNAPWATCHER.as_ref(), &[]).await;
+        lab::until("the bundle stands in the configuration", async || installation.bundle().await).await;
+        let bundle = installation.bundle().await;
+        let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap";
+        for (step, level) in [
+            (format!("{upgrade} --set snapwatcher.operator.logLevel=DEBUG"), "DEBUG"),
+            (
+                format!(
+                    "{upgrade} --server-side=true --set snapwatcher.operator.logLevel=ERROR,webhook.timeoutSeconds=5"
+                ),
+                "ERROR",
+            ),
+            (format!("{upgrade} --server-side=true --reset-values"), "INFO"),
+            ("rollback snapwatcher 2 -n snap".to_owned(), "DEBUG"),
+        ] {
+            installation.helm(&step);
+            assert_eq!(installation.variables().await["LOG_LEVEL"], level, "{step}");
+            assert_eq!(installation.bundle().await, bundle, "{step}");
+        }
+        watcher.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upgrade_brings_the_resource_up_to_date() {
+    with_installation("an_upgrade_brings_the_resource_up_to_date", async |installation, ns| {
+        let definitions: Api<CustomResourceDefinition> = Api::all(installation.client());
+        let columns = async || {
+            let definition = definitions.get(DEFINITION).await.unwrap();
+            definition.spec.versions[0].additional_printer_columns.clone().unwrap().len()
+        };
+        let now = columns().await;
+        // The chart as it may have been: a column fewer.
+        let folder = tempfile::tempdir().unwrap();
+        let copied = Command::new("cp").args(["-r", "charts/snapwatcher"]).arg(folder.path()).status().unwrap();
+        assert!(copied.success());
+        let template = folder.path().join("snapwatcher/templates/crd.yaml");
+        let text = std::fs::read_to_string(&template).unwrap();
+        let (before, after) = text.split_once("    - jsonPath: .metadata.creationTimestamp\n").unwrap();
+        let after = after.split_once("type: date\n").unwrap().1;
+        std::fs::write(&template, format!("{before}{after}")).unwrap();
+
+        installation.helm(&format!(
+            "upgrade snapwatcher {} -n snap",
+            template.ancestors().nth(2).unwrap_or(Path::new(".")).display()
+        ));
+        assert_eq!(columns().await, now - 1);
+        ns.apply_checkpoint("kept", &json!({"pod": {"name": "web"}})).await.unwrap();
+        installation.helm("upgrade snapwatcher ./charts/snapwatcher -n snap");
+        assert_eq!(columns().await, now);
+        ns.checkpoints().get("kept").await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_uninstall_leaves_the_records_and_nothing_that_stands_in_the_way() {
+    with_installation("an_uninstall_leaves_the_records", async |installation, ns| {
+        // The strictest that there is: while nobody answers, no labelled pod is created.
+        installation.helm(
+            "upgrade snapwatcher ./charts/snapwatcher -n snap --set webhook.failurePolicy=Fail,webhook.timeoutSeconds=1",
+        );
+        let labelled = pod("refused").labelled().build();
+        let pods: Api<Pod> = ns.api();
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        ns.until("a labelled pod is refused", async || pods.create(&dry_run, &labelled).await.is_err()).await;
+        ns.apply_checkpoint("kept", &json!({"pod": {"name": "web"}})).await.unwrap();
+
+        installation.helm("uninstall snapwatcher -n snap");
+        ns.until("a labelled pod is created", async || pods.create(&PostParams::default(), &labelled).await).await;
+        ns.checkpoints().get("kept").await.unwrap();
+        let roles: Api<ClusterRole> = Api::all(installation.client());
+        assert!(roles.get_opt("snapwatcher").await.unwrap().is_none());
+        let definitions: Api<CustomResourceDefinition> = Api::all(installation.client());
+        definitions.get(DEFINITION).await.unwrap();
+
+        // What was kept is taken up again by a release of the same name.
+        installation.install();
+        ns.checkpoints().get("kept").await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_policy_labels_pods_with_no_process_at_all() {
+    with_installation("a_policy_labels_pods_with_no_process_at_all", async |installation, ns| {
+        installation.helm("upgrade snapwatcher ./charts/snapwatcher -n snap --set webhook.mode=policy");
+        ns.admission_works().await;
+        let labels = async |pod: Pod| ns.create_object(&pod).await.labels().clone();
+        assert_eq!(labels(pod("labelled").labelled().build()).await[MUTATED], "false");
+        assert_eq!(labels(pod("given").labelled().label(MUTATED, "true").build()).await[MUTATED], "true");
+        assert!(!labels(pod("other").build()).await.contains_key(MUTATED));
+        assert!(
+            !labels(pod("mislabelled").label("snap.weaversoft.io/snap", "True").build()).await.contains_key(MUTATED)
+        );
+        let mirror = pod("mirror").labelled().annotate("kubernetes.io/config.mirror", "x");
+        let mirror = mirror.spec(|spec| spec.node_name = Some("node-1".to_owned())).build();
+        assert!(!labels(mirror).await.contains_key(MUTATED));
+    })
+    .await;
+}

@@ -1,0 +1,239 @@
+//! What holds for the chart whatever the values: names, labels, security, rights, nothing of the program's own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use lab::webhooks::{self, Scope};
+use lab::{Chart, Rendered, Template};
+use serde_json::{Value, json};
+
+/// The release namespace of the documentation, where cluster-wide objects have plain names.
+const DOCUMENTED: &str = "snap";
+
+async fn each(look: impl Fn(&str, &Rendered)) {
+    let chart = Chart::of_repository().await;
+    for scenario in chart.scenarios() {
+        look(&scenario, &chart.render(&Template::scenario(&scenario)));
+    }
+}
+
+fn strings<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => found.push(text),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| strings(field, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn rendering_twice_gives_the_same_bytes() {
+    let chart = Chart::of_repository().await;
+    for scenario in chart.scenarios() {
+        let template = Template::scenario(&scenario);
+        assert_eq!(chart.render(&template).text(), chart.render(&template).text(), "{scenario}");
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_the_program_is_never_rendered() {
+    each(|scenario, rendered| {
+        assert!(rendered.all("Secret").is_empty() && rendered.all("Lease").is_empty(), "{scenario}");
+        for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+            for configuration in rendered.all(kind) {
+                assert!(configuration["webhooks"][0]["clientConfig"]["caBundle"].is_null(), "{scenario}: {kind}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_name_is_short_enough_and_every_object_has_its_namespace() {
+    each(|scenario, rendered| {
+        for object in rendered.objects() {
+            let (kind, metadata) = (object["kind"].as_str().unwrap(), &object["metadata"]);
+            let name = metadata["name"].as_str().unwrap();
+            assert!(name.len() <= 63 && !name.contains("--") && !name.ends_with('-'), "{scenario}: {kind} `{name}`");
+            let is_cluster_wide = kind.starts_with("Cluster")
+                || kind.ends_with("WebhookConfiguration")
+                || kind.starts_with("MutatingAdmissionPolicy")
+                || kind == "CustomResourceDefinition";
+            assert_eq!(metadata["namespace"].is_null(), is_cluster_wide, "{scenario}: {kind} `{name}`");
+            let labels = metadata["labels"].as_object().unwrap();
+            assert!(labels.values().all(|value| value.as_str().unwrap().len() <= 63), "{scenario}: {labels:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_releases_of_one_name_share_no_object_but_the_resource() {
+    let chart = Chart::of_repository().await;
+    let identities = |rendered: &Rendered| -> Vec<String> {
+        let objects = rendered.objects().iter().filter(|object| object["kind"] != "CustomResourceDefinition");
+        objects
+            .map(|object| {
+                format!("{} {}/{}", object["kind"], object["metadata"]["namespace"], object["metadata"]["name"])
+            })
+            .collect()
+    };
+    for scenario in ["default", "backend-kubelet", "namespaced-elsewhere", "long-names"] {
+        let of =
+            |release, namespace| identities(&chart.render(&Template::scenario(scenario).release(release, namespace)));
+        let documented = of("snapwatcher", DOCUMENTED);
+        for other in [
+            of("snapwatcher", "another"),
+            of("snapwatcher", "a-namespace-with-a-name-that-is-as-long-as-namespaces-get"),
+        ] {
+            assert!(other.iter().all(|identity| !documented.contains(identity)), "{scenario}: {other:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_names_are_those_of_the_documentation() {
+    let chart = Chart::of_repository().await;
+    let rendered = chart.render(&Template::default());
+    for kind in ["Deployment", "Service", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"] {
+        assert_eq!(rendered.one(kind)["metadata"]["name"], "snapwatcher", "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn every_pod_is_as_restricted_as_pod_security_asks() {
+    each(|scenario, rendered| {
+        let pods = rendered.objects().iter().filter_map(|object| match object["kind"].as_str()? {
+            "Deployment" => Some(&object["spec"]["template"]["spec"]),
+            "Pod" => Some(&object["spec"]),
+            _ => None,
+        });
+        for pod in pods {
+            let security = &pod["securityContext"];
+            assert_eq!(security["runAsNonRoot"], true, "{scenario}");
+            assert_eq!(security["runAsUser"], 1001, "{scenario}");
+            assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault", "{scenario}");
+            for container in pod["containers"].as_array().unwrap() {
+                let security = &container["securityContext"];
+                assert_eq!(security["allowPrivilegeEscalation"], false, "{scenario}");
+                assert_eq!(security["readOnlyRootFilesystem"], true, "{scenario}");
+                assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}), "{scenario}");
+            }
+        }
+        for account in rendered.all("ServiceAccount") {
+            assert_eq!(account["automountServiceAccountToken"], false, "{scenario}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_account_writes_no_pod_and_reads_no_secret_but_its_own() {
+    each(|scenario, rendered| {
+        let roles = rendered.all("ClusterRole").into_iter().chain(rendered.all("Role"));
+        for rule in roles.flat_map(|role| role["rules"].as_array().unwrap()) {
+            let mut words = Vec::new();
+            strings(rule, &mut words);
+            assert!(!words.contains(&"*") && !words.contains(&"nodes/proxy"), "{scenario}: {rule}");
+            let resources = rule["resources"].as_array().unwrap();
+            let verbs = &rule["verbs"];
+            if resources.contains(&json!("pods")) {
+                let written = ["create", "update", "patch", "delete"]
+                    .iter()
+                    .any(|verb| verbs.as_array().unwrap().contains(&json!(verb)));
+                assert!(!written, "{scenario}: {rule}");
+            }
+            if resources.contains(&json!("secrets")) && *verbs != json!(["create"]) {
+                assert_eq!(rule["resourceNames"].as_array().map(Vec::len), Some(1), "{scenario}: {rule}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_rule_has_a_sentence_above_it() {
+    let chart = Chart::of_repository().await;
+    for template in ["_rights.tpl", "role.yaml", "kubelet.yaml"] {
+        let text = std::fs::read_to_string(chart.folder().join("templates").join(template)).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("{{")).collect();
+        for (index, _) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("- apiGroups:")) {
+            assert!(index > 0 && lines[index - 1].starts_with("# "), "{template}: {}", lines[index]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_webhooks_are_those_that_the_lab_tries_everything_with() {
+    let chart = Chart::of_repository().await;
+    let rendered = chart.render(&Template::default());
+    let mut mutating: MutatingWebhookConfiguration =
+        serde_json::from_value(rendered.one("MutatingWebhookConfiguration").clone()).unwrap();
+    let mut tried = webhooks::mutating("snapwatcher", &Scope::Cluster, "unused");
+    let (ours, theirs) = (&mut mutating.webhooks.as_mut().unwrap()[0], &mut tried.webhooks.as_mut().unwrap()[0]);
+    let service = ours.client_config.service.take().unwrap();
+    assert_eq!((service.namespace.as_str(), service.name.as_str()), (DOCUMENTED, "snapwatcher"));
+    assert_eq!((service.path.as_deref(), service.port), (Some("/mutate"), Some(443)));
+    theirs.client_config.url = None;
+    assert_eq!(ours, theirs);
+
+    let mut validating: ValidatingWebhookConfiguration =
+        serde_json::from_value(rendered.one("ValidatingWebhookConfiguration").clone()).unwrap();
+    let mut tried = webhooks::validating("snapwatcher", &Scope::Cluster, "unused");
+    let (ours, theirs) = (&mut validating.webhooks.as_mut().unwrap()[0], &mut tried.webhooks.as_mut().unwrap()[0]);
+    let service = ours.client_config.service.take().unwrap();
+    assert_eq!((service.path.as_deref(), service.port), (Some("/validate"), Some(443)));
+    theirs.client_config.url = None;
+    assert_eq!(ours, theirs);
+}
+
+#[tokio::test]
+async fn an_old_kubernetes_gets_what_it_knows() {
+    let chart = Chart::of_repository().await;
+    for (version, has_conditions, budget, has_eviction_policy) in [
+        ("1.20.15", false, "policy/v1beta1", false),
+        ("1.21.14", false, "policy/v1", false),
+        ("1.27.16", false, "policy/v1", true),
+        ("1.28.0", true, "policy/v1", true),
+        ("1.28.5-gke.1217000", true, "policy/v1", true),
+    ] {
+        let rendered = chart.render(&Template::scenario("ha").for_old_kubernetes(version));
+        let webhook = &rendered.one("MutatingWebhookConfiguration")["webhooks"][0];
+        assert_eq!(webhook.get("matchConditions").is_some(), has_conditions, "{version}");
+        let found = rendered.one("PodDisruptionBudget");
+        assert_eq!(found["apiVersion"], budget, "{version}");
+        assert_eq!(found["spec"].get("unhealthyPodEvictionPolicy").is_some(), has_eviction_policy, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn the_grace_period_is_longer_than_a_stop_may_take() {
+    let chart = Chart::of_repository().await;
+    let rendered = chart.render(&Template::default());
+    let grace = &rendered.one("Deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"];
+    // docs/running.md: 150 s by default.
+    assert_eq!(*grace, 155);
+}
+
+#[tokio::test]
+async fn tests_run_by_the_settings_of_the_deployment() {
+    each(|scenario, rendered| {
+        let settings = |container: &Value| -> BTreeMap<String, Value> {
+            let variables = container["env"].as_array().unwrap().iter();
+            variables.map(|variable| (variable["name"].to_string(), variable.clone())).collect()
+        };
+        let of_deployment = rendered.container();
+        let pods: Vec<_> = rendered.objects().iter().filter(|object| object["kind"] == "Pod").collect();
+        assert!(!pods.is_empty(), "{scenario}");
+        for pod in pods {
+            assert_eq!(pod["metadata"]["annotations"]["helm.sh/hook"], "test", "{scenario}");
+            let container = &pod["spec"]["containers"][0];
+            assert_eq!(settings(container), settings(of_deployment), "{scenario}");
+            assert_eq!(container["image"], of_deployment["image"], "{scenario}");
+            assert_eq!(container["volumeMounts"], of_deployment["volumeMounts"], "{scenario}");
+        }
+    })
+    .await;
+}

@@ -1,0 +1,144 @@
+//! Values that the chart refuses: unknown or malformed ones by its schema, those that contradict each other by a sentence.
+
+use lab::{Chart, Template};
+use serde_json::{Value, json};
+
+/// A value that the schema refuses, as JSON, and the key that the answer has to name.
+fn malformed() -> Vec<(Value, &'static str)> {
+    let under_checkpoint = |value: Value| json!({"snapwatcher": {"checkpoint": value}});
+    let under_operator = |value: Value| json!({"snapwatcher": {"operator": value}});
+    vec![
+        (json!({"replicaCount": 3}), "replicaCount"),
+        (json!({"replicas": "three"}), "replicas"),
+        (json!({"replicas": -1}), "replicas"),
+        (json!({"image": {"registry": "example.com"}}), "registry"),
+        (json!({"image": {"repository": "https://example.com/a b"}}), "repository"),
+        (json!({"image": {"tag": 1}}), "tag"),
+        (json!({"image": {"digest": "sha256:short"}}), "digest"),
+        (json!({"image": {"pullPolicy": "Sometimes"}}), "pullPolicy"),
+        (json!({"imagePullSecrets": ["registry"]}), "imagePullSecrets"),
+        (json!({"resources": {"limit": {}}}), "limit"),
+        (json!({"resources": {"limits": {"memory": "much"}}}), "memory"),
+        (json!({"commonLabels": {"app.kubernetes.io/name": "other"}}), "commonLabels"),
+        (json!({"snapwatcher": {"operater": {}}}), "operater"),
+        (json!({"snapwatcher": null}), "snapwatcher"),
+        (under_operator(json!({"logLevel": "LOUD"})), "logLevel"),
+        (under_operator(json!({"logLevle": "INFO"})), "logLevle"),
+        (under_operator(json!({"logFormat": "xml"})), "logFormat"),
+        (under_operator(json!({"allNamespaces": "yes"})), "allNamespaces"),
+        (under_operator(json!({"namespaces": ["Default"]})), "namespaces"),
+        (under_operator(json!({"namespaces": ["a", "a"]})), "namespaces"),
+        (under_operator(json!({"standalone": 1})), "standalone"),
+        (under_checkpoint(json!({"backend": "tape"})), "backend"),
+        (under_checkpoint(json!({"snapBackApiUrl": "snap-back-api:80"})), "snapBackApiUrl"),
+        (under_checkpoint(json!({"snapBackApiUrl": "http://me:hunter2@snap"})), "snapBackApiUrl"),
+        (under_checkpoint(json!({"contract": "other"})), "contract"),
+        (under_checkpoint(json!({"tokenSecret": {"name": "Not A Name"}})), "tokenSecret"),
+        (under_checkpoint(json!({"tokenSecret": "token"})), "tokenSecret"),
+        (under_checkpoint(json!({"kubeApiAddress": "kubernetes"})), "kubeApiAddress"),
+        (under_checkpoint(json!({"requestTimeout": "5s"})), "requestTimeout"),
+        (under_checkpoint(json!({"requestTimeout": 0})), "requestTimeout"),
+        (under_checkpoint(json!({"answerTimeout": 1.5})), "answerTimeout"),
+        (under_checkpoint(json!({"kubelet": {"timeout": 0}})), "timeout"),
+        (under_checkpoint(json!({"kubelet": {"caFile": "/ca"}})), "caFile"),
+        (under_checkpoint(json!({"oncePer": "workload"})), "oncePer"),
+        (under_checkpoint(json!({"onUnknown": "guess"})), "onUnknown"),
+        (under_checkpoint(json!({"maxAttempts": 0})), "maxAttempts"),
+        (under_checkpoint(json!({"maxConcurrent": 1001})), "maxConcurrent"),
+        (under_checkpoint(json!({"suspend": "true"})), "suspend"),
+        (under_checkpoint(json!({"historyTTL": "7d"})), "historyTTL"),
+        (json!({"webhook": {"mode": "both"}}), "mode"),
+        (json!({"webhook": {"failurePolicy": "ignore"}}), "failurePolicy"),
+        (json!({"webhook": {"timeoutSeconds": 31}}), "timeoutSeconds"),
+        (json!({"webhook": {"validation": "strict"}}), "validation"),
+        (json!({"webhook": {"caBundle": "abc"}}), "caBundle"),
+        (json!({"webhook": {"namespaceSelector": {"matchLabel": {}}}}), "matchLabel"),
+        (json!({"webhook": {"objectSelector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}}), "operator"),
+        (json!({"webhook": {"port": 443}}), "port"),
+        (json!({"tls": {"secret": "a"}}), "secret"),
+        (json!({"admin": {"port": 80}}), "port"),
+        (json!({"metrics": {"interval": "often"}}), "interval"),
+        (json!({"metrics": {"enabled": true}}), "enabled"),
+        (json!({"podDisruptionBudget": {"minAvailable": 1}}), "minAvailable"),
+        (json!({"podDisruptionBudget": {"maxUnavailable": 0}}), "maxUnavailable"),
+        (json!({"networkPolicy": {"egress": {"apiServerPorts": []}}}), "apiServerPorts"),
+        (json!({"livenessProbe": {"httpGet": {}}}), "httpGet"),
+        (json!({"env": [{"value": "DEBUG"}]}), "env"),
+        (json!({"env": [{"name": "A", "valeu": "x"}]}), "valeu"),
+        (json!({"extraEnv": []}), "extraEnv"),
+    ]
+}
+
+/// `(values, what the sentence has to say)`.
+fn contradictions() -> Vec<(Value, &'static [&'static str])> {
+    vec![
+        (json!({"replicas": 3}), &["replicas is 3", "snapwatcher.operator.standalone", "set it to false"]),
+        (
+            json!({"snapwatcher": {"operator": {"namespaces": ["shop"]}}}),
+            &["snapwatcher.operator.namespaces", "allNamespaces is true"],
+        ),
+        (
+            json!({"webhook": {"validation": "deny", "mode": "off"}}),
+            &["webhook.validation is deny", "webhook.mode off"],
+        ),
+        (
+            json!({"webhook": {"validation": "deny", "mode": "policy"}}),
+            &["webhook.validation is deny", "webhook.mode policy"],
+        ),
+        (json!({"tls": {"manageBundle": false}}), &["tls.manageBundle is false", "tls.secretName is empty"]),
+        (
+            json!({"snapwatcher": {"checkpoint": {"contract": "snapapi-kubelet"}}}),
+            &["snapapi-kubelet", "set snapwatcher.checkpoint.clusterName"],
+        ),
+        (
+            json!({"snapwatcher": {"checkpoint": {"backend": "kubelet", "kubelet": {"insecureSkipVerify": true, "caConfigMap": {"name": "ca"}}}}}),
+            &["insecureSkipVerify is true", "caConfigMap"],
+        ),
+        (json!({"serviceAccount": {"create": false}}), &["serviceAccount.create is false", "name the account"]),
+        (json!({"hostNetwork": true, "networkPolicy": {"enabled": true}}), &["networkPolicy.enabled", "hostNetwork"]),
+        (
+            json!({"env": [{"name": "ANSWER_TIMEOUT", "value": "600s"}]}),
+            &["env gives ANSWER_TIMEOUT", "set snapwatcher.checkpoint.answerTimeout instead"],
+        ),
+        (json!({"env": [{"name": "STANDALONE", "value": "false"}]}), &["set snapwatcher.operator.standalone instead"]),
+    ]
+}
+
+#[tokio::test]
+async fn a_value_that_the_schema_does_not_know_is_refused_by_its_name() {
+    let chart = Chart::of_repository().await;
+    for (values, key) in malformed() {
+        let told = chart.refusal(&with(&values));
+        assert!(told.contains("values don't meet the specifications") && told.contains(key), "{values}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn values_that_contradict_each_other_are_refused_with_what_to_do() {
+    let chart = Chart::of_repository().await;
+    for (values, words) in contradictions() {
+        let told = chart.refusal(&with(&values));
+        for word in words {
+            assert!(told.contains(word), "{values}: `{word}` in: {told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_policy_is_refused_where_the_cluster_has_none() {
+    let chart = Chart::of_repository().await;
+    let told = chart.refusal(&Template::scenario("policy").for_old_kubernetes("1.35.4"));
+    assert!(told.contains("MutatingAdmissionPolicy") && told.contains("Kubernetes 1.36"), "{told}");
+}
+
+#[tokio::test]
+async fn a_kubernetes_older_than_promised_is_refused() {
+    let chart = Chart::of_repository().await;
+    let told = chart.refusal(&Template::default().for_old_kubernetes("1.19.16"));
+    assert!(told.contains(">=1.20.0-0"), "{told}");
+}
+
+fn with(values: &Value) -> Template {
+    let fields = values.as_object().into_iter().flatten();
+    fields.fold(Template::default(), |template, (key, value)| template.with(key, value))
+}

@@ -1,0 +1,145 @@
+//! The rights of the chart are the least: with all of them nothing is refused, and each rule taken away has the program
+//! ask in vain for what the rule is about.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use lab::objects::{deployment, job};
+use lab::{Cluster, Installation, Namespace, Options, Snapwatcher, in_namespace_of, reached};
+
+const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
+
+/// How soon the loss of a right has to show.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The two objects that hold the rights of a release that watches all namespaces.
+struct Rights {
+    cluster: Api<ClusterRole>,
+    own: Api<Role>,
+    installation: Installation,
+}
+
+impl Rights {
+    fn of(installation: Installation) -> Self {
+        let client = installation.client();
+        Self { cluster: Api::all(client.clone()), own: Api::namespaced(client, "snap"), installation }
+    }
+
+    async fn rules(&self) -> Vec<PolicyRule> {
+        let mut rules = self.cluster.get("snapwatcher").await.unwrap().rules.unwrap();
+        rules.extend(self.own.get("snapwatcher").await.unwrap().rules.unwrap());
+        rules
+    }
+
+    /// Takes the rule away, wherever it stands.
+    async fn take(&self, rule: &PolicyRule) {
+        let mut role = self.cluster.get("snapwatcher").await.unwrap();
+        role.rules.as_mut().unwrap().retain(|other| other != rule);
+        self.cluster.replace("snapwatcher", &PostParams::default(), &role).await.unwrap();
+        let mut role = self.own.get("snapwatcher").await.unwrap();
+        role.rules.as_mut().unwrap().retain(|other| other != rule);
+        self.own.replace("snapwatcher", &PostParams::default(), &role).await.unwrap();
+    }
+
+    /// Puts all rules back as they were.
+    async fn restore(&self, rules: &[PolicyRule]) {
+        let (all, own) = (self.cluster.get("snapwatcher").await.unwrap(), self.own.get("snapwatcher").await.unwrap());
+        let is_own = |rule: &&PolicyRule| {
+            let resources = rule.resources.iter().flatten();
+            resources.into_iter().any(|resource| resource == "secrets" || resource == "leases")
+        };
+        let (owned, others): (Vec<_>, Vec<_>) = rules.iter().partition(is_own);
+        let mut all = all;
+        all.rules = Some(others.into_iter().cloned().collect());
+        self.cluster.replace("snapwatcher", &PostParams::default(), &all).await.unwrap();
+        let mut own = own;
+        own.rules = Some(owned.into_iter().cloned().collect());
+        self.own.replace("snapwatcher", &PostParams::default(), &own).await.unwrap();
+    }
+
+    /// What only a first start makes, away.
+    async fn forget(&self) {
+        let client = self.installation.client();
+        let (secrets, leases) =
+            (Api::<Secret>::namespaced(client.clone(), "snap"), Api::<Lease>::namespaced(client, "snap"));
+        drop(secrets.delete("snapwatcher-webhook-ca", &DeleteParams::default()).await);
+        drop(leases.delete("snapwatcher", &DeleteParams::default()).await);
+    }
+
+    async fn start(&self, ns: &Namespace) -> Snapwatcher {
+        let url = ns.snaphook().url();
+        let settings = [("SNAP_BACK_API_URL", url.as_str()), ("LOG_LEVEL", "DEBUG")];
+        self.installation.program(SNAPWATCHER.as_ref(), &settings).await
+    }
+}
+
+/// Pods whose owners have to be looked up.
+async fn work(ns: &Namespace, name: &str) {
+    ns.create_object(&deployment(&format!("{name}-web")).labelled().build()).await;
+    ns.create_object(&job(&format!("{name}-job")).labelled().build()).await;
+}
+
+async fn is_done(ns: &Namespace, name: &str) {
+    for workload in [format!("{name}-web"), format!("{name}-job")] {
+        let pod = ns.pods_made(&workload, 1).await.pop_first().unwrap();
+        ns.record_of(&pod, "Succeeded").await;
+    }
+}
+
+#[tokio::test]
+async fn each_rule_taken_away_has_the_program_ask_in_vain() {
+    let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
+    in_namespace_of(cluster.access(), "each_rule_taken_away", |ns| async move {
+        let installation = Installation::on(ns.access()).await;
+        installation.helm("upgrade snapwatcher ./charts/snapwatcher -n snap -f charts/snapwatcher/values-ha.yaml");
+        let rights = Rights::of(installation);
+        let rules = rights.rules().await;
+
+        let watcher = rights.start(&ns).await;
+        work(&ns, "before").await;
+        is_done(&ns, "before").await;
+        assert!(!watcher.log().contains("forbidden"), "{}", watcher.log());
+        watcher.stop().await.unwrap();
+
+        for (number, rule) in rules.iter().enumerate() {
+            let resources: Vec<&String> = rule.resources.iter().flatten().collect();
+            // Asked for by `snapwatcher check` alone.
+            if resources.iter().any(|resource| *resource == "customresourcedefinitions") {
+                continue;
+            }
+            rights.take(rule).await;
+            rights.forget().await;
+            let watcher = rights.start(&ns).await;
+            work(&ns, &format!("rule-{number}")).await;
+            let is_refused = |log: &str| {
+                let verb =
+                    |line: &str| rule.verbs.iter().any(|verb| line.contains(&format!("cannot {verb} resource ")));
+                let resource = |line: &str| {
+                    resources.iter().any(|resource| {
+                        line.contains(&format!("resource \\\"{resource}\\\""))
+                            || line.contains(&format!("resource \"{resource}\""))
+                    })
+                };
+                log.lines().any(|line| verb(line) && resource(line))
+            };
+            let told = reached(&format!("{rule:?} is missed"), PATIENCE, async || is_refused(&watcher.log())).await;
+            assert!(told.is_ok(), "{told:?}\n{}", watcher.log());
+            watcher.stop().await.unwrap();
+            rights.restore(&rules).await;
+        }
+
+        let watcher = rights.start(&ns).await;
+        work(&ns, "after").await;
+        is_done(&ns, "after").await;
+        assert!(!watcher.log().contains("forbidden"), "{}", watcher.log());
+        watcher.stop().await.unwrap();
+    })
+    .await;
+    cluster.stop().await.unwrap();
+}

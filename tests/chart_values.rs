@@ -1,0 +1,189 @@
+//! The values of the chart: each has its comment, its place in the schema and its reader in a template, and the table in
+//! the chart's README is written from the comments.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// With this variable set the README's table and the schema's descriptions are written instead of compared.
+const UPDATE: &str = "UPDATE_DOCS";
+const REMEDY: &str = "is out of date; write it anew: UPDATE_DOCS=1 cargo test --test chart_values";
+
+/// Starts the comment that describes a value.
+const MARK: &str = "# -- ";
+
+/// Frame the table in README.md.
+const TABLE_BEGINS: &str = "<!-- written from values.yaml -->\n";
+const TABLE_ENDS: &str = "<!-- end -->\n";
+
+fn chart(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/snapwatcher").join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(chart(name)).unwrap()
+}
+
+fn schema() -> Value {
+    serde_json::from_str(&read("values.schema.json")).unwrap()
+}
+
+/// What stands above each key of values.yaml that has a description, by its path, in the order of the file.
+fn comments() -> Vec<(String, String)> {
+    let text = read("values.yaml");
+    let (mut found, mut parents, mut comment) = (Vec::new(), Vec::<(usize, &str)>::new(), String::new());
+    for line in text.lines() {
+        let content = line.trim_start();
+        let indent = line.len() - content.len();
+        if let Some(begun) = content.strip_prefix(MARK) {
+            begun.clone_into(&mut comment);
+        } else if let Some(more) = content.strip_prefix("# ").filter(|_| !comment.is_empty()) {
+            comment = format!("{comment} {more}");
+        } else if let Some((key, _)) = content.split_once(':').filter(|(key, _)| !key.starts_with(['#', '-'])) {
+            parents.retain(|(above, _)| *above < indent);
+            parents.push((indent, key));
+            if !comment.is_empty() {
+                let path = parents.iter().map(|(_, key)| *key).collect::<Vec<_>>().join(".");
+                found.push((path, std::mem::take(&mut comment)));
+            }
+        } else {
+            comment.clear();
+        }
+    }
+    found
+}
+
+/// All values: the leaves of the schema's closed objects, and those objects themselves.
+fn described(schema: &Value, path: &str, found: &mut BTreeMap<String, String>) {
+    for (key, value) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        found.insert(path.clone(), value["description"].as_str().unwrap_or_default().to_owned());
+        // Selectors are Kubernetes' own; the keys in them are not values of ours.
+        if !path.ends_with("Selector") {
+            described(value, &path, found);
+        }
+    }
+}
+
+fn describe(schema: &mut Value, path: &str, comments: &BTreeMap<String, String>) {
+    // Indexing would make the key where there is none.
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (key, value) in properties.into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        if let Some(comment) = comments.get(&path) {
+            value["description"] = Value::String(comment.clone());
+        }
+        describe(value, &path, comments);
+    }
+}
+
+fn default_of<'a>(values: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(values, |value, key| value.get(key).unwrap_or(&Value::Null))
+}
+
+fn is_section(schema: &Value, path: &str) -> bool {
+    let schema = path.split('.').fold(schema, |schema, key| &schema["properties"][key]);
+    schema["properties"].is_object() && !path.ends_with("Selector")
+}
+
+fn table() -> String {
+    let values: Value = serde_yaml_ng::from_str(&read("values.yaml")).unwrap();
+    let schema = schema();
+    let mut table = "| value | default | meaning |\n| --- | --- | --- |\n".to_owned();
+    for (path, comment) in comments() {
+        let comment = comment.replace('|', "\\|");
+        if is_section(&schema, &path) {
+            writeln!(table, "| **{path}** | | {comment} |").unwrap();
+        } else {
+            writeln!(table, "| `{path}` | `{}` | {comment} |", default_of(&values, &path)).unwrap();
+        }
+    }
+    table
+}
+
+fn agrees(name: &str, expected: &str) {
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(chart(name), expected).unwrap();
+    }
+    assert!(read(name) == expected, "{name} {REMEDY}");
+}
+
+#[test]
+fn every_value_has_a_comment_and_a_place_in_the_schema() {
+    let commented: BTreeSet<_> = comments().into_iter().map(|(path, _)| path).collect();
+    let mut known = BTreeMap::new();
+    described(&schema(), "", &mut known);
+    // Helm's own: handed to every chart that is part of another.
+    known.remove("global");
+    assert_eq!(commented, known.into_keys().collect());
+}
+
+#[test]
+fn every_object_of_the_schema_is_closed_or_is_kubernetes_own() {
+    fn look(schema: &Value, path: &str) {
+        if schema["properties"].is_object() {
+            assert_eq!(schema["additionalProperties"], false, "{path}");
+        }
+        for (key, value) in schema["properties"].as_object().into_iter().flatten() {
+            assert!(!value["description"].as_str().unwrap_or_default().is_empty(), "{path}.{key}");
+            look(value, &format!("{path}.{key}"));
+        }
+        if schema["items"].is_object() {
+            look(&schema["items"], &format!("{path}[]"));
+        }
+    }
+    look(&schema(), "");
+}
+
+#[test]
+fn every_value_is_read_by_a_template_and_every_value_read_exists() {
+    let mut templates = String::new();
+    for folder in ["templates", "templates/tests"] {
+        for entry in fs::read_dir(chart(folder)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            templates.push_str(&fs::read_to_string(entry.path()).unwrap());
+        }
+    }
+    let mut known = BTreeMap::new();
+    described(&schema(), "", &mut known);
+    // `$checkpoint.backend` and `.egress.enabled` read what was named before: the last word is what shows.
+    for path in known.keys().filter(|path| *path != "global") {
+        let last = path.rsplit('.').next().unwrap();
+        let whole = |above: &str| templates.contains(&format!("toYaml .Values.{above} "));
+        let is_within_whole = path.match_indices('.').any(|(end, _)| whole(&path[..end]));
+        assert!(is_within_whole || templates.contains(&format!(".{last}")), "nothing reads `{path}`");
+    }
+    for read in templates.split(".Values.").skip(1) {
+        let path: String = read.chars().take_while(|c| c.is_alphanumeric() || *c == '.').collect();
+        let path = path.trim_end_matches('.');
+        let is_within = |known: &String| known == path || path.starts_with(&format!("{known}."));
+        assert!(known.keys().any(is_within), "there is no `{path}`");
+    }
+}
+
+#[test]
+fn the_schema_describes_each_value_as_its_comment_does() {
+    let comments: BTreeMap<_, _> = comments().into_iter().collect();
+    let mut schema = schema();
+    describe(&mut schema, "", &comments);
+    agrees("values.schema.json", &(serde_json::to_string_pretty(&schema).unwrap() + "\n"));
+}
+
+#[test]
+fn the_table_in_the_readme_is_that_of_the_values() {
+    let readme = read("README.md");
+    let (before, rest) = readme.split_once(TABLE_BEGINS).unwrap();
+    let (_, after) = rest.split_once(TABLE_ENDS).unwrap();
+    agrees("README.md", &format!("{before}{TABLE_BEGINS}\n{}\n{TABLE_ENDS}{after}", table()));
+}
+
+#[test]
+fn the_chart_is_of_the_version_of_the_program() {
+    let chart: Value = serde_yaml_ng::from_str(&read("Chart.yaml")).unwrap();
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
+}
