@@ -7,6 +7,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
+use lab::checked::check;
 use lab::objects::{COUNTING, deployment, pod};
 use lab::snaphook::{Behaviour, Kubelets};
 use lab::{Namespace, RealNode, in_namespace};
@@ -108,11 +109,36 @@ async fn each_container_of_a_labelled_workload_is_archived_once_by_its_kubelet()
         }
         assert!(ns.snaphook().requests().is_empty());
         asked_about_the_second_account(&ns);
+        goes_on_from_its_archive(&ns, &node, &expected[0]).await;
+        let arguments = ns.check_arguments(&["--backend", "kubelet", "-o", "json"]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let checked = check(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
+        let findings = checked.findings().unwrap();
+        let of_node = findings.iter().find(|finding| finding.what.contains(node.name())).unwrap();
+        assert_eq!(of_node.state, "ok", "{of_node:?}");
     })
     .await;
 }
 
-/// The kubelet asked the API server whether the second account may, and about nobody else of SnapWatcher's.
+/// The archive that SnapWatcher asked for is worth having: made into an image, it goes on where it was. The pod says that it
+/// runs from a checkpoint, and so is not checkpointed again.
+async fn goes_on_from_its_archive(ns: &Namespace, node: &RealNode, (pod_name, container): &(String, &str)) {
+    let [archive] = archives_of(node, ns, pod_name, container).try_into().unwrap();
+    let image = node.push_archive(&format!("{}:1", ns.name()), &archive, container).await.unwrap();
+    let restored = pod("restored").labelled().label("snap.weaversoft.io/mutated", "true").image(&image).build();
+    ns.create_object::<Pod>(&restored).await;
+    ns.pod_ready("restored").await;
+    let from = numbers(ns, "restored", container).await.last().copied().unwrap_or_default();
+    ns.until("what was restored counts on", async || {
+        let seen = numbers(ns, "restored", container).await;
+        // One that started again would begin with 1 after what its archive had said.
+        if seen.last() >= Some(&(from + ON)) { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    assert!(ns.records_of("restored").await.is_empty());
+}
+
+/// The kubelet asked the API server whether the second account may, and whether it may do this and nothing else.
 fn asked_about_the_second_account(ns: &Namespace) {
     let log = std::fs::read_to_string(ns.access().audit_log()).unwrap();
     let reviews = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

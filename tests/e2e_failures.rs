@@ -31,8 +31,11 @@ async fn with_node<C, R>(
     put_right: impl Future<Output = Result<R, NodeError>>,
     body: impl Future<Output = ()>,
 ) {
-    drop(change.await.unwrap());
-    let outcome = AssertUnwindSafe(body).catch_unwind().await;
+    let changed_and_seen = async {
+        drop(change.await.unwrap());
+        body.await;
+    };
+    let outcome = AssertUnwindSafe(changed_and_seen).catch_unwind().await;
     drop(put_right.await.unwrap());
     if let Err(panic) = outcome {
         resume_unwind(panic);
@@ -153,7 +156,8 @@ async fn a_kubelet_that_dies_in_the_middle_leaves_it_unknown() {
         ns.create_object::<Pod>(&large.build()).await;
         with_node(
             async {
-                ns.record_of("web", "InProgress").await;
+                // The record says InProgress before the kubelet is asked; once CRIU runs, it was.
+                ns.until("the checkpoint is being taken", async || node.must_run(["pgrep", "criu"]).await).await;
                 node.stop_kubelet().await
             },
             node.start_kubelet(),

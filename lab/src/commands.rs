@@ -34,7 +34,7 @@ enum Command {
     Test(TestArgs),
     /// Run the SnapHook stand-in alone and print each request.
     Snaphook(SnapHookArgs),
-    /// Tell whether this machine can have a real node; exit code 1 and the reason where it can't.
+    /// Tell whether this machine can have a real node; exit code 3 and the reason where it can't.
     CheckNode,
     /// Print where a program lies that the lab builds from source, building it if it is missing.
     Tool {
@@ -130,12 +130,15 @@ fn options(args: NodeArgs) -> Result<Options, lab::LabError> {
     })
 }
 
+/// What `check-node` ends with where there can be no node; other failures have other codes.
+const NO_NODE: u8 = 3;
+
 fn check_node() -> ExitCode {
     match RealNode::missing() {
         None => ExitCode::SUCCESS,
         Some(missing) => {
             say(&missing);
-            ExitCode::FAILURE
+            NO_NODE.into()
         }
     }
 }

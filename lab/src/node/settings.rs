@@ -92,6 +92,8 @@ pub(crate) fn containerd() -> String {
 [plugins."io.containerd.cri.v1.runtime"]
 # Without CAP_SYS_RESOURCE the first container of a pod dies when its score is to fall below that of its parent.
 restrict_oom_score_adj = true
+# From 2.2.7 and 2.3.4 on, starting again from an archive has to be asked for; older ones pass over the word.
+enable_experimental_restore_via_create = true
 
 [plugins."io.containerd.cri.v1.runtime".cni]
 bin_dirs = ["/usr/lib/cni"]

@@ -43,7 +43,8 @@ pub struct Probed {
 pub async fn probe(kubelet: &Kubelet, node: &str) -> Probed {
     let outcome = match kubelet.ask(node, [kubelet.tokens.namespace(), NO_POD, NO_CONTAINER]).await {
         Ok((answer, asked)) if is_pod_unknown(&answer) => {
-            let message = Redacted::own(&format!("{} takes checkpoints, and we may ask for them", asked.whom));
+            let message =
+                Redacted::own(&format!("{} passes checkpoints on to its runtime, and we may ask for them", asked.whom));
             return Probed { verdict: Verdict::Ready, message };
         }
         Ok((answer, asked)) => answer::judge(&answer, &asked, clock::now()),
