@@ -16,7 +16,6 @@ mod metrics;
 mod patience;
 #[cfg(test)]
 mod tests;
-mod thread;
 mod turn;
 
 use std::convert::Infallible;
@@ -92,33 +91,15 @@ pub enum ServeError {
     Tls { source: rustls::Error },
     #[error("could not use the listening socket")]
     Socket { source: io::Error },
-    #[error("could not have a thread to serve admission reviews")]
-    Thread { source: io::Error },
     #[error("serving admission reviews failed")]
     Failed { source: io::Error },
 }
 
-/// Serves over HTTPS, in a thread of its own, until told to stop; drains for [`Limits::drain`], and finishes the open
-/// requests within [`Limits::grace`].
+/// Serves over HTTPS until told to stop, drains for [`Limits::drain`], and finishes the open requests within
+/// [`Limits::grace`].
 ///
 /// Without a leaf in `resolver` handshakes fail; connections keep the leaf with which they began.
 pub async fn serve<S>(
-    listener: TcpListener,
-    service: S,
-    resolver: Arc<impl ResolvesServerCert + 'static>,
-    limits: Limits,
-    metrics: ServeMetrics,
-    stop: CancellationToken,
-) -> Result<(), ServeError>
-where
-    S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Unpin + Send,
-{
-    let port = move || serve_here(listener, service, resolver, limits, metrics, stop);
-    thread::alone("admission", port).await.map_err(|source| ServeError::Thread { source })?
-}
-
-async fn serve_here<S>(
     listener: TcpListener,
     service: S,
     resolver: Arc<impl ResolvesServerCert + 'static>,
