@@ -5,9 +5,10 @@
 //!   that tests find the node that `lab test --node` started.
 //!
 //! How it is built: a small Debian made once ([`root`]), an overlay over it in namespaces of its own ([`machine`]), and
-//! four programs in there, configured by [`settings`].
+//! its programs in there, configured by [`settings`]; Services and names where they are asked for ([`services`]).
 
 mod cgroups;
+mod error;
 mod image;
 mod inside;
 mod kubelet_api;
@@ -21,9 +22,7 @@ mod settings;
 mod stock;
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
@@ -31,6 +30,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
+pub use error::NodeError;
 pub use image::{Files, Image};
 pub use kubelet_api::{KubeletAnswer, KubeletApi, KubeletApiError};
 pub use real_node::RealNode;
@@ -39,12 +39,12 @@ pub use root::RootError;
 pub use services::lead;
 pub use settings::{KubeletSettings, Serving};
 
-use crate::access::{Access, AccessError};
+use crate::access::Access;
 use crate::cluster::NodeKind;
 use crate::control_plane::REAL_NODE;
 use crate::network::Network;
-use crate::process::{Process, ProcessError};
-use crate::until::{NotReached, reached};
+use crate::process::Process;
+use crate::until::{Look, reached};
 use inside::Inside;
 use machine::Machine;
 
@@ -56,47 +56,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Who signs the serving certificates of kubelets (kubernetes.io, "Certificate Signing Requests").
 const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
 
-/// A node's machine before anything runs on it; gone when dropped.
+/// A running node: its machine and the programs in it; gone when dropped.
 #[derive(Debug)]
 pub(crate) struct Node {
     // In this order: what runs in the machine is killed before the machine ends.
     programs: Vec<Process>,
     machine: Machine,
     handle: RealNode,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    #[error("{0}")]
-    Missing(String),
-    #[error(transparent)]
-    Root(#[from] RootError),
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    #[error(transparent)]
-    Push(#[from] PushError),
-    #[error(transparent)]
-    Kubelet(#[from] KubeletApiError),
-    #[error("could not {what} for the node")]
-    Prepare { what: &'static str, source: io::Error },
-    #[error("no pair of links could be made that joins the node to this machine: {seen}")]
-    Link { seen: String },
-    #[error("could not run `{command}` in the node; it has ended, or this is not root")]
-    Enter { command: String, source: io::Error },
-    #[error("`{command}` failed in the node ({status}): {told}")]
-    Command { command: String, status: ExitStatus, told: String },
-    #[error("criu says that this kernel can't do what it needs; `criu check`: {told}")]
-    Criu { told: String },
-    #[error("{reached}; the end of the log of {program}:\n{tail}")]
-    NotReached { reached: NotReached, program: &'static str, tail: String },
-    #[error(
-        "no real node is described in `{}`: this test needs one; run `make e2e` as root, which starts one for all such \
-         tests",
-        file.display()
-    )]
-    NotThere { file: PathBuf, source: io::Error },
 }
 
 impl Node {
@@ -239,7 +205,7 @@ impl Node {
         self.handle.write(path, text)
     }
 
-    async fn reached<L: crate::until::Look>(
+    async fn reached<L: Look>(
         &self,
         awaited: &str,
         program: &'static str,
