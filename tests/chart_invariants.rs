@@ -1,7 +1,5 @@
 //! What holds for the chart whatever the values: names, labels, security, rights, nothing of the program's own.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};

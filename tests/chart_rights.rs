@@ -39,12 +39,12 @@ impl Rights {
 
     /// Takes the rule away, wherever it stands.
     async fn take(&self, rule: &PolicyRule) {
-        let mut role = self.cluster.get("snapwatcher").await.unwrap();
-        role.rules.as_mut().unwrap().retain(|other| other != rule);
-        self.cluster.replace("snapwatcher", &PostParams::default(), &role).await.unwrap();
-        let mut role = self.own.get("snapwatcher").await.unwrap();
-        role.rules.as_mut().unwrap().retain(|other| other != rule);
-        self.own.replace("snapwatcher", &PostParams::default(), &role).await.unwrap();
+        let mut all = self.cluster.get("snapwatcher").await.unwrap();
+        all.rules.as_mut().unwrap().retain(|other| other != rule);
+        self.cluster.replace("snapwatcher", &PostParams::default(), &all).await.unwrap();
+        let mut own = self.own.get("snapwatcher").await.unwrap();
+        own.rules.as_mut().unwrap().retain(|other| other != rule);
+        self.own.replace("snapwatcher", &PostParams::default(), &own).await.unwrap();
     }
 
     /// Puts all rules back as they were.
