@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use lab::node::{KubeletSettings, NodeError, Serving};
@@ -26,20 +27,23 @@ const CONNECTED: &str =
 const LARGE: &str = "busybox head -c 800000000 /dev/zero | busybox tail -c 800000000 | sleep 100000";
 
 /// Changes the node for as long as `body` runs, and puts it right whatever comes of it.
-async fn with_node<C, R>(
-    change: impl Future<Output = Result<C, NodeError>>,
-    put_right: impl Future<Output = Result<R, NodeError>>,
-    body: impl Future<Output = ()>,
-) {
+fn with_node<'a, C, R>(
+    change: impl Future<Output = Result<C, NodeError>> + 'a,
+    put_right: impl Future<Output = Result<R, NodeError>> + 'a,
+    body: impl Future<Output = ()> + 'a,
+) -> LocalBoxFuture<'a, ()> {
     let changed_and_seen = async {
         drop(change.await.unwrap());
         body.await;
     };
-    let outcome = AssertUnwindSafe(changed_and_seen).catch_unwind().await;
-    drop(put_right.await.unwrap());
-    if let Err(panic) = outcome {
-        resume_unwind(panic);
+    async {
+        let outcome = AssertUnwindSafe(changed_and_seen).catch_unwind().await;
+        drop(put_right.await.unwrap());
+        if let Err(panic) = outcome {
+            resume_unwind(panic);
+        }
     }
+    .boxed_local()
 }
 
 /// Starts SnapWatcher, with the second account, and creates a labelled pod that counts.
@@ -116,13 +120,12 @@ async fn a_kubelet_that_nobody_vouches_for_gets_no_token() {
     in_namespace("a_kubelet_that_nobody_vouches_for", |ns| async move {
         let node = RealNode::attach().unwrap();
         let self_signed = KubeletSettings { serving: Serving::SelfSigned, ..KubeletSettings::default() };
-        let record =
-            with_node(node.restart_kubelet(self_signed), node.restart_kubelet(KubeletSettings::default()), async {
-                with_pod(&ns, &node).await;
-                let hints = ["serverTLSBootstrap", "--kubelet-ca-file", "--kubelet-insecure-skip-verify", node.name()];
-                is_told(&ns, "Failed(KubeletUntrusted)", &hints).await;
-            });
-        record.await;
+        with_node(node.restart_kubelet(self_signed), node.restart_kubelet(KubeletSettings::default()), async {
+            with_pod(&ns, &node).await;
+            let hints = ["serverTLSBootstrap", "--kubelet-ca-file", "--kubelet-insecure-skip-verify", node.name()];
+            is_told(&ns, "Failed(KubeletUntrusted)", &hints).await;
+        })
+        .await;
         let [record] = ns.records_of("web").await.try_into().unwrap();
         ns.checkpoints().delete(&record.name, &DeleteParams::default()).await.unwrap();
         ns.record_of("web", "Succeeded").await;
