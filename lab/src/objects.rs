@@ -15,7 +15,12 @@ use crate::nodes::{COMPLETE, HOLD};
 use crate::webhooks::SNAP;
 
 /// A shell script for [`Builder::runs`] that counts aloud, ten numbers a second: what goes on counting was not restarted.
-pub const COUNTING: &str = "n=0; while true; do n=$((n+1)); echo $n; sleep 0.1; done";
+///
+/// It waits by reading what never comes, for it must start no programs while it counts: a shell that waits for its child
+/// to start one (`vfork`) can't be stopped by criu, and each number would be a chance to fail. The program that keeps the
+/// pipe open is looped, since criu cuts its sleep short.
+pub const COUNTING: &str = "while true; do sleep 3600; done | \
+                            { n=0; while true; do n=$((n+1)); echo $n; read -t 0.1 nothing; done; }";
 
 /// An object in the making. Labels, annotations and containers are those of its pods.
 #[derive(Clone, Debug)]

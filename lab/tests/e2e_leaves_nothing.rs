@@ -65,6 +65,23 @@ async fn pod_counts(api: &Api<Pod>, node: &RealNode) {
     until("the pod is Ready", async || api.get("counter").await.is_ok_and(|pod| is_ready(&pod))).await;
 }
 
+/// Freezes all containers of a lab, as each is while its checkpoint is taken; returns how many groups that were.
+fn freeze(pid: u32) -> usize {
+    let lab = format!("snapwatcher-lab-{pid}-0/kubepods");
+    let mut folders = vec![Path::new("/sys/fs/cgroup/freezer").join(&lab), Path::new("/sys/fs/cgroup").join(&lab)];
+    let mut frozen = 0;
+    while let Some(folder) = folders.pop() {
+        folders.extend(names(&folder).into_iter().map(|name| folder.join(name)).filter(|path| path.is_dir()));
+        for (file, value) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
+            if folder.join(file).exists() {
+                fs::write(folder.join(file), value).unwrap();
+                frozen += 1;
+            }
+        }
+    }
+    frozen
+}
+
 /// Starts `lab up --node` as a person does, kills it and returns when its processes are gone.
 async fn up_and_killed() -> Lab {
     let target = tempfile::tempdir().unwrap();
@@ -85,12 +102,16 @@ async fn up_and_killed() -> Lab {
     let lab = Lab { pid: child.id(), node, folder };
     child.kill().unwrap();
     child.wait().unwrap();
-    until("each process of the node is gone", async || match processes_in(&namespace) {
+    gone(&namespace).await;
+    lab
+}
+
+async fn gone(namespace: &Path) {
+    until("each process of the node is gone", async || match processes_in(namespace) {
         0 => Ok(()),
         left => Err(format!("{left} are left")),
     })
     .await;
-    lab
 }
 
 #[tokio::test]
@@ -104,6 +125,7 @@ async fn a_lab_leaves_the_machine_as_it_was_even_where_one_was_killed_before() {
     pod_counts(&Api::namespaced(cluster.client().await.unwrap(), "default"), &lab.node).await;
     let namespace = namespace_of(&lab.node);
     assert!(traces(&lab).len() > before.len() + 2, "link, control groups, folder");
+    assert!(freeze(lab.pid) > 2, "the groups of a pod, of its two containers and above them");
 
     cluster.stop().await.unwrap();
     assert_eq!(processes_in(&namespace), 0);

@@ -39,7 +39,7 @@ pub(crate) struct Machine {
     inside: Inside,
     network: Network,
     logs: PathBuf,
-    // Only held: removed when the last process has ended.
+    // Removed when the last process has ended.
     cgroups: Cgroups,
 }
 
@@ -147,6 +147,7 @@ impl Drop for Machine {
         let _ = kill(Pid::from_raw(self.inside.pid()), Signal::SIGKILL);
         let deadline = Instant::now() + PATIENCE;
         while matches!(self.init.ended(), Ok(None)) && Instant::now() < deadline {
+            self.cgroups.thaw();
             thread::sleep(POLL);
         }
         // The link goes a moment after the namespace.
