@@ -1,4 +1,4 @@
-//! What fuzzing has kept: each body gets an answer or a refusal, in no time.
+//! The bodies that fuzzing begins with and those that it has found: each gets an answer or a refusal.
 
 use std::fs;
 use std::path::Path;
@@ -7,9 +7,13 @@ use snapwatcher::admission::{ValidationMode, answer_to_mutate, answer_to_validat
 
 #[test]
 fn each_body_that_fuzzing_kept_is_answered_or_refused() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/review");
-    let bodies: Vec<_> = fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(!bodies.is_empty());
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let bodies_of = |name: &str| {
+        let bodies: Vec<_> = fs::read_dir(corpus.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!bodies.is_empty(), "{name}");
+        bodies
+    };
+    let bodies = [bodies_of("review"), bodies_of("found")].concat();
     let mut answered = 0;
     for path in bodies {
         let body = fs::read(&path).unwrap();
