@@ -41,7 +41,7 @@ test: build helm ## Run every test against a control plane of its own
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- cargo test --workspace --exclude bench --locked
 
 # One after the other: they share the one node, and some take something away from it.
-e2e: build ## Run the tests that need a real node: kubelet, containerd and criu on this machine (root, Linux)
+e2e: build image ## Run the tests that need a real node: kubelet, containerd and criu on this machine (root, Linux)
 	$(LAB) test --services --snapwatcher $(SNAPWATCHER) -- \
 		cargo test --workspace --exclude bench --locked --test 'e2e_*' -- --test-threads 1
 

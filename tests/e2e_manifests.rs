@@ -1,0 +1,75 @@
+//! SnapWatcher by its manifests, as README.md says without Helm: the two commands, and a workload to try it with. And a
+//! thousand pods in the memory that the chart keeps free for it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use lab::node::Files;
+use lab::objects::pod;
+use lab::snaphook::Behaviour;
+use lab::terminal::say;
+use lab::{Namespace, RealCluster, in_namespace_of};
+
+/// As `make e2e` builds it, and as the manifests name it.
+const IMAGE: &str = concat!("snapwatcher:", env!("CARGO_PKG_VERSION"));
+const NAME_IN_MANIFESTS: &str = concat!("weaversoft/snapwatcher:", env!("CARGO_PKG_VERSION"));
+
+const LABELLED_PODS: usize = 1_000;
+
+/// Puts an image in the place of docker.io's `nginx:latest` that does what the test workload needs: it stays up.
+async fn stand_in_for_nginx(cluster: &RealCluster) {
+    let busybox = std::fs::read(cluster.node().path("/usr/bin/busybox")).unwrap();
+    let files = Files::new().folder("bin", 0o755).unwrap().file("bin/busybox", 0o755, &busybox).unwrap();
+    let image = files.image(&["/bin/busybox", "sleep", "100000"]).unwrap();
+    cluster.node().push("library/nginx:latest", image).await.unwrap();
+}
+
+/// Creates as many labelled pods on a fake node and waits until each was asked for.
+async fn pods_are_checkpointed(cluster: &RealCluster, ns: &Namespace, count: usize) {
+    cluster.snaphook().answer_with(Behaviour::Succeed);
+    let node = ns.own_nodes(1).await.remove(0);
+    for number in 0..count {
+        let node = node.clone();
+        let wanted = pod(&format!("web-{number}")).labelled().spec(|spec| spec.node_name = Some(node)).build();
+        ns.create_object::<Pod>(&wanted).await;
+    }
+    ns.all_records(count, "Succeeded", std::time::Duration::from_secs(180)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_two_commands_are_all_it_takes_and_a_thousand_pods_fit() {
+    let cluster = &RealCluster::start(IMAGE, NAME_IN_MANIFESTS).await;
+    in_namespace_of(cluster.access(), "the_two_commands", |ns| async move {
+        cluster.kubectl("apply -f manifests/rbac.yaml");
+        cluster.kubectl("apply -f manifests/deployment.yaml");
+        cluster.replicas(1).await;
+        ns.admission_works().await;
+        stand_in_for_nginx(cluster).await;
+        cluster.kubectl("apply -f manifests/app-deployment-test.yaml");
+        cluster.kubectl("rollout status deployment/checkpointed-app --timeout=60s");
+        let pods: Api<Pod> = Api::namespaced(cluster.client(), "default");
+        let [made] = pods.list(&ListParams::default()).await.unwrap().items.try_into().unwrap();
+        let name = made.metadata.name.unwrap();
+        ns.until("SnapHook was asked about the workload", async || {
+            cluster.snaphook().requests_for("default", &name).len() == 1
+        })
+        .await;
+
+        cluster.kubectl("set resources -n snap deployment/snapwatcher --limits=memory=64Mi --requests=memory=64Mi");
+        cluster.kubectl("set env -n snap deployment/snapwatcher MAX_CONCURRENT_PER_NODE=8");
+        cluster.kubectl("rollout status -n snap deployment/snapwatcher --timeout=180s");
+        pods_are_checkpointed(cluster, &ns, LABELLED_PODS).await;
+        let [replica] = cluster.replicas(1).await.try_into().unwrap();
+        let status = replica.status.unwrap().container_statuses.unwrap().remove(0);
+        let script = "grep VmHWM /proc/$(pgrep -x snapwatcher)/status";
+        let most = cluster.node().must_run(["sh", "-c", script]).await.unwrap();
+        say(&format!("e2e_manifests: {LABELLED_PODS} labelled pods: {}", most.trim()));
+        assert_eq!(status.restart_count, 0, "{status:?}");
+
+        cluster.kubectl("delete -f manifests/deployment.yaml");
+        cluster.kubectl("delete -f manifests/rbac.yaml --wait=false");
+    })
+    .await;
+}
