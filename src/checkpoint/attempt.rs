@@ -280,7 +280,9 @@ impl Attempt {
             Outcome::Stopped { reason, message, .. } if reason.verdict() == Verdict::NotTried => {
                 self.backend_check.fail(message.as_str());
             }
-            _ if self.breakers.is_none_away_but(turn) => self.backend_check.pass(),
+            _ if self.breakers.is_none_away_but(turn, self.policy.longest_wait, clock::now()) => {
+                self.backend_check.pass();
+            }
             _ => {}
         }
     }
