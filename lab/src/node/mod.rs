@@ -8,6 +8,7 @@
 //! its programs in there, configured by [`settings`]; Services and names where they are asked for ([`services`]).
 
 mod cgroups;
+mod changed;
 mod error;
 mod image;
 mod inside;
@@ -30,6 +31,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
+pub use changed::with_node;
 pub use error::NodeError;
 pub use image::{Files, Image};
 pub use kubelet_api::{KubeletAnswer, KubeletApi, KubeletApiError};
