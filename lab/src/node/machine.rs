@@ -51,7 +51,6 @@ impl Machine {
         for path in [&work, &logs] {
             fs::create_dir_all(path).map_err(failed("make a folder"))?;
         }
-        Cgroups::sweep();
         let cgroups = Cgroups::create().map_err(failed("make a control group"))?;
         let mut launch = Launch::new("node", Path::new("unshare"), &logs.join("node.log"))
             .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child", "--propagation", "private"])
