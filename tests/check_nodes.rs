@@ -84,6 +84,11 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
             assert!(told.remedy.is_some(), "{told:?}");
         }
 
+        kubelet.answer_pod_with(NO_POD, 503, "");
+        let findings = check(&ns, &[&ca]).await;
+        let busy = find(&findings, "node", &of_node);
+        assert!(busy.state == "warning" && busy.seen.contains("503"), "{busy:?}");
+
         let findings = check(&ns, &[]).await;
         let untrusted = find(&findings, "node", &of_node);
         let remedy = untrusted.remedy.as_deref().unwrap();

@@ -4,13 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::panic::{AssertUnwindSafe, resume_unwind};
-
-use futures::FutureExt;
-use futures::future::LocalBoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
-use lab::node::{KubeletSettings, NodeError, Serving};
+use lab::node::{KubeletSettings, Serving, with_node};
 use lab::objects::{COUNTING, pod};
 use lab::{Namespace, RealNode, Record, in_namespace};
 
@@ -25,26 +21,6 @@ const CONNECTED: &str =
 
 /// Holds some 800 MB, so that a checkpoint takes its time.
 const LARGE: &str = "busybox head -c 800000000 /dev/zero | busybox tail -c 800000000 | sleep 100000";
-
-/// Changes the node for as long as `body` runs, and puts it right whatever comes of it.
-fn with_node<'a, C, R>(
-    change: impl Future<Output = Result<C, NodeError>> + 'a,
-    put_right: impl Future<Output = Result<R, NodeError>> + 'a,
-    body: impl Future<Output = ()> + 'a,
-) -> LocalBoxFuture<'a, ()> {
-    let changed_and_seen = async {
-        drop(change.await.unwrap());
-        body.await;
-    };
-    async {
-        let outcome = AssertUnwindSafe(changed_and_seen).catch_unwind().await;
-        drop(put_right.await.unwrap());
-        if let Err(panic) = outcome {
-            resume_unwind(panic);
-        }
-    }
-    .boxed_local()
-}
 
 /// Starts SnapWatcher, with the second account, and creates a labelled pod that counts.
 async fn with_pod(ns: &Namespace, node: &RealNode) {

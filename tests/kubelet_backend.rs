@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -42,6 +43,29 @@ impl Nodes {
         let ca = NamedTempFile::new().unwrap();
         std::fs::write(ca.path(), certificates).unwrap();
         Self { names, kubelets, ca }
+    }
+
+    /// A Deployment with a pod on each of these nodes; returns the pods, in the order of their names, with their kubelets.
+    async fn spread(&self, ns: &Namespace) -> Vec<(String, &Kubelet)> {
+        let on_these = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": self.names});
+        let affinity = json!({
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+                {"nodeSelectorTerms": [{"matchExpressions": [on_these]}]}},
+            "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+                [{"labelSelector": {}, "topologyKey": "kubernetes.io/hostname"}]},
+        });
+        let web = deployment("web").replicas(i32::try_from(self.names.len()).unwrap()).labelled().spec(|spec| {
+            spec.affinity = Some(serde_json::from_value(affinity).unwrap());
+            spec.tolerations = Some(vec![serde_json::from_value(json!({"operator": "Exists"})).unwrap()]);
+        });
+        ns.create_object(&web.build()).await;
+        let mut pods = Vec::new();
+        for pod in ns.pods_made("web", self.names.len()).await {
+            let node = ns.pod_ready(&pod).await.spec.unwrap().node_name.unwrap();
+            let node = self.names.iter().position(|name| *name == node).unwrap();
+            pods.push((pod, &self.kubelets[node]));
+        }
+        pods
     }
 
     fn pod(&self, node: usize, name: &str) -> Pod {
@@ -117,6 +141,60 @@ async fn without_being_told_each_revision_is_checkpointed_once() {
         let of_web = records.iter().filter(|record| record.workload() == "Deployment/web").count();
         assert_eq!((records.len(), of_web), (2, 1), "one of three pods, and the later one");
         assert_eq!(nodes.kubelets[0].requests().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revision_goes_on_with_a_pod_whose_node_can_do_it() {
+    in_namespace("a_revision_goes_on_with_a_pod", |ns| async move {
+        make_account(&ns).await;
+        let nodes = Nodes::of(&ns, 3).await;
+        let pods = nodes.spread(&ns).await;
+        let [(first, without_criu), (second, gate_off), (third, prepared)] = pods.as_slice() else {
+            panic!("three pods")
+        };
+        without_criu.answer_pod_with(first, 500, NO_CRIU);
+        gate_off.answer_pod_with(second, 404, "404 page not found\n");
+        let watcher = start(&ns, &nodes, &["--longest-wait", "500ms"]).await;
+        let [record] = ns.all_records(1, "Succeeded", Duration::from_secs(30)).await.try_into().unwrap();
+        assert_eq!(record.text("/pod/name"), Some(third.as_str()));
+        assert_eq!((record.attempt(), record.failures()), (3, 0));
+        assert!(record.status["triedPods"].is_null(), "a pod of which nobody was asked is not used up");
+        let asked = [without_criu, gate_off, prepared].map(|kubelet| kubelet.requests().len());
+        assert_eq!(asked, [1, 1, 1]);
+
+        // Nobody waits for the other two nodes any more.
+        let away = "snapwatcher_checkpoint_breaker_open";
+        ns.until("no node is said to be away", async || watcher.metric(away).await.unwrap() == Some(0.0)).await;
+        ns.until("the check passes", async || {
+            let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+            if health.contains("[+]backend ok") { Ok(()) } else { Err(health) }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_away_is_no_concern_once_its_pods_are_gone() {
+    in_namespace("a_node_that_is_away_is_no_concern", |ns| async move {
+        make_account(&ns).await;
+        let nodes = Nodes::of(&ns, 1).await;
+        nodes.kubelets[0].refuse().await;
+        let watcher = start(&ns, &nodes, &["--once-per", "pod", "--longest-wait", "500ms"]).await;
+        ns.create_object(&nodes.pod(0, "web")).await;
+        ns.record_of("web", "Pending(Unreachable)").await;
+        let away = "snapwatcher_checkpoint_breaker_open";
+        ns.until("the node is told to be away", async || watcher.metric(away).await.unwrap() == Some(1.0)).await;
+        ns.delete_pod("web").await;
+        ns.record_of("web", "Failed(PodGone)").await;
+        ns.until("no node is said to be away", async || watcher.metric(away).await.unwrap() == Some(0.0)).await;
+        ns.until("the check passes", async || {
+            let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+            if health.contains("[+]backend ok") { Ok(()) } else { Err(health) }
+        })
+        .await;
     })
     .await;
 }

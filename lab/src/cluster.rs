@@ -17,7 +17,7 @@ use crate::control_plane::Layout;
 use crate::folder::Folder;
 use crate::go_module::{GoModuleError, KubernetesVersion};
 use crate::network::Network;
-use crate::node::{Node, NodeError, RealNode};
+use crate::node::{self, Node, NodeError, RealNode};
 use crate::nodes::{self, NodesError};
 use crate::process::{Process, ProcessError};
 use crate::terminal::tell;
@@ -131,6 +131,7 @@ impl Cluster {
         {
             return Err(NodeError::Missing(missing).into());
         }
+        Self::sweep();
         let mut binaries = Binaries::built(&options.version).await?;
         if options.node.is_real() {
             binaries = binaries.with_node(&options.version).await?;
@@ -151,6 +152,12 @@ impl Cluster {
         cluster.start_kubelet().await?;
         nodes::ready(&client, options.nodes + usize::from(options.node.is_real())).await?;
         Ok(cluster)
+    }
+
+    /// Removes what killed labs left on this machine: their folders and control groups.
+    pub fn sweep() {
+        Folder::sweep();
+        node::sweep();
     }
 
     /// Attaches to the control plane that `make test` started for all tests.

@@ -175,6 +175,8 @@ async fn down() -> Outcome {
         Ended::Stopped { pid } => say(&format!("The lab (pid {pid}) has ended.")),
         Ended::NothingRan => say("No lab runs."),
     }
+    // One that was killed could not.
+    Cluster::sweep();
     Ok(ExitCode::SUCCESS)
 }
 

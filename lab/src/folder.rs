@@ -27,6 +27,11 @@ impl Folder {
         Self::create_in(&env::temp_dir(), keep)
     }
 
+    /// Removes those that killed labs left among the temporary files.
+    pub(crate) fn sweep() {
+        sweep(&env::temp_dir());
+    }
+
     fn create_in(parent: &Path, keep: bool) -> io::Result<Self> {
         sweep(parent);
         let mut folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;

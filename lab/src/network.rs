@@ -1,9 +1,11 @@
 //! The addresses of one lab.
 //!
 //! Without a real node everything is on 127.0.0.1. A real node has a network namespace of its own, joined to this machine
-//! by a pair of virtual links whose end here is called `swlabN`; the API server listens on that end, so that the node and
-//! its pods reach it and nobody beyond this machine does. N tells labs apart that run side by side; all of it goes when
-//! the namespace does.
+//! by a pair of virtual links whose end here is called `swlabN`; the API server listens on the address of that end, so that
+//! the node and its pods reach it. No route leads there from elsewhere, but Linux takes packets for any of its addresses on
+//! any link: a neighbour that sets such a route itself reaches the API server, which takes nobody without a certificate. N
+//! tells labs apart that run side by side, and is one whose ranges this machine reaches by no route of its own; all of it
+//! goes when the namespace does.
 
 use std::net::Ipv4Addr;
 
@@ -34,6 +36,16 @@ impl Network {
             Self::Loopback => Ipv4Addr::LOCALHOST,
             Self::Node(number) => Ipv4Addr::new(10, 87, number, 2),
         }
+    }
+
+    /// Whether one of these routes leads to an address that this lab would use.
+    pub(crate) fn is_routed(self, routes: &[Range]) -> bool {
+        let number = match self {
+            Self::Loopback => return false,
+            Self::Node(number) => number,
+        };
+        let ours = [(87, 30), (88, 24), (96, 24)].map(|(net, length)| Range::of([10, net, number, 0], length));
+        ours.iter().any(|one| routes.iter().any(|route| one.overlaps(*route)))
     }
 
     /// The name of the link's end on this machine.
@@ -80,6 +92,32 @@ impl Network {
     }
 }
 
+/// The addresses that one route is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    first: u32,
+    mask: u32,
+}
+
+impl Range {
+    fn of(first: [u8; 4], length: u32) -> Self {
+        Self { first: u32::from_be_bytes(first), mask: u32::MAX.checked_shl(32 - length).unwrap_or(0) }
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        (self.first ^ other.first) & self.mask & other.mask == 0
+    }
+}
+
+/// The routes of this machine by the text of `/proc/net/route`, those left out that stand for everything: of a length below
+/// 8, since some write the default route as two halves.
+pub(crate) fn routes(text: &str) -> Vec<Range> {
+    let lines = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let number = |field: Option<&&str>| u32::from_str_radix(field?, 16).ok().map(u32::from_be);
+    let ranges = lines.filter_map(|fields| Some(Range { first: number(fields.get(1))?, mask: number(fields.get(7))? }));
+    ranges.filter(|range| range.mask.count_ones() >= 8).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +142,25 @@ mod tests {
         let names = Network::Loopback.api_server_names();
         assert_eq!(names.iter().filter(|name| *name == "127.0.0.1").count(), 1, "{names:?}");
         assert!(Network::Node(3).api_server_names().contains(&"10.96.3.1".to_owned()));
+    }
+    /// As a machine with podman has it: the default route, podman's 10.88.0.0/16, and that of another lab.
+    #[cfg(target_endian = "little")]
+    const ROUTES: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+                          eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                          tun0\t00000000\t010200C0\t0003\t0\t0\t0\t00000080\t0\t0\t0\n\
+                          podman0\t0000580A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
+                          swlab3\t0003600A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn a_number_whose_addresses_are_routed_already_is_passed_over() {
+        let found = routes(ROUTES);
+        assert_eq!(found, [Range::of([10, 88, 0, 0], 16), Range::of([10, 96, 3, 0], 24)]);
+        let is_routed = |routes: &[Range]| (0..LABS).filter(|number| Network::Node(*number).is_routed(routes)).count();
+        assert_eq!(is_routed(&found), usize::from(LABS), "podman has all of 10.88");
+        assert_eq!(is_routed(&found[1..]), 1);
+        assert!(Network::Node(3).is_routed(&found[1..]));
+        assert_eq!(is_routed(&[Range::of([10, 87, 5, 2], 32), Range::of([10, 244, 0, 0], 16)]), 1);
+        assert_eq!(is_routed(&[Range::of([10, 0, 0, 0], 8)]), usize::from(LABS));
     }
 }

@@ -7,10 +7,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
+use lab::node::control_groups_of;
 use lab::objects::{COUNTING, pod};
 use lab::{Access, Cluster, Options, RealNode, is_ready, until};
 
@@ -21,15 +22,22 @@ struct Lab {
     folder: PathBuf,
 }
 
+/// A process that is killed when this is dropped, also by a panic.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Fail only where it has ended already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// What is there of a lab: its link, control groups and folder, and whatever is mounted on this machine.
 fn traces(lab: &Lab) -> BTreeSet<String> {
     let link = format!("swlab{}", lab.node.address().octets()[2]);
     let links = names(Path::new("/sys/class/net")).into_iter().filter(|name| *name == link);
-    let prefix = format!("snapwatcher-lab-{}-", lab.pid);
-    let groups = names(Path::new("/sys/fs/cgroup")).into_iter().flat_map(|hierarchy| {
-        let found = names(&Path::new("/sys/fs/cgroup").join(&hierarchy)).into_iter();
-        found.filter(|name| name.starts_with(&prefix)).map(|name| format!("{hierarchy}/{name}")).collect::<Vec<_>>()
-    });
+    let groups = control_groups_of(lab.pid).into_iter().map(|folder| folder.display().to_string());
     let folders = lab.folder.exists().then(|| lab.folder.display().to_string());
     links.chain(groups).chain(mounts()).chain(folders).collect()
 }
@@ -67,8 +75,7 @@ async fn pod_counts(api: &Api<Pod>, node: &RealNode) {
 
 /// Freezes all containers of a lab, as each is while its checkpoint is taken; returns how many groups that were.
 fn freeze(pid: u32) -> usize {
-    let lab = format!("snapwatcher-lab-{pid}-0/kubepods");
-    let mut folders = vec![Path::new("/sys/fs/cgroup/freezer").join(&lab), Path::new("/sys/fs/cgroup").join(&lab)];
+    let mut folders: Vec<_> = control_groups_of(pid).into_iter().map(|folder| folder.join("kubepods")).collect();
     let mut frozen = 0;
     while let Some(folder) = folders.pop() {
         folders.extend(names(&folder).into_iter().map(|name| folder.join(name)).filter(|path| path.is_dir()));
@@ -87,8 +94,8 @@ async fn up_and_killed() -> Lab {
     let target = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_lab"));
     child.args(["up", "--node"]).env("CARGO_TARGET_DIR", target.path()).stdout(Stdio::piped()).process_group(0);
-    let mut child = child.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut child = Killed(child.spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().starts_with("The node is")), "the lab ended before its node was up");
     let access = Access::at(&target.path().join("lab")).unwrap();
     let config: serde_json::Value = serde_json::from_slice(&fs::read(access.kubeconfig()).unwrap()).unwrap();
@@ -99,9 +106,8 @@ async fn up_and_killed() -> Lab {
     let namespace = namespace_of(&node);
     assert!(processes_in(&namespace) >= 5, "kubelet, containerd, registry, shim, counter");
 
-    let lab = Lab { pid: child.id(), node, folder };
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let lab = Lab { pid: child.0.id(), node, folder };
+    drop(child);
     gone(&namespace).await;
     lab
 }

@@ -7,7 +7,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, LogParams, ResourceExt};
-use lab::node::{KubeletAnswer, KubeletApi, KubeletSettings, Serving};
+use lab::node::{KubeletAnswer, KubeletApi, KubeletSettings, Serving, with_node};
 use lab::objects::{COUNTING, pod};
 use lab::snaphook::{Behaviour, Kubelets};
 use lab::{Namespace, RealNode, in_namespace};
@@ -111,11 +111,12 @@ async fn a_node_without_criu_says_so_and_takes_checkpoints_once_it_is_there() {
     in_namespace("without_criu", |ns| async move {
         let node = RealNode::attach().unwrap();
         counter(&ns, &node, "counter").await;
-        node.hide_criu().await.unwrap();
-        let answer = checkpointed(&ns, &node, "counter").await;
-        node.show_criu().await.unwrap();
-        assert_eq!(answer.status, 500);
-        assert!(answer.body.contains("criu"), "{}", answer.body);
+        with_node(node.hide_criu(), node.show_criu(), async {
+            let answer = checkpointed(&ns, &node, "counter").await;
+            assert_eq!(answer.status, 500);
+            assert!(answer.body.contains("criu"), "{}", answer.body);
+        })
+        .await;
         assert_eq!(checkpointed(&ns, &node, "counter").await.status, 200);
     })
     .await;
@@ -128,16 +129,17 @@ async fn a_kubelet_is_started_with_other_settings_and_back() {
         counter(&ns, &node, "counter").await;
         let kubelets = KubeletApi::of(ns.access()).await.unwrap();
 
-        node.restart_kubelet(KubeletSettings { checkpoint: false, ..KubeletSettings::default() }).await.unwrap();
-        let off = checkpointed(&ns, &node, "counter").await;
-        assert_eq!((off.status, off.body.trim()), (404, "404 page not found"));
-
+        let gate_off = KubeletSettings { checkpoint: false, ..KubeletSettings::default() };
         let self_signed = KubeletSettings { serving: Serving::SelfSigned, ..KubeletSettings::default() };
-        node.restart_kubelet(self_signed).await.unwrap();
-        let told = lab::terminal::with_causes(&kubelets.healthz(node.name()).await.unwrap_err());
-        assert!(told.contains("certificate"), "{told}");
+        with_node(node.restart_kubelet(gate_off), node.restart_kubelet(KubeletSettings::default()), async {
+            let off = checkpointed(&ns, &node, "counter").await;
+            assert_eq!((off.status, off.body.trim()), (404, "404 page not found"));
 
-        node.restart_kubelet(KubeletSettings::default()).await.unwrap();
+            node.restart_kubelet(self_signed).await.unwrap();
+            let told = lab::terminal::with_causes(&kubelets.healthz(node.name()).await.unwrap_err());
+            assert!(told.contains("certificate"), "{told}");
+        })
+        .await;
         ns.until("the kubelet is trusted again", async || kubelets.healthz(node.name()).await).await;
         // A kubelet that has just started says for a moment that the pod does not exist.
         ns.until("the pod is known again", async || checkpointed(&ns, &node, "counter").await.status != 404).await;
@@ -152,15 +154,17 @@ async fn a_kubelet_that_is_stopped_or_frozen_answers_nobody_until_it_goes_on() {
     in_namespace("stopped", |ns| async move {
         let node = RealNode::attach().unwrap();
         let kubelets = KubeletApi::of(ns.access()).await.unwrap();
-        node.stop_kubelet().await.unwrap();
-        let told = lab::terminal::with_causes(&kubelets.healthz(node.name()).await.unwrap_err());
-        assert!(told.contains("refused"), "{told}");
-        node.start_kubelet().await.unwrap();
+        with_node(node.stop_kubelet(), node.start_kubelet(), async {
+            let told = lab::terminal::with_causes(&kubelets.healthz(node.name()).await.unwrap_err());
+            assert!(told.contains("refused"), "{told}");
+        })
+        .await;
 
-        node.pause_kubelet().await.unwrap();
-        let asked = tokio::time::timeout(std::time::Duration::from_secs(1), kubelets.healthz(node.name())).await;
-        node.resume_kubelet().await.unwrap();
-        assert!(asked.is_err(), "a frozen kubelet answered: {:?}", asked.unwrap());
+        with_node(node.pause_kubelet(), node.resume_kubelet(), async {
+            let asked = tokio::time::timeout(std::time::Duration::from_secs(1), kubelets.healthz(node.name())).await;
+            assert!(asked.is_err(), "a frozen kubelet answered: {:?}", asked.unwrap());
+        })
+        .await;
         ns.until("it answers again", async || kubelets.healthz(node.name()).await).await;
     })
     .await;

@@ -17,6 +17,8 @@ pub(super) struct Node {
     /// Version of its kubelet.
     pub(super) kubelet: String,
     pub(super) runtime: Runtime,
+    pub(super) is_windows: bool,
+    pub(super) is_ready: bool,
 }
 
 /// What came of asking its kubelet.
@@ -29,8 +31,9 @@ pub(super) enum Asked {
     Skipped(&'static str),
 }
 
-/// Judges one node by its versions and by what its kubelet said.
-pub(super) fn verdict(node: &Node, asked: &Asked) -> Finding {
+/// Judges one node by its versions and by what its kubelet said. A node that is not Ready is no fault of the set-up where
+/// others are.
+pub(super) fn verdict(node: &Node, asked: &Asked, others_are_ready: bool) -> Finding {
     let what = format!("node `{}`, kubelet {}, {}", node.name, node.kubelet, node.runtime);
     let failed = |seen: &str, remedy: &str| Finding::failed(Topic::Node, &what, seen, remedy.to_owned());
     for (ability, remedy) in [
@@ -41,9 +44,22 @@ pub(super) fn verdict(node: &Node, asked: &Asked) -> Finding {
             return failed(words, remedy);
         }
     }
+    if node.is_windows {
+        return failed(
+            "Windows takes no checkpoints of containers",
+            "take the label off its pods, or run them on Linux",
+        );
+    }
+    let away = |seen: &str| {
+        if !node.is_ready && others_are_ready {
+            let remedy = "see why the node is not Ready: until it is, its pods wait".to_owned();
+            return Finding::warning(Topic::Node, &what, seen, remedy);
+        }
+        failed(seen, UNREACHABLE)
+    };
     let probed = match asked {
         Asked::Probed(probed) => probed,
-        Asked::Silent => return failed("its kubelet does not answer", UNREACHABLE),
+        Asked::Silent => return away("its kubelet does not answer"),
         Asked::Skipped(why) => return Finding::skipped(Topic::Node, what, format!("not asked: {why}")),
     };
     let message = probed.message.to_string();
@@ -64,9 +80,14 @@ pub(super) fn verdict(node: &Node, asked: &Asked) -> Finding {
             "give the CA of the kubelets by --kubelet-ca-file, or have their certificates signed by the cluster \
              (serverTLSBootstrap)",
         ),
-        Verdict::Unreachable => failed(&message, UNREACHABLE),
+        Verdict::Unreachable => away(&message),
         Verdict::DiskPressure => {
             Finding::warning(Topic::Node, what, message, "free its disk: until then its pods wait".to_owned())
+        }
+        Verdict::Busy => {
+            let remedy =
+                "nothing, if it passes: its pods are asked for again; else look at the kubelet and its runtime";
+            Finding::warning(Topic::Node, what, message, remedy.to_owned())
         }
         Verdict::Odd => failed(&message, "see who answers at the kubelet's address and port"),
     }
@@ -77,7 +98,7 @@ const UNREACHABLE: &str = "see that the node is Ready and that its kubelet's por
 /// Which runtimes start containers again from what is taken; one finding a version, since all nodes of it are alike.
 pub(super) fn restores(nodes: &[Node]) -> Vec<Finding> {
     let mut alike: BTreeMap<&Runtime, usize> = BTreeMap::new();
-    for node in nodes {
+    for node in nodes.iter().filter(|node| !node.is_windows) {
         *alike.entry(&node.runtime).or_default() += 1;
     }
     alike.into_iter().map(|(runtime, count)| restoring(runtime, count)).collect()
@@ -108,7 +129,8 @@ mod tests {
     use crate::checkpoint::outcome::Redacted;
 
     fn node(kubelet: &str, runtime: &str) -> Node {
-        Node { name: "n1".to_owned(), kubelet: kubelet.to_owned(), runtime: Runtime::of(runtime) }
+        let (name, kubelet, runtime) = ("n1".to_owned(), kubelet.to_owned(), Runtime::of(runtime));
+        Node { name, kubelet, runtime, is_windows: false, is_ready: true }
     }
 
     fn probed(verdict: Verdict) -> Asked {
@@ -125,15 +147,40 @@ mod tests {
             (probed(Verdict::Untrusted), State::Failed),
             (probed(Verdict::Unreachable), State::Failed),
             (probed(Verdict::DiskPressure), State::Warning),
+            (probed(Verdict::Busy), State::Warning),
             (probed(Verdict::Odd), State::Failed),
             (Asked::Silent, State::Failed),
             (Asked::Skipped("no token"), State::Skipped),
         ] {
-            let finding = verdict(&node, &asked);
+            let finding = verdict(&node, &asked, true);
             assert_eq!(finding.state, state, "{finding:?}");
             assert_eq!(finding.what, "node `n1`, kubelet v1.37.2, containerd 2.1.9");
             assert_eq!(finding.remedy.is_some(), matches!(state, State::Failed | State::Warning), "{finding:?}");
         }
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_is_a_fault_only_where_no_other_is() {
+        let ready = node("v1.37.2", "containerd://2.1.9");
+        let not_ready = Node { is_ready: false, ..ready.clone() };
+        for (node, asked, others_are_ready, state) in [
+            (&not_ready, probed(Verdict::Unreachable), true, State::Warning),
+            (&not_ready, Asked::Silent, true, State::Warning),
+            (&not_ready, probed(Verdict::Unreachable), false, State::Failed),
+            (&not_ready, probed(Verdict::GateOff), true, State::Failed),
+            (&ready, probed(Verdict::Unreachable), true, State::Failed),
+        ] {
+            let finding = verdict(node, &asked, others_are_ready);
+            assert_eq!(finding.state, state, "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn a_windows_node_can_not_do_it_whatever_its_kubelet_says() {
+        let windows = Node { is_windows: true, ..node("v1.37.2", "containerd://2.1.9") };
+        let finding = verdict(&windows, &probed(Verdict::Ready), true);
+        assert!(finding.state == State::Failed && finding.seen.contains("Windows"), "{finding:?}");
+        assert_eq!(restores(&[windows]), []);
     }
 
     #[test]
@@ -143,12 +190,12 @@ mod tests {
             ("v1.37.2", "containerd://1.7.24", "since 2.0"),
             ("v1.37.2", "docker://27.0.1", "Docker"),
         ] {
-            let finding = verdict(&node(kubelet, runtime), &probed(Verdict::Ready));
+            let finding = verdict(&node(kubelet, runtime), &probed(Verdict::Ready), true);
             assert!(finding.state == State::Failed && finding.seen.contains(words), "{finding:?}");
         }
-        let alpha = verdict(&node("v1.29.9", "containerd://2.1.9"), &probed(Verdict::GateOff));
+        let alpha = verdict(&node("v1.29.9", "containerd://2.1.9"), &probed(Verdict::GateOff), true);
         assert!(alpha.seen.contains("off by default before 1.30"), "{alpha:?}");
-        let turned_on = verdict(&node("v1.29.9", "containerd://2.1.9"), &probed(Verdict::Ready));
+        let turned_on = verdict(&node("v1.29.9", "containerd://2.1.9"), &probed(Verdict::Ready), true);
         assert_eq!(turned_on.state, State::Ok);
     }
 

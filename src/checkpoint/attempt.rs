@@ -22,7 +22,7 @@ use super::ask::{Ask, Backend};
 use super::breaker::Shown;
 use super::breakers::{Breakers, Turn};
 use super::budget::Budget;
-use super::candidate;
+use super::candidate::Candidates;
 use super::consent::{self, Refusal};
 use super::events::Events;
 use super::metrics::CheckpointMetrics;
@@ -99,7 +99,7 @@ impl Attempt {
         turn: &mut Turn,
         stop: &CancellationToken,
     ) -> Result<Made, CallError> {
-        let Ready { pod, status } = match self.prepare(record).await? {
+        let Ready { pod, status } = match self.prepare(record, turn).await? {
             Ok(ready) => ready,
             Err(Refused { refusal, pod }) => {
                 return self.refuse(record, &refusal, pod.as_ref()).await.map(|()| Made::NotAsked);
@@ -160,7 +160,7 @@ impl Attempt {
     }
 
     /// Reads the pod live and decides whether it may be checkpointed.
-    async fn prepare(&self, record: &Checkpoint) -> Result<Result<Ready, Refused>, CallError> {
+    async fn prepare(&self, record: &Checkpoint, turn: &Turn) -> Result<Result<Ready, Refused>, CallError> {
         let Some(wish) = wish(record) else {
             let message = "spec gives neither a pod nor a whole workload; create a Checkpoint that does".to_owned();
             return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }.into()));
@@ -168,7 +168,7 @@ impl Attempt {
         let namespace = record.namespace().unwrap_or_default();
         let name = match &wish {
             Wish::Pod { name, .. } | Wish::ByHand { name, .. } => PodName { namespace, name: name.clone() },
-            Wish::Revision { .. } => match self.candidate(record, &wish).await? {
+            Wish::Revision { .. } => match self.candidates(turn).find(record, &wish, clock::now()).await? {
                 Ok(name) => name,
                 Err(refusal) => return Ok(Err(refusal.into())),
             },
@@ -280,7 +280,9 @@ impl Attempt {
             Outcome::Stopped { reason, message, .. } if reason.verdict() == Verdict::NotTried => {
                 self.backend_check.fail(message.as_str());
             }
-            _ if self.breakers.is_none_away_but(turn) => self.backend_check.pass(),
+            _ if self.breakers.is_none_away_but(turn, self.policy.longest_wait, clock::now()) => {
+                self.backend_check.pass();
+            }
             _ => {}
         }
     }
@@ -316,18 +318,13 @@ impl Attempt {
         let mut tried = record.clone();
         let status = tried.status.get_or_insert_default();
         status.tried_pods.extend(status.pod.as_ref().and_then(|pod| pod.uid.clone()));
-        Ok(if self.candidate(&tried, &wish).await?.is_ok() { NextPod::IsReady } else { NextPod::None })
+        let found = self.candidates(&Turn::default()).find(&tried, &wish, clock::now()).await?;
+        Ok(if found.is_ok() { NextPod::IsReady } else { NextPod::None })
     }
 
-    async fn candidate(&self, record: &Checkpoint, wish: &Wish) -> Result<Result<PodName, Refusal>, CallError> {
-        candidate::find(
-            &self.client,
-            &self.owners,
-            &record.namespace().unwrap_or_default(),
-            wish,
-            record.status.as_ref(),
-        )
-        .await
+    fn candidates<'a>(&'a self, turn: &'a Turn) -> Candidates<'a> {
+        let Self { client, owners, backend, breakers, .. } = self;
+        Candidates { client, owners, backend: backend.as_ref(), breakers, turn }
     }
 }
 

@@ -82,6 +82,8 @@ struct Running {
     parked: Vec<(Arc<Checkpoint>, String)>,
     /// Since when nothing is begun because the API server is in trouble, and how often in a row it was.
     trouble: Option<Trouble>,
+    /// Whether something that is asked was away when last looked.
+    is_away: bool,
     stop: CancellationToken,
 }
 
@@ -103,6 +105,7 @@ impl Attempts {
             again: DelayQueue::new(),
             parked: Vec::new(),
             trouble: None,
+            is_away: false,
             stop: stop.clone(),
         };
         while !stop.is_cancelled() {
@@ -134,19 +137,21 @@ impl Running {
             Ok(()) = self.parts.leads.changed() => self.leadership_changed(),
             () = sleep(pause) => self.unpark(),
         }
+        self.tell_away(clock::now());
         self.begin(clock::now());
         Ok(())
     }
 
-    /// Until a slot falls free or a breaker lets the next one through, if nothing happens before.
+    /// Until a slot falls free or a breaker lets the next one through, or what was away is no concern any more, if nothing
+    /// happens before.
     fn pause(&self, now: Timestamp) -> Duration {
-        if self.queue.is_empty() && self.parked.is_empty() {
-            return LONGEST_SLEEP;
-        }
-        let slot = self.parts.attempt.budget.next_free(now);
-        let trouble = self.trouble.map(|trouble| trouble.until);
-        let breaker = self.parts.attempt.breakers.next_open(now);
-        let next = [slot, breaker, trouble].into_iter().flatten().filter(|at| *at > now);
+        let Attempt { budget, breakers, policy, .. } = self.parts.attempt.as_ref();
+        let left_out = breakers.next_left_out(policy.longest_wait, now);
+        let nobody_waits = self.queue.is_empty() && self.parked.is_empty();
+        let of_those_that_wait =
+            || [budget.next_free(now), breakers.next_open(now), self.trouble.map(|trouble| trouble.until)];
+        let next = if nobody_waits { [None; 3] } else { of_those_that_wait() };
+        let next = next.into_iter().chain([left_out]).flatten().filter(|at| *at > now);
         let pause = next.min().and_then(|at| Duration::try_from(at.duration_since(now)).ok());
         pause.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
@@ -236,7 +241,6 @@ impl Running {
         let shown = if let Ok(Made::Asked(shown)) = &result { *shown } else { Shown::Nothing };
         let Attempt { breakers, policy, .. } = self.parts.attempt.as_ref();
         breakers.end(&turn, shown, policy.longest_wait, fastrand::f64(), now);
-        self.parts.metrics.away(breakers.away());
         let meanwhile = self.under_way.remove(&uid).flatten();
         match &result {
             Err(error) if is_of_record(error) => {
@@ -262,6 +266,20 @@ impl Running {
             (Ok(_), None) => {}
         }
         self.unpark();
+    }
+
+    /// Tells how much is away. Where it is nothing any more since nobody asks it, the check passes; an attempt that is under
+    /// way may have failed it for a reason of its own.
+    fn tell_away(&mut self, now: Timestamp) {
+        let Attempt { breakers, policy, backend_check, .. } = self.parts.attempt.as_ref();
+        let away = breakers.away(policy.longest_wait, now);
+        self.parts.metrics.away(away);
+        if away > 0 {
+            self.is_away = true;
+        } else if self.is_away && self.tasks.is_empty() {
+            self.is_away = false;
+            backend_check.pass();
+        }
     }
 
     /// Told when it begins; those that were under way then tell nothing new.

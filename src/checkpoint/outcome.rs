@@ -102,6 +102,11 @@ impl Reason {
         }
     }
 
+    /// The reason that is written so.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+
     /// What this reason makes of a record.
     pub fn verdict(self) -> Verdict {
         match self {

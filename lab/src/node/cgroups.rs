@@ -18,6 +18,9 @@ const PREFIX: &str = "snapwatcher-lab-";
 /// processes has to get its turn. Beside a dozen busy programs on two processors 14 of 15 checkpoints failed without this.
 const WEIGHTS: [(&str, &str); 2] = [("cpu.shares", "102400"), ("cpu.weight", "10000")];
 
+/// What a kubelet does not start without.
+const CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
+
 /// How long a group may stay busy after its last process has ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(20);
@@ -35,7 +38,12 @@ impl Cgroups {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut made = Self { name: format!("{PREFIX}{}-{count}", std::process::id()), folders: Vec::new() };
-        for hierarchy in hierarchies(&fs::read_to_string("/proc/self/mounts")?) {
+        let hierarchies = hierarchies(&fs::read_to_string("/proc/self/mounts")?);
+        // Where there are others, of version 1, they have the controllers.
+        if let [only] = hierarchies.as_slice() {
+            enable_controllers(only)?;
+        }
+        for hierarchy in hierarchies {
             let folder = hierarchy.join(&made.name);
             fs::create_dir(&folder)?;
             made.folders.push(folder.clone());
@@ -54,8 +62,11 @@ impl Cgroups {
         format!("/{}", self.name)
     }
 
-    /// Removes the groups that killed labs left.
+    /// Removes the groups that killed labs left, as only root can.
     pub(crate) fn sweep() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         for entry in hierarchies(&mounts).iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
             let owner = entry.file_name().to_str().and_then(owner);
@@ -77,6 +88,40 @@ impl Drop for Cgroups {
         let deadline = Instant::now() + PATIENCE;
         self.folders.iter().for_each(|folder| removed(folder, deadline));
     }
+}
+
+/// The groups that the lab of this process has on this machine.
+pub fn control_groups_of(pid: u32) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let is_its = |folder: &PathBuf| folder.file_name().and_then(|name| owner(name.to_str()?)) == Some(pid);
+    hierarchies(&mounts).iter().flat_map(|folder| below(folder)).filter(is_its).collect()
+}
+
+/// Gives the groups of a hierarchy, where it is of version 2, the controllers that a kubelet needs. They stay on: whoever else uses them by
+/// then would lose them.
+fn enable_controllers(hierarchy: &Path) -> io::Result<()> {
+    let read = |file: &str| fs::read_to_string(hierarchy.join(file)).unwrap_or_default();
+    let controllers = read("cgroup.controllers");
+    if !hierarchy.join("cgroup.controllers").exists() {
+        return Ok(());
+    }
+    for controller in not_enabled(&controllers, &read("cgroup.subtree_control"))? {
+        let file = hierarchy.join("cgroup.subtree_control");
+        fs::write(&file, format!("+{controller}")).map_err(|error| {
+            let words = format!("the controller `{controller}` can't be enabled in {}: {error}", file.display());
+            io::Error::new(error.kind(), words)
+        })?;
+    }
+    Ok(())
+}
+
+/// Which of the needed controllers groups do not have yet; an error where the machine has not got it either.
+fn not_enabled(controllers: &str, enabled: &str) -> io::Result<Vec<&'static str>> {
+    let is_among = |controller: &str, words: &str| words.split_whitespace().any(|word| word == controller);
+    if let Some(missing) = CONTROLLERS.iter().find(|controller| !is_among(controller, controllers)) {
+        return Err(io::Error::other(format!("this machine's control groups have no controller `{missing}`")));
+    }
+    Ok(CONTROLLERS.into_iter().filter(|controller| !is_among(controller, enabled)).collect())
 }
 
 /// Removes a group, which is busy for a moment after its last process was reaped.
@@ -143,6 +188,15 @@ mod tests {
         let expected = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"].map(PathBuf::from);
         assert_eq!(hierarchies(mounts), expected);
         assert_eq!(hierarchies("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n"), [PathBuf::from("/sys/fs/cgroup")]);
+    }
+
+    #[test]
+    fn what_a_kubelet_needs_and_groups_lack_is_enabled() {
+        let all = "cpuset cpu io memory pids\n";
+        assert_eq!(not_enabled(all, "memory pids\n").unwrap(), ["cpu", "cpuset"]);
+        assert_eq!(not_enabled(all, all).unwrap(), [""; 0]);
+        let told = not_enabled("cpuset cpu io pids\n", "").unwrap_err().to_string();
+        assert!(told.contains("`memory`"), "{told}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use super::NodeError;
 use super::cgroups::Cgroups;
 use super::inside::{Inside, NODE_PATH};
-use crate::network::{LABS, Network};
+use crate::network::{LABS, Network, routes};
 use crate::process::{Launch, Process};
 
 const ENTER: &str = include_str!("enter.sh");
@@ -51,7 +51,6 @@ impl Machine {
         for path in [&work, &logs] {
             fs::create_dir_all(path).map_err(failed("make a folder"))?;
         }
-        Cgroups::sweep();
         let cgroups = Cgroups::create().map_err(failed("make a control group"))?;
         let mut launch = Launch::new("node", Path::new("unshare"), &logs.join("node.log"))
             .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child", "--propagation", "private"])
@@ -66,10 +65,16 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Joins the machine to this one by the first pair of links whose name is free.
+    /// Joins the machine to this one by the first pair of links whose name is free, and whose addresses this machine does
+    /// not reach by other routes: podman's networks or a cluster's lie in the same ranges, and ours would win.
     async fn linked(&self) -> Result<Network, NodeError> {
-        let mut seen = "each number is taken".to_owned();
-        for network in (0..LABS).map(Network::Node).filter(|network| !exists(&network.link())) {
+        let read = fs::read_to_string("/proc/net/route");
+        let routes = routes(&read.map_err(|source| NodeError::Prepare { what: "read this machine's routes", source })?);
+        let mut seen = "of each number the link is taken (`ip link`), or this machine has a route into 10.87.N.0/30, \
+                        10.88.N.0/24 or 10.96.N.0/24 already (`ip route`), of podman, a cluster or a VPN perhaps"
+            .to_owned();
+        let free = |network: &Network| !exists(&network.link()) && !network.is_routed(&routes);
+        for network in (0..LABS).map(Network::Node).filter(free) {
             let link = network.link();
             let added = self.ip(&format!("link add {link} type veth peer name eth0 netns {NODE_LINKS}")).await?;
             if !added.status.success() {

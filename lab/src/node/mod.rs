@@ -8,6 +8,7 @@
 //! its programs in there, configured by [`settings`]; Services and names where they are asked for ([`services`]).
 
 mod cgroups;
+mod changed;
 mod error;
 mod image;
 mod inside;
@@ -30,6 +31,8 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
+pub use cgroups::control_groups_of;
+pub use changed::with_node;
 pub use error::NodeError;
 pub use image::{Files, Image};
 pub use kubelet_api::{KubeletAnswer, KubeletApi, KubeletApiError};
@@ -55,6 +58,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who signs the serving certificates of kubelets (kubernetes.io, "Certificate Signing Requests").
 const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
+
+/// Removes the control groups that the nodes of killed labs left.
+pub(crate) fn sweep() {
+    cgroups::Cgroups::sweep();
+}
 
 /// A running node: its machine and the programs in it; gone when dropped.
 #[derive(Debug)]

@@ -163,7 +163,8 @@ pub(super) fn which(program: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-fn mirror() -> Result<String, RootError> {
+/// Where the packages of a node come from.
+pub(super) fn mirror() -> Result<String, RootError> {
     if let Some(mirror) = env::var(MIRROR_VARIABLE).ok().filter(|mirror| !mirror.is_empty()) {
         return Ok(mirror);
     }

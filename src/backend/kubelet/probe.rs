@@ -28,6 +28,8 @@ pub enum Verdict {
     Unreachable,
     /// No checkpoints are put on this node now.
     DiskPressure,
+    /// It answered that it can't now: 429 or 503.
+    Busy,
     /// It answered, and not as a kubelet does.
     Odd,
 }
@@ -72,6 +74,7 @@ fn verdict(reason: Reason) -> Verdict {
         Reason::KubeletUntrusted => Verdict::Untrusted,
         Reason::Unreachable => Verdict::Unreachable,
         Reason::DiskPressure => Verdict::DiskPressure,
+        Reason::Busy => Verdict::Busy,
         _ => Verdict::Odd,
     }
 }

@@ -81,7 +81,12 @@ async fn ask_all(kubelet: &Kubelet, nodes: &[Node], has_token: bool) -> Vec<Find
         }
         timeout(PATIENCE, probe(kubelet, &node.name)).await.map_or(Asked::Silent, Asked::Probed)
     };
-    stream::iter(nodes).map(async |node| verdict(node, &ask(node).await)).buffered(AT_ONCE).collect().await
+    let is_any_ready = nodes.iter().any(|node| node.is_ready);
+    stream::iter(nodes)
+        .map(async |node| verdict(node, &ask(node).await, is_any_ready))
+        .buffered(AT_ONCE)
+        .collect()
+        .await
 }
 
 async fn list(client: &Client) -> Result<Vec<Node>, CallError> {
@@ -100,10 +105,13 @@ async fn list(client: &Client) -> Result<Vec<Node>, CallError> {
 
 fn node(node: &KubeNode) -> Node {
     let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let text = |version: Option<&String>| version.cloned().unwrap_or_else(|| "of an unknown version".to_owned());
     Node {
         name: node.name_any(),
         kubelet: text(info.map(|info| &info.kubelet_version)),
         runtime: Runtime::of(info.map_or("an unknown runtime", |info| &info.container_runtime_version)),
+        is_windows: info.is_some_and(|info| info.operating_system == "windows"),
+        is_ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
     }
 }
