@@ -149,7 +149,7 @@ async fn a_policy_labels_pods_with_no_process_at_all() {
     with_installation("a_policy_labels_pods_with_no_process_at_all", async |installation, ns| {
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap --set webhook.mode=policy";
         if !serves_policies(installation).await {
-            let refused = installation.helm_refuses(upgrade);
+            let refused = installation.helm_refusal(upgrade).unwrap();
             assert!(refused.contains("does not serve MutatingAdmissionPolicy"), "{refused}");
             return;
         }
