@@ -16,8 +16,8 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const SOON: [&str; 6] = ["--backend", "kubelet", "--longest-wait", "500ms", "--max-attempts", "2"];
 
 /// A connection of the container with itself, which CRIU dumps only where it is told to.
-const CONNECTED: &str =
-    "nc -l -p 7000 -e sleep 100000 & sleep 0.5; nc 127.0.0.1 7000 < /dev/zero > /dev/null & sleep 100000";
+const CONNECTED: &str = "nc -l -p 7000 -e sleep 100000 & until nc 127.0.0.1 7000 < /dev/zero > /dev/null; do sleep 0.1; done & \
+                         sleep 100000";
 
 /// Holds some 800 MB, so that a checkpoint takes its time.
 const LARGE: &str = "busybox head -c 800000000 /dev/zero | busybox tail -c 800000000 | sleep 100000";
