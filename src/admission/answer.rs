@@ -110,6 +110,7 @@ mod tests {
             assert_eq!(review, whole);
         }
     }
+
     #[test]
     fn a_uid_is_written_so_that_it_reads_the_same() {
         for uid in

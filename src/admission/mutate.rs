@@ -98,8 +98,11 @@ impl Decision<'_> {
 /// Those operations as a JSONPatch.
 pub(super) fn patch(operations: &[Operation<'_>]) -> Result<String, Refusal> {
     let mut patch = String::with_capacity(USUAL);
+    patch.push('[');
     for (index, operation) in operations.iter().enumerate() {
-        patch.push(if index == 0 { '[' } else { ',' });
+        if index > 0 {
+            patch.push(',');
+        }
         operation.write(&mut patch)?;
     }
     patch.push(']');
