@@ -134,7 +134,9 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     }
     services.start("term", |stop| term.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
-    services.start("admission", |stop| serve::serve(webhook_listener, webhook, resolver, limits, serve_metrics, stop));
+    services.start("admission", |stop| {
+        serve::serve_apart(webhook_listener, webhook, resolver, limits, serve_metrics, stop)
+    });
     services.start("certificates", |stop| certificates.run(stop));
     services.start("readiness", |stop| readiness.run(webhook_address, readiness_checks, stop));
     // Probes see that the process is not ready while it drains, and what it still does can be scraped.

@@ -9,6 +9,7 @@
 //! of it at all. So for a while everything is answered, each answer with `Connection: close`.
 
 mod answering;
+mod apart;
 mod connections;
 mod crowd;
 mod handshake;
@@ -89,10 +90,29 @@ impl Default for Limits {
 pub enum ServeError {
     #[error("could not set up TLS")]
     Tls { source: rustls::Error },
+    #[error("could not run on a thread of its own")]
+    Thread { source: io::Error },
     #[error("could not use the listening socket")]
     Socket { source: io::Error },
     #[error("serving admission reviews failed")]
     Failed { source: io::Error },
+}
+
+/// As [`serve`], on a thread of its own.
+pub async fn serve_apart<S>(
+    listener: TcpListener,
+    service: S,
+    resolver: Arc<impl ResolvesServerCert + 'static>,
+    limits: Limits,
+    metrics: ServeMetrics,
+    stop: CancellationToken,
+) -> Result<(), ServeError>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Unpin + Send,
+{
+    let serving = serve(listener, service, resolver, limits, metrics, stop);
+    apart::apart(serving).await.map_err(|source| ServeError::Thread { source })?
 }
 
 /// Serves over HTTPS until told to stop, drains for [`Limits::drain`], and finishes the open requests within

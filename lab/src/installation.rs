@@ -55,6 +55,11 @@ impl Installation {
         must("run Helm", self.helm.run(arguments.split(' ')))
     }
 
+    /// Runs Helm with these words, which may fail, and returns why it did.
+    pub fn helm_refusal(&self, arguments: &str) -> Option<String> {
+        self.helm.run(arguments.split(' ')).err().map(|error| error.to_string())
+    }
+
     pub fn client(&self) -> kube::Client {
         self.client.clone()
     }

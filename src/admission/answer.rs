@@ -4,26 +4,29 @@
 //! uid, patchType and patch both or neither; the patch is a string of base64, not the array of numbers that a typed
 //! `Vec<u8>` is written as.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
+use super::json;
 use super::refusal::Refusal;
-use super::review::{API_VERSION, KIND};
+
+/// More than an answer with a patch takes, so that it is written without growing.
+const USUAL: usize = 512;
 
 /// What is answered; one of the constructors for each kind of answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub(super) struct Answer<'r> {
     uid: &'r str,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    /// The JSONPatch in base64.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    warnings: &'r [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<Status<'r>>,
+    kind: Kind<'r>,
+}
+
+#[derive(Debug)]
+enum Kind<'r> {
+    Allow,
+    Patch(String),
+    Warn(&'r [String]),
+    Deny(&'r str),
 }
 
 #[derive(Debug, Serialize)]
@@ -35,34 +38,45 @@ struct Status<'r> {
 
 impl<'r> Answer<'r> {
     pub(super) fn allow(uid: &'r str) -> Self {
-        Self { uid, allowed: true, patch_type: None, patch: None, warnings: &[], status: None }
+        Self { uid, kind: Kind::Allow }
     }
 
-    /// `patch` is the base64 of a JSONPatch.
+    /// `patch` is a JSONPatch.
     pub(super) fn patch(uid: &'r str, patch: String) -> Self {
-        Self { patch_type: Some("JSONPatch"), patch: Some(patch), ..Self::allow(uid) }
+        Self { uid, kind: Kind::Patch(patch) }
     }
 
     pub(super) fn warn(uid: &'r str, warnings: &'r [String]) -> Self {
-        Self { warnings, ..Self::allow(uid) }
+        Self { uid, kind: Kind::Warn(warnings) }
     }
 
     pub(super) fn deny(uid: &'r str, message: &'r str) -> Self {
-        let status = Status { code: 403, reason: "Forbidden", message };
-        Self { allowed: false, status: Some(status), ..Self::allow(uid) }
+        Self { uid, kind: Kind::Deny(message) }
     }
 
-    /// The whole AdmissionReview as JSON.
-    pub(super) fn encode(&self) -> Result<Vec<u8>, Refusal> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Outer<'s, 'r> {
-            api_version: &'static str,
-            kind: &'static str,
-            response: &'s Answer<'r>,
+    /// The whole AdmissionReview as JSON. Nearly all of it is always the same, so it is put together from pieces.
+    pub(super) fn encode(&self) -> Result<String, Refusal> {
+        let mut text = String::with_capacity(USUAL);
+        text.push_str(r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#);
+        json::quote(self.uid, &mut text)?;
+        match &self.kind {
+            Kind::Allow => text.push_str(r#","allowed":true"#),
+            Kind::Patch(patch) => {
+                text.push_str(r#","allowed":true,"patchType":"JSONPatch","patch":""#);
+                BASE64.encode_string(patch, &mut text);
+                text.push('"');
+            }
+            Kind::Warn(warnings) => {
+                text.push_str(r#","allowed":true,"warnings":"#);
+                text.push_str(&json::write(warnings)?);
+            }
+            Kind::Deny(message) => {
+                text.push_str(r#","allowed":false,"status":"#);
+                text.push_str(&json::write(&Status { code: 403, reason: "Forbidden", message })?);
+            }
         }
-        serde_json::to_vec(&Outer { api_version: API_VERSION, kind: KIND, response: self })
-            .map_err(|source| Refusal::Unwritable { source })
+        text.push_str("}}");
+        Ok(text)
     }
 }
 
@@ -70,6 +84,7 @@ impl<'r> Answer<'r> {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::review::{API_VERSION, KIND};
     use super::*;
 
     #[test]
@@ -78,7 +93,7 @@ mod tests {
         for (answer, expected) in [
             (Answer::allow("r"), json!({"uid": "r", "allowed": true})),
             (
-                Answer::patch("r", "W10=".to_owned()),
+                Answer::patch("r", "[]".to_owned()),
                 json!({"uid": "r", "allowed": true, "patchType": "JSONPatch", "patch": "W10="}),
             ),
             (Answer::warn("r", &warnings), json!({"uid": "r", "allowed": true, "warnings": ["mind"]})),
@@ -90,9 +105,19 @@ mod tests {
                 }),
             ),
         ] {
-            let review: Value = serde_json::from_slice(&answer.encode().unwrap()).unwrap();
+            let review: Value = serde_json::from_str(&answer.encode().unwrap()).unwrap();
             let whole = json!({"apiVersion": API_VERSION, "kind": KIND, "response": expected});
             assert_eq!(review, whole);
+        }
+    }
+
+    #[test]
+    fn a_uid_is_written_so_that_it_reads_the_same() {
+        for uid in
+            ["705ab4f5-6393-11e8-b7cc-42010a800002", "", "\"", "a\\b", "line\nline", "\u{1f}\u{7f}", "\u{e9}\u{2028}"]
+        {
+            let review: Value = serde_json::from_str(&Answer::allow(uid).encode().unwrap()).unwrap();
+            assert_eq!(review["response"]["uid"], uid);
         }
     }
 }

@@ -12,18 +12,18 @@ use super::validate::{self, ValidationMode};
 
 /// The AdmissionReview that answers this one, or the status of a refusal.
 pub fn answer_to_mutate(body: &[u8]) -> Result<Vec<u8>, StatusCode> {
-    let answer = || -> Result<Vec<u8>, Refusal> {
+    let answer = || -> Result<String, Refusal> {
         let request: Request<'_, IgnoredAny> = Request::decode(body)?;
         mutate::decide(&request).answer(&request.uid)?.encode()
     };
-    answer().map_err(|refusal| refusal.status())
+    answer().map(String::into_bytes).map_err(|refusal| refusal.status())
 }
 
 /// The same for validation.
 pub fn answer_to_validate(body: &[u8], mode: ValidationMode) -> Result<Vec<u8>, StatusCode> {
-    let answer = || -> Result<Vec<u8>, Refusal> {
+    let answer = || -> Result<String, Refusal> {
         let request: Request<'_, PodSpec<'_>> = Request::decode(body)?;
         validate::judge(&request, mode).answer(&request.uid).encode()
     };
-    answer().map_err(|refusal| refusal.status())
+    answer().map(String::into_bytes).map_err(|refusal| refusal.status())
 }

@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod criu;
+mod json;
 mod keys;
 mod metrics;
 mod mutate;

@@ -4,13 +4,10 @@
 //! not there (4.1), so an absent map is added first. What the pod carries already is kept, so that a second application
 //! changes nothing: the API server may ask again after another webhook (`reinvocationPolicy: IfNeeded`).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Serialize, Serializer};
-
 use crate::pod::{OPTED_IN, ORIGINAL};
 
 use super::answer::Answer;
+use super::json;
 use super::refusal::Refusal;
 use super::review::Request;
 
@@ -18,6 +15,9 @@ use super::review::Request;
 const MUTATED_PATH: &str = "/metadata/labels/snap.weaversoft.io~1mutated";
 const ANNOTATIONS_PATH: &str = "/metadata/annotations";
 const ADMISSION_PATH: &str = "/metadata/annotations/snap.weaversoft.io~1admission";
+
+/// More than all operations take with a UID as the API server makes it, so that they are written without growing.
+const USUAL: usize = 320;
 
 /// What becomes of a pod at its creation.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,8 +51,7 @@ impl Cause {
 }
 
 /// One `add` of a JSONPatch.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "op", rename = "add")]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Operation<'r> {
     path: &'static str,
     value: Value<'r>,
@@ -64,12 +63,17 @@ enum Value<'r> {
     Text(&'r str),
 }
 
-impl Serialize for Value<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::EmptyMap => serializer.collect_map(std::iter::empty::<((), ())>()),
-            Self::Text(text) => serializer.serialize_str(text),
+impl Operation<'_> {
+    fn write(&self, patch: &mut String) -> Result<(), Refusal> {
+        patch.push_str(r#"{"op":"add","path":""#);
+        patch.push_str(self.path);
+        patch.push_str(r#"","value":"#);
+        match self.value {
+            Value::EmptyMap => patch.push_str("{}"),
+            Value::Text(text) => json::quote(text, patch)?,
         }
+        patch.push('}');
+        Ok(())
     }
 }
 
@@ -86,12 +90,23 @@ impl Decision<'_> {
     pub(super) fn answer<'u>(&self, uid: &'u str) -> Result<Answer<'u>, Refusal> {
         match self {
             Self::Leave(_) => Ok(Answer::allow(uid)),
-            Self::Patch(operations) => {
-                let patch = serde_json::to_string(operations).map_err(|source| Refusal::Unwritable { source })?;
-                Ok(Answer::patch(uid, BASE64.encode(patch)))
-            }
+            Self::Patch(operations) => Ok(Answer::patch(uid, patch(operations)?)),
         }
     }
+}
+
+/// Those operations as a JSONPatch.
+pub(super) fn patch(operations: &[Operation<'_>]) -> Result<String, Refusal> {
+    let mut patch = String::with_capacity(USUAL);
+    patch.push('[');
+    for (index, operation) in operations.iter().enumerate() {
+        if index > 0 {
+            patch.push(',');
+        }
+        operation.write(&mut patch)?;
+    }
+    patch.push(']');
+    Ok(patch)
 }
 
 pub(super) fn decide<'r, S>(request: &'r Request<'_, S>) -> Decision<'r> {
@@ -135,7 +150,7 @@ mod tests {
         let request: Request<'_, IgnoredAny> = Request::decode(body.as_bytes()).unwrap();
         match decide(&request) {
             Decision::Leave(cause) => Err(cause),
-            Decision::Patch(operations) => Ok(serde_json::to_value(operations).unwrap()),
+            Decision::Patch(operations) => Ok(serde_json::from_str(&patch(&operations).unwrap()).unwrap()),
         }
     }
 

@@ -5,10 +5,13 @@
 //! Source: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#request>.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Deref;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
 
+use super::json::{self, Unsure};
 use super::keys::{Annotations, Labels};
 use super::refusal::{LONGEST_UID, Refusal};
 
@@ -18,8 +21,32 @@ pub(super) const KIND: &str = "AdmissionReview";
 /// A string of the review: borrowed from the body, owned where it was written with escapes.
 ///
 /// serde borrows a `Cow` only where it is a field of its own, hence the type for those inside an `Option` or a map.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Owned(text.to_owned())))
+    }
+}
 
 impl Deref for Text<'_> {
     type Target = str;
@@ -29,9 +56,10 @@ impl Deref for Text<'_> {
     }
 }
 
-#[derive(Deserialize)]
+/// What is around the request.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "S: Deserialize<'de>"))]
-struct Envelope<'a, S> {
+pub(super) struct Envelope<'a, S> {
     #[serde(borrow)]
     api_version: Text<'a>,
     #[serde(borrow)]
@@ -99,9 +127,11 @@ impl<'a, S: Deserialize<'a>> Request<'a, S> {
         if body.is_empty() {
             return Err(Refusal::Empty);
         }
-        // serde_json skips ignored strings without a look at their bytes, so the whole body is looked at here.
+        // Ignored strings are skipped without a look at their bytes, so the whole body is looked at here.
         let text = std::str::from_utf8(body).map_err(|_| Refusal::NotUtf8)?;
-        let review: Envelope<'a, S> = serde_json::from_str(text).map_err(|error| Refusal::undecodable(&error))?;
+        let review: Envelope<'a, S> = json::read(text)
+            .or_else(|Unsure| serde_json::from_str(text))
+            .map_err(|error| Refusal::undecodable(&error))?;
         if &*review.api_version != API_VERSION || &*review.kind != KIND {
             return Err(Refusal::version(&review.api_version, &review.kind));
         }

@@ -196,7 +196,9 @@ where
 }
 
 fn answered(answer: &Answer<'_>) -> Result<Response, Refusal> {
-    Ok(([(CONTENT_TYPE, JSON)], answer.encode()?).into_response())
+    let mut response = Response::new(Body::from(answer.encode()?));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    Ok(response)
 }
 
 fn log<S>(request: &Request<'_, S>, decision: &Decision) {
@@ -205,7 +207,7 @@ fn log<S>(request: &Request<'_, S>, decision: &Decision) {
         Decision::Patch(operations) => {
             let pod = request.created_pod().map(|pod| pod.metadata.name()).unwrap_or_default();
             let namespace = request.namespace.as_deref().unwrap_or_default();
-            let patch = serde_json::to_string(operations).unwrap_or_default();
+            let patch = mutate::patch(operations).unwrap_or_default();
             debug!(admission = &*request.uid, patch, namespace, pod, "Patched pod `{namespace}/{pod}`");
         }
     }

@@ -7,8 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::connections::Place;
@@ -41,7 +40,7 @@ where
             Poll::Pending => {
                 let deadline = deadline.get_or_insert_with(|| Box::pin(sleep(place.port.request)));
                 ready!(deadline.as_mut().poll(context));
-                Ok(StatusCode::REQUEST_TIMEOUT.into_response())
+                Ok(place.port.time_out())
             }
         };
         place.turn.give(Instant::now());

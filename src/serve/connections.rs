@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, Request};
-use axum::response::Response;
+use axum::http::{HeaderValue, Request, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, PollSemaphore};
@@ -73,6 +73,12 @@ impl<S> Connections<S> {
 }
 
 impl Port {
+    /// The answer to a request that took too long.
+    pub(super) fn time_out(&self) -> Response {
+        self.metrics.timed_out();
+        StatusCode::REQUEST_TIMEOUT.into_response()
+    }
+
     /// Adds `Connection: close` to the answers of a draining server; hyper then closes the connection behind the answer.
     pub(super) fn bid_farewell(&self, answer: &mut Response) {
         if self.stop.is_cancelled() {

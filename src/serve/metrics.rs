@@ -17,6 +17,7 @@ pub struct ServeMetrics {
     accepted: Counter,
     handshake_errors: Family<Failed, Counter>,
     displaced: Counter,
+    timed_out: Counter,
     drained: Counter,
     cut: Counter,
 }
@@ -46,6 +47,11 @@ impl ServeMetrics {
             "Connections closed for another one, because all places were taken",
             metrics.displaced.clone(),
         );
+        registry.register(
+            "timed_out",
+            "Requests answered 408, because they were not whole, or not answered, in time",
+            metrics.timed_out.clone(),
+        );
         registry.register("drained", "Requests answered after the process was told to stop", metrics.drained.clone());
         registry.register("cut", "Connections cut off at the end of the grace period", metrics.cut.clone());
         metrics
@@ -66,6 +72,10 @@ impl ServeMetrics {
 
     pub(super) fn displaced(&self) {
         self.displaced.inc();
+    }
+
+    pub(super) fn timed_out(&self) {
+        self.timed_out.inc();
     }
 
     pub(super) fn answered_while_draining(&self) {

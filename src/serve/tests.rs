@@ -220,6 +220,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let mut stream = port.connect("localhost").await.unwrap();
     stream.write_all(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
     assert!(answer(&mut stream).await.starts_with("HTTP/1.1 408 "));
+    port.shows("serve_timed_out_total 1").await;
     closed(&mut stream).await;
 }
 

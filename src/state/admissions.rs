@@ -1,16 +1,16 @@
 //! The admissions that this process answered, until their pods are seen in the watch.
 //!
-//! Each review of a labelled pod writes here, so it is a map behind a lock that is held for some hundred nanoseconds: a
+//! Each review of a labelled pod writes here, so it is two maps behind a lock that is held for some hundred nanoseconds: a
 //! cache that keeps the order of use and the age of its entries by itself costs ten times as much for each of them.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// How many admissions wait for their pod to be seen; the oldest goes first.
-const MOST: usize = 10_000;
+/// How many admissions there may be in a generation: this many wait for their pods to be seen, and at times twice as many.
+const MOST: usize = 5_000;
 /// A pod shows up in the watch within moments of its admission; a rejected one never does.
 const AGE: Duration = Duration::from_secs(600);
 
@@ -18,70 +18,72 @@ const AGE: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(super) struct Admissions(Mutex<Kept>);
 
+/// The older generation goes as a whole, so the order within does not have to be kept.
 #[derive(Debug, Default)]
 struct Kept {
-    times: HashMap<Arc<str>, Timestamp>,
-    /// The keys of `times`, each once, in the order in which they came.
-    order: VecDeque<Arc<str>>,
+    young: Generation,
+    old: Generation,
+}
+
+#[derive(Debug, Default)]
+struct Generation {
+    times: HashMap<Box<str>, Timestamp>,
+    /// When the first came.
+    begun: Option<Timestamp>,
 }
 
 impl Admissions {
     /// Remembers an admission; another of the same request takes its place.
     pub(super) fn insert(&self, request_uid: &str, at: Timestamp) {
-        let mut kept = self.kept();
-        kept.forget_before(at);
-        if let Some(time) = kept.times.get_mut(request_uid) {
-            *time = at;
-            return;
-        }
-        if kept.order.len() >= MOST {
-            kept.forget_oldest();
-        }
-        let uid: Arc<str> = request_uid.into();
-        kept.order.push_back(Arc::clone(&uid));
-        kept.times.insert(uid, at);
+        let uid = request_uid.into();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = kept.make_room(at);
+        kept.young.begun.get_or_insert(at);
+        kept.young.times.insert(uid, at);
+        drop(kept);
+        // Thousands of texts are freed after the others may go on.
+        drop(gone);
     }
 
     /// When the request of that UID was answered, if it was here and of late.
     pub(super) fn get(&self, request_uid: &str, now: Timestamp) -> Option<Timestamp> {
-        let mut kept = self.kept();
-        kept.forget_before(now);
-        kept.times.get(request_uid).copied()
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.young.times.get(request_uid).or_else(|| kept.old.times.get(request_uid)).copied();
+        at.filter(|at| !is_old(*at, now))
     }
 }
 
 impl Kept {
-    /// Forgets what is too old at that time; where the clock was set back, a little later.
-    fn forget_before(&mut self, now: Timestamp) {
-        let is_old = |at: &Timestamp| Duration::try_from(now.duration_since(*at)).is_ok_and(|age| age >= AGE);
-        while self.order.front().and_then(|uid| self.times.get(uid)).is_some_and(is_old) {
-            self.forget_oldest();
+    /// Begins a new generation where the young one is full or as old as its entries may be; what has to be forgotten then.
+    fn make_room(&mut self, now: Timestamp) -> Option<Generation> {
+        let is_over = self.young.times.len() >= MOST || self.young.begun.is_some_and(|begun| is_old(begun, now));
+        if !is_over {
+            return None;
         }
+        // As large at once: a map that grows moves all that it holds.
+        let times = HashMap::with_capacity(self.young.times.len());
+        let young = std::mem::replace(&mut self.young, Generation { times, begun: None });
+        Some(std::mem::replace(&mut self.old, young))
     }
+}
 
-    fn forget_oldest(&mut self) {
-        if let Some(uid) = self.order.pop_front() {
-            self.times.remove(&uid);
-        }
-    }
+/// Whether an admission is too old to be joined with a pod; where the clock was set back, none is.
+fn is_old(at: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(at)).is_ok_and(|age| age >= AGE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    impl Kept {
-        fn lengths(&self) -> (usize, usize) {
-            (self.times.len(), self.order.len())
-        }
-    }
-
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    /// How many are remembered.
+    fn count(admissions: &Admissions) -> usize {
+        let kept = admissions.0.lock().unwrap();
+        kept.young.times.len() + kept.old.times.len()
     }
 
     #[test]
@@ -95,32 +97,37 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_answered_again_is_remembered_once_and_as_of_the_last_time() {
-        let admissions = Admissions::default();
-        admissions.insert("r-1", at(1));
-        admissions.insert("r-1", at(2));
-        assert_eq!(admissions.get("r-1", at(3)), Some(at(2)));
-        assert_eq!(admissions.kept().order.len(), 1);
-    }
-
-    #[test]
-    fn admissions_are_bounded_in_number_and_the_oldest_goes_first() {
-        let admissions = Admissions::default();
-        for number in 0..MOST + 2 {
-            admissions.insert(&number.to_string(), at(0));
+    fn a_request_that_is_answered_again_is_remembered_as_of_the_last_time() {
+        for between in [0, MOST] {
+            let admissions = Admissions::default();
+            admissions.insert("r-1", at(1));
+            for number in 0..between {
+                admissions.insert(&number.to_string(), at(1));
+            }
+            admissions.insert("r-1", at(2));
+            assert_eq!(admissions.get("r-1", at(3)), Some(at(2)), "{between}");
         }
-        let found = [0, 1, 2, MOST + 1].map(|number| admissions.get(&number.to_string(), at(1)).is_some());
-        assert_eq!(found, [false, false, true, true]);
-        assert_eq!(admissions.kept().lengths(), (MOST, MOST));
     }
 
     #[test]
-    fn what_is_too_old_takes_no_memory_once_another_comes() {
+    fn admissions_are_bounded_in_number_and_the_latest_are_found() {
+        let admissions = Admissions::default();
+        for number in 0..MOST * 5 {
+            admissions.insert(&number.to_string(), at(0));
+            assert!(admissions.get(&number.saturating_sub(MOST - 1).to_string(), at(1)).is_some(), "{number}");
+            assert!(count(&admissions) <= 2 * MOST, "{number}");
+        }
+        assert_eq!(admissions.get("0", at(1)), None);
+    }
+
+    #[test]
+    fn what_is_too_old_takes_no_memory_once_others_come() {
         let admissions = Admissions::default();
         for number in 0..100 {
             admissions.insert(&number.to_string(), at(number));
         }
         admissions.insert("later", at(10_000));
-        assert_eq!(admissions.kept().lengths(), (1, 1));
+        admissions.insert("still later", at(20_000));
+        assert_eq!(count(&admissions), 2);
     }
 }
