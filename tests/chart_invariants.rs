@@ -203,6 +203,8 @@ async fn an_old_kubernetes_gets_what_it_knows() {
         let found = rendered.one("PodDisruptionBudget");
         assert_eq!(found["apiVersion"], budget, "{version}");
         assert_eq!(found["spec"].get("unhealthyPodEvictionPolicy").is_some(), has_eviction_policy, "{version}");
+        let has_rules = rendered.text().contains("x-kubernetes-validations:");
+        assert_eq!(has_rules, !["1.20.15", "1.21.14"].contains(&version), "{version}");
     }
 }
 
@@ -230,6 +232,8 @@ async fn tests_run_by_the_settings_of_the_deployment() {
             let container = &pod["spec"]["containers"][0];
             assert_eq!(settings(container), settings(of_deployment), "{scenario}");
             assert_eq!(container["image"], of_deployment["image"], "{scenario}");
+            let words = |container: &Value| container["args"].as_array().cloned().unwrap_or_default();
+            assert!(words(container).ends_with(&words(of_deployment)), "{scenario}");
             assert_eq!(container["volumeMounts"], of_deployment["volumeMounts"], "{scenario}");
         }
     })

@@ -101,6 +101,12 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
             &["env gives ANSWER_TIMEOUT", "set snapwatcher.checkpoint.answerTimeout instead"],
         ),
         (json!({"env": [{"name": "STANDALONE", "value": "false"}]}), &["set snapwatcher.operator.standalone instead"]),
+        (json!({"env": [{"name": "TLS_CERT", "value": "/tls.crt"}]}), &["env gives TLS_CERT", "set tls.secretName"]),
+        (
+            json!({"args": ["--answer-timeout=600s"]}),
+            &["args gives --answer-timeout", "set snapwatcher.checkpoint.answerTimeout instead"],
+        ),
+        (json!({"args": ["--standalone", "false"]}), &["args gives --standalone"]),
     ]
 }
 

@@ -99,9 +99,9 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 let spread = &r.one("Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"][0];
                 spread["labelSelector"] == r.one("Deployment")["spec"]["selector"] && spread["maxSkew"] == 1
             }),
-            ("a drain takes no more than a third, and no pod that is not Ready holds it up", |r| {
+            ("a drain takes one at a time, and no pod that is not Ready holds it up", |r| {
                 let budget = &r.one("PodDisruptionBudget")["spec"];
-                budget["maxUnavailable"] == "34%" && budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+                budget["maxUnavailable"] == 1 && budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
             }),
         ],
         "policy" => vec![
@@ -158,15 +158,22 @@ fn claims(scenario: &str) -> Vec<Claim> {
             let policy = &r.one("NetworkPolicy")["spec"];
             policy["policyTypes"] == json!(["Ingress", "Egress"])
                 && policy["ingress"][0]["from"][0]["ipBlock"]["cidr"] == "192.0.2.10/32"
-                && policy["egress"].as_array().unwrap().len() == 3
+                && policy["ingress"][0]["from"][1]["podSelector"]["matchLabels"].as_object().unwrap().len() == 1
+                && policy["egress"][2]["to"][0]["podSelector"] == policy["podSelector"]
+                && policy["egress"].as_array().unwrap().len() == 4
         })],
-        "host-network" => vec![("ports are the given ones, and names are the cluster's", |r| {
-            let pod = &r.one("Deployment")["spec"]["template"]["spec"];
-            pod["dnsPolicy"] == "ClusterFirstWithHostNet"
-                && r.container()["ports"][0]["containerPort"] == 9443
-                && r.variable("WEBHOOK_LISTEN") == "[::]:9443"
-                && r.variable("ADMIN_LISTEN") == "[::]:9080"
-        })],
+        "host-network" => vec![
+            ("ports are the given ones, and names are the cluster's", |r| {
+                let pod = &r.one("Deployment")["spec"]["template"]["spec"];
+                pod["dnsPolicy"] == "ClusterFirstWithHostNet"
+                    && r.container()["ports"][0]["containerPort"] == 9443
+                    && r.variable("WEBHOOK_LISTEN") == "[::]:9443"
+                    && r.variable("ADMIN_LISTEN") == "[::]:9080"
+            }),
+            ("a new pod does not wait for the ports of an old one", |r| {
+                r.one("Deployment")["spec"]["strategy"]["rollingUpdate"] == json!({"maxUnavailable": 1, "maxSurge": 0})
+            }),
+        ],
         "pinned-image" => vec![("the digest counts", |r| {
             r.container()["image"].as_str().unwrap().starts_with("registry.example.com/snap/snapwatcher@sha256:0123")
                 && r.one("Deployment")["spec"]["template"]["spec"]["imagePullSecrets"][0]["name"] == "registry"

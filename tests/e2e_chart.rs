@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Instant;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
@@ -16,6 +18,9 @@ const IMAGE: &str = concat!("snapwatcher:", env!("CARGO_PKG_VERSION"));
 const NAME_IN_CHART: &str = concat!("weaversoft/snapwatcher:", env!("CARGO_PKG_VERSION"));
 
 const MUTATED: &str = "snap.weaversoft.io/mutated";
+/// Creations a second during a rolling restart.
+const LEAST_RATE: u32 = 20;
+
 const UPGRADE: &str = "upgrade snapwatcher ./charts/snapwatcher -n snap";
 
 /// Creates a labelled Deployment that counts and waits for its checkpoint, which is really there.
@@ -79,7 +84,7 @@ async fn what_the_chart_installs_checkpoints_upgrades_and_goes_without_a_trace_i
         ));
         cluster.replicas(3).await;
         ns.admission_works().await;
-        let load = Creations::start(&ns);
+        let (load, begun) = (Creations::start(&ns), Instant::now());
         cluster.kubectl("rollout restart -n snap deployment/snapwatcher");
         cluster.kubectl("rollout status -n snap deployment/snapwatcher --timeout=180s");
         let (count, failed) = load.end().await;
@@ -88,7 +93,8 @@ async fn what_the_chart_installs_checkpoints_upgrades_and_goes_without_a_trace_i
             failed.len()
         ));
         assert_eq!(failed, Vec::<String>::new());
-        assert!(count > 100, "{count}");
+        let expected = u64::from(LEAST_RATE) * begun.elapsed().as_secs();
+        assert!(count as u64 >= expected, "{count} creations, {expected} at least");
         a_workload_is_labelled_and_checkpointed(cluster, &ns, "after-restart").await;
 
         assert_eq!(cluster.refused(), Vec::<Value>::new());

@@ -15,9 +15,11 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 /// What may be repeated is, and soon; and what fails twice has failed.
 const SOON: [&str; 6] = ["--backend", "kubelet", "--longest-wait", "500ms", "--max-attempts", "2"];
 
-/// A connection of the container with itself, which CRIU dumps only where it is told to.
-const CONNECTED: &str = "nc -l -p 7000 -e sleep 100000 & until nc 127.0.0.1 7000 < /dev/zero > /dev/null; do sleep 0.1; done & \
-                         sleep 100000";
+/// A connection of the container with itself, which CRIU dumps only where it is told to. When CRIU lets go of a `sleep`, that
+/// ends early; so nothing here depends on one.
+const CONNECTED: &str = "nc -l -p 7000 -e busybox tail -f /dev/null & \
+                         until busybox grep -q :1B58 /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done; \
+                         nc 127.0.0.1 7000 < /dev/zero > /dev/null & while true; do sleep 100000; done";
 
 /// Holds some 800 MB, so that a checkpoint takes its time.
 const LARGE: &str = "busybox head -c 800000000 /dev/zero | busybox tail -c 800000000 | sleep 100000";

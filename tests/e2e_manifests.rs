@@ -69,7 +69,12 @@ async fn the_two_commands_are_all_it_takes_and_a_thousand_pods_fit() {
         assert_eq!(status.restart_count, 0, "{status:?}");
 
         cluster.kubectl("delete -f manifests/deployment.yaml");
-        cluster.kubectl("delete -f manifests/rbac.yaml --wait=false");
+        cluster.kubectl(
+            "delete clusterrole,clusterrolebinding,role,rolebinding,serviceaccount -n snap \
+             -l app.kubernetes.io/instance=snapwatcher",
+        );
+        let created = ns.create_object::<Pod>(&pod("without-us").labelled().build()).await;
+        assert!(!created.metadata.labels.unwrap().contains_key("snap.weaversoft.io/mutated"));
     })
     .await;
 }

@@ -99,7 +99,10 @@ impl RealCluster {
         let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let account = format!("system:serviceaccount:{NAMESPACE}:snapwatcher");
         let is_ours = |entry: &Value| entry["user"]["username"].as_str().is_some_and(|name| name.starts_with(&account));
-        entries.filter(|entry| is_ours(entry) && entry["responseStatus"]["code"] == 403).collect()
+        let (refused, others): (Vec<_>, Vec<_>) =
+            entries.filter(is_ours).partition(|entry| entry["responseStatus"]["code"] == 403);
+        let known = if others.is_empty() { Err(format!("it knows nothing of {account}")) } else { Ok(refused) };
+        must("read the audit log", known)
     }
 }
 
