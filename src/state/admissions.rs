@@ -1,10 +1,10 @@
 //! The admissions that this process answered, until their pods are seen in the watch.
 //!
-//! Each review of a labelled pod writes here, so it is two maps behind a lock that is held for some hundred nanoseconds: a
-//! cache that keeps the order of use and the age of its entries by itself costs ten times as much for each of them.
+//! Each review of a labelled pod writes here, and an API server waits for it. So it only puts down a line behind the last
+//! one; whoever looks for an admission puts what has come in order first.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,7 +16,17 @@ const AGE: Duration = Duration::from_secs(600);
 
 /// When each was answered, by the UID of its request. Bounded in number and age.
 #[derive(Debug, Default)]
-pub(super) struct Admissions(Mutex<Kept>);
+pub(super) struct Admissions {
+    /// What was not put in order yet, [`MOST`] at the most. Locked for some instructions.
+    come: Mutex<VecDeque<Admitted>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Admitted {
+    request_uid: Box<str>,
+    at: Timestamp,
+}
 
 /// The older generation goes as a whole, so the order within does not have to be kept.
 #[derive(Debug, Default)]
@@ -35,35 +45,44 @@ struct Generation {
 impl Admissions {
     /// Remembers an admission; another of the same request takes its place.
     pub(super) fn insert(&self, request_uid: &str, at: Timestamp) {
-        let uid = request_uid.into();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = kept.make_room(at);
-        kept.young.begun.get_or_insert(at);
-        kept.young.times.insert(uid, at);
-        drop(kept);
-        // Thousands of texts are freed after the others may go on.
+        let admitted = Admitted { request_uid: request_uid.into(), at };
+        let mut come = lock(&self.come);
+        let gone = if come.len() < MOST { None } else { come.pop_front() };
+        come.push_back(admitted);
+        drop(come);
         drop(gone);
     }
 
     /// When the request of that UID was answered, if it was here and of late.
     pub(super) fn get(&self, request_uid: &str, now: Timestamp) -> Option<Timestamp> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = kept.young.times.get(request_uid).or_else(|| kept.old.times.get(request_uid)).copied();
-        at.filter(|at| !is_old(*at, now))
+        // In this order, so that of two who look at once the later does not miss what the earlier has taken.
+        let mut kept = lock(&self.kept);
+        let come = std::mem::take(&mut *lock(&self.come));
+        for admitted in come {
+            kept.insert(admitted);
+        }
+        kept.get(request_uid).filter(|at| !is_old(*at, now))
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Kept {
-    /// Begins a new generation where the young one is full or as old as its entries may be; what has to be forgotten then.
-    fn make_room(&mut self, now: Timestamp) -> Option<Generation> {
-        let is_over = self.young.times.len() >= MOST || self.young.begun.is_some_and(|begun| is_old(begun, now));
-        if !is_over {
-            return None;
+    fn insert(&mut self, Admitted { request_uid, at }: Admitted) {
+        // A new generation begins where the young one is full or as old as its entries may be.
+        if self.young.times.len() >= MOST || self.young.begun.is_some_and(|begun| is_old(begun, at)) {
+            // As large at once: a map that grows moves all that it holds.
+            let times = HashMap::with_capacity(self.young.times.len());
+            self.old = std::mem::replace(&mut self.young, Generation { times, begun: None });
         }
-        // As large at once: a map that grows moves all that it holds.
-        let times = HashMap::with_capacity(self.young.times.len());
-        let young = std::mem::replace(&mut self.young, Generation { times, begun: None });
-        Some(std::mem::replace(&mut self.old, young))
+        self.young.begun.get_or_insert(at);
+        self.young.times.insert(request_uid, at);
+    }
+
+    fn get(&self, request_uid: &str) -> Option<Timestamp> {
+        self.young.times.get(request_uid).or_else(|| self.old.times.get(request_uid)).copied()
     }
 }
 
@@ -82,8 +101,8 @@ mod tests {
 
     /// How many are remembered.
     fn count(admissions: &Admissions) -> usize {
-        let kept = admissions.0.lock().unwrap();
-        kept.young.times.len() + kept.old.times.len()
+        let kept = lock(&admissions.kept);
+        lock(&admissions.come).len() + kept.young.times.len() + kept.old.times.len()
     }
 
     #[test]
@@ -121,6 +140,18 @@ mod tests {
     }
 
     #[test]
+    fn admissions_that_nobody_looks_for_are_bounded_in_number_and_the_latest_are_found() {
+        let admissions = Admissions::default();
+        for number in 0..MOST * 3 {
+            admissions.insert(&number.to_string(), at(0));
+        }
+        assert_eq!(count(&admissions), MOST);
+        for (number, expected) in [(MOST * 3 - 1, true), (MOST * 2, true), (MOST * 2 - 1, false)] {
+            assert_eq!(admissions.get(&number.to_string(), at(1)).is_some(), expected, "{number}");
+        }
+    }
+
+    #[test]
     fn what_is_too_old_takes_no_memory_once_others_come() {
         let admissions = Admissions::default();
         for number in 0..100 {
@@ -128,6 +159,7 @@ mod tests {
         }
         admissions.insert("later", at(10_000));
         admissions.insert("still later", at(20_000));
+        assert!(admissions.get("still later", at(20_000)).is_some());
         assert_eq!(count(&admissions), 2);
     }
 }
