@@ -135,7 +135,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     services.start("term", |stop| term.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
     services.start("admission", |stop| {
-        serve::serve_apart(webhook_listener, webhook, resolver, limits, serve_metrics, stop)
+        serve::apart(serve::serve(webhook_listener, webhook, resolver, limits, serve_metrics, stop))
     });
     services.start("certificates", |stop| certificates.run(stop));
     services.start("readiness", |stop| readiness.run(webhook_address, readiness_checks, stop));

@@ -98,20 +98,11 @@ pub enum ServeError {
     Failed { source: io::Error },
 }
 
-/// As [`serve`], on a thread of its own.
-pub async fn serve_apart<S>(
-    listener: TcpListener,
-    service: S,
-    resolver: Arc<impl ResolvesServerCert + 'static>,
-    limits: Limits,
-    metrics: ServeMetrics,
-    stop: CancellationToken,
-) -> Result<(), ServeError>
+/// Runs what [`serve`] gives on a thread of its own.
+pub async fn apart<F>(serving: F) -> Result<(), ServeError>
 where
-    S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Unpin + Send,
+    F: Future<Output = Result<(), ServeError>> + Send + 'static,
 {
-    let serving = serve(listener, service, resolver, limits, metrics, stop);
     apart::apart(serving).await.map_err(|source| ServeError::Thread { source })?
 }
 

@@ -13,10 +13,6 @@ use lab::terminal::say;
 use lab::{Creations, Installation, Namespace, RealCluster, in_namespace_of};
 use serde_json::Value;
 
-/// As `make e2e` builds it, and as the chart names it.
-const IMAGE: &str = concat!("snapwatcher:", env!("CARGO_PKG_VERSION"));
-const NAME_IN_CHART: &str = concat!("weaversoft/snapwatcher:", env!("CARGO_PKG_VERSION"));
-
 const MUTATED: &str = "snap.weaversoft.io/mutated";
 /// Creations a second during a rolling restart.
 const LEAST_RATE: u32 = 20;
@@ -53,7 +49,7 @@ async fn runs_with_few_rights(cluster: &RealCluster) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_chart_installs_checkpoints_upgrades_and_goes_without_a_trace_in_the_way() {
-    let cluster = &RealCluster::start(IMAGE, NAME_IN_CHART).await;
+    let cluster = &RealCluster::start().await;
     in_namespace_of(cluster.access(), "what_the_chart_installs", |ns| async move {
         let installation = Installation::on(cluster.access()).await;
         cluster.replicas(1).await;

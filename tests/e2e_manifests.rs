@@ -12,10 +12,6 @@ use lab::snaphook::Behaviour;
 use lab::terminal::say;
 use lab::{Namespace, RealCluster, in_namespace_of};
 
-/// As `make e2e` builds it, and as the manifests name it.
-const IMAGE: &str = concat!("snapwatcher:", env!("CARGO_PKG_VERSION"));
-const NAME_IN_MANIFESTS: &str = concat!("weaversoft/snapwatcher:", env!("CARGO_PKG_VERSION"));
-
 const LABELLED_PODS: usize = 1_000;
 
 /// Puts an image in the place of docker.io's `nginx:latest` that does what the test workload needs: it stays up.
@@ -40,7 +36,7 @@ async fn pods_are_checkpointed(cluster: &RealCluster, ns: &Namespace, count: usi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_two_commands_are_all_it_takes_and_a_thousand_pods_fit() {
-    let cluster = &RealCluster::start(IMAGE, NAME_IN_MANIFESTS).await;
+    let cluster = &RealCluster::start().await;
     in_namespace_of(cluster.access(), "the_two_commands", |ns| async move {
         cluster.kubectl("apply -f manifests/rbac.yaml");
         cluster.kubectl("apply -f manifests/deployment.yaml");

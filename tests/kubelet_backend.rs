@@ -165,13 +165,7 @@ async fn a_revision_goes_on_with_a_pod_whose_node_can_do_it() {
         assert_eq!(asked, [1, 1, 1]);
 
         // Nobody waits for the other two nodes any more.
-        let away = "snapwatcher_checkpoint_breaker_open";
-        ns.until("no node is said to be away", async || watcher.metric(away).await.unwrap() == Some(0.0)).await;
-        ns.until("the check passes", async || {
-            let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-            if health.contains("[+]backend ok") { Ok(()) } else { Err(health) }
-        })
-        .await;
+        nobody_is_away(&ns, &watcher).await;
     })
     .await;
 }
@@ -185,16 +179,23 @@ async fn a_node_that_is_away_is_no_concern_once_its_pods_are_gone() {
         let watcher = start(&ns, &nodes, &["--once-per", "pod", "--longest-wait", "500ms"]).await;
         ns.create_object(&nodes.pod(0, "web")).await;
         ns.record_of("web", "Pending(Unreachable)").await;
-        let away = "snapwatcher_checkpoint_breaker_open";
-        ns.until("the node is told to be away", async || watcher.metric(away).await.unwrap() == Some(1.0)).await;
+        ns.until("the node is told to be away", async || watcher.metric(AWAY).await.unwrap() == Some(1.0)).await;
         ns.delete_pod("web").await;
         ns.record_of("web", "Failed(PodGone)").await;
-        ns.until("no node is said to be away", async || watcher.metric(away).await.unwrap() == Some(0.0)).await;
-        ns.until("the check passes", async || {
-            let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-            if health.contains("[+]backend ok") { Ok(()) } else { Err(health) }
-        })
-        .await;
+        nobody_is_away(&ns, &watcher).await;
+    })
+    .await;
+}
+
+/// How many nodes are told to be away.
+const AWAY: &str = "snapwatcher_checkpoint_breaker_open";
+
+/// Waits until no node is told to be away, in metrics and by the check.
+async fn nobody_is_away(ns: &Namespace, watcher: &Snapwatcher) {
+    ns.until("no node is said to be away", async || watcher.metric(AWAY).await.unwrap() == Some(0.0)).await;
+    ns.until("the check passes", async || {
+        let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
+        if health.contains("[+]backend ok") { Ok(()) } else { Err(health) }
     })
     .await;
 }
@@ -328,7 +329,6 @@ async fn a_node_that_is_away_holds_up_no_other() {
         let nodes = Nodes::of(&ns, 2).await;
         nodes.kubelets[0].refuse().await;
         let watcher = start(&ns, &nodes, &["--longest-wait", "2s"]).await;
-        let away = "snapwatcher_checkpoint_breaker_open";
         for name in ["away-0", "away-1", "away-2"] {
             ns.create_object(&nodes.pod(0, name)).await;
         }
@@ -345,14 +345,14 @@ async fn a_node_that_is_away_holds_up_no_other() {
             ns.create_object(&nodes.pod(1, name)).await;
             ns.record_of(name, "Succeeded").await;
         }
-        assert_eq!(watcher.metric(away).await.unwrap(), Some(1.0));
+        assert_eq!(watcher.metric(AWAY).await.unwrap(), Some(1.0));
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
         assert!(health.contains("[-]backend failed (told only): could not connect to the kubelet"), "{health}");
         nodes.kubelets[0].accept_again().await.unwrap();
         for name in ["away-0", "away-1", "away-2"] {
             ns.record_of(name, "Succeeded").await;
         }
-        ns.until("nobody is away", async || watcher.metric(away).await.unwrap() == Some(0.0)).await;
+        ns.until("nobody is away", async || watcher.metric(AWAY).await.unwrap() == Some(0.0)).await;
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
         assert!(health.contains("[+]backend ok"), "{health}");
     })

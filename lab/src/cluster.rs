@@ -131,7 +131,7 @@ impl Cluster {
         {
             return Err(NodeError::Missing(missing).into());
         }
-        Self::sweep();
+        node::sweep();
         let mut binaries = Binaries::built(&options.version).await?;
         if options.node.is_real() {
             binaries = binaries.with_node(&options.version).await?;

@@ -143,6 +143,7 @@ mod tests {
         assert_eq!(names.iter().filter(|name| *name == "127.0.0.1").count(), 1, "{names:?}");
         assert!(Network::Node(3).api_server_names().contains(&"10.96.3.1".to_owned()));
     }
+
     /// As a machine with podman has it: the default route, podman's 10.88.0.0/16, and that of another lab.
     #[cfg(target_endian = "little")]
     const ROUTES: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\

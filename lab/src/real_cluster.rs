@@ -21,6 +21,10 @@ use crate::until::reached;
 /// Pods pull, start, are probed and drain: each takes seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// As `make image` names it, and as the chart and the manifests name it in docker.io; the lab has the program's version.
+const IMAGE: &str = concat!("snapwatcher:", env!("CARGO_PKG_VERSION"));
+const NAME_IN_CHART: &str = concat!("weaversoft/snapwatcher:", env!("CARGO_PKG_VERSION"));
+
 /// Where the chart's defaults lead.
 const NAMESPACE: &str = "snap";
 const BACK_END: (&str, u16) = ("snap-back-api", 80);
@@ -33,14 +37,14 @@ pub struct RealCluster {
 }
 
 impl RealCluster {
-    /// Starts it; `image` is one that buildah holds, pushed as docker.io's `name`.
-    pub async fn start(image: &str, name: &str) -> Self {
+    /// Starts it, with the image that buildah holds.
+    pub async fn start() -> Self {
         let options = must("read the options", Options::from_environment()).with_services();
         let cluster = must("start a cluster", Cluster::start(options).await);
         let client = must("make a client", cluster.client().await);
         let node = must("find the real node", cluster.real_node().ok_or("there is none"));
-        let to = format!("docker://{}/{name}", node.registry_address());
-        printed(Command::new("buildah").args(["push", "--quiet", "--tls-verify=false", image, &to]));
+        let to = format!("docker://{}/{NAME_IN_CHART}", node.registry_address());
+        printed(Command::new("buildah").args(["push", "--quiet", "--tls-verify=false", IMAGE, &to]));
         let host = SocketAddr::from((node.host_address(), 0));
         let snaphook = must("start the SnapHook stand-in", SnapHook::listen(host).await);
         let kubelets = must("reach the kubelet", Kubelets::of(cluster.access()).await);
