@@ -16,6 +16,7 @@ pub mod config;
 pub mod descriptors;
 pub mod duration;
 pub mod leader;
+pub mod listen;
 pub mod owner;
 pub mod pod;
 pub mod program;

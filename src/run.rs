@@ -18,6 +18,7 @@ use crate::checkpoint::metrics::CheckpointMetrics;
 use crate::cluster::{Cluster, ConnectError, Scope};
 use crate::config::{BackendSettings, CertificateArgs, RunArgs};
 use crate::leader::Leader;
+use crate::listen::listen;
 use crate::owner::Owners;
 use crate::pod::PodName;
 use crate::serve::{self, ServeMetrics};
@@ -51,8 +52,8 @@ pub enum RunError {
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let RunArgs { log: _, admission: admission_args, certificate, watch, checkpoint, leader, admin: admin_args } = args;
     let stop = CancellationToken::new();
-    let webhook_listener = listen(admission_args.webhook_listen, "admission reviews")?;
-    let admin_listener = listen(admin_args.admin_listen, "the admin port")?;
+    let webhook_listener = bound(admission_args.webhook_listen, "admission reviews")?;
+    let admin_listener = bound(admin_args.admin_listen, "the admin port")?;
     let cluster = Cluster::connect(watch.watch_timeout).await?;
 
     let (mut registry, mut health, state) = (registry(), Health::new(), State::new());
@@ -148,8 +149,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     Ok(())
 }
 
-fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).map_err(|source| RunError::Listen { address, purpose, source })
+fn bound(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, RunError> {
+    listen(address).map_err(|source| RunError::Listen { address, purpose, source })
 }
 
 /// Says loudly that whoever answers at a node's address gets the token.
