@@ -42,6 +42,15 @@ impl Target {
         Self { address, ca, sent: Arc::default() }
     }
 
+    /// So many clients of one open connection each.
+    pub(crate) async fn connections(&self, connections: usize) -> Result<Vec<Client>, LoadError> {
+        let mut clients = Vec::new();
+        for _ in 0..connections {
+            clients.push(self.connection().await?);
+        }
+        Ok(clients)
+    }
+
     /// A client of one connection, which is open when this returns.
     async fn connection(&self) -> Result<Client, LoadError> {
         let builder = Client::builder().tls_certs_only([self.ca.clone()]).no_proxy().pool_max_idle_per_host(1);
@@ -62,13 +71,12 @@ impl Target {
     }
 
     /// Each of these connections sends one review after the other; how many were answered.
-    pub(crate) async fn saturate(&self, connections: usize, time: Duration) -> Result<u64, LoadError> {
+    pub(crate) async fn saturate(&self, clients: &[Client], time: Duration) -> Result<u64, LoadError> {
         let end = Instant::now() + time;
         let mut senders = JoinSet::new();
-        for _ in 0..connections {
+        for client in clients.iter().cloned() {
             let target = self.clone();
             senders.spawn(async move {
-                let client = target.connection().await?;
                 let mut answered = 0;
                 while Instant::now() < end {
                     target.ask(&client).await?;
@@ -91,10 +99,7 @@ impl Target {
         connections: usize,
         time: Duration,
     ) -> Result<Vec<Duration>, LoadError> {
-        let mut clients = Vec::new();
-        for _ in 0..connections {
-            clients.push(self.connection().await?);
-        }
+        let clients = self.connections(connections).await?;
         let mut pace = interval(Duration::from_secs(1) / rate);
         pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let (end, mut asked, mut turn) = (Instant::now() + time, JoinSet::new(), 0);

@@ -4,8 +4,6 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use nix::unistd::{SysconfVar, sysconf};
-
 /// A process that is measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Server {
@@ -13,14 +11,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Time on a processor so far, in user and system mode, see proc_pid_stat(5).
+    /// Time on a processor so far, of the threads that there are: the first number of each one's schedstat, in
+    /// nanoseconds (Documentation/scheduler/sched-stats.rst of Linux).
     pub(crate) fn cpu(self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // The name stands in parentheses and may hold spaces; utime and stime are the 12th and 13th after it.
-        let (_, fields) = stat.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
-        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-        let second = sysconf(SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100);
-        Ok(Duration::from_millis(ticks * 1000 / second))
+        let mut total = Duration::ZERO;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            // One may just have ended.
+            let Ok(statistics) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            let first = statistics.split_whitespace().next().and_then(|nanoseconds| nanoseconds.parse().ok());
+            total += Duration::from_nanos(first.ok_or(io::ErrorKind::InvalidData)?);
+        }
+        Ok(total)
     }
 
     /// Resident memory in MiB.
