@@ -66,9 +66,10 @@ async fn the_two_commands_are_all_it_takes_and_a_thousand_pods_fit() {
 
         cluster.kubectl("delete -f manifests/deployment.yaml");
         cluster.kubectl(
-            "delete clusterrole,clusterrolebinding,role,rolebinding,serviceaccount -n snap \
-             -l app.kubernetes.io/instance=snapwatcher",
+            "delete clusterrole/snapwatcher clusterrole/snapwatcher-view clusterrole/snapwatcher-edit \
+             clusterrolebinding/snapwatcher",
         );
+        cluster.kubectl("delete role/snapwatcher rolebinding/snapwatcher serviceaccount/snapwatcher -n snap");
         let created = ns.create_object::<Pod>(&pod("without-us").labelled().build()).await;
         assert!(!created.metadata.labels.unwrap().contains_key("snap.weaversoft.io/mutated"));
     })
