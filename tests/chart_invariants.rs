@@ -96,7 +96,8 @@ async fn the_names_are_those_of_the_documentation() {
     let chart = Chart::of_repository().await;
     let rendered = chart.render(&Template::default());
     for kind in ["Deployment", "Service", "ServiceAccount", "ClusterRole", "ClusterRoleBinding"] {
-        assert_eq!(rendered.one(kind)["metadata"]["name"], "snapwatcher", "{kind}");
+        let found = rendered.named(kind, "snapwatcher");
+        assert!(found["metadata"]["annotations"]["helm.sh/hook"].is_null(), "{kind}");
     }
 }
 
@@ -152,9 +153,38 @@ async fn the_account_writes_no_pod_and_reads_no_secret_but_its_own() {
 }
 
 #[tokio::test]
+async fn nobody_is_refused_a_pod_for_want_of_a_warning() {
+    let chart = Chart::of_repository().await;
+    let rendered = chart.render(&Template::default().with("webhook.failurePolicy", &json!("Fail")));
+    let policy = |kind| rendered.one(kind)["webhooks"][0]["failurePolicy"].clone();
+    assert_eq!(policy("MutatingWebhookConfiguration"), "Fail");
+    assert_eq!(policy("ValidatingWebhookConfiguration"), "Ignore");
+}
+
+#[tokio::test]
+async fn an_account_that_asks_nobody_has_no_rights_on_records() {
+    let chart = Chart::of_repository().await;
+    let url = "snapwatcher.checkpoint.snapBackApiUrl";
+    let variable = |variable: Value| Template::default().with(url, &json!("")).with("env", &json!([variable]));
+    let secret =
+        json!({"name": "SNAP_BACK_API_URL", "valueFrom": {"secretKeyRef": {"name": "snaphook", "key": "url"}}});
+    for (template, asks) in [
+        (Template::default(), true),
+        (Template::default().with(url, &json!("")), false),
+        (variable(json!({"name": "SNAP_BACK_API_URL", "value": ""})), false),
+        (variable(json!({"name": "SNAP_BACK_API_URL", "value": "http://snap-back-api"})), true),
+        (variable(secret), true),
+    ] {
+        let rendered = chart.render(&template);
+        let rules = rendered.named("ClusterRole", "snapwatcher")["rules"].to_string();
+        assert_eq!(rules.contains("checkpoints/status"), asks, "{rules}");
+    }
+}
+
+#[tokio::test]
 async fn every_rule_has_a_sentence_above_it() {
     let chart = Chart::of_repository().await;
-    for template in ["_rights.tpl", "role.yaml", "kubelet.yaml"] {
+    for template in ["_rights.tpl", "role.yaml", "kubelet.yaml", "aggregated.yaml"] {
         let text = std::fs::read_to_string(chart.folder().join("templates").join(template)).unwrap();
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("{{")).collect();
         for (index, _) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("- apiGroups:")) {

@@ -20,6 +20,8 @@ fn malformed() -> Vec<(Value, &'static str)> {
         (json!({"resources": {"limit": {}}}), "limit"),
         (json!({"resources": {"limits": {"memory": "much"}}}), "memory"),
         (json!({"commonLabels": {"app.kubernetes.io/name": "other"}}), "commonLabels"),
+        (json!({"commonLabels": {"snap.weaversoft.io/snap": "true"}}), "commonLabels"),
+        (json!({"podLabels": {"snap.weaversoft.io/snap": "true"}}), "podLabels"),
         (json!({"snapwatcher": {"operater": {}}}), "operater"),
         (json!({"snapwatcher": null}), "snapwatcher"),
         (under_operator(json!({"logLevel": "LOUD"})), "logLevel"),
@@ -107,6 +109,10 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
             &["args gives --answer-timeout", "set snapwatcher.checkpoint.answerTimeout instead"],
         ),
         (json!({"args": ["--standalone", "false"]}), &["args gives --standalone"]),
+        (json!({"args": ["--snap-back-api-url=http://other"]}), &["set snapwatcher.checkpoint.snapBackApiUrl"]),
+        (json!({"env": [{"name": "POD_NAME", "value": "one"}]}), &["env gives POD_NAME", "leave it out"]),
+        (json!({"args": ["--instance=one"]}), &["args gives --instance", "leave it out"]),
+        (json!({"webhook": {"port": 8080}}), &["webhook.port and admin.port are both 8080"]),
     ]
 }
 

@@ -1,17 +1,20 @@
 //! The rights of the chart are the least: with all of them nothing is refused, and each rule taken away fails the check
-//! that lives by it, or is told in the log where the program goes on without.
+//! that lives by it, or is told in the log where the program goes on without. What a scenario grants is what its settings
+//! need, no more and no less.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{self as core, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use lab::objects::{deployment, job};
 use lab::{Cluster, Installation, Namespace, Options, Snapwatcher, in_namespace_of, reached};
+use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -168,6 +171,101 @@ async fn each_rule_taken_away_is_told_by_what_lives_by_it() {
         is_done(&ns, "after").await;
         assert!(!watcher.log().contains("forbidden"), "{}", watcher.log());
         watcher.stop().await.unwrap();
+    })
+    .await;
+    cluster.stop().await.unwrap();
+}
+
+/// Verb, resource, name and namespace, the last two empty where there is none.
+type Right = (String, String, String, String);
+
+/// Scenarios that differ in the rights that they need.
+const SCENARIOS: [&str; 11] = [
+    "default",
+    "ha",
+    "backend-log",
+    "backend-kubelet",
+    "namespaced",
+    "namespaced-elsewhere",
+    "tls-secret",
+    "tls-injected",
+    "validation-off",
+    "admission-off",
+    "policy",
+];
+
+/// What `snapwatcher check` says that it looked for: "right to get, list pods in namespace `shop`".
+fn asked(what: &str) -> Vec<Right> {
+    let words = what.strip_prefix("right to ").unwrap();
+    let quoted = |after: &str| {
+        let rest = words.split_once(after).map(|(_, rest)| rest);
+        rest.and_then(|rest| rest.split('`').next()).unwrap_or_default().to_owned()
+    };
+    let (last_verb, resource) = words.rsplit(", ").next().unwrap().split_once(' ').unwrap();
+    let resource = resource.split(' ').next().unwrap();
+    let verbs = words.split(", ").map(|verb| verb.split(' ').next().unwrap());
+    assert_eq!(verbs.clone().last(), Some(last_verb), "{what}");
+    let right = |verb: &str| (verb.to_owned(), resource.to_owned(), quoted(" named `"), quoted(" in namespace `"));
+    verbs.map(right).collect()
+}
+
+fn granted(rules: Option<Vec<PolicyRule>>, namespace: &str) -> Vec<Right> {
+    let mut rights = Vec::new();
+    for rule in rules.into_iter().flatten() {
+        for resource in rule.resources.iter().flatten() {
+            for name in rule.resource_names.as_deref().unwrap_or(&[String::new()]) {
+                let right = |verb: &String| (verb.clone(), resource.clone(), name.clone(), namespace.to_owned());
+                rights.extend(rule.verbs.iter().map(right));
+            }
+        }
+    }
+    rights
+}
+
+#[tokio::test]
+async fn each_scenario_grants_what_its_settings_need_and_no_more() {
+    let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
+    in_namespace_of(cluster.access(), "each_scenario_grants_what_its_settings_need", |ns| async move {
+        let installation = Installation::on(ns.access()).await;
+        let client = installation.client();
+        for name in ["shop", "billing"] {
+            let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+            let namespaces: Api<core::Namespace> = Api::all(client.clone());
+            namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+        }
+        for scenario in SCENARIOS {
+            let values = format!("charts/snapwatcher/ci/{scenario}-values.yaml");
+            let upgrade = format!("upgrade snapwatcher ./charts/snapwatcher -n snap --reset-values -f {values}");
+            if scenario == "policy" && installation.helm_refusal(&upgrade).is_some() {
+                // A Kubernetes without policies.
+                continue;
+            }
+            installation.helm(&upgrade);
+            let mut has = BTreeSet::new();
+            let of_release = ListParams::default().labels("app.kubernetes.io/instance=snapwatcher");
+            if let Some(role) = Api::<ClusterRole>::all(client.clone()).get_opt("snapwatcher").await.unwrap() {
+                has.extend(granted(role.rules, ""));
+            }
+            for role in Api::<Role>::all(client.clone()).list(&of_release).await.unwrap() {
+                let namespace = role.metadata.namespace.unwrap();
+                has.extend(granted(role.rules, &namespace));
+            }
+            // An authorizer hears of a change a moment later.
+            ns.until(&format!("rights and needs of `{scenario}` agree"), async || {
+                let findings = installation.check(SNAPWATCHER.as_ref()).await.findings().unwrap();
+                let rights: Vec<_> = findings.into_iter().filter(|finding| finding.topic == "right").collect();
+                let needs: BTreeSet<_> = rights.iter().flat_map(|finding| asked(&finding.what)).collect();
+                assert!(!needs.is_empty(), "{scenario}");
+                let missing: Vec<_> = rights.into_iter().filter(|finding| finding.state != "ok").collect();
+                if missing.is_empty() && needs == has {
+                    return Ok(());
+                }
+                let (less, more): (Vec<_>, Vec<_>) =
+                    (needs.difference(&has).collect(), has.difference(&needs).collect());
+                Err(format!("{scenario}: needed and not there: {less:?}; there and not needed: {more:?}; {missing:#?}"))
+            })
+            .await;
+        }
     })
     .await;
     cluster.stop().await.unwrap();

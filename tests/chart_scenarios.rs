@@ -36,8 +36,8 @@ fn claims(scenario: &str) -> Vec<Claim> {
         "backend-log" => vec![
             ("nobody is asked", |r| r.variable("BACKEND") == "log" && r.variable("SNAP_BACK_API_URL").is_null()),
             ("there are no records to have rights on", |r| {
-                rules_on(r.one("ClusterRole"), "checkpoints").is_empty()
-                    && rules_on(r.one("ClusterRole"), "pods")[0]["verbs"] == json!(["list", "watch"])
+                rules_on(r.named("ClusterRole", "snapwatcher"), "checkpoints").is_empty()
+                    && rules_on(r.named("ClusterRole", "snapwatcher"), "pods")[0]["verbs"] == json!(["list", "watch"])
             }),
             ("the log is for a collector", |r| r.variable("LOG_FORMAT") == "json"),
         ],
@@ -72,7 +72,7 @@ fn claims(scenario: &str) -> Vec<Claim> {
         "suspended" => vec![("the brake is on", |r| r.variable("SUSPEND") == "true")],
         "namespaced" => vec![
             ("rights on pods are in the release's namespace alone", |r| {
-                rules_on(r.one("ClusterRole"), "pods").is_empty()
+                rules_on(r.named("ClusterRole", "snapwatcher"), "pods").is_empty()
                     && r.named("Role", "snapwatcher-watch")["metadata"]["namespace"] == "snap"
             }),
             ("admission is about that namespace", |r| selected_namespaces(r) == json!(["snap"])),
@@ -124,9 +124,14 @@ fn claims(scenario: &str) -> Vec<Claim> {
             r.all("ValidatingWebhookConfiguration").is_empty()
                 && r.variable("VALIDATING_CONFIGURATION").is_null()
                 && r.variable("MUTATING_CONFIGURATION") == "snapwatcher"
+                && !r.text().contains("validatingwebhookconfigurations")
         })],
         "validation-deny" => vec![
-            ("pods are refused", |r| r.variable("VALIDATION") == "deny" && webhook(r)["failurePolicy"] == "Fail"),
+            ("pods are refused", |r| {
+                r.variable("VALIDATION") == "deny"
+                    && webhook(r)["failurePolicy"] == "Fail"
+                    && r.one("ValidatingWebhookConfiguration")["webhooks"][0]["failurePolicy"] == "Fail"
+            }),
             ("selectors are added to ours", |r| {
                 webhook(r)["namespaceSelector"] == json!({"matchLabels": {"team": "shop"}})
                     && webhook(r)["objectSelector"]["matchLabels"] == json!({"snap.weaversoft.io/snap": "true"})
@@ -143,7 +148,8 @@ fn claims(scenario: &str) -> Vec<Claim> {
         ],
         "tls-injected" => vec![("the caBundle is somebody else's", |r| {
             r.variable("TLS_CA").is_null()
-                && rules_on(r.one("ClusterRole"), "mutatingwebhookconfigurations")[0]["verbs"] == json!(["get"])
+                && rules_on(r.named("ClusterRole", "snapwatcher"), "mutatingwebhookconfigurations")[0]["verbs"]
+                    == json!(["get"])
                 && r.one("MutatingWebhookConfiguration")["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
                     == "snap/snapwatcher"
         })],
@@ -201,6 +207,7 @@ fn claims(scenario: &str) -> Vec<Claim> {
                     && pod["labels"]["team"] == "platform"
                     && pod["labels"]["tier"] == "control"
                     && pod["annotations"]["example.com/owner"] == "platform"
+                    && r.objects().iter().all(|object| object["metadata"]["labels"]["team"] == "platform")
             }),
             ("volumes, mounts and arguments are there", |r| {
                 volume(r, "scratch")["emptyDir"] == json!({})

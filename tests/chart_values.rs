@@ -1,14 +1,15 @@
-//! The values of the chart: each has its comment, its place in the schema and its reader in a template, and the table in
-//! the chart's README is written from the comments.
+//! The values of the chart: each has its comment, its place in the schema and its effect on what is rendered, and the
+//! table in the chart's README is written from the comments.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use lab::{Chart, Rendered, Template};
+use serde_json::{Value, json};
 
 /// With this variable set the README's table and the schema's descriptions are written instead of compared.
 const UPDATE: &str = "UPDATE_DOCS";
@@ -140,8 +141,88 @@ fn every_object_of_the_schema_is_closed_or_is_kubernetes_own() {
     look(&schema(), "");
 }
 
+/// Scenarios, some of them together, in which values count that count nowhere else; those in which most do first.
+const SCENARIOS: [&[&str]; 8] = [
+    &["default"],
+    &["backend-kubelet-own-ca", "monitoring", "network-policy", "ha", "tls-secret"],
+    &["snaphook-secured"],
+    &["network-policy"],
+    &["namespaced"],
+    &["validation-deny"],
+    &["given-account"],
+    &["backend-kubelet-unverified"],
+];
+
+/// The leaves of the schema: what a person sets.
+fn leaves<'a>(schema: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
+    for (key, value) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        if value["properties"].is_object() && !path.ends_with("Selector") {
+            leaves(value, &path, found);
+        } else {
+            found.push((path, value));
+        }
+    }
+}
+
+/// Values that the schema takes, of which at least one is not the default.
+fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
+    if let Some(values) = schema["enum"].as_array() {
+        return values.clone();
+    }
+    let named = match path {
+        "image.digest" => json!(format!("sha256:{}", "a".repeat(64))),
+        "image.repository" => json!("registry.example.com/other"),
+        "metrics.interval" | "snapwatcher.checkpoint.historyTTL" => json!("77m"),
+        "snapwatcher.checkpoint.snapBackApiUrl" | "snapwatcher.checkpoint.kubeApiAddress" => json!("https://other"),
+        "podDisruptionBudget.maxUnavailable" => json!(2),
+        "resources.limits" | "resources.requests" => json!({"memory": "77Mi"}),
+        "env" | "imagePullSecrets" => json!([{"name": "other"}]),
+        _ if path.ends_with("Selector") && path.starts_with("webhook.") => json!({"matchLabels": {"other": "yes"}}),
+        _ => match schema["type"].as_str().unwrap() {
+            "boolean" => return vec![json!(true), json!(false)],
+            "integer" => return [2, 3].map(|more| json!(schema["minimum"].as_u64().unwrap() + more)).to_vec(),
+            "string" => json!("other"),
+            "object" => json!({"example.com/other": "yes"}),
+            "array" => match schema["items"]["type"].as_str().unwrap() {
+                "string" => json!(["other"]),
+                "integer" => json!([4242]),
+                _ => json!([{"other": "yes"}]),
+            },
+            other => panic!("what may `{path}` be besides its default? It is a {other}"),
+        },
+    };
+    vec![named]
+}
+
+#[tokio::test]
+async fn every_value_changes_what_is_rendered() {
+    let chart = Chart::of_repository().await;
+    let schema = schema();
+    let mut found = Vec::new();
+    leaves(&schema, "", &mut found);
+    let rendered: Vec<(Template, Rendered)> = SCENARIOS
+        .iter()
+        .map(|scenarios| {
+            let values = scenarios.iter().map(|scenario| format!("--values=ci/{scenario}-values.yaml"));
+            let template = values.fold(Template::default(), Template::argument);
+            let rendered = chart.render(&template);
+            (template, rendered)
+        })
+        .collect();
+    for (path, schema) in found.iter().filter(|(path, _)| path != "global") {
+        let values = alternatives(path, schema);
+        let changes = rendered.iter().any(|(template, before)| {
+            // One that contradicts the scenario is refused.
+            let after = values.iter().filter_map(|value| chart.try_render(&template.clone().with(path, value)).ok());
+            after.into_iter().any(|after| after != *before)
+        });
+        assert!(changes, "{values:?} for `{path}` changes nothing in {SCENARIOS:?}");
+    }
+}
+
 #[test]
-fn every_value_is_read_by_a_template_and_every_value_read_exists() {
+fn every_value_that_a_template_reads_exists() {
     let mut templates = String::new();
     for folder in ["templates", "templates/tests"] {
         for entry in fs::read_dir(chart(folder)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
@@ -150,13 +231,6 @@ fn every_value_is_read_by_a_template_and_every_value_read_exists() {
     }
     let mut known = BTreeMap::new();
     described(&schema(), "", &mut known);
-    // `$checkpoint.backend` and `.egress.enabled` read what was named before: the last word is what shows.
-    for path in known.keys().filter(|path| *path != "global") {
-        let last = path.rsplit('.').next().unwrap();
-        let whole = |above: &str| templates.contains(&format!("toYaml .Values.{above} "));
-        let is_within_whole = path.match_indices('.').any(|(end, _)| whole(&path[..end]));
-        assert!(is_within_whole || templates.contains(&format!(".{last}")), "nothing reads `{path}`");
-    }
     for read in templates.split(".Values.").skip(1) {
         let path: String = read.chars().take_while(|c| c.is_alphanumeric() || *c == '.').collect();
         let path = path.trim_end_matches('.');

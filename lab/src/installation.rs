@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -15,6 +15,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::access::Access;
+use crate::checked::{self, Checked};
 use crate::helm::Helm;
 use crate::namespace::must;
 use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
@@ -75,6 +76,33 @@ impl Installation {
 
     /// Starts the program as the Deployment would, with these settings besides.
     pub async fn program(&self, binary: &Path, besides: &[(&str, &str)]) -> Snapwatcher {
+        let kubeconfig = self.kubeconfig();
+        let mut env = self.settings().await;
+        env.extend(besides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let options =
+            SnapwatcherOptions { binary: binary.to_owned(), kubeconfig, env, ..SnapwatcherOptions::default() };
+        must("start SnapWatcher", Snapwatcher::start(options).await)
+    }
+
+    /// Runs `snapwatcher check` with the settings and in the name of the account of the Deployment.
+    pub async fn check(&self, binary: &Path) -> Checked {
+        let settings = self.settings().await;
+        let flag = |(name, value): (&String, &String)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
+        let flags: Vec<String> = settings.iter().map(flag).collect();
+        let mut arguments: Vec<&str> = flags.iter().map(String::as_str).collect();
+        arguments.push("--output=json");
+        must("run `snapwatcher check`", checked::check(binary, &self.kubeconfig(), &arguments).await)
+    }
+
+    /// The settings of the Deployment, and the name of a pod of it.
+    async fn settings(&self) -> BTreeMap<String, String> {
+        let mut settings = self.variables().await;
+        settings.insert("POD_NAME".to_owned(), format!("{NAME}-0"));
+        settings
+    }
+
+    /// A file by which somebody is the account of the Deployment.
+    fn kubeconfig(&self) -> PathBuf {
         let mut kubeconfig = must("read the kubeconfig", Kubeconfig::read_from(self.access.kubeconfig()));
         for user in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
             user.impersonate = Some(ACCOUNT.to_owned());
@@ -82,12 +110,7 @@ impl Installation {
         let path = self.folder.path().join("kubeconfig");
         let text = must("write a kubeconfig", serde_yaml_ng::to_string(&kubeconfig));
         must("write a kubeconfig", std::fs::write(&path, text));
-        let mut env = self.variables().await;
-        env.insert("POD_NAME".to_owned(), format!("{NAME}-0"));
-        env.extend(besides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let options =
-            SnapwatcherOptions { binary: binary.to_owned(), kubeconfig: path, env, ..SnapwatcherOptions::default() };
-        must("start SnapWatcher", Snapwatcher::start(options).await)
+        path
     }
 
     /// Has the API server call the program where it runs, since it reaches no Service here.

@@ -40,7 +40,7 @@ name: not-a-mirror-pod
 expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
 {{- end }}
 
-{{/* One webhook but for its name and objectSelector: list . PATH. */}}
+{{/* One webhook but for its name and objectSelector: list . PATH FAILURE-POLICY. */}}
 {{- define "snapwatcher.webhook" -}}
 {{- $ := first . -}}
 # No caBundle: the program puts its own in and keeps it there.
@@ -48,7 +48,7 @@ clientConfig:
   service:
     namespace: {{ $.Release.Namespace }}
     name: {{ include "snapwatcher.fullname" $ }}
-    path: {{ last . }}
+    path: {{ index . 1 }}
     port: 443
 rules:
 - apiGroups: [""]
@@ -64,7 +64,7 @@ matchConditions:
 {{- end }}
 admissionReviewVersions: [v1]
 sideEffects: None
-failurePolicy: {{ $.Values.webhook.failurePolicy }}
+failurePolicy: {{ last . }}
 matchPolicy: Equivalent
 timeoutSeconds: {{ $.Values.webhook.timeoutSeconds }}
 {{- end }}

@@ -10,6 +10,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
+{{/* Labels of what `helm test` makes; never those by which the pods of the Deployment are found. */}}
+{{- define "snapwatcher.testLabels" -}}
+{{- $own := dict "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/component" "test" }}
+{{- toYaml (merge $own .Values.commonLabels) }}
+{{- end }}
+
 {{/* Labels by which the pods are found. They never change: a Deployment's selector can't be changed. */}}
 {{- define "snapwatcher.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "snapwatcher.name" . }}

@@ -39,12 +39,12 @@
 {{- end }}
 {{- if eq .Values.webhook.mode "webhook" }}
 {{- if .Values.tls.manageBundle }}
-# The caBundle of our own two configurations; nothing else in them is written, and none is created.
+# The caBundle of our own configurations; nothing else in them is written, and none is created.
 {{- else }}
-# Which namespaces our own two configurations select. Their caBundle is somebody else's to write.
+# Which namespaces our own configurations select. Their caBundle is somebody else's to write.
 {{- end }}
 - apiGroups: [admissionregistration.k8s.io]
-  resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations]
+  resources: [mutatingwebhookconfigurations{{ if ne .Values.webhook.validation "off" }}, validatingwebhookconfigurations{{ end }}]
   resourceNames: [{{ include "snapwatcher.clusterName" . }}]
   verbs: [get{{ if .Values.tls.manageBundle }}, list, watch, patch{{ end }}]
 {{- end }}
@@ -60,7 +60,9 @@
 {{- define "snapwatcher.keepsRecords" -}}
 {{- $checkpoint := .Values.snapwatcher.checkpoint }}
 {{- $url := $checkpoint.snapBackApiUrl }}
-{{- range .Values.env }}{{ if eq .name "SNAP_BACK_API_URL" }}{{ $url = .name }}{{ end }}{{ end }}
+{{- range .Values.env }}
+{{- if eq .name "SNAP_BACK_API_URL" }}{{ $url = .value | default .valueFrom }}{{ end }}
+{{- end }}
 {{- if or (eq $checkpoint.backend "kubelet") (and (eq $checkpoint.backend "snaphook") $url) }}true{{ end }}
 {{- end }}
 

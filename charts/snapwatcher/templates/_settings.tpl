@@ -85,12 +85,10 @@ HISTORY_TTL: {{ $checkpoint.historyTTL | quote }}
 {{- end }}
 {{- end }}
 {{- range $name, $field := dict "POD_NAME" "metadata.name" "POD_UID" "metadata.uid" }}
-{{- if not (hasKey $given $name) }}
 - name: {{ $name }}
   valueFrom:
     fieldRef:
       fieldPath: {{ $field }}
-{{- end }}
 {{- end }}
 {{- with .Values.env }}
 {{ toYaml . }}
