@@ -74,8 +74,8 @@ impl Target {
     pub(crate) async fn saturate(&self, clients: &[Client], time: Duration) -> Result<u64, LoadError> {
         let end = Instant::now() + time;
         let mut senders = JoinSet::new();
-        for client in clients.iter().cloned() {
-            let target = self.clone();
+        for client in clients {
+            let (target, client) = (self.clone(), client.clone());
             senders.spawn(async move {
                 let mut answered = 0;
                 while Instant::now() < end {

@@ -73,7 +73,7 @@ impl Results {
         vec![
             Budget {
                 told: format!("requests per CPU second, at least 0.80 of a fixed reply's: {least:.2}"),
-                is_met: least >= 0.80,
+                is_met: least.is_finite() && least >= 0.80,
             },
             Budget {
                 told: format!("idle memory, at most 20 MiB: {:.1} MiB", self.ours.memory[0]),

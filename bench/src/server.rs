@@ -21,6 +21,9 @@ impl Server {
             let first = statistics.split_whitespace().next().and_then(|nanoseconds| nanoseconds.parse().ok());
             total += Duration::from_nanos(first.ok_or(io::ErrorKind::InvalidData)?);
         }
+        if total.is_zero() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel keeps no schedstat of threads"));
+        }
         Ok(total)
     }
 
