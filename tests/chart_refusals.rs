@@ -21,6 +21,7 @@ fn malformed() -> Vec<(Value, &'static str)> {
         (json!({"resources": {"limits": {"memory": "much"}}}), "memory"),
         (json!({"commonLabels": {"app.kubernetes.io/name": "other"}}), "commonLabels"),
         (json!({"commonLabels": {"snap.weaversoft.io/snap": "true"}}), "commonLabels"),
+        (json!({"commonLabels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}), "commonLabels"),
         (json!({"podLabels": {"snap.weaversoft.io/snap": "true"}}), "podLabels"),
         (json!({"snapwatcher": {"operater": {}}}), "operater"),
         (json!({"snapwatcher": null}), "snapwatcher"),

@@ -13,7 +13,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* Labels of what `helm test` makes; never those by which the pods of the Deployment are found. */}}
 {{- define "snapwatcher.testLabels" -}}
 {{- $own := dict "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/component" "test" }}
-{{- toYaml (merge $own .Values.commonLabels) }}
+{{- toYaml (merge $own (.Values.commonLabels | default dict)) }}
 {{- end }}
 
 {{/* Labels by which the pods are found. They never change: a Deployment's selector can't be changed. */}}
