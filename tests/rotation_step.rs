@@ -1,20 +1,22 @@
 //! Killed (SIGKILL) at each write of a rotation, with the write lost or its answer: the next start goes on from there, long
-//! before a CA expires, and whoever connects anew comes through all the time.
+//! before a CA expires, and whoever connects anew comes through all the time. What it finds changed is waited for anew.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use lab::proxy::{Proxy, Stop, Verb, When};
 use lab::storm::Size;
 use lab::{AuthorityPair, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, newcomer};
+use serde_json::json;
 use snapwatcher::certificates::{CaCertificate, rotate};
 use snapwatcher::cluster::{Cluster, WATCH_TIMEOUT};
 
@@ -206,4 +208,36 @@ async fn killed_while_switching() {
 #[tokio::test]
 async fn killed_while_the_previous_authority_is_retired() {
     killed("killed_while_retiring", Write::Retire).await;
+}
+
+#[tokio::test]
+async fn a_bundle_that_was_without_the_next_authority_meanwhile_is_waited_for_anew() {
+    in_namespace("a_bundle_without_the_next_authority", |ns| async move {
+        let wait = Duration::from_secs(3);
+        let secret = CaSecret(ns.api());
+        secret.seed().await;
+        let args = ["--ca-life=600s", "--leaf-life=60s", "--publish-wait=3s", "--level-check=1s"];
+        let args = args.map(str::to_owned).to_vec();
+        let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..SnapwatcherOptions::default() };
+        let watcher = ns.launch_snapwatcher(options).await;
+        ns.install_webhooks(&watcher).await;
+        secret.until_key("next.published").await;
+        watcher.kill().await.unwrap();
+        let now = secret.data().await;
+        assert!(now.contains_key("next.published") && !now.contains_key("previous.crt"), "killed before the switch");
+        let removal = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]);
+        let removal = Patch::Json::<()>(serde_json::from_value(removal).unwrap());
+        let mutating: Api<MutatingWebhookConfiguration> = Api::all(ns.client());
+        mutating.patch(ns.name(), &PatchParams::default(), &removal).await.unwrap();
+        tokio::time::sleep(wait).await;
+
+        watcher.start_again().await.unwrap();
+        ns.until("a bundle stands there again", async || lab::ca_bundle(&ns).await).await;
+        let stands = Instant::now();
+        secret.until_key("previous.crt").await;
+        // Looked at each quarter of a second, and noted by whole seconds.
+        assert!(stands.elapsed() + Duration::from_secs(1) > wait, "switched after {:?}", stands.elapsed());
+        watcher.kill().await.unwrap();
+    })
+    .await;
 }

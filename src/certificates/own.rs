@@ -171,7 +171,8 @@ impl Running {
         let bundle: Arc<str> = found.bundle(self.parts.times.overlap).into();
         self.follow(&found, &bundle, now);
         let is_published = self.parts.status.borrow().is_published(&bundle);
-        match plan(&found, is_published, &self.parts.times, now) {
+        let planned = plan(&found, is_published, &self.parts.times, now);
+        match self.not_before_it_stood(planned, &found, now) {
             Plan::Rest(until) => Ok(Turn::Rest { version, until }),
             Plan::Do(step) => {
                 if self.write(Some(secret), &self.stepped(&found, step, now)?).await? {
@@ -224,10 +225,11 @@ impl Running {
     /// signed up to now.
     fn is_trusted(&mut self, found: &Authorities, text: &Arc<str>) -> bool {
         let trusted = blocks(text);
-        self.standing.retain(|authority, _| trusted.contains(authority));
         if !self.parts.status.borrow().holds(text) {
+            self.standing.clear();
             return false;
         }
+        self.standing.retain(|authority, _| trusted.contains(authority));
         for authority in trusted {
             self.standing.entry(authority).or_insert_with(Instant::now);
         }
@@ -236,6 +238,20 @@ impl Running {
         let is_left_out = !self.standing.contains_key(signed.certificate().pem());
         let stands = self.standing.get(found.current.certificate().pem()).map(Instant::elapsed);
         is_switched || is_left_out || stands.is_some_and(|stands| stands >= self.parts.times.publish_wait)
+    }
+
+    /// Waits with a switch where the next CA was missing from a bundle since it was noted that it stands there, or may have
+    /// been while this process did not run: API servers hear late that it stands there again.
+    fn not_before_it_stood(&self, planned: Plan, found: &Authorities, now: Timestamp) -> Plan {
+        let (Plan::Do(Step::Switch), Some(next)) = (&planned, &found.next) else { return planned };
+        let stands = self.standing.get(next.authority.certificate().pem()).map(Instant::elapsed);
+        let left = stands.map(|stands| self.parts.times.publish_wait.saturating_sub(stands));
+        match left {
+            Some(left) if !left.is_zero() && !found.current.certificate().has_expired(now) => {
+                Plan::Rest(now.saturating_add(left).unwrap_or(Timestamp::MAX))
+            }
+            _ => planned,
+        }
     }
 
     async fn rest(&mut self, version: &str, until: Timestamp) {
