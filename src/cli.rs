@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use kube::CustomResourceExt as _;
 
@@ -55,7 +55,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, R
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Err(Refused::Told(error.render().to_string()))
         }
-        Err(error) => Err(Refused::Wrong(one_line(&error.render().to_string()))),
+        Err(error) => Err(Refused::Wrong(one_line(&error))),
     }
 }
 
@@ -101,10 +101,20 @@ pub fn flags() -> clap::Command {
 }
 
 /// clap spreads an error over several lines and adds the usage; a log wants one. A value may hold a password.
-fn one_line(error: &str) -> String {
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
     let of_interest = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
-    let words: Vec<&str> = error.lines().filter(of_interest).flat_map(str::split_whitespace).collect();
-    redact(&words.join(" ")).to_string()
+    let words: Vec<&str> = text.lines().filter(of_interest).flat_map(str::split_whitespace).collect();
+    let line = words.join(" ");
+    let value = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => value.split_whitespace().collect::<Vec<_>>().join(" "),
+        _ => String::new(),
+    };
+    if value.is_empty() || !line.contains(&value) {
+        return redact(&line).to_string();
+    }
+    // What stands around the value is ours, and some flags are called after secrets.
+    line.replace(&value, &redact(&value).to_string())
 }
 
 #[cfg(test)]
@@ -165,6 +175,10 @@ mod tests {
             ),
             (&["--namespaces", "Default"], &["--namespaces", "Default", "lower-case"]),
             (&["--tls-cert", "a.pem"], &["--tls-key"]),
+            (&["--ca-secret", "Bad_Name"], &["'--ca-secret <NAME>': allowed", "Bad_Name", "lower-case"]),
+            (&["certs", "--names", "a, b c"], &["--names", "b c", "DNS names"]),
+            (&["certs", "--names", ""], &["--names", "DNS names"]),
+            (&["certs", "--names", "a..b"], &["--names", "a..b"]),
             (&["check", "-o", "yaml"], &["--output", "yaml", "text", "json"]),
             (&["check", "--dry-run-pod", "Shop"], &["--dry-run-pod", "Shop", "lower-case"]),
             (&["check", "--backend", "tape"], &["--backend", "tape", "snaphook"]),

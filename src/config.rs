@@ -28,7 +28,7 @@ use crate::telemetry::{LogFormat, LogLevel};
 pub use backend::{BackendName, BackendSettings, KubeletArgs};
 pub use check::CheckArgs;
 pub use values::{BackendUrl, BackendUrlError};
-use values::{address, delay, life, namespace, object_name, timeout, web_url};
+use values::{address, certificate_name, delay, life, namespace, object_name, timeout, web_url};
 
 /// Everything `snapwatcher run` can be told.
 #[derive(Debug, Clone, Args)]
@@ -145,7 +145,8 @@ pub struct CertsArgs {
         long,
         value_name = "NAMES",
         value_delimiter = ',',
-        default_value = "localhost,127.0.0.1,::1,snapwatcher.snap.svc"
+        default_value = "localhost,127.0.0.1,::1,snapwatcher.snap.svc",
+        value_parser = certificate_name
     )]
     pub names: Vec<String>,
     /// Writes over certificates that are there.

@@ -11,7 +11,7 @@ use crate::admin::{self, AdminState, Gate, Health};
 use crate::admission::{Admission, AdmissionMetrics, Webhook};
 use crate::backend::kubelet::{self, Kubelet, KubeletError, Trust};
 use crate::backend::snaphook::{BackendError, SnapHook};
-use crate::certificates::{self, CertificateMetrics, Certificates, Tell};
+use crate::certificates::{self, CertificateError, CertificateMetrics, Certificates, Tell};
 use crate::checkpoint::ask::Backend;
 use crate::checkpoint::events::{Events, events};
 use crate::checkpoint::metrics::CheckpointMetrics;
@@ -42,6 +42,8 @@ pub enum RunError {
     Listen { address: SocketAddr, purpose: &'static str, source: io::Error },
     #[error(transparent)]
     Backend(#[from] BackendError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error(transparent)]
     Kubelet(#[from] KubeletError),
     #[error(transparent)]
@@ -77,6 +79,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let tell = telling(&events, &certificate, checkpoint.pod_name.clone());
     let certificate_metrics = CertificateMetrics::register(&mut registry);
     let certificates = Certificates::new(certificate.settings(), cluster.clone(), certificate_metrics, tell);
+    certificates.begin().await?;
     let (resolver, readiness) = (certificates.resolver(), certificates.readiness());
     let webhook_address = webhook_listener.local_addr().map_err(|source| RunError::Listen {
         address: admission_args.webhook_listen,

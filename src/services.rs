@@ -113,6 +113,10 @@ impl Services {
     /// it, or did not end in time. What goes wrong after that is logged.
     pub async fn finish(mut self) -> Result<(), ServiceError> {
         let early = self.until_stop().await;
+        if let Err(error) = &early {
+            // The end may take as long as a drain.
+            tracing::error!("Stopping: {}", chain(error));
+        }
         self.stop.cancel();
         self.until_all_ended(early).await
     }

@@ -28,6 +28,13 @@ pub enum CertificateError {
         certificate.display()
     )]
     Mismatch { certificate: PathBuf, key: PathBuf },
+    #[error(
+        "no CA in `{}` signed the certificate in `{}`: give --tls-ca the CA that did, and in --tls-cert also those between \
+         the two",
+        ca.display(),
+        certificate.display()
+    )]
+    NotSigned { certificate: PathBuf, ca: PathBuf, source: rustls::Error },
 }
 
 /// Why a certificate and a key are no CA of ours.

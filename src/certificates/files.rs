@@ -24,14 +24,22 @@ pub(super) async fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Cert
     PrivateKeyDer::from_pem_slice(&text).map_err(|why| damaged(KEY_FLAG, path, "private key", why))
 }
 
-/// Reads the certificates that sign ours, as a bundle.
-pub(super) async fn read_bundle(path: &Path) -> Result<String, CertificateError> {
+/// The certificates that sign ours.
+#[derive(Debug)]
+pub(super) struct Authorities {
+    /// As a bundle.
+    pub(super) bundle: String,
+    pub(super) roots: RootCertStore,
+}
+
+/// Reads them.
+pub(super) async fn read_authorities(path: &Path) -> Result<Authorities, CertificateError> {
     let text = read(CA_FLAG, path).await?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates(CA_FLAG, path, &text)? {
         roots.add(certificate).map_err(|source| rejected_ca(path, source))?;
     }
-    Ok(bundle_pem([String::from_utf8_lossy(&text).as_ref()]))
+    Ok(Authorities { bundle: bundle_pem([String::from_utf8_lossy(&text).as_ref()]), roots })
 }
 
 /// The chain can't be served.
@@ -85,7 +93,7 @@ mod tests {
         let path = folder.path().join("ca.crt");
         let ca = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem();
         fs::write(&path, format!("# our CA\n{ca}\n{ca}")).unwrap();
-        assert_eq!(read_bundle(&path).await.unwrap(), ca);
+        assert_eq!(read_authorities(&path).await.unwrap().bundle, ca);
     }
 
     #[tokio::test]
@@ -97,7 +105,7 @@ mod tests {
             ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "given by --tls-ca, can't be used"),
         ] {
             fs::write(&path, text).unwrap();
-            let error = read_bundle(&path).await.unwrap_err().to_string();
+            let error = read_authorities(&path).await.unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

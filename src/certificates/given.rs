@@ -1,7 +1,7 @@
 //! A certificate from files that somebody else keeps, such as cert-manager: read again when their content changes.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,9 +39,25 @@ pub(super) struct Given {
 }
 
 /// What the files held.
-struct Files {
-    leaf: Leaf,
+pub(super) struct Files {
+    pub(super) leaf: Leaf,
     bundle: Option<String>,
+}
+
+impl Files {
+    /// Reads them; refuses what can't be served with, or would be trusted by nobody.
+    pub(super) async fn read(cert: &Path, key: &Path, ca: Option<&Path>) -> Result<Self, CertificateError> {
+        let leaf = Leaf::from_files(cert, key).await?;
+        let Some(ca) = ca else { return Ok(Self { leaf, bundle: None }) };
+        let authorities = files::read_authorities(ca).await?;
+        let (certificate, ca) = (cert.to_owned(), ca.to_owned());
+        leaf.is_signed_by(&authorities.roots).map_err(|source| CertificateError::NotSigned {
+            certificate,
+            ca,
+            source,
+        })?;
+        Ok(Self { leaf, bundle: Some(authorities.bundle) })
+    }
 }
 
 /// What is made of the files.
@@ -78,12 +94,7 @@ impl Given {
     }
 
     async fn read(&self) -> Result<Files, CertificateError> {
-        let leaf = Leaf::from_files(&self.cert, &self.key).await?;
-        let bundle = match &self.ca {
-            Some(ca) => Some(files::read_bundle(ca).await?),
-            None => None,
-        };
-        Ok(Files { leaf, bundle })
+        Files::read(&self.cert, &self.key, self.ca.as_deref()).await
     }
 
     /// Takes note of what was read. Another CA is trusted beside the one before at once.

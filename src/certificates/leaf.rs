@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, Error, InconsistentKeys};
+use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::error::CertificateError as FileError;
@@ -60,6 +61,22 @@ impl Leaf {
     /// Whether it has expired and another one should have been made. With an expired CA that can't be done, by any replica.
     fn is_overdue(&self, now: Timestamp) -> bool {
         self.has_expired(now) && self.renewable_until.is_some_and(|until| until > now)
+    }
+
+    /// Whether one of these CAs signed it. When both are valid is not asked: that goes by the API server's clock.
+    pub(super) fn is_signed_by(&self, authorities: &RootCertStore) -> Result<(), Error> {
+        let Some((leaf, between)) = self.key.cert.split_first() else { return Err(Error::NoCertificatesPresented) };
+        let algorithms = ring::default_provider().signature_verification_algorithms.all;
+        let leaf = ParsedCertificate::try_from(leaf)?;
+        match verify_server_cert_signed_by_trust_anchor(&leaf, authorities, between, UnixTime::now(), algorithms) {
+            Err(Error::InvalidCertificate(
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. },
+            )) => Ok(()),
+            verified => verified,
+        }
     }
 
     /// Reads a certificate chain and a key in PEM form.

@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use futures::future::join;
+use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +57,7 @@ pub use store::Store;
 
 use crate::cluster::Cluster;
 use bundle::{Bundle, Configuration};
-use given::Given;
+use given::{Files, Given};
 use keeper::{Keeper, Parts};
 use leaves::Leaves;
 use own::Own;
@@ -83,6 +84,14 @@ pub enum TlsSource {
     Own { names: Vec<String>, namespace: String, secret: String },
     /// Read from PEM files. Without `ca` the configurations are left to the user.
     Files { cert: PathBuf, key: PathBuf, ca: Option<PathBuf> },
+}
+
+impl TlsSource {
+    /// Until when the certificate from files is valid, which have to be usable; nothing where it is made by this program.
+    pub async fn not_after(&self) -> Result<Option<Timestamp>, CertificateError> {
+        let Self::Files { cert, key, ca } = self else { return Ok(None) };
+        Ok(Some(Files::read(cert, key, ca.as_deref()).await?.leaf.not_after()))
+    }
 }
 
 /// The service that provides the leaf and keeps the bundle.
@@ -115,6 +124,11 @@ impl Certificates {
             clock: ServerClock::default(),
             fault: Arc::default(),
         }
+    }
+
+    /// Fails where files were named that are wrong, before anything else is done.
+    pub async fn begin(&self) -> Result<(), CertificateError> {
+        self.settings.source.not_after().await.map(|_| ())
     }
 
     /// From where the server takes its leaf; empty until [`run`](Self::run) has one.

@@ -15,6 +15,8 @@ pub enum Topic {
     Configuration,
     /// The webhook as the API server reaches it.
     Webhook,
+    /// The certificate from files.
+    Certificate,
     /// Who takes checkpoints.
     Backend,
     /// A node's kubelet.
@@ -26,12 +28,13 @@ pub enum Topic {
 }
 
 impl Topic {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ApiServer,
         Self::Right,
         Self::Definition,
         Self::Configuration,
         Self::Webhook,
+        Self::Certificate,
         Self::Backend,
         Self::Node,
         Self::Restore,
@@ -46,6 +49,7 @@ impl Topic {
             Self::Definition => "definition",
             Self::Configuration => "configuration",
             Self::Webhook => "webhook",
+            Self::Certificate => "certificate",
             Self::Backend => "backend",
             Self::Node => "node",
             Self::Restore => "restore",

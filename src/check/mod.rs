@@ -6,6 +6,7 @@
 
 mod admission;
 mod backend;
+mod certificate;
 mod configuration;
 mod definition;
 mod finding;
@@ -80,6 +81,8 @@ fn checks<'a>(args: &'a CheckArgs, cluster: &'a Cluster, server: &'a Server) -> 
         let wanted = Wanted { kind, name, keeps_bundle: needs.keeps_bundle };
         checks.push(webhook(cluster, wanted, args.is_in_cluster()).boxed());
     }
+    let source = args.run.certificate.settings().source;
+    checks.push(async move { certificate::look(&source).await.into_iter().collect() }.boxed());
     match args.run.checkpoint.backend() {
         BackendSettings::Log => checks.push(async { vec![backend::nobody()] }.boxed()),
         BackendSettings::SnapHook(settings) => checks.push(async { vec![backend::look(*settings).await] }.boxed()),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use reqwest::Url;
+use rustls::pki_types::ServerName;
 
 use crate::duration;
 
@@ -87,6 +88,16 @@ pub(super) fn object_name(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("allowed are lower-case letters, digits, `-` and `.`, as in names of Kubernetes objects".to_owned())
+    }
+}
+
+/// A DNS name or an IP address, as a certificate has them; also a name for all hosts of a domain.
+pub(super) fn certificate_name(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    match ServerName::try_from(name) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("allowed are DNS names and IP addresses: `snapwatcher.snap.svc`, `127.0.0.1`".to_owned()),
     }
 }
 
