@@ -79,6 +79,21 @@ async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_is_not_there_is_refused_before_anything_is_changed() {
+    with_installation("a_namespace_that_is_not_there_is_refused", async |installation, _| {
+        let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap --set snapwatcher.operator.allNamespaces=false";
+        let refused = installation.helm_refusal(&format!("{upgrade},snapwatcher.operator.namespaces={{nope,snap}}"));
+        let refused = refused.unwrap();
+        assert!(refused.contains("names nope, but there is no such namespace"), "{refused}");
+        let roles: Api<ClusterRole> = Api::all(installation.client());
+        let rules = roles.get("snapwatcher").await.unwrap().rules.unwrap();
+        assert!(rules.iter().any(|rule| rule.resources.as_ref().unwrap().contains(&"pods".to_owned())));
+        installation.helm(&format!("{upgrade},snapwatcher.operator.namespaces={{default,snap}}"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_upgrade_brings_the_resource_up_to_date() {
     with_installation("an_upgrade_brings_the_resource_up_to_date", async |installation, ns| {
         let definitions: Api<CustomResourceDefinition> = Api::all(installation.client());

@@ -138,6 +138,21 @@ async fn values_that_contradict_each_other_are_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_name_that_yaml_reads_as_something_else_stays_a_name() {
+    let chart = Chart::of_repository().await;
+    for (release, namespace) in [("y", "2024"), ("on", "null"), ("1e3", "7")] {
+        let rendered = chart.render(&Template::scenario("ha").release(release, namespace));
+        for object in rendered.objects() {
+            let metadata = &object["metadata"];
+            assert_eq!(metadata["labels"]["app.kubernetes.io/instance"], release, "{object}");
+            assert!(metadata["namespace"].is_null() || metadata["namespace"] == namespace, "{object}");
+        }
+    }
+    let told = chart.refusal(&Template::default().release("my.snap", "snap"));
+    assert!(told.contains("my.snap has a dot") && told.contains("fullnameOverride"), "{told}");
+}
+
+#[tokio::test]
 async fn a_policy_is_refused_where_the_cluster_has_none() {
     let chart = Chart::of_repository().await;
     let told = chart.refusal(&Template::scenario("policy").for_old_kubernetes("1.35.4"));

@@ -46,7 +46,7 @@ expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror
 # No caBundle: the program puts its own in and keeps it there.
 clientConfig:
   service:
-    namespace: {{ $.Release.Namespace }}
+    namespace: {{ $.Release.Namespace | quote }}
     name: {{ include "snapwatcher.fullname" $ }}
     path: {{ index . 1 }}
     port: 443

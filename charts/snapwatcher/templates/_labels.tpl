@@ -18,6 +18,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* Labels by which the pods are found. They never change: a Deployment's selector can't be changed. */}}
 {{- define "snapwatcher.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "snapwatcher.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "snapwatcher.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}

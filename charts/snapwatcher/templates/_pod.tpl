@@ -13,7 +13,7 @@
 {{- with .Values.tls.secretName }}
 - name: tls
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if eq $checkpoint.backend "snaphook" }}
@@ -21,7 +21,7 @@
 {{- if .name }}
 - name: token
   secret:
-    secretName: {{ .name }}
+    secretName: {{ .name | quote }}
     defaultMode: 0440
     items:
     - key: {{ .key }}
@@ -32,7 +32,7 @@
 {{- if .name }}
 - name: back-api-ca
   configMap:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     items:
     - key: {{ .key }}
       path: ca.crt
@@ -44,7 +44,7 @@
 {{- if .name }}
 - name: kubelet-ca
   configMap:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     items:
     - key: {{ .key }}
       path: ca.crt
@@ -97,7 +97,7 @@ imagePullSecrets:
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector:

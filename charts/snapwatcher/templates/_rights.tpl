@@ -81,7 +81,7 @@ kind: {{ index . 1 }}Binding
 metadata:
   name: {{ index . 2 }}
   {{- with index . 3 }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "snapwatcher.labels" $ | nindent 4 }}
@@ -91,8 +91,8 @@ roleRef:
   name: {{ index . 2 }}
 subjects:
 - kind: ServiceAccount
-  name: {{ include "snapwatcher.serviceAccountName" $ }}
-  namespace: {{ $.Release.Namespace }}
+  name: {{ include "snapwatcher.serviceAccountName" $ | quote }}
+  namespace: {{ $.Release.Namespace | quote }}
 {{- end }}
 
 {{/* Not empty where the program tells Events in its own namespace, on its own pod, without watching it. */}}
