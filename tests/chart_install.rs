@@ -86,8 +86,8 @@ async fn a_namespace_that_is_not_there_is_refused_before_anything_is_changed() {
         let refused = refused.unwrap();
         assert!(refused.contains("names nope, but there is no such namespace"), "{refused}");
         let roles: Api<ClusterRole> = Api::all(installation.client());
-        let rules = roles.get("snapwatcher").await.unwrap().rules.unwrap();
-        assert!(rules.iter().any(|rule| rule.resources.as_ref().unwrap().contains(&"pods".to_owned())));
+        let held = roles.get("snapwatcher").await.unwrap().rules.unwrap();
+        assert!(held.iter().any(|rule| rule.resources.as_ref().unwrap().contains(&"pods".to_owned())));
         installation.helm(&format!("{upgrade},snapwatcher.operator.namespaces={{default,snap}}"));
     })
     .await;
