@@ -23,6 +23,9 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 /// The same program, whose bundle is never more than the CA that signs.
 const WITHOUT_OVERLAP: &str = env!("CARGO_BIN_EXE_snapwatcher-without-overlap");
 
+/// Reviews of the validating webhook.
+const VALIDATED: &str = r#"snapwatcher_admission_requests_total{webhook="validate",decision="passed"}"#;
+
 /// One load at a time: two would be as many creations as a small machine can take.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -55,8 +58,20 @@ async fn install(ns: &Namespace, binary: &str, flags: &[&str]) -> Installed {
     for replica in &replicas {
         replica.ready().await.unwrap();
     }
-    ns.admission_works().await;
-    Installed { replicas, _service: service }
+    let installed = Installed { replicas, _service: service };
+    // An API server hears of each of the two bundles a moment after it was written, and one of them may be called later.
+    ns.until("both webhooks are called, and each is trusted", async || {
+        let before = installed.distrusted().await;
+        ns.admission_works().await;
+        let mut validated = 0.0;
+        for replica in &installed.replicas {
+            validated += replica.metric(VALIDATED).await.unwrap().unwrap_or_default();
+        }
+        let is_trusted = before.is_some() && installed.distrusted().await == before;
+        if is_trusted && validated > 0.0 { Ok(()) } else { Err(format!("{validated} reviews, trusted: {is_trusted}")) }
+    })
+    .await;
+    installed
 }
 
 impl Installed {
