@@ -87,9 +87,12 @@ fn default_of<'a>(values: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(values, |value, key| value.get(key).unwrap_or(&Value::Null))
 }
 
+fn schema_of<'a>(schema: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(schema, |schema, key| &schema["properties"][key])
+}
+
 fn is_section(schema: &Value, path: &str) -> bool {
-    let schema = path.split('.').fold(schema, |schema, key| &schema["properties"][key]);
-    schema["properties"].is_object() && !path.ends_with("Selector")
+    schema_of(schema, path)["properties"].is_object() && !path.ends_with("Selector")
 }
 
 fn table() -> String {
@@ -153,18 +156,6 @@ const SCENARIOS: [&[&str]; 8] = [
     &["backend-kubelet-unverified"],
 ];
 
-/// The leaves of the schema: what a person sets.
-fn leaves<'a>(schema: &'a Value, path: &str, found: &mut Vec<(String, &'a Value)>) {
-    for (key, value) in schema["properties"].as_object().into_iter().flatten() {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        if value["properties"].is_object() && !path.ends_with("Selector") {
-            leaves(value, &path, found);
-        } else {
-            found.push((path, value));
-        }
-    }
-}
-
 /// Values that the schema takes, of which at least one is not the default.
 fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
     if let Some(values) = schema["enum"].as_array() {
@@ -199,8 +190,8 @@ fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
 async fn every_value_changes_what_is_rendered() {
     let chart = Chart::of_repository().await;
     let schema = schema();
-    let mut found = Vec::new();
-    leaves(&schema, "", &mut found);
+    let mut known = BTreeMap::new();
+    described(&schema, "", &mut known);
     let rendered: Vec<(Template, Rendered)> = SCENARIOS
         .iter()
         .map(|scenarios| {
@@ -210,8 +201,8 @@ async fn every_value_changes_what_is_rendered() {
             (template, rendered)
         })
         .collect();
-    for (path, schema) in found.iter().filter(|(path, _)| path != "global") {
-        let values = alternatives(path, schema);
+    for path in known.keys().filter(|path| *path != "global" && !is_section(&schema, path)) {
+        let values = alternatives(path, schema_of(&schema, path));
         let changes = rendered.iter().any(|(template, before)| {
             // One that contradicts the scenario is refused.
             let after = values.iter().filter_map(|value| chart.try_render(&template.clone().with(path, value)).ok());

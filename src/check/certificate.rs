@@ -10,17 +10,16 @@ use crate::telemetry::chain;
 /// Reads the files; nothing where the program makes its certificate itself.
 pub(super) async fn look(source: &TlsSource) -> Option<Finding> {
     let TlsSource::Files { cert, .. } = source else { return None };
-    let what = format!("certificate in `{}`", cert.display());
-    Some(verdict(&what, source.not_after().await, clock::now()))
+    let read = source.not_after().await.transpose()?;
+    Some(verdict(&format!("certificate in `{}`", cert.display()), read, clock::now()))
 }
 
-fn verdict(what: &str, read: Result<Option<Timestamp>, CertificateError>, now: Timestamp) -> Finding {
+fn verdict(what: &str, read: Result<Timestamp, CertificateError>, now: Timestamp) -> Finding {
     let failed = |seen: String, remedy: &str| Finding::failed(Topic::Certificate, what, seen, remedy.to_owned());
     match read {
         Err(error) => failed(chain(&error), "mend the file, or name another: SnapWatcher does not start with it"),
-        Ok(Some(end)) if end <= now => failed(format!("expired at {end}"), "renew it; it is read again every minute"),
-        Ok(Some(end)) => Finding::ok(Topic::Certificate, what, format!("can be served with, until {end}")),
-        Ok(None) => Finding::ok(Topic::Certificate, what, "can be served with"),
+        Ok(end) if end <= now => failed(format!("expired at {end}"), "renew it; it is read again every minute"),
+        Ok(end) => Finding::ok(Topic::Certificate, what, format!("can be served with, until {end}")),
     }
 }
 
@@ -60,6 +59,6 @@ mod tests {
     #[test]
     fn an_expired_certificate_fails() {
         let now = clock::now();
-        assert_eq!(verdict("certificate", Ok(Some(now)), now).state, State::Failed);
+        assert_eq!(verdict("certificate", Ok(now), now).state, State::Failed);
     }
 }
