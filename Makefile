@@ -38,6 +38,8 @@ demo: build ## Show the whole way of a pod on a real API server; KEEP=1 stays up
 	$(LAB) demo --snapwatcher $(SNAPWATCHER) $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: build helm ## Run every test against a control plane of its own
+	# Sets the clock of a process.
+	.ci/package libfaketime '/usr/lib/*/faketime/libfaketime.so.1'
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- cargo test --workspace --exclude bench --locked
 
 # One after the other: they share the one node, and some take something away from it.
@@ -50,6 +52,7 @@ STORMS := storm_kill storm_step replicas replicas_paused api_server_away watch_f
 	retention existing_pods rotation rotation_step certificate_secret drain rude_clients rude_bodies
 
 storm: build ## Run the long forms of the tests that kill, pause and break things (an hour); STORM_SEED=N repeats one
+	.ci/package slowhttptest slowhttptest
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- env SNAPWATCHER_STORM=1 \
 		cargo test --locked --no-fail-fast $(addprefix --test ,$(STORMS)) -- --nocapture --test-threads 1
 
