@@ -1,4 +1,4 @@
-//! The HTTPS port that the API server calls: TLS, limits, and an orderly end.
+//! The HTTPS port that the API server calls: TLS, limits, and an orderly end; and the limits for a plain port.
 //!
 //! HTTP/1.1 only, also in ALPN: to a loopback URL the API server would speak h2 if it were offered. Each wait for a
 //! client has an end, and the number of connections has one too, so that a client that is slow or hostile takes no
@@ -28,8 +28,8 @@ use std::{future, io};
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
-use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::{Handle, Server};
 use rustls::crypto::ring;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, server::ResolvesServerCert};
@@ -127,9 +127,44 @@ where
     let tls = RustlsConfig::from_config(Arc::new(tls(resolver).map_err(|source| ServeError::Tls { source })?));
     let acceptor = RustlsAcceptor::new(tls).handshake_timeout(limits.handshake).acceptor(PatientAcceptor::new(limits));
     let handle = Handle::new();
+    let server = prepared(listener, &handle, limits, &metrics).map_err(socket)?.acceptor(acceptor);
+    let connections = Connections::new(service, limits, metrics.clone(), stop.clone());
+    info!("Serving admission reviews on https://{address}");
+    tokio::select! {
+        ended = server.serve(connections) => ended.map_err(|source| ServeError::Failed { source }),
+        never = end(&handle, limits, &metrics, &stop) => match never {},
+    }
+}
+
+/// Serves over plain HTTP until told to stop, within the same limits but that of a handshake; nothing is counted.
+pub async fn serve_plain<S>(
+    listener: TcpListener,
+    service: S,
+    limits: Limits,
+    stop: CancellationToken,
+) -> Result<(), io::Error>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Unpin + Send,
+{
+    let (handle, metrics) = (Handle::new(), ServeMetrics::default());
+    let server = prepared(listener, &handle, limits, &metrics)?.acceptor(PatientAcceptor::new(limits));
+    let connections = Connections::new(service, limits, metrics.clone(), stop.clone());
+    tokio::select! {
+        ended = server.serve(connections) => ended,
+        never = end(&handle, limits, &metrics, &stop) => match never {},
+    }
+}
+
+/// A server that lacks its acceptor only.
+fn prepared(
+    listener: TcpListener,
+    handle: &Handle<SocketAddr>,
+    limits: Limits,
+    metrics: &ServeMetrics,
+) -> io::Result<Server<SocketAddr>> {
     let handshakes = Handshakes::new(metrics.clone());
-    let mut server = axum_server::from_tcp(listener)
-        .map_err(socket)?
+    let mut server = axum_server::from_tcp(listener)?
         .handle(handle.clone())
         .http1_only()
         .first_request_timeout(limits.first_request)
@@ -139,15 +174,9 @@ where
             } else {
                 debug!(%error, "Could not accept a connection");
             }
-        })
-        .acceptor(acceptor);
+        });
     server.http_builder().http1().max_buf_size(BUFFER);
-    let connections = Connections::new(service, limits, metrics.clone(), stop.clone());
-    info!("Serving admission reviews on https://{address}");
-    tokio::select! {
-        ended = server.serve(connections) => ended.map_err(|source| ServeError::Failed { source }),
-        never = end(&handle, limits, &metrics, &stop) => match never {},
-    }
+    Ok(server)
 }
 
 /// When told to, waits until nobody should come any more, stops accepting, and cuts off what is still open after that.

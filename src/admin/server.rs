@@ -1,19 +1,20 @@
 //! The server of the admin port: who connects may neither hold it up nor use it up.
 
-use std::future::{Ready, ready};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::Handle;
-use axum_server::accept::Accept;
 use tokio_util::sync::CancellationToken;
+use tower::{ServiceExt as _, service_fn};
+
+use crate::serve::{Limits, serve_plain};
 
 /// A client has this long to send the head of a request, the first and each following one. A connection that is idle
 /// for longer is closed too: probes and scrapes come rarely and connect anew at no cost.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// The kubelet, a Prometheus or two and some people at once; what comes beyond is closed at once.
+/// The kubelet, a Prometheus or two and some people at once. One more takes the place of the one that has asked for nothing
+/// for the longest: a probe that found no place would have the kubelet restart the pod.
 const MOST_CONNECTIONS: usize = 64;
 /// What is being answered at the stop has this long to end; all answers are made in memory.
 const GRACE: Duration = Duration::from_secs(1);
@@ -38,49 +39,23 @@ async fn serve_within(
 ) -> Result<(), AdminError> {
     let failed = |source| AdminError::Serve { source };
     let address = listener.local_addr().map_err(failed)?;
-    let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener)
-        .map_err(failed)?
-        .handle(handle.clone())
-        .acceptor(Capped { handle: handle.clone() })
-        .first_request_timeout(head_timeout)
-        .http1_only();
-    server.http_builder().http1().header_read_timeout(head_timeout);
-
+    let limits = Limits {
+        first_request: head_timeout,
+        idle: head_timeout,
+        connections: MOST_CONNECTIONS,
+        drain: Duration::ZERO,
+        grace: GRACE,
+        ..Limits::default()
+    };
+    let service = service_fn(move |request| Box::pin(router.clone().oneshot(request)));
     tracing::info!("Serving the admin port on http://{address}");
-    let serving = server.serve(router.into_make_service());
-    tokio::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => ended.map_err(failed),
-        () = stop.cancelled() => {
-            handle.graceful_shutdown(Some(GRACE));
-            serving.await.map_err(failed)
-        }
-    }
-}
-
-/// Closes connections beyond [`MOST_CONNECTIONS`]. The count of the server's handle has the new one in it already.
-#[derive(Clone)]
-struct Capped {
-    handle: Handle<SocketAddr>,
-}
-
-impl<I, S> Accept<I, S> for Capped {
-    type Stream = I;
-    type Service = S;
-    type Future = Ready<io::Result<(I, S)>>;
-
-    fn accept(&self, stream: I, service: S) -> Self::Future {
-        ready(if self.handle.connection_count() > MOST_CONNECTIONS {
-            Err(io::Error::other("too many connections"))
-        } else {
-            Ok((stream, service))
-        })
-    }
+    serve_plain(listener, service, limits, stop).await.map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -118,29 +93,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_too_many_is_closed_and_a_closed_one_makes_room() {
+    async fn a_connection_too_many_takes_the_place_of_the_longest_silent_one() {
         let (address, _stop, _server) = started(HEAD_TIMEOUT);
-        let mut open = Vec::new();
+        let mut silent = Vec::new();
         for _ in 0..MOST_CONNECTIONS {
-            let mut connection = TcpStream::connect(address).await.unwrap();
-            assert!(answer(&mut connection).await.ends_with("hello"));
-            open.push(connection);
+            silent.push(TcpStream::connect(address).await.unwrap());
         }
-        let mut refused = TcpStream::connect(address).await.unwrap();
-        let mut bytes = Vec::new();
-        assert_eq!(refused.read_to_end(&mut bytes).await.unwrap_or(0), 0);
-        open.pop();
-        let room = async {
-            loop {
-                let mut connection = TcpStream::connect(address).await.unwrap();
-                let mut first = [0; 8];
-                let sent = connection.write_all(REQUEST).await;
-                if sent.is_ok() && connection.read(&mut first).await.is_ok_and(|length| length > 0) {
-                    return;
-                }
-            }
+        assert!(answer(&mut silent[0]).await.ends_with("hello"));
+        let probe = async {
+            let mut probe = TcpStream::connect(address).await.unwrap();
+            assert!(answer(&mut probe).await.ends_with("hello"));
+            let mut bytes = Vec::new();
+            assert_eq!(silent[1].read_to_end(&mut bytes).await.unwrap_or(0), 0, "it had asked for nothing");
+            assert!(answer(&mut silent[0]).await.ends_with("hello"), "it had");
         };
-        tokio::time::timeout(Duration::from_secs(5), room).await.unwrap();
+        // Less than silence takes to end by itself.
+        tokio::time::timeout(HEAD_TIMEOUT / 2, probe).await.unwrap();
     }
 
     #[tokio::test]
