@@ -150,14 +150,14 @@ async fn a_configuration_that_comes_later_or_again_gets_its_bundle() {
         let configurations = Configurations::of(&ns);
         kept(&ns, ns.client(), async |status| {
             until_settled(&status).await;
-            until_status(&status, "does not exist").await;
+            until_status(&status, "does not exist, or has no webhooks").await;
             assert!(configurations.mutating.get_opt(&configurations.name).await.unwrap().is_none(), "never created");
             for _ in 0..2 {
                 configurations.create_mutating().await;
                 configurations.until_bundle().await;
                 until_status(&status, "in sync").await;
                 configurations.delete_mutating().await;
-                until_status(&status, "does not exist").await;
+                until_status(&status, "does not exist, or has no webhooks").await;
             }
         })
         .await;
@@ -180,7 +180,7 @@ async fn a_deletion_and_a_new_one_at_once_leave_no_remnant() {
                 configurations.until_bundle().await;
             }
             configurations.delete_mutating().await;
-            until_status(&status, "does not exist").await;
+            until_status(&status, "does not exist, or has no webhooks").await;
             assert!(configurations.mutating.get_opt(&configurations.name).await.unwrap().is_none());
         })
         .await;

@@ -187,11 +187,22 @@ async fn files_that_are_swapped_at_once_lose_no_creation_either() {
         let load = Creations::start(&ns);
         let swapped = async {
             swap(folder.path());
+            let authority = std::fs::read(folder.path().join("ca.crt")).unwrap();
+            let both = async || {
+                let bundle = lab::ca_bundle(&ns).await?;
+                (String::from_utf8_lossy(&bundle).matches("BEGIN").count() == 2).then_some(())
+            };
+            lab::reached("both CAs are trusted", A_ROTATION, both).await.unwrap();
+            // It has never read the old CA, by which the others are serving still.
+            let args = flags.iter().copied().chain(["--standalone=false", "--instance=replica-late"]);
+            let args = args.map(str::to_owned).collect();
+            let late = SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..SnapwatcherOptions::default() };
+            let late = ns.launch_snapwatcher(late).await;
+            late.ready().await.unwrap();
             for replica in &installed.replicas {
                 let dropped = async || replica.log().matches("Serving with the certificate in").count() == 2;
                 lab::reached("the new certificate is served", A_ROTATION, dropped).await.unwrap();
             }
-            let authority = std::fs::read(folder.path().join("ca.crt")).unwrap();
             let alone = async || lab::ca_bundle(&ns).await.is_some_and(|bundle| bundle == authority);
             lab::reached("the new CA is trusted alone", A_ROTATION, alone).await.unwrap();
         };

@@ -210,28 +210,42 @@ async fn killed_while_the_previous_authority_is_retired() {
     killed("killed_while_retiring", Write::Retire).await;
 }
 
-#[tokio::test]
-async fn a_bundle_that_was_without_the_next_authority_meanwhile_is_waited_for_anew() {
-    in_namespace("a_bundle_without_the_next_authority", |ns| async move {
-        let wait = Duration::from_secs(3);
+/// Where the process is while its bundle is not in the configuration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Process {
+    Away,
+    There,
+}
+
+/// Takes the bundle out before a switch is due: the wait for it begins anew when it stands there again.
+async fn waited_for_anew(name: &str, process: Process) {
+    in_namespace(name, |ns| async move {
+        let wait = Duration::from_secs(6);
         let secret = CaSecret(ns.api());
         secret.seed().await;
-        let args = ["--ca-life=600s", "--leaf-life=60s", "--publish-wait=3s", "--level-check=1s"];
+        let args = ["--ca-life=600s", "--leaf-life=60s", "--publish-wait=6s", "--level-check=1s"];
         let args = args.map(str::to_owned).to_vec();
         let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..SnapwatcherOptions::default() };
         let watcher = ns.launch_snapwatcher(options).await;
         ns.install_webhooks(&watcher).await;
         secret.until_key("next.published").await;
-        watcher.kill().await.unwrap();
+        let noted = Instant::now();
+        if process == Process::Away {
+            watcher.kill().await.unwrap();
+        }
         let now = secret.data().await;
-        assert!(now.contains_key("next.published") && !now.contains_key("previous.crt"), "killed before the switch");
+        assert!(now.contains_key("next.published") && !now.contains_key("previous.crt"), "before the switch");
+        // While the process is away its time may run out, and would be over at its return.
+        tokio::time::sleep(if process == Process::Away { wait } else { wait / 2 }).await;
         let removal = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]);
         let removal = Patch::Json::<()>(serde_json::from_value(removal).unwrap());
         let mutating: Api<MutatingWebhookConfiguration> = Api::all(ns.client());
         mutating.patch(ns.name(), &PatchParams::default(), &removal).await.unwrap();
-        tokio::time::sleep(wait).await;
-
-        watcher.start_again().await.unwrap();
+        if process == Process::Away {
+            watcher.start_again().await.unwrap();
+        } else {
+            assert!(noted.elapsed() < wait, "the machine is too slow to tell");
+        }
         ns.until("a bundle stands there again", async || lab::ca_bundle(&ns).await).await;
         let stands = Instant::now();
         secret.until_key("previous.crt").await;
@@ -240,4 +254,14 @@ async fn a_bundle_that_was_without_the_next_authority_meanwhile_is_waited_for_an
         watcher.kill().await.unwrap();
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_bundle_that_was_without_the_next_authority_meanwhile_is_waited_for_anew() {
+    waited_for_anew("a_bundle_without_the_next_authority", Process::Away).await;
+}
+
+#[tokio::test]
+async fn a_bundle_that_was_put_back_is_waited_for_anew() {
+    waited_for_anew("a_bundle_that_was_put_back", Process::There).await;
 }

@@ -18,8 +18,9 @@ pub(super) struct Authorities {
     pub(super) current: Arc<Authority>,
     /// Is trusted already, and will sign.
     pub(super) next: Option<Next>,
-    /// Are still trusted, and sign no more; the last one first. A replica that is cut off from the API server goes on
-    /// serving by one of them for a leaf's life, however many rotations there were since.
+    /// Are still trusted, and sign no more; the last one first. A replica that is cut off from the API server may serve
+    /// by one of them for a leaf's life, however many rotations there were since. For longer it is not waited for: it would
+    /// have to be called by an API server that it can't reach itself.
     pub(super) previous: Vec<Previous>,
 }
 
@@ -51,7 +52,7 @@ pub(super) enum Verdict {
 }
 
 impl Previous {
-    /// When nothing of it can be served any more: a leaf of it was last made when another signed.
+    /// When nothing of it is served any more: a leaf of it was last made when another signed.
     pub(super) fn ends(&self, leaf_life: Duration) -> Timestamp {
         let last = self.switched.saturating_add(leaf_life).unwrap_or(Timestamp::MAX);
         last.min(self.certificate.not_after())

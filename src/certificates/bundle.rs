@@ -17,8 +17,9 @@ use kube::Resource;
 use kube::core::ClusterResourceScope;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::status::Kind;
+use super::status::{Kind, Trust};
 
 /// Who owns the field. Frozen: under another name the old owner would keep the field when we let go of it.
 pub const FIELD_MANAGER: &str = "snapwatcher-ca-bundle";
@@ -32,6 +33,14 @@ pub(super) struct Bundle {
     pub(super) text: Arc<str>,
     /// The CA of the leaf that is served now, or all that it may be; nothing: not known.
     pub(super) serving: Option<Arc<str>>,
+    /// Until when other CAs may stand beside it that were found there at the start: other replicas may serve by them.
+    pub(super) shared_until: Option<Instant>,
+}
+
+impl Bundle {
+    pub(super) fn may_be_shared(&self, now: Instant) -> bool {
+        self.shared_until.is_some_and(|until| now < until)
+    }
 }
 
 /// A webhook inside a configuration: what we read of it.
@@ -105,10 +114,21 @@ pub(super) fn trusts<K: Configuration>(configuration: &K, certificates: &str) ->
     configuration.hooks().iter().all(|hook| hook.bundle().is_some_and(holds))
 }
 
-/// The names by which the webhooks of the configuration call us, each once.
-pub(super) fn hosts<K: Configuration>(configuration: &K) -> Vec<String> {
-    let hosts: BTreeSet<String> = configuration.hooks().iter().filter_map(Hook::host).collect();
-    hosts.into_iter().collect()
+/// Whether the configuration has webhooks: without any it is as good as none.
+pub(super) fn calls_somebody<K: Configuration>(configuration: &K) -> bool {
+    !configuration.hooks().is_empty()
+}
+
+impl Trust {
+    /// What the configuration trusts: ours, or the first of its bundles that is another.
+    pub(super) fn read<K: Configuration>(configuration: &K, ours: &Arc<str>) -> Self {
+        let hooks = configuration.hooks();
+        let bundles = hooks.iter().map(|hook| hook.bundle().unwrap_or_default());
+        let other = bundles.into_iter().find(|bundle| *bundle != ours.as_bytes());
+        let bundle = other.map_or_else(|| ours.clone(), |other| String::from_utf8_lossy(other).into());
+        let hosts: BTreeSet<String> = hooks.iter().filter_map(Hook::host).collect();
+        Self { bundle, hosts: hosts.into_iter().collect() }
+    }
 }
 
 /// What to apply so that each webhook of the configuration trusts this bundle.
@@ -201,7 +221,7 @@ mod tests {
         ] {
             let mut configuration = configuration(&Value::Null);
             configuration.webhooks.as_mut().unwrap()[0].client_config = serde_json::from_value(client).unwrap();
-            assert_eq!(hosts(&configuration), expected);
+            assert_eq!(Trust::read(&configuration, &"PEM".into()).hosts, expected);
         }
     }
 

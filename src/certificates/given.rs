@@ -12,7 +12,7 @@ use tracing::info;
 use super::bundle::Bundle;
 use super::error::CertificateError;
 use super::files;
-use super::handover::{Handover, Move};
+use super::handover::{Handover, LONGEST, Move};
 use super::leaf::{Leaf, LeafResolver};
 use super::metrics::CertificateMetrics;
 use super::server_clock::ServerClock;
@@ -73,7 +73,8 @@ impl Given {
     pub(super) async fn run(self) -> Result<Infallible, CertificateError> {
         let files = self.read().await?;
         let mut used = Use { served: files.leaf.clone(), files, handover: None };
-        self.trust(used.files.bundle.as_deref());
+        // Whether one CA follows another in these files just now can't be known.
+        self.trust_until(used.files.bundle.as_deref(), Some(Instant::now() + LONGEST * self.level_check));
         self.serve(&used.served);
         let mut reading = Trouble::default();
         loop {
@@ -132,9 +133,13 @@ impl Given {
     }
 
     fn trust(&self, bundle: Option<&str>) {
+        self.trust_until(bundle, None);
+    }
+
+    fn trust_until(&self, bundle: Option<&str>, shared_until: Option<Instant>) {
         if let Some(text) = bundle {
             let text: Arc<str> = text.into();
-            self.bundle.send_replace(Some(Bundle { serving: Some(text.clone()), text }));
+            self.bundle.send_replace(Some(Bundle { serving: Some(text.clone()), text, shared_until }));
         }
     }
 

@@ -1,7 +1,8 @@
 //! How one CA from a file follows another: trusted beside the old one first, then served by, then alone.
 //!
 //! Each replica reads the files in its own time, as its node hears of them. So both CAs are trusted from the first who
-//! read them until long after the last, whether certificate and CA changed at once or not.
+//! read them until long after the last, whether certificate and CA changed at once or not. One that starts meanwhile has
+//! read the new ones only, and leaves it at what it finds trusted.
 
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ const SERVED_AFTER: u32 = 3;
 const PATIENCE: u32 = 5;
 /// How many level checks after that the old CA is trusted still.
 const DROPPED_AFTER: u32 = 10;
+
+/// How many level checks a handover lasts at most, with one for its beginning.
+pub(super) const LONGEST: u32 = PATIENCE + DROPPED_AFTER + 1;
 
 /// A CA that is taking the place of another.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,8 @@
 //! an expired resource version costs one more look, and a server that ends each watch at once is asked once a second.
 //!
 //! Of several replicas one hears first that a rotation has gone on, and changes the configuration before the others know
-//! why. So a bundle that trusts what is served now is looked at once more before it is changed.
+//! why. So a bundle that trusts what is served now is looked at once more before it is changed, and for longer while this
+//! process can't read the Secret, which would tell it why.
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use tokio::sync::{Notify, watch};
@@ -21,7 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::Tell;
-use super::bundle::{Bundle, Configuration, FIELD_MANAGER, hosts, is_in_sync, patch, trusts};
+use super::bundle::{Bundle, Configuration, FIELD_MANAGER, calls_somebody, is_in_sync, patch, trusts};
 use super::metrics::{CertificateMetrics, Outcome};
 use super::named::{Look, Named};
 use super::status::{BundleStatus, Keeping, Trust};
@@ -43,6 +45,8 @@ pub(super) struct Parts {
     pub(super) status: watch::Sender<BundleStatus>,
     /// Has the Secret looked at.
     pub(super) look: Arc<Notify>,
+    /// Why the Secret can't be looked at.
+    pub(super) fault: Arc<ArcSwapOption<String>>,
     pub(super) metrics: CertificateMetrics,
     pub(super) tell: Tell,
 }
@@ -51,6 +55,8 @@ pub(super) struct Parts {
 pub(super) struct Keeper<K> {
     parts: Parts,
     configuration: Named<K>,
+    /// The bundle that stood there alone, until somebody changed it and was told of.
+    stood: Option<Arc<str>>,
     /// Whether a bundle that somebody changed was left as it is, to be looked at once more.
     doubted: bool,
     /// Why the bundle can't be kept.
@@ -79,7 +85,8 @@ impl<K: Configuration> Keeper<K> {
             calls: Api::all(parts.cluster.calls.clone()),
             watches: Api::all(parts.cluster.watches.clone()),
         };
-        Self { parts, configuration, doubted: false, keeping: Trouble::default(), watching: Trouble::default() }
+        let (keeping, watching) = (Trouble::default(), Trouble::default());
+        Self { parts, configuration, stood: None, doubted: false, keeping, watching }
     }
 
     /// Goes on for ever; dropped, it leaves nothing half done that the next start would not see.
@@ -134,40 +141,61 @@ impl<K: Configuration> Keeper<K> {
     /// better looked at again before anything is changed.
     async fn settle(&mut self, bundle: &Bundle) -> Result<Option<String>, KeepError> {
         let Look { found, version } = self.configuration.look().await.map_err(KeepError::Look)?;
-        let Some(configuration) = found else { return Ok(Some(self.note(Keeping::Missing, version))) };
-        if is_in_sync(&configuration, &bundle.text) {
-            self.doubted = false;
-            return Ok(Some(self.note(Self::in_sync(bundle, &configuration), version)));
+        let Some(configuration) = found.filter(calls_somebody) else { return Ok(Some(self.missing(version))) };
+        let is_shared = self.stood.is_none() && bundle.may_be_shared(Instant::now());
+        if is_in_sync(&configuration, &bundle.text) || (is_shared && trusts(&configuration, &bundle.text)) {
+            return Ok(Some(self.stands(bundle, &configuration, version)));
         }
-        if self.was_in_sync(bundle) {
+        if self.stood.as_ref() == Some(&bundle.text) {
+            // At once: it does not stand there while it is put back, and nothing may be signed by what is missing.
+            self.publish(Keeping::Changed(Trust::read(&configuration, &bundle.text)));
             let is_usable = bundle.serving.as_ref().is_some_and(|serving| trusts(&configuration, serving));
+            if is_usable && self.parts.fault.load().is_some() {
+                self.parts.look.notify_one();
+                return Ok(Some(version));
+            }
             if is_usable && !std::mem::replace(&mut self.doubted, true) {
                 self.parts.look.notify_one();
                 return Ok(None);
             }
             self.tell_changed();
         }
-        self.doubted = false;
+        self.stood = None;
         let applied = self.apply(&configuration, bundle).await;
         let Look { found, version } = self.configuration.look().await.map_err(KeepError::Look)?;
         let uid = |configuration: &K| configuration.meta().uid.clone();
-        match (found, applied) {
-            (None, _) => Ok(Some(self.note(Keeping::Missing, version))),
-            (Some(now), _) if is_in_sync(&now, &bundle.text) => {
-                Ok(Some(self.note(Self::in_sync(bundle, &now), version)))
-            }
+        match (found.filter(calls_somebody), applied) {
+            (None, _) => Ok(Some(self.missing(version))),
+            (Some(now), _) if is_in_sync(&now, &bundle.text) => Ok(Some(self.stands(bundle, &now, version))),
             (Some(now), Err(error)) if uid(&now) == uid(&configuration) => Err(KeepError::Apply(error)),
             _ => Err(KeepError::Contested { kind: K::KIND.as_str(), name: self.configuration.name.clone() }),
         }
     }
 
-    fn in_sync(bundle: &Bundle, configuration: &K) -> Keeping {
-        Keeping::InSync(Trust { bundle: bundle.text.clone(), hosts: hosts(configuration) })
+    /// Notes that the bundle was read back, alone or beside others.
+    fn stands(&mut self, bundle: &Bundle, configuration: &K, version: String) -> String {
+        self.stood = is_in_sync(configuration, &bundle.text).then(|| bundle.text.clone());
+        self.doubted = false;
+        let (kind, name) = (K::KIND.as_str(), &self.configuration.name);
+        if self.publish(Keeping::InSync(Trust::read(configuration, &bundle.text))) {
+            info!(configuration = %name, "Our CA bundle stands in the {kind} webhook configuration `{name}`");
+        }
+        version
     }
 
-    fn was_in_sync(&self, bundle: &Bundle) -> bool {
-        let status = self.parts.status.borrow();
-        matches!(status.of(K::KIND), Some(Keeping::InSync(trust)) if trust.bundle == bundle.text)
+    /// Notes that nobody is called.
+    fn missing(&mut self, version: String) -> String {
+        self.stood = None;
+        self.doubted = false;
+        let (kind, name, flag) = (K::KIND.as_str(), &self.configuration.name, K::KIND.flag());
+        if self.publish(Keeping::Missing) {
+            warn!(
+                configuration = %name,
+                "There is no {kind} webhook configuration `{name}`, or none with webhooks: install it, or name another one \
+                 with {flag}; it is used as soon as it exists"
+            );
+        }
+        version
     }
 
     fn tell_changed(&self) {
@@ -185,34 +213,17 @@ impl<K: Configuration> Keeper<K> {
         applied.map(|_| ())
     }
 
-    /// Publishes what was found, says it if it is news, and hands the version on.
-    fn note(&self, keeping: Keeping, version: String) -> String {
-        let (kind, name) = (K::KIND.as_str(), &self.configuration.name);
-        let missing = keeping == Keeping::Missing;
-        if self.publish(keeping) {
-            if missing {
-                let flag = K::KIND.flag();
-                warn!(
-                    configuration = %name,
-                    "There is no {kind} webhook configuration `{name}`: install it, or name another one with {flag}; \
-                     it is used as soon as it exists"
-                );
-            } else {
-                info!(configuration = %name, "Our CA bundle stands in the {kind} webhook configuration `{name}`");
-            }
-        }
-        version
-    }
-
     fn failed(&mut self, error: &KeepError) {
         let words = match error {
             KeepError::Look(error) | KeepError::Apply(error) => words(error),
             KeepError::Contested { .. } => error.to_string(),
         };
         self.keeping.tell(&words);
+        self.doubted = false;
         // Not being able to look says nothing about the configuration: what was read last stands.
         let known = self.parts.status.borrow().of(K::KIND).cloned().unwrap_or_default();
-        if !matches!((error, known), (KeepError::Look(_), Keeping::InSync(_) | Keeping::Missing)) {
+        let is_read = matches!(known, Keeping::InSync(_) | Keeping::Changed(_) | Keeping::Missing);
+        if !(is_read && matches!(error, KeepError::Look(_))) {
             self.publish(Keeping::Failed(words));
         }
     }

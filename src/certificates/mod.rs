@@ -225,6 +225,7 @@ impl Certificates {
             bundle,
             status: self.status.clone(),
             look,
+            fault: self.fault.clone(),
             metrics: self.metrics.clone(),
             tell: self.tell.clone(),
         };

@@ -104,7 +104,7 @@ impl Own {
             match running.turn().await {
                 Ok(Turn::Again) => sleep_until(begun + BETWEEN_LOOKS).await,
                 // Whoever undoes what we write would be fought as fast as the API server can.
-                Ok(Turn::Corrected) => sleep(pauses.next().unwrap_or(LONGEST_WAIT)).await,
+                Ok(Turn::Corrected) => running.pause(pauses.next().unwrap_or(LONGEST_WAIT)).await,
                 Ok(Turn::Rest { version, until }) => {
                     running.calling.is_over();
                     running.parts.fault.store(None);
@@ -116,7 +116,7 @@ impl Own {
                     let words = words(&error);
                     running.calling.tell(&words);
                     running.parts.fault.store(Some(Arc::new(words)));
-                    sleep(pauses.next().unwrap_or(LONGEST_WAIT)).await;
+                    running.pause(pauses.next().unwrap_or(LONGEST_WAIT)).await;
                 }
                 Err(TurnError::Make(error)) => return Err(error),
             }
@@ -135,6 +135,7 @@ impl Running {
                 let (authorities, how) = self.restored(now)?;
                 if self.write(None, &authorities).await? && self.held.is_some() {
                     self.tell_corrected("it was deleted", how);
+                    return Ok(Turn::Corrected);
                 }
                 return Ok(Turn::Again);
             }
@@ -206,7 +207,8 @@ impl Running {
         let signed = self.parts.current.borrow().clone().filter(|_| !is_trusted);
         let signed = signed.filter(|signed| !signed.certificate().has_expired(now));
         let serving = signed.unwrap_or_else(|| found.current.clone());
-        let bundle = Bundle { text: text.clone(), serving: Some(serving.certificate().pem().into()) };
+        let bundle =
+            Bundle { text: text.clone(), serving: Some(serving.certificate().pem().into()), shared_until: None };
         self.held = Some(found.clone());
         self.parts.bundle.send_if_modified(|known| {
             let is_new = known.as_ref() != Some(&bundle);
@@ -251,6 +253,14 @@ impl Running {
                 Plan::Rest(now.saturating_add(left).unwrap_or(Timestamp::MAX))
             }
             _ => planned,
+        }
+    }
+
+    /// Waits before the next try, unless a keeper asks: it is about to put back a bundle that the Secret may account for.
+    async fn pause(&self, wait: Duration) {
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.parts.look.notified() => {}
         }
     }
 

@@ -36,7 +36,7 @@ impl Kind {
 pub struct Trust {
     /// The `caBundle` that was read.
     pub bundle: Arc<str>,
-    /// The server names of its webhooks: `<service>.<namespace>.svc`, or the host of a URL.
+    /// The server names of its webhooks, each once: `<service>.<namespace>.svc`, or the host of a URL.
     pub hosts: Vec<String>,
 }
 
@@ -46,10 +46,12 @@ pub enum Keeping {
     /// Not looked at yet.
     #[default]
     Unknown,
-    /// There is no such configuration: told, not waited for.
+    /// There is no such configuration, or none with webhooks: told, not waited for.
     Missing,
     /// Read back with our bundle in it.
     InSync(Trust),
+    /// Read with another bundle where ours stood before; it is looked at once more, or ours is put back.
+    Changed(Trust),
     /// Without our bundle as far as we know, and why.
     Failed(String),
 }
@@ -58,8 +60,9 @@ impl fmt::Display for Keeping {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => formatter.write_str("not looked at yet"),
-            Self::Missing => formatter.write_str("does not exist"),
+            Self::Missing => formatter.write_str("does not exist, or has no webhooks"),
             Self::InSync(_) => formatter.write_str("in sync"),
+            Self::Changed(_) => formatter.write_str("has another CA bundle than ours"),
             Self::Failed(words) => formatter.write_str(words),
         }
     }
@@ -73,13 +76,13 @@ pub struct BundleStatus {
 }
 
 impl BundleStatus {
-    /// Whether each named configuration has been read back in sync, or is known not to exist.
+    /// Whether each named configuration is known: what it trusts, or that it does not exist.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         Kind::ALL
             .iter()
             .filter_map(|kind| self.of(*kind))
-            .all(|keeping| matches!(keeping, Keeping::InSync(_) | Keeping::Missing))
+            .all(|keeping| matches!(keeping, Keeping::InSync(_) | Keeping::Changed(_) | Keeping::Missing))
     }
 
     /// Whether each named configuration has been read back with this very bundle, or is known not to exist.
@@ -88,7 +91,7 @@ impl BundleStatus {
         Kind::ALL.iter().filter_map(|kind| self.of(*kind)).all(|keeping| match keeping {
             Keeping::InSync(trust) => *trust.bundle == *bundle,
             Keeping::Missing => true,
-            Keeping::Unknown | Keeping::Failed(_) => false,
+            Keeping::Unknown | Keeping::Changed(_) | Keeping::Failed(_) => false,
         })
     }
 
@@ -98,10 +101,10 @@ impl BundleStatus {
         self.holds(bundle) && self.trusts().next().is_some()
     }
 
-    /// What each configuration in sync trusts.
+    /// What each configuration trusts, as it was read last.
     pub fn trusts(&self) -> impl Iterator<Item = (Kind, &Trust)> {
         Kind::ALL.into_iter().filter_map(|kind| match self.of(kind) {
-            Some(Keeping::InSync(trust)) => Some((kind, trust)),
+            Some(Keeping::InSync(trust) | Keeping::Changed(trust)) => Some((kind, trust)),
             _ => None,
         })
     }
@@ -175,12 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn a_bundle_that_somebody_changed_is_known_and_is_not_ours() {
+        let changed = Keeping::Changed(Trust { bundle: "other".into(), hosts: Vec::new() });
+        let status = BundleStatus { mutating: Some(changed), validating: Some(Keeping::Missing) };
+        assert!(status.is_settled() && status.trusts().count() == 1);
+        assert!(!status.holds("PEM") && !status.holds("other") && !status.is_published("PEM"));
+    }
+
+    #[test]
     fn a_status_reads_as_a_sentence() {
         let status = BundleStatus {
             mutating: Some(Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new() })),
             validating: Some(Keeping::Missing),
         };
-        assert_eq!(status.to_string(), "mutating configuration: in sync, validating configuration: does not exist");
+        let expected = "mutating configuration: in sync, validating configuration: does not exist, or has no webhooks";
+        assert_eq!(status.to_string(), expected);
         assert_eq!(BundleStatus::default().to_string(), "no configuration to keep");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
 use futures::stream;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Client;
 use serde_json::{Value, json};
@@ -152,13 +153,31 @@ fn configuration() -> Value {
     })
 }
 
+/// A configuration that trusts this.
+fn trusting(bundle: &str) -> Value {
+    let mut configuration = configuration();
+    let bundle = ByteString(bundle.as_bytes().to_vec());
+    configuration["webhooks"][0]["clientConfig"]["caBundle"] = json!(bundle);
+    configuration
+}
+
 /// Runs a keeper against the server while `scenario` looks on.
 async fn kept<S: Future<Output = ()>>(api: &FakeApi, scenario: impl FnOnce(Observer) -> S) {
+    kept_with(api, Bundle { text: BUNDLE.into(), serving: None, shared_until: None }, Arc::default(), scenario).await;
+}
+
+/// The same with another bundle, and a reason why the Secret can't be looked at.
+async fn kept_with<S: Future<Output = ()>>(
+    api: &FakeApi,
+    bundle: Bundle,
+    fault: Arc<ArcSwapOption<String>>,
+    scenario: impl FnOnce(Observer) -> S,
+) {
     let status = watch::Sender::new(BundleStatus { mutating: Some(Keeping::Unknown), validating: None });
     let observer = Observer(status.subscribe());
-    let (_keep_open, bundle) = watch::channel(Some(Bundle { text: BUNDLE.into(), serving: None }));
+    let (_keep_open, bundle) = watch::channel(Some(bundle));
     let (look, metrics) = (Arc::default(), CertificateMetrics::default());
-    let parts = Parts { cluster: api.cluster(), bundle, status, look, metrics, tell: Arc::new(|_, _| ()) };
+    let parts = Parts { cluster: api.cluster(), bundle, status, look, fault, metrics, tell: Arc::new(|_, _| ()) };
     let keeper = Keeper::<MutatingWebhookConfiguration>::new(NAME.to_owned(), parts);
     tokio::select! {
         never = keeper.keep() => match never {},
@@ -169,10 +188,13 @@ async fn kept<S: Future<Output = ()>>(api: &FakeApi, scenario: impl FnOnce(Obser
 struct Observer(watch::Receiver<BundleStatus>);
 
 impl Observer {
-    async fn until(&mut self, what: &str, wanted: impl Fn(&Keeping) -> bool) {
+    /// Waits for it; returns the bundle that is trusted then.
+    async fn until(&mut self, what: &str, wanted: impl Fn(&Keeping) -> bool) -> Option<String> {
         let is_wanted = |status: &BundleStatus| status.of(Kind::Mutating).is_some_and(&wanted);
-        let found = timeout(SOON, self.0.wait_for(is_wanted)).await.map(|found| found.is_ok());
-        assert_eq!(found, Ok(true), "waited for {what}, last was: {}", *self.0.borrow());
+        if let Ok(Ok(found)) = timeout(SOON, self.0.wait_for(is_wanted)).await {
+            return found.trusts().next().map(|(_, trust)| trust.bundle.to_string());
+        }
+        panic!("waited for {what}, last was: {}", *self.0.borrow());
     }
 
     fn is_settled(&self) -> bool {
@@ -188,6 +210,10 @@ fn in_sync(keeping: &Keeping) -> bool {
     matches!(keeping, Keeping::InSync(_))
 }
 
+fn changed(keeping: &Keeping) -> bool {
+    matches!(keeping, Keeping::Changed(_))
+}
+
 #[tokio::test]
 async fn a_bundle_is_put_in_and_put_back() {
     let api = FakeApi::new(Some(configuration()), Fault::None);
@@ -201,6 +227,76 @@ async fn a_bundle_is_put_in_and_put_back() {
         })
         .await
         .expect("the bundle is applied again");
+    })
+    .await;
+}
+
+/// The CA that signs, it and another one, and a bundle of it.
+fn authorities() -> (String, String, Bundle) {
+    let certificate = |content: &str| format!("-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n");
+    let (ours, both) = (certificate("AAAA"), certificate("AAAA") + &certificate("BBBB"));
+    let bundle = Bundle { text: ours.as_str().into(), serving: Some(ours.as_str().into()), shared_until: None };
+    (ours, both, bundle)
+}
+
+#[tokio::test]
+async fn a_bundle_that_somebody_changed_does_not_count_as_ours_until_it_is_read_back() {
+    let api = FakeApi::new(Some(configuration()), Fault::None);
+    let (ours, both, bundle) = authorities();
+    kept_with(&api, bundle, Arc::default(), async |mut status| {
+        status.until("in sync", in_sync).await;
+        api.change(|state| state.configuration = Some(trusting(&both)));
+        assert_eq!(status.until("the change", changed).await, Some(both), "what the API server verifies us by");
+        assert_eq!(status.until("in sync again", in_sync).await, Some(ours));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bundle_that_trusts_what_is_served_stays_while_nothing_tells_why_it_was_changed() {
+    let (api, fault) = (FakeApi::new(Some(configuration()), Fault::None), Arc::<ArcSwapOption<String>>::default());
+    let (_, both, bundle) = authorities();
+    kept_with(&api, bundle, fault.clone(), async |mut status| {
+        status.until("in sync", in_sync).await;
+        fault.store(Some(Arc::new("forbidden".to_owned())));
+        let applies = api.read(|state| state.applies);
+        api.change(|state| state.configuration = Some(trusting(&both)));
+        status.until("the change", changed).await;
+        // Longer than a bundle is doubted.
+        tokio::time::sleep(3 * BETWEEN_LOOKS).await;
+        assert_eq!(api.read(|state| state.applies), applies, "another replica may serve by the other CA");
+        fault.store(None);
+        api.change(|_| ());
+        status.until("in sync again", in_sync).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_other_replicas_may_serve_by_stays_beside_ours_for_its_time() {
+    let (ours, both, bundle) = authorities();
+    let api = FakeApi::new(Some(trusting(&both)), Fault::None);
+    let until = Instant::now() + 2 * BETWEEN_LOOKS;
+    kept_with(&api, Bundle { shared_until: Some(until), ..bundle }, Arc::default(), async |mut status| {
+        assert_eq!(status.until("in sync", in_sync).await, Some(both));
+        sleep_until(until).await;
+        assert_eq!(api.read(|state| state.applies), 0);
+        api.change(|_| ());
+        let is_alone = |keeping: &Keeping| matches!(keeping, Keeping::InSync(trust) if *trust.bundle == *ours);
+        status.until("ours alone", is_alone).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_configuration_without_webhooks_counts_as_none() {
+    let mut empty = configuration();
+    empty["webhooks"] = json!([]);
+    let api = FakeApi::new(Some(empty), Fault::None);
+    kept(&api, async |mut status| {
+        status.until("missing", |keeping| *keeping == Keeping::Missing).await;
+        api.change(|state| state.configuration = Some(configuration()));
+        status.until("in sync", in_sync).await;
     })
     .await;
 }
