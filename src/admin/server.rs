@@ -10,9 +10,11 @@ use tower::{ServiceExt as _, service_fn};
 
 use crate::serve::{Limits, serve_plain};
 
-/// A client has this long to send the head of a request, the first and each following one. A connection that is idle
-/// for longer is closed too: probes and scrapes come rarely and connect anew at no cost.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client has this long to send the head of its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// And this long to take an answer and to send the head of the next: probes and scrapes come rarely and connect anew at no
+/// cost, but `/journeys` may be long and its reader slow.
+const IDLE: Duration = Duration::from_secs(60);
 /// The kubelet, a Prometheus or two and some people at once. One more takes the place of the one that has asked for nothing
 /// for the longest: a probe that found no place would have the kubelet restart the pod.
 const MOST_CONNECTIONS: usize = 64;
@@ -28,11 +30,12 @@ pub enum AdminError {
 
 /// Answers on the listener until the stop.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<(), AdminError> {
-    serve_within(HEAD_TIMEOUT, listener, router, stop).await
+    serve_within(FIRST_REQUEST, IDLE, listener, router, stop).await
 }
 
 async fn serve_within(
-    head_timeout: Duration,
+    first_request: Duration,
+    idle: Duration,
     listener: TcpListener,
     router: Router,
     stop: CancellationToken,
@@ -40,8 +43,8 @@ async fn serve_within(
     let failed = |source| AdminError::Serve { source };
     let address = listener.local_addr().map_err(failed)?;
     let limits = Limits {
-        first_request: head_timeout,
-        idle: head_timeout,
+        first_request,
+        idle,
         connections: MOST_CONNECTIONS,
         drain: Duration::ZERO,
         grace: GRACE,
@@ -67,12 +70,15 @@ mod tests {
 
     /// A server on a port of its own, the stop, and what it returned.
     #[expect(clippy::disallowed_methods, reason = "the test itself waits for the end of the task")]
-    fn started(head_timeout: Duration) -> (SocketAddr, CancellationToken, JoinHandle<Result<(), AdminError>>) {
+    fn started(
+        first_request: Duration,
+        idle: Duration,
+    ) -> (SocketAddr, CancellationToken, JoinHandle<Result<(), AdminError>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let router = Router::new().route("/", get(async || "hello"));
-        (address, stop.clone(), tokio::spawn(serve_within(head_timeout, listener, router, stop)))
+        (address, stop.clone(), tokio::spawn(serve_within(first_request, idle, listener, router, stop)))
     }
 
     async fn answer(connection: &mut TcpStream) -> String {
@@ -84,7 +90,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_answers_until_the_stop() {
-        let (address, stop, server) = started(HEAD_TIMEOUT);
+        let (address, stop, server) = started(FIRST_REQUEST, IDLE);
         let mut connection = TcpStream::connect(address).await.unwrap();
         assert!(answer(&mut connection).await.ends_with("hello"));
         stop.cancel();
@@ -94,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_too_many_takes_the_place_of_the_longest_silent_one() {
-        let (address, _stop, _server) = started(HEAD_TIMEOUT);
+        let (address, _stop, _server) = started(FIRST_REQUEST, IDLE);
         let mut silent = Vec::new();
         for _ in 0..MOST_CONNECTIONS {
             silent.push(TcpStream::connect(address).await.unwrap());
@@ -108,12 +114,12 @@ mod tests {
             assert!(answer(&mut silent[0]).await.ends_with("hello"), "it had");
         };
         // Less than silence takes to end by itself.
-        tokio::time::timeout(HEAD_TIMEOUT / 2, probe).await.unwrap();
+        tokio::time::timeout(FIRST_REQUEST / 2, probe).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_client_that_never_ends_its_request_is_closed() {
-        let (address, _stop, _server) = started(Duration::from_millis(200));
+        let (address, _stop, _server) = started(Duration::from_millis(200), Duration::from_millis(200));
         let mut first = TcpStream::connect(address).await.unwrap();
         first.write_all(b"GET / HT").await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();

@@ -15,6 +15,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::Resource;
 use kube::core::ClusterResourceScope;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -33,14 +36,26 @@ pub(super) struct Bundle {
     pub(super) text: Arc<str>,
     /// The CA of the leaf that is served now, or all that it may be; nothing: not known.
     pub(super) serving: Option<Arc<str>>,
-    /// Until when other CAs may stand beside it that were found there at the start: other replicas may serve by them.
+    /// Until when other CAs may stand beside it that are found there: other replicas may serve by them.
     pub(super) shared_until: Option<Instant>,
 }
 
 impl Bundle {
-    pub(super) fn may_be_shared(&self, now: Instant) -> bool {
-        self.shared_until.is_some_and(|until| now < until)
+    /// What is to stand in this configuration now.
+    pub(super) fn wanted<K: Configuration>(&self, configuration: &K, now: Instant) -> Arc<str> {
+        if self.shared_until.is_none_or(|until| until <= now) {
+            return self.text.clone();
+        }
+        let hooks = configuration.hooks();
+        let found = hooks.iter().filter_map(|hook| std::str::from_utf8(hook.bundle()?).ok());
+        let usable = found.flat_map(blocks).filter(|block| is_usable(block));
+        bundle_pem(usable.collect::<Vec<_>>().iter().map(String::as_str).chain([&*self.text])).into()
     }
+}
+
+/// Whether it is a certificate that can be verified against.
+fn is_usable(block: &str) -> bool {
+    CertificateDer::from_pem_slice(block.as_bytes()).is_ok_and(|found| RootCertStore::empty().add(found).is_ok())
 }
 
 /// A webhook inside a configuration: what we read of it.
@@ -127,7 +142,7 @@ impl Trust {
         let other = bundles.into_iter().find(|bundle| *bundle != ours.as_bytes());
         let bundle = other.map_or_else(|| ours.clone(), |other| String::from_utf8_lossy(other).into());
         let hosts: BTreeSet<String> = hooks.iter().filter_map(Hook::host).collect();
-        Self { bundle, hosts: hosts.into_iter().collect() }
+        Self { bundle, hosts: hosts.into_iter().collect(), generation: configuration.meta().generation }
     }
 }
 

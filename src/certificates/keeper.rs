@@ -13,9 +13,9 @@ mod tests;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use tokio::sync::{Notify, watch};
@@ -45,8 +45,8 @@ pub(super) struct Parts {
     pub(super) status: watch::Sender<BundleStatus>,
     /// Has the Secret looked at.
     pub(super) look: Arc<Notify>,
-    /// Why the Secret can't be looked at.
-    pub(super) fault: Arc<ArcSwapOption<String>>,
+    /// Whether the Secret can't be read.
+    pub(super) unread: Arc<AtomicBool>,
     pub(super) metrics: CertificateMetrics,
     pub(super) tell: Tell,
 }
@@ -55,7 +55,7 @@ pub(super) struct Parts {
 pub(super) struct Keeper<K> {
     parts: Parts,
     configuration: Named<K>,
-    /// The bundle that stood there alone, until somebody changed it and was told of.
+    /// The bundle that stood there, until somebody changed it and was told of.
     stood: Option<Arc<str>>,
     /// Whether a bundle that somebody changed was left as it is, to be looked at once more.
     doubted: bool,
@@ -142,18 +142,18 @@ impl<K: Configuration> Keeper<K> {
     async fn settle(&mut self, bundle: &Bundle) -> Result<Option<String>, KeepError> {
         let Look { found, version } = self.configuration.look().await.map_err(KeepError::Look)?;
         let Some(configuration) = found.filter(calls_somebody) else { return Ok(Some(self.missing(version))) };
-        let is_shared = self.stood.is_none() && bundle.may_be_shared(Instant::now());
-        if is_in_sync(&configuration, &bundle.text) || (is_shared && trusts(&configuration, &bundle.text)) {
-            return Ok(Some(self.stands(bundle, &configuration, version)));
+        let wanted = bundle.wanted(&configuration, Instant::now());
+        if is_in_sync(&configuration, &wanted) {
+            return Ok(Some(self.stands(wanted, &configuration, version)));
         }
-        if self.stood.as_ref() == Some(&bundle.text) {
+        let is_usable = bundle.serving.as_ref().is_some_and(|serving| trusts(&configuration, serving));
+        if is_usable && self.parts.unread.load(Ordering::Relaxed) {
+            self.leave(&configuration, &wanted);
+            return Ok(Some(version));
+        }
+        if self.stood.as_ref() == Some(&wanted) {
             // At once: it does not stand there while it is put back, and nothing may be signed by what is missing.
-            self.publish(Keeping::Changed(Trust::read(&configuration, &bundle.text)));
-            let is_usable = bundle.serving.as_ref().is_some_and(|serving| trusts(&configuration, serving));
-            if is_usable && self.parts.fault.load().is_some() {
-                self.parts.look.notify_one();
-                return Ok(Some(version));
-            }
+            self.publish(Keeping::Changed(Trust::read(&configuration, &wanted)));
             if is_usable && !std::mem::replace(&mut self.doubted, true) {
                 self.parts.look.notify_one();
                 return Ok(None);
@@ -161,23 +161,24 @@ impl<K: Configuration> Keeper<K> {
             self.tell_changed();
         }
         self.stood = None;
-        let applied = self.apply(&configuration, bundle).await;
+        let applied = self.apply(&configuration, &wanted).await;
         let Look { found, version } = self.configuration.look().await.map_err(KeepError::Look)?;
         let uid = |configuration: &K| configuration.meta().uid.clone();
         match (found.filter(calls_somebody), applied) {
             (None, _) => Ok(Some(self.missing(version))),
-            (Some(now), _) if is_in_sync(&now, &bundle.text) => Ok(Some(self.stands(bundle, &now, version))),
+            (Some(now), _) if is_in_sync(&now, &wanted) => Ok(Some(self.stands(wanted, &now, version))),
             (Some(now), Err(error)) if uid(&now) == uid(&configuration) => Err(KeepError::Apply(error)),
             _ => Err(KeepError::Contested { kind: K::KIND.as_str(), name: self.configuration.name.clone() }),
         }
     }
 
-    /// Notes that the bundle was read back, alone or beside others.
-    fn stands(&mut self, bundle: &Bundle, configuration: &K, version: String) -> String {
-        self.stood = is_in_sync(configuration, &bundle.text).then(|| bundle.text.clone());
+    /// Notes that the bundle was read back.
+    fn stands(&mut self, wanted: Arc<str>, configuration: &K, version: String) -> String {
+        let trust = Trust::read(configuration, &wanted);
+        self.stood = Some(wanted);
         self.doubted = false;
         let (kind, name) = (K::KIND.as_str(), &self.configuration.name);
-        if self.publish(Keeping::InSync(Trust::read(configuration, &bundle.text))) {
+        if self.publish(Keeping::InSync(trust)) {
             info!(configuration = %name, "Our CA bundle stands in the {kind} webhook configuration `{name}`");
         }
         version
@@ -198,16 +199,30 @@ impl<K: Configuration> Keeper<K> {
         version
     }
 
+    /// Leaves what somebody put there, and asks for the Secret again.
+    fn leave(&mut self, configuration: &K, wanted: &Arc<str>) {
+        self.doubted = false;
+        self.parts.look.notify_one();
+        if self.publish(Keeping::Changed(Trust::read(configuration, wanted))) {
+            let what = &self.configuration.what;
+            warn!(
+                configuration = %self.configuration.name,
+                "Somebody changed the CA bundle in the {what}: it is left, since it trusts this process, and the Secret \
+                 can't be read that may tell why"
+            );
+        }
+    }
+
     fn tell_changed(&self) {
         let what = &self.configuration.what;
         warn!(configuration = %self.configuration.name, "Somebody changed the CA bundle in the {what}: ours is put back");
         (self.parts.tell)(CA_BUNDLE_CHANGED, format!("somebody changed the CA bundle in the {what}; it is put back"));
     }
 
-    async fn apply(&self, configuration: &K, bundle: &Bundle) -> Result<(), CallError> {
+    async fn apply(&self, configuration: &K, wanted: &str) -> Result<(), CallError> {
         let what = format!("put the CA bundle into the {}", self.configuration.what);
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let body = Patch::Apply(patch(configuration, &bundle.text));
+        let body = Patch::Apply(patch(configuration, wanted));
         let applied = call(what, self.configuration.calls.patch(&self.configuration.name, &params, &body)).await;
         self.parts.metrics.patched(K::KIND, if applied.is_ok() { Outcome::Applied } else { Outcome::Failed });
         applied.map(|_| ())

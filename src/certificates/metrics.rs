@@ -141,7 +141,7 @@ mod tests {
         let mut registry = Registry::default();
         let metrics = CertificateMetrics::register(&mut registry);
         for kind in Kind::ALL {
-            metrics.found(kind, &Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new() }));
+            metrics.found(kind, &Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new(), generation: None }));
             metrics.patched(kind, Outcome::Applied);
             metrics.patched(kind, Outcome::Failed);
         }

@@ -32,6 +32,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwapOption;
 use futures::future::join;
@@ -94,6 +95,15 @@ impl TlsSource {
     }
 }
 
+/// What the keepers and the service of the source have to say to each other beside the bundle.
+#[derive(Clone, Default)]
+struct Asked {
+    /// Has the source looked at: somebody else changed a bundle.
+    look: Arc<Notify>,
+    /// Whether the Secret can't be read.
+    unread: Arc<AtomicBool>,
+}
+
 /// The service that provides the leaf and keeps the bundle.
 pub struct Certificates {
     settings: Settings,
@@ -153,9 +163,9 @@ impl Certificates {
     /// Provides leaves, which fails on a wrong file or name only, and keeps the bundle until told to stop.
     pub async fn run(self, stop: CancellationToken) -> Result<(), CertificateError> {
         let (bundle, bundles) = watch::channel(None);
-        let look = Arc::new(Notify::new());
-        let kept = self.keep(bundles, look.clone());
-        let provided = self.provide(bundle, look);
+        let asked = Asked::default();
+        let kept = self.keep(bundles, asked.clone());
+        let provided = self.provide(bundle, asked);
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             Err(error) = provided => Err(error),
@@ -166,7 +176,7 @@ impl Certificates {
     async fn provide(
         &self,
         bundle: watch::Sender<Option<Bundle>>,
-        look: Arc<Notify>,
+        Asked { look, unread }: Asked,
     ) -> Result<Infallible, CertificateError> {
         let (resolver, metrics) = (self.resolver(), self.metrics.clone());
         let times = self.settings.times;
@@ -191,6 +201,7 @@ impl Certificates {
                     status: self.status(),
                     look,
                     fault: self.fault.clone(),
+                    unread,
                     metrics,
                     tell: self.tell.clone(),
                 };
@@ -208,7 +219,7 @@ impl Certificates {
         }
     }
 
-    async fn keep(&self, bundle: watch::Receiver<Option<Bundle>>, look: Arc<Notify>) -> Infallible {
+    async fn keep(&self, bundle: watch::Receiver<Option<Bundle>>, Asked { look, unread }: Asked) -> Infallible {
         if matches!(self.settings.source, TlsSource::Files { ca: None, .. }) {
             info!("No --tls-ca is given: the CA bundle in the webhook configurations is not ours to keep");
             return pending().await;
@@ -225,7 +236,7 @@ impl Certificates {
             bundle,
             status: self.status.clone(),
             look,
-            fault: self.fault.clone(),
+            unread,
             metrics: self.metrics.clone(),
             tell: self.tell.clone(),
         };

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -59,6 +60,8 @@ pub(super) struct Own {
     pub(super) look: Arc<Notify>,
     /// Why the Secret can't be spoken of with the API server.
     pub(super) fault: Arc<ArcSwapOption<String>>,
+    /// Whether the Secret can't be read.
+    pub(super) unread: Arc<AtomicBool>,
     pub(super) metrics: CertificateMetrics,
     pub(super) tell: Tell,
 }
@@ -69,6 +72,8 @@ struct Running {
     held: Option<Authorities>,
     /// Since when each CA has stood in the bundle of every configuration.
     standing: HashMap<String, Instant>,
+    /// The generations of the configurations at that: in between a bundle may have been away.
+    generations: [Option<i64>; 2],
     calling: Trouble,
     watching: Trouble,
     validity: Trouble,
@@ -97,7 +102,8 @@ impl Own {
     pub(super) async fn run(self) -> Result<Infallible, CertificateError> {
         let trouble = Trouble::default;
         let (calling, watching, validity) = (trouble(), trouble(), trouble());
-        let mut running = Running { parts: self, held: None, standing: HashMap::new(), calling, watching, validity };
+        let (held, standing, generations) = (None, HashMap::new(), [None; 2]);
+        let mut running = Running { parts: self, held, standing, generations, calling, watching, validity };
         let mut pauses = waits();
         loop {
             let begun = Instant::now();
@@ -126,9 +132,10 @@ impl Own {
 
 impl Running {
     async fn turn(&mut self) -> Result<Turn, TurnError> {
-        self.parts.clock.measure(&self.parts.client).await?;
+        let looked = self.look().await;
+        self.parts.unread.store(looked.is_err(), Ordering::Relaxed);
+        let Found { content, version } = looked?;
         let now = self.parts.clock.now();
-        let Found { content, version } = self.parts.store.look().await?;
         let (secret, found) = match content {
             Content::Usable(secret, found) => (secret, found),
             Content::Absent => {
@@ -159,6 +166,12 @@ impl Running {
             return Ok(Turn::Corrected);
         }
         self.go_on(found, &secret, version, now).await
+    }
+
+    /// Looks at the Secret, and before that at the time.
+    async fn look(&self) -> Result<Found, CallError> {
+        self.parts.clock.measure(&self.parts.client).await?;
+        self.parts.store.look().await
     }
 
     /// Follows what the Secret holds and takes the step that is due.
@@ -227,8 +240,14 @@ impl Running {
     /// signed up to now.
     fn is_trusted(&mut self, found: &Authorities, text: &Arc<str>) -> bool {
         let trusted = blocks(text);
-        if !self.parts.status.borrow().holds(text) {
+        let (holds, generations) = {
+            let status = self.parts.status.borrow();
+            (status.holds(text), status.generations())
+        };
+        if !holds || std::mem::replace(&mut self.generations, generations) != generations {
             self.standing.clear();
+        }
+        if !holds {
             return false;
         }
         self.standing.retain(|authority, _| trusted.contains(authority));

@@ -38,6 +38,8 @@ pub struct Trust {
     pub bundle: Arc<str>,
     /// The server names of its webhooks, each once: `<service>.<namespace>.svc`, or the host of a URL.
     pub hosts: Vec<String>,
+    /// The configuration's `metadata.generation`, which tells that it was changed meanwhile even where all is as before.
+    pub generation: Option<i64>,
 }
 
 /// What is known of one configuration's bundle.
@@ -109,6 +111,15 @@ impl BundleStatus {
         })
     }
 
+    /// The generations of the configurations, in the order of [`Kind::ALL`].
+    #[must_use]
+    pub fn generations(&self) -> [Option<i64>; 2] {
+        Kind::ALL.map(|kind| match self.of(kind) {
+            Some(Keeping::InSync(trust) | Keeping::Changed(trust)) => trust.generation,
+            _ => None,
+        })
+    }
+
     /// Whether a named configuration was not looked at yet: too early to say that something is wrong.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
@@ -157,7 +168,7 @@ mod tests {
 
     #[test]
     fn settled_means_each_named_configuration_is_in_sync_or_missing() {
-        let in_sync = || Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new() });
+        let in_sync = || Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new(), generation: None });
         let failed = || Keeping::Failed("could not apply".to_owned());
         for (mutating, validating, expected) in [
             (None, None, true),
@@ -179,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_bundle_that_somebody_changed_is_known_and_is_not_ours() {
-        let changed = Keeping::Changed(Trust { bundle: "other".into(), hosts: Vec::new() });
+        let changed = Keeping::Changed(Trust { bundle: "other".into(), hosts: Vec::new(), generation: None });
         let status = BundleStatus { mutating: Some(changed), validating: Some(Keeping::Missing) };
         assert!(status.is_settled() && status.trusts().count() == 1);
         assert!(!status.holds("PEM") && !status.holds("other") && !status.is_published("PEM"));
@@ -188,7 +199,7 @@ mod tests {
     #[test]
     fn a_status_reads_as_a_sentence() {
         let status = BundleStatus {
-            mutating: Some(Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new() })),
+            mutating: Some(Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new(), generation: None })),
             validating: Some(Keeping::Missing),
         };
         let expected = "mutating configuration: in sync, validating configuration: does not exist, or has no webhooks";

@@ -13,7 +13,9 @@ use tokio::time::timeout;
 use tower::service_fn;
 
 use super::*;
-use crate::certificates::Kind;
+use crate::certificates::bundle::bundle_pem;
+use crate::certificates::{Authority, Kind};
+use crate::clock;
 use crate::cluster::WATCH_TIMEOUT;
 
 const BUNDLE: &str = "PEM";
@@ -58,6 +60,15 @@ impl FakeApi {
 
     fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn until(&self, what: &str, wanted: impl Fn(&State) -> bool) {
+        let reached = async {
+            while !self.read(&wanted) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(SOON, reached).await.expect(what);
     }
 
     fn cluster(&self) -> Cluster {
@@ -166,18 +177,18 @@ async fn kept<S: Future<Output = ()>>(api: &FakeApi, scenario: impl FnOnce(Obser
     kept_with(api, Bundle { text: BUNDLE.into(), serving: None, shared_until: None }, Arc::default(), scenario).await;
 }
 
-/// The same with another bundle, and a reason why the Secret can't be looked at.
+/// The same with another bundle, and word of whether the Secret can't be read.
 async fn kept_with<S: Future<Output = ()>>(
     api: &FakeApi,
     bundle: Bundle,
-    fault: Arc<ArcSwapOption<String>>,
+    unread: Arc<AtomicBool>,
     scenario: impl FnOnce(Observer) -> S,
 ) {
     let status = watch::Sender::new(BundleStatus { mutating: Some(Keeping::Unknown), validating: None });
     let observer = Observer(status.subscribe());
     let (_keep_open, bundle) = watch::channel(Some(bundle));
     let (look, metrics) = (Arc::default(), CertificateMetrics::default());
-    let parts = Parts { cluster: api.cluster(), bundle, status, look, fault, metrics, tell: Arc::new(|_, _| ()) };
+    let parts = Parts { cluster: api.cluster(), bundle, status, look, unread, metrics, tell: Arc::new(|_, _| ()) };
     let keeper = Keeper::<MutatingWebhookConfiguration>::new(NAME.to_owned(), parts);
     tokio::select! {
         never = keeper.keep() => match never {},
@@ -220,13 +231,7 @@ async fn a_bundle_is_put_in_and_put_back() {
     kept(&api, async |mut status| {
         status.until("in sync", in_sync).await;
         api.change(|state| state.configuration = Some(configuration()));
-        timeout(SOON, async {
-            while api.read(|state| state.applies) < 2 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await
-        .expect("the bundle is applied again");
+        api.until("the bundle is applied again", |state| state.applies == 2).await;
     })
     .await;
 }
@@ -254,18 +259,18 @@ async fn a_bundle_that_somebody_changed_does_not_count_as_ours_until_it_is_read_
 
 #[tokio::test]
 async fn a_bundle_that_trusts_what_is_served_stays_while_nothing_tells_why_it_was_changed() {
-    let (api, fault) = (FakeApi::new(Some(configuration()), Fault::None), Arc::<ArcSwapOption<String>>::default());
+    let (api, unread) = (FakeApi::new(Some(configuration()), Fault::None), Arc::<AtomicBool>::default());
     let (_, both, bundle) = authorities();
-    kept_with(&api, bundle, fault.clone(), async |mut status| {
+    kept_with(&api, bundle, unread.clone(), async |mut status| {
         status.until("in sync", in_sync).await;
-        fault.store(Some(Arc::new("forbidden".to_owned())));
+        unread.store(true, Ordering::Relaxed);
         let applies = api.read(|state| state.applies);
         api.change(|state| state.configuration = Some(trusting(&both)));
         status.until("the change", changed).await;
         // Longer than a bundle is doubted.
         tokio::time::sleep(3 * BETWEEN_LOOKS).await;
         assert_eq!(api.read(|state| state.applies), applies, "another replica may serve by the other CA");
-        fault.store(None);
+        unread.store(false, Ordering::Relaxed);
         api.change(|_| ());
         status.until("in sync again", in_sync).await;
     })
@@ -274,15 +279,21 @@ async fn a_bundle_that_trusts_what_is_served_stays_while_nothing_tells_why_it_wa
 
 #[tokio::test]
 async fn what_other_replicas_may_serve_by_stays_beside_ours_for_its_time() {
-    let (ours, both, bundle) = authorities();
-    let api = FakeApi::new(Some(trusting(&both)), Fault::None);
-    let until = Instant::now() + 2 * BETWEEN_LOOKS;
-    kept_with(&api, Bundle { shared_until: Some(until), ..bundle }, Arc::default(), async |mut status| {
-        assert_eq!(status.until("in sync", in_sync).await, Some(both));
+    let ca = || Authority::generate(Duration::from_secs(600), clock::now()).unwrap().certificate().pem().to_owned();
+    let (old, new) = (ca(), ca());
+    let (both, junk) = (bundle_pem([&*old, &*new]), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let api = FakeApi::new(Some(trusting(&format!("{junk}{old}"))), Fault::None);
+    let until = Instant::now() + 5 * BETWEEN_LOOKS;
+    let bundle = Bundle { text: new.as_str().into(), serving: Some(new.as_str().into()), shared_until: Some(until) };
+    kept_with(&api, bundle, Arc::default(), async |mut status| {
+        assert_eq!(status.until("in sync", in_sync).await.as_ref(), Some(&both), "beside what can be used");
+        // As a replica does that has not read the new files.
+        api.change(|state| state.configuration = Some(trusting(&old)));
+        api.until("it is put back", |state| state.applies == 2).await;
+        assert_eq!(status.until("in sync again", in_sync).await, Some(both));
         sleep_until(until).await;
-        assert_eq!(api.read(|state| state.applies), 0);
         api.change(|_| ());
-        let is_alone = |keeping: &Keeping| matches!(keeping, Keeping::InSync(trust) if *trust.bundle == *ours);
+        let is_alone = |keeping: &Keeping| matches!(keeping, Keeping::InSync(trust) if *trust.bundle == *new);
         status.until("ours alone", is_alone).await;
     })
     .await;
