@@ -236,9 +236,8 @@ impl<K: Configuration> Keeper<K> {
         self.keeping.tell(&words);
         self.doubted = false;
         // Not being able to look says nothing about the configuration: what was read last stands.
-        let known = self.parts.status.borrow().of(K::KIND).cloned().unwrap_or_default();
-        let is_read = matches!(known, Keeping::InSync(_) | Keeping::Changed(_) | Keeping::Missing);
-        if !(is_read && matches!(error, KeepError::Look(_))) {
+        let is_known = self.parts.status.borrow().of(K::KIND).is_some_and(Keeping::is_known);
+        if !(is_known && matches!(error, KeepError::Look(_))) {
             self.publish(Keeping::Failed(words));
         }
     }

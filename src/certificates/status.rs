@@ -58,6 +58,23 @@ pub enum Keeping {
     Failed(String),
 }
 
+impl Keeping {
+    /// What the configuration trusts, as it was read last.
+    #[must_use]
+    pub const fn trust(&self) -> Option<&Trust> {
+        match self {
+            Self::InSync(trust) | Self::Changed(trust) => Some(trust),
+            Self::Unknown | Self::Missing | Self::Failed(_) => None,
+        }
+    }
+
+    /// Whether it is known what the configuration trusts, or that it does not exist.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        matches!(self, Self::Missing) || self.trust().is_some()
+    }
+}
+
 impl fmt::Display for Keeping {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -81,10 +98,7 @@ impl BundleStatus {
     /// Whether each named configuration is known: what it trusts, or that it does not exist.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        Kind::ALL
-            .iter()
-            .filter_map(|kind| self.of(*kind))
-            .all(|keeping| matches!(keeping, Keeping::InSync(_) | Keeping::Changed(_) | Keeping::Missing))
+        Kind::ALL.iter().filter_map(|kind| self.of(*kind)).all(Keeping::is_known)
     }
 
     /// Whether each named configuration has been read back with this very bundle, or is known not to exist.
@@ -105,19 +119,13 @@ impl BundleStatus {
 
     /// What each configuration trusts, as it was read last.
     pub fn trusts(&self) -> impl Iterator<Item = (Kind, &Trust)> {
-        Kind::ALL.into_iter().filter_map(|kind| match self.of(kind) {
-            Some(Keeping::InSync(trust) | Keeping::Changed(trust)) => Some((kind, trust)),
-            _ => None,
-        })
+        Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.of(kind)?.trust()?)))
     }
 
     /// The generations of the configurations, in the order of [`Kind::ALL`].
     #[must_use]
     pub fn generations(&self) -> [Option<i64>; 2] {
-        Kind::ALL.map(|kind| match self.of(kind) {
-            Some(Keeping::InSync(trust) | Keeping::Changed(trust)) => trust.generation,
-            _ => None,
-        })
+        Kind::ALL.map(|kind| self.of(kind)?.trust()?.generation)
     }
 
     /// Whether a named configuration was not looked at yet: too early to say that something is wrong.
