@@ -6,12 +6,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use kube::CustomResourceExt as _;
 
-use crate::backend::redact::redact;
-use crate::certificates::{DevelopmentError, FILES, RotateError, rotate, write_development};
-use crate::checkpoint::resource::Checkpoint;
-use crate::clock;
-use crate::cluster::{Cluster, ConnectError, WATCH_TIMEOUT};
-use crate::config::{CertsArgs, CertsCommand, CheckArgs, RunArgs};
+use crate::config::{CertsArgs, CertsCommand, RunArgs};
+use crate::preflight::CheckArgs;
+use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_backends::redact::redact;
+use snapwatcher_certificates::{DevelopmentError, FILES, RotateError, rotate, write_development};
+use snapwatcher_daemon::clock;
+use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, WATCH_TIMEOUT};
 
 /// Turns a pod label into a checkpoint: admission webhook and watcher in one process.
 #[derive(Debug, Parser)]

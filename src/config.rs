@@ -4,8 +4,7 @@
 //! environment. The names LOG_LEVEL, SNAP_BACK_API_URL and KUBE_API_ADDRESS are those of the first SnapWatcher.
 
 mod backend;
-mod check;
-mod values;
+pub(crate) mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,19 +13,19 @@ use std::time::Duration;
 use clap::Args;
 use reqwest::Url;
 
-use crate::admission::ValidationMode;
-use crate::backend::snaphook::Contract;
-use crate::certificates::{self, TlsSource, service_names};
-use crate::checkpoint::progress::{Holder, OnUnknown, Policy};
-use crate::checkpoint::retention::Keep;
-use crate::duration;
-use crate::leader::Times;
-use crate::pod::OncePer;
-use crate::serve;
-use crate::telemetry::{LogFormat, LogLevel};
+use snapwatcher_admission::ValidationMode;
+use snapwatcher_api::duration;
+use snapwatcher_api::pod::OncePer;
+use snapwatcher_backends::snaphook::Contract;
+use snapwatcher_certificates::{TlsSource, service_names};
+use snapwatcher_controller::checkpoint::progress::{Holder, OnUnknown, Policy};
+use snapwatcher_controller::checkpoint::retention::Keep;
+use snapwatcher_controller::leadership;
+use snapwatcher_kubernetes::leader::Times;
+
+use snapwatcher_daemon::telemetry::{LogFormat, LogLevel};
 
 pub use backend::{BackendName, BackendSettings, KubeletArgs};
-pub use check::CheckArgs;
 pub use values::{BackendUrl, BackendUrlError};
 use values::{address, certificate_name, delay, life, namespace, object_name, timeout, web_url};
 
@@ -298,6 +297,18 @@ pub struct AdminArgs {
 }
 
 impl CheckpointArgs {
+    /// What the controller is to do with checkpoints.
+    pub fn controller(&self) -> leadership::Settings {
+        leadership::Settings {
+            limits: self.limits(),
+            policy: self.policy(),
+            once_per: self.once_per,
+            max_pods_per_revision: self.max_pods_per_revision.into(),
+            suspend: self.suspend,
+            longest_slot: self.longest_slot(),
+        }
+    }
+
     pub fn policy(&self) -> Policy {
         Policy {
             on_unknown: self.on_unknown,
@@ -325,18 +336,18 @@ impl CheckpointArgs {
 }
 
 impl AdmissionArgs {
-    pub fn limits(&self) -> serve::Limits {
-        serve::Limits {
+    pub fn limits(&self) -> snapwatcher_https::Limits {
+        snapwatcher_https::Limits {
             idle: self.idle_timeout,
             request: self.body_timeout,
             drain: self.drain_delay,
-            ..serve::Limits::default()
+            ..snapwatcher_https::Limits::default()
         }
     }
 }
 
 impl CertificateArgs {
-    pub fn settings(&self) -> certificates::Settings {
+    pub fn settings(&self) -> snapwatcher_certificates::Settings {
         let source = if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
             TlsSource::Files { cert: cert.clone(), key: key.clone(), ca: self.tls_ca.clone() }
         } else {
@@ -345,9 +356,9 @@ impl CertificateArgs {
             names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
             TlsSource::Own { names, namespace: self.ca.service_namespace.clone(), secret: self.ca.ca_secret.clone() }
         };
-        certificates::Settings {
+        snapwatcher_certificates::Settings {
             source,
-            times: certificates::Times {
+            times: snapwatcher_certificates::Times {
                 ca_life: self.ca.ca_life,
                 leaf_life: self.leaf_life,
                 publish_wait: self.publish_wait,

@@ -5,12 +5,13 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::check::check;
 use crate::cli::{self, Command, Refused};
-use crate::config::{CheckArgs, RunArgs};
-use crate::descriptors;
+use crate::config::RunArgs;
+use crate::preflight::CheckArgs;
+use crate::preflight::check;
 use crate::run::run;
-use crate::telemetry::{chain, log};
+use snapwatcher_daemon::descriptors;
+use snapwatcher_daemon::telemetry::{chain, log};
 
 const WRONG_USAGE: u8 = 2;
 

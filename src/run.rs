@@ -7,27 +7,28 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, AdminState, Gate, Health};
-use crate::admission::{Admission, AdmissionMetrics, Webhook};
-use crate::backend::kubelet::{self, Kubelet, KubeletError, Trust};
-use crate::backend::snaphook::{BackendError, SnapHook};
-use crate::certificates::{self, CertificateError, CertificateMetrics, Certificates, Tell};
-use crate::checkpoint::ask::Backend;
-use crate::checkpoint::events::{Events, events};
-use crate::checkpoint::metrics::CheckpointMetrics;
-use crate::cluster::{Cluster, ConnectError, Scope};
 use crate::config::{BackendSettings, CertificateArgs, RunArgs};
-use crate::leader::Leader;
-use crate::listen::listen;
-use crate::owner::Owners;
-use crate::pod::PodName;
-use crate::serve::{self, ServeMetrics};
-use crate::services::{ServiceError, Services};
-use crate::signals;
-use crate::state::State;
-use crate::telemetry::metrics::registry;
-use crate::term::{Checks, Claiming, Term};
-use crate::watch::metrics::WatchMetrics;
+use snapwatcher_admission::{Admission, AdmissionMetrics, Webhook};
+use snapwatcher_api::pod::PodName;
+use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, Trust};
+use snapwatcher_backends::request::Backend;
+use snapwatcher_backends::snaphook::{BackendError, SnapHook};
+use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates, Tell};
+use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
+use snapwatcher_controller::leadership::{Checks, Claiming, Term};
+use snapwatcher_controller::timelines::Timelines;
+use snapwatcher_controller::watch::metrics::WatchMetrics;
+use snapwatcher_daemon::admin::{self, AdminState, Gate, Health};
+use snapwatcher_daemon::listen::listen;
+use snapwatcher_daemon::services::{ServiceError, Services};
+use snapwatcher_daemon::signals;
+use snapwatcher_daemon::telemetry::metrics::registry;
+use snapwatcher_https::ServeMetrics;
+use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
+use snapwatcher_kubernetes::events::{Events, events};
+use snapwatcher_kubernetes::leader::Leader;
+use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_state::State;
 
 /// Beyond the longest request to a back-end and the drain: for an attempt that was just written, for writing its outcome,
 /// and for the last open requests. docs/operations.md tells what a pod's grace period follows from.
@@ -59,7 +60,9 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let cluster = Cluster::connect(watch.watch_timeout).await?;
 
     let (mut registry, mut health, state) = (registry(), Health::new(), State::new());
-    let readiness_checks = certificates::Checks {
+    let is_suspended = checkpoint.suspend && !matches!(checkpoint.backend(), BackendSettings::Log);
+    let (lease_holder, leader_seen) = tokio::sync::watch::channel(None);
+    let readiness_checks = snapwatcher_certificates::Checks {
         leaf: health.check("leaf", Gate::Readiness),
         bundle: health.check("bundle", Gate::Readiness),
         trust: health.check("trust", Gate::Told),
@@ -111,8 +114,13 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         }
     };
     let term = if let Some(backend) = backend {
-        let (attempts, term) =
-            term.with_records(&checkpoint, backend, holder.clone(), is_leading.clone(), work_is_done.clone());
+        let (attempts, term) = term.with_records(
+            checkpoint.controller(),
+            backend,
+            holder.clone(),
+            is_leading.clone(),
+            work_is_done.clone(),
+        );
         services.start("attempts", |stop| attempts.run(stop));
         term
     } else {
@@ -131,7 +139,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
             name: leader.lease_name,
             identity: holder.to_string(),
             leads,
-            state: state.clone(),
+            holder: lease_holder,
             check: leader_check,
         };
         services.start("leader", |stop| leader.run(stop, work_is_done));
@@ -139,14 +147,22 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     services.start("term", |stop| term.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
     services.start("admission", |stop| {
-        serve::apart(serve::serve(webhook_listener, webhook, resolver, limits, serve_metrics, stop))
+        snapwatcher_https::apart(snapwatcher_https::serve(
+            webhook_listener,
+            webhook,
+            resolver,
+            limits,
+            serve_metrics,
+            stop,
+        ))
     });
     services.start("certificates", |stop| certificates.run(stop));
     services.start("readiness", |stop| readiness.run(webhook_address, readiness_checks, stop));
     // Probes see that the process is not ready while it drains, and what it still does can be scraped.
     services.start_to_end_last("signals", |end| signals::serve(shutdown, stop, end));
-    let admin_state = AdminState::new(health, registry, state);
-    services.start_to_end_last("admin", |end| admin::serve(admin_listener, admin::router(admin_state), end));
+    let admin_state = AdminState::new(health, registry);
+    let pages = vec![Timelines { state, leader: leader_seen, is_suspended }.page()];
+    services.start_to_end_last("admin", |end| admin::serve(admin_listener, admin::router(admin_state, pages), end));
     services.finish().await?;
     tracing::info!("Stopped");
     Ok(())

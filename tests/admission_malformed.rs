@@ -11,7 +11,7 @@ use lab::objects::pod;
 use lab::webhooks::{ADMISSION, MUTATED, SNAP};
 use lab::{Caller, Namespace, Snapwatcher, in_namespace, review_of_creation};
 use serde_json::{Value, json};
-use snapwatcher::admission::{HEALTH, MUTATE, REVIEW_LIMIT, VALIDATE};
+use snapwatcher_admission::{HEALTH, MUTATE, REVIEW_LIMIT, VALIDATE};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const JSON: &str = "application/json";

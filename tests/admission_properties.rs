@@ -13,9 +13,9 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use snapwatcher::admission::{Admission, AdmissionMetrics, MUTATE, VALIDATE, ValidationMode, Webhook};
-use snapwatcher::pod;
-use snapwatcher::state::State;
+use snapwatcher_admission::{Admission, AdmissionMetrics, MUTATE, VALIDATE, ValidationMode, Webhook};
+use snapwatcher_api::pod;
+use snapwatcher_state::State;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 

@@ -9,7 +9,7 @@ use lab::objects::pod;
 use lab::{Caller, Namespace, Snapwatcher, in_namespace, review_of_creation};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use snapwatcher::admission::{HEALTH, MUTATE, REVIEW_LIMIT};
+use snapwatcher_admission::{HEALTH, MUTATE, REVIEW_LIMIT};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;

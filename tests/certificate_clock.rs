@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use k8s_openapi::api::core::v1::Secret;
 use lab::proxy::Proxy;
 use lab::{Caller, Namespace, SnapwatcherOptions, in_namespace};
-use snapwatcher::certificates::CaCertificate;
-use snapwatcher::clock;
+use snapwatcher_certificates::CaCertificate;
+use snapwatcher_daemon::clock;
 
 /// A library that is preloaded works with the system's allocator alone.
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher-system-allocator");

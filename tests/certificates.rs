@@ -13,10 +13,10 @@ use kube::{Api, Client, Config};
 use lab::webhooks::{self, Scope};
 use lab::{Namespace, in_namespace};
 use serde_json::{Value, json};
-use snapwatcher::certificates::{
+use snapwatcher_certificates::{
     BundleStatus, CertificateMetrics, Certificates, FIELD_MANAGER, Kind, Settings, Times, TlsSource,
 };
-use snapwatcher::cluster::{Cluster, WATCH_TIMEOUT};
+use snapwatcher_kubernetes::cluster::{Cluster, WATCH_TIMEOUT};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

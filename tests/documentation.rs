@@ -11,16 +11,17 @@ use std::path::PathBuf;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use clap::Arg;
-use snapwatcher::admin::{AdminState, Gate, HEALTHZ, Health, JOURNEYS, LIVEZ, METRICS, READYZ, router};
-use snapwatcher::admission::AdmissionMetrics;
-use snapwatcher::certificates::{CertificateMetrics, Keeping, Kind};
-use snapwatcher::checkpoint::events;
-use snapwatcher::checkpoint::metrics::CheckpointMetrics;
 use snapwatcher::cli;
-use snapwatcher::serve::ServeMetrics;
-use snapwatcher::state::State;
-use snapwatcher::telemetry::metrics::registry;
-use snapwatcher::watch::metrics::WatchMetrics;
+use snapwatcher_admission::AdmissionMetrics;
+use snapwatcher_certificates::{CertificateMetrics, Keeping, Kind};
+use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
+use snapwatcher_controller::timelines::{PODS, Timelines};
+use snapwatcher_controller::watch::metrics::WatchMetrics;
+use snapwatcher_daemon::admin::{AdminState, Gate, HEALTHZ, Health, LIVEZ, METRICS, READYZ, router};
+use snapwatcher_daemon::telemetry::metrics::registry;
+use snapwatcher_https::ServeMetrics;
+use snapwatcher_kubernetes::events;
+use snapwatcher_state::State;
 use tower::ServiceExt;
 
 /// With this variable set the generated pages are written instead of compared.
@@ -136,7 +137,9 @@ async fn every_metric() -> String {
     drop(CheckpointMetrics::register(&mut registry));
     let mut health = Health::new();
     drop(health.check("leaf", Gate::Readiness));
-    let router = router(AdminState::new(health, registry, State::new()));
+    let (_, leader) = tokio::sync::watch::channel(None);
+    let timelines = Timelines { state: State::new(), leader, is_suspended: false };
+    let router = router(AdminState::new(health, registry), vec![timelines.page()]);
     let answer = router.oneshot(Request::get(METRICS).body(Body::empty()).unwrap()).await.unwrap();
     let text = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
     String::from_utf8(text.to_vec()).unwrap()
@@ -209,7 +212,7 @@ fn the_settings_in_the_readme_are_those_of_the_program() {
 #[test]
 fn the_readme_names_every_path_of_the_admin_port() {
     let readme = fs::read_to_string(page("README.md")).unwrap();
-    for path in [HEALTHZ, LIVEZ, READYZ, METRICS, JOURNEYS] {
+    for path in [HEALTHZ, LIVEZ, READYZ, METRICS, PODS] {
         assert!(readme.contains(&format!("`{path}`")), "README.md names {path}");
     }
 }

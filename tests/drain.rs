@@ -13,7 +13,7 @@ use lab::objects::pod;
 use lab::storm::Size;
 use lab::terminal::{say, with_causes};
 use lab::{Balancer, Caller, Replicas, SnapwatcherOptions, in_namespace, review_of_creation, until};
-use snapwatcher::admission::MUTATE;
+use snapwatcher_admission::MUTATE;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use snapwatcher::admission::{ValidationMode, answer_to_mutate, answer_to_validate};
+use snapwatcher_admission::{ValidationMode, answer_to_mutate, answer_to_validate};
 
 #[test]
 fn each_body_that_fuzzing_kept_is_answered_or_refused() {

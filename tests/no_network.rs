@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
 use lab::{Caller, Cluster, Namespace, Options, PodStatus, crd, in_namespace_of};
-use snapwatcher::admission::{MUTATE, VALIDATE};
+use snapwatcher_admission::{MUTATE, VALIDATE};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

@@ -16,7 +16,7 @@ use kube::api::PostParams;
 use lab::storm::Size;
 use lab::terminal::say;
 use lab::{AuthorityPair, Creations, Namespace, Service, Snapwatcher, SnapwatcherOptions, in_namespace, newcomer};
-use snapwatcher::certificates::write_development;
+use snapwatcher_certificates::write_development;
 use tokio::time::{Instant, sleep, timeout};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -171,7 +171,7 @@ async fn without_the_wait_a_newcomer_is_refused_that_hears_of_the_bundle_late() 
 /// Writes a new CA and a leaf of it, as somebody does who knows no overlap.
 fn swap(folder: &Path) {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    write_development(folder, &names, true, snapwatcher::clock::now()).unwrap();
+    write_development(folder, &names, true, snapwatcher_daemon::clock::now()).unwrap();
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ type Data = BTreeMap<String, ByteString>;
 
 /// A pair that is valid in itself, as data of the Secret.
 fn pair(generation: u64, from: SignedDuration, until: SignedDuration) -> Data {
-    let pair = AuthorityPair::new(generation, snapwatcher::clock::now(), from, until).unwrap();
+    let pair = AuthorityPair::new(generation, snapwatcher_daemon::clock::now(), from, until).unwrap();
     let data = [("current.crt", pair.certificate), ("current.key", pair.key)];
     data.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes()))).into()
 }

@@ -17,8 +17,8 @@ use lab::proxy::{Proxy, Stop, Verb, When};
 use lab::storm::Size;
 use lab::{AuthorityPair, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, newcomer};
 use serde_json::json;
-use snapwatcher::certificates::{CaCertificate, rotate};
-use snapwatcher::cluster::{Cluster, WATCH_TIMEOUT};
+use snapwatcher_certificates::{CaCertificate, rotate};
+use snapwatcher_kubernetes::cluster::{Cluster, WATCH_TIMEOUT};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -72,7 +72,7 @@ impl CaSecret {
     /// Puts a CA into it that is to be followed now, and is valid for minutes.
     async fn seed(&self) {
         let (hours, minutes) = (SignedDuration::from_hours, SignedDuration::from_mins);
-        let now = snapwatcher::clock::now();
+        let now = snapwatcher_daemon::clock::now();
         // From an hour before it was made, 30 minutes ago; so two thirds of its life are over.
         let pair = AuthorityPair::new(1, now, hours(-1) - minutes(30), minutes(10)).unwrap();
         let data = [("current.crt", pair.certificate), ("current.key", pair.key)];

@@ -15,7 +15,7 @@ use lab::terminal::say;
 use lab::{Caller, Namespace, Snapwatcher, in_namespace, review_of_creation};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use snapwatcher::admission::{MUTATE, REVIEW_LIMIT, VALIDATE};
+use snapwatcher_admission::{MUTATE, REVIEW_LIMIT, VALIDATE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

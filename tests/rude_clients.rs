@@ -15,7 +15,7 @@ use lab::storm::Size;
 use lab::terminal::say;
 use lab::{Caller, Launch, Namespace, Process, Snapwatcher, in_namespace, reached, review_of_creation};
 use rustls::pki_types::ServerName;
-use snapwatcher::admission::{HEALTH, MUTATE};
+use snapwatcher_admission::{HEALTH, MUTATE};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

@@ -11,7 +11,7 @@ use kube::api::ListParams;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
 use lab::{Caller, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, review_of_creation, until};
-use snapwatcher::admission::MUTATE;
+use snapwatcher_admission::MUTATE;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 

@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt};
 use lab::objects::pod;
 use lab::webhooks::{MUTATED, SNAP};
 use lab::{Namespace, Snapwatcher, in_namespace};
-use snapwatcher::clock::now;
+use snapwatcher_daemon::clock::now;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

@@ -11,7 +11,7 @@ use lab::snaphook::Behaviour;
 use lab::storm::Size;
 use lab::terminal::say;
 use lab::{Caller, Tally, in_namespace, reached};
-use snapwatcher::admission::{MUTATE, VALIDATE};
+use snapwatcher_admission::{MUTATE, VALIDATE};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use lab::objects::pod;
 use lab::webhooks::{MUTATED, SNAP};
 use lab::{Namespace, Record, in_namespace};
-use snapwatcher::pod::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, ONCE_PER};
+use snapwatcher_api::pod::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, ONCE_PER};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

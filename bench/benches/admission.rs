@@ -3,7 +3,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
-use snapwatcher::admission::{ValidationMode, answer_to_mutate, answer_to_validate};
+use snapwatcher_admission::{ValidationMode, answer_to_mutate, answer_to_validate};
 
 const REVIEW: &[u8] = include_bytes!("../review.json");
 

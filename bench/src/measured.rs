@@ -11,7 +11,7 @@ use lab::snaphook::SnapHook;
 use lab::webhooks::{self, Scope};
 use lab::{Cluster, Launch, Options, Process, Snapwatcher, SnapwatcherOptions, crd, until};
 use reqwest::Certificate;
-use snapwatcher::certificates::write_development;
+use snapwatcher_certificates::write_development;
 use tempfile::TempDir;
 
 use crate::load::{Target, quantile};
@@ -154,7 +154,7 @@ impl Stage {
         let cluster = Cluster::start(Options::from_environment()?).await?;
         crd::install(cluster.access(), snapwatcher).await?;
         let folder = TempDir::with_prefix("bench-")?;
-        write_development(folder.path(), &["127.0.0.1".to_owned()], false, snapwatcher::clock::now())?;
+        write_development(folder.path(), &["127.0.0.1".to_owned()], false, snapwatcher_daemon::clock::now())?;
         let file = |name: &str| folder.path().join(name).display().to_string();
         let (certificate, key) = (file("tls.crt"), file("tls.key"));
         let snaphook = SnapHook::start().await?;

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use snapwatcher::admission::{ValidationMode, answer_to_mutate, answer_to_validate};
+use snapwatcher_admission::{ValidationMode, answer_to_mutate, answer_to_validate};
 
 fuzz_target!(|body: &[u8]| {
     let answers = [

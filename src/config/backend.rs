@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::backend::{kubelet, snaphook};
-use crate::checkpoint::budget::Limits;
+use snapwatcher_backends::{kubelet, snaphook};
+use snapwatcher_controller::checkpoint::budget::Limits;
 
 use super::CheckpointArgs;
 use super::values::{object_name, timeout};
@@ -117,7 +117,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::pod::OncePer;
+    use snapwatcher_api::pod::OncePer;
 
     #[derive(Parser)]
     struct Given {

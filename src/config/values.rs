@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::Url;
 use rustls::pki_types::ServerName;
 
-use crate::duration;
+use snapwatcher_api::duration;
 
 /// The longest value of a time-out flag: longer than any checkpoint takes.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -78,7 +78,7 @@ pub(super) fn delay(text: &str) -> Result<Duration, String> {
 }
 
 /// A name of RFC 1123, label or subdomain, as Kubernetes has them.
-pub(super) fn object_name(text: &str) -> Result<String, String> {
+pub(crate) fn object_name(text: &str) -> Result<String, String> {
     let is_label = |label: &str| {
         let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

@@ -1,0 +1,227 @@
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::Request as HttpRequest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::super::review::creation;
+use super::super::room::REVIEW_LIMIT;
+use super::*;
+use snapwatcher_api::pod::{ADMISSION, DELAY, MUTATED, PodFacts, SNAP, WatchedPod};
+
+/// A webhook with what can be seen of it from outside.
+struct Observed {
+    state: State,
+    registry: Registry,
+    webhook: Webhook,
+}
+
+impl Observed {
+    fn new(validation: ValidationMode) -> Self {
+        let (state, mut registry) = (State::new(), Registry::with_prefix("snapwatcher"));
+        let metrics = AdmissionMetrics::register(&mut registry);
+        let webhook = Webhook::new(Admission::new(state.clone(), metrics, validation));
+        Self { state, registry, webhook }
+    }
+
+    async fn send(&self, request: HttpRequest<Body>) -> (StatusCode, String) {
+        let response = self.webhook.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// Posts a review and gives back the `response` of the answer.
+    async fn review(&self, path: &str, review: &Value) -> Value {
+        let (status, body) = self.send(post_json(path, review.to_string())).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let mut answer: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (&answer["apiVersion"], &answer["kind"]),
+            (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
+        );
+        answer["response"].take()
+    }
+
+    fn metric(&self, line: &str) -> bool {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text.lines().any(|shown| shown == line)
+    }
+
+    /// The admission of a pod that carries the annotation was answered here.
+    fn remembers(&self, request_uid: &str) -> bool {
+        let pod: WatchedPod = serde_json::from_value(json!({
+            "metadata": {"uid": request_uid, "annotations": {ADMISSION: request_uid}},
+        }))
+        .unwrap();
+        self.state.seen(&PodFacts::from(pod), clock::now());
+        self.state.journey(request_uid).unwrap().admission.is_some_and(|admission| !admission.elsewhere)
+    }
+}
+
+fn post_json(path: &str, body: impl Into<Body>) -> HttpRequest<Body> {
+    HttpRequest::post(path).header(CONTENT_TYPE, "application/json").body(body.into()).unwrap()
+}
+
+fn review(uid: &str, metadata: &Value) -> Value {
+    creation(uid, &json!({"metadata": metadata, "spec": {"containers": [{"name": "app"}]}}))
+}
+
+fn patch_of(response: &Value) -> Value {
+    serde_json::from_slice(&BASE64.decode(response["patch"].as_str().unwrap()).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_labelled_pod_is_patched_and_its_admission_remembered() {
+    let webhook = Observed::new(ValidationMode::Warn);
+    let response = webhook.review(MUTATE, &review("r-1", &json!({"labels": {SNAP: "true"}}))).await;
+    assert_eq!(
+        (&response["uid"], &response["allowed"], &response["patchType"]),
+        (&json!("r-1"), &json!(true), &json!("JSONPatch"))
+    );
+    assert_eq!(patch_of(&response).as_array().unwrap().len(), 3);
+    assert!(webhook.remembers("r-1"));
+    assert!(webhook.metric(r#"snapwatcher_admission_requests_total{webhook="mutate",decision="patched"} 1"#));
+    assert!(webhook.metric("snapwatcher_admission_duration_seconds_count 1"));
+}
+
+#[tokio::test]
+async fn a_pod_left_alone_is_answered_without_patch_and_patch_type() {
+    let webhook = Observed::new(ValidationMode::Warn);
+    let response = webhook.review(MUTATE, &review("r-1", &json!({}))).await;
+    assert_eq!(response, json!({"uid": "r-1", "allowed": true}));
+    assert!(webhook.metric(r#"snapwatcher_admission_requests_total{webhook="mutate",decision="left"} 1"#));
+}
+
+#[tokio::test]
+async fn an_admission_that_no_pod_will_carry_is_not_remembered() {
+    let webhook = Observed::new(ValidationMode::Warn);
+    let mut dry = review("dry", &json!({"labels": {SNAP: "true"}}));
+    dry["request"]["dryRun"] = json!(true);
+    let response = webhook.review(MUTATE, &dry).await;
+    assert_eq!(patch_of(&response).as_array().unwrap().len(), 3, "a dry run is patched all the same");
+    assert!(!webhook.remembers("dry"));
+
+    let kept = review("second", &json!({"labels": {SNAP: "true"}, "annotations": {ADMISSION: "first"}}));
+    webhook.review(MUTATE, &kept).await;
+    assert!(!webhook.remembers("second"));
+}
+
+#[tokio::test]
+async fn a_label_that_does_not_count_is_counted_for_each_pod() {
+    let mislabelled = review("r-1", &json!({"generateName": "web-", "labels": {SNAP: "True"}}));
+    for (mode, count) in [(ValidationMode::Warn, 2), (ValidationMode::Deny, 2), (ValidationMode::Off, 0)] {
+        let webhook = Observed::new(mode);
+        for _ in 0..2 {
+            webhook.review(VALIDATE, &mislabelled).await;
+        }
+        webhook.review(VALIDATE, &review("r-2", &json!({"labels": {SNAP: "false"}}))).await;
+        let line = format!("snapwatcher_admission_mislabelled_total {count}");
+        assert!(webhook.metric(&line), "{}", mode.as_str());
+    }
+}
+
+#[tokio::test]
+async fn validation_answers_by_its_mode() {
+    let wrong = review("r-1", &json!({"labels": {SNAP: "true"}, "annotations": {DELAY: "soon"}}));
+    let words = "annotation snap.weaversoft.io/delay: `soon` is not a duration such as `30s`, `2m` or `1h30m`; units are h, m, s and ms";
+    for (mode, decision, expected) in [
+        (ValidationMode::Warn, "warned", json!({"uid": "r-1", "allowed": true, "warnings": [words]})),
+        (
+            ValidationMode::Deny,
+            "denied",
+            json!({"uid": "r-1", "allowed": false, "status": {"code": 403, "reason": "Forbidden", "message": words}}),
+        ),
+        (ValidationMode::Off, "passed", json!({"uid": "r-1", "allowed": true})),
+    ] {
+        let webhook = Observed::new(mode);
+        assert_eq!(webhook.review(VALIDATE, &wrong).await, expected, "{}", mode.as_str());
+        let line = format!(r#"snapwatcher_admission_requests_total{{webhook="validate",decision="{decision}"}} 1"#);
+        assert!(webhook.metric(&line), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn every_route_refuses_alike() {
+    let good = || review("r-1", &json!({})).to_string();
+    let long = |length: usize| good() + &" ".repeat(length - good().len());
+    let typed = |path: &str, content_type: Option<&str>| {
+        let request = HttpRequest::post(path);
+        let request = content_type.into_iter().fold(request, |request, value| request.header(CONTENT_TYPE, value));
+        request.body(Body::from(good())).unwrap()
+    };
+    let chunk = || Bytes::from(vec![b' '; 64 * 1024]);
+    let chunks = |count: usize| {
+        Body::from_stream(futures::stream::iter((0..count).map(move |_| Ok::<_, std::io::Error>(chunk()))))
+    };
+    let cut_off = || Body::from_stream(futures::stream::iter([Ok(chunk()), Err(std::io::Error::other("reset"))]));
+    for path in [MUTATE, VALIDATE] {
+        let webhook = Observed::new(ValidationMode::Warn);
+        for (case, request, expected) in [
+            ("parameters", typed(path, Some("Application/JSON; charset=utf-8")), StatusCode::OK),
+            ("another type", typed(path, Some("application/json-patch+json")), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            ("no type", typed(path, None), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            ("empty", post_json(path, Body::empty()), StatusCode::BAD_REQUEST),
+            ("truncated", post_json(path, good()[..20].to_owned()), StatusCode::BAD_REQUEST),
+            ("v1beta1", post_json(path, good().replace("io/v1", "io/v1beta1")), StatusCode::BAD_REQUEST),
+            ("7 MiB", post_json(path, long(REVIEW_LIMIT)), StatusCode::OK),
+            ("7 MiB + 1", post_json(path, long(REVIEW_LIMIT + 1)), StatusCode::PAYLOAD_TOO_LARGE),
+            ("chunked", post_json(path, chunks(REVIEW_LIMIT / chunk().len() + 1)), StatusCode::PAYLOAD_TOO_LARGE),
+            ("cut off", post_json(path, cut_off()), StatusCode::BAD_REQUEST),
+            ("another method", HttpRequest::get(path).body(Body::empty()).unwrap(), StatusCode::METHOD_NOT_ALLOWED),
+        ] {
+            let (status, body) = webhook.send(request).await;
+            assert_eq!(status, expected, "{path}, {case}: {body}");
+        }
+        for (status, count) in [(400, 4), (413, 2), (415, 2), (500, 0)] {
+            let line = format!(r#"snapwatcher_admission_refused_total{{status="{status}"}} {count}"#);
+            assert!(webhook.metric(&line), "{path}: {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_is_expected_and_quotes_nothing_of_the_pod() {
+    let webhook = Observed::new(ValidationMode::Warn);
+    let old = review("r-1", &json!({})).to_string().replace("io/v1", "io/v1beta1");
+    let (_, body) = webhook.send(post_json(MUTATE, old)).await;
+    assert_eq!(
+        body,
+        "expected `AdmissionReview` of `admission.k8s.io/v1`, found `AdmissionReview` of `admission.k8s.io/v1beta1`\n"
+    );
+    let secret = review("r-1", &json!({"labels": "token-in-the-wrong-place"}));
+    let (status, body) = webhook.send(post_json(MUTATE, secret.to_string())).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(!body.contains("token"), "{body}");
+}
+
+#[tokio::test]
+async fn a_panic_is_a_counted_500() {
+    let observed = Observed::new(ValidationMode::Warn);
+    for length in [2, 100 * 1024] {
+        let request = post_json(MUTATE, " ".repeat(length));
+        let answer = observed.webhook.clone().review(request, |_, _| panic!("on purpose")).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(to_bytes(answer.into_body(), usize::MAX).await.unwrap().is_empty());
+    }
+    assert!(observed.metric(r#"snapwatcher_admission_refused_total{status="500"} 2"#));
+}
+
+#[tokio::test]
+async fn health_is_told_without_a_review() {
+    let webhook = Observed::new(ValidationMode::Warn);
+    let (status, body) = webhook.send(HttpRequest::get(HEALTH).body(Body::empty()).unwrap()).await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, "ok"));
+}
+
+#[tokio::test]
+async fn a_uid_with_escapes_comes_back_the_same() {
+    let webhook = Observed::new(ValidationMode::Warn);
+    let uid = "\"quoted\\ and\nbroken\u{1F600}";
+    let response = webhook.review(MUTATE, &review(uid, &json!({"labels": {SNAP: "true", MUTATED: "false"}}))).await;
+    assert_eq!(response["uid"], uid);
+    assert_eq!(patch_of(&response)[1]["value"], uid);
+}

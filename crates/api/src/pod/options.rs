@@ -1,0 +1,167 @@
+//! What users write on a pod about its checkpoint, parsed once for admission and watch alike.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::duration;
+
+use super::{CONTAINERS, DEFAULT_CONTAINER, DELAY, ONCE_PER};
+
+/// What must happen once: a checkpoint of each pod, or of each revision of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+pub enum OncePer {
+    Pod,
+    Revision,
+}
+
+impl OncePer {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Revision => "revision",
+        }
+    }
+}
+
+impl FromStr for OncePer {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "pod" => Ok(Self::Pod),
+            "revision" => Ok(Self::Revision),
+            _ => Err(()),
+        }
+    }
+}
+
+/// An annotation of ours that can't be understood: such a pod is never claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidAnnotation {
+    /// The annotation's key.
+    pub key: &'static str,
+    /// What is wrong and what is allowed.
+    pub problem: String,
+}
+
+impl fmt::Display for InvalidAnnotation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "annotation {}: {}", self.key, self.problem)
+    }
+}
+
+/// The parsed annotations of one pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wishes {
+    /// Names of the containers to checkpoint, each once, in the order written (of the pod for `*`); never empty
+    /// for a pod that has containers.
+    pub containers: Vec<String>,
+    /// How long the pod must have been Ready without a break.
+    pub delay: Duration,
+    /// `None`: as the program's setting says.
+    pub once_per: Option<OncePer>,
+}
+
+impl Wishes {
+    /// Reads the annotations of a pod whose regular containers are `containers`; all problems at once.
+    pub fn parse(annotations: &BTreeMap<String, String>, containers: &[&str]) -> Result<Self, Vec<InvalidAnnotation>> {
+        let mut problems = Vec::new();
+        let mut read = |key: &'static str, parsed: Result<(), String>| {
+            if let Err(problem) = parsed {
+                problems.push(InvalidAnnotation { key, problem });
+            }
+        };
+        let mut wishes =
+            Self { containers: default_container(annotations, containers), delay: Duration::ZERO, once_per: None };
+        if let Some(text) = annotations.get(CONTAINERS) {
+            read(CONTAINERS, chosen(text, containers).map(|names| wishes.containers = names));
+        }
+        if let Some(text) = annotations.get(DELAY) {
+            read(DELAY, duration::parse(text).map(|delay| wishes.delay = delay).map_err(|error| error.to_string()));
+        }
+        if let Some(text) = annotations.get(ONCE_PER) {
+            let parsed = text.parse().map(|once| wishes.once_per = Some(once));
+            read(ONCE_PER, parsed.map_err(|()| format!("`{text}` is neither `pod` nor `revision`")));
+        }
+        if problems.is_empty() { Ok(wishes) } else { Err(problems) }
+    }
+}
+
+/// kubectl's choice: the annotated container if the pod has it, else the first.
+fn default_container(annotations: &BTreeMap<String, String>, containers: &[&str]) -> Vec<String> {
+    let annotated = annotations.get(DEFAULT_CONTAINER).map(String::as_str).filter(|name| containers.contains(name));
+    annotated.or_else(|| containers.first().copied()).map(str::to_owned).into_iter().collect()
+}
+
+fn chosen(text: &str, containers: &[&str]) -> Result<Vec<String>, String> {
+    if text.trim() == "*" {
+        return Ok(containers.iter().map(|&name| name.to_owned()).collect());
+    }
+    let mut names: Vec<String> = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        if name.is_empty() {
+            return Err(format!("`{text}` holds an empty name; allowed are container names, comma-separated, or `*`"));
+        }
+        if !containers.contains(&name) {
+            return Err(format!("the pod has no container `{name}`; it has {}", containers.join(", ")));
+        }
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn the_chosen_containers_are_those_annotated() {
+        let pod = ["app", "proxy"];
+        for (case, pairs, expected) in [
+            ("nothing said: the first", &[][..], &["app"][..]),
+            ("kubectl's default", &[(DEFAULT_CONTAINER, "proxy")], &["proxy"]),
+            ("kubectl's default is not there", &[(DEFAULT_CONTAINER, "gone")], &["app"]),
+            ("one name", &[(CONTAINERS, "proxy")], &["proxy"]),
+            ("ours before kubectl's", &[(CONTAINERS, "app"), (DEFAULT_CONTAINER, "proxy")], &["app"]),
+            ("two names, spaced, twice", &[(CONTAINERS, "proxy, app,proxy")], &["proxy", "app"]),
+            ("all", &[(CONTAINERS, "*")], &["app", "proxy"]),
+        ] {
+            let wishes = Wishes::parse(&annotations(pairs), &pod).unwrap();
+            assert_eq!(wishes.containers, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_named_with_its_key() {
+        let wrong = annotations(&[(CONTAINERS, "app,nope"), (DELAY, "soon"), (ONCE_PER, "week")]);
+        let problems = Wishes::parse(&wrong, &["app"]).unwrap_err();
+        let keys: Vec<_> = problems.iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, [CONTAINERS, DELAY, ONCE_PER]);
+        assert_eq!(
+            problems[0].to_string(),
+            "annotation snap.weaversoft.io/containers: the pod has no container `nope`; it has app"
+        );
+    }
+
+    #[test]
+    fn an_empty_choice_is_refused() {
+        for text in ["", " ", "app,", ",app"] {
+            assert!(Wishes::parse(&annotations(&[(CONTAINERS, text)]), &["app"]).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn delay_and_once_per_are_read() {
+        let wishes = Wishes::parse(&annotations(&[(DELAY, "2m"), (ONCE_PER, "revision")]), &["app"]).unwrap();
+        assert_eq!((wishes.delay, wishes.once_per), (Duration::from_secs(120), Some(OncePer::Revision)));
+    }
+}

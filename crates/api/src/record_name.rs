@@ -1,0 +1,138 @@
+//! Names and labels of `Checkpoint` objects: derived from what must happen once, so that creating one is the claim.
+//!
+//! The scheme is frozen by a golden test: another name for the same wish would be another claim.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::Wish;
+
+/// The longest name of an object, RFC 1123 subdomain, see
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>.
+const LONGEST_NAME: usize = 253;
+/// The longest value of a label, see
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>.
+const LONGEST_LABEL: usize = 63;
+/// Hexadecimal digits at the end of a name: 40 bits, against two wishes of the same readable part.
+const DIGEST: usize = 10;
+/// Lengths of the digest in the order they are tried: a longer one only where another key already has the name.
+pub const DIGESTS: [usize; 3] = [DIGEST, 2 * DIGEST, 4 * DIGEST];
+
+/// The name of the record of this wish, with `digest` hexadecimal digits; `None` for one made by hand, whose name is
+/// its author's choice.
+pub fn derived(wish: &Wish, digest: usize) -> Option<String> {
+    match wish {
+        Wish::Pod { name, uid, container } => Some(named(name, container, &format!("{uid}/{container}"), digest)),
+        Wish::Revision { workload, revision, container } => {
+            let key = format!("{}/{revision}/{container}", workload.uid);
+            Some(named(&workload.name, container, &key, digest))
+        }
+        Wish::ByHand { .. } => None,
+    }
+}
+
+/// Whether a record of this name is the automatic one of that wish.
+pub fn is_derived(name: &str, wish: &Wish) -> bool {
+    DIGESTS.iter().any(|&digest| derived(wish, digest).as_deref() == Some(name))
+}
+
+/// A value that may stand in a label: itself, or its beginning and a digest of the whole.
+pub fn label_value(value: &str) -> String {
+    if value.len() <= LONGEST_LABEL {
+        return value.to_owned();
+    }
+    format!("{}-{}", cut(value, LONGEST_LABEL - DIGEST - 1), hexadecimal(value, DIGEST))
+}
+
+fn named(subject: &str, container: &str, key: &str, digest: usize) -> String {
+    let readable = format!("{subject}-{container}");
+    let readable = cut(&readable, LONGEST_NAME - digest - 1).trim_end_matches(['-', '.']);
+    format!("{readable}-{}", hexadecimal(key, digest))
+}
+
+/// Names are ASCII; a boundary is looked for all the same, since cutting must never panic.
+fn cut(text: &str, length: usize) -> &str {
+    let end = (0..=length.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+    &text[..end.unwrap_or(0)]
+}
+
+fn hexadecimal(text: &str, length: usize) -> String {
+    let mut digits = Sha256::digest(text).iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}"); // writing to a String can't fail
+        digits
+    });
+    digits.truncate(length);
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::WorkloadWish;
+
+    fn of_pod(name: &str, container: &str) -> Wish {
+        Wish::Pod { name: name.into(), uid: "7d0b2d0c-8b3a-4a9e-9c5f-2f1c6b8f5a11".into(), container: container.into() }
+    }
+
+    #[test]
+    fn the_scheme_of_names_is_frozen() {
+        let revision = Wish::Revision {
+            workload: WorkloadWish {
+                api_version: "apps/v1".into(),
+                kind: "Deployment".into(),
+                name: "web".into(),
+                uid: "0f5c1c52-0a63-4a0e-8a51-6f3f0f6b1c22".into(),
+            },
+            revision: "7d4b8c8f9".into(),
+            container: "app".into(),
+        };
+        assert_eq!(derived(&of_pod("web-7d4b8c8f9-xyz12", "app"), 10).unwrap(), "web-7d4b8c8f9-xyz12-app-1e7fd7ca10");
+        assert_eq!(derived(&revision, 10).unwrap(), "web-app-d4b398ce80");
+        assert_eq!(derived(&revision, 20).unwrap(), "web-app-d4b398ce805bacb30634");
+    }
+
+    #[test]
+    fn a_name_fits_and_stays_valid_wherever_it_is_cut() {
+        for length in 200..=253 {
+            for filler in ["a", "a.", "a-"] {
+                let mut pod = filler.repeat(length)[..length].to_owned();
+                pod.truncate(length - 1);
+                pod.push('z');
+                for digest in DIGESTS {
+                    let name = derived(&of_pod(&pod, &"c".repeat(63)), digest).unwrap();
+                    assert!(name.len() <= LONGEST_NAME, "{name}");
+                    let readable = &name[..name.len() - digest - 1];
+                    assert!(readable.ends_with(|end: char| end.is_ascii_alphanumeric()), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_pod_or_container_has_another_name() {
+        let names: std::collections::HashSet<_> = [("a", "b-c"), ("a-b", "c"), ("a", "b")]
+            .map(|(pod, container)| derived(&of_pod(pod, container), 10))
+            .into();
+        assert_eq!(names.len(), 3);
+    }
+
+    #[test]
+    fn a_name_of_any_digest_length_is_recognised() {
+        let wish = of_pod("web", "app");
+        for digest in DIGESTS {
+            assert!(is_derived(&derived(&wish, digest).unwrap(), &wish));
+        }
+        assert!(!is_derived("my-checkpoint", &wish));
+    }
+
+    #[test]
+    fn a_label_value_fits() {
+        assert_eq!(label_value("web"), "web");
+        let long = "n".repeat(64);
+        let value = label_value(&long);
+        assert_eq!(value.len(), 63);
+        assert!(value.starts_with(&"n".repeat(52)) && value.as_bytes()[52] == b'-');
+        assert_ne!(label_value(&"n".repeat(65)), value);
+    }
+}

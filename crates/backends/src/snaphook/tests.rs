@@ -1,0 +1,302 @@
+//! Real sockets: what a server does wrong on the wire is what is tested here.
+
+use std::io::Write;
+use std::time::Instant;
+
+use serde_json::json;
+use tokio_rustls::rustls::crypto;
+
+use crate::test_server::{Act, Server, certificate, ok};
+use snapwatcher_api::outcome::Location;
+use snapwatcher_api::pod::PodName;
+
+use super::*;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
+/// What a busy machine may add to a time-out.
+const SLACK: Duration = Duration::from_millis(700);
+
+fn settings(url: &str) -> Settings {
+    // The second test to come here finds it installed.
+    let _installed = crypto::ring::default_provider().install_default();
+    Settings {
+        url: url.parse().unwrap(),
+        contract: Contract::default(),
+        kube_api_address: "https://kubernetes.default.svc".to_owned(),
+        cluster_name: Some("production".to_owned()),
+        request_timeout: REQUEST_TIMEOUT,
+        answer_timeout: ANSWER_TIMEOUT,
+        token_file: None,
+        ca_file: None,
+    }
+}
+
+fn ask() -> Ask {
+    Ask {
+        pod: PodName { namespace: "shop".to_owned(), name: "web-0".to_owned() },
+        node: "worker-node-1".to_owned(),
+        container: "app".to_owned(),
+        idempotency_key: "6d2f0c1e-2f7d-4a55-9d3c-0d4f6a2f9b11-0".to_owned(),
+        whole_pod: Some(json!({"metadata": {"name": "web-0"}, "spec": {"nodeName": "worker-node-1"}})),
+    }
+}
+
+async fn outcome(settings: Settings) -> Outcome {
+    SnapHook::new(settings).unwrap().checkpoint(&ask()).await
+}
+
+fn words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Succeeded(_) => String::new(),
+        Outcome::Stopped { message, .. } => message.to_string(),
+    }
+}
+
+fn file_with(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+/// What a server does, and the reason and words that follow.
+async fn fails(act: Act, reason: &str, said: &str) {
+    let server = Server::start(act).await;
+    let outcome = outcome(settings(&server.url())).await;
+    assert_eq!(outcome.as_str(), reason, "{outcome}");
+    assert!(words(&outcome).contains(said), "{outcome}");
+    assert_eq!(server.connections(), 1, "an attempt is one connection");
+}
+
+#[tokio::test]
+async fn each_contract_has_its_path_and_body() {
+    for (contract, path, body) in [
+        (
+            Contract::KubeletCheckpoint,
+            "/kubelet/checkpoint",
+            concat!(
+                r#"{"pod_name":"web-0","namespace":"shop","node_name":"worker-node-1","container_name":"app","#,
+                r#""kube_api_address":"https://kubernetes.default.svc"}"#
+            ),
+        ),
+        (
+            Contract::SnapapiKubelet,
+            "/checkpoint/kubelet/checkpoint",
+            concat!(
+                r#"{"pod_name":"web-0","namespace":"shop","node_name":"worker-node-1","container_name":"app","#,
+                r#""cluster_name":"production"}"#
+            ),
+        ),
+        (
+            Contract::SnapapiPodSpec,
+            "/checkpoint/pod-spec/checkpoint-and-push",
+            r#"{"pod_spec":{"metadata":{"name":"web-0"},"spec":{"nodeName":"worker-node-1"}}}"#,
+        ),
+    ] {
+        let server = Server::start(ok(r#"{"success": true}"#)).await;
+        let outcome = outcome(Settings { contract, ..settings(&server.url()) }).await;
+        assert_eq!(outcome, Outcome::Succeeded(Location::default()));
+        let request = server.requests().remove(0);
+        assert!(request.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{request}");
+        assert!(request.contains("\r\nidempotency-key: 6d2f0c1e-2f7d-4a55-9d3c-0d4f6a2f9b11-0\r\n"), "{request}");
+        assert!(request.contains("\r\ncontent-type: application/json\r\n"), "{request}");
+        assert!(!request.contains("authorization"), "{request}");
+        assert!(request.ends_with(&format!("\r\n\r\n{body}")), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_in_the_url_is_kept() {
+    for base in ["/snap", "/snap/"] {
+        let server = Server::start(ok("")).await;
+        outcome(settings(&format!("{}{base}", server.url()))).await;
+        assert!(server.requests()[0].starts_with("POST /snap/kubelet/checkpoint HTTP/1.1"));
+    }
+}
+
+#[tokio::test]
+async fn each_attempt_has_a_fresh_connection() {
+    let server = Server::start(ok("{}")).await;
+    let snaphook = SnapHook::new(settings(&server.url())).unwrap();
+    for _ in 0..3 {
+        assert_eq!(snaphook.checkpoint(&ask()).await.as_str(), "Succeeded");
+    }
+    assert_eq!(server.connections(), 3);
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let target = Server::start(ok("{}")).await;
+    for status in ["301 Moved Permanently", "307 Temporary Redirect"] {
+        let head = format!("HTTP/1.1 {status}\r\nlocation: {}/\r\ncontent-length: 0\r\n\r\n", target.url());
+        fails(Act::Answer(head.into_bytes()), "Rejected", status).await;
+    }
+    assert_eq!(target.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_fails_after_the_connection_stood_is_no_answer() {
+    fails(Act::CloseAtOnce, "NoAnswer", "no complete answer from SnapHook at http://127.0.0.1:").await;
+    fails(Act::CloseAfterRequest, "NoAnswer", "connection closed").await;
+    fails(Act::ResetAfterRequest, "NoAnswer", "connection reset").await;
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n{\"success\": true";
+    fails(Act::Answer(half.into()), "NoAnswer", "no complete answer").await;
+    let half = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 40\r\n\r\nbusy";
+    fails(Act::Answer(half.into()), "NoAnswer", "no complete answer").await;
+    let half = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n";
+    fails(Act::Answer(half.into()), "NoAnswer", "no complete answer").await;
+    fails(Act::Answer("220 mail.example.com ESMTP\r\n".into()), "NoAnswer", "no complete answer").await;
+}
+
+#[tokio::test]
+async fn silence_and_a_drip_end_with_the_answer_timeout() {
+    for act in [Act::Hang, Act::Drip] {
+        let begun = Instant::now();
+        fails(act, "NoAnswer", "within 800ms after connecting").await;
+        let took = begun.elapsed();
+        assert!(took >= ANSWER_TIMEOUT && took < ANSWER_TIMEOUT + SLACK, "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_huge_answer_only_the_start_is_read() {
+    for (status, reason) in [("200 OK", "BadAnswer"), ("500 Internal Server Error", "BackendError")] {
+        let server = Server::start(Act::Huge(status)).await;
+        let outcome = outcome(settings(&server.url())).await;
+        assert_eq!(outcome.as_str(), reason, "{outcome}");
+        // The rest is what the kernel holds on both sides of the socket.
+        let sent = server.sent_when_closed().await;
+        assert!(sent < 16 * 1024 * 1024, "the server could send {sent} bytes of 64 MiB");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_unreachable() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://bob:hunter2@{}/snap", listener.local_addr().unwrap());
+    drop(listener);
+    let outcome = outcome(settings(&url)).await;
+    assert_eq!(outcome.as_str(), "Unreachable");
+    let (said, shown) = (words(&outcome), url.replace("bob:hunter2@", ""));
+    assert_eq!(said, format!("could not connect to SnapHook at {shown}/kubelet/checkpoint: connection refused"));
+}
+
+#[tokio::test]
+async fn a_name_is_resolved_without_the_system_library() {
+    let server = Server::start(ok("{}")).await;
+    let url = server.url().replace("127.0.0.1", "localhost");
+    assert_eq!(outcome(settings(&url)).await.as_str(), "Succeeded");
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_exist_is_unreachable() {
+    let outcome = outcome(settings("http://snaphook.invalid")).await;
+    assert_eq!(outcome.as_str(), "Unreachable", "{outcome}");
+    assert!(words(&outcome).contains("SnapHook at http://snaphook.invalid/kubelet/checkpoint"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_connection_that_never_speaks_tls_ends_with_the_request_timeout() {
+    let server = Server::start(Act::Hang).await;
+    let begun = Instant::now();
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let ca = file_with(&certificate.cert.pem());
+    let url = server.url().replace("http:", "https:");
+    let outcome = outcome(Settings { ca_file: Some(ca.path().to_owned()), ..settings(&url) }).await;
+    assert_eq!(outcome.as_str(), "Unreachable", "{outcome}");
+    assert!(words(&outcome).ends_with("within 400ms"), "{outcome}");
+    let took = begun.elapsed();
+    assert!(took >= REQUEST_TIMEOUT && took < REQUEST_TIMEOUT + SLACK, "{took:?}");
+}
+
+#[tokio::test]
+async fn tls_goes_by_the_ca_file_alone() {
+    let (pem, config) = certificate();
+    let (other_pem, _) = certificate();
+    let trusted = file_with(&pem);
+    let other = file_with(&other_pem);
+    for (file, expected) in [(&trusted, "Succeeded"), (&other, "Unreachable")] {
+        let server = Server::start_tls(ok("{}"), config.clone()).await;
+        let url = server.url().replace("http:", "https:");
+        let outcome = outcome(Settings { ca_file: Some(file.path().to_owned()), ..settings(&url) }).await;
+        assert_eq!(outcome.as_str(), expected, "{outcome}");
+        let asked = usize::from(expected == "Succeeded");
+        assert_eq!(server.requests().len(), asked, "what failed before the connection stood was not asked");
+    }
+}
+
+#[tokio::test]
+async fn a_plain_server_behind_an_https_url_is_unreachable() {
+    let server = Server::start(ok("{}")).await;
+    let ca = file_with(&certificate().0);
+    let url = server.url().replace("http:", "https:");
+    let outcome = outcome(Settings { ca_file: Some(ca.path().to_owned()), ..settings(&url) }).await;
+    assert_eq!(outcome.as_str(), "Unreachable", "{outcome}");
+}
+
+#[tokio::test]
+async fn the_token_is_read_for_each_attempt_and_never_repeated() {
+    let server = Server::start(Act::Echo).await;
+    let file = file_with("first-token\n");
+    let snaphook =
+        SnapHook::new(Settings { token_file: Some(file.path().to_owned()), ..settings(&server.url()) }).unwrap();
+    for token in ["first-token", "second-token"] {
+        std::fs::write(file.path(), format!("{token}\n")).unwrap();
+        let outcome = snaphook.checkpoint(&ask()).await;
+        assert!(!words(&outcome).contains(token), "{outcome}");
+        assert_eq!(outcome.as_str(), "BackendError");
+        let request = server.requests().pop().unwrap();
+        assert!(request.contains(&format!("\r\nauthorization: Bearer {token}\r\n")), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_usable_token_nothing_is_asked() {
+    let server = Server::start(ok("{}")).await;
+    let file = file_with(" \n");
+    for (text, said) in [(Some(" \n"), "is empty"), (Some("two\nlines"), "holds no token"), (None, "can't be read")] {
+        match text {
+            Some(text) => std::fs::write(file.path(), text).unwrap(),
+            None => std::fs::remove_file(file.path()).unwrap(),
+        }
+        let outcome = outcome(Settings { token_file: Some(file.path().to_owned()), ..settings(&server.url()) }).await;
+        assert_eq!(outcome.as_str(), "Unauthorized");
+        assert!(words(&outcome).contains(said) && words(&outcome).contains("token file"), "{outcome}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn user_and_password_of_the_url_are_sent_and_not_shown() {
+    let server = Server::start(Act::Echo).await;
+    let outcome = outcome(settings(&server.url().replace("//", "//bob:hunter2@"))).await;
+    assert!(server.requests()[0].contains("\r\nauthorization: Basic Ym9iOmh1bnRlcjI=\r\n"));
+    assert!(!words(&outcome).contains("hunter2") && !words(&outcome).contains("Ym9iOmh1bnRlcjI"), "{outcome}");
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    let nothing = file_with("no certificate");
+    let http = || settings("http://snap-back-api");
+    for (settings, expected) in [
+        (settings("ftp://snap-back-api"), "begins with `ftp:`"),
+        (
+            Settings { contract: Contract::SnapapiKubelet, cluster_name: None, ..http() },
+            "the contract `snapapi-kubelet` needs the name of the cluster",
+        ),
+        (Settings { token_file: Some("token".into()), ..settings("http://bob:x@snap-back-api") }, "take one of them"),
+        (Settings { ca_file: Some("no/such/file".into()), ..http() }, "could not read the CA file `no/such/file`"),
+        (Settings { ca_file: Some(nothing.path().to_owned()), ..http() }, "is not a list of PEM certificates"),
+    ] {
+        let error = SnapHook::new(settings).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn an_attempt_takes_at_most_both_timeouts() {
+    let snaphook = SnapHook::new(settings("http://snap-back-api")).unwrap();
+    assert_eq!(snaphook.longest_attempt(), REQUEST_TIMEOUT + ANSWER_TIMEOUT);
+    assert!(!snaphook.needs_pod());
+}

@@ -1,0 +1,88 @@
+//! Certificates in files for development: a CA, and a leaf of it, to be given by the `--tls-*` flags.
+
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::authority::Authority;
+use super::error::CertificateError;
+
+/// The files that are written: the CA, the leaf, and the leaf's key.
+pub const FILES: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
+
+/// Certificates of development live long enough not to be a bother, and no longer than clients take (398 days).
+const LIFE: Duration = Duration::from_secs(397 * 24 * 60 * 60);
+
+/// Why there are no files.
+#[derive(Debug, thiserror::Error)]
+pub enum DevelopmentError {
+    #[error("`{}` exists: --force writes new certificates in its place", path.display())]
+    Exists { path: PathBuf },
+    #[error("could not write `{}`", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Make(#[from] CertificateError),
+}
+
+/// Writes [`FILES`] into the folder, which is made if it is not there. The CA's key is not kept: what is signed is signed.
+pub fn write_development(folder: &Path, names: &[String], force: bool, now: Timestamp) -> Result<(), DevelopmentError> {
+    let paths = FILES.map(|name| folder.join(name));
+    if let Some(path) = paths.iter().find(|path| !force && path.exists()) {
+        return Err(DevelopmentError::Exists { path: path.clone() });
+    }
+    let authority = Authority::generate(LIFE, now)?;
+    let (certificate, key) = authority.issue_pem(names, LIFE, now)?;
+    let made = std::fs::create_dir_all(folder);
+    made.map_err(|source| DevelopmentError::Write { path: folder.to_owned(), source })?;
+    for (path, text) in paths.iter().zip([authority.certificate().pem(), &certificate, &key]) {
+        write_private(path, text).map_err(|source| DevelopmentError::Write { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// Readable by its owner alone; a file that was there before and was not is made anew.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::Leaf;
+
+    fn now() -> Timestamp {
+        snapwatcher_daemon::clock::now()
+    }
+
+    #[tokio::test]
+    async fn what_is_written_can_be_served_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let certs = folder.path().join("certs");
+        write_development(&certs, &["localhost".to_owned()], false, now()).unwrap();
+        Leaf::from_files(&certs.join("tls.crt"), &certs.join("tls.key")).await.unwrap();
+        let mode = std::fs::metadata(certs.join("tls.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn nothing_is_overwritten_unless_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["localhost".to_owned()];
+        write_development(folder.path(), &names, false, now()).unwrap();
+        let before = std::fs::read_to_string(folder.path().join("tls.crt")).unwrap();
+        let error = write_development(folder.path(), &names, false, now()).unwrap_err();
+        assert!(error.to_string().contains("--force"), "{error}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("tls.crt")).unwrap(), before);
+        write_development(folder.path(), &names, true, now()).unwrap();
+        assert_ne!(std::fs::read_to_string(folder.path().join("tls.crt")).unwrap(), before);
+    }
+}

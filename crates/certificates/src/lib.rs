@@ -1,0 +1,251 @@
+//! What the API server needs to trust our webhook: a serving certificate, and the CA that signed it in the `caBundle`
+//! of the webhook configurations.
+//!
+//! Without cert-manager: the CA stands in a Secret that all replicas share and is followed by another in time, each
+//! replica has a leaf of it in memory, and the bundle is kept in the two named configurations, which are never created
+//! here. Or with it: certificate, key and CA come from files.
+
+mod authorities;
+mod authority;
+mod bundle;
+mod development;
+mod dial;
+mod error;
+mod files;
+mod given;
+mod handover;
+mod keeper;
+mod leaf;
+mod leaves;
+mod metrics;
+mod named;
+mod own;
+mod readiness;
+mod rotate;
+mod rotation;
+mod server_clock;
+mod status;
+mod store;
+mod trouble;
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwapOption;
+use futures::future::join;
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use authority::{Authority, CaCertificate, service_names};
+pub use bundle::FIELD_MANAGER;
+pub use development::{DevelopmentError, FILES, write_development};
+pub use error::{CertificateError, UnusableAuthority};
+pub use leaf::{Leaf, LeafResolver};
+pub use metrics::CertificateMetrics;
+pub use readiness::{Checks, Readiness};
+pub use rotate::{RotateError, rotate};
+pub use rotation::{Step, Times};
+pub use status::{BundleStatus, Keeping, Kind, Trust};
+pub use store::Store;
+
+use bundle::{Bundle, Configuration};
+use given::{Files, Given};
+use keeper::{Keeper, Parts};
+use leaves::Leaves;
+use own::Own;
+use server_clock::ServerClock;
+use snapwatcher_kubernetes::cluster::Cluster;
+
+/// Tells something about the certificates as an Event: its reason and a sentence.
+pub type Tell = Arc<dyn Fn(&'static str, String) + Send + Sync>;
+
+/// Where the certificate comes from, and which configurations trust it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub source: TlsSource,
+    pub times: Times,
+    /// Name of the `MutatingWebhookConfiguration` that gets the bundle.
+    pub mutating: Option<String>,
+    /// Name of the `ValidatingWebhookConfiguration` that gets the bundle.
+    pub validating: Option<String>,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug, Clone)]
+pub enum TlsSource {
+    /// Made by this program for these DNS names and IP addresses, see [`service_names`], by a CA in this Secret.
+    Own { names: Vec<String>, namespace: String, secret: String },
+    /// Read from PEM files. Without `ca` the configurations are left to the user.
+    Files { cert: PathBuf, key: PathBuf, ca: Option<PathBuf> },
+}
+
+impl TlsSource {
+    /// Until when the certificate from files is valid, which have to be usable; nothing where it is made by this program.
+    pub async fn not_after(&self) -> Result<Option<Timestamp>, CertificateError> {
+        let Self::Files { cert, key, ca } = self else { return Ok(None) };
+        Ok(Some(Files::read(cert, key, ca.as_deref()).await?.leaf.not_after()))
+    }
+}
+
+/// What the keepers and the service of the source have to say to each other beside the bundle.
+#[derive(Clone, Default)]
+struct Asked {
+    /// Has the source looked at: somebody else changed a bundle.
+    look: Arc<Notify>,
+    /// Whether the Secret can't be read.
+    unread: Arc<AtomicBool>,
+}
+
+/// The service that provides the leaf and keeps the bundle.
+pub struct Certificates {
+    settings: Settings,
+    cluster: Cluster,
+    metrics: CertificateMetrics,
+    tell: Tell,
+    resolver: Arc<LeafResolver>,
+    status: watch::Sender<BundleStatus>,
+    clock: ServerClock,
+    fault: Arc<ArcSwapOption<String>>,
+}
+
+impl Certificates {
+    #[must_use]
+    pub fn new(settings: Settings, cluster: Cluster, metrics: CertificateMetrics, tell: Tell) -> Self {
+        let is_kept = !matches!(settings.source, TlsSource::Files { ca: None, .. });
+        let at_first = |name: &Option<String>| name.as_ref().filter(|_| is_kept).map(|_| Keeping::Unknown);
+        let status =
+            BundleStatus { mutating: at_first(&settings.mutating), validating: at_first(&settings.validating) };
+        let (resolver, status) = (Arc::default(), watch::Sender::new(status));
+        Self {
+            settings,
+            cluster,
+            metrics,
+            tell,
+            resolver,
+            status,
+            clock: ServerClock::default(),
+            fault: Arc::default(),
+        }
+    }
+
+    /// Fails where files were named that are wrong, before anything else is done.
+    pub async fn begin(&self) -> Result<(), CertificateError> {
+        self.settings.source.not_after().await.map(|_| ())
+    }
+
+    /// From where the server takes its leaf; empty until [`run`](Self::run) has one.
+    #[must_use]
+    pub fn resolver(&self) -> Arc<LeafResolver> {
+        Arc::clone(&self.resolver)
+    }
+
+    /// What is known of the bundle.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<BundleStatus> {
+        self.status.subscribe()
+    }
+
+    /// What decides whether admission is ready.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let (resolver, status) = (self.resolver(), self.status());
+        Readiness { resolver, status, clock: self.clock.clone(), fault: self.fault.clone() }
+    }
+
+    /// Provides leaves, which fails on a wrong file or name only, and keeps the bundle until told to stop.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), CertificateError> {
+        let (bundle, bundles) = watch::channel(None);
+        let asked = Asked::default();
+        let kept = self.keep(bundles, asked.clone());
+        let provided = self.provide(bundle, asked);
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            Err(error) = provided => Err(error),
+            never = kept => match never {},
+        }
+    }
+
+    async fn provide(
+        &self,
+        bundle: watch::Sender<Option<Bundle>>,
+        Asked { look, unread }: Asked,
+    ) -> Result<Infallible, CertificateError> {
+        let (resolver, metrics) = (self.resolver(), self.metrics.clone());
+        let times = self.settings.times;
+        match &self.settings.source {
+            TlsSource::Own { names, namespace, secret } => {
+                let (current, signs) = watch::channel(None);
+                let leaves = Leaves {
+                    names: names.clone(),
+                    life: times.leaf_life,
+                    clock: self.clock.clone(),
+                    resolver,
+                    metrics: metrics.clone(),
+                    current: signs,
+                };
+                let own = Own {
+                    times,
+                    store: Store::new(namespace, secret, &self.cluster),
+                    client: self.cluster.calls.clone(),
+                    clock: self.clock.clone(),
+                    current,
+                    bundle,
+                    status: self.status(),
+                    look,
+                    fault: self.fault.clone(),
+                    unread,
+                    metrics,
+                    tell: self.tell.clone(),
+                };
+                // Either ends with an error only.
+                tokio::select! {
+                    ended = Box::pin(own.run()) => ended,
+                    ended = leaves.run() => ended,
+                }
+            }
+            TlsSource::Files { cert, key, ca } => {
+                let (cert, key, ca) = (cert.clone(), key.clone(), ca.clone());
+                let (level_check, clock, status) = (times.level_check, self.clock.clone(), self.status());
+                Given { cert, key, ca, level_check, clock, resolver, bundle, status, look, metrics }.run().await
+            }
+        }
+    }
+
+    async fn keep(&self, bundle: watch::Receiver<Option<Bundle>>, Asked { look, unread }: Asked) -> Infallible {
+        if matches!(self.settings.source, TlsSource::Files { ca: None, .. }) {
+            info!("No --tls-ca is given: the CA bundle in the webhook configurations is not ours to keep");
+            return pending().await;
+        }
+        if self.settings.mutating.is_none() && self.settings.validating.is_none() {
+            warn!(
+                "No webhook configuration is named, so that none trusts this certificate: give {} and {}",
+                Kind::Mutating.flag(),
+                Kind::Validating.flag()
+            );
+        }
+        let parts = Parts {
+            cluster: self.cluster.clone(),
+            bundle,
+            status: self.status.clone(),
+            look,
+            unread,
+            metrics: self.metrics.clone(),
+            tell: self.tell.clone(),
+        };
+        let mutating = keep_in::<MutatingWebhookConfiguration>(self.settings.mutating.clone(), parts.clone());
+        let validating = keep_in::<ValidatingWebhookConfiguration>(self.settings.validating.clone(), parts);
+        join(mutating, validating).await.0
+    }
+}
+
+async fn keep_in<K: Configuration>(name: Option<String>, parts: Parts) -> Infallible {
+    let Some(name) = name else { return pending().await };
+    // Boxed: kube's calls are large futures, and this one lives in a task for ever.
+    Box::pin(Keeper::<K>::new(name, parts).keep()).await
+}

@@ -1,0 +1,205 @@
+//! The Secret that all replicas share: the CAs, their keys, and how far a rotation has come.
+//!
+//! The process creates it and no chart renders it, so that no upgrade takes it away. Of several replicas that write at
+//! the same time one wins: by name when it is created, by `resourceVersion` after that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::PostParams;
+
+use super::authorities::{Authorities, Next, Previous};
+use super::authority::{Authority, CaCertificate};
+use super::bundle::blocks;
+use super::error::UnusableAuthority;
+use super::named::{Look, Named};
+use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
+
+const CURRENT_CERTIFICATE: &str = "current.crt";
+const CURRENT_KEY: &str = "current.key";
+const NEXT_CERTIFICATE: &str = "next.crt";
+const NEXT_KEY: &str = "next.key";
+const NEXT_PUBLISHED: &str = "next.published";
+/// One or several, each with the time at the same place below.
+const PREVIOUS_CERTIFICATE: &str = "previous.crt";
+const PREVIOUS_SWITCHED: &str = "previous.switched";
+/// Who wrote it, for people.
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// The Secret.
+pub struct Store {
+    secret: Named<Secret>,
+}
+
+/// What was found, with the version to watch from.
+pub(super) struct Found {
+    pub(super) content: Content,
+    pub(super) version: String,
+}
+
+/// What the Secret held.
+pub(super) enum Content {
+    Absent,
+    Usable(Secret, Authorities),
+    /// It can't be used, and why.
+    Unusable(Secret, UnusableAuthority),
+}
+
+impl Store {
+    pub fn new(namespace: &str, name: &str, cluster: &Cluster) -> Self {
+        Self {
+            secret: Named {
+                name: name.to_owned(),
+                what: format!("Secret `{namespace}/{name}`"),
+                watch_timeout: cluster.watch_timeout,
+                calls: Api::namespaced(cluster.calls.clone(), namespace),
+                watches: Api::namespaced(cluster.watches.clone(), namespace),
+            },
+        }
+    }
+
+    /// The Secret in a sentence.
+    pub fn what(&self) -> &str {
+        &self.secret.what
+    }
+
+    pub(super) async fn look(&self) -> Result<Found, CallError> {
+        let Look { found, version } = self.secret.look().await?;
+        let content = match found {
+            None => Content::Absent,
+            Some(secret) => match decode(&secret) {
+                Ok(authorities) => Content::Usable(secret, authorities),
+                Err(why) => Content::Unusable(secret, why),
+            },
+        };
+        Ok(Found { content, version })
+    }
+
+    pub(super) async fn change(&self, version: &str) -> Result<(), CallError> {
+        self.secret.change(version).await
+    }
+
+    /// Creates the Secret, or puts these CAs in the place of what was found, if it is still that.
+    pub(super) async fn write(&self, found: Option<&Secret>, authorities: &Authorities) -> Result<(), CallError> {
+        let params = PostParams::default();
+        let written = match found {
+            None => {
+                let secret = encode(Secret::default(), &self.secret.name, authorities);
+                call(format!("create the {}", self.secret.what), self.secret.calls.create(&params, &secret)).await
+            }
+            Some(found) => {
+                let secret = encode(found.clone(), &self.secret.name, authorities);
+                let replaced = self.secret.calls.replace(&self.secret.name, &params, &secret);
+                call(format!("write the {}", self.secret.what), replaced).await
+            }
+        };
+        written.map(drop)
+    }
+}
+
+fn decode(secret: &Secret) -> Result<Authorities, UnusableAuthority> {
+    let text = |key: &str| {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(key))?;
+        std::str::from_utf8(&bytes.0).ok()
+    };
+    let time = |key: &str| text(key).and_then(|time| time.trim().parse::<Timestamp>().ok());
+    let pair = |certificate, key| Authority::load(text(certificate).unwrap_or(""), text(key).unwrap_or(""));
+    let current = Arc::new(pair(CURRENT_CERTIFICATE, CURRENT_KEY)?);
+    // What stands beside a good current CA and can't be read is dropped with the next write: it is not in use.
+    let next = pair(NEXT_CERTIFICATE, NEXT_KEY).ok();
+    let next = next.map(|next| Next { authority: Arc::new(next), published: time(NEXT_PUBLISHED) });
+    let certificates = blocks(text(PREVIOUS_CERTIFICATE).unwrap_or(""));
+    let times = text(PREVIOUS_SWITCHED).unwrap_or("").split_whitespace();
+    let previous = certificates.iter().zip(times).filter_map(|(pem, time)| {
+        Some(Previous { certificate: CaCertificate::parse(pem).ok()?, switched: time.parse().ok()? })
+    });
+    Ok(Authorities { previous: previous.collect(), current, next })
+}
+
+/// Metadata stay as they are, all data is ours.
+fn encode(mut secret: Secret, name: &str, authorities: &Authorities) -> Secret {
+    let mut data = BTreeMap::new();
+    let mut put = |key: &str, text: &str| data.insert(key.to_owned(), ByteString(text.as_bytes().to_vec()));
+    put(CURRENT_CERTIFICATE, authorities.current.certificate().pem());
+    put(CURRENT_KEY, authorities.current.key_pem());
+    if let Some(next) = &authorities.next {
+        put(NEXT_CERTIFICATE, next.authority.certificate().pem());
+        put(NEXT_KEY, next.authority.key_pem());
+        if let Some(published) = next.published {
+            put(NEXT_PUBLISHED, &published.to_string());
+        }
+    }
+    if !authorities.previous.is_empty() {
+        let certificates: Vec<&str> = authorities.previous.iter().map(|previous| previous.certificate.pem()).collect();
+        let times: Vec<String> = authorities.previous.iter().map(|previous| previous.switched.to_string()).collect();
+        put(PREVIOUS_CERTIFICATE, &certificates.concat());
+        put(PREVIOUS_SWITCHED, &times.join("\n"));
+    }
+    secret.metadata.name = Some(name.to_owned());
+    secret.metadata.managed_fields = None;
+    secret.metadata.labels.get_or_insert_default().insert(MANAGED_BY.to_owned(), "snapwatcher".to_owned());
+    secret.data = Some(data);
+    secret.string_data = None;
+    secret
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(3600);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn rotating() -> Authorities {
+        let first = Authorities::alone(Authority::generate(LIFE, at(0)).unwrap());
+        let second = first.published(first.current.successor(LIFE, at(1)).unwrap()).noted(at(2)).switched(at(3));
+        let third = second.published(second.current.successor(LIFE, at(4)).unwrap()).noted(at(5)).switched(at(6));
+        third.published(third.current.successor(LIFE, at(7)).unwrap()).noted(at(8))
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let written = rotating();
+        let read = decode(&encode(Secret::default(), "ca", &written)).unwrap();
+        assert_eq!(read.bundle(true), written.bundle(true));
+        assert_eq!(read.current.certificate(), written.current.certificate());
+        assert_eq!(read.next.unwrap().published, Some(at(8)));
+        assert_eq!((&read.previous, read.previous.len()), (&written.previous, 2));
+    }
+
+    #[test]
+    fn what_stands_beside_a_good_authority_and_is_broken_is_left_out() {
+        let written = rotating();
+        let mut secret = encode(Secret::default(), "ca", &written);
+        let data = secret.data.as_mut().unwrap();
+        data.insert(NEXT_KEY.to_owned(), ByteString(b"junk".to_vec()));
+        data.insert(PREVIOUS_SWITCHED.to_owned(), ByteString(format!("soon\n{}", at(3)).into_bytes()));
+        let read = decode(&secret).unwrap();
+        assert!(read.next.is_none());
+        assert_eq!(read.previous, written.previous[1..]);
+    }
+
+    #[test]
+    fn an_empty_secret_is_unusable() {
+        assert_eq!(decode(&Secret::default()).err(), Some(UnusableAuthority::NoCertificate));
+    }
+
+    #[test]
+    fn what_others_put_on_the_object_stays() {
+        let mut secret = Secret::default();
+        secret.metadata.annotations = Some([("team".to_owned(), "web".to_owned())].into());
+        secret.metadata.resource_version = Some("7".to_owned());
+        let written = encode(secret, "ca", &rotating());
+        assert_eq!(written.metadata.annotations.unwrap()["team"], "web");
+        assert_eq!(written.metadata.resource_version.as_deref(), Some("7"));
+    }
+}

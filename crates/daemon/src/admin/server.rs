@@ -1,0 +1,136 @@
+//! The server of the admin port: who connects may neither hold it up nor use it up.
+
+use std::io;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+use tower::{ServiceExt as _, service_fn};
+
+use snapwatcher_https::{Limits, serve_plain};
+
+/// A client has this long to send the head of its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// And this long to take an answer and to send the head of the next: probes and scrapes come rarely and connect anew at no
+/// cost, but `/journeys` may be long and its reader slow.
+const IDLE: Duration = Duration::from_secs(60);
+/// The kubelet, a Prometheus or two and some people at once. One more takes the place of the one that has asked for nothing
+/// for the longest: a probe that found no place would have the kubelet restart the pod.
+const MOST_CONNECTIONS: usize = 64;
+/// What is being answered at the stop has this long to end; all answers are made in memory.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The admin port does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error("could not serve the admin port")]
+    Serve { source: io::Error },
+}
+
+/// Answers on the listener until the stop.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<(), AdminError> {
+    serve_within(FIRST_REQUEST, IDLE, listener, router, stop).await
+}
+
+async fn serve_within(
+    first_request: Duration,
+    idle: Duration,
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> Result<(), AdminError> {
+    let failed = |source| AdminError::Serve { source };
+    let address = listener.local_addr().map_err(failed)?;
+    let limits = Limits {
+        first_request,
+        idle,
+        connections: MOST_CONNECTIONS,
+        drain: Duration::ZERO,
+        grace: GRACE,
+        ..Limits::default()
+    };
+    let service = service_fn(move |request| Box::pin(router.clone().oneshot(request)));
+    tracing::info!("Serving the admin port on http://{address}");
+    serve_plain(listener, service, limits, stop).await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: admin\r\n\r\n";
+
+    /// A server on a port of its own, the stop, and what it returned.
+    #[expect(clippy::disallowed_methods, reason = "the test itself waits for the end of the task")]
+    fn started(
+        first_request: Duration,
+        idle: Duration,
+    ) -> (SocketAddr, CancellationToken, JoinHandle<Result<(), AdminError>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = Router::new().route("/", get(async || "hello"));
+        (address, stop.clone(), tokio::spawn(serve_within(first_request, idle, listener, router, stop)))
+    }
+
+    async fn answer(connection: &mut TcpStream) -> String {
+        connection.write_all(REQUEST).await.unwrap();
+        let mut bytes = [0; 1024];
+        let length = connection.read(&mut bytes).await.unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn it_answers_until_the_stop() {
+        let (address, stop, server) = started(FIRST_REQUEST, IDLE);
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        assert!(answer(&mut connection).await.ends_with("hello"));
+        stop.cancel();
+        server.await.unwrap().unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_too_many_takes_the_place_of_the_longest_silent_one() {
+        let (address, _stop, _server) = started(FIRST_REQUEST, IDLE);
+        let mut silent = Vec::new();
+        for _ in 0..MOST_CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert!(answer(&mut silent[0]).await.ends_with("hello"));
+        let probe = async {
+            let mut probe = TcpStream::connect(address).await.unwrap();
+            assert!(answer(&mut probe).await.ends_with("hello"));
+            let mut bytes = Vec::new();
+            assert_eq!(silent[1].read_to_end(&mut bytes).await.unwrap_or(0), 0, "it had asked for nothing");
+            assert!(answer(&mut silent[0]).await.ends_with("hello"), "it had");
+        };
+        // Less than silence takes to end by itself.
+        tokio::time::timeout(FIRST_REQUEST / 2, probe).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_ends_its_request_is_closed() {
+        let (address, _stop, _server) = started(Duration::from_millis(200), Duration::from_millis(200));
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(b"GET / HT").await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert!(answer(&mut second).await.ends_with("hello"));
+        second.write_all(b"GET / HT").await.unwrap();
+        let closed = async {
+            let mut bytes = Vec::new();
+            // A 408 may be said first; what counts is the end.
+            let _ = first.read_to_end(&mut bytes).await;
+            let _ = second.read_to_end(&mut bytes).await;
+        };
+        tokio::time::timeout(Duration::from_secs(5), closed).await.unwrap();
+    }
+}

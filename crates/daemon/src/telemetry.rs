@@ -1,0 +1,13 @@
+//! What operators read: log lines, metrics, and the words of errors.
+
+#[cfg(any(test, feature = "test-support"))]
+pub mod capture;
+mod causes;
+mod line;
+pub mod log;
+pub mod metrics;
+mod target;
+
+pub use causes::{chain, join_words, panic_words};
+pub use line::{BLOCK_TARGET, one_line};
+pub use log::{LogFormat, LogLevel};

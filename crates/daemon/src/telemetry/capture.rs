@@ -1,0 +1,51 @@
+//! For tests: what a piece of code logs.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::log::{LogFormat, LogLevel, subscriber};
+
+/// What this thread logs while `log` runs, in that format.
+pub fn capture(level: LogLevel, format: LogFormat, log: impl FnOnce()) -> String {
+    let written = Written::default();
+    tracing::subscriber::with_default(subscriber(level, format, written.clone()), log);
+    written.text()
+}
+
+/// A writer that keeps each write apart.
+#[derive(Clone, Default)]
+pub(super) struct Written(Arc<Mutex<Vec<String>>>);
+
+impl Written {
+    fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).concat()
+    }
+
+    /// The number of writes.
+    #[cfg(test)]
+    pub(super) fn writes(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Written {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,64 @@
+//! The certificate from files, where one is given: what `run` would read of it at its start.
+
+use jiff::Timestamp;
+
+use super::finding::{Finding, Topic};
+use snapwatcher_certificates::{CertificateError, TlsSource};
+use snapwatcher_daemon::clock;
+use snapwatcher_daemon::telemetry::chain;
+
+/// Reads the files; nothing where the program makes its certificate itself.
+pub(super) async fn look(source: &TlsSource) -> Option<Finding> {
+    let TlsSource::Files { cert, .. } = source else { return None };
+    let read = source.not_after().await.transpose()?;
+    Some(verdict(&format!("certificate in `{}`", cert.display()), read, clock::now()))
+}
+
+fn verdict(what: &str, read: Result<Timestamp, CertificateError>, now: Timestamp) -> Finding {
+    let failed = |seen: String, remedy: &str| Finding::failed(Topic::Certificate, what, seen, remedy.to_owned());
+    match read {
+        Err(error) => failed(chain(&error), "mend the file, or name another: SnapWatcher does not start with it"),
+        Ok(end) if end <= now => failed(format!("expired at {end}"), "renew it; it is read again every minute"),
+        Ok(end) => Finding::ok(Topic::Certificate, what, format!("can be served with, until {end}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::State;
+    use snapwatcher_certificates::write_development;
+
+    #[tokio::test]
+    async fn files_are_judged_as_at_a_start() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        for folder in &folders {
+            write_development(folder.path(), &["localhost".to_owned()], false, clock::now()).unwrap();
+        }
+        let [one, other] = &folders;
+        std::fs::write(one.path().join("junk"), "junk").unwrap();
+        for (cert, key, ca, expected) in [
+            (one.path().join("tls.crt"), one, Some(one), Ok("can be served with, until 20")),
+            (one.path().join("tls.crt"), one, None, Ok("can be served with, until 20")),
+            (one.path().join("missing"), one, Some(one), Err("could not read")),
+            (one.path().join("junk"), one, Some(one), Err("holds no certificate in PEM form")),
+            (one.path().join("tls.crt"), other, Some(one), Err("does not belong to the certificate")),
+            (one.path().join("tls.crt"), one, Some(other), Err("no CA in")),
+        ] {
+            let ca = ca.map(|ca| ca.path().join("ca.crt"));
+            let finding = look(&TlsSource::Files { cert, key: key.path().join("tls.key"), ca }).await.unwrap();
+            let (state, words) = match expected {
+                Ok(words) => (State::Ok, words),
+                Err(words) => (State::Failed, words),
+            };
+            assert_eq!(finding.state, state, "{finding:?}");
+            assert!(finding.seen.contains(words), "{words}: {finding:?}");
+        }
+    }
+
+    #[test]
+    fn an_expired_certificate_fails() {
+        let now = clock::now();
+        assert_eq!(verdict("certificate", Ok(now), now).state, State::Failed);
+    }
+}

@@ -1,0 +1,117 @@
+//! Lists the nodes and asks their kubelets, so many at once and only for so long.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Node as KubeNode;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt as _};
+use tokio::time::{Instant, timeout};
+
+use super::super::AT_ONCE;
+use super::super::finding::{Finding, Topic};
+use super::{Asked, Node, Runtime, restores, verdict};
+use snapwatcher_api::outcome::Redacted;
+use snapwatcher_backends::kubelet::{Kubelet, Settings, Trust, probe, token};
+use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
+
+const WHAT: &str = "back-end kubelet";
+
+/// How long one kubelet may take: a healthy one answers at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long all of them may take: a cluster may have thousands of nodes that are away.
+const ALTOGETHER: Duration = Duration::from_secs(120);
+
+/// Objects on a page of a listing.
+const PAGE: u32 = 500;
+
+/// Everything about nodes; `namespace` is that of the second service account.
+pub(in crate::preflight) async fn look(settings: Settings, namespace: &str, cluster: &Cluster) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if settings.trust == Trust::Unverified {
+        let seen = "certificates are not verified (--kubelet-insecure-skip-verify): whoever answers at a node's address \
+                    gets the token";
+        let remedy = "give the CA of the kubelets by --kubelet-ca-file in its place".to_owned();
+        findings.push(Finding::warning(Topic::Backend, WHAT, seen, remedy));
+    }
+    let account = format!("{WHAT}, service account `{namespace}/{}`", settings.service_account);
+    let kubelet = match Kubelet::new(settings, namespace, cluster) {
+        Ok(kubelet) => kubelet,
+        Err(error) => {
+            let remedy = "mend the setting: SnapWatcher does not start with it".to_owned();
+            findings.push(Finding::failed(Topic::Backend, WHAT, chain(&error), remedy));
+            return findings;
+        }
+    };
+    let held = token(&kubelet).await;
+    findings.push(of_account(account, &held));
+    match list(&cluster.calls).await {
+        Ok(nodes) => {
+            findings.extend(ask_all(&kubelet, &nodes, held.is_ok()).await);
+            findings.extend(restores(&nodes));
+        }
+        Err(error) => {
+            let remedy = "grant the right to list nodes, see above".to_owned();
+            findings.push(Finding::warning(Topic::Backend, format!("{WHAT}, nodes"), chain(&error), remedy));
+        }
+    }
+    findings
+}
+
+fn of_account(what: String, held: &Result<(), Redacted>) -> Finding {
+    match held {
+        Ok(()) => Finding::ok(Topic::Backend, what, "exists, and gives tokens"),
+        Err(words) => {
+            let remedy = "create it and grant both rights, see docs/running.md".to_owned();
+            Finding::failed(Topic::Backend, what, words.to_string(), remedy)
+        }
+    }
+}
+
+async fn ask_all(kubelet: &Kubelet, nodes: &[Node], has_token: bool) -> Vec<Finding> {
+    let until = Instant::now() + ALTOGETHER;
+    let ask = async |node: &Node| {
+        if !has_token {
+            return Asked::Skipped("there is no token for it");
+        }
+        if Instant::now() >= until {
+            return Asked::Skipped("others took too long");
+        }
+        timeout(PATIENCE, probe(kubelet, &node.name)).await.map_or(Asked::Silent, Asked::Probed)
+    };
+    let is_any_ready = nodes.iter().any(|node| node.is_ready);
+    stream::iter(nodes)
+        .map(async |node| verdict(node, &ask(node).await, is_any_ready))
+        .buffered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn list(client: &Client) -> Result<Vec<Node>, CallError> {
+    let api: Api<KubeNode> = Api::all(client.clone());
+    let mut page = ListParams::default().limit(PAGE);
+    let mut nodes = Vec::new();
+    loop {
+        let listed = call("list nodes", api.list(&page)).await?;
+        nodes.extend(listed.items.iter().map(node));
+        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(nodes),
+        }
+    }
+}
+
+fn node(node: &KubeNode) -> Node {
+    let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let text = |version: Option<&String>| version.cloned().unwrap_or_else(|| "of an unknown version".to_owned());
+    Node {
+        name: node.name_any(),
+        kubelet: text(info.map(|info| &info.kubelet_version)),
+        runtime: Runtime::of(info.map_or("an unknown runtime", |info| &info.container_runtime_version)),
+        is_windows: info.is_some_and(|info| info.operating_system == "windows"),
+        is_ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+    }
+}
