@@ -159,7 +159,7 @@ mod tests {
         let dry_run = needs_of(&["--snap-back-api-url", "", "--namespaces", "b,a"]);
         assert_eq!((dry_run.records, dry_run.namespaces), (false, vec!["a".to_owned(), "b".to_owned()]));
 
-        let several = needs_of(&["--standalone=false", "--lease-name=l", "--mutating-configuration=m"]);
+        let several = needs_of(&["--standalone=false", "--lease-name=l", "--mutating-webhook-configuration=m"]);
         assert_eq!((several.lease.as_deref(), several.mutating.as_deref()), (Some("l"), Some("m")));
 
         let kubelet = needs_of(&["--backend=kubelet", "--kubelet-service-account=k"]);

@@ -16,7 +16,7 @@ use snapwatcher_backends::snaphook::{BackendError, SnapHook};
 use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates, Tell};
 use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
 use snapwatcher_controller::leadership::{Checks, Claiming, Term};
-use snapwatcher_controller::timelines::Timelines;
+use snapwatcher_controller::timelines::PodsPage;
 use snapwatcher_controller::watch::metrics::WatchMetrics;
 use snapwatcher_daemon::admin::{self, AdminState, Gate, Health};
 use snapwatcher_daemon::listen::listen;
@@ -28,7 +28,7 @@ use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{Events, events};
 use snapwatcher_kubernetes::leader::Leader;
 use snapwatcher_kubernetes::owner::Owners;
-use snapwatcher_state::State;
+use snapwatcher_state::PodTimelines;
 
 /// Beyond the longest request to a back-end and the drain: for an attempt that was just written, for writing its outcome,
 /// and for the last open requests. docs/operations.md tells what a pod's grace period follows from.
@@ -59,13 +59,13 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let admin_listener = bound(admin_args.admin_listen, "the admin port")?;
     let cluster = Cluster::connect(watch.watch_timeout).await?;
 
-    let (mut registry, mut health, state) = (registry(), Health::new(), State::new());
+    let (mut registry, mut health, state) = (registry(), Health::new(), PodTimelines::new());
     let is_suspended = checkpoint.suspend && !matches!(checkpoint.backend(), BackendSettings::Log);
     let (lease_holder, leader_seen) = tokio::sync::watch::channel(None);
     let readiness_checks = snapwatcher_certificates::Checks {
-        leaf: health.check("leaf", Gate::Readiness),
-        bundle: health.check("bundle", Gate::Readiness),
-        trust: health.check("trust", Gate::Told),
+        leaf: health.check("serving-certificate", Gate::Readiness),
+        bundle: health.check("ca-bundle", Gate::Readiness),
+        trust: health.check("ca-trust", Gate::Told),
     };
     let shutdown = health.check("shutdown", Gate::Readiness);
     let checks = Checks::new(&mut health);
@@ -101,7 +101,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         metrics: CheckpointMetrics::register(&mut registry),
         checks,
         events,
-        mutating: certificate.mutating_configuration,
+        mutating: certificate.mutating_webhook_configuration,
         keep: checkpoint.keep(),
         claiming: Claiming::Told,
     };
@@ -161,7 +161,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     // Probes see that the process is not ready while it drains, and what it still does can be scraped.
     services.start_to_end_last("signals", |end| signals::serve(shutdown, stop, end));
     let admin_state = AdminState::new(health, registry);
-    let pages = vec![Timelines { state, leader: leader_seen, is_suspended }.page()];
+    let pages = vec![PodsPage { state, leader: leader_seen, is_suspended }.page()];
     services.start_to_end_last("admin", |end| admin::serve(admin_listener, admin::router(admin_state, pages), end));
     services.finish().await?;
     tracing::info!("Stopped");

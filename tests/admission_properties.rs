@@ -15,13 +15,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use snapwatcher_admission::{Admission, AdmissionMetrics, MUTATE, VALIDATE, ValidationMode, Webhook};
 use snapwatcher_api::pod;
-use snapwatcher_state::State;
+use snapwatcher_state::PodTimelines;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
 fn webhook(validation: ValidationMode) -> Webhook {
     let metrics = AdmissionMetrics::register(&mut prometheus_client::registry::Registry::default());
-    Webhook::new(Admission::new(State::new(), metrics, validation))
+    Webhook::new(Admission::new(PodTimelines::new(), metrics, validation))
 }
 
 fn post(webhook: &Webhook, path: &str, body: Vec<u8>) -> (StatusCode, Vec<u8>) {

@@ -15,13 +15,13 @@ use snapwatcher::cli;
 use snapwatcher_admission::AdmissionMetrics;
 use snapwatcher_certificates::{CertificateMetrics, Keeping, Kind};
 use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
-use snapwatcher_controller::timelines::{PODS, Timelines};
+use snapwatcher_controller::timelines::{PODS, PodsPage};
 use snapwatcher_controller::watch::metrics::WatchMetrics;
 use snapwatcher_daemon::admin::{AdminState, Gate, HEALTHZ, Health, LIVEZ, METRICS, READYZ, router};
 use snapwatcher_daemon::telemetry::metrics::registry;
 use snapwatcher_https::ServeMetrics;
 use snapwatcher_kubernetes::events;
-use snapwatcher_state::State;
+use snapwatcher_state::PodTimelines;
 use tower::ServiceExt;
 
 /// With this variable set the generated pages are written instead of compared.
@@ -138,7 +138,7 @@ async fn every_metric() -> String {
     let mut health = Health::new();
     drop(health.check("leaf", Gate::Readiness));
     let (_, leader) = tokio::sync::watch::channel(None);
-    let timelines = Timelines { state: State::new(), leader, is_suspended: false };
+    let timelines = PodsPage { state: PodTimelines::new(), leader, is_suspended: false };
     let router = router(AdminState::new(health, registry), vec![timelines.page()]);
     let answer = router.oneshot(Request::get(METRICS).body(Body::empty()).unwrap()).await.unwrap();
     let text = to_bytes(answer.into_body(), usize::MAX).await.unwrap();

@@ -31,18 +31,18 @@ pub enum BackendSettings {
 pub struct KubeletArgs {
     /// File with the CA certificates that the kubelets' serving certificates are verified against, instead of the
     /// cluster's own CA.
-    #[arg(long, env = "KUBELET_CA_FILE", value_name = "FILE")]
+    #[arg(long, env = "SNAPWATCHER_KUBELET_CA_FILE", value_name = "FILE")]
     pub kubelet_ca_file: Option<PathBuf>,
     /// Asks kubelets whoever they are: their certificates are not verified, and whoever answers at a node's address gets
     /// the token.
-    #[arg(long, env = "KUBELET_INSECURE_SKIP_VERIFY", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    #[arg(long, env = "SNAPWATCHER_KUBELET_INSECURE_SKIP_VERIFY", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub kubelet_insecure_skip_verify: bool,
     /// How long the container runtime of a node may take for a checkpoint; its kubelet has 10 s more to answer.
-    #[arg(long, env = "KUBELET_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = timeout)]
+    #[arg(long, env = "SNAPWATCHER_KUBELET_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = timeout)]
     pub kubelet_timeout: Duration,
     /// Name of the service account, in the namespace of `--service-namespace`, whose tokens kubelets are sent; its only
     /// right is `create` on `nodes/checkpoint`.
-    #[arg(long, env = "KUBELET_SERVICE_ACCOUNT", value_name = "NAME", default_value = "snapwatcher-kubelet", value_parser = object_name)]
+    #[arg(long, env = "SNAPWATCHER_KUBELET_SERVICE_ACCOUNT", value_name = "NAME", default_value = "snapwatcher-kubelet", value_parser = object_name)]
     pub kubelet_service_account: String,
 }
 
@@ -68,7 +68,7 @@ impl CheckpointArgs {
                 kube_api_address: self.kube_api_address.as_str().trim_end_matches('/').to_owned(),
                 cluster_name: self.cluster_name.clone(),
                 request_timeout: self.request_timeout,
-                answer_timeout: self.answer_timeout,
+                response_timeout: self.response_timeout,
                 token_file: self.snap_back_api_token_file.clone(),
                 ca_file: self.snap_back_api_ca_file.clone(),
             })),
@@ -87,8 +87,8 @@ impl CheckpointArgs {
     /// How long the back-end may take to answer once it is connected.
     fn answer_time(&self) -> Duration {
         match self.backend {
-            BackendName::Kubelet => self.kubelet().answer_timeout(),
-            BackendName::Snaphook | BackendName::Log => self.answer_timeout,
+            BackendName::Kubelet => self.kubelet().response_timeout(),
+            BackendName::Snaphook | BackendName::Log => self.response_timeout,
         }
     }
 
@@ -107,7 +107,7 @@ impl CheckpointArgs {
         Limits {
             concurrent: self.max_concurrent.into(),
             per_node: self.max_concurrent_per_node.into(),
-            answer_timeout: self.answer_time(),
+            response_timeout: self.answer_time(),
         }
     }
 }
@@ -146,10 +146,10 @@ mod tests {
         let seconds = Duration::from_secs;
         let snaphook = given(&["--kubelet-timeout", "7"]);
         assert_eq!((snaphook.longest_attempt(), snaphook.longest_slot()), (seconds(125), seconds(245)));
-        assert_eq!(snaphook.limits().answer_timeout, seconds(120));
-        let kubelet = given(&["--backend", "kubelet", "--kubelet-timeout", "60", "--answer-timeout", "7"]);
+        assert_eq!(snaphook.limits().response_timeout, seconds(120));
+        let kubelet = given(&["--backend", "kubelet", "--kubelet-timeout", "60", "--response-timeout", "7"]);
         assert_eq!((kubelet.longest_attempt(), kubelet.longest_slot()), (seconds(75), seconds(145)));
-        assert_eq!(kubelet.limits().answer_timeout, seconds(70));
+        assert_eq!(kubelet.limits().response_timeout, seconds(70));
     }
 
     #[test]

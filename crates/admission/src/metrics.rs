@@ -106,7 +106,7 @@ impl AdmissionMetrics {
         }
         let registry = registry.sub_registry_with_prefix("admission");
         registry.register("requests", "Reviews answered, by webhook and decision", requests);
-        registry.register("refused", "Requests that got no review, by HTTP status", metrics.refused.clone());
+        registry.register("http_errors", "Requests that got no review, by HTTP status", metrics.refused.clone());
         let help = "Pods created with a value of the label snap that does not count, such as `True`";
         registry.register("mislabelled", help, metrics.mislabelled.clone());
         let help = "From the head of a request to its answer";
@@ -185,7 +185,7 @@ mod tests {
         });
         for text in [unused, used] {
             assert_eq!(count(&text, "snapwatcher_admission_requests_total{"), ANSWERS.len(), "{text}");
-            assert_eq!(count(&text, "snapwatcher_admission_refused_total{"), REFUSALS.len(), "{text}");
+            assert_eq!(count(&text, "snapwatcher_admission_http_errors_total{"), REFUSALS.len(), "{text}");
         }
     }
 
@@ -200,7 +200,7 @@ mod tests {
         for line in [
             r#"snapwatcher_admission_requests_total{webhook="mutate",decision="left"} 1"#,
             r#"snapwatcher_admission_requests_total{webhook="validate",decision="warned"} 1"#,
-            r#"snapwatcher_admission_refused_total{status="400"} 1"#,
+            r#"snapwatcher_admission_http_errors_total{status="400"} 1"#,
             "snapwatcher_admission_duration_seconds_count 1",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");

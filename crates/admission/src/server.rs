@@ -20,7 +20,7 @@ use tower::{BoxError, Service};
 use tracing::{Level, debug, debug_span, enabled, error, warn};
 
 use snapwatcher_daemon::clock;
-use snapwatcher_state::State;
+use snapwatcher_state::PodTimelines;
 
 use super::answer::Answer;
 use super::criu::PodSpec;
@@ -43,7 +43,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What the routes need.
 pub struct Admission {
-    state: State,
+    timelines: PodTimelines,
     metrics: AdmissionMetrics,
     validation: ValidationMode,
     /// Of which pods the log has told that their label does not count.
@@ -53,8 +53,8 @@ pub struct Admission {
 
 impl Admission {
     #[must_use]
-    pub fn new(state: State, metrics: AdmissionMetrics, validation: ValidationMode) -> Self {
-        Self { state, metrics, validation, told: Once::default(), room: Room::default() }
+    pub fn new(timelines: PodTimelines, metrics: AdmissionMetrics, validation: ValidationMode) -> Self {
+        Self { timelines, metrics, validation, told: Once::default(), room: Room::default() }
     }
 
     /// Answers a review for labelling, and remembers an admission whose UID the pod will carry.
@@ -69,7 +69,7 @@ impl Admission {
         let answer = answered(&decision.answer(uid)?)?;
         // Nothing comes of a dry run, so no pod would ever be joined to it.
         if decision.links_admission() && !request.is_dry_run() {
-            self.state.admitted(uid, clock::now());
+            self.timelines.admitted(uid, clock::now());
         }
         self.metrics.mutated(&decision);
         Ok(answer)

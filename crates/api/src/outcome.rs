@@ -11,8 +11,12 @@ pub enum Reason {
     Unreachable,
     /// 401 or 403.
     Unauthorized,
-    /// 404: there is no such path, or the kubelet does not know the pod (yet).
-    NotFound,
+    /// 404: SnapHook has no such path.
+    EndpointNotFound,
+    /// 404 or 405: the kubelet does not serve the checkpoint API, since its feature gate is off.
+    CheckpointApiDisabled,
+    /// 404: the kubelet does not know the pod yet.
+    PodNotOnNode,
     /// 429 or 503.
     Busy,
     /// The node has DiskPressure: no archive is put on its disk.
@@ -26,23 +30,25 @@ pub enum Reason {
     /// The node's container runtime tried and failed.
     CheckpointFailed,
     /// The back-end tried and says that it failed.
-    BackendRefused,
+    BackendFailed,
     /// 408, 425, or 5xx other than 503.
     BackendError,
     /// The request is wrong in the back-end's eyes; repeating it changes nothing.
     Rejected,
     /// 2xx whose body can't be understood.
-    BadAnswer,
+    InvalidResponse,
     /// The connection stood, and no complete answer came.
-    NoAnswer,
+    NoResponse,
     /// The process ended in the middle of the attempt.
     Interrupted,
     /// The pod is gone, replaced by another of its name, or terminating.
     PodGone,
     /// The pod no longer carries the label: its owner's consent is gone.
     NotLabelled,
+    /// The pod is a static pod: only its kubelet knows its containers.
+    StaticPod,
     /// The pod runs from a checkpoint image.
-    Restored,
+    AlreadyRestored,
     /// The pod has no container of that name.
     NoSuchContainer,
     /// The pod is not Ready (any more).
@@ -52,25 +58,28 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Unreachable,
         Self::Unauthorized,
-        Self::NotFound,
+        Self::EndpointNotFound,
+        Self::CheckpointApiDisabled,
+        Self::PodNotOnNode,
         Self::Busy,
         Self::DiskPressure,
         Self::NodeNotPrepared,
         Self::KubeletUntrusted,
         Self::CheckpointUnsupported,
         Self::CheckpointFailed,
-        Self::BackendRefused,
+        Self::BackendFailed,
         Self::BackendError,
         Self::Rejected,
-        Self::BadAnswer,
-        Self::NoAnswer,
+        Self::InvalidResponse,
+        Self::NoResponse,
         Self::Interrupted,
         Self::PodGone,
         Self::NotLabelled,
-        Self::Restored,
+        Self::StaticPod,
+        Self::AlreadyRestored,
         Self::NoSuchContainer,
         Self::NotReady,
         Self::InvalidSpec,
@@ -80,22 +89,25 @@ impl Reason {
         match self {
             Self::Unreachable => "Unreachable",
             Self::Unauthorized => "Unauthorized",
-            Self::NotFound => "NotFound",
+            Self::EndpointNotFound => "EndpointNotFound",
+            Self::CheckpointApiDisabled => "CheckpointApiDisabled",
+            Self::PodNotOnNode => "PodNotOnNode",
             Self::Busy => "Busy",
             Self::DiskPressure => "DiskPressure",
             Self::NodeNotPrepared => "NodeNotPrepared",
             Self::KubeletUntrusted => "KubeletUntrusted",
             Self::CheckpointUnsupported => "CheckpointUnsupported",
             Self::CheckpointFailed => "CheckpointFailed",
-            Self::BackendRefused => "BackendRefused",
+            Self::BackendFailed => "BackendFailed",
             Self::BackendError => "BackendError",
             Self::Rejected => "Rejected",
-            Self::BadAnswer => "BadAnswer",
-            Self::NoAnswer => "NoAnswer",
+            Self::InvalidResponse => "InvalidResponse",
+            Self::NoResponse => "NoResponse",
             Self::Interrupted => "Interrupted",
             Self::PodGone => "PodGone",
             Self::NotLabelled => "NotLabelled",
-            Self::Restored => "Restored",
+            Self::StaticPod => "StaticPod",
+            Self::AlreadyRestored => "AlreadyRestored",
             Self::NoSuchContainer => "NoSuchContainer",
             Self::NotReady => "NotReady",
             Self::InvalidSpec => "InvalidSpec",
@@ -112,21 +124,24 @@ impl Reason {
         match self {
             Self::Unreachable
             | Self::Unauthorized
-            | Self::NotFound
+            | Self::EndpointNotFound
+            | Self::CheckpointApiDisabled
+            | Self::PodNotOnNode
             | Self::Busy
             | Self::DiskPressure
             | Self::NodeNotPrepared
             | Self::NotReady => Verdict::NotTried,
-            Self::CheckpointFailed | Self::BackendRefused | Self::BackendError => Verdict::TriedAndFailed,
+            Self::CheckpointFailed | Self::BackendFailed | Self::BackendError => Verdict::TriedAndFailed,
             Self::KubeletUntrusted
             | Self::CheckpointUnsupported
             | Self::Rejected
             | Self::PodGone
             | Self::NotLabelled
-            | Self::Restored
+            | Self::StaticPod
+            | Self::AlreadyRestored
             | Self::NoSuchContainer
             | Self::InvalidSpec => Verdict::Final,
-            Self::BadAnswer | Self::NoAnswer | Self::Interrupted => Verdict::Unknown,
+            Self::InvalidResponse | Self::NoResponse | Self::Interrupted => Verdict::Unknown,
         }
     }
 }

@@ -80,12 +80,12 @@ impl Settings {
     }
 
     /// How long a kubelet may take to answer once it is connected.
-    pub fn answer_timeout(&self) -> Duration {
+    pub fn response_timeout(&self) -> Duration {
         self.checkpoint_timeout + BEYOND_RUNTIME
     }
 
     fn times(&self) -> Times {
-        Times { connect: self.request_timeout, answer: self.answer_timeout() }
+        Times { connect: self.request_timeout, answer: self.response_timeout() }
     }
 
     /// What is told to the kubelet, which knows whole seconds; 0 would be its own default.

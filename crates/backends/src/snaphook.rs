@@ -39,7 +39,7 @@ pub struct Settings {
     /// For resolving the name, connecting and TLS.
     pub request_timeout: Duration,
     /// From the connection to the end of the answer.
-    pub answer_timeout: Duration,
+    pub response_timeout: Duration,
     /// Holds a bearer token; read anew for each attempt, because such files are rotated.
     pub token_file: Option<PathBuf>,
     /// Holds the certificates (PEM) that are trusted in place of the system's.
@@ -63,7 +63,7 @@ pub enum BackendError {
 
 impl Settings {
     fn times(&self) -> Times {
-        Times { connect: self.request_timeout, answer: self.answer_timeout }
+        Times { connect: self.request_timeout, answer: self.response_timeout }
     }
 }
 

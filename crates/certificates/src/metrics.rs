@@ -60,12 +60,12 @@ impl CertificateMetrics {
         }
         let registry = registry.sub_registry_with_prefix("certificate");
         registry.register(
-            "ca_not_after_seconds",
+            "ca_expiration_timestamp_seconds",
             "When the CA that signs expires, in seconds since 1970; 0: a certificate from files, or none yet",
             metrics.ca_not_after.clone(),
         );
         registry.register(
-            "leaf_not_after_seconds",
+            "serving_expiration_timestamp_seconds",
             "When the certificate that is served expires, in seconds since 1970; 0: there is none yet",
             metrics.leaf_not_after.clone(),
         );
@@ -75,12 +75,12 @@ impl CertificateMetrics {
             metrics.rotations.clone(),
         );
         registry.register(
-            "bundle_in_sync",
+            "ca_bundle_in_sync",
             "Whether the configuration was last read with our CA bundle in it, by configuration",
             metrics.in_sync.clone(),
         );
         registry.register(
-            "bundle_patches",
+            "ca_bundle_patches",
             "Attempts to put our CA bundle into a configuration, by configuration and result",
             metrics.patches.clone(),
         );

@@ -18,7 +18,7 @@ pub enum RotateError {
     Unusable { what: String, why: UnusableAuthority },
     #[error(
         "a rotation is under way: CA {generation} is to follow; it signs as soon as it stands in the webhook \
-         configurations, see `snapwatcher_certificate_bundle_in_sync`"
+         configurations, see `snapwatcher_certificate_ca_bundle_in_sync`"
     )]
     UnderWay { generation: u64 },
     #[error("somebody else wrote {what} at the same time: try again")]

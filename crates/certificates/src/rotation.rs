@@ -113,10 +113,10 @@ impl Step {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
-            Self::Note => "note",
+            Self::Note => "mark-published",
             Self::Switch => "switch",
             Self::Retire => "retire",
-            Self::StartOver => "start-over",
+            Self::StartOver => "restart",
         }
     }
 }

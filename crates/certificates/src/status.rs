@@ -25,8 +25,8 @@ impl Kind {
     #[must_use]
     pub const fn flag(self) -> &'static str {
         match self {
-            Self::Mutating => "--mutating-configuration",
-            Self::Validating => "--validating-configuration",
+            Self::Mutating => "--mutating-webhook-configuration",
+            Self::Validating => "--validating-webhook-configuration",
         }
     }
 }

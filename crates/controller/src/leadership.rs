@@ -31,7 +31,7 @@ use snapwatcher_daemon::services::{ServiceError, Services};
 use snapwatcher_kubernetes::cluster::{Cluster, Scope};
 use snapwatcher_kubernetes::events::Events;
 use snapwatcher_kubernetes::owner::Owners;
-use snapwatcher_state::State;
+use snapwatcher_state::PodTimelines;
 
 /// The checks that are told and gate nothing, in the order in which they are shown.
 #[derive(Clone)]
@@ -71,7 +71,7 @@ pub struct Term {
     pub cluster: Cluster,
     pub scopes: Vec<Scope>,
     pub owners: Owners,
-    pub state: State,
+    pub state: PodTimelines,
     pub watch_metrics: WatchMetrics,
     pub metrics: CheckpointMetrics,
     pub checks: Checks,

@@ -1,4 +1,4 @@
-//! What the HTTPS port counts, under `snapwatcher_serve_`.
+//! What the HTTPS port counts, under `snapwatcher_https_`.
 
 use std::fmt;
 
@@ -34,26 +34,34 @@ impl ServeMetrics {
         for reason in Fault::ALL {
             drop(metrics.handshake_errors.get_or_create(&Failed { reason }));
         }
-        let registry = registry.sub_registry_with_prefix("serve");
-        registry.register("connections", "Open connections to the HTTPS port", metrics.open.clone());
-        registry.register("accepted", "Connections accepted on the HTTPS port", metrics.accepted.clone());
+        let registry = registry.sub_registry_with_prefix("https");
+        registry.register("open_connections", "Open connections to the HTTPS port", metrics.open.clone());
+        registry.register("accepted_connections", "Connections accepted on the HTTPS port", metrics.accepted.clone());
         registry.register(
             "handshake_errors",
             "TLS handshakes that failed, by reason; `untrusted`: the client does not trust our certificate",
             metrics.handshake_errors.clone(),
         );
         registry.register(
-            "displaced",
+            "evicted_connections",
             "Connections closed for another one, because all places were taken",
             metrics.displaced.clone(),
         );
         registry.register(
-            "timed_out",
+            "request_timeouts",
             "Requests answered 408, because they were not whole, or not answered, in time",
             metrics.timed_out.clone(),
         );
-        registry.register("drained", "Requests answered after the process was told to stop", metrics.drained.clone());
-        registry.register("cut", "Connections cut off at the end of the grace period", metrics.cut.clone());
+        registry.register(
+            "drained_requests",
+            "Requests answered after the process was told to stop",
+            metrics.drained.clone(),
+        );
+        registry.register(
+            "aborted_connections",
+            "Connections cut off at the end of the grace period",
+            metrics.cut.clone(),
+        );
         metrics
     }
 

@@ -19,7 +19,7 @@ use snapwatcher_api::outcome::{Outcome, Reason};
 /// Reason of the Event of a checkpoint that was taken.
 pub const CHECKPOINTED: &str = "Checkpointed";
 /// Reason of the Event of a pod that admission should have labelled and did not.
-pub const SLIPPED: &str = "AdmissionSlipped";
+pub const SLIPPED: &str = "NotMutated";
 /// Reason of the Event of a pod whose annotations can't be understood.
 pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
 /// Reason of the Event of a caBundle that somebody else changed.
@@ -30,9 +30,9 @@ pub const CA_SECRET_REPLACED: &str = "CASecretReplaced";
 const CHECKPOINT: &str = "Checkpoint";
 /// Action of an Event about what has come to nothing. Repeats are counted in the first Event of their kind, whose note
 /// stays: by another action the last failure is not told as one more that is tried again.
-const GIVE_UP: &str = "GiveUp";
+const GIVE_UP: &str = "Fail";
 /// Action of an Event about our own certificates.
-const KEEP_TRUST: &str = "KeepTrust";
+const KEEP_TRUST: &str = "UpdateCABundle";
 /// How many Events may wait; more are dropped.
 const WAITING: usize = 1000;
 /// The longest note, in bytes, see the `note` of events.k8s.io/v1.

@@ -1,4 +1,4 @@
-//! What this process knows of each pod's journey: shared by admission, watch, checkpoints and the admin port.
+//! What this process knows of each pod's timeline: shared by admission, watch, checkpoints and the admin port.
 //!
 //! Memory of one process, bounded in number and age, never the truth: the truth is in the API server, from which a
 //! restarted process sees pods and records again. Nothing here decides anything.
@@ -17,14 +17,14 @@ use snapwatcher_api::pod::{PodFacts, PodName};
 
 use admissions::Admissions;
 
-/// How many journeys are remembered; the one untouched for longest goes first. About 1 KiB each.
-const JOURNEYS: u64 = 10_000;
-/// A journey untouched for this long is forgotten.
-const JOURNEY_AGE: Duration = Duration::from_secs(24 * 3600);
+/// How many timelines are remembered; the one untouched for longest goes first. About 1 KiB each.
+const TIMELINES: u64 = 10_000;
+/// A timeline untouched for this long is forgotten.
+const TIMELINE_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// One pod's way through the stages.
 #[derive(Debug, Clone)]
-pub struct Journey {
+pub struct PodTimeline {
     pub pod: PodName,
     pub uid: String,
     /// When the pod was admitted.
@@ -34,8 +34,8 @@ pub struct Journey {
     /// It first was eligible, delay included.
     pub ready: Option<Timestamp>,
     /// What holds it back now.
-    pub waits_for: Option<String>,
-    pub containers: BTreeMap<String, ContainerJourney>,
+    pub waiting_for: Option<String>,
+    pub containers: BTreeMap<String, ContainerTimeline>,
 }
 
 /// When a pod was admitted, and by whom.
@@ -43,40 +43,40 @@ pub struct Journey {
 pub struct Admission {
     pub at: Timestamp,
     /// Answered by another process or by none: `at` is then the pod's creation time.
-    pub elsewhere: bool,
+    pub by_other_replica: bool,
 }
 
 /// The later stages, one set for each container that is checkpointed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ContainerJourney {
+pub struct ContainerTimeline {
     /// Name of the `Checkpoint` object; none with back-end `log`.
     pub checkpoint: Option<String>,
     pub claimed: Option<Timestamp>,
     /// The request left.
-    pub asked: Option<Timestamp>,
+    pub requested: Option<Timestamp>,
     /// The outcome was known.
-    pub done: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
     /// `Succeeded` or a reason.
     pub outcome: Option<String>,
 }
 
-/// The journeys of one process. Cloning gives another handle to the same.
+/// The timelines of one process. Cloning gives another handle to the same.
 #[derive(Clone)]
-pub struct State {
+pub struct PodTimelines {
     admissions: Arc<Admissions>,
-    journeys: Cache<String, Journey>,
+    timelines: Cache<String, PodTimeline>,
 }
 
-impl Default for State {
+impl Default for PodTimelines {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl State {
+impl PodTimelines {
     pub fn new() -> Self {
-        let journeys = Cache::builder().max_capacity(JOURNEYS).time_to_idle(JOURNEY_AGE);
-        Self { admissions: Arc::default(), journeys: journeys.eviction_policy(EvictionPolicy::lru()).build() }
+        let timelines = Cache::builder().max_capacity(TIMELINES).time_to_idle(TIMELINE_AGE);
+        Self { admissions: Arc::default(), timelines: timelines.eviction_policy(EvictionPolicy::lru()).build() }
     }
 
     /// Admission answered the request of that UID for a labelled pod.
@@ -86,69 +86,69 @@ impl State {
 
     /// The watch saw the pod; the first time counts.
     pub fn seen(&self, pod: &PodFacts, at: Timestamp) {
-        self.change(&pod.name, &pod.uid, |journey| {
-            if journey.seen.is_none() {
-                journey.seen = Some(at);
-                journey.admission = self.admission_of(pod, at);
+        self.change(&pod.name, &pod.uid, |timeline| {
+            if timeline.seen.is_none() {
+                timeline.seen = Some(at);
+                timeline.admission = self.admission_of(pod, at);
             }
         });
     }
 
     /// The pod is eligible; the first time counts.
     pub fn ready(&self, pod: &PodFacts, at: Timestamp) {
-        self.change(&pod.name, &pod.uid, |journey| {
-            journey.ready.get_or_insert(at);
-            journey.waits_for = None;
+        self.change(&pod.name, &pod.uid, |timeline| {
+            timeline.ready.get_or_insert(at);
+            timeline.waiting_for = None;
         });
     }
 
     /// The pod is held back, for the reason given in words.
     pub fn waits(&self, pod: &PodFacts, cause: &str) {
-        self.change(&pod.name, &pod.uid, |journey| journey.waits_for = Some(cause.to_owned()));
+        self.change(&pod.name, &pod.uid, |timeline| timeline.waiting_for = Some(cause.to_owned()));
     }
 
     /// Nothing holds the pod back any more.
-    pub fn freed(&self, pod: &PodFacts) {
-        self.change(&pod.name, &pod.uid, |journey| journey.waits_for = None);
+    pub fn unblocked(&self, pod: &PodFacts) {
+        self.change(&pod.name, &pod.uid, |timeline| timeline.waiting_for = None);
     }
 
     /// Writes the later stages of one container.
-    pub fn container(&self, pod: &PodName, uid: &str, container: &str, change: impl FnOnce(&mut ContainerJourney)) {
-        self.change(pod, uid, |journey| change(journey.containers.entry(container.to_owned()).or_default()));
+    pub fn container(&self, pod: &PodName, uid: &str, container: &str, change: impl FnOnce(&mut ContainerTimeline)) {
+        self.change(pod, uid, |timeline| change(timeline.containers.entry(container.to_owned()).or_default()));
     }
 
-    /// All journeys, by namespace and name of the pod.
-    pub fn journeys(&self) -> Vec<Journey> {
-        let mut journeys: Vec<_> = self.journeys.iter().map(|(_, journey)| journey).collect();
-        journeys.sort_by(|a, b| (&a.pod, &a.uid).cmp(&(&b.pod, &b.uid)));
-        journeys
+    /// All timelines, by namespace and name of the pod.
+    pub fn timelines(&self) -> Vec<PodTimeline> {
+        let mut timelines: Vec<_> = self.timelines.iter().map(|(_, timeline)| timeline).collect();
+        timelines.sort_by(|a, b| (&a.pod, &a.uid).cmp(&(&b.pod, &b.uid)));
+        timelines
     }
 
-    pub fn journey(&self, uid: &str) -> Option<Journey> {
-        self.journeys.get(uid)
+    pub fn timeline(&self, uid: &str) -> Option<PodTimeline> {
+        self.timelines.get(uid)
     }
 
     fn admission_of(&self, pod: &PodFacts, now: Timestamp) -> Option<Admission> {
         let here = pod.admission.as_ref().and_then(|request_uid| self.admissions.get(request_uid, now));
         match here {
-            Some(at) => Some(Admission { at, elsewhere: false }),
-            None => pod.created.map(|at| Admission { at, elsewhere: true }),
+            Some(at) => Some(Admission { at, by_other_replica: false }),
+            None => pod.created.map(|at| Admission { at, by_other_replica: true }),
         }
     }
 
-    fn change(&self, pod: &PodName, uid: &str, change: impl FnOnce(&mut Journey)) {
-        self.journeys.entry_by_ref(uid).and_upsert_with(|entry| {
-            let mut journey = entry.map_or_else(|| Journey::of(pod, uid), moka::Entry::into_value);
-            change(&mut journey);
-            journey
+    fn change(&self, pod: &PodName, uid: &str, change: impl FnOnce(&mut PodTimeline)) {
+        self.timelines.entry_by_ref(uid).and_upsert_with(|entry| {
+            let mut timeline = entry.map_or_else(|| PodTimeline::of(pod, uid), moka::Entry::into_value);
+            change(&mut timeline);
+            timeline
         });
     }
 }
 
-impl Journey {
+impl PodTimeline {
     fn of(pod: &PodName, uid: &str) -> Self {
         let (pod, uid) = (pod.clone(), uid.to_owned());
-        Self { pod, uid, admission: None, seen: None, ready: None, waits_for: None, containers: BTreeMap::new() }
+        Self { pod, uid, admission: None, seen: None, ready: None, waiting_for: None, containers: BTreeMap::new() }
     }
 }
 
@@ -173,54 +173,54 @@ mod tests {
 
     #[test]
     fn a_pod_is_joined_to_the_admission_this_process_answered() {
-        let state = State::new();
+        let state = PodTimelines::new();
         state.admitted("request-1", at(1));
         state.seen(&pod(Some("request-1")), at(2));
-        assert_eq!(state.journey("u1").unwrap().admission, Some(Admission { at: at(1), elsewhere: false }));
+        assert_eq!(state.timeline("u1").unwrap().admission, Some(Admission { at: at(1), by_other_replica: false }));
     }
 
     #[test]
     fn an_admission_answered_elsewhere_is_the_creation_of_the_pod() {
         for annotation in [None, Some("of-another-replica")] {
-            let state = State::new();
+            let state = PodTimelines::new();
             state.seen(&pod(annotation), at(2));
-            assert_eq!(state.journey("u1").unwrap().admission, Some(Admission { at: at(0), elsewhere: true }));
+            assert_eq!(state.timeline("u1").unwrap().admission, Some(Admission { at: at(0), by_other_replica: true }));
         }
     }
 
     #[test]
     fn the_first_time_of_a_stage_counts() {
-        let state = State::new();
+        let state = PodTimelines::new();
         for second in [2, 3] {
             state.seen(&pod(None), at(second));
             state.ready(&pod(None), at(second + 10));
         }
-        let journey = state.journey("u1").unwrap();
-        assert_eq!((journey.seen, journey.ready), (Some(at(2)), Some(at(12))));
+        let timeline = state.timeline("u1").unwrap();
+        assert_eq!((timeline.seen, timeline.ready), (Some(at(2)), Some(at(12))));
     }
 
     #[test]
     fn a_journey_known_from_its_record_is_joined_when_the_pod_is_seen() {
-        let state = State::new();
+        let state = PodTimelines::new();
         state.admitted("request-1", at(1));
         let pod = pod(Some("request-1"));
-        state.container(&pod.name, &pod.uid, "app", |container| container.asked = Some(at(3)));
+        state.container(&pod.name, &pod.uid, "app", |container| container.requested = Some(at(3)));
         state.seen(&pod, at(5));
-        let journey = state.journey("u1").unwrap();
-        assert_eq!((journey.seen, journey.containers["app"].asked), (Some(at(5)), Some(at(3))));
-        assert_eq!(journey.admission, Some(Admission { at: at(1), elsewhere: false }));
+        let timeline = state.timeline("u1").unwrap();
+        assert_eq!((timeline.seen, timeline.containers["app"].requested), (Some(at(5)), Some(at(3))));
+        assert_eq!(timeline.admission, Some(Admission { at: at(1), by_other_replica: false }));
     }
 
     #[test]
     fn journeys_are_bounded_in_number() {
-        let state = State::new();
-        for number in 0..JOURNEYS + 500 {
+        let state = PodTimelines::new();
+        for number in 0..TIMELINES + 500 {
             let mut pod = pod(None);
             pod.uid = number.to_string();
             state.seen(&pod, at(0));
         }
-        state.journeys.run_pending_tasks();
-        assert!(state.journeys.entry_count() <= JOURNEYS);
-        assert!(state.journey(&(JOURNEYS + 499).to_string()).is_some(), "the newest is kept");
+        state.timelines.run_pending_tasks();
+        assert!(state.timelines.entry_count() <= TIMELINES);
+        assert!(state.timeline(&(TIMELINES + 499).to_string()).is_some(), "the newest is kept");
     }
 }

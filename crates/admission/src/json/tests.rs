@@ -151,7 +151,7 @@ proptest! {
 
 #[test]
 fn the_corpus_of_fuzzing_is_read_as_serde_json_reads_it() {
-    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     let folders = ["review", "found"].map(|name| std::fs::read_dir(corpus.join(name)).unwrap());
     for path in folders.into_iter().flatten().map(|entry| entry.unwrap().path()) {
         if let Ok(text) = std::str::from_utf8(&std::fs::read(&path).unwrap()) {

@@ -13,17 +13,17 @@ use snapwatcher_api::pod::{ADMISSION, DELAY, MUTATED, PodFacts, SNAP, WatchedPod
 
 /// A webhook with what can be seen of it from outside.
 struct Observed {
-    state: State,
+    timelines: PodTimelines,
     registry: Registry,
     webhook: Webhook,
 }
 
 impl Observed {
     fn new(validation: ValidationMode) -> Self {
-        let (state, mut registry) = (State::new(), Registry::with_prefix("snapwatcher"));
+        let (timelines, mut registry) = (PodTimelines::new(), Registry::with_prefix("snapwatcher"));
         let metrics = AdmissionMetrics::register(&mut registry);
-        let webhook = Webhook::new(Admission::new(state.clone(), metrics, validation));
-        Self { state, registry, webhook }
+        let webhook = Webhook::new(Admission::new(timelines.clone(), metrics, validation));
+        Self { timelines, registry, webhook }
     }
 
     async fn send(&self, request: HttpRequest<Body>) -> (StatusCode, String) {
@@ -57,8 +57,8 @@ impl Observed {
             "metadata": {"uid": request_uid, "annotations": {ADMISSION: request_uid}},
         }))
         .unwrap();
-        self.state.seen(&PodFacts::from(pod), clock::now());
-        self.state.journey(request_uid).unwrap().admission.is_some_and(|admission| !admission.elsewhere)
+        self.timelines.seen(&PodFacts::from(pod), clock::now());
+        self.timelines.timeline(request_uid).unwrap().admission.is_some_and(|admission| !admission.by_other_replica)
     }
 }
 
@@ -177,7 +177,7 @@ async fn every_route_refuses_alike() {
             assert_eq!(status, expected, "{path}, {case}: {body}");
         }
         for (status, count) in [(400, 4), (413, 2), (415, 2), (500, 0)] {
-            let line = format!(r#"snapwatcher_admission_refused_total{{status="{status}"}} {count}"#);
+            let line = format!(r#"snapwatcher_admission_http_errors_total{{status="{status}"}} {count}"#);
             assert!(webhook.metric(&line), "{path}: {line}");
         }
     }
@@ -207,7 +207,7 @@ async fn a_panic_is_a_counted_500() {
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(to_bytes(answer.into_body(), usize::MAX).await.unwrap().is_empty());
     }
-    assert!(observed.metric(r#"snapwatcher_admission_refused_total{status="500"} 2"#));
+    assert!(observed.metric(r#"snapwatcher_admission_http_errors_total{status="500"} 2"#));
 }
 
 #[tokio::test]

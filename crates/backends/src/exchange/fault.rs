@@ -42,7 +42,7 @@ impl Broken {
                 (Reason::Rejected, format!("could not write the request for {whom} at {url}: {}", cause(error)))
             }
             Fault::Failed(error) if self.has_connected => {
-                (Reason::NoAnswer, format!("no complete answer from {whom} at {url}: {}", cause(error)))
+                (Reason::NoResponse, format!("no complete answer from {whom} at {url}: {}", cause(error)))
             }
             Fault::Failed(error) if error.is_dns() => {
                 (Reason::Unreachable, format!("could not find the host of {whom} at {url}: {}", cause(error)))
@@ -50,9 +50,10 @@ impl Broken {
             Fault::Failed(error) => {
                 (Reason::Unreachable, format!("could not connect to {whom} at {url}: {}", cause(error)))
             }
-            Fault::OutOfTime(limit) if self.has_connected => {
-                (Reason::NoAnswer, format!("no complete answer from {whom} at {url} within {limit:?} after connecting"))
-            }
+            Fault::OutOfTime(limit) if self.has_connected => (
+                Reason::NoResponse,
+                format!("no complete answer from {whom} at {url} within {limit:?} after connecting"),
+            ),
             Fault::OutOfTime(limit) => {
                 (Reason::Unreachable, format!("could not connect to {whom} at {url} within {limit:?}"))
             }

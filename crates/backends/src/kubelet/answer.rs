@@ -49,12 +49,12 @@ pub(super) fn judge(answer: &Answer, asked: &Asked<'_>, now: Timestamp) -> Outco
             let right = "needs the right `create` on `nodes/checkpoint`";
             (Reason::Unauthorized, format!("{identity} {right}; {whom} answered {said}"))
         }
-        (Reason::NotFound, _) if is_pod_unknown(answer) => {
-            (Reason::NotFound, format!("{whom} does not know the pod (yet); it answered {said}"))
+        (Reason::PodNotOnNode, _) => {
+            (Reason::PodNotOnNode, format!("{whom} does not know the pod (yet); it answered {said}"))
         }
-        (Reason::NotFound, _) => {
+        (Reason::CheckpointApiDisabled, _) => {
             let remedy = "switch on its feature gate `ContainerCheckpoint` and `enableDebuggingHandlers`";
-            (Reason::NotFound, format!("{whom} takes no checkpoints: {remedy}; it answered {said}"))
+            (Reason::CheckpointApiDisabled, format!("{whom} takes no checkpoints: {remedy}; it answered {said}"))
         }
         (Reason::NodeNotPrepared, _) => {
             let remedy = "install CRIU on the node and let the runtime use it";
@@ -94,12 +94,13 @@ fn reason(answer: &Answer) -> Reason {
         401 | 403 => Reason::Unauthorized,
         404 if is_container_unknown(answer) => Reason::NoSuchContainer,
         // 405: what a kubelet without debugging handlers says of some of their paths.
-        404 | 405 => Reason::NotFound,
+        404 if is_pod_unknown(answer) => Reason::PodNotOnNode,
+        404 | 405 => Reason::CheckpointApiDisabled,
         429 | 503 => Reason::Busy,
         500 => runtime::reason(answer.body.trim()),
         408 | 425 | 501..=599 => Reason::BackendError,
         300..=499 => Reason::Rejected,
-        _ => Reason::BadAnswer,
+        _ => Reason::InvalidResponse,
     }
 }
 
@@ -121,7 +122,7 @@ fn gets_better(why: &CertificateError) -> bool {
 
 fn judge_success(answer: &Answer, asked: &Asked<'_>) -> Outcome {
     let Asked { whom, node, .. } = asked;
-    let bad = |why: &str| stopped(Reason::BadAnswer, &format!("{whom} answered {}, but {why}", answer.status));
+    let bad = |why: &str| stopped(Reason::InvalidResponse, &format!("{whom} answered {}, but {why}", answer.status));
     if !answer.is_legible {
         return bad("the answer is too long or not UTF-8");
     }

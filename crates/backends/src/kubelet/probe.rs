@@ -69,7 +69,7 @@ pub async fn token(kubelet: &Kubelet) -> Result<(), Redacted> {
 
 fn verdict(reason: Reason) -> Verdict {
     match reason {
-        Reason::NotFound => Verdict::GateOff,
+        Reason::CheckpointApiDisabled => Verdict::GateOff,
         Reason::Unauthorized => Verdict::Forbidden,
         Reason::KubeletUntrusted => Verdict::Untrusted,
         Reason::Unreachable => Verdict::Unreachable,

@@ -62,7 +62,7 @@ pub(super) fn reason(body: &str) -> Reason {
     } else if says(&NOT_PREPARED) {
         Reason::NodeNotPrepared
     } else if says(&CUT_OFF) {
-        if words.contains(NOT_THERE) { Reason::Busy } else { Reason::NoAnswer }
+        if words.contains(NOT_THERE) { Reason::Busy } else { Reason::NoResponse }
     } else {
         Reason::CheckpointFailed
     }
@@ -142,9 +142,9 @@ mod tests {
                  containers can be checkpointed",
                 Reason::CheckpointFailed,
             ),
-            ("rpc error: code = DeadlineExceeded desc = context deadline exceeded", Reason::NoAnswer),
-            ("rpc error: code = Canceled desc = context canceled", Reason::NoAnswer),
-            ("rpc error: code = Unavailable desc = error reading from server: EOF", Reason::NoAnswer),
+            ("rpc error: code = DeadlineExceeded desc = context deadline exceeded", Reason::NoResponse),
+            ("rpc error: code = Canceled desc = context canceled", Reason::NoResponse),
+            ("rpc error: code = Unavailable desc = error reading from server: EOF", Reason::NoResponse),
             (
                 "rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial unix \
                  /run/containerd/containerd.sock: connect: connection refused\"",

@@ -163,7 +163,7 @@ async fn a_certificate_of_another_ca_is_told_with_the_ways_out_and_gets_no_token
     }
     assert_eq!(server.requests(), [""; 0]);
     let kubelet = Kubelet::new(settings(Trust::Unverified), "snap", &cluster).unwrap();
-    assert_eq!(kubelet.checkpoint(&ask()).await.as_str(), "BadAnswer", "it is asked when nobody verifies");
+    assert_eq!(kubelet.checkpoint(&ask()).await.as_str(), "InvalidResponse", "it is asked when nobody verifies");
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn what_fails_after_the_connection_stood_is_no_answer() {
     for act in [Act::CloseAtOnce, Act::CloseAfterRequest, Act::ResetAfterRequest, Act::Answer(half.into())] {
         let (server, kubelet) = trusted(act).await;
         let outcome = kubelet.checkpoint(&ask()).await;
-        assert_eq!(outcome.as_str(), "NoAnswer", "{outcome}");
+        assert_eq!(outcome.as_str(), "NoResponse", "{outcome}");
         assert!(outcome.to_string().contains("no complete answer from the kubelet of node `n1`"), "{outcome}");
         assert_eq!(server.connections(), 1, "it is never asked twice");
     }
@@ -211,7 +211,7 @@ async fn the_token_in_an_answer_is_taken_out() {
 #[tokio::test]
 async fn of_a_huge_answer_only_the_start_is_read() {
     let (server, kubelet) = trusted(Act::Huge("200 OK")).await;
-    assert_eq!(kubelet.checkpoint(&ask()).await.as_str(), "BadAnswer");
+    assert_eq!(kubelet.checkpoint(&ask()).await.as_str(), "InvalidResponse");
     assert!(server.sent_when_closed().await < 16 * 1024 * 1024);
 }
 

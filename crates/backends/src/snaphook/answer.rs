@@ -20,7 +20,7 @@ pub(super) fn judge(answer: &Answer, url: &str, node: &str, now: Timestamp) -> O
     }
     let Some(reason) = reason(answer.status) else {
         return stopped(
-            Reason::BadAnswer,
+            Reason::InvalidResponse,
             &format!("SnapHook at {url} answered with the odd status {}", answer.status),
         );
     };
@@ -38,7 +38,7 @@ pub(super) fn judge(answer: &Answer, url: &str, node: &str, now: Timestamp) -> O
 fn reason(status: StatusCode) -> Option<Reason> {
     match status.as_u16() {
         401 | 403 => Some(Reason::Unauthorized),
-        404 => Some(Reason::NotFound),
+        404 => Some(Reason::EndpointNotFound),
         429 | 503 => Some(Reason::Busy),
         408 | 425 | 500..=599 => Some(Reason::BackendError),
         300..=499 => Some(Reason::Rejected),
@@ -47,8 +47,9 @@ fn reason(status: StatusCode) -> Option<Reason> {
 }
 
 fn judge_success(answer: &Answer, url: &str, node: &str) -> Outcome {
-    let bad =
-        |why: &str| stopped(Reason::BadAnswer, &format!("SnapHook at {url} answered {}, but {why}", answer.status));
+    let bad = |why: &str| {
+        stopped(Reason::InvalidResponse, &format!("SnapHook at {url} answered {}, but {why}", answer.status))
+    };
     if !answer.is_legible {
         return bad("the answer is too long or not UTF-8");
     }
@@ -63,7 +64,7 @@ fn judge_success(answer: &Answer, url: &str, node: &str) -> Outcome {
         // SNAP's way of failing; of any other 2xx it is not known, so nothing is concluded from it.
         Some(Value::Bool(false)) if answer.status == StatusCode::OK => {
             let said = message(&Value::Object(object)).unwrap_or_else(|| "it gives no reason".to_owned());
-            stopped(Reason::BackendRefused, &format!("SnapHook at {url} failed: {said}"))
+            stopped(Reason::BackendFailed, &format!("SnapHook at {url} failed: {said}"))
         }
         Some(_) => bad(&format!("its `success` can't be understood: {}", answer.body)),
     }

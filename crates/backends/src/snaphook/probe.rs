@@ -47,7 +47,7 @@ impl SnapHook {
         match exchange(request, token.as_deref(), times, Instant::now()).await {
             Ok(answer) => Probe::Answered(answer.status),
             Err(broken) => match broken.told("SnapHook", &self.shown) {
-                (Reason::NoAnswer, message) => Probe::NoAnswer(words(&message)),
+                (Reason::NoResponse, message) => Probe::NoAnswer(words(&message)),
                 (_, message) => Probe::Unreachable(words(&message)),
             },
         }

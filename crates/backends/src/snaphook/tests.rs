@@ -13,7 +13,7 @@ use snapwatcher_api::pod::PodName;
 use super::*;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(800);
 /// What a busy machine may add to a time-out.
 const SLACK: Duration = Duration::from_millis(700);
 
@@ -26,7 +26,7 @@ fn settings(url: &str) -> Settings {
         kube_api_address: "https://kubernetes.default.svc".to_owned(),
         cluster_name: Some("production".to_owned()),
         request_timeout: REQUEST_TIMEOUT,
-        answer_timeout: ANSWER_TIMEOUT,
+        response_timeout: RESPONSE_TIMEOUT,
         token_file: None,
         ca_file: None,
     }
@@ -137,31 +137,31 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn what_fails_after_the_connection_stood_is_no_answer() {
-    fails(Act::CloseAtOnce, "NoAnswer", "no complete answer from SnapHook at http://127.0.0.1:").await;
-    fails(Act::CloseAfterRequest, "NoAnswer", "connection closed").await;
-    fails(Act::ResetAfterRequest, "NoAnswer", "connection reset").await;
+    fails(Act::CloseAtOnce, "NoResponse", "no complete answer from SnapHook at http://127.0.0.1:").await;
+    fails(Act::CloseAfterRequest, "NoResponse", "connection closed").await;
+    fails(Act::ResetAfterRequest, "NoResponse", "connection reset").await;
     let half = "HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n{\"success\": true";
-    fails(Act::Answer(half.into()), "NoAnswer", "no complete answer").await;
+    fails(Act::Answer(half.into()), "NoResponse", "no complete answer").await;
     let half = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 40\r\n\r\nbusy";
-    fails(Act::Answer(half.into()), "NoAnswer", "no complete answer").await;
+    fails(Act::Answer(half.into()), "NoResponse", "no complete answer").await;
     let half = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n";
-    fails(Act::Answer(half.into()), "NoAnswer", "no complete answer").await;
-    fails(Act::Answer("220 mail.example.com ESMTP\r\n".into()), "NoAnswer", "no complete answer").await;
+    fails(Act::Answer(half.into()), "NoResponse", "no complete answer").await;
+    fails(Act::Answer("220 mail.example.com ESMTP\r\n".into()), "NoResponse", "no complete answer").await;
 }
 
 #[tokio::test]
 async fn silence_and_a_drip_end_with_the_answer_timeout() {
     for act in [Act::Hang, Act::Drip] {
         let begun = Instant::now();
-        fails(act, "NoAnswer", "within 800ms after connecting").await;
+        fails(act, "NoResponse", "within 800ms after connecting").await;
         let took = begun.elapsed();
-        assert!(took >= ANSWER_TIMEOUT && took < ANSWER_TIMEOUT + SLACK, "{took:?}");
+        assert!(took >= RESPONSE_TIMEOUT && took < RESPONSE_TIMEOUT + SLACK, "{took:?}");
     }
 }
 
 #[tokio::test]
 async fn of_a_huge_answer_only_the_start_is_read() {
-    for (status, reason) in [("200 OK", "BadAnswer"), ("500 Internal Server Error", "BackendError")] {
+    for (status, reason) in [("200 OK", "InvalidResponse"), ("500 Internal Server Error", "BackendError")] {
         let server = Server::start(Act::Huge(status)).await;
         let outcome = outcome(settings(&server.url())).await;
         assert_eq!(outcome.as_str(), reason, "{outcome}");
@@ -297,6 +297,6 @@ fn settings_that_cannot_work_are_refused() {
 #[test]
 fn an_attempt_takes_at_most_both_timeouts() {
     let snaphook = SnapHook::new(settings("http://snap-back-api")).unwrap();
-    assert_eq!(snaphook.longest_attempt(), REQUEST_TIMEOUT + ANSWER_TIMEOUT);
+    assert_eq!(snaphook.longest_attempt(), REQUEST_TIMEOUT + RESPONSE_TIMEOUT);
     assert!(!snaphook.needs_pod());
 }

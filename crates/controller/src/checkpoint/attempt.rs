@@ -16,7 +16,7 @@ use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod, read_pod};
 use snapwatcher_kubernetes::owner::{Owners, Workload};
-use snapwatcher_state::State;
+use snapwatcher_state::PodTimelines;
 
 use super::breaker::Shown;
 use super::breakers::{Breakers, Turn};
@@ -48,7 +48,7 @@ pub struct Attempt {
     pub policy: Policy,
     /// Pods of a revision that are asked for, one after the other came to nothing.
     pub max_pods_per_revision: usize,
-    pub state: State,
+    pub state: PodTimelines,
     pub metrics: CheckpointMetrics,
     pub events: Events,
     pub backend_check: CheckHandle,
@@ -254,20 +254,20 @@ impl Attempt {
             idempotency_key: idempotency_key(written, &status),
             whole_pod: self.backend.needs_pod().then_some(pod.whole),
         };
-        let journey = |change: &dyn Fn(&mut snapwatcher_state::ContainerJourney)| {
+        let timeline = |change: &dyn Fn(&mut snapwatcher_state::ContainerTimeline)| {
             self.state.container(&name, &pod.facts.uid, &container, change);
         };
         let asked = clock::now();
-        journey(&|journey| journey.asked = Some(asked));
+        timeline(&|timeline| timeline.requested = Some(asked));
         let (under_way, since) = (self.metrics.asked(), Instant::now());
         let outcome = self.backend.checkpoint(&ask).await;
         drop(under_way);
         self.metrics.ended(&outcome, since.elapsed());
         let done = clock::now();
         let after = progress::settled(written, &outcome, &self.policy, 0.0, done).phase.unwrap_or(Phase::Pending);
-        journey(&|journey| {
-            journey.done = after.is_final().then_some(done);
-            journey.outcome = Some(outcome.as_str().to_owned());
+        timeline(&|timeline| {
+            timeline.finished = after.is_final().then_some(done);
+            timeline.outcome = Some(outcome.as_str().to_owned());
         });
         tell(written, &ask, &outcome);
         self.events.outcome(written, &pod.facts, &outcome, after);

@@ -20,7 +20,7 @@ pub struct Limits {
     pub concurrent: usize,
     pub per_node: usize,
     /// How long a back-end may go on after its deadline with a request that it never answered.
-    pub answer_timeout: Duration,
+    pub response_timeout: Duration,
 }
 
 /// All slots. Nodes are named as in labels, see [`record_name::label_value`]. Cloning gives another handle to the same.
@@ -55,7 +55,7 @@ impl Budget {
 
     /// Follows one record as the watch told it; `None`: it is gone.
     pub fn observe(&self, uid: &str, record: Option<&Checkpoint>) {
-        let shown = record.and_then(|record| shown(record, self.limits.answer_timeout));
+        let shown = record.and_then(|record| shown(record, self.limits.response_timeout));
         let mut slots = self.lock();
         let is_taken = slots.get(uid).is_some_and(|slot| slot.is_taken);
         match shown {
@@ -130,13 +130,13 @@ impl Budget {
 }
 
 /// The slot that a record shows.
-fn shown(record: &Checkpoint, answer_timeout: Duration) -> Option<Slot> {
+fn shown(record: &Checkpoint, response_timeout: Duration) -> Option<Slot> {
     let status = record.status.as_ref()?;
     let deadline = status.deadline.as_ref()?.0;
     let until = match record.phase() {
         Phase::InProgress => deadline,
-        _ if record.reason() == Some(Reason::NoAnswer.as_str()) => {
-            let longer = SignedDuration::try_from(answer_timeout).unwrap_or_default();
+        _ if record.reason() == Some(Reason::NoResponse.as_str()) => {
+            let longer = SignedDuration::try_from(response_timeout).unwrap_or_default();
             deadline.saturating_add(longer).unwrap_or(Timestamp::MAX)
         }
         _ => return None,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn budget(concurrent: usize, per_node: usize) -> Budget {
-        Budget::new(Limits { concurrent, per_node, answer_timeout: Duration::from_secs(120) })
+        Budget::new(Limits { concurrent, per_node, response_timeout: Duration::from_secs(120) })
     }
 
     fn in_progress(node: &str, deadline: Timestamp) -> Checkpoint {
@@ -203,7 +203,7 @@ mod tests {
         snapwatcher_api::checkpoint::set_conditions(
             &mut status.conditions,
             Phase::Unknown,
-            "NoAnswer",
+            "NoResponse",
             None,
             None,
             at(9),

@@ -172,14 +172,23 @@ mod tests {
     #[test]
     fn a_pod_of_which_nobody_was_asked_holds_up_no_other() {
         use Reason::{
-            Busy, CheckpointFailed, DiskPressure, Interrupted, NoAnswer, NodeNotPrepared, NotFound, NotReady,
-            Unauthorized, Unreachable,
+            Busy, CheckpointApiDisabled, CheckpointFailed, DiskPressure, EndpointNotFound, Interrupted, NoResponse,
+            NodeNotPrepared, NotReady, PodNotOnNode, Unauthorized, Unreachable,
         };
-        for reason in [Unreachable, Unauthorized, NotFound, Busy, DiskPressure, NodeNotPrepared] {
+        for reason in [
+            Unreachable,
+            Unauthorized,
+            EndpointNotFound,
+            CheckpointApiDisabled,
+            PodNotOnNode,
+            Busy,
+            DiskPressure,
+            NodeNotPrepared,
+        ] {
             assert_eq!(order(Some(&record(reason)), &[], false), "acbd", "{reason}");
             assert_eq!(order(Some(&record(reason)), &[], true), "bacd", "{reason}: it is the same who is away for all");
         }
-        for reason in [CheckpointFailed, NoAnswer, Interrupted] {
+        for reason in [CheckpointFailed, NoResponse, Interrupted] {
             let away = [("n2", Standing::Away(at(9)))];
             assert_eq!(order(Some(&record(reason)), &away, false), "bacd", "{reason}: it may have had its effect");
         }

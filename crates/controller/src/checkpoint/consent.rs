@@ -53,13 +53,13 @@ pub fn container_now(wish: &Wish, name: &PodName, pod: Option<&PodFacts>) -> Res
     }
     if pod.mirror {
         return refuse(
-            Reason::Rejected,
+            Reason::StaticPod,
             format!("pod {name} is a static pod's copy, whose containers only its kubelet knows"),
         );
     }
     if pod.restored() {
         let words = "runs from a checkpoint already (mutated: \"true\"), so it is not checkpointed again";
-        return refuse(Reason::Restored, format!("pod {name} {words}"));
+        return refuse(Reason::AlreadyRestored, format!("pod {name} {words}"));
     }
     let container = match (wished, &pod.wishes) {
         (Some(container), _) => container,
@@ -143,9 +143,9 @@ mod tests {
             ("another pod of that name", by_hand(Some("other"), None), change(|_| ()), Reason::PodGone),
             ("terminating", app(), change(|pod| pod.terminating = true), Reason::PodGone),
             ("label removed", app(), change(|pod| pod.labelled = false), Reason::NotLabelled),
-            ("restored", app(), change(|pod| pod.mutated = Some("true".into())), Reason::Restored),
+            ("restored", app(), change(|pod| pod.mutated = Some("true".into())), Reason::AlreadyRestored),
             ("no such container", by_hand(None, Some("nope")), change(|_| ()), Reason::NoSuchContainer),
-            ("a static pod's copy", app(), change(|pod| pod.mirror = true), Reason::Rejected),
+            ("a static pod's copy", app(), change(|pod| pod.mirror = true), Reason::StaticPod),
             ("not Ready", app(), change(|pod| pod.ready_since = None), Reason::NotReady),
             ("not running", app(), change(|pod| pod.running = false), Reason::NotReady),
             ("container not started", by_hand(None, Some("proxy")), change(|_| ()), Reason::NotReady),

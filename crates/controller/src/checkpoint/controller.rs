@@ -20,7 +20,7 @@ use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::chain;
 use snapwatcher_kubernetes::cluster::{Scope, WatchFault, watch};
-use snapwatcher_state::State;
+use snapwatcher_state::PodTimelines;
 
 use super::attempts::Wanted;
 use super::budget::Budget;
@@ -40,7 +40,7 @@ pub struct Records {
     pub client: Client,
     pub watch_timeout: Duration,
     pub ledger: Arc<Ledger>,
-    pub state: State,
+    pub state: PodTimelines,
     pub metrics: CheckpointMetrics,
     pub definition_check: CheckHandle,
     /// How long each attempt has been seen as it is.
@@ -130,7 +130,7 @@ impl Records {
         let _ = self.wanted.send(wanted); // attempts end only with the process
     }
 
-    /// Puts what a record tells into the journey of its pod.
+    /// Puts what a record tells into the timeline of its pod.
     fn join(&self, record: &Checkpoint) {
         let (Some(uid), Some(container)) = (ledger::pod_uid(record), ledger::container(record)) else { return };
         let wished = record.spec.pod.as_ref().map(|pod| &pod.name);
@@ -139,15 +139,15 @@ impl Records {
             return;
         };
         let pod = PodName { namespace: record.namespace().unwrap_or_default(), name: name.clone() };
-        self.state.container(&pod, uid, container, |journey| {
-            journey.checkpoint = Some(record.name_any());
+        self.state.container(&pod, uid, container, |timeline| {
+            timeline.checkpoint = Some(record.name_any());
             let claimed = record.metadata.creation_timestamp.as_ref().map(|created| created.0);
-            journey.claimed = journey.claimed.or(claimed);
+            timeline.claimed = timeline.claimed.or(claimed);
             let Some(status) = status else { return };
-            journey.asked = journey.asked.or(status.start_time.as_ref().map(|start| start.0));
+            timeline.requested = timeline.requested.or(status.start_time.as_ref().map(|start| start.0));
             if record.phase().is_final() {
-                journey.done = journey.done.or(status.completion_time.as_ref().map(|done| done.0));
-                journey.outcome = record.reason().map(str::to_owned);
+                timeline.finished = timeline.finished.or(status.completion_time.as_ref().map(|done| done.0));
+                timeline.outcome = record.reason().map(str::to_owned);
             }
         });
     }

@@ -169,7 +169,7 @@ impl Inner {
 
 /// As the budget counts slots.
 fn may_hold_slot(record: &Checkpoint) -> bool {
-    record.phase() == Phase::InProgress || record.reason() == Some(Reason::NoAnswer.as_str())
+    record.phase() == Phase::InProgress || record.reason() == Some(Reason::NoResponse.as_str())
 }
 
 /// UID of the pod a record is about, by its wish or as resolved.

@@ -43,20 +43,20 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
-/// Why a record is not asked for. A pod that is Rejected before a request is a static pod's copy; both that and a
-/// container that is not there may also be an answer.
+/// Why a record is not asked for. A
+/// container that does not exist may also be what a back-end answers.
 const REFUSALS: [Reason; 7] = [
     Reason::PodGone,
     Reason::NotLabelled,
-    Reason::Restored,
+    Reason::AlreadyRestored,
     Reason::NoSuchContainer,
     Reason::NotReady,
     Reason::InvalidSpec,
-    Reason::Rejected,
+    Reason::StaticPod,
 ];
 
 /// Those of them that a back-end may say as well.
-const BOTH: [Reason; 2] = [Reason::Rejected, Reason::NoSuchContainer];
+const BOTH: [Reason; 1] = [Reason::NoSuchContainer];
 
 /// What a claim can come to, in the metric's words.
 const CLAIM_RESULTS: [&str; 4] = ["new", "before", "refused", "failed"];
@@ -91,14 +91,14 @@ impl CheckpointMetrics {
         registry.register("claims", "Claims of a pod's container, by result", metrics.claims.clone());
         registry.register("attempts", "Attempts that came to an end, by outcome", metrics.attempts.clone());
         registry.register(
-            "refusals",
+            "ineligible",
             "Times a record was not asked for because of its pod or its spec, by reason; NotReady is looked at again",
             metrics.refusals.clone(),
         );
         registry.register("in_flight", "Requests to the back-end that are under way", metrics.in_flight.clone());
-        registry.register("waiting", "Records whose attempt waits for its turn", metrics.waiting.clone());
+        registry.register("queued", "Records whose attempt waits for its turn", metrics.waiting.clone());
         registry.register(
-            "breaker_open",
+            "open_circuit_breakers",
             "Addresses that are away and asked by one attempt at a time: SnapHook is one, each node's kubelet is one",
             metrics.breaker_open.clone(),
         );

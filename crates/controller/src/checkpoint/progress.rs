@@ -31,7 +31,7 @@ impl fmt::Display for Holder {
 
 /// What is done about a request of which nobody can tell whether it had its effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum OnUnknown {
+pub enum UnknownResult {
     /// It stays so: at most one request for each written attempt.
     #[default]
     Keep,
@@ -42,7 +42,7 @@ pub enum OnUnknown {
 /// The settings that decide how a record goes on.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    pub on_unknown: OnUnknown,
+    pub unknown_result: UnknownResult,
     /// Answers that show that the back-end tried and failed, until the record is Failed.
     pub max_attempts: i64,
     /// The longest wait between two attempts of one record.
@@ -210,17 +210,17 @@ pub fn refused_pod(record: &Checkpoint, read: Option<&PodFacts>) -> Option<PodSt
 fn counts(reason: Reason, policy: &Policy) -> bool {
     match reason.verdict() {
         Verdict::TriedAndFailed => true,
-        Verdict::Unknown => policy.on_unknown == OnUnknown::Retry && reason != Reason::Interrupted,
+        Verdict::Unknown => policy.unknown_result == UnknownResult::Retry && reason != Reason::Interrupted,
         Verdict::NotTried | Verdict::Final => false,
     }
 }
 
 fn phase_after(reason: Reason, failures: i64, policy: &Policy) -> Phase {
-    match (reason.verdict(), policy.on_unknown) {
+    match (reason.verdict(), policy.unknown_result) {
         (Verdict::NotTried, _) => Phase::Pending,
         (Verdict::Final, _) => Phase::Failed,
-        (Verdict::Unknown, OnUnknown::Keep) => Phase::Unknown,
-        (Verdict::TriedAndFailed, _) | (Verdict::Unknown, OnUnknown::Retry) => {
+        (Verdict::Unknown, UnknownResult::Keep) => Phase::Unknown,
+        (Verdict::TriedAndFailed, _) | (Verdict::Unknown, UnknownResult::Retry) => {
             if failures >= policy.max_attempts && reason != Reason::Interrupted {
                 Phase::Failed
             } else {

@@ -25,7 +25,7 @@ impl WatchMetrics {
         );
         registry.register("undecodable", "Pods skipped because they can't be decoded", metrics.undecodable.clone());
         registry.register(
-            "slips",
+            "missed_mutations",
             "Pods that admission should have labelled and did not, counted at their claim",
             metrics.slips.clone(),
         );

@@ -21,7 +21,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     NotLabelled,
-    Restored,
+    AlreadyRestored,
     Mirror,
     Terminating,
     NotRunning,
@@ -40,7 +40,7 @@ impl Cause {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::NotLabelled => "NotLabelled",
-            Self::Restored => "Restored",
+            Self::AlreadyRestored => "AlreadyRestored",
             Self::Mirror => "MirrorPod",
             Self::Terminating => "Terminating",
             Self::NotRunning => "NotRunning",
@@ -74,7 +74,7 @@ pub fn assess(pod: &PodFacts, now: Timestamp) -> Verdict {
         return Verdict::Never(Cause::Mirror);
     }
     if pod.restored() {
-        return Verdict::Never(Cause::Restored);
+        return Verdict::Never(Cause::AlreadyRestored);
     }
     if pod.terminating {
         return Verdict::Never(Cause::Terminating);
@@ -160,7 +160,7 @@ mod tests {
             (
                 "restored",
                 |pod| pod["metadata"]["labels"]["snap.weaversoft.io/mutated"] = json!("true"),
-                Verdict::Never(Cause::Restored),
+                Verdict::Never(Cause::AlreadyRestored),
             ),
             (
                 "mirror pod",

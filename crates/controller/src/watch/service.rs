@@ -26,7 +26,7 @@ use snapwatcher_daemon::telemetry::{chain, join_words};
 use snapwatcher_kubernetes::cluster::{Scope, WatchFault, watch};
 use snapwatcher_kubernetes::events::{Events, INVALID_ANNOTATION};
 use snapwatcher_kubernetes::owner::OwnerError;
-use snapwatcher_state::State;
+use snapwatcher_state::PodTimelines;
 
 use super::metrics::WatchMetrics;
 use super::ready::Cause;
@@ -46,7 +46,7 @@ pub struct Watch {
     pub client: Client,
     pub watch_timeout: Duration,
     pub scopes: Vec<Scope>,
-    pub state: State,
+    pub state: PodTimelines,
     pub claim: Arc<dyn Claim>,
     pub slips: Slips,
     pub events: Events,
@@ -139,14 +139,14 @@ impl Watch {
         Ok(())
     }
 
-    /// Puts a claim into the journey of its pod.
+    /// Puts a claim into the timeline of its pod.
     fn join(&self, pod: &PodFacts, container: &str, claimed: &Claimed, at: Timestamp) {
-        self.state.container(&pod.name, &pod.uid, container, |journey| match claimed {
+        self.state.container(&pod.name, &pod.uid, container, |timeline| match claimed {
             Claimed::New { record, .. } => {
-                journey.checkpoint.clone_from(record);
-                journey.claimed = Some(at);
+                timeline.checkpoint.clone_from(record);
+                timeline.claimed = Some(at);
             }
-            Claimed::Before { record } => journey.checkpoint = record.clone().or(journey.checkpoint.take()),
+            Claimed::Before { record } => timeline.checkpoint = record.clone().or(timeline.checkpoint.take()),
         });
     }
 }
@@ -200,14 +200,14 @@ impl Running {
                 Task::Changed(pod) => (self.watch.changed)(pod),
                 Task::LookAgain { uid, at } => self.look_again_at(uid, at, now),
                 Task::Held { pod, cause } => self.held(&pod, &cause),
-                Task::Freed(pod) => self.watch.state.freed(&pod),
+                Task::Freed(pod) => self.watch.state.unblocked(&pod),
             }
         }
     }
 
     fn claim(&mut self, pod: PodFacts, container: String, seen_as: SeenAs, now: Timestamp) {
         self.watch.state.ready(&pod, now);
-        // So that no journey of several containers looks done while one of them has not begun.
+        // So that no timeline of several containers looks done while one of them has not begun.
         self.watch.state.container(&pod.name, &pod.uid, &container, |_| {});
         let (watch, slots, stop) = (self.watch.clone(), self.slots.clone(), self.stop.clone());
         self.claims.spawn(async move {

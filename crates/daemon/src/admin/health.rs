@@ -67,7 +67,7 @@ impl Health {
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register("check", "Whether the named check passes (1) or fails (0)", self.gauges.clone());
+        registry.register("health_check", "Whether the named check passes (1) or fails (0)", self.gauges.clone());
     }
 
     pub(super) fn checks(&self) -> impl Iterator<Item = &Check> {
@@ -129,8 +129,8 @@ mod tests {
         watch.pass();
         watch.fail("forbidden");
         let text = metrics::render(&registry).unwrap();
-        assert!(text.contains("snapwatcher_check{name=\"leaf\"} 1\n"), "{text}");
-        assert!(text.contains("snapwatcher_check{name=\"watch\"} 0\n"), "{text}");
+        assert!(text.contains("snapwatcher_health_check{name=\"leaf\"} 1\n"), "{text}");
+        assert!(text.contains("snapwatcher_health_check{name=\"watch\"} 0\n"), "{text}");
     }
 
     #[test]

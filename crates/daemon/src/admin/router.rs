@@ -115,7 +115,7 @@ mod tests {
         let router = router(AdminState::new(health, metrics::registry()), Vec::new());
         let (status, headers, body) = ask(&router, METRICS).await;
         assert_eq!((status, &headers[header::CONTENT_TYPE]), (StatusCode::OK, &metrics::CONTENT_TYPE.parse().unwrap()));
-        assert!(body.contains("snapwatcher_check{name=\"leaf\"} 1\n") && body.ends_with("# EOF\n"), "{body}");
+        assert!(body.contains("snapwatcher_health_check{name=\"leaf\"} 1\n") && body.ends_with("# EOF\n"), "{body}");
     }
 
     #[tokio::test]

@@ -34,15 +34,15 @@ fn each_row_of_the_table_has_its_outcome() {
     let unsupported = failure("rpc error: code = Unimplemented desc = unknown method CheckpointContainer");
     for (status, body, expected) in [
         (200, taken.as_str(), "Succeeded"),
-        (200, r#"{"items":[]}"#, "BadAnswer"),
-        (200, r#"{"items":[""]}"#, "BadAnswer"),
-        (200, r#"{"items":[1]}"#, "BadAnswer"),
-        (200, r#"{"items":"x"}"#, "BadAnswer"),
-        (200, "{}", "BadAnswer"),
-        (200, "", "BadAnswer"),
-        (200, "ok", "BadAnswer"),
-        (202, taken.as_str(), "BadAnswer"),
-        (204, "", "BadAnswer"),
+        (200, r#"{"items":[]}"#, "InvalidResponse"),
+        (200, r#"{"items":[""]}"#, "InvalidResponse"),
+        (200, r#"{"items":[1]}"#, "InvalidResponse"),
+        (200, r#"{"items":"x"}"#, "InvalidResponse"),
+        (200, "{}", "InvalidResponse"),
+        (200, "", "InvalidResponse"),
+        (200, "ok", "InvalidResponse"),
+        (202, taken.as_str(), "InvalidResponse"),
+        (204, "", "InvalidResponse"),
         (401, "Unauthorized", "Unauthorized"),
         (403, "Forbidden (user=x, verb=create, resource=nodes, subresource(s)=[checkpoint])", "Unauthorized"),
         (404, "404 page not found\n", "NotFound"),
@@ -65,7 +65,7 @@ fn each_row_of_the_table_has_its_outcome() {
         (400, "Bad Request", "Rejected"),
         (422, "", "Rejected"),
         (302, "", "Rejected"),
-        (600, "", "BadAnswer"),
+        (600, "", "InvalidResponse"),
     ] {
         let outcome = judged(&answer(status, body));
         assert_eq!(outcome.as_str(), expected, "{status} {body}: {outcome}");
@@ -82,7 +82,7 @@ fn a_checkpoint_that_was_taken_is_located() {
 #[test]
 fn what_is_cut_off_is_not_understood() {
     let outcome = judged(&Answer { is_legible: false, ..answer(200, r#"{"items":["/a"]}"#) });
-    assert_eq!(outcome.as_str(), "BadAnswer");
+    assert_eq!(outcome.as_str(), "InvalidResponse");
 }
 
 #[test]

@@ -35,19 +35,19 @@ fn each_row_of_the_table_has_its_outcome() {
         (200, " \r\n", "Succeeded"),
         (201, r#"{"success": true}"#, "Succeeded"),
         (204, "", "Succeeded"),
-        (200, "checkpoint done", "BadAnswer"),
-        (200, "<html></html>", "BadAnswer"),
-        (200, r#"{"success": tru"#, "BadAnswer"),
-        (200, r#"{"success": true} {"success": true}"#, "BadAnswer"),
-        (200, r#"[{"success": true}]"#, "BadAnswer"),
-        (200, "null", "BadAnswer"),
-        (200, "true", "BadAnswer"),
-        (200, r#"{"success": "true"}"#, "BadAnswer"),
-        (200, r#"{"success": 1}"#, "BadAnswer"),
-        (200, r#"{"success": null}"#, "BadAnswer"),
-        (202, r#"{"success": false}"#, "BadAnswer"),
-        (200, r#"{"success": false}"#, "BackendRefused"),
-        (200, r#"{"success": false, "message": "criu failed"}"#, "BackendRefused"),
+        (200, "checkpoint done", "InvalidResponse"),
+        (200, "<html></html>", "InvalidResponse"),
+        (200, r#"{"success": tru"#, "InvalidResponse"),
+        (200, r#"{"success": true} {"success": true}"#, "InvalidResponse"),
+        (200, r#"[{"success": true}]"#, "InvalidResponse"),
+        (200, "null", "InvalidResponse"),
+        (200, "true", "InvalidResponse"),
+        (200, r#"{"success": "true"}"#, "InvalidResponse"),
+        (200, r#"{"success": 1}"#, "InvalidResponse"),
+        (200, r#"{"success": null}"#, "InvalidResponse"),
+        (202, r#"{"success": false}"#, "InvalidResponse"),
+        (200, r#"{"success": false}"#, "BackendFailed"),
+        (200, r#"{"success": false, "message": "criu failed"}"#, "BackendFailed"),
         (500, r#"{"success": true}"#, "BackendError"),
         (500, "Internal Server Error", "BackendError"),
         (502, "<html></html>", "BackendError"),
@@ -81,7 +81,7 @@ fn every_status_has_an_outcome() {
             429 | 503 => "Busy",
             408 | 425 | 500..=599 => "BackendError",
             300..=499 => "Rejected",
-            _ => "BadAnswer",
+            _ => "InvalidResponse",
         };
         assert_eq!(judged(&answer(status, "")).as_str(), expected, "{status}");
     }
@@ -90,7 +90,7 @@ fn every_status_has_an_outcome() {
 #[test]
 fn a_success_that_is_cut_or_not_utf8_is_a_bad_answer() {
     let illegible = Answer { is_legible: false, ..answer(200, r#"{"success": true}"#) };
-    assert_eq!(judged(&illegible).as_str(), "BadAnswer");
+    assert_eq!(judged(&illegible).as_str(), "InvalidResponse");
     assert_eq!(judged(&Answer { is_legible: false, ..answer(500, "oh") }).as_str(), "BackendError");
 }
 

@@ -34,9 +34,9 @@ fn in_progress() -> Checkpoint {
     record(Some(begun(&record(None), &target(), &holder("b1"), SignedDuration::from_secs(130), at(0))))
 }
 
-fn policy(on_unknown: OnUnknown) -> Policy {
+fn policy(unknown_result: UnknownResult) -> Policy {
     Policy {
-        on_unknown,
+        unknown_result,
         max_attempts: 5,
         longest_wait: Duration::from_secs(300),
         holder_grace: Duration::from_secs(30),
@@ -69,7 +69,7 @@ fn a_refused_record_names_its_pod_as_far_as_it_is_known() {
 }
 
 fn keep() -> Policy {
-    policy(OnUnknown::Keep)
+    policy(UnknownResult::Keep)
 }
 
 fn after(record: &Checkpoint, outcome: &Outcome, policy: &Policy, now: Timestamp) -> Checkpoint {
@@ -107,7 +107,7 @@ fn only_the_maker_of_the_very_attempt_writes_its_outcome() {
     assert!(!takes_outcome(&written, &same_number), "the same number counted from an old record");
     let unknown = |reason| after(&mine, &stopped(reason), &keep(), at(1));
     assert!(takes_outcome(&written, &unknown(Reason::Interrupted)), "the truth replaces a guess");
-    assert!(!takes_outcome(&written, &unknown(Reason::NoAnswer)));
+    assert!(!takes_outcome(&written, &unknown(Reason::NoResponse)));
     let done = after(&mine, &Outcome::Succeeded(Location::default()), &keep(), at(1));
     assert!(!takes_outcome(&written, &done));
 }
@@ -133,8 +133,8 @@ fn each_reason_leads_to_its_phase() {
 
 #[test]
 fn with_retry_an_unknown_is_repeated_and_only_answers_are_counted() {
-    for (reason, failures) in [(Reason::NoAnswer, 1), (Reason::BadAnswer, 1), (Reason::Interrupted, 0)] {
-        let after = after(&in_progress(), &stopped(reason), &policy(OnUnknown::Retry), at(5));
+    for (reason, failures) in [(Reason::NoResponse, 1), (Reason::InvalidResponse, 1), (Reason::Interrupted, 0)] {
+        let after = after(&in_progress(), &stopped(reason), &policy(UnknownResult::Retry), at(5));
         assert_eq!((after.phase(), after.status.unwrap().failures), (Phase::Pending, failures), "{reason}");
     }
 }
@@ -153,7 +153,7 @@ fn the_fifth_answer_that_shows_a_failure_is_the_last() {
     }
     assert_eq!(record.phase(), Phase::Pending, "being unreachable is not trying");
     for number in 1..=50 {
-        record = after(&record, &stopped(Reason::Interrupted), &policy(OnUnknown::Retry), at(number));
+        record = after(&record, &stopped(Reason::Interrupted), &policy(UnknownResult::Retry), at(number));
     }
     assert_eq!(record.phase(), Phase::Pending, "being interrupted never counts");
 }
@@ -209,7 +209,7 @@ fn what_is_pending_is_attempted_when_its_time_has_come() {
     assert_eq!(step(&after(&record(None), &stopped(Reason::NotReady), &keep(), at(1)), at(1)), Step::Attempt);
     let withdrawn = record(Some(withdrawn(&in_progress(), &Redacted::own("paused"), at(1))));
     assert_eq!(step(&withdrawn, at(1)), Step::Attempt, "withdrawn before it was sent");
-    for reason in [Reason::Rejected, Reason::NoAnswer] {
+    for reason in [Reason::Rejected, Reason::NoResponse] {
         assert_eq!(step(&after(&in_progress(), &stopped(reason), &keep(), at(1)), at(999)), Step::Rest, "{reason}");
     }
 }

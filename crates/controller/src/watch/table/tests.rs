@@ -173,8 +173,8 @@ fn a_cause_is_told_when_it_changes() {
     let is_held = |tasks: Vec<Task>| tasks.iter().any(|task| matches!(task, Task::Held { .. }));
     assert!(is_held(apply(&mut table, "a", false)));
     assert!(!is_held(apply(&mut table, "a", false)));
-    let freed = apply(&mut table, "a", true);
-    assert!(freed.iter().any(|task| matches!(task, Task::Freed(_))), "{freed:?}");
+    let unblocked = apply(&mut table, "a", true);
+    assert!(unblocked.iter().any(|task| matches!(task, Task::Freed(_))), "{unblocked:?}");
     assert!(is_held(apply(&mut table, "a", false)));
 }
 
