@@ -30,29 +30,39 @@ const UPDATE: &str = "UPDATE_DOCS";
 const CONFIGURATION_HEAD: &str = "\
 # Configuration
 
-Each setting is a flag of `snapwatcher run` and an environment variable; where both are given, the flag counts. Durations
-are written `30s`, `2m`, `1h30m` (units h, m, s, ms); a bare number is seconds. A wrong value ends the program at once with
-exit code 2 and one line that names the flag, the value and what is allowed.
+Each setting is a flag of `snapwatcher run` and an environment variable. If both are set, the flag is used. Durations are
+written `30s`, `2m` or `1h30m` (units h, m, s, ms); a number without a unit is seconds. If a value is wrong, the program ends
+with exit code 2 and one line that names the flag, the value and what is allowed.
 
-The API server is found through `KUBECONFIG` or `~/.kube/config`, else through the service account of the pod.
+SnapWatcher finds the API server through `KUBECONFIG` or `~/.kube/config`, else through the service account of its pod.
 
-This page is written from the program: `UPDATE_DOCS=1 cargo test --test documentation`.
+This page is generated from the program by `UPDATE_DOCS=1 cargo test --test documentation`.
 ";
 
 const METRICS_HEAD: &str = "\
 # Metrics
 
-`GET /metrics` on the admin port, as OpenMetrics text. No name of an object is ever a label, so the number of series does
-not grow with the cluster. Counters exist from the start, at 0.
+`GET /metrics` on the admin port responds with these metrics as OpenMetrics text. Durations and timestamps are in seconds;
+timestamps count from 1970. No label holds the name of an object, so the number of series does not grow with the cluster.
+Counters start at 0.
 
-This page is written from the program: `UPDATE_DOCS=1 cargo test --test documentation`.
+What to do when a metric rises: [troubleshooting.md](troubleshooting.md). Some queries for Prometheus:
+
+| to see | query |
+| --- | --- |
+| results of attempts, a second | `sum by (outcome) (rate(snapwatcher_checkpoint_attempts_total[5m]))` |
+| 99th percentile of admission, in seconds | `histogram_quantile(0.99, sum by (le) (rate(snapwatcher_admission_duration_seconds_bucket[5m])))` |
+| pods that the webhook missed in an hour | `increase(snapwatcher_watch_missed_mutations_total[1h])` |
+| days until the serving certificate expires | `(snapwatcher_certificate_serving_expiration_timestamp_seconds - time()) / 86400` |
+
+This page is generated from the program by `UPDATE_DOCS=1 cargo test --test documentation`.
 ";
 
 const CHECK_HEAD: &str = "
 ## `snapwatcher check`
 
-It takes the flags and variables of `run`, so that it judges the same settings, and these two flags without a variable;
-see [operations.md](operations.md#snapwatcher-check).
+`snapwatcher check` takes the flags and environment variables of `run`, and tests those settings. Two more flags have no
+environment variable. What it tests: [troubleshooting.md](troubleshooting.md#snapwatcher-check).
 
 | flag | default | meaning |
 | --- | --- | --- |
@@ -218,9 +228,9 @@ fn the_readme_names_every_path_of_the_admin_port() {
 }
 
 #[test]
-fn the_page_of_operations_names_every_reason_of_an_event() {
-    let operations = fs::read_to_string(page("docs/operations.md")).unwrap();
-    let section = operations.split("\n## ").find(|section| section.starts_with("Events\n")).unwrap();
+fn the_page_of_troubleshooting_names_every_reason_of_an_event() {
+    let troubleshooting = fs::read_to_string(page("docs/troubleshooting.md")).unwrap();
+    let section = troubleshooting.split("\n## ").find(|section| section.starts_with("Events\n")).unwrap();
     let rows = section.lines().filter_map(|row| row.strip_prefix("| `")?.split_once('`'));
     let named: BTreeSet<&str> = rows.map(|(reason, _)| reason).collect();
     assert_eq!(named, events::reasons().collect());
