@@ -10,7 +10,7 @@ use crate::config::{CertsArgs, CertsCommand, RunArgs};
 use crate::preflight::CheckArgs;
 use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_backends::redact::redact;
-use snapwatcher_certificates::{DevelopmentError, FILES, RotateError, rotate, write_development};
+use snapwatcher_certificates::{DevelopmentError, FILES, RotateError, rotate, write_development_certificates};
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, WATCH_TIMEOUT};
 
@@ -31,7 +31,7 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Prints the definition of the Checkpoint resource as YAML, for `kubectl apply --server-side -f -`.
     Crd,
-    /// Writes certificates for development, or rotates the CA of a running SnapWatcher.
+    /// StatusWriter certificates for development, or rotates the CA of a running SnapWatcher.
     Certs(CertsArgs),
 }
 
@@ -79,7 +79,7 @@ pub enum CommandError {
 /// Carries out `certs`; returns what to tell.
 pub async fn certs(args: CertsArgs) -> Result<String, CommandError> {
     let Some(CertsCommand::Rotate(ca)) = args.command else {
-        write_development(&args.directory, &args.names, args.force, clock::now())?;
+        write_development_certificates(&args.directory, &args.names, args.force, clock::now())?;
         let file = |name: &str| args.directory.join(name).display().to_string();
         let [ca, certificate, key] = FILES.map(file);
         return Ok(format!(

@@ -19,7 +19,7 @@ use snapwatcher_api::pod::OncePer;
 use snapwatcher_backends::snaphook::Contract;
 use snapwatcher_certificates::{TlsSource, service_names};
 use snapwatcher_controller::checkpoint::progress::{Holder, Policy, UnknownResult};
-use snapwatcher_controller::checkpoint::retention::Keep;
+use snapwatcher_controller::checkpoint::retention::RetentionPolicy;
 use snapwatcher_controller::leadership;
 use snapwatcher_kubernetes::leader::Times;
 
@@ -148,7 +148,7 @@ pub struct CertsArgs {
         value_parser = certificate_name
     )]
     pub names: Vec<String>,
-    /// Writes over certificates that are there.
+    /// StatusWriter over certificates that are there.
     #[arg(long)]
     pub force: bool,
 }
@@ -323,9 +323,9 @@ impl CheckpointArgs {
         }
     }
 
-    pub fn keep(&self) -> Keep {
+    pub fn keep(&self) -> RetentionPolicy {
         let limit = usize::try_from(self.history_limit).unwrap_or(usize::MAX);
-        Keep { limit, ttl: self.history_ttl, every: self.history_every }
+        RetentionPolicy { limit, ttl: self.history_ttl, every: self.history_every }
     }
 
     /// Who this process is. Without a pod's name a random part keeps two processes on one host apart.

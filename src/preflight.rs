@@ -25,7 +25,7 @@ use futures::stream;
 
 use crate::config::{BackendSettings, RunArgs};
 use snapwatcher_certificates::{Kind, TlsSource};
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{Cluster, WATCH_TIMEOUT, address};
 
 use configuration::{Found, Wanted};
@@ -46,13 +46,13 @@ type Check<'a> = BoxFuture<'a, Vec<Finding>>;
 pub async fn check(args: &CheckArgs) -> Report {
     let cluster = match Cluster::connect(WATCH_TIMEOUT).await {
         Ok(cluster) => cluster,
-        Err(error) => return Report { findings: vec![server::away(&chain(&error), None)] },
+        Err(error) => return Report { findings: vec![server::away(&error_chain(&error), None)] },
     };
     let server = match server::look(&cluster.calls).await {
         Ok(server) => server,
         Err(error) => {
             let address = address().await;
-            return Report { findings: vec![server::away(&chain(&error), address.as_deref())] };
+            return Report { findings: vec![server::away(&error_chain(&error), address.as_deref())] };
         }
     };
     let mut findings = vec![server.finding()];

@@ -11,7 +11,7 @@ use crate::preflight::CheckArgs;
 use crate::preflight::check;
 use crate::run::run;
 use snapwatcher_daemon::descriptors;
-use snapwatcher_daemon::telemetry::{chain, log};
+use snapwatcher_daemon::telemetry::{error_chain, log};
 
 const WRONG_USAGE: u8 = 2;
 
@@ -30,12 +30,12 @@ pub fn main_with(changed: impl FnOnce(&mut RunArgs)) -> ExitCode {
         Ok(Command::Check(args)) => in_runtime(run_check(&args)),
         Ok(Command::Crd) => match cli::definition() {
             Ok(yaml) => print(&yaml),
-            Err(error) => fail(&chain(&error), 1),
+            Err(error) => fail(&error_chain(&error), 1),
         },
         Ok(Command::Certs(args)) => in_runtime(async {
             match cli::certs(args).await {
                 Ok(text) => print(&text),
-                Err(error) => fail(&chain(&error), 1),
+                Err(error) => fail(&error_chain(&error), 1),
             }
         }),
         Err(Refused::Told(text)) => print(&text),
@@ -50,7 +50,7 @@ fn run_service(args: RunArgs) -> ExitCode {
         match run(args).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                tracing::error!("{}", chain(&error));
+                tracing::error!("{}", error_chain(&error));
                 ExitCode::FAILURE
             }
         }

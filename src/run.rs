@@ -15,7 +15,7 @@ use snapwatcher_backends::request::Backend;
 use snapwatcher_backends::snaphook::{BackendError, SnapHook};
 use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates, Tell};
 use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
-use snapwatcher_controller::leadership::{Checks, Claiming, Term};
+use snapwatcher_controller::leadership::{Checks, ClaimMode, LeaderServices};
 use snapwatcher_controller::timelines::PodsPage;
 use snapwatcher_controller::watch::metrics::WatchMetrics;
 use snapwatcher_daemon::admin::{self, AdminState, Gate, Health};
@@ -23,7 +23,7 @@ use snapwatcher_daemon::listen::listen;
 use snapwatcher_daemon::services::{ServiceError, Services};
 use snapwatcher_daemon::signals;
 use snapwatcher_daemon::telemetry::metrics::registry;
-use snapwatcher_https::ServeMetrics;
+use snapwatcher_https::HttpsMetrics;
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{Events, events};
 use snapwatcher_kubernetes::leader::Leader;
@@ -65,12 +65,12 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let readiness_checks = snapwatcher_certificates::Checks {
         leaf: health.check("serving-certificate", Gate::Readiness),
         bundle: health.check("ca-bundle", Gate::Readiness),
-        trust: health.check("ca-trust", Gate::Told),
+        trust: health.check("ca-trust", Gate::Informational),
     };
     let shutdown = health.check("shutdown", Gate::Readiness);
     let checks = Checks::new(&mut health);
     let admission_metrics = AdmissionMetrics::register(&mut registry);
-    let serve_metrics = ServeMetrics::register(&mut registry);
+    let serve_metrics = HttpsMetrics::register(&mut registry);
     let admission = Admission::new(state.clone(), admission_metrics, admission_args.validation);
     let webhook = Webhook::new(admission);
 
@@ -92,7 +92,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (leads, is_leading) = tokio::sync::watch::channel(leader.standalone);
     let work_is_done = CancellationToken::new();
     let (leader_check, done) = (checks.leader.clone(), work_is_done.clone());
-    let term = Term {
+    let term = LeaderServices {
         scopes: Scope::of(&watch.namespaces()),
         owners: Owners::new(cluster.calls.clone()),
         cluster: cluster.clone(),
@@ -103,7 +103,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         events,
         mutating: certificate.mutating_webhook_configuration,
         keep: checkpoint.keep(),
-        claiming: Claiming::Told,
+        claiming: ClaimMode::Told,
     };
     let backend: Option<Arc<dyn Backend>> = match checkpoint.backend() {
         BackendSettings::Log => None,
@@ -126,7 +126,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     } else {
         term.without_records()
     };
-    if matches!(term.claiming, Claiming::Told) {
+    if matches!(term.claiming, ClaimMode::Told) {
         work_is_done.cancel();
     }
     if leader.standalone {

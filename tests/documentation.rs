@@ -19,7 +19,7 @@ use snapwatcher_controller::timelines::{PODS, PodsPage};
 use snapwatcher_controller::watch::metrics::WatchMetrics;
 use snapwatcher_daemon::admin::{AdminState, Gate, HEALTHZ, Health, LIVEZ, METRICS, READYZ, router};
 use snapwatcher_daemon::telemetry::metrics::registry;
-use snapwatcher_https::ServeMetrics;
+use snapwatcher_https::HttpsMetrics;
 use snapwatcher_kubernetes::events;
 use snapwatcher_state::PodTimelines;
 use tower::ServiceExt;
@@ -142,7 +142,7 @@ async fn every_metric() -> String {
     // A configuration has its series once it was looked at.
     CertificateMetrics::register(&mut registry).found(Kind::Mutating, &Keeping::Missing);
     drop(AdmissionMetrics::register(&mut registry));
-    drop(ServeMetrics::register(&mut registry));
+    drop(HttpsMetrics::register(&mut registry));
     drop(WatchMetrics::register(&mut registry));
     drop(CheckpointMetrics::register(&mut registry));
     let mut health = Health::new();

@@ -1,4 +1,4 @@
-//! Events on pods: what `kubectl describe pod` tells of each outcome and of annotations that can't be understood. Slips
+//! Events on pods: what `kubectl describe pod` tells of each outcome and of annotations that can't be understood. MissedMutations
 //! are told in tests/slips.rs.
 
 use kube::ResourceExt;

@@ -16,7 +16,7 @@ use kube::api::PostParams;
 use lab::storm::Size;
 use lab::terminal::say;
 use lab::{AuthorityPair, Creations, Namespace, Service, Snapwatcher, SnapwatcherOptions, in_namespace, newcomer};
-use snapwatcher_certificates::write_development;
+use snapwatcher_certificates::write_development_certificates;
 use tokio::time::{Instant, sleep, timeout};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -168,10 +168,10 @@ async fn without_the_wait_a_newcomer_is_refused_that_hears_of_the_bundle_late() 
     .await;
 }
 
-/// Writes a new CA and a leaf of it, as somebody does who knows no overlap.
+/// StatusWriter a new CA and a leaf of it, as somebody does who knows no overlap.
 fn swap(folder: &Path) {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    write_development(folder, &names, true, snapwatcher_daemon::clock::now()).unwrap();
+    write_development_certificates(folder, &names, true, snapwatcher_daemon::clock::now()).unwrap();
 }
 
 #[tokio::test]

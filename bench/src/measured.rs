@@ -11,13 +11,13 @@ use lab::snaphook::SnapHook;
 use lab::webhooks::{self, Scope};
 use lab::{Cluster, Launch, Options, Process, Snapwatcher, SnapwatcherOptions, crd, until};
 use reqwest::Certificate;
-use snapwatcher_certificates::write_development;
+use snapwatcher_certificates::write_development_certificates;
 use tempfile::TempDir;
 
 use crate::load::{Target, quantile};
 use crate::server::Server;
 
-/// Keep-alive connections of the API server.
+/// RetentionPolicy-alive connections of the API server.
 const CONNECTIONS: [usize; 3] = [1, 25, 50];
 /// Each server gets so many turns at each number of connections. Short ones: what else a machine does lasts longer than two
 /// neighbours, so that it does as much to one as to the other.
@@ -55,7 +55,7 @@ pub(crate) struct Results {
 
 /// A budget of the design, and whether it was met.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct ConcurrencyLimiter {
     pub(crate) told: String,
     pub(crate) is_met: bool,
 }
@@ -68,14 +68,14 @@ impl Results {
         turns.map(|(ours, fixed)| middle(ours.iter().zip(fixed).map(|(ours, fixed)| ours / fixed))).collect()
     }
 
-    pub(crate) fn budgets(&self) -> Vec<Budget> {
+    pub(crate) fn budgets(&self) -> Vec<ConcurrencyLimiter> {
         let least = self.ratios().into_iter().fold(f64::INFINITY, f64::min);
         vec![
-            Budget {
+            ConcurrencyLimiter {
                 told: format!("requests per CPU second, at least 0.80 of a fixed reply's: {least:.2}"),
                 is_met: least.is_finite() && least >= 0.80,
             },
-            Budget {
+            ConcurrencyLimiter {
                 told: format!("idle memory, at most 20 MiB: {:.1} MiB", self.ours.memory[0]),
                 is_met: self.ours.memory[0] <= 20.0,
             },
@@ -154,7 +154,12 @@ impl Stage {
         let cluster = Cluster::start(Options::from_environment()?).await?;
         crd::install(cluster.access(), snapwatcher).await?;
         let folder = TempDir::with_prefix("bench-")?;
-        write_development(folder.path(), &["127.0.0.1".to_owned()], false, snapwatcher_daemon::clock::now())?;
+        write_development_certificates(
+            folder.path(),
+            &["127.0.0.1".to_owned()],
+            false,
+            snapwatcher_daemon::clock::now(),
+        )?;
         let file = |name: &str| folder.path().join(name).display().to_string();
         let (certificate, key) = (file("tls.crt"), file("tls.key"));
         let snaphook = SnapHook::start().await?;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::finding::{Finding, Topic};
 use snapwatcher_api::pod::{MUTATED, SNAP};
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
 /// What became of the pod.
@@ -81,7 +81,7 @@ fn refused(error: &CallError) -> Created {
     match error.status() {
         Some(status) if status.is_forbidden() && is_rbac(&status.message) => Created::NoRight,
         Some(status) if status.is_not_found() => Created::NoNamespace,
-        _ => Created::Refused(chain(error)),
+        _ => Created::Refused(error_chain(error)),
     }
 }
 

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 
 use super::finding::{Finding, Topic};
 use snapwatcher_backends::snaphook::{Contract, Probe, Settings, SnapHook};
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 
 /// Judges what SnapHook answered to a `GET` of the path to which checkpoints are posted.
 pub(super) fn verdict(url: &str, contract: Contract, probe: &Probe) -> Finding {
@@ -57,7 +57,7 @@ pub(super) async fn look(settings: Settings) -> Finding {
         Ok(snaphook) => verdict(snaphook.shown(), contract, &snaphook.probe().await),
         Err(error) => {
             let remedy = "mend the setting: SnapWatcher does not start with it".to_owned();
-            Finding::failed(Topic::Backend, "back-end snaphook", chain(&error), remedy)
+            Finding::failed(Topic::Backend, "back-end snaphook", error_chain(&error), remedy)
         }
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::finding::{Finding, Topic};
 use snapwatcher_certificates::{CertificateError, TlsSource};
 use snapwatcher_daemon::clock;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 
 /// Reads the files; nothing where the program makes its certificate itself.
 pub(super) async fn look(source: &TlsSource) -> Option<Finding> {
@@ -17,7 +17,7 @@ pub(super) async fn look(source: &TlsSource) -> Option<Finding> {
 fn verdict(what: &str, read: Result<Timestamp, CertificateError>, now: Timestamp) -> Finding {
     let failed = |seen: String, remedy: &str| Finding::failed(Topic::Certificate, what, seen, remedy.to_owned());
     match read {
-        Err(error) => failed(chain(&error), "mend the file, or name another: SnapWatcher does not start with it"),
+        Err(error) => failed(error_chain(&error), "mend the file, or name another: SnapWatcher does not start with it"),
         Ok(end) if end <= now => failed(format!("expired at {end}"), "renew it; it is read again every minute"),
         Ok(end) => Finding::ok(Topic::Certificate, what, format!("can be served with, until {end}")),
     }
@@ -27,13 +27,13 @@ fn verdict(what: &str, read: Result<Timestamp, CertificateError>, now: Timestamp
 mod tests {
     use super::*;
     use crate::preflight::State;
-    use snapwatcher_certificates::write_development;
+    use snapwatcher_certificates::write_development_certificates;
 
     #[tokio::test]
     async fn files_are_judged_as_at_a_start() {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         for folder in &folders {
-            write_development(folder.path(), &["localhost".to_owned()], false, clock::now()).unwrap();
+            write_development_certificates(folder.path(), &["localhost".to_owned()], false, clock::now()).unwrap();
         }
         let [one, other] = &folders;
         std::fs::write(one.path().join("junk"), "junk").unwrap();

@@ -7,7 +7,7 @@ use kube::{Api, Client};
 
 use super::finding::{Finding, Topic};
 use snapwatcher_certificates::Kind;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
 /// Which configuration the settings name, and who keeps its `caBundle`.
@@ -100,7 +100,7 @@ pub(super) async fn read(client: &Client, wanted: &Wanted) -> Found {
     match clients {
         Ok(Some(clients)) => Found::Calling(clients),
         Ok(None) => Found::Absent,
-        Err(error) => Found::Unreadable(chain(&error)),
+        Err(error) => Found::Unreadable(error_chain(&error)),
     }
 }
 

@@ -7,7 +7,7 @@ use kube::{Api, Client, CustomResourceExt as _, Resource as _};
 
 use super::finding::{Finding, Topic};
 use snapwatcher_api::checkpoint::Checkpoint;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
 const APPLY: &str = "run `snapwatcher crd | kubectl apply --server-side -f -`";
@@ -96,7 +96,7 @@ async fn read(client: &Client) -> Stored {
         Ok(None) => Stored::Absent,
         Ok(Some(definition)) => Stored::Found(Box::new(definition)),
         Err(error) if error.status().is_some_and(kube::core::Status::is_forbidden) => served(client).await,
-        Err(error) => Stored::Unreadable(chain(&error)),
+        Err(error) => Stored::Unreadable(error_chain(&error)),
     }
 }
 
@@ -109,7 +109,7 @@ async fn served(client: &Client) -> Stored {
             Stored::Hidden { is_served: list.resources.iter().any(|resource| resource.name == plural) }
         }
         Err(error) if CallError::is_not_found(&error) => Stored::Hidden { is_served: false },
-        Err(error) => Stored::Unreadable(chain(&error)),
+        Err(error) => Stored::Unreadable(error_chain(&error)),
     }
 }
 

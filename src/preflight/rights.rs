@@ -14,7 +14,7 @@ use kube::{Api, Client, CustomResourceExt as _};
 use super::finding::{Finding, State, Topic};
 use super::rule::{Reach, Rule};
 use snapwatcher_api::checkpoint::Checkpoint;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::call;
 
 const CORE: &str = "";
@@ -50,7 +50,7 @@ pub(super) enum Answer {
     Allowed,
     /// With the error that an authorizer met, if it met one.
     Denied(Option<String>),
-    NotAsked(String),
+    NotSent(String),
 }
 
 /// The rules that these settings need.
@@ -139,7 +139,7 @@ fn of_cluster(group: &'static str, resource: &'static str, verbs: &'static [&'st
 pub(super) fn verdict(rule: &Rule, answers: &[(&'static str, Answer)], who: &str) -> Finding {
     let what = rule.to_string();
     let not_asked = answers.iter().find_map(|(_, answer)| match answer {
-        Answer::NotAsked(words) => Some(words),
+        Answer::NotSent(words) => Some(words),
         _ => None,
     });
     let denied = |(verb, answer): &(&'static str, Answer)| matches!(answer, Answer::Denied(_)).then_some(*verb);
@@ -191,6 +191,6 @@ async fn ask(client: &Client, rule: &Rule, verb: &str) -> Answer {
             Answer::Allowed
         }
         Ok(review) => Answer::Denied(review.status.and_then(|status| status.evaluation_error)),
-        Err(error) => Answer::NotAsked(chain(&error)),
+        Err(error) => Answer::NotSent(error_chain(&error)),
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn read<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Unsure
     if scan::token(text.as_bytes(), reader.at).is_none() { Ok(value) } else { Err(Unsure) }
 }
 
-/// Writes a string as JSON. Most need no escapes.
+/// StatusWriter a string as JSON. Most need no escapes.
 pub(super) fn quote(text: &str, into: &mut String) -> Result<(), Refusal> {
     if !scan::is_plain(text) {
         into.push_str(&write(text)?);

@@ -1,13 +1,13 @@
 //! What is told about a pod at its creation: label values, annotations, and what CRIU can't checkpoint.
 //!
-//! A pure function of the request. The watch parses the same annotations by the same [`Wishes`], so a pod warned of
+//! A pure function of the request. The watch parses the same annotations by the same [`CheckpointOptions`], so a pod warned of
 //! here is the one that is never claimed there.
 //! On warnings: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>.
 
 use std::collections::BTreeMap;
 
 use snapwatcher_api::pod::{
-    CONTAINERS, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_IN, ORIGINAL, RESTORED, SNAP, Wishes,
+    CONTAINERS, CheckpointOptions, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_IN, ORIGINAL, RESTORED, SNAP,
 };
 
 use super::answer::Answer;
@@ -105,7 +105,7 @@ fn findings(pod: &Pod<'_, PodSpec<'_>>) -> Findings {
     let spec = pod.spec.as_ref();
     let containers = spec.map(PodSpec::container_names).unwrap_or_default();
     let annotations = metadata.annotations.as_ref().map(wish_annotations).unwrap_or_default();
-    let chosen = match Wishes::parse(&annotations, &containers) {
+    let chosen = match CheckpointOptions::parse(&annotations, &containers) {
         Ok(wishes) => wishes.containers,
         Err(wrong) => {
             problems.extend(wrong.iter().map(ToString::to_string));
@@ -130,7 +130,7 @@ fn mutated_problem(value: &str) -> Option<String> {
     (!known).then(|| format!("label {MUTATED}: `{value}` counts as \"false\"; allowed are \"true\" and \"false\""))
 }
 
-/// The annotations that [`Wishes`] are read from.
+/// The annotations that [`CheckpointOptions`] are read from.
 fn wish_annotations(annotations: &Annotations<'_>) -> BTreeMap<String, String> {
     let Annotations { containers, delay, once_per, default_container, .. } = annotations;
     [(CONTAINERS, containers), (DELAY, delay), (ONCE_PER, once_per), (DEFAULT_CONTAINER, default_container)]

@@ -1,7 +1,7 @@
 //! The `Checkpoint` custom resource: the ledger of what was asked and what came of it.
 //!
 //! The schema is made from these types; `snapwatcher crd` prints it. In the API it is a flat object of optional fields
-//! with CEL rules beside them (<https://kubernetes.io/docs/reference/using-api/cel/>); [`Wish::parse`] turns it into
+//! with CEL rules beside them (<https://kubernetes.io/docs/reference/using-api/cel/>); [`CheckpointTarget::parse`] turns it into
 //! one of three wishes, once.
 
 #![expect(unreachable_pub, reason = "the derived schema repeats each struct inside a private scope")]
@@ -42,10 +42,10 @@ use super::outcome::Redacted;
 pub struct CheckpointSpec {
     /// The pod to checkpoint. Without its UID, whichever pod has that name when the request is made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod: Option<PodWish>,
+    pub pod: Option<PodReference>,
     /// The workload of which one pod is to be checkpointed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub workload: Option<WorkloadWish>,
+    pub workload: Option<WorkloadReference>,
     /// The revision of that workload, as its pods' `pod-template-hash` or `controller-revision-hash` tells it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
@@ -57,7 +57,7 @@ pub struct CheckpointSpec {
 }
 
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
-pub struct PodWish {
+pub struct PodReference {
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ pub struct PodWish {
 
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub struct WorkloadWish {
+pub struct WorkloadReference {
     #[schemars(length(min = 1, max = 317))]
     pub api_version: String,
     #[schemars(length(min = 1, max = 63))]
@@ -217,29 +217,29 @@ pub const FAILED: &str = "Failed";
 
 /// What a record asks for, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wish {
+pub enum CheckpointTarget {
     /// This very pod.
     Pod { name: String, uid: String, container: String },
     /// One pod of this revision.
-    Revision { workload: WorkloadWish, revision: String, container: String },
+    Revision { workload: WorkloadReference, revision: String, container: String },
     /// Whichever pod has this name: what a person applied.
-    ByHand { name: String, uid: Option<String>, container: Option<String> },
+    Manual { name: String, uid: Option<String>, container: Option<String> },
 }
 
-impl Wish {
+impl CheckpointTarget {
     /// Reads a spec; `derived_name` tells whether the record's name is the one derived from such a spec. `None`: the
     /// rules of the schema are broken, which the API server does not let through.
     pub fn parse(spec: &CheckpointSpec, derived_name: impl FnOnce(&Self) -> bool) -> Option<Self> {
         let CheckpointSpec { pod, workload, revision, container } = spec.clone();
         match (pod, workload, revision, container) {
-            (Some(PodWish { name, uid: Some(uid) }), None, None, Some(container)) => {
+            (Some(PodReference { name, uid: Some(uid) }), None, None, Some(container)) => {
                 let automatic = Self::Pod { name: name.clone(), uid: uid.clone(), container: container.clone() };
                 if derived_name(&automatic) {
                     return Some(automatic);
                 }
-                Some(Self::ByHand { name, uid: Some(uid), container: Some(container) })
+                Some(Self::Manual { name, uid: Some(uid), container: Some(container) })
             }
-            (Some(PodWish { name, uid }), None, None, container) => Some(Self::ByHand { name, uid, container }),
+            (Some(PodReference { name, uid }), None, None, container) => Some(Self::Manual { name, uid, container }),
             (None, Some(workload), Some(revision), Some(container)) => {
                 Some(Self::Revision { workload, revision, container })
             }
@@ -248,17 +248,17 @@ impl Wish {
     }
 }
 
-impl From<&Wish> for CheckpointSpec {
-    fn from(wish: &Wish) -> Self {
-        let pod = |name: &String, uid: Option<&String>| Some(PodWish { name: name.clone(), uid: uid.cloned() });
+impl From<&CheckpointTarget> for CheckpointSpec {
+    fn from(wish: &CheckpointTarget) -> Self {
+        let pod = |name: &String, uid: Option<&String>| Some(PodReference { name: name.clone(), uid: uid.cloned() });
         match wish {
-            Wish::Pod { name, uid, container } => {
+            CheckpointTarget::Pod { name, uid, container } => {
                 Self { pod: pod(name, Some(uid)), container: Some(container.clone()), ..Self::default() }
             }
-            Wish::ByHand { name, uid, container } => {
+            CheckpointTarget::Manual { name, uid, container } => {
                 Self { pod: pod(name, uid.as_ref()), container: container.clone(), ..Self::default() }
             }
-            Wish::Revision { workload, revision, container } => Self {
+            CheckpointTarget::Revision { workload, revision, container } => Self {
                 workload: Some(workload.clone()),
                 revision: Some(revision.clone()),
                 container: Some(container.clone()),
@@ -327,8 +327,8 @@ mod tests {
 
     #[test]
     fn a_spec_is_one_of_three_wishes() {
-        let pod = |uid: Option<&str>| Some(PodWish { name: "web".into(), uid: uid.map(Into::into) });
-        let workload = WorkloadWish {
+        let pod = |uid: Option<&str>| Some(PodReference { name: "web".into(), uid: uid.map(Into::into) });
+        let workload = WorkloadReference {
             api_version: "apps/v1".into(),
             kind: "Deployment".into(),
             name: "web".into(),
@@ -338,17 +338,23 @@ mod tests {
             CheckpointSpec { pod: pod(Some("u")), container: Some("app".into()), ..Default::default() },
             CheckpointSpec { pod: pod(None), ..Default::default() },
         );
-        assert!(matches!(Wish::parse(&full, |_| true), Some(Wish::Pod { .. })));
-        assert!(matches!(Wish::parse(&full, |_| false), Some(Wish::ByHand { uid: Some(_), .. })), "another name");
-        assert!(matches!(Wish::parse(&short, |_| true), Some(Wish::ByHand { uid: None, container: None, .. })));
+        assert!(matches!(CheckpointTarget::parse(&full, |_| true), Some(CheckpointTarget::Pod { .. })));
+        assert!(
+            matches!(CheckpointTarget::parse(&full, |_| false), Some(CheckpointTarget::Manual { uid: Some(_), .. })),
+            "another name"
+        );
+        assert!(matches!(
+            CheckpointTarget::parse(&short, |_| true),
+            Some(CheckpointTarget::Manual { uid: None, container: None, .. })
+        ));
         let revision = CheckpointSpec {
             workload: Some(workload),
             revision: Some("r".into()),
             container: Some("app".into()),
             ..Default::default()
         };
-        assert!(matches!(Wish::parse(&revision, |_| true), Some(Wish::Revision { .. })));
-        assert_eq!(Wish::parse(&CheckpointSpec::default(), |_| true), None);
+        assert!(matches!(CheckpointTarget::parse(&revision, |_| true), Some(CheckpointTarget::Revision { .. })));
+        assert_eq!(CheckpointTarget::parse(&CheckpointSpec::default(), |_| true), None);
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Reason {
     }
 
     /// What this reason makes of a record.
-    pub fn verdict(self) -> Verdict {
+    pub fn retry_class(self) -> RetryClass {
         match self {
             Self::Unreachable
             | Self::Unauthorized
@@ -130,8 +130,8 @@ impl Reason {
             | Self::Busy
             | Self::DiskPressure
             | Self::NodeNotPrepared
-            | Self::NotReady => Verdict::NotTried,
-            Self::CheckpointFailed | Self::BackendFailed | Self::BackendError => Verdict::TriedAndFailed,
+            | Self::NotReady => RetryClass::NotTried,
+            Self::CheckpointFailed | Self::BackendFailed | Self::BackendError => RetryClass::TriedAndFailed,
             Self::KubeletUntrusted
             | Self::CheckpointUnsupported
             | Self::Rejected
@@ -140,8 +140,8 @@ impl Reason {
             | Self::StaticPod
             | Self::AlreadyRestored
             | Self::NoSuchContainer
-            | Self::InvalidSpec => Verdict::Final,
-            Self::InvalidResponse | Self::NoResponse | Self::Interrupted => Verdict::Unknown,
+            | Self::InvalidSpec => RetryClass::Final,
+            Self::InvalidResponse | Self::NoResponse | Self::Interrupted => RetryClass::Unknown,
         }
     }
 }
@@ -154,7 +154,7 @@ impl fmt::Display for Reason {
 
 /// What follows from a [`Reason`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetryClass {
     /// The back-end was not asked in earnest: the record stays Pending and costs no failure.
     NotTried,
     /// The back-end tried: the record stays Pending and a failure is counted.
@@ -219,7 +219,7 @@ impl fmt::Debug for Redacted {
 pub enum Outcome {
     Succeeded(Location),
     /// `message` is for people: what the back-end said or what went wrong.
-    Stopped {
+    Failed {
         reason: Reason,
         message: Redacted,
         retry_after: Option<std::time::Duration>,
@@ -231,7 +231,7 @@ impl Outcome {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Succeeded(_) => "Succeeded",
-            Self::Stopped { reason, .. } => reason.as_str(),
+            Self::Failed { reason, .. } => reason.as_str(),
         }
     }
 }
@@ -240,7 +240,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Succeeded(_) => f.write_str("Succeeded"),
-            Self::Stopped { reason, message, .. } => write!(f, "{reason}: {message}"),
+            Self::Failed { reason, message, .. } => write!(f, "{reason}: {message}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is read from a pod: its labels and annotations, its containers, whether it is ready.
 //!
 //! Everything here is pure. Admission reads a pod before it has a name, the watch reads it with its status;
-//! both go through the keys and [`Wishes`] of this module, so that they can't disagree.
+//! both go through the keys and [`CheckpointOptions`] of this module, so that they can't disagree.
 
 mod facts;
 mod options;
@@ -9,7 +9,7 @@ mod options;
 use std::fmt;
 
 pub use facts::{ContainerFacts, Controller, PodFacts, WatchedPod};
-pub use options::{InvalidAnnotation, OncePer, Wishes};
+pub use options::{CheckpointOptions, InvalidAnnotation, OncePer};
 
 /// What the keys of SNAP begin with.
 pub const PREFIX: &str = "snap.weaversoft.io/";

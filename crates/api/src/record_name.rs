@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::Wish;
+use crate::checkpoint::CheckpointTarget;
 
 /// The longest name of an object, RFC 1123 subdomain, see
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>.
@@ -21,19 +21,21 @@ pub const DIGESTS: [usize; 3] = [DIGEST, 2 * DIGEST, 4 * DIGEST];
 
 /// The name of the record of this wish, with `digest` hexadecimal digits; `None` for one made by hand, whose name is
 /// its author's choice.
-pub fn derived(wish: &Wish, digest: usize) -> Option<String> {
+pub fn derived(wish: &CheckpointTarget, digest: usize) -> Option<String> {
     match wish {
-        Wish::Pod { name, uid, container } => Some(named(name, container, &format!("{uid}/{container}"), digest)),
-        Wish::Revision { workload, revision, container } => {
+        CheckpointTarget::Pod { name, uid, container } => {
+            Some(named(name, container, &format!("{uid}/{container}"), digest))
+        }
+        CheckpointTarget::Revision { workload, revision, container } => {
             let key = format!("{}/{revision}/{container}", workload.uid);
             Some(named(&workload.name, container, &key, digest))
         }
-        Wish::ByHand { .. } => None,
+        CheckpointTarget::Manual { .. } => None,
     }
 }
 
 /// Whether a record of this name is the automatic one of that wish.
-pub fn is_derived(name: &str, wish: &Wish) -> bool {
+pub fn is_derived(name: &str, wish: &CheckpointTarget) -> bool {
     DIGESTS.iter().any(|&digest| derived(wish, digest).as_deref() == Some(name))
 }
 
@@ -69,16 +71,20 @@ fn hexadecimal(text: &str, length: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::WorkloadWish;
+    use crate::checkpoint::WorkloadReference;
 
-    fn of_pod(name: &str, container: &str) -> Wish {
-        Wish::Pod { name: name.into(), uid: "7d0b2d0c-8b3a-4a9e-9c5f-2f1c6b8f5a11".into(), container: container.into() }
+    fn of_pod(name: &str, container: &str) -> CheckpointTarget {
+        CheckpointTarget::Pod {
+            name: name.into(),
+            uid: "7d0b2d0c-8b3a-4a9e-9c5f-2f1c6b8f5a11".into(),
+            container: container.into(),
+        }
     }
 
     #[test]
     fn the_scheme_of_names_is_frozen() {
-        let revision = Wish::Revision {
-            workload: WorkloadWish {
+        let revision = CheckpointTarget::Revision {
+            workload: WorkloadReference {
                 api_version: "apps/v1".into(),
                 kind: "Deployment".into(),
                 name: "web".into(),

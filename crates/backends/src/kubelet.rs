@@ -24,8 +24,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::ca_file::{self, CaFileError};
 use crate::exchange::{self, Answer, Times};
-use crate::request::{Ask, Backend};
-use crate::{NotAsked, stopped};
+use crate::request::{Backend, CheckpointRequest};
+use crate::{NotSent, stopped};
 use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::Cluster;
@@ -110,7 +110,7 @@ impl Kubelet {
         Ok(Self { nodes: Nodes::new(cluster.calls.clone()), tokens, client, settings })
     }
 
-    async fn attempt(&self, ask: &Ask) -> Outcome {
+    async fn attempt(&self, ask: &CheckpointRequest) -> Outcome {
         match self.ask(&ask.node, [&ask.pod.namespace, &ask.pod.name, &ask.container]).await {
             Ok((answer, asked)) => answer::judge(&answer, &asked, clock::now()),
             Err(outcome) => outcome,
@@ -121,7 +121,7 @@ impl Kubelet {
     async fn ask<'a>(&'a self, node: &'a str, container: [&str; 3]) -> Result<(Answer, Asked<'a>), Outcome> {
         let begun = Instant::now();
         let prepared = self.prepared(node, begun).await;
-        let (place, token) = prepared.map_err(|NotAsked(reason, message)| stopped(reason, &message))?;
+        let (place, token) = prepared.map_err(|NotSent(reason, message)| stopped(reason, &message))?;
         let asked = Asked { whom: place.whom(), node, identity: self.tokens.identity() };
         let authorization = exchange::bearer(&token).map_err(|error| {
             stopped(Reason::Unauthorized, &format!("the token for {} can't be sent: {error}", asked.whom))
@@ -138,7 +138,7 @@ impl Kubelet {
     }
 
     /// Where the node's kubelet listens, and a token for it, within the time for connecting.
-    async fn prepared(&self, node: &str, begun: Instant) -> Result<(Place, String), NotAsked> {
+    async fn prepared(&self, node: &str, begun: Instant) -> Result<(Place, String), NotSent> {
         let limit = self.settings.request_timeout;
         let prepared = async {
             let place = self.nodes.place(node).await?;
@@ -148,7 +148,7 @@ impl Kubelet {
             let words = "did not answer when asked for the node and a token of the service account";
             let message =
                 format!("could not ask the kubelet of node `{node}`: the API server {words} within {limit:?}");
-            Err(NotAsked(Reason::Unreachable, message))
+            Err(NotSent(Reason::Unreachable, message))
         })
     }
 }
@@ -166,7 +166,7 @@ impl Backend for Kubelet {
         node
     }
 
-    fn checkpoint<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Outcome> {
+    fn checkpoint<'a>(&'a self, ask: &'a CheckpointRequest) -> BoxFuture<'a, Outcome> {
         self.attempt(ask).boxed()
     }
 }

@@ -18,9 +18,9 @@ use snapwatcher_api::outcome::{Outcome, Reason};
 
 /// Why a request was not made.
 #[derive(Debug)]
-struct NotAsked(Reason, String);
+struct NotSent(Reason, String);
 
 /// An attempt that came to nothing, with words that may hold what a back-end said.
 fn stopped(reason: Reason, message: &str) -> Outcome {
-    Outcome::Stopped { reason, message: redact::redact(message), retry_after: None }
+    Outcome::Failed { reason, message: redact::redact(message), retry_after: None }
 }

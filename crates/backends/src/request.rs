@@ -14,19 +14,19 @@ use snapwatcher_api::outcome::Outcome;
 
 /// One attempt, as a back-end sees it.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct CheckpointRequest {
     pub pod: PodName,
     pub node: String,
     pub container: String,
     /// `<Checkpoint uid>-<failures>`: the same for repeats of a request that may have had its effect.
     pub idempotency_key: String,
     /// The whole Pod as just read; only for a back-end that [needs](Backend::needs_pod) it.
-    pub whole_pod: Option<Value>,
+    pub pod_object: Option<Value>,
 }
 
 /// Who takes checkpoints.
 pub trait Backend: Send + Sync {
-    /// Whether [`Ask::whole_pod`] is to be filled.
+    /// Whether [`CheckpointRequest::pod_object`] is to be filled.
     fn needs_pod(&self) -> bool;
 
     /// The longest one attempt can take; the written deadline follows from it.
@@ -37,5 +37,5 @@ pub trait Backend: Send + Sync {
     fn address<'a>(&self, node: Option<&'a str>) -> Option<&'a str>;
 
     /// Makes one request, never a second one, and says what came of it.
-    fn checkpoint<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Outcome>;
+    fn checkpoint<'a>(&'a self, ask: &'a CheckpointRequest) -> BoxFuture<'a, Outcome>;
 }

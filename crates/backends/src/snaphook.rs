@@ -16,7 +16,7 @@ use reqwest::{Client, Url};
 
 use crate::ca_file::{self, CaFileError};
 use crate::exchange::{self, Times};
-use crate::request::{Ask, Backend};
+use crate::request::{Backend, CheckpointRequest};
 use snapwatcher_api::outcome::Outcome;
 
 pub use self::attempt::IDEMPOTENCY_KEY;
@@ -109,7 +109,7 @@ impl Backend for SnapHook {
         Some(ONE_FOR_ALL)
     }
 
-    fn checkpoint<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Outcome> {
+    fn checkpoint<'a>(&'a self, ask: &'a CheckpointRequest) -> BoxFuture<'a, Outcome> {
         self.attempt(ask).boxed()
     }
 }

@@ -175,7 +175,7 @@ async fn drip(stream: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
     }
 }
 
-/// Writes until the client closes; how much could be written.
+/// StatusWriter until the client closes; how much could be written.
 async fn pour(stream: &mut (impl AsyncWrite + Unpin), status: &str) -> usize {
     const LENGTH: usize = 64 * 1024 * 1024;
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {LENGTH}\r\n\r\n");

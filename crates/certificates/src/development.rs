@@ -27,8 +27,13 @@ pub enum DevelopmentError {
     Make(#[from] CertificateError),
 }
 
-/// Writes [`FILES`] into the folder, which is made if it is not there. The CA's key is not kept: what is signed is signed.
-pub fn write_development(folder: &Path, names: &[String], force: bool, now: Timestamp) -> Result<(), DevelopmentError> {
+/// StatusWriter [`FILES`] into the folder, which is made if it is not there. The CA's key is not kept: what is signed is signed.
+pub fn write_development_certificates(
+    folder: &Path,
+    names: &[String],
+    force: bool,
+    now: Timestamp,
+) -> Result<(), DevelopmentError> {
     let paths = FILES.map(|name| folder.join(name));
     if let Some(path) = paths.iter().find(|path| !force && path.exists()) {
         return Err(DevelopmentError::Exists { path: path.clone() });
@@ -67,7 +72,7 @@ mod tests {
     async fn what_is_written_can_be_served_with() {
         let folder = tempfile::tempdir().unwrap();
         let certs = folder.path().join("certs");
-        write_development(&certs, &["localhost".to_owned()], false, now()).unwrap();
+        write_development_certificates(&certs, &["localhost".to_owned()], false, now()).unwrap();
         Leaf::from_files(&certs.join("tls.crt"), &certs.join("tls.key")).await.unwrap();
         let mode = std::fs::metadata(certs.join("tls.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -77,12 +82,12 @@ mod tests {
     fn nothing_is_overwritten_unless_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let names = ["localhost".to_owned()];
-        write_development(folder.path(), &names, false, now()).unwrap();
+        write_development_certificates(folder.path(), &names, false, now()).unwrap();
         let before = std::fs::read_to_string(folder.path().join("tls.crt")).unwrap();
-        let error = write_development(folder.path(), &names, false, now()).unwrap_err();
+        let error = write_development_certificates(folder.path(), &names, false, now()).unwrap_err();
         assert!(error.to_string().contains("--force"), "{error}");
         assert_eq!(std::fs::read_to_string(folder.path().join("tls.crt")).unwrap(), before);
-        write_development(folder.path(), &names, true, now()).unwrap();
+        write_development_certificates(folder.path(), &names, true, now()).unwrap();
         assert_ne!(std::fs::read_to_string(folder.path().join("tls.crt")).unwrap(), before);
     }
 }

@@ -18,7 +18,7 @@ use super::metrics::CertificateMetrics;
 use super::server_clock::ServerClock;
 use super::status::BundleStatus;
 use super::trouble::Trouble;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 
 /// From one look to the next while one CA follows another.
 const SOON: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ impl Given {
                     reading.is_over();
                     self.take(&mut used, files);
                 }
-                Err(error) => reading.tell(&format!("{}; the certificate read before stays", chain(&error))),
+                Err(error) => reading.tell(&format!("{}; the certificate read before stays", error_chain(&error))),
             }
             self.go_on(&mut used);
         }

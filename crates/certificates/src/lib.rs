@@ -44,7 +44,7 @@ use tracing::{info, warn};
 
 pub use authority::{Authority, CaCertificate, service_names};
 pub use bundle::FIELD_MANAGER;
-pub use development::{DevelopmentError, FILES, write_development};
+pub use development::{DevelopmentError, FILES, write_development_certificates};
 pub use error::{CertificateError, UnusableAuthority};
 pub use leaf::{Leaf, LeafResolver};
 pub use metrics::CertificateMetrics;

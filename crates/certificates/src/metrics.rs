@@ -81,7 +81,7 @@ impl CertificateMetrics {
         );
         registry.register(
             "ca_bundle_patches",
-            "Attempts to put our CA bundle into a configuration, by configuration and result",
+            "AttemptScheduler to put our CA bundle into a configuration, by configuration and result",
             metrics.patches.clone(),
         );
         metrics

@@ -19,7 +19,7 @@ use super::leaf::LeafResolver;
 use super::server_clock::ServerClock;
 use super::status::BundleStatus;
 use snapwatcher_daemon::admin::CheckHandle;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 
 /// Until the next look while something is wrong, and while all is well.
 const SOON: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ impl Readiness {
         }
         for (kind, trust) in status.trusts() {
             if let Err(error) = dial(listening, trust, &self.clock).await {
-                return Look::Refused(format!("{} configuration: {}", kind.as_str(), chain(&error)));
+                return Look::Refused(format!("{} configuration: {}", kind.as_str(), error_chain(&error)));
             }
         }
         Look::Trusted

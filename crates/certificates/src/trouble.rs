@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::ExponentialBackoff;
 use tracing::{info, warn};
 
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{self, CallError};
 
 /// The first wait after a failure; each next one is twice as long.
@@ -40,6 +40,6 @@ pub(super) fn waits() -> ExponentialBackoff {
 pub(super) fn words(error: &CallError) -> String {
     match error.status() {
         Some(status) => format!("{error}: {}", status.message),
-        None => chain(error),
+        None => error_chain(error),
     }
 }

@@ -8,22 +8,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::alive::Alive;
+use crate::checkpoint::alive::KnownPods;
 use crate::checkpoint::attempt::{Attempt, SEND_WINDOW};
-use crate::checkpoint::attempts::{Attempts, Wanted};
+use crate::checkpoint::attempts::{AttemptScheduler, Wanted};
 use crate::checkpoint::breakers::Breakers;
-use crate::checkpoint::budget::{Budget, Limits};
+use crate::checkpoint::budget::{ConcurrencyLimiter, Limits};
 use crate::checkpoint::claim::{Claim, Claims};
 use crate::checkpoint::controller::Records;
-use crate::checkpoint::ledger::{Forgotten, Ledger};
+use crate::checkpoint::ledger::{CheckpointIndex, Forgotten};
 use crate::checkpoint::metrics::CheckpointMetrics;
 use crate::checkpoint::progress::{Holder, Policy};
-use crate::checkpoint::retention::{Keep, Retention};
-use crate::checkpoint::sightings::Sightings;
-use crate::checkpoint::writes::Writes;
+use crate::checkpoint::retention::{Retention, RetentionPolicy};
+use crate::checkpoint::sightings::AttemptObservations;
+use crate::checkpoint::writes::StatusWriter;
 use crate::dry_run::DryRun;
 use crate::watch::metrics::WatchMetrics;
-use crate::watch::{Slips, Watch};
+use crate::watch::{MissedMutations, Watch};
 use snapwatcher_api::pod::{OncePer, PodName};
 use snapwatcher_backends::request::Backend;
 use snapwatcher_daemon::admin::{CheckHandle, Gate, Health};
@@ -45,10 +45,10 @@ pub struct Checks {
 impl Checks {
     pub fn new(health: &mut Health) -> Self {
         Self {
-            definition: health.check("crd", Gate::Told),
-            watch: health.check("watch", Gate::Told),
-            backend: health.check("backend", Gate::Told),
-            leader: health.check("leader", Gate::Told),
+            definition: health.check("crd", Gate::Informational),
+            watch: health.check("watch", Gate::Informational),
+            backend: health.check("backend", Gate::Informational),
+            leader: health.check("leader", Gate::Informational),
         }
     }
 }
@@ -67,7 +67,7 @@ pub struct Settings {
 }
 
 /// The parts of which each term of leadership is made anew.
-pub struct Term {
+pub struct LeaderServices {
     pub cluster: Cluster,
     pub scopes: Vec<Scope>,
     pub owners: Owners,
@@ -78,12 +78,12 @@ pub struct Term {
     pub events: Events,
     /// Name of our `MutatingWebhookConfiguration`, by which slips are judged.
     pub mutating: Option<String>,
-    pub keep: Keep,
-    pub claiming: Claiming,
+    pub keep: RetentionPolicy,
+    pub claiming: ClaimMode,
 }
 
 /// How pods are claimed.
-pub enum Claiming {
+pub enum ClaimMode {
     /// In the log only.
     Told,
     /// By creating records.
@@ -92,8 +92,8 @@ pub enum Claiming {
 
 /// What the controller of records works with.
 pub struct Recorded {
-    budget: Budget,
-    sightings: Arc<Sightings>,
+    budget: ConcurrencyLimiter,
+    sightings: Arc<AttemptObservations>,
     holder: Holder,
     policy: Policy,
     once_per: OncePer,
@@ -105,7 +105,7 @@ pub struct Recorded {
 /// How the watch claims, and whom it tells that a pod has changed.
 type Claimant = (Arc<dyn Claim>, Box<dyn Fn(PodName) + Send + Sync>);
 
-impl Term {
+impl LeaderServices {
     /// Nobody is asked: claims are only told.
     #[must_use]
     pub fn without_records(self) -> Self {
@@ -123,12 +123,12 @@ impl Term {
         holder: Holder,
         leads: watch::Receiver<bool>,
         work_is_done: CancellationToken,
-    ) -> (Attempts, Self) {
+    ) -> (AttemptScheduler, Self) {
         let (want, wanted) = mpsc::unbounded_channel();
-        let budget = Budget::new(settings.limits);
+        let budget = ConcurrencyLimiter::new(settings.limits);
         let attempt = Attempt {
             client: self.cluster.calls.clone(),
-            writes: Writes(self.cluster.calls.clone()),
+            writes: StatusWriter(self.cluster.calls.clone()),
             backend,
             owners: self.owners.clone(),
             budget: budget.clone(),
@@ -141,7 +141,7 @@ impl Term {
             events: self.events.clone(),
             backend_check: self.checks.backend.clone(),
         };
-        let attempts = Attempts {
+        let attempts = AttemptScheduler {
             attempt: Arc::new(attempt),
             wanted,
             leads,
@@ -154,11 +154,11 @@ impl Term {
             self.checks.backend.fail("suspended: pods are claimed, and nothing is asked until --suspend is taken away");
             self.metrics.suspended();
         }
-        let sightings = Arc::new(Sightings::default());
+        let sightings = Arc::new(AttemptObservations::default());
         let Settings { policy, once_per, .. } = settings;
         let unseen_for = SEND_WINDOW + settings.longest_slot;
         let recorded = Recorded { budget, sightings, holder, policy, once_per, wanted: want, unseen_for };
-        (attempts, Self { claiming: Claiming::Recorded(Box::new(recorded)), ..self })
+        (attempts, Self { claiming: ClaimMode::Recorded(Box::new(recorded)), ..self })
     }
 
     /// One term after the other, whenever this replica leads, until the stop.
@@ -186,12 +186,12 @@ impl Term {
 
     fn start(&self, services: &mut Services) {
         let (forget, forgotten) = mpsc::unbounded_channel();
-        let alive = Alive::default();
+        let alive = KnownPods::default();
         let (claim, changed) = match &self.claiming {
-            Claiming::Told => self.told(),
-            Claiming::Recorded(recorded) => self.recorded(recorded, services, &forget, &alive),
+            ClaimMode::Told => self.told(),
+            ClaimMode::Recorded(recorded) => self.recorded(recorded, services, &forget, &alive),
         };
-        let slips = Slips::new(
+        let slips = MissedMutations::new(
             self.cluster.calls.clone(),
             self.mutating.clone(),
             self.watch_metrics.clone(),
@@ -226,10 +226,10 @@ impl Term {
         recorded: &Recorded,
         services: &mut Services,
         forget: &mpsc::UnboundedSender<Forgotten>,
-        alive: &Alive,
+        alive: &KnownPods,
     ) -> Claimant {
         let Recorded { budget, sightings, holder, policy, once_per, wanted, unseen_for } = recorded;
-        let ledger = Arc::new(Ledger::new(self.scopes.len()));
+        let ledger = Arc::new(CheckpointIndex::new(self.scopes.len()));
         let records = Records {
             client: self.cluster.watches.clone(),
             watch_timeout: self.cluster.watch_timeout,

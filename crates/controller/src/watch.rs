@@ -11,4 +11,4 @@ mod slips;
 pub mod table;
 
 pub use service::{Watch, WatchError};
-pub use slips::Slips;
+pub use slips::MissedMutations;

@@ -13,7 +13,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::{chain, join_words};
+use crate::telemetry::{error_chain, join_error_message};
 
 /// How long services may take to end after the stop, unless [`Services::with_grace`] says otherwise: what Kubernetes
 /// gives a pod by default (`terminationGracePeriodSeconds`) less a little to write the last words.
@@ -115,7 +115,7 @@ impl Services {
         let early = self.until_stop().await;
         if let Err(error) = &early {
             // The end may take as long as a drain.
-            tracing::error!("Stopping: {}", chain(error));
+            tracing::error!("Stopping: {}", error_chain(error));
         }
         self.stop.cancel();
         self.until_all_ended(early).await
@@ -157,7 +157,7 @@ impl Services {
                 }
             };
             if let (Err(_), Err(second)) = (&outcome, &end) {
-                tracing::error!("{}", chain(second));
+                tracing::error!("{}", error_chain(second));
             }
             outcome = outcome.and(end);
         }
@@ -176,7 +176,7 @@ impl Services {
         let end = match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(ServiceError::Failed { name, source }),
-            Err(error) => Err(ServiceError::Panicked { name, message: join_words(error) }),
+            Err(error) => Err(ServiceError::Panicked { name, message: join_error_message(error) }),
         };
         tracing::debug!(service = name, "service ended");
         (name, end)
@@ -230,7 +230,7 @@ mod tests {
         services.start("admission", obedient);
         services.start("watch", |_| async { Ok::<(), Infallible>(()) });
         let error = services.finish().await.unwrap_err();
-        assert_eq!(chain(&error), "service `watch` ended although nobody stopped it");
+        assert_eq!(error_chain(&error), "service `watch` ended although nobody stopped it");
         assert!(stop.is_cancelled());
     }
 
@@ -240,7 +240,7 @@ mod tests {
         services.start("admission", obedient);
         services.start("watch", |_| async { Err(io::Error::other("no route")) });
         let error = services.finish().await.unwrap_err();
-        assert_eq!(chain(&error), "service `watch` failed: no route");
+        assert_eq!(error_chain(&error), "service `watch` failed: no route");
         assert!(stop.is_cancelled());
     }
 
@@ -250,7 +250,7 @@ mod tests {
         services.start("admission", obedient);
         services.start("watch", |_| async { if true { panic!("index {} lost", 7) } else { Ok::<(), Infallible>(()) } });
         let error = services.finish().await.unwrap_err();
-        assert_eq!(chain(&error), "service `watch` panicked: index 7 lost");
+        assert_eq!(error_chain(&error), "service `watch` panicked: index 7 lost");
         assert!(stop.is_cancelled());
     }
 
@@ -262,7 +262,7 @@ mod tests {
         services.start("checkpoint", deaf);
         stop.cancel();
         let error = services.finish().await.unwrap_err();
-        assert_eq!(chain(&error), "`watch`, `checkpoint` did not end within 50ms of the stop");
+        assert_eq!(error_chain(&error), "`watch`, `checkpoint` did not end within 50ms of the stop");
     }
 
     #[tokio::test]
@@ -290,7 +290,7 @@ mod tests {
         services.start_to_end_last("admin", obedient);
         stop.cancel();
         let error = services.finish().await.unwrap_err();
-        assert_eq!(chain(&error), "`watch` did not end within 50ms of the stop");
+        assert_eq!(error_chain(&error), "`watch` did not end within 50ms of the stop");
     }
 
     #[tokio::test]
@@ -299,7 +299,7 @@ mod tests {
         services.start("admission", obedient);
         services.start_to_end_last("admin", |_| async { Ok::<(), Infallible>(()) });
         let error = services.finish().await.unwrap_err();
-        assert_eq!(chain(&error), "service `admin` ended although nobody stopped it");
+        assert_eq!(error_chain(&error), "service `admin` ended although nobody stopped it");
     }
 
     #[tokio::test]
@@ -312,7 +312,7 @@ mod tests {
         });
         stop.cancel();
         let error = services.finish().await.unwrap_err();
-        assert_eq!(chain(&error), "service `checkpoint` failed: outcome not written");
+        assert_eq!(error_chain(&error), "service `checkpoint` failed: outcome not written");
     }
 
     #[tokio::test]
@@ -321,6 +321,6 @@ mod tests {
         services.start("watch", |_| async { Err(io::Error::other("no route")) });
         services.start("checkpoint", deaf);
         let error = services.finish().await.unwrap_err();
-        assert_eq!(chain(&error), "service `watch` failed: no route");
+        assert_eq!(error_chain(&error), "service `watch` failed: no route");
     }
 }

@@ -8,6 +8,6 @@ pub mod log;
 pub mod metrics;
 mod target;
 
-pub use causes::{chain, join_words, panic_words};
+pub use causes::{error_chain, join_error_message, panic_message};
 pub use line::{BLOCK_TARGET, one_line};
 pub use log::{LogFormat, LogLevel};

@@ -24,7 +24,7 @@ use tower::{BoxError, Service};
 use super::Limits;
 use super::answering::Answering;
 use super::crowd::{Crowd, Member, Seat};
-use super::metrics::ServeMetrics;
+use super::metrics::HttpsMetrics;
 use super::turn::Turn;
 
 /// How long one that was told to leave may take until the next one is told. It takes no time, unless its own request is
@@ -47,12 +47,12 @@ pub(super) struct Connections<S> {
 pub(super) struct Port {
     /// For one request.
     pub(super) request: Duration,
-    metrics: ServeMetrics,
+    metrics: HttpsMetrics,
     stop: CancellationToken,
 }
 
 impl<S> Connections<S> {
-    pub(super) fn new(service: S, limits: Limits, metrics: ServeMetrics, stop: CancellationToken) -> Self {
+    pub(super) fn new(service: S, limits: Limits, metrics: HttpsMetrics, stop: CancellationToken) -> Self {
         let port = Arc::new(Port { request: limits.request, metrics, stop });
         let slots = PollSemaphore::new(Arc::new(Semaphore::new(limits.connections)));
         Self { service, port, slots, crowd: Crowd::default(), next: None, leaving: None }

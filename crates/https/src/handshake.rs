@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustls::{AlertDescription, Error as TlsError, InvalidMessage};
 use tracing::{debug, warn};
 
-use super::metrics::ServeMetrics;
+use super::metrics::HttpsMetrics;
 
 /// An API server with a stale caBundle comes back with each pod: one line a minute says it, the counter says how often.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
@@ -87,12 +87,12 @@ fn is_distrust(alert: AlertDescription) -> bool {
 
 /// Tells of handshakes that failed.
 pub(super) struct Handshakes {
-    metrics: ServeMetrics,
+    metrics: HttpsMetrics,
     warned: Mutex<Option<Instant>>,
 }
 
 impl Handshakes {
-    pub(super) fn new(metrics: ServeMetrics) -> Self {
+    pub(super) fn new(metrics: HttpsMetrics) -> Self {
         Self { metrics, warned: Mutex::new(None) }
     }
 
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_warning_comes_once_a_minute() {
-        let handshakes = Handshakes::new(ServeMetrics::default());
+        let handshakes = Handshakes::new(HttpsMetrics::default());
         let begun = Instant::now();
         for (after, expected) in [(0, true), (1, false), (59, false), (60, true), (61, false)] {
             assert_eq!(handshakes.is_due(begun + Duration::from_secs(after)), expected, "after {after} s");

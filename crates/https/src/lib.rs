@@ -39,7 +39,7 @@ use tracing::{debug, info, warn};
 
 use connections::Connections;
 use handshake::Handshakes;
-pub use metrics::ServeMetrics;
+pub use metrics::HttpsMetrics;
 use patience::PatientAcceptor;
 
 /// What a connection buffers, and so the longest head of a request: as much as a TLS record holds (RFC 8446, 5.1). An API
@@ -115,7 +115,7 @@ pub async fn serve<S>(
     service: S,
     resolver: Arc<impl ResolvesServerCert + 'static>,
     limits: Limits,
-    metrics: ServeMetrics,
+    metrics: HttpsMetrics,
     stop: CancellationToken,
 ) -> Result<(), ServeError>
 where
@@ -147,7 +147,7 @@ where
     S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Unpin + Send,
 {
-    let (handle, metrics) = (Handle::new(), ServeMetrics::default());
+    let (handle, metrics) = (Handle::new(), HttpsMetrics::default());
     let server = prepared(listener, &handle, limits, &metrics)?.acceptor(PatientAcceptor::new(limits));
     let connections = Connections::new(service, limits, metrics.clone(), stop.clone());
     tokio::select! {
@@ -161,7 +161,7 @@ fn prepared(
     listener: TcpListener,
     handle: &Handle<SocketAddr>,
     limits: Limits,
-    metrics: &ServeMetrics,
+    metrics: &HttpsMetrics,
 ) -> io::Result<Server<SocketAddr>> {
     let handshakes = Handshakes::new(metrics.clone());
     let mut server = axum_server::from_tcp(listener)?
@@ -183,7 +183,7 @@ fn prepared(
 async fn end(
     handle: &Handle<SocketAddr>,
     limits: Limits,
-    metrics: &ServeMetrics,
+    metrics: &HttpsMetrics,
     stop: &CancellationToken,
 ) -> Infallible {
     stop.cancelled().await;

@@ -12,7 +12,7 @@ use super::handshake::Fault;
 
 /// Counts connections and what becomes of them. Clones share their values.
 #[derive(Debug, Clone, Default)]
-pub struct ServeMetrics {
+pub struct HttpsMetrics {
     open: Gauge,
     accepted: Counter,
     handshake_errors: Family<Failed, Counter>,
@@ -27,7 +27,7 @@ struct Failed {
     reason: Fault,
 }
 
-impl ServeMetrics {
+impl HttpsMetrics {
     /// Registers the metrics; each reason has its series from the start.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();

@@ -60,7 +60,7 @@ impl Port {
             .route("/long", get(|| async { "x".repeat(1 << 20) }))
             .route("/body", post(|body: Bytes| async move { body }));
         let mut registry = Registry::default();
-        let metrics = ServeMetrics::register(&mut registry);
+        let metrics = HttpsMetrics::register(&mut registry);
         let served = tokio::spawn(serve(listener, router, Arc::clone(&resolver), limits, metrics, stop.clone()));
         Self { address, authority, resolver, registry, stop, served }
     }

@@ -140,7 +140,7 @@ pub async fn call<T>(what: impl Into<String>, request: impl Future<Output = kube
 #[cfg(test)]
 mod tests {
     use kube::runtime::watcher;
-    use snapwatcher_daemon::telemetry::chain;
+    use snapwatcher_daemon::telemetry::error_chain;
 
     use super::*;
 
@@ -148,7 +148,7 @@ mod tests {
     fn an_error_of_kube_is_not_told_twice() {
         let broken = serde_json::from_str::<u8>("{").unwrap_err();
         let words = broken.to_string();
-        let line = chain(&kube::Error::SerdeError(broken));
+        let line = error_chain(&kube::Error::SerdeError(broken));
         assert_eq!(line.matches(&words).count(), 1, "{line}");
     }
 
@@ -156,13 +156,13 @@ mod tests {
     fn an_answer_of_the_api_server_is_told_as_message_and_code() {
         let status = Status::failure("leases is forbidden", "Forbidden").with_code(403);
         let api = || kube::Error::Api(Box::new(status.clone()));
-        assert_eq!(chain(&api()), "leases is forbidden (403)");
+        assert_eq!(error_chain(&api()), "leases is forbidden (403)");
         let call = CallError::Failed { what: "read the Lease".to_owned(), source: Box::new(api()) };
-        assert_eq!(chain(&call), "could not read the Lease: leases is forbidden (403)");
+        assert_eq!(error_chain(&call), "could not read the Lease: leases is forbidden (403)");
         let listing = WatchFault::Interrupted { source: watcher::Error::InitialListFailed(api()) };
         let expected = "watch interrupted: failed to perform initial object list: leases is forbidden (403)";
-        assert_eq!(chain(&listing), expected);
+        assert_eq!(error_chain(&listing), expected);
         let watch = watcher::Error::WatchError(Box::new(status.clone()));
-        assert_eq!(chain(&watch), "error returned by apiserver during watch: leases is forbidden (403)");
+        assert_eq!(error_chain(&watch), "error returned by apiserver during watch: leases is forbidden (403)");
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::call;
 use snapwatcher_api::pod::{PodFacts, PodName};
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::{Outcome, Reason};
@@ -19,7 +19,7 @@ use snapwatcher_api::outcome::{Outcome, Reason};
 /// Reason of the Event of a checkpoint that was taken.
 pub const CHECKPOINTED: &str = "Checkpointed";
 /// Reason of the Event of a pod that admission should have labelled and did not.
-pub const SLIPPED: &str = "NotMutated";
+pub const NOT_MUTATED: &str = "NotMutated";
 /// Reason of the Event of a pod whose annotations can't be understood.
 pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
 /// Reason of the Event of a caBundle that somebody else changed.
@@ -40,9 +40,9 @@ const LONGEST_NOTE: usize = 1024;
 
 /// Where Events are put. Cloning gives another handle to the same.
 #[derive(Clone)]
-pub struct Events(mpsc::Sender<Told>);
+pub struct Events(mpsc::Sender<QueuedEvent>);
 
-struct Told {
+struct QueuedEvent {
     regarding: ObjectReference,
     related: Option<ObjectReference>,
     type_: EventType,
@@ -53,7 +53,7 @@ struct Told {
 
 /// Publishes what was put; a service of its own.
 pub struct Publisher {
-    told: mpsc::Receiver<Told>,
+    told: mpsc::Receiver<QueuedEvent>,
     recorder: Recorder,
 }
 
@@ -83,14 +83,14 @@ impl Publisher {
                 Some(told) = self.told.recv() => told,
                 () = &mut end => return Ok(()),
             };
-            let Told { regarding, related, type_, action, reason, note } = told;
+            let QueuedEvent { regarding, related, type_, action, reason, note } = told;
             let event =
                 Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: related };
             let pod = regarding.name.clone().unwrap_or_default();
             if let Err(error) =
                 call(format!("tell Event {reason} on pod `{pod}`"), self.recorder.publish(&event, &regarding)).await
             {
-                tracing::debug!("{}", chain(&error));
+                tracing::debug!("{}", error_chain(&error));
             }
         }
     }
@@ -104,14 +104,14 @@ impl Events {
             Outcome::Succeeded(_) => {
                 (EventType::Normal, CHECKPOINT, CHECKPOINTED, format!("Checkpoint `{checkpoint}` was taken"))
             }
-            Outcome::Stopped { reason, message, .. } => {
+            Outcome::Failed { reason, message, .. } => {
                 let (action, goes_on) =
                     if after == Phase::Pending { (CHECKPOINT, "; it is tried again") } else { (GIVE_UP, "") };
                 (EventType::Warning, action, reason.as_str(), format!("Checkpoint `{checkpoint}`{goes_on}: {message}"))
             }
         };
         let regarding = regarding(&pod.name, Some(pod.uid.clone()));
-        self.tell(Told { regarding, related: Some(record.object_ref(&())), type_, action, reason, note });
+        self.tell(QueuedEvent { regarding, related: Some(record.object_ref(&())), type_, action, reason, note });
     }
 
     /// A record that came to its end without an answer of the back-end.
@@ -122,7 +122,7 @@ impl Events {
         let uid = resolved.and_then(|pod| pod.uid.clone()).or_else(|| wished.and_then(|pod| pod.uid.clone()));
         let pod = PodName { namespace: record.namespace().unwrap_or_default(), name: name.clone() };
         let note = format!("Checkpoint `{}`: {message}", record.name_any());
-        self.tell(Told {
+        self.tell(QueuedEvent {
             regarding: regarding(&pod, uid),
             related: Some(record.object_ref(&())),
             type_: EventType::Warning,
@@ -135,17 +135,31 @@ impl Events {
     /// Something about the pod itself, a warning.
     pub fn warn(&self, pod: &PodFacts, reason: &'static str, note: String) {
         let regarding = regarding(&pod.name, Some(pod.uid.clone()));
-        self.tell(Told { regarding, related: None, type_: EventType::Warning, action: CHECKPOINT, reason, note });
+        self.tell(QueuedEvent {
+            regarding,
+            related: None,
+            type_: EventType::Warning,
+            action: CHECKPOINT,
+            reason,
+            note,
+        });
     }
 
     /// Something about this program, a warning, on the pod in which it runs: cluster-wide objects have their Events in
     /// another namespace, where nobody looks for them.
     pub fn warn_of_self(&self, pod: &PodName, uid: Option<String>, reason: &'static str, note: String) {
         let regarding = regarding(pod, uid);
-        self.tell(Told { regarding, related: None, type_: EventType::Warning, action: KEEP_TRUST, reason, note });
+        self.tell(QueuedEvent {
+            regarding,
+            related: None,
+            type_: EventType::Warning,
+            action: KEEP_TRUST,
+            reason,
+            note,
+        });
     }
 
-    fn tell(&self, mut told: Told) {
+    fn tell(&self, mut told: QueuedEvent) {
         let end = (0..=LONGEST_NOTE.min(told.note.len())).rev().find(|&at| told.note.is_char_boundary(at));
         told.note.truncate(end.unwrap_or(0));
         let reason = told.reason;
@@ -160,7 +174,7 @@ impl Events {
 /// that is gone has none to tell.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     let outcomes = Reason::ALL.into_iter().filter(|reason| !matches!(reason, Reason::NotReady | Reason::PodGone));
-    [CHECKPOINTED, SLIPPED, INVALID_ANNOTATION, CA_BUNDLE_CHANGED, CA_SECRET_REPLACED]
+    [CHECKPOINTED, NOT_MUTATED, INVALID_ANNOTATION, CA_BUNDLE_CHANGED, CA_SECRET_REPLACED]
         .into_iter()
         .chain(outcomes.map(Reason::as_str))
 }

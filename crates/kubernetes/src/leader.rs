@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{CallError, call};
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 
 use decision::{Turn, evaluate};
 
@@ -90,7 +90,7 @@ impl Leader {
                     renewed = leads.then_some(asked);
                     self.check.pass();
                 }
-                Ok(Err(error)) => self.tell(&chain(&error)),
+                Ok(Err(error)) => self.tell(&error_chain(&error)),
                 Err(_) => self.tell("the API server does not answer"),
             }
             if renewed.is_some_and(|at| at.elapsed() >= self.times.give_up) {
@@ -177,7 +177,7 @@ impl Leader {
         let released = call("release the Lease", api.replace(&self.name, &PostParams::default(), &lease)).await;
         match released {
             Ok(_) => tracing::info!("Released Lease `{}/{}`", self.namespace, self.name),
-            Err(error) => tracing::info!("{}", chain(&error)),
+            Err(error) => tracing::info!("{}", error_chain(&error)),
         }
     }
 

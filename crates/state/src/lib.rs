@@ -112,7 +112,7 @@ impl PodTimelines {
         self.change(&pod.name, &pod.uid, |timeline| timeline.waiting_for = None);
     }
 
-    /// Writes the later stages of one container.
+    /// StatusWriter the later stages of one container.
     pub fn container(&self, pod: &PodName, uid: &str, container: &str, change: impl FnOnce(&mut ContainerTimeline)) {
         self.change(pod, uid, |timeline| change(timeline.containers.entry(container.to_owned()).or_default()));
     }

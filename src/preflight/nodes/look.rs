@@ -13,7 +13,7 @@ use super::super::finding::{Finding, Topic};
 use super::{Asked, Node, Runtime, restores, verdict};
 use snapwatcher_api::outcome::Redacted;
 use snapwatcher_backends::kubelet::{Kubelet, Settings, Trust, probe, token};
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
 
 const WHAT: &str = "back-end kubelet";
@@ -41,7 +41,7 @@ pub(in crate::preflight) async fn look(settings: Settings, namespace: &str, clus
         Ok(kubelet) => kubelet,
         Err(error) => {
             let remedy = "mend the setting: SnapWatcher does not start with it".to_owned();
-            findings.push(Finding::failed(Topic::Backend, WHAT, chain(&error), remedy));
+            findings.push(Finding::failed(Topic::Backend, WHAT, error_chain(&error), remedy));
             return findings;
         }
     };
@@ -54,7 +54,7 @@ pub(in crate::preflight) async fn look(settings: Settings, namespace: &str, clus
         }
         Err(error) => {
             let remedy = "grant the right to list nodes, see above".to_owned();
-            findings.push(Finding::warning(Topic::Backend, format!("{WHAT}, nodes"), chain(&error), remedy));
+            findings.push(Finding::warning(Topic::Backend, format!("{WHAT}, nodes"), error_chain(&error), remedy));
         }
     }
     findings

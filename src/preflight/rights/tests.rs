@@ -90,7 +90,7 @@ fn named_namespaces_need_a_rule_each_and_the_own_pod_only_a_warning() {
 fn a_verdict_names_the_verbs_that_are_missing_and_the_rule_to_add() {
     let rule = in_namespace(SNAP, "checkpoints", &["get", "list"], None);
     let answers = |get: Answer, list: Answer| [("get", get), ("list", list)];
-    let lost = || Answer::NotAsked("could not ask".to_owned());
+    let lost = || Answer::NotSent("could not ask".to_owned());
     for (case, answers, state, seen) in [
         ("both", answers(Answer::Allowed, Answer::Allowed), State::Ok, "allowed"),
         ("one", answers(Answer::Allowed, Answer::Denied(None)), State::Failed, "not allowed: list"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Certificate, Client};
 
 use super::{Dialled, Target};
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 
 /// As long as the API server would never wait.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,7 +17,7 @@ pub(in crate::preflight) async fn dial(target: &Target) -> Dialled {
     let certificates = match Certificate::from_pem_bundle(&target.bundle) {
         Ok(certificates) if !certificates.is_empty() => certificates,
         Ok(_) => return Dialled::BadBundle("it holds no certificate in PEM form".to_owned()),
-        Err(error) => return Dialled::BadBundle(chain(&error)),
+        Err(error) => return Dialled::BadBundle(error_chain(&error)),
     };
     let builder = Client::builder()
         .user_agent(concat!("snapwatcher/", env!("CARGO_PKG_VERSION")))
@@ -28,7 +28,7 @@ pub(in crate::preflight) async fn dial(target: &Target) -> Dialled {
         .tls_certs_only(certificates);
     let client = match builder.build() {
         Ok(client) => client,
-        Err(error) => return Dialled::BadBundle(chain(&error)),
+        Err(error) => return Dialled::BadBundle(error_chain(&error)),
     };
     match client.get(target.url.clone()).send().await {
         Ok(answer) => Dialled::Answered(answer.status()),

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::{Deserialize, Serialize};
 
-use super::{ADMISSION, MIRROR, MUTATED, OPTED_IN, PodName, RESTORED, SNAP, Wishes};
+use super::{ADMISSION, CheckpointOptions, MIRROR, MUTATED, OPTED_IN, PodName, RESTORED, SNAP};
 
 /// Labels that tell the revision of a pod, in order of weight, see
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/>.
@@ -106,7 +106,7 @@ pub struct PodFacts {
     pub template_hash: Option<String>,
     pub containers: Vec<ContainerFacts>,
     /// What the annotations ask for, or why they can't be understood (sentences).
-    pub wishes: Result<Wishes, String>,
+    pub wishes: Result<CheckpointOptions, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,7 +164,7 @@ impl From<WatchedPod> for PodFacts {
         let annotations = metadata.annotations.unwrap_or_default();
         let created = metadata.creation_timestamp.map(|created| created.0);
         let names: Vec<&str> = spec.containers.iter().map(|container| container.name.as_str()).collect();
-        let wishes = Wishes::parse(&annotations, &names)
+        let wishes = CheckpointOptions::parse(&annotations, &names)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
         Self {
             name: PodName {

@@ -55,7 +55,7 @@ impl fmt::Display for InvalidAnnotation {
 
 /// The parsed annotations of one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wishes {
+pub struct CheckpointOptions {
     /// Names of the containers to checkpoint, each once, in the order written (of the pod for `*`); never empty
     /// for a pod that has containers.
     pub containers: Vec<String>,
@@ -65,7 +65,7 @@ pub struct Wishes {
     pub once_per: Option<OncePer>,
 }
 
-impl Wishes {
+impl CheckpointOptions {
     /// Reads the annotations of a pod whose regular containers are `containers`; all problems at once.
     pub fn parse(annotations: &BTreeMap<String, String>, containers: &[&str]) -> Result<Self, Vec<InvalidAnnotation>> {
         let mut problems = Vec::new();
@@ -135,7 +135,7 @@ mod tests {
             ("two names, spaced, twice", &[(CONTAINERS, "proxy, app,proxy")], &["proxy", "app"]),
             ("all", &[(CONTAINERS, "*")], &["app", "proxy"]),
         ] {
-            let wishes = Wishes::parse(&annotations(pairs), &pod).unwrap();
+            let wishes = CheckpointOptions::parse(&annotations(pairs), &pod).unwrap();
             assert_eq!(wishes.containers, expected, "{case}");
         }
     }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn every_problem_is_named_with_its_key() {
         let wrong = annotations(&[(CONTAINERS, "app,nope"), (DELAY, "soon"), (ONCE_PER, "week")]);
-        let problems = Wishes::parse(&wrong, &["app"]).unwrap_err();
+        let problems = CheckpointOptions::parse(&wrong, &["app"]).unwrap_err();
         let keys: Vec<_> = problems.iter().map(|problem| problem.key).collect();
         assert_eq!(keys, [CONTAINERS, DELAY, ONCE_PER]);
         assert_eq!(
@@ -155,13 +155,14 @@ mod tests {
     #[test]
     fn an_empty_choice_is_refused() {
         for text in ["", " ", "app,", ",app"] {
-            assert!(Wishes::parse(&annotations(&[(CONTAINERS, text)]), &["app"]).is_err(), "{text:?}");
+            assert!(CheckpointOptions::parse(&annotations(&[(CONTAINERS, text)]), &["app"]).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn delay_and_once_per_are_read() {
-        let wishes = Wishes::parse(&annotations(&[(DELAY, "2m"), (ONCE_PER, "revision")]), &["app"]).unwrap();
+        let wishes =
+            CheckpointOptions::parse(&annotations(&[(DELAY, "2m"), (ONCE_PER, "revision")]), &["app"]).unwrap();
         assert_eq!((wishes.delay, wishes.once_per), (Duration::from_secs(120), Some(OncePer::Revision)));
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn judge(answer: &Answer, asked: &Asked<'_>, now: Timestamp) -> Outco
         }
         (reason, _) => (reason, format!("{whom} answered {said}")),
     };
-    Outcome::Stopped { reason, message: redact::redact(&message), retry_after: answer.wished_wait(now) }
+    Outcome::Failed { reason, message: redact::redact(&message), retry_after: answer.wished_wait(now) }
 }
 
 /// What a request without an answer stands for; `shown` is the kubelet's address.

@@ -9,9 +9,9 @@ use kube::{Api, Client};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-use crate::NotAsked;
+use crate::NotSent;
 use snapwatcher_api::outcome::Reason;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
 /// Types of addresses in the order in which they are taken: one that needs no look-up of a name comes first.
@@ -80,7 +80,7 @@ impl Nodes {
     }
 
     /// The kubelet of that node, if it is to be asked now.
-    pub(super) async fn place(&self, name: &str) -> Result<Place, NotAsked> {
+    pub(super) async fn place(&self, name: &str) -> Result<Place, NotSent> {
         match call(format!("read node `{name}`"), self.0.get(name)).await {
             Ok(node) => place(name, &node),
             Err(error) => Err(unread(name, &error)),
@@ -121,11 +121,11 @@ impl fmt::Display for Address {
     }
 }
 
-fn place(name: &str, node: &ReadNode) -> Result<Place, NotAsked> {
+fn place(name: &str, node: &ReadNode) -> Result<Place, NotSent> {
     let Status { conditions, addresses, daemon_endpoints } = &node.status;
     let condition = |wanted: &str| conditions.iter().find(|condition| condition.r#type == wanted);
     let holds = |condition: Option<&Condition>| condition.is_some_and(|condition| condition.status == "True");
-    let unreachable = |why: String| Err(NotAsked(Reason::Unreachable, why));
+    let unreachable = |why: String| Err(NotSent(Reason::Unreachable, why));
     let ready = condition("Ready");
     if !holds(ready) {
         let message = ready.map(|ready| ready.message.as_str()).unwrap_or_default();
@@ -135,7 +135,7 @@ fn place(name: &str, node: &ReadNode) -> Result<Place, NotAsked> {
     if holds(pressure) {
         let message = pressure.map(|pressure| pressure.message.as_str()).unwrap_or_default();
         let words = "has DiskPressure, so no checkpoint is put on its disk until that is over";
-        return Err(NotAsked(Reason::DiskPressure, format!("node `{name}` {words}{}", after_colon(message))));
+        return Err(NotSent(Reason::DiskPressure, format!("node `{name}` {words}{}", after_colon(message))));
     }
     let address = ADDRESS_TYPES
         .iter()
@@ -151,15 +151,16 @@ fn place(name: &str, node: &ReadNode) -> Result<Place, NotAsked> {
     }
 }
 
-fn unread(name: &str, error: &CallError) -> NotAsked {
+fn unread(name: &str, error: &CallError) -> NotSent {
     if error.is_not_found() {
-        return NotAsked(Reason::Unreachable, format!("there is no node `{name}` any more"));
+        return NotSent(Reason::Unreachable, format!("there is no node `{name}` any more"));
     }
     match error.status().map(|status| status.code) {
-        Some(401 | 403) => {
-            NotAsked(Reason::Unauthorized, format!("{}; SnapWatcher needs the right `get` on `nodes`", chain(error)))
-        }
-        _ => NotAsked(Reason::Unreachable, chain(error)),
+        Some(401 | 403) => NotSent(
+            Reason::Unauthorized,
+            format!("{}; SnapWatcher needs the right `get` on `nodes`", error_chain(error)),
+        ),
+        _ => NotSent(Reason::Unreachable, error_chain(error)),
     }
 }
 
@@ -194,7 +195,7 @@ mod tests {
     }
 
     fn refused(change: &Value) -> (Reason, String) {
-        let NotAsked(reason, message) = place("n1", &node(change)).unwrap_err();
+        let NotSent(reason, message) = place("n1", &node(change)).unwrap_err();
         (reason, message)
     }
 
@@ -255,7 +256,7 @@ mod tests {
             CallError::Failed { what: "read node `n1`".into(), source: Box::new(kube::Error::Api(status)) }
         };
         let told = |error: &CallError| {
-            let NotAsked(reason, message) = unread("n1", error);
+            let NotSent(reason, message) = unread("n1", error);
             (reason, message)
         };
         assert_eq!(told(&failed(404)), (Reason::Unreachable, "there is no node `n1` any more".to_owned()));

@@ -1,7 +1,7 @@
 //! Whether a node's kubelet would take a checkpoint, found out without one: it is asked for a pod that can't exist, and its
 //! words tell how far that came.
 
-use crate::NotAsked;
+use crate::NotSent;
 use crate::redact::redact;
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted};
 use snapwatcher_daemon::clock;
@@ -53,7 +53,7 @@ pub async fn probe(kubelet: &Kubelet, node: &str) -> Probed {
         Err(outcome) => outcome,
     };
     match outcome {
-        Outcome::Stopped { reason, message, .. } => Probed { verdict: verdict(reason), message },
+        Outcome::Failed { reason, message, .. } => Probed { verdict: verdict(reason), message },
         Outcome::Succeeded(_) => {
             let message =
                 format!("the kubelet of node `{node}` says that it took a checkpoint of a pod that can't exist");
@@ -64,7 +64,7 @@ pub async fn probe(kubelet: &Kubelet, node: &str) -> Probed {
 
 /// Whether there is a token to ask kubelets with; if not, why.
 pub async fn token(kubelet: &Kubelet) -> Result<(), Redacted> {
-    kubelet.tokens.get().await.map(drop).map_err(|NotAsked(_, message)| redact(&message))
+    kubelet.tokens.get().await.map(drop).map_err(|NotSent(_, message)| redact(&message))
 }
 
 fn verdict(reason: Reason) -> Verdict {

@@ -85,13 +85,13 @@ fn settings(trust: Trust) -> Settings {
     }
 }
 
-fn ask() -> Ask {
-    Ask {
+fn ask() -> CheckpointRequest {
+    CheckpointRequest {
         pod: PodName { namespace: "shop".to_owned(), name: "web-0".to_owned() },
         node: "n1".to_owned(),
         container: "app".to_owned(),
         idempotency_key: "6d2f0c1e-0".to_owned(),
-        whole_pod: None,
+        pod_object: None,
     }
 }
 

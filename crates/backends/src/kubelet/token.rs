@@ -9,10 +9,10 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::Mutex;
 
-use crate::NotAsked;
+use crate::NotSent;
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_daemon::clock;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
 /// The shortest life that the API server gives a token.
@@ -51,7 +51,7 @@ impl Tokens {
     }
 
     /// A token that is valid for a while.
-    pub(super) async fn get(&self) -> Result<String, NotAsked> {
+    pub(super) async fn get(&self) -> Result<String, NotSent> {
         // Kept over the request: of many attempts that begin at once, one asks.
         let mut held = self.held.lock().await;
         let now = clock::since_boot();
@@ -68,7 +68,7 @@ impl Tokens {
         let life = life.map_or(LIFE, Duration::from_secs);
         let Some(token) = made.status.map(|status| status.token).filter(|token| !token.is_empty()) else {
             let message = format!("the API server gave no token of service account `{namespace}/{name}`");
-            return Err(NotAsked(Reason::Unreachable, message));
+            return Err(NotSent(Reason::Unreachable, message));
         };
         // From before the request was made; its end by the server's clock would need both clocks to agree.
         *held = Some(Held { token: token.clone(), until: now + usable(life) });
@@ -80,21 +80,21 @@ impl Tokens {
         self.held.lock().await.take_if(|held| held.token == token);
     }
 
-    fn refused(&self, error: &CallError) -> NotAsked {
+    fn refused(&self, error: &CallError) -> NotSent {
         let Self { namespace, name, .. } = self;
-        let told = chain(error);
+        let told = error_chain(error);
         match error.status().map(|status| status.code) {
             Some(401 | 403) => {
                 let right = format!("`create` on `serviceaccounts/token` named `{name}` in namespace `{namespace}`");
-                NotAsked(Reason::Unauthorized, format!("{told}; SnapWatcher needs the right {right}"))
+                NotSent(Reason::Unauthorized, format!("{told}; SnapWatcher needs the right {right}"))
             }
             Some(404) => {
                 let remedy = "create it, with the right `create` on `nodes/checkpoint`, or name another by \
                               `--kubelet-service-account`";
                 let message = format!("there is no service account `{namespace}/{name}`: {remedy}");
-                NotAsked(Reason::Unauthorized, message)
+                NotSent(Reason::Unauthorized, message)
             }
-            _ => NotAsked(Reason::Unreachable, told),
+            _ => NotSent(Reason::Unreachable, told),
         }
     }
 }
@@ -164,7 +164,7 @@ mod tests {
             (500, Reason::Unreachable, "could not get a token of service account `snap/snapwatcher-kubelet`"),
         ] {
             let (client, _requests) = api_server(move |_, _| Err(code));
-            let NotAsked(got, message) = tokens(client).get().await.unwrap_err();
+            let NotSent(got, message) = tokens(client).get().await.unwrap_err();
             assert_eq!(got, reason, "{message}");
             assert!(message.contains(words), "{message}");
         }

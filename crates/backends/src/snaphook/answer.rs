@@ -27,7 +27,7 @@ pub(super) fn judge(answer: &Answer, url: &str, node: &str, now: Timestamp) -> O
     let body = answer.body.trim();
     let said = serde_json::from_str(body).ok().as_ref().and_then(message).unwrap_or_else(|| body.to_owned());
     let separator = if said.is_empty() { "" } else { ": " };
-    Outcome::Stopped {
+    Outcome::Failed {
         reason,
         message: redact::redact(&format!("SnapHook at {url} answered {}{separator}{said}", answer.status)),
         retry_after: answer.wished_wait(now),

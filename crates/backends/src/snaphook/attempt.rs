@@ -5,8 +5,8 @@ use reqwest::header::AUTHORIZATION;
 use tokio::time::Instant;
 
 use crate::exchange::{bearer, exchange};
-use crate::request::Ask;
-use crate::{NotAsked, stopped};
+use crate::request::CheckpointRequest;
+use crate::{NotSent, stopped};
 use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_daemon::clock;
 
@@ -18,10 +18,10 @@ use super::{Settings, SnapHook, answer};
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 impl SnapHook {
-    pub(super) async fn attempt(&self, ask: &Ask) -> Outcome {
+    pub(super) async fn attempt(&self, ask: &CheckpointRequest) -> Outcome {
         let (request, token) = match self.request(ask).await {
             Ok(request) => request,
-            Err(NotAsked(reason, message)) => return stopped(reason, &message),
+            Err(NotSent(reason, message)) => return stopped(reason, &message),
         };
         match exchange(request, token.as_deref(), self.settings.times(), Instant::now()).await {
             Ok(answer) => answer::judge(&answer, &self.shown, &ask.node, clock::now()),
@@ -33,7 +33,7 @@ impl SnapHook {
     }
 
     /// The request, and the token that it carries.
-    async fn request(&self, ask: &Ask) -> Result<(RequestBuilder, Option<String>), NotAsked> {
+    async fn request(&self, ask: &CheckpointRequest) -> Result<(RequestBuilder, Option<String>), NotSent> {
         let token = self.token().await?;
         let request = self
             .client
@@ -42,15 +42,15 @@ impl SnapHook {
             .json(&self.body(ask)?);
         let Some(token) = token else { return Ok((request, None)) };
         let value =
-            bearer(&token).map_err(|error| NotAsked(Reason::Unauthorized, format!("did not ask SnapHook: {error}")))?;
+            bearer(&token).map_err(|error| NotSent(Reason::Unauthorized, format!("did not ask SnapHook: {error}")))?;
         Ok((request.header(AUTHORIZATION, value), Some(token)))
     }
 
-    pub(super) async fn token(&self) -> Result<Option<String>, NotAsked> {
+    pub(super) async fn token(&self) -> Result<Option<String>, NotSent> {
         let Some(path) = &self.settings.token_file else { return Ok(None) };
         let refused = |why: String| {
             let path = path.display();
-            NotAsked(Reason::Unauthorized, format!("did not ask SnapHook: the token file `{path}` {why}"))
+            NotSent(Reason::Unauthorized, format!("did not ask SnapHook: the token file `{path}` {why}"))
         };
         let text = tokio::fs::read_to_string(path).await.map_err(|error| refused(format!("can't be read: {error}")))?;
         match text.trim() {
@@ -60,7 +60,7 @@ impl SnapHook {
         }
     }
 
-    fn body<'a>(&'a self, ask: &'a Ask) -> Result<Body<'a>, NotAsked> {
+    fn body<'a>(&'a self, ask: &'a CheckpointRequest) -> Result<Body<'a>, NotSent> {
         let Settings { contract, kube_api_address, cluster_name, .. } = &self.settings;
         match contract {
             Contract::KubeletCheckpoint => Ok(Body::Container { container: ask.into(), kube_api_address }),
@@ -69,8 +69,8 @@ impl SnapHook {
                 cluster_name: cluster_name.as_deref().unwrap_or_default(),
             }),
             Contract::SnapapiPodSpec => {
-                ask.whole_pod.as_ref().map(|pod_spec| Body::Pod { pod_spec }).ok_or_else(|| {
-                    NotAsked(Reason::Rejected, format!("did not ask SnapHook: pod `{}` was not read", ask.pod))
+                ask.pod_object.as_ref().map(|pod_spec| Body::Pod { pod_spec }).ok_or_else(|| {
+                    NotSent(Reason::Rejected, format!("did not ask SnapHook: pod `{}` was not read", ask.pod))
                 })
             }
         }

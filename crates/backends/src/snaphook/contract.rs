@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::request::Ask;
+use crate::request::CheckpointRequest;
 
 /// Which request a SNAP server understands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -82,8 +82,8 @@ pub(super) struct Container<'a> {
     container_name: &'a str,
 }
 
-impl<'a> From<&'a Ask> for Container<'a> {
-    fn from(ask: &'a Ask) -> Self {
+impl<'a> From<&'a CheckpointRequest> for Container<'a> {
+    fn from(ask: &'a CheckpointRequest) -> Self {
         Self {
             pod_name: &ask.pod.name,
             namespace: &ask.pod.namespace,

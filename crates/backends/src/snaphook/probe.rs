@@ -8,7 +8,7 @@ use reqwest::header::AUTHORIZATION;
 use tokio::time::Instant;
 
 use crate::exchange::{Times, bearer, exchange};
-use crate::{NotAsked, redact};
+use crate::{NotSent, redact};
 use snapwatcher_api::outcome::Reason;
 
 use super::SnapHook;
@@ -34,7 +34,7 @@ impl SnapHook {
         let words = |text: &str| redact::redact(text).to_string();
         let token = match self.token().await {
             Ok(token) => token,
-            Err(NotAsked(_, message)) => return Probe::BadToken(words(&message)),
+            Err(NotSent(_, message)) => return Probe::BadToken(words(&message)),
         };
         let mut request = self.client.get(self.endpoint.clone());
         if let Some(token) = &token {

@@ -32,13 +32,13 @@ fn settings(url: &str) -> Settings {
     }
 }
 
-fn ask() -> Ask {
-    Ask {
+fn ask() -> CheckpointRequest {
+    CheckpointRequest {
         pod: PodName { namespace: "shop".to_owned(), name: "web-0".to_owned() },
         node: "worker-node-1".to_owned(),
         container: "app".to_owned(),
         idempotency_key: "6d2f0c1e-2f7d-4a55-9d3c-0d4f6a2f9b11-0".to_owned(),
-        whole_pod: Some(json!({"metadata": {"name": "web-0"}, "spec": {"nodeName": "worker-node-1"}})),
+        pod_object: Some(json!({"metadata": {"name": "web-0"}, "spec": {"nodeName": "worker-node-1"}})),
     }
 }
 
@@ -49,7 +49,7 @@ async fn outcome(settings: Settings) -> Outcome {
 fn words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Succeeded(_) => String::new(),
-        Outcome::Stopped { message, .. } => message.to_string(),
+        Outcome::Failed { message, .. } => message.to_string(),
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// UIDs of the watched pods. The watch of pods is its only writer; cloning gives another handle to the same.
 #[derive(Clone, Default)]
-pub struct Alive(Arc<Mutex<HashSet<Box<str>>>>);
+pub struct KnownPods(Arc<Mutex<HashSet<Box<str>>>>);
 
-impl Alive {
+impl KnownPods {
     pub fn seen(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.into());
     }

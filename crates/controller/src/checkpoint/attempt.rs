@@ -20,16 +20,16 @@ use snapwatcher_state::PodTimelines;
 
 use super::breaker::Shown;
 use super::breakers::{Breakers, Turn};
-use super::budget::Budget;
+use super::budget::ConcurrencyLimiter;
 use super::candidate::Candidates;
 use super::consent::{self, Refusal};
 use super::metrics::CheckpointMetrics;
 use super::progress::{self, Holder, Policy, Target};
-use super::writes::{LONGEST_WAIT, Writes, waits};
-use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, Phase, PodStatus, Wish};
-use snapwatcher_api::outcome::{Outcome, Reason, Redacted, Verdict};
+use super::writes::{LONGEST_WAIT, StatusWriter, waits};
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget, Phase, PodStatus};
+use snapwatcher_api::outcome::{Outcome, Reason, Redacted, RetryClass};
 use snapwatcher_api::record_name;
-use snapwatcher_backends::request::{Ask, Backend};
+use snapwatcher_backends::request::{Backend, CheckpointRequest};
 use snapwatcher_kubernetes::events::Events;
 
 /// How long the request may leave after the attempt was begun to be written. Past it the request is not made, since
@@ -39,10 +39,10 @@ pub const SEND_WINDOW: Duration = Duration::from_secs(15);
 /// What attempts work with.
 pub struct Attempt {
     pub client: Client,
-    pub writes: Writes,
+    pub writes: StatusWriter,
     pub backend: Arc<dyn Backend>,
     pub owners: Owners,
-    pub budget: Budget,
+    pub budget: ConcurrencyLimiter,
     pub breakers: Breakers,
     pub holder: Holder,
     pub policy: Policy,
@@ -60,7 +60,7 @@ pub enum Made {
     /// The back-end was asked.
     Asked(Shown),
     /// It was not: the record says why, or somebody else was first.
-    NotAsked,
+    NotSent,
     /// The pod's node, known only now, has no room or is away, or its container is being checkpointed for another record.
     NoRoom { node: String },
 }
@@ -102,20 +102,20 @@ impl Attempt {
         let Ready { pod, status } = match self.prepare(record, turn).await? {
             Ok(ready) => ready,
             Err(Refused { refusal, pod }) => {
-                return self.refuse(record, &refusal, pod.as_ref()).await.map(|()| Made::NotAsked);
+                return self.refuse(record, &refusal, pod.as_ref()).await.map(|()| Made::NotSent);
             }
         };
         if let Some(node) = self.full(record, turn, &status) {
             return Ok(Made::NoRoom { node });
         }
         if stop.is_cancelled() {
-            return Ok(Made::NotAsked);
+            return Ok(Made::NotSent);
         }
         let begun = clock::since_boot();
-        let Some(written) = self.writes.begun(record, &status).await? else { return Ok(Made::NotAsked) };
+        let Some(written) = self.writes.begun(record, &status).await? else { return Ok(Made::NotSent) };
         if clock::since_boot().saturating_sub(begun) > SEND_WINDOW {
             self.withdraw(&written).await;
-            return Ok(Made::NotAsked);
+            return Ok(Made::NotSent);
         }
         let outcome = self.ask(&written, pod).await;
         self.check(&outcome, turn);
@@ -123,12 +123,12 @@ impl Attempt {
         Ok(Made::Asked(shown(&outcome)))
     }
 
-    /// Writes that an attempt was interrupted, whose maker is gone.
+    /// StatusWriter that an attempt was interrupted, whose maker is gone.
     pub async fn give_up(&self, record: &Checkpoint) -> Result<(), CallError> {
         let message =
             "whoever made the attempt ended before its outcome was written; the request may have had its effect";
         let outcome =
-            Outcome::Stopped { reason: Reason::Interrupted, message: Redacted::own(message), retry_after: None };
+            Outcome::Failed { reason: Reason::Interrupted, message: Redacted::own(message), retry_after: None };
         let next_pod = self.next_pod(record, &outcome).await?;
         let status = self.status_after(record, &outcome, next_pod);
         match self.writes.put(record, status).await {
@@ -167,8 +167,10 @@ impl Attempt {
         };
         let namespace = record.namespace().unwrap_or_default();
         let name = match &wish {
-            Wish::Pod { name, .. } | Wish::ByHand { name, .. } => PodName { namespace, name: name.clone() },
-            Wish::Revision { .. } => match self.candidates(turn).find(record, &wish, clock::now()).await? {
+            CheckpointTarget::Pod { name, .. } | CheckpointTarget::Manual { name, .. } => {
+                PodName { namespace, name: name.clone() }
+            }
+            CheckpointTarget::Revision { .. } => match self.candidates(turn).find(record, &wish, clock::now()).await? {
                 Ok(name) => name,
                 Err(refusal) => return Ok(Err(refusal.into())),
             },
@@ -177,7 +179,7 @@ impl Attempt {
         let container = match consent::container_now(&wish, &name, pod.as_ref().map(|pod| &pod.facts)) {
             Ok(container) => container,
             // It was eligible in the listing a moment ago: the turn is another pod's, and no candidate is used up.
-            Err(Refusal { message, .. }) if matches!(wish, Wish::Revision { .. }) => {
+            Err(Refusal { message, .. }) if matches!(wish, CheckpointTarget::Revision { .. }) => {
                 return Ok(Err(Refusal { reason: Reason::NotReady, message }.into()));
             }
             Err(refusal) => return Ok(Err(Refused { refusal, pod: pod.map(|pod| pod.facts) })),
@@ -204,14 +206,14 @@ impl Attempt {
         found.unwrap_or_else(|_| direct())
     }
 
-    /// Writes why the pod is not checkpointed; nothing where the record says so already.
+    /// StatusWriter why the pod is not checkpointed; nothing where the record says so already.
     async fn refuse(&self, record: &Checkpoint, refusal: &Refusal, pod: Option<&PodFacts>) -> Result<(), CallError> {
         let message = Redacted::own(&refusal.message);
         let told = record.status.as_ref().and_then(|status| status.message.as_deref());
         if record.reason() == Some(refusal.reason.as_str()) && told == Some(message.as_str()) {
             return Ok(());
         }
-        let outcome = Outcome::Stopped { reason: refusal.reason, message, retry_after: None };
+        let outcome = Outcome::Failed { reason: refusal.reason, message, retry_after: None };
         let mut status = self.status_after(record, &outcome, NextPod::None);
         status.pod = progress::refused_pod(record, pod);
         match self.writes.put(record, status).await {
@@ -247,12 +249,12 @@ impl Attempt {
         let status = written.status.clone().unwrap_or_default();
         let container = status.container.clone().unwrap_or_default();
         let name = pod.facts.name.clone();
-        let ask = Ask {
+        let ask = CheckpointRequest {
             pod: name.clone(),
             node: pod.facts.node.clone().unwrap_or_default(),
             container: container.clone(),
             idempotency_key: idempotency_key(written, &status),
-            whole_pod: self.backend.needs_pod().then_some(pod.whole),
+            pod_object: self.backend.needs_pod().then_some(pod.whole),
         };
         let timeline = |change: &dyn Fn(&mut snapwatcher_state::ContainerTimeline)| {
             self.state.container(&name, &pod.facts.uid, &container, change);
@@ -277,7 +279,7 @@ impl Attempt {
     /// The check `backend` fails while something that is asked is away.
     fn check(&self, outcome: &Outcome, turn: &Turn) {
         match outcome {
-            Outcome::Stopped { reason, message, .. } if reason.verdict() == Verdict::NotTried => {
+            Outcome::Failed { reason, message, .. } if reason.retry_class() == RetryClass::NotTried => {
                 self.backend_check.fail(message.as_str());
             }
             _ if self.breakers.is_none_away_but(turn, self.policy.longest_wait, clock::now()) => {
@@ -311,7 +313,7 @@ impl Attempt {
     async fn next_pod(&self, record: &Checkpoint, outcome: &Outcome) -> Result<NextPod, CallError> {
         let ended = progress::settled(record, outcome, &self.policy, 0.0, clock::now());
         let is_lost = matches!(ended.phase, Some(Phase::Failed | Phase::Unknown));
-        let Some(wish @ Wish::Revision { .. }) = wish(record) else { return Ok(NextPod::None) };
+        let Some(wish @ CheckpointTarget::Revision { .. }) = wish(record) else { return Ok(NextPod::None) };
         if !is_lost || ended.tried_pods.len() + 1 >= self.max_pods_per_revision {
             return Ok(NextPod::None);
         }
@@ -328,7 +330,7 @@ impl Attempt {
     }
 }
 
-fn tell(written: &Checkpoint, ask: &Ask, outcome: &Outcome) {
+fn tell(written: &Checkpoint, ask: &CheckpointRequest, outcome: &Outcome) {
     let (checkpoint, container, word) = (written.name_any(), &ask.container, outcome.as_str());
     let (namespace, pod) = (&ask.pod.namespace, &ask.pod.name);
     let sentence = format!("Asked for a checkpoint of pod {}, container `{container}`: {outcome}", ask.pod);
@@ -339,8 +341,8 @@ fn tell(written: &Checkpoint, ask: &Ask, outcome: &Outcome) {
     }
 }
 
-fn wish(record: &Checkpoint) -> Option<Wish> {
-    Wish::parse(&record.spec, |wish| record_name::is_derived(&record.name_any(), wish))
+fn wish(record: &Checkpoint) -> Option<CheckpointTarget> {
+    CheckpointTarget::parse(&record.spec, |wish| record_name::is_derived(&record.name_any(), wish))
 }
 
 fn target(pod: &PodFacts, container: String, workload: &Workload) -> Target {
@@ -366,7 +368,7 @@ fn idempotency_key(record: &Checkpoint, status: &CheckpointStatus) -> String {
 
 fn shown(outcome: &Outcome) -> Shown {
     match outcome {
-        Outcome::Stopped { reason, retry_after, .. } if reason.verdict() == Verdict::NotTried => {
+        Outcome::Failed { reason, retry_after, .. } if reason.retry_class() == RetryClass::NotTried => {
             Shown::Away { retry_after: *retry_after }
         }
         _ => Shown::Reached,

@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::time::DelayQueue;
 
 use snapwatcher_daemon::clock;
-use snapwatcher_daemon::telemetry::{chain, join_words};
+use snapwatcher_daemon::telemetry::{error_chain, join_error_message};
 use snapwatcher_kubernetes::cluster::CallError;
 
 use super::attempt::{Attempt, Made};
@@ -45,7 +45,7 @@ pub enum Wanted {
 }
 
 /// The parts of the service.
-pub struct Attempts {
+pub struct AttemptScheduler {
     pub attempt: Arc<Attempt>,
     pub wanted: mpsc::UnboundedReceiver<Wanted>,
     /// While false nothing new is begun.
@@ -72,7 +72,7 @@ struct Ended {
 }
 
 struct Running {
-    parts: Attempts,
+    parts: AttemptScheduler,
     queue: Queue,
     tasks: JoinSet<Ended>,
     /// Records with a task, by UID, each with what was wanted of it meanwhile.
@@ -94,7 +94,7 @@ struct Trouble {
     until: Timestamp,
 }
 
-impl Attempts {
+impl AttemptScheduler {
     /// Runs until the stop; attempts that were begun are then finished and their outcomes written.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AttemptsError> {
         let mut running = Running {
@@ -231,7 +231,7 @@ impl Running {
         self.under_way.insert(uid.clone(), None);
         let attempt = self.parts.attempt.clone();
         self.tasks.spawn(async move {
-            let result = attempt.give_up(&record).await.map(|()| Made::NotAsked);
+            let result = attempt.give_up(&record).await.map(|()| Made::NotSent);
             Ended { uid, record, turn: Turn::default(), result }
         });
     }
@@ -245,12 +245,12 @@ impl Running {
         match &result {
             Err(error) if is_of_record(error) => {
                 let name = record.name_any();
-                tracing::warn!(checkpoint = name, "Attempt is put off: {}", chain(error));
+                tracing::warn!(checkpoint = name, "Attempt is put off: {}", error_chain(error));
             }
             Err(error) => self.note_trouble(error, now),
             Ok(_) => {
                 if self.trouble.take().is_some() {
-                    tracing::info!("Attempts go on");
+                    tracing::info!("AttemptScheduler go on");
                 }
             }
         }
@@ -290,7 +290,7 @@ impl Running {
             None => 1,
         };
         if times == 1 {
-            tracing::warn!("Attempts are put off: {}", chain(error));
+            tracing::warn!("AttemptScheduler are put off: {}", error_chain(error));
         }
         let wait = FIRST_TROUBLE.saturating_mul(1 << (times - 1).min(10)).min(LONGEST_TROUBLE);
         let wait = SignedDuration::try_from(wait.mul_f64(0.75 + fastrand::f64() / 2.0)).unwrap_or_default();
@@ -310,5 +310,5 @@ fn node(record: &Checkpoint) -> Option<String> {
 }
 
 fn panicked(error: tokio::task::JoinError) -> AttemptsError {
-    AttemptsError::Panicked(join_words(error))
+    AttemptsError::Panicked(join_error_message(error))
 }

@@ -25,7 +25,7 @@ pub struct Limits {
 
 /// All slots. Nodes are named as in labels, see [`record_name::label_value`]. Cloning gives another handle to the same.
 #[derive(Clone)]
-pub struct Budget {
+pub struct ConcurrencyLimiter {
     limits: Limits,
     slots: Arc<Mutex<HashMap<String, Slot>>>,
 }
@@ -48,7 +48,7 @@ impl Slot {
     }
 }
 
-impl Budget {
+impl ConcurrencyLimiter {
     pub fn new(limits: Limits) -> Self {
         Self { limits, slots: Arc::default() }
     }
@@ -159,8 +159,8 @@ mod tests {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
 
-    fn budget(concurrent: usize, per_node: usize) -> Budget {
-        Budget::new(Limits { concurrent, per_node, response_timeout: Duration::from_secs(120) })
+    fn budget(concurrent: usize, per_node: usize) -> ConcurrencyLimiter {
+        ConcurrencyLimiter::new(Limits { concurrent, per_node, response_timeout: Duration::from_secs(120) })
     }
 
     fn in_progress(node: &str, deadline: Timestamp) -> Checkpoint {

@@ -15,8 +15,8 @@ use snapwatcher_kubernetes::owner::Owners;
 
 use super::breakers::{Breakers, Standing, Turn};
 use super::consent::{self, Refusal};
-use snapwatcher_api::checkpoint::{Checkpoint, PodStatus, Wish};
-use snapwatcher_api::outcome::{Reason, Verdict};
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, PodStatus};
+use snapwatcher_api::outcome::{Reason, RetryClass};
 use snapwatcher_api::record_name;
 use snapwatcher_backends::request::Backend;
 
@@ -34,10 +34,10 @@ impl Candidates<'_> {
     pub async fn find(
         &self,
         record: &Checkpoint,
-        wish: &Wish,
+        wish: &CheckpointTarget,
         now: Timestamp,
     ) -> Result<Result<PodName, Refusal>, CallError> {
-        let Wish::Revision { workload, revision, .. } = wish else {
+        let CheckpointTarget::Revision { workload, revision, .. } = wish else {
             let message = "the record is not about a revision".to_owned();
             return Ok(Err(Refusal { reason: Reason::InvalidSpec, message }));
         };
@@ -95,10 +95,10 @@ impl Pin {
     fn of(record: &Checkpoint) -> Option<Self> {
         let pod = record.status.as_ref()?.pod.clone()?;
         let reason = record.reason().and_then(Reason::named);
-        let came = match reason.map(|reason| (reason, reason.verdict())) {
-            Some((_, Verdict::TriedAndFailed | Verdict::Unknown)) => Came::Tried,
-            Some((Reason::NotReady, _) | (_, Verdict::Final)) | None => Came::Waited,
-            Some((_, Verdict::NotTried)) => Came::NobodyAsked,
+        let came = match reason.map(|reason| (reason, reason.retry_class())) {
+            Some((_, RetryClass::TriedAndFailed | RetryClass::Unknown)) => Came::Tried,
+            Some((Reason::NotReady, _) | (_, RetryClass::Final)) | None => Came::Waited,
+            Some((_, RetryClass::NotTried)) => Came::NobodyAsked,
         };
         Some(Self { pod, came })
     }

@@ -13,9 +13,9 @@ use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
 use snapwatcher_kubernetes::owner::{OwnerError, Owners, Workload};
 
 use super::consent::{self, Refusal};
-use super::ledger::Ledger;
+use super::ledger::CheckpointIndex;
 use super::progress::Holder;
-use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, Wish, WorkloadWish};
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, WorkloadReference};
 use snapwatcher_api::record_name;
 
 /// Annotation: who claimed, and for which pod. By it a process knows its own claim again when the answer to the creation
@@ -75,7 +75,7 @@ pub struct Claims {
     pub client: Client,
     /// In the order in which the ledger counts them.
     pub scopes: Vec<Scope>,
-    pub ledger: Arc<Ledger>,
+    pub ledger: Arc<CheckpointIndex>,
     pub owners: Owners,
     pub holder: Holder,
     /// For pods whose annotation does not say.
@@ -101,14 +101,18 @@ impl Claims {
     }
 
     /// What must happen once, by the pod's own wish or by the setting.
-    async fn wish(&self, pod: &PodFacts, container: &str) -> Result<Wish, OwnerError> {
+    async fn wish(&self, pod: &PodFacts, container: &str) -> Result<CheckpointTarget, OwnerError> {
         let wished = pod.wishes.as_ref().ok().and_then(|wishes| wishes.once_per);
         Ok(match wished.unwrap_or(self.once_per) {
             OncePer::Pod => of_pod(pod, container),
             OncePer::Revision => {
                 let Workload { api_version, kind, name, uid } = self.owners.workload(pod).await?;
-                let workload = WorkloadWish { api_version, kind, name, uid };
-                Wish::Revision { workload, revision: pod.revision().to_owned(), container: container.to_owned() }
+                let workload = WorkloadReference { api_version, kind, name, uid };
+                CheckpointTarget::Revision {
+                    workload,
+                    revision: pod.revision().to_owned(),
+                    container: container.to_owned(),
+                }
             }
         })
     }
@@ -118,7 +122,7 @@ impl Claims {
         &self,
         pod: &PodFacts,
         container: &str,
-        wish: &Wish,
+        wish: &CheckpointTarget,
         record: &str,
     ) -> Result<Option<Claimed>, ClaimError> {
         let live = read_pod(&self.client, &pod.name).await?.map(|live| live.facts);
@@ -148,7 +152,7 @@ impl Claims {
         }
     }
 
-    fn object(&self, pod: &PodFacts, wish: &Wish, workload: &Workload, record: &str) -> Checkpoint {
+    fn object(&self, pod: &PodFacts, wish: &CheckpointTarget, workload: &Workload, record: &str) -> Checkpoint {
         let mut object = Checkpoint::new(record, CheckpointSpec::from(wish));
         object.metadata.namespace = Some(pod.name.namespace.clone());
         object.metadata.labels = Some(labels(pod, wish, workload));
@@ -172,13 +176,13 @@ impl Claim for Claims {
     }
 }
 
-fn of_pod(pod: &PodFacts, container: &str) -> Wish {
-    Wish::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.to_owned() }
+fn of_pod(pod: &PodFacts, container: &str) -> CheckpointTarget {
+    CheckpointTarget::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.to_owned() }
 }
 
 /// By which people and programs find records. Which pod stands for a revision is not known before its attempt.
-fn labels(pod: &PodFacts, wish: &Wish, workload: &Workload) -> BTreeMap<String, String> {
-    let of_pod = matches!(wish, Wish::Pod { .. });
+fn labels(pod: &PodFacts, wish: &CheckpointTarget, workload: &Workload) -> BTreeMap<String, String> {
+    let of_pod = matches!(wish, CheckpointTarget::Pod { .. });
     let pairs = [
         ("app.kubernetes.io/managed-by", Some("snapwatcher")),
         (WORKLOAD, Some(workload.name.as_str())),

@@ -1,9 +1,9 @@
 //! Whether a pod, as just read, may be checkpointed for a record, and which container: decided right before each claim
 //! and each attempt.
 
-use snapwatcher_api::pod::{PodFacts, PodName, Wishes};
+use snapwatcher_api::pod::{CheckpointOptions, PodFacts, PodName};
 
-use snapwatcher_api::checkpoint::Wish;
+use snapwatcher_api::checkpoint::CheckpointTarget;
 use snapwatcher_api::outcome::Reason;
 
 /// Why not, with words for people.
@@ -21,15 +21,15 @@ fn refuse<T>(reason: Reason, message: String) -> Result<T, Refusal> {
 }
 
 /// The container of the pod of that name to checkpoint now. `pod` is `None` where there is none.
-pub fn container_now(wish: &Wish, name: &PodName, pod: Option<&PodFacts>) -> Result<String, Refusal> {
+pub fn container_now(wish: &CheckpointTarget, name: &PodName, pod: Option<&PodFacts>) -> Result<String, Refusal> {
     let (uid, wished) = match wish {
-        Wish::Pod { uid, container, .. } => (Some(uid), Some(container)),
-        Wish::Revision { container, .. } => (None, Some(container)),
-        Wish::ByHand { uid, container, .. } => (uid.as_ref(), container.as_ref()),
+        CheckpointTarget::Pod { uid, container, .. } => (Some(uid), Some(container)),
+        CheckpointTarget::Revision { container, .. } => (None, Some(container)),
+        CheckpointTarget::Manual { uid, container, .. } => (uid.as_ref(), container.as_ref()),
     };
     let Some(pod) = pod else {
         let message = match wish {
-            Wish::ByHand { .. } => format!("there is no pod {name}: create a Checkpoint of another one"),
+            CheckpointTarget::Manual { .. } => format!("there is no pod {name}: create a Checkpoint of another one"),
             _ => format!("pod {name} is gone; {SUCCESSOR}"),
         };
         return refuse(Reason::PodGone, message);
@@ -38,7 +38,7 @@ pub fn container_now(wish: &Wish, name: &PodName, pod: Option<&PodFacts>) -> Res
         && uid != &pod.uid
     {
         let remedy = match wish {
-            Wish::ByHand { .. } => "create a Checkpoint with that UID, or without spec.pod.uid",
+            CheckpointTarget::Manual { .. } => "create a Checkpoint with that UID, or without spec.pod.uid",
             _ => SUCCESSOR,
         };
         return refuse(Reason::PodGone, format!("pod {name} has UID {} now, not {uid}; {remedy}", pod.uid));
@@ -63,7 +63,7 @@ pub fn container_now(wish: &Wish, name: &PodName, pod: Option<&PodFacts>) -> Res
     }
     let container = match (wished, &pod.wishes) {
         (Some(container), _) => container,
-        (None, Ok(Wishes { containers, .. })) => match containers.as_slice() {
+        (None, Ok(CheckpointOptions { containers, .. })) => match containers.as_slice() {
             [container] => container,
             several => {
                 let names = several.join(", ");
@@ -118,13 +118,13 @@ mod tests {
         pod.into()
     }
 
-    fn by_hand(uid: Option<&str>, container: Option<&str>) -> Wish {
-        Wish::ByHand { name: "web".into(), uid: uid.map(Into::into), container: container.map(Into::into) }
+    fn by_hand(uid: Option<&str>, container: Option<&str>) -> CheckpointTarget {
+        CheckpointTarget::Manual { name: "web".into(), uid: uid.map(Into::into), container: container.map(Into::into) }
     }
 
     #[test]
     fn a_ready_pod_that_consents_is_checkpointed() {
-        let automatic = Wish::Pod { name: "web".into(), uid: "u".into(), container: "app".into() };
+        let automatic = CheckpointTarget::Pod { name: "web".into(), uid: "u".into(), container: "app".into() };
         for wish in [automatic, by_hand(None, None), by_hand(Some("u"), Some("app"))] {
             assert_eq!(container_now(&wish, &ready().name, Some(&ready())).as_deref(), Ok("app"), "{wish:?}");
         }

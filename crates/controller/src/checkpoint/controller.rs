@@ -18,17 +18,17 @@ use tokio_util::sync::CancellationToken;
 use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{Scope, WatchFault, watch};
 use snapwatcher_state::PodTimelines;
 
 use super::attempts::Wanted;
-use super::budget::Budget;
+use super::budget::ConcurrencyLimiter;
 use super::claim::ClaimError;
-use super::ledger::{self, Changes, Forgotten, Ledger};
+use super::ledger::{self, Changes, CheckpointIndex, Forgotten};
 use super::metrics::CheckpointMetrics;
 use super::progress::{Holder, Policy, Step, plan};
-use super::sightings::Sightings;
+use super::sightings::AttemptObservations;
 use snapwatcher_api::checkpoint::Checkpoint;
 
 /// A record that needs something is looked at again after this, whatever was told of it or of its pod meanwhile.
@@ -39,13 +39,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 pub struct Records {
     pub client: Client,
     pub watch_timeout: Duration,
-    pub ledger: Arc<Ledger>,
+    pub ledger: Arc<CheckpointIndex>,
     pub state: PodTimelines,
     pub metrics: CheckpointMetrics,
     pub definition_check: CheckHandle,
     /// How long each attempt has been seen as it is.
-    pub sightings: Arc<Sightings>,
-    pub budget: Budget,
+    pub sightings: Arc<AttemptObservations>,
+    pub budget: ConcurrencyLimiter,
     pub holder: Holder,
     pub policy: Policy,
     /// Where records that need something done go.
@@ -155,7 +155,7 @@ impl Records {
     fn tell(&self, fault: &WatchFault) {
         let WatchFault::Interrupted { source } = fault else {
             self.metrics.skipped();
-            return tracing::warn!("Watching Checkpoints: {}", chain(fault));
+            return tracing::warn!("Watching Checkpoints: {}", error_chain(fault));
         };
         self.metrics.watch_interrupted();
         match source {
@@ -163,7 +163,7 @@ impl Records {
             watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404 => {
                 self.definition_check.fail(ClaimError::NoDefinition.to_string());
             }
-            _ => self.definition_check.fail(chain(fault)),
+            _ => self.definition_check.fail(error_chain(fault)),
         }
     }
 }
@@ -206,6 +206,6 @@ fn tell(result: Result<(ObjectRef<Checkpoint>, Action), ControllerError<Infallib
     match result {
         // A record that was finished or deleted between its event and its turn.
         Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
-        Err(error) => tracing::warn!("Checkpoint controller: {}", chain(&error)),
+        Err(error) => tracing::warn!("Checkpoint controller: {}", error_chain(&error)),
     }
 }

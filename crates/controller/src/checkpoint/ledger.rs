@@ -13,7 +13,7 @@ use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::Reason;
 
 /// The keys of all records in the watched namespaces. The watch of records is its only writer.
-pub struct Ledger {
+pub struct CheckpointIndex {
     inner: Mutex<Inner>,
     /// How many scopes there are.
     scopes: usize,
@@ -65,7 +65,7 @@ impl From<Option<Forgotten>> for Changes {
     }
 }
 
-impl Ledger {
+impl CheckpointIndex {
     /// An empty ledger over that many scopes.
     pub fn new(scopes: usize) -> Self {
         Self { inner: Mutex::default(), scopes, listed: watch::Sender::default() }
@@ -204,10 +204,10 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use snapwatcher_api::checkpoint::{CheckpointSpec, CheckpointStatus, PodWish};
+    use snapwatcher_api::checkpoint::{CheckpointSpec, CheckpointStatus, PodReference};
 
     fn record(name: &str, phase: Phase) -> Checkpoint {
-        let pod = PodWish { name: "web".into(), uid: Some(format!("uid-of-{name}")) };
+        let pod = PodReference { name: "web".into(), uid: Some(format!("uid-of-{name}")) };
         let spec = CheckpointSpec { pod: Some(pod), container: Some("app".into()), ..Default::default() };
         let mut record = Checkpoint::new(name, spec);
         (record.metadata.namespace, record.metadata.uid) = (Some("default".into()), Some(name.to_owned()));
@@ -215,7 +215,7 @@ mod tests {
         record
     }
 
-    fn list(ledger: &Ledger, records: &[Checkpoint]) -> Changes {
+    fn list(ledger: &CheckpointIndex, records: &[Checkpoint]) -> Changes {
         ledger.apply(0, &Event::Init);
         for record in records {
             ledger.apply(0, &Event::InitApply(record.clone()));
@@ -225,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_ledger_is_complete_once_every_scope_was_listed() {
-        let ledger = Ledger::new(2);
+        let ledger = CheckpointIndex::new(2);
         let is_complete = || ledger.complete().now_or_never().is_some();
         list(&ledger, &[]);
         ledger.listed(0).await;
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_success_is_known_by_pod_and_container_until_its_last_record_goes() {
-        let ledger = Ledger::new(1);
+        let ledger = CheckpointIndex::new(1);
         let known = || ledger.has_success("uid-of-a", "app");
         ledger.apply(0, &Event::Apply(record("a", Phase::InProgress)));
         assert!(ledger.contains("default", "a") && !known());
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_deletion_missed_while_disconnected_is_noticed_at_the_relist() {
-        let ledger = Ledger::new(1);
+        let ledger = CheckpointIndex::new(1);
         let (a, b, c) = (record("a", Phase::Succeeded), record("b", Phase::Pending), record("c", Phase::InProgress));
         assert_eq!(list(&ledger, &[a, b.clone(), c.clone()]), Changes::default());
         assert_eq!(list(&ledger, &[b.clone(), c]), Some(Forgotten::Some).into());

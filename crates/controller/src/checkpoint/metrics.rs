@@ -89,7 +89,7 @@ impl CheckpointMetrics {
         }
         let registry = registry.sub_registry_with_prefix("checkpoint");
         registry.register("claims", "Claims of a pod's container, by result", metrics.claims.clone());
-        registry.register("attempts", "Attempts that came to an end, by outcome", metrics.attempts.clone());
+        registry.register("attempts", "AttemptScheduler that came to an end, by outcome", metrics.attempts.clone());
         registry.register(
             "ineligible",
             "Times a record was not asked for because of its pod or its spec, by reason; NotReady is looked at again",

@@ -12,7 +12,7 @@ use super::breaker;
 use snapwatcher_api::checkpoint::{
     COMPLETE, Checkpoint, CheckpointStatus, LocationStatus, Phase, PodStatus, set_conditions,
 };
-use snapwatcher_api::outcome::{Location, Outcome, Reason, Redacted, Verdict};
+use snapwatcher_api::outcome::{Location, Outcome, Reason, Redacted, RetryClass};
 
 /// Who makes attempts: this process, and no later one under the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl fmt::Display for Holder {
 pub enum UnknownResult {
     /// It stays so: at most one request for each written attempt.
     #[default]
-    Keep,
+    RetentionPolicy,
     /// It is repeated: at least one checkpoint, and in rare cases two.
     Retry,
 }
@@ -174,7 +174,7 @@ pub fn settled(
             status.location = located(location);
             (Phase::Succeeded, "Succeeded", None)
         }
-        Outcome::Stopped { reason, message, retry_after } => {
+        Outcome::Failed { reason, message, retry_after } => {
             status.failures += i64::from(counts(*reason, policy));
             let phase = phase_after(*reason, status.failures, policy);
             if phase == Phase::Pending && *reason != Reason::NotReady {
@@ -208,19 +208,19 @@ pub fn refused_pod(record: &Checkpoint, read: Option<&PodFacts>) -> Option<PodSt
 
 /// Whether the back-end tried and failed, as far as the policy takes it so.
 fn counts(reason: Reason, policy: &Policy) -> bool {
-    match reason.verdict() {
-        Verdict::TriedAndFailed => true,
-        Verdict::Unknown => policy.unknown_result == UnknownResult::Retry && reason != Reason::Interrupted,
-        Verdict::NotTried | Verdict::Final => false,
+    match reason.retry_class() {
+        RetryClass::TriedAndFailed => true,
+        RetryClass::Unknown => policy.unknown_result == UnknownResult::Retry && reason != Reason::Interrupted,
+        RetryClass::NotTried | RetryClass::Final => false,
     }
 }
 
 fn phase_after(reason: Reason, failures: i64, policy: &Policy) -> Phase {
-    match (reason.verdict(), policy.unknown_result) {
-        (Verdict::NotTried, _) => Phase::Pending,
-        (Verdict::Final, _) => Phase::Failed,
-        (Verdict::Unknown, UnknownResult::Keep) => Phase::Unknown,
-        (Verdict::TriedAndFailed, _) | (Verdict::Unknown, UnknownResult::Retry) => {
+    match (reason.retry_class(), policy.unknown_result) {
+        (RetryClass::NotTried, _) => Phase::Pending,
+        (RetryClass::Final, _) => Phase::Failed,
+        (RetryClass::Unknown, UnknownResult::RetentionPolicy) => Phase::Unknown,
+        (RetryClass::TriedAndFailed, _) | (RetryClass::Unknown, UnknownResult::Retry) => {
             if failures >= policy.max_attempts && reason != Reason::Interrupted {
                 Phase::Failed
             } else {

@@ -13,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::clock;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
 use snapwatcher_kubernetes::owner::Owners;
 
-use super::alive::Alive;
+use super::alive::KnownPods;
 use super::candidate;
 use super::claim::WORKLOAD;
 use super::ledger;
-use snapwatcher_api::checkpoint::{Checkpoint, Wish};
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::record_name;
 
@@ -30,7 +30,7 @@ const PAGE: u32 = 500;
 
 /// How many records of a workload are kept, and for how long.
 #[derive(Debug, Clone, Copy)]
-pub struct Keep {
+pub struct RetentionPolicy {
     pub limit: usize,
     pub ttl: Duration,
     /// The time between two rounds.
@@ -42,8 +42,8 @@ pub struct Retention {
     pub client: Client,
     pub owners: Owners,
     pub scopes: Vec<Scope>,
-    pub keep: Keep,
-    pub alive: Alive,
+    pub keep: RetentionPolicy,
+    pub alive: KnownPods,
 }
 
 /// What decides about a record that is finished, or waits for a pod of a revision of which there may be none any more.
@@ -76,7 +76,7 @@ impl Retention {
             }
             for scope in &self.scopes {
                 if let Some(Err(error)) = stop.run_until_cancelled(Box::pin(self.round(scope))).await {
-                    tracing::warn!("Removing old Checkpoints is put off: {}", chain(&error));
+                    tracing::warn!("Removing old Checkpoints is put off: {}", error_chain(&error));
                 }
             }
         }
@@ -155,15 +155,20 @@ impl Retention {
 impl Finished {
     fn of(record: &Checkpoint) -> Option<Self> {
         let status = record.status.as_ref()?;
-        let wish = Wish::parse(&record.spec, |wish| record_name::is_derived(&record.name_any(), wish))?;
-        let waits = matches!(wish, Wish::Revision { .. }) && record.reason() == Some(Reason::NotReady.as_str());
+        let wish = CheckpointTarget::parse(&record.spec, |wish| record_name::is_derived(&record.name_any(), wish))?;
+        let waits =
+            matches!(wish, CheckpointTarget::Revision { .. }) && record.reason() == Some(Reason::NotReady.as_str());
         if !record.phase().is_final() && !waits {
             return None;
         }
         let about = match wish {
-            Wish::Pod { name, uid, .. } => About::Pod { name, uid: Some(uid) },
-            Wish::ByHand { name, .. } => About::Pod { name, uid: ledger::pod_uid(record).map(str::to_owned) },
-            Wish::Revision { workload, revision, .. } => About::Revision { workload_uid: workload.uid, revision },
+            CheckpointTarget::Pod { name, uid, .. } => About::Pod { name, uid: Some(uid) },
+            CheckpointTarget::Manual { name, .. } => {
+                About::Pod { name, uid: ledger::pod_uid(record).map(str::to_owned) }
+            }
+            CheckpointTarget::Revision { workload, revision, .. } => {
+                About::Revision { workload_uid: workload.uid, revision }
+            }
         };
         let pod = status.pod.as_ref().map(|pod| pod.name.clone());
         let claimed_for = record.labels().get(WORKLOAD).cloned();
@@ -182,7 +187,7 @@ impl Finished {
 }
 
 /// The records beyond the limit of their workload, newest kept, or older than the time to live.
-fn superfluous(mut finished: Vec<Finished>, keep: Keep, now: Timestamp) -> Vec<Finished> {
+fn superfluous(mut finished: Vec<Finished>, keep: RetentionPolicy, now: Timestamp) -> Vec<Finished> {
     finished.sort_by(|a, b| (b.completed, &a.name).cmp(&(a.completed, &b.name)));
     let ttl = SignedDuration::try_from(keep.ttl).unwrap_or(SignedDuration::MAX);
     let mut counts: HashMap<(String, String), usize> = HashMap::new();
@@ -211,7 +216,7 @@ mod tests {
     }
 
     fn names(finished: Vec<Finished>, limit: usize, ttl: u64, now: i64) -> Vec<String> {
-        let keep = Keep { limit, ttl: Duration::from_secs(ttl), every: Duration::ZERO };
+        let keep = RetentionPolicy { limit, ttl: Duration::from_secs(ttl), every: Duration::ZERO };
         superfluous(finished, keep, Timestamp::from_second(now).unwrap())
             .into_iter()
             .map(|record| record.name)

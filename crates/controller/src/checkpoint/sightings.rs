@@ -11,7 +11,7 @@ use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 
 /// The attempts that are in progress, by UID of their record.
 #[derive(Default)]
-pub struct Sightings(Mutex<HashMap<String, Sighting>>);
+pub struct AttemptObservations(Mutex<HashMap<String, Sighting>>);
 
 struct Sighting {
     attempt: i64,
@@ -20,7 +20,7 @@ struct Sighting {
     since: Instant,
 }
 
-impl Sightings {
+impl AttemptObservations {
     /// Follows one record as the watch told it; `None`: it is gone. A relist of the same attempt changes nothing.
     pub fn note(&self, uid: &str, record: Option<&Checkpoint>) {
         let mut sightings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_time_runs_from_the_first_sight_of_an_attempt_until_it_changes() {
-        let sightings = Sightings::default();
+        let sightings = AttemptObservations::default();
         sightings.note("u", Some(&record(Phase::InProgress, 1)));
         let first = sightings.0.lock().unwrap()["u"].since;
         sightings.note("u", Some(&record(Phase::InProgress, 1)));

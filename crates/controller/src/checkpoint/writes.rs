@@ -8,7 +8,7 @@ use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::time::sleep;
 
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{self, CallError, call};
 
 use super::progress;
@@ -18,11 +18,11 @@ use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus};
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Writes records of any namespace.
-pub struct Writes(pub Client);
+/// StatusWriter records of any namespace.
+pub struct StatusWriter(pub Client);
 
-impl Writes {
-    /// Writes the attempt by compare-and-swap. `None`: somebody else was first, or the record is gone.
+impl StatusWriter {
+    /// StatusWriter the attempt by compare-and-swap. `None`: somebody else was first, or the record is gone.
     pub async fn begun(&self, record: &Checkpoint, status: &CheckpointStatus) -> Result<Option<Checkpoint>, CallError> {
         let mut writes = waits();
         loop {
@@ -68,7 +68,11 @@ impl Writes {
                     );
                 }
                 Err(error) => {
-                    tracing::warn!(checkpoint = record.name_any(), "Outcome is not written yet: {}", chain(&error));
+                    tracing::warn!(
+                        checkpoint = record.name_any(),
+                        "Outcome is not written yet: {}",
+                        error_chain(&error)
+                    );
                     sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
                 }
             }

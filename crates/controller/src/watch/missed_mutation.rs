@@ -1,4 +1,4 @@
-//! Slips: pods that admission should have labelled and did not.
+//! MissedMutations: pods that admission should have labelled and did not.
 //!
 //! The webhook fails open, so a pod can pass it by while it is down. Such a pod is checkpointed all the same, and told,
 //! because a silent slip is what people hold against webhooks.

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use snapwatcher_api::pod::{PodFacts, Wishes};
+use snapwatcher_api::pod::{CheckpointOptions, PodFacts};
 
 /// What follows from a pod's state for its chosen containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub fn assess(pod: &PodFacts, now: Timestamp) -> Verdict {
     if pod.terminating {
         return Verdict::Never(Cause::Terminating);
     }
-    let Wishes { containers, delay, .. } = match &pod.wishes {
+    let CheckpointOptions { containers, delay, .. } = match &pod.wishes {
         Ok(wishes) => wishes,
         Err(problem) => return Verdict::Never(Cause::InvalidAnnotation(problem.clone())),
     };

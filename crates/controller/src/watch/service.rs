@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::{DelayQueue, delay_queue::Key};
 
-use crate::checkpoint::alive::Alive;
+use crate::checkpoint::alive::KnownPods;
 use crate::checkpoint::claim::{Claim, ClaimError, Claimed};
 use crate::checkpoint::ledger::Forgotten;
 use crate::checkpoint::metrics::CheckpointMetrics;
@@ -22,7 +22,7 @@ use crate::watch::announce::{self, Block, SeenAs};
 use snapwatcher_api::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
-use snapwatcher_daemon::telemetry::{chain, join_words};
+use snapwatcher_daemon::telemetry::{error_chain, join_error_message};
 use snapwatcher_kubernetes::cluster::{Scope, WatchFault, watch};
 use snapwatcher_kubernetes::events::{Events, INVALID_ANNOTATION};
 use snapwatcher_kubernetes::owner::OwnerError;
@@ -30,7 +30,7 @@ use snapwatcher_state::PodTimelines;
 
 use super::metrics::WatchMetrics;
 use super::ready::Cause;
-use super::slips::Slips;
+use super::slips::MissedMutations;
 use super::table::{Table, Task};
 
 /// Claims under way at once; each is two or three calls to the API server.
@@ -48,14 +48,14 @@ pub struct Watch {
     pub scopes: Vec<Scope>,
     pub state: PodTimelines,
     pub claim: Arc<dyn Claim>,
-    pub slips: Slips,
+    pub slips: MissedMutations,
     pub events: Events,
     /// Pods of which records were deleted.
     pub forgotten: mpsc::UnboundedReceiver<Forgotten>,
     /// Called with each pod whose waiting attempt may go on.
     pub changed: Box<dyn Fn(PodName) + Send + Sync>,
     /// Told of each watched pod.
-    pub alive: Alive,
+    pub alive: KnownPods,
     pub metrics: WatchMetrics,
     pub checkpoint_metrics: CheckpointMetrics,
     pub watch_check: CheckHandle,
@@ -120,7 +120,7 @@ impl Watch {
                 Some((scope, item)) = events.next() => running.event(scope, item, now()),
                 Some(joined) = running.claims.join_next() => match joined {
                     Ok(ended) => ended.map(|ended| running.ended(ended, now())).unwrap_or_default(),
-                    Err(error) => return Err(WatchError::Panicked(join_words(error))),
+                    Err(error) => return Err(WatchError::Panicked(join_error_message(error))),
                 },
                 uid = due(&mut running.delays) => {
                     running.delayed.remove(&uid);
@@ -133,7 +133,7 @@ impl Watch {
         while let Some(joined) = running.claims.join_next().await {
             match joined {
                 Ok(ended) => drop(ended.map(|ended| running.ended(ended, clock::now()))),
-                Err(error) => return Err(WatchError::Panicked(join_words(error))),
+                Err(error) => return Err(WatchError::Panicked(join_error_message(error))),
             }
         }
         Ok(())
@@ -164,12 +164,12 @@ impl Running {
             }
             Err(fault @ WatchFault::Undecodable { .. }) => {
                 self.watch.metrics.skipped();
-                tracing::warn!("Watching pods: {}", chain(&fault));
+                tracing::warn!("Watching pods: {}", error_chain(&fault));
                 Vec::new()
             }
             Err(fault @ WatchFault::Interrupted { .. }) => {
                 self.watch.metrics.interrupted();
-                self.watch.watch_check.fail(chain(&fault));
+                self.watch.watch_check.fail(error_chain(&fault));
                 Vec::new()
             }
         }
@@ -291,12 +291,12 @@ impl Running {
                     container,
                     "Pod {} is not claimed yet: {}",
                     pod.name,
-                    chain(error)
+                    error_chain(error)
                 );
                 self.table.failed(&pod.uid, container, CLAIM_AGAIN, now)
             }
         };
-        self.watch.state.waits(pod, &chain(error));
+        self.watch.state.waits(pod, &error_chain(error));
         again.into_iter().collect()
     }
 }

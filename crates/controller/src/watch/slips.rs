@@ -7,14 +7,14 @@ use kube::{Api, Client};
 
 use crate::watch::missed_mutation::{Judgement, judge};
 use snapwatcher_api::pod::PodFacts;
-use snapwatcher_daemon::telemetry::chain;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::call;
-use snapwatcher_kubernetes::events::{Events, SLIPPED};
+use snapwatcher_kubernetes::events::{Events, NOT_MUTATED};
 
 use super::metrics::WatchMetrics;
 
 /// Judges pods by the live configuration, which is read only for a pod that lacks the label: a rare one.
-pub struct Slips {
+pub struct MissedMutations {
     client: Client,
     /// Name of our `MutatingWebhookConfiguration`; none: admission is nobody's promise, so nothing slips.
     configuration: Option<String>,
@@ -23,7 +23,7 @@ pub struct Slips {
     told_off: AtomicBool,
 }
 
-impl Slips {
+impl MissedMutations {
     pub fn new(client: Client, configuration: Option<String>, metrics: WatchMetrics, events: Events) -> Self {
         Self { client, configuration, metrics, events, told_off: AtomicBool::new(false) }
     }
@@ -36,7 +36,7 @@ impl Slips {
         match call(what, api.get_opt(name)).await {
             Ok(None) => {}
             Ok(Some(configuration)) => self.tell(judge(&configuration, pod), pod, name),
-            Err(error) => tracing::warn!("{}", chain(&error)),
+            Err(error) => tracing::warn!("{}", error_chain(&error)),
         }
     }
 
@@ -47,13 +47,13 @@ impl Slips {
                 self.metrics.slipped();
                 let words = "was not labelled at its admission, so the webhook was away or failed; or the label \
                              snap.weaversoft.io/snap was put on later. It is checkpointed all the same";
-                self.events.warn(pod, SLIPPED, format!("the pod {words}"));
+                self.events.warn(pod, NOT_MUTATED, format!("the pod {words}"));
                 tracing::warn!(namespace = pod.name.namespace, pod = pod.name.name, "Pod {} {words}", pod.name);
             }
             Judgement::CannotTell => {
                 if !self.told_off.swap(true, Ordering::Relaxed) {
                     tracing::info!(
-                        "Slips are not counted: MutatingWebhookConfiguration `{configuration}` selects by labels other \
+                        "MissedMutations are not counted: MutatingWebhookConfiguration `{configuration}` selects by labels other \
                          than the namespace's name"
                     );
                 }

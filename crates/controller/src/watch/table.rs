@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::Event;
 
-use crate::checkpoint::alive::Alive;
+use crate::checkpoint::alive::KnownPods;
 use crate::watch::announce::SeenAs;
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
 
@@ -21,7 +21,7 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 pub struct Table {
     pods: HashMap<String, Row>,
     /// The same pods, for those who only ask whether one is there.
-    alive: Alive,
+    alive: KnownPods,
     /// UIDs told by a listing under way, by scope.
     listings: HashMap<usize, HashSet<String>>,
 }
@@ -71,7 +71,7 @@ pub enum Task {
 
 impl Table {
     /// An empty table that tells `alive` of its pods.
-    pub fn new(alive: Alive) -> Self {
+    pub fn new(alive: KnownPods) -> Self {
         Self { alive, ..Self::default() }
     }
 

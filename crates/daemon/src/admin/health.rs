@@ -23,7 +23,7 @@ pub enum Gate {
     /// The process is ready only while the check passes.
     Readiness,
     /// The check is told in `?verbose` and in metrics, and decides nothing.
-    Told,
+    Informational,
 }
 
 /// All checks of the process. Complete before the admin port opens: the port takes it over.
@@ -82,7 +82,7 @@ impl Check {
 }
 
 impl CheckHandle {
-    /// The thing works. Told in the log when it did not before.
+    /// The thing works. Informational in the log when it did not before.
     pub fn pass(&self) {
         if self.0.fault.swap(None).is_some() {
             self.0.gauge.set(1);
@@ -90,7 +90,7 @@ impl CheckHandle {
         }
     }
 
-    /// The thing does not work: why, and what to do about it. Told in the log when it is news.
+    /// The thing does not work: why, and what to do about it. Informational in the log when it is news.
     pub fn fail(&self, words: impl AsRef<str>) {
         let words = Arc::new(one_line(words.as_ref()).into_owned());
         let before = self.0.fault.swap(Some(Arc::clone(&words)));
@@ -125,7 +125,7 @@ mod tests {
         let mut registry = metrics::registry();
         health.register(&mut registry);
         health.check("leaf", Gate::Readiness).pass();
-        let watch = health.check("watch", Gate::Told);
+        let watch = health.check("watch", Gate::Informational);
         watch.pass();
         watch.fail("forbidden");
         let text = metrics::render(&registry).unwrap();
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn only_news_are_logged() {
         let written = capture(LogLevel::Info, LogFormat::Text, || {
-            let crd = Health::new().check("crd", Gate::Told);
+            let crd = Health::new().check("crd", Gate::Informational);
             for _ in 0..3 {
                 crd.fail("missing");
             }

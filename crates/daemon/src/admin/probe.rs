@@ -49,7 +49,7 @@ impl Probe {
         let mut healthy = true;
         if self == Self::Ready {
             for check in checks {
-                healthy &= check.gate == Gate::Told || check.fault().is_none();
+                healthy &= check.gate == Gate::Informational || check.fault().is_none();
                 write_check(&mut lines, check);
             }
         }
@@ -83,9 +83,9 @@ fn write_check(lines: &mut String, check: &Check) {
     // Writing to a String does not fail.
     let _ = match (check.fault(), check.gate) {
         (None, Gate::Readiness) => writeln!(lines, "[+]{name} ok"),
-        (None, Gate::Told) => writeln!(lines, "[+]{name} ok (told only)"),
+        (None, Gate::Informational) => writeln!(lines, "[+]{name} ok (told only)"),
         (Some(words), Gate::Readiness) => writeln!(lines, "[-]{name} failed: {words}"),
-        (Some(words), Gate::Told) => writeln!(lines, "[-]{name} failed (told only): {words}"),
+        (Some(words), Gate::Informational) => writeln!(lines, "[-]{name} failed (told only): {words}"),
     };
 }
 
@@ -103,7 +103,7 @@ mod tests {
     fn ready_is_decided_by_the_gates_and_says_what_fails() {
         let mut health = Health::new();
         let (leaf, bundle) = (health.check("leaf", Gate::Readiness), health.check("bundle", Gate::Readiness));
-        let crd = health.check("crd", Gate::Told);
+        let crd = health.check("crd", Gate::Informational);
         leaf.pass();
         crd.fail("not installed; run `snapwatcher crd | kubectl apply --server-side -f -`");
         for detail in [Detail::Short, Detail::Verbose] {

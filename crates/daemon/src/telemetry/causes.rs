@@ -11,7 +11,7 @@ use tokio::task::JoinError;
 
 /// The error and its causes in one line, `: ` between them; a cause whose text already stands in the line is skipped.
 /// What the API server answered is told as its message and code.
-pub fn chain(error: &dyn Error) -> String {
+pub fn error_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -47,15 +47,15 @@ fn answer(status: &Status) -> String {
 }
 
 /// What a panic said; `panic!` carries a `&str` or a `String`.
-pub fn panic_words(panic: &(dyn Any + Send)) -> &str {
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let words = panic.downcast_ref::<&str>().copied();
     words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
 }
 
 /// What a task that did not end by itself said.
-pub fn join_words(error: JoinError) -> String {
+pub fn join_error_message(error: JoinError) -> String {
     match error.try_into_panic() {
-        Ok(panic) => panic_words(panic.as_ref()).to_owned(),
+        Ok(panic) => panic_message(panic.as_ref()).to_owned(),
         Err(error) => error.to_string(),
     }
 }
@@ -85,7 +85,7 @@ mod tests {
             (&["watch failed: no route", "no route", "errno 113"], "watch failed: no route: errno 113"),
             (&["a", "b", "c"], "a: b: c"),
         ] {
-            assert_eq!(chain(&linked(causes)), expected);
+            assert_eq!(error_chain(&linked(causes)), expected);
         }
     }
 }

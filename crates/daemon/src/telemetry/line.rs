@@ -16,7 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock;
 
-/// Writes `2026-11-23T03:15:06.123456Z  INFO message key=value`; lines of dependencies name their target first.
+/// StatusWriter `2026-11-23T03:15:06.123456Z  INFO message key=value`; lines of dependencies name their target first.
 ///
 /// Fields of spans are left out: an event says itself what it is about.
 pub(super) struct TextFormat;

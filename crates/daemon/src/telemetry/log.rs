@@ -16,7 +16,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{Registry, fmt as layers};
 
 use super::line::{Clock, TextFormat};
-use super::panic_words;
+use super::panic_message;
 use super::target::OURS;
 
 /// The least serious events that are logged, under the names of Python's `logging`.
@@ -134,7 +134,7 @@ where
 /// A panic as one line of the log, where the default is two lines that no format knows.
 fn tell_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(place, "panic: {}", panic_words(panic.payload()));
+    tracing::error!(place, "panic: {}", panic_message(panic.payload()));
 }
 
 #[cfg(test)]

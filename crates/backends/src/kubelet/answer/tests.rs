@@ -120,6 +120,6 @@ fn a_secret_in_an_answer_is_taken_out_and_the_advice_is_not_cut_off() {
 #[test]
 fn a_kubelet_that_says_when_to_come_back_is_heard() {
     let busy = Answer { retry_after: Some("7".to_owned()), ..answer(429, "") };
-    let Outcome::Stopped { retry_after, .. } = judged(&busy) else { panic!("it is no success") };
+    let Outcome::Failed { retry_after, .. } = judged(&busy) else { panic!("it is no success") };
     assert_eq!(retry_after, Some(Duration::from_secs(7)));
 }

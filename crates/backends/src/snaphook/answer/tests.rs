@@ -20,7 +20,7 @@ fn judged(answer: &Answer) -> Outcome {
 fn words(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Succeeded(_) => "",
-        Outcome::Stopped { message, .. } => message.as_str(),
+        Outcome::Failed { message, .. } => message.as_str(),
     }
 }
 
@@ -98,7 +98,7 @@ fn a_success_that_is_cut_or_not_utf8_is_a_bad_answer() {
 fn a_success_says_where_the_checkpoint_is() {
     let located = |body: &str| match judged(&answer(200, body)) {
         Outcome::Succeeded(location) => location,
-        stopped @ Outcome::Stopped { .. } => panic!("{stopped}"),
+        stopped @ Outcome::Failed { .. } => panic!("{stopped}"),
     };
     let path = "/var/lib/kubelet/checkpoints/checkpoint-web-5f4d7c9b8d-x2k4z_shop-web-2025-01-01T00:00:00Z.tar";
     assert_eq!(
@@ -182,7 +182,7 @@ fn a_server_may_ask_for_patience_within_limits() {
         ("soon", None),
     ] {
         let outcome = judged(&Answer { retry_after: Some(value.to_owned()), ..answer(503, "") });
-        let Outcome::Stopped { retry_after, .. } = outcome else { panic!("{outcome}") };
+        let Outcome::Failed { retry_after, .. } = outcome else { panic!("{outcome}") };
         assert_eq!(retry_after, expected.map(Duration::from_secs), "{value}");
     }
 }

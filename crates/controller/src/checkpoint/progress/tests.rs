@@ -1,5 +1,5 @@
 use super::*;
-use snapwatcher_api::checkpoint::{CheckpointSpec, PodWish};
+use snapwatcher_api::checkpoint::{CheckpointSpec, PodReference};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
@@ -10,7 +10,7 @@ fn holder(boot: &str) -> Holder {
 }
 
 fn record(status: Option<CheckpointStatus>) -> Checkpoint {
-    let pod = PodWish { name: "web".into(), uid: Some("u".into()) };
+    let pod = PodReference { name: "web".into(), uid: Some("u".into()) };
     let mut record = Checkpoint::new(
         "web-app",
         CheckpointSpec { pod: Some(pod), container: Some("app".into()), ..Default::default() },
@@ -56,7 +56,7 @@ fn a_refused_record_names_its_pod_as_far_as_it_is_known() {
         Some(PodStatus { name: "web".into(), uid: uid.map(Into::into), node: node.map(Into::into) })
     };
     let mut nameless = record(None);
-    nameless.spec.pod = Some(PodWish { name: "web".into(), uid: None });
+    nameless.spec.pod = Some(PodReference { name: "web".into(), uid: None });
     for (case, record, read, expected) in [
         ("as read", record(None), Some(facts("u")), pod(Some("u"), Some("n1"))),
         ("another of its name", record(None), Some(facts("other")), pod(Some("u"), None)),
@@ -69,7 +69,7 @@ fn a_refused_record_names_its_pod_as_far_as_it_is_known() {
 }
 
 fn keep() -> Policy {
-    policy(UnknownResult::Keep)
+    policy(UnknownResult::RetentionPolicy)
 }
 
 fn after(record: &Checkpoint, outcome: &Outcome, policy: &Policy, now: Timestamp) -> Checkpoint {
@@ -79,7 +79,7 @@ fn after(record: &Checkpoint, outcome: &Outcome, policy: &Policy, now: Timestamp
 }
 
 fn stopped(reason: Reason) -> Outcome {
-    Outcome::Stopped { reason, message: Redacted::own("words"), retry_after: None }
+    Outcome::Failed { reason, message: Redacted::own("words"), retry_after: None }
 }
 
 #[test]
@@ -115,11 +115,11 @@ fn only_the_maker_of_the_very_attempt_writes_its_outcome() {
 #[test]
 fn each_reason_leads_to_its_phase() {
     for reason in Reason::ALL {
-        let (phase, failures) = match reason.verdict() {
-            Verdict::NotTried => (Phase::Pending, 0),
-            Verdict::TriedAndFailed => (Phase::Pending, 1),
-            Verdict::Final => (Phase::Failed, 0),
-            Verdict::Unknown => (Phase::Unknown, 0),
+        let (phase, failures) = match reason.retry_class() {
+            RetryClass::NotTried => (Phase::Pending, 0),
+            RetryClass::TriedAndFailed => (Phase::Pending, 1),
+            RetryClass::Final => (Phase::Failed, 0),
+            RetryClass::Unknown => (Phase::Unknown, 0),
         };
         let after = after(&in_progress(), &stopped(reason), &keep(), at(5));
         let status = after.status.clone().unwrap();
@@ -169,7 +169,7 @@ fn waits_double_and_honour_the_back_end_s_own_wish() {
         waits.push(next.duration_since(at(0)).as_secs());
     }
     assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 300]);
-    let busy = Outcome::Stopped {
+    let busy = Outcome::Failed {
         reason: Reason::Busy,
         message: Redacted::own("busy"),
         retry_after: Some(Duration::from_secs(90)),

@@ -190,7 +190,7 @@ fn a_pod_made_anew_under_the_same_name_is_another_pod() {
 
 #[test]
 fn who_asks_whether_a_pod_is_there_is_told_of_each_that_is_watched() {
-    let alive = Alive::default();
+    let alive = KnownPods::default();
     let mut table = Table::new(alive.clone());
     for uid in ["a", "b", "c"] {
         apply(&mut table, uid, true);
