@@ -22,8 +22,8 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 r.variable("LOG_LEVEL") == "INFO"
                     && r.variable("SNAP_BACK_API_URL") == "http://snap-back-api"
                     && r.variable("KUBE_API_ADDRESS") == "https://kubernetes.default.svc"
-                    && r.variable("REQUEST_TIMEOUT") == "5s"
-                    && r.variable("STANDALONE") == "true"
+                    && r.variable("SNAPWATCHER_REQUEST_TIMEOUT") == "5s"
+                    && r.variable("SNAPWATCHER_STANDALONE") == "true"
             }),
             ("so are the resources", |r| {
                 r.container()["resources"]
@@ -34,12 +34,14 @@ fn claims(scenario: &str) -> Vec<Claim> {
             }),
         ],
         "backend-log" => vec![
-            ("nobody is asked", |r| r.variable("BACKEND") == "log" && r.variable("SNAP_BACK_API_URL").is_null()),
+            ("nobody is asked", |r| {
+                r.variable("SNAPWATCHER_BACKEND") == "log" && r.variable("SNAP_BACK_API_URL").is_null()
+            }),
             ("there are no records to have rights on", |r| {
                 rules_on(r.named("ClusterRole", "snapwatcher"), "checkpoints").is_empty()
                     && rules_on(r.named("ClusterRole", "snapwatcher"), "pods")[0]["verbs"] == json!(["list", "watch"])
             }),
-            ("the log is for a collector", |r| r.variable("LOG_FORMAT") == "json"),
+            ("the log is for a collector", |r| r.variable("SNAPWATCHER_LOG_FORMAT") == "json"),
         ],
         "backend-kubelet" => vec![
             ("the second account can ask kubelets and nothing else", |r| {
@@ -48,28 +50,29 @@ fn claims(scenario: &str) -> Vec<Claim> {
                     && r.named("ServiceAccount", "snapwatcher-kubelet")["automountServiceAccountToken"] == false
             }),
             ("its name is the one that the program asks a token for", |r| {
-                r.variable("KUBELET_SERVICE_ACCOUNT") == "snapwatcher-kubelet"
+                r.variable("SNAPWATCHER_KUBELET_SERVICE_ACCOUNT") == "snapwatcher-kubelet"
             }),
             ("SnapHook is not spoken of", |r| r.variable("SNAP_BACK_API_URL").is_null()),
             ("the grace period follows the kubelet's time", |r| grace(r) == 5 + 300 + 10 + 10 + 15 + 5),
         ],
         "backend-kubelet-unverified" => vec![("certificates go unverified", |r| {
-            r.variable("KUBELET_INSECURE_SKIP_VERIFY") == "true" && r.variable("ONCE_PER").is_null()
+            r.variable("SNAPWATCHER_KUBELET_INSECURE_SKIP_VERIFY") == "true"
+                && r.variable("SNAPWATCHER_ONCE_PER").is_null()
         })],
         "backend-kubelet-own-ca" => vec![("the CA is mounted where it is looked for", |r| {
-            r.variable("KUBELET_CA_FILE") == "/etc/snapwatcher/kubelet-ca/ca.crt"
+            r.variable("SNAPWATCHER_KUBELET_CA_FILE") == "/etc/snapwatcher/kubelet-ca/ca.crt"
                 && volume(r, "kubelet-ca")["configMap"]["items"] == json!([{"key": "bundle.pem", "path": "ca.crt"}])
         })],
         "snaphook-secured" => vec![
             ("token and CA are mounted where they are looked for", |r| {
-                r.variable("SNAP_BACK_API_TOKEN_FILE") == "/etc/snapwatcher/token/token"
-                    && r.variable("SNAP_BACK_API_CA_FILE") == "/etc/snapwatcher/back-api-ca/ca.crt"
+                r.variable("SNAPWATCHER_SNAP_BACK_API_TOKEN_FILE") == "/etc/snapwatcher/token/token"
+                    && r.variable("SNAPWATCHER_SNAP_BACK_API_CA_FILE") == "/etc/snapwatcher/back-api-ca/ca.crt"
                     && volume(r, "token")["secret"]["items"] == json!([{"key": "bearer", "path": "token"}])
                     && volume(r, "back-api-ca")["configMap"]["name"] == "company-ca"
             }),
             ("the grace period follows the time-outs", |r| grace(r) == 10 + 600 + 10 + 15 + 5),
         ],
-        "suspended" => vec![("the brake is on", |r| r.variable("SUSPEND") == "true")],
+        "suspended" => vec![("the brake is on", |r| r.variable("SNAPWATCHER_SUSPEND") == "true")],
         "namespaced" => vec![
             ("rights on pods are in the release's namespace alone", |r| {
                 rules_on(r.named("ClusterRole", "snapwatcher"), "pods").is_empty()
@@ -86,13 +89,14 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 !rules_on(r.named("Role", "snapwatcher"), "events").is_empty()
             }),
             ("program and admission know the namespaces", |r| {
-                r.variable("NAMESPACES") == "billing,shop" && selected_namespaces(r) == json!(["billing", "shop"])
+                r.variable("SNAPWATCHER_NAMESPACES") == "billing,shop"
+                    && selected_namespaces(r) == json!(["billing", "shop"])
             }),
         ],
         "ha" => vec![
             ("three replicas choose a leader", |r| {
                 r.one("Deployment")["spec"]["replicas"] == 3
-                    && r.variable("STANDALONE") == "false"
+                    && r.variable("SNAPWATCHER_STANDALONE") == "false"
                     && !rules_on(r.named("Role", "snapwatcher"), "leases").is_empty()
             }),
             ("they spread by the labels of the Deployment", |r| {
@@ -113,7 +117,9 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 r.one("MutatingAdmissionPolicyBinding")["spec"]["policyName"] == policy["metadata"]["name"]
             }),
             ("no right on configurations is left", |r| !r.text().contains("webhookconfigurations")),
-            ("the program looks at no configuration", |r| r.variable("MUTATING_CONFIGURATION").is_null()),
+            ("the program looks at no configuration", |r| {
+                r.variable("SNAPWATCHER_MUTATING_WEBHOOK_CONFIGURATION").is_null()
+            }),
         ],
         "admission-off" => vec![("nobody labels", |r| {
             r.all("MutatingWebhookConfiguration").is_empty()
@@ -122,13 +128,13 @@ fn claims(scenario: &str) -> Vec<Claim> {
         })],
         "validation-off" => vec![("pods are labelled and nobody is warned", |r| {
             r.all("ValidatingWebhookConfiguration").is_empty()
-                && r.variable("VALIDATING_CONFIGURATION").is_null()
-                && r.variable("MUTATING_CONFIGURATION") == "snapwatcher"
+                && r.variable("SNAPWATCHER_VALIDATING_WEBHOOK_CONFIGURATION").is_null()
+                && r.variable("SNAPWATCHER_MUTATING_WEBHOOK_CONFIGURATION") == "snapwatcher"
                 && !r.text().contains("validatingwebhookconfigurations")
         })],
         "validation-deny" => vec![
             ("pods are refused", |r| {
-                r.variable("VALIDATION") == "deny"
+                r.variable("SNAPWATCHER_VALIDATION") == "deny"
                     && webhook(r)["failurePolicy"] == "Fail"
                     && r.one("ValidatingWebhookConfiguration")["webhooks"][0]["failurePolicy"] == "Fail"
             }),
@@ -140,14 +146,14 @@ fn claims(scenario: &str) -> Vec<Claim> {
         ],
         "tls-secret" => vec![
             ("the certificate is read from the Secret", |r| {
-                r.variable("TLS_CERT") == "/etc/snapwatcher/tls/tls.crt"
-                    && r.variable("TLS_CA") == "/etc/snapwatcher/tls/ca.crt"
+                r.variable("SNAPWATCHER_TLS_CERT") == "/etc/snapwatcher/tls/tls.crt"
+                    && r.variable("SNAPWATCHER_TLS_CA") == "/etc/snapwatcher/tls/ca.crt"
                     && volume(r, "tls")["secret"]["secretName"] == "snapwatcher-tls"
             }),
             ("no right on Secrets is left", |r| r.all("Role").is_empty()),
         ],
         "tls-injected" => vec![("the caBundle is somebody else's", |r| {
-            r.variable("TLS_CA").is_null()
+            r.variable("SNAPWATCHER_TLS_CA").is_null()
                 && rules_on(r.named("ClusterRole", "snapwatcher"), "mutatingwebhookconfigurations")[0]["verbs"]
                     == json!(["get"])
                 && r.one("MutatingWebhookConfiguration")["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
@@ -173,8 +179,8 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 let pod = &r.one("Deployment")["spec"]["template"]["spec"];
                 pod["dnsPolicy"] == "ClusterFirstWithHostNet"
                     && r.container()["ports"][0]["containerPort"] == 9443
-                    && r.variable("WEBHOOK_LISTEN") == "[::]:9443"
-                    && r.variable("ADMIN_LISTEN") == "[::]:9080"
+                    && r.variable("SNAPWATCHER_WEBHOOK_LISTEN") == "[::]:9443"
+                    && r.variable("SNAPWATCHER_ADMIN_LISTEN") == "[::]:9080"
             }),
             ("a new pod does not wait for the ports of an old one", |r| {
                 r.one("Deployment")["spec"]["strategy"]["rollingUpdate"] == json!({"maxUnavailable": 1, "maxSurge": 0})
@@ -185,8 +191,8 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 && r.one("Deployment")["spec"]["template"]["spec"]["imagePullSecrets"][0]["name"] == "registry"
         })],
         "long-names" => vec![("suffixes survive", |r| {
-            r.variable("CA_SECRET").as_str().unwrap().ends_with("-webhook-ca")
-                && r.variable("KUBELET_SERVICE_ACCOUNT").as_str().unwrap().ends_with("-kubelet")
+            r.variable("SNAPWATCHER_CA_SECRET").as_str().unwrap().ends_with("-webhook-ca")
+                && r.variable("SNAPWATCHER_KUBELET_SERVICE_ACCOUNT").as_str().unwrap().ends_with("-kubelet")
         })],
         "given-account" => vec![("nothing is made but what runs", |r| {
             let kinds: BTreeSet<_> = r.objects().iter().map(|object| object["kind"].as_str().unwrap()).collect();

@@ -54,7 +54,7 @@ async fn the_two_commands_are_all_it_takes_and_a_thousand_pods_fit() {
         .await;
 
         cluster.kubectl("set resources -n snap deployment/snapwatcher --limits=memory=64Mi --requests=memory=64Mi");
-        cluster.kubectl("set env -n snap deployment/snapwatcher MAX_CONCURRENT_PER_NODE=8");
+        cluster.kubectl("set env -n snap deployment/snapwatcher SNAPWATCHER_MAX_CONCURRENT_PER_NODE=8");
         cluster.kubectl("rollout status -n snap deployment/snapwatcher --timeout=180s");
         pods_are_checkpointed(cluster, &ns, LABELLED_PODS).await;
         let [replica] = cluster.replicas(1).await.try_into().unwrap();
