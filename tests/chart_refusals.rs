@@ -3,6 +3,9 @@
 use lab::{Chart, Template};
 use serde_json::{Value, json};
 
+/// A CA certificate as far as the schema reads it.
+const CA: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
 /// A value that the schema refuses, as JSON, and the key that the answer has to name.
 fn malformed() -> Vec<(Value, &'static str)> {
     let under_checkpoint = |value: Value| json!({"snapwatcher": {"checkpoint": value}});
@@ -59,6 +62,8 @@ fn malformed() -> Vec<(Value, &'static str)> {
         (json!({"webhook": {"objectSelector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}}), "operator"),
         (json!({"webhook": {"port": 443}}), "port"),
         (json!({"tls": {"secret": "a"}}), "secret"),
+        (json!({"tls": {"manageBundle": true}}), "manageBundle"),
+        (json!({"tls": {"caBundle": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="}}), "caBundle"),
         (json!({"admin": {"port": 80}}), "port"),
         (json!({"metrics": {"interval": "often"}}), "interval"),
         (json!({"metrics": {"enabled": true}}), "enabled"),
@@ -88,7 +93,26 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
             json!({"webhook": {"validation": "deny", "mode": "policy"}}),
             &["webhook.validation is deny", "webhook.mode policy"],
         ),
-        (json!({"tls": {"manageBundle": false}}), &["tls.manageBundle is false", "tls.secretName is empty"]),
+        (
+            json!({"tls": {"secretName": "tls"}}),
+            &["tls.secretName is set", "set tls.caBundle", "cert-manager.io/inject-ca-from"],
+        ),
+        (
+            json!({"tls": {"secretName": "tls"}, "webhook": {"annotations": {"example.com/owner": "platform"}}}),
+            &["tls.secretName is set", "set tls.caBundle", "cert-manager.io/inject-ca-from"],
+        ),
+        (json!({"tls": {"caBundle": CA}}), &["tls.caBundle is set", "tls.secretName is empty"]),
+        (
+            json!({"webhook": {"annotations": {"cert-manager.io/inject-ca-from": "snap/tls"}}}),
+            &["webhook.annotations has cert-manager.io/inject-ca-from", "tls.secretName is empty"],
+        ),
+        (
+            json!({
+                "tls": {"secretName": "tls", "caBundle": CA},
+                "webhook": {"annotations": {"cert-manager.io/inject-ca-from": "snap/tls"}},
+            }),
+            &["tls.caBundle is set", "cert-manager.io/inject-ca-from", "set one of the two"],
+        ),
         (
             json!({"snapwatcher": {"checkpoint": {"contract": "snapapi-kubelet"}}}),
             &["snapapi-kubelet", "set snapwatcher.checkpoint.clusterName"],

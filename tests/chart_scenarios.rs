@@ -147,17 +147,24 @@ fn claims(scenario: &str) -> Vec<Claim> {
         "tls-secret" => vec![
             ("the certificate is read from the Secret", |r| {
                 r.variable("SNAPWATCHER_TLS_CERT") == "/etc/snapwatcher/tls/tls.crt"
-                    && r.variable("SNAPWATCHER_TLS_CA") == "/etc/snapwatcher/tls/ca.crt"
+                    && r.variable("SNAPWATCHER_TLS_KEY") == "/etc/snapwatcher/tls/tls.key"
                     && volume(r, "tls")["secret"]["secretName"] == "snapwatcher-tls"
             }),
-            ("no right on Secrets is left", |r| r.all("Role").is_empty()),
+            ("the account has no rights on Secrets and writes no caBundle", |r| {
+                r.all("Role").is_empty() && only_reads_configurations(r)
+            }),
+            ("both configurations trust the given CA", |r| {
+                let bundle = webhook(r)["clientConfig"]["caBundle"].as_str().unwrap();
+                let validating = &r.one("ValidatingWebhookConfiguration")["webhooks"][0];
+                // Base64 of "-----BEGIN CERTIFICATE".
+                bundle.starts_with("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS") && validating["clientConfig"]["caBundle"] == bundle
+            }),
         ],
-        "tls-injected" => vec![("the caBundle is somebody else's", |r| {
-            r.variable("SNAPWATCHER_TLS_CA").is_null()
-                && rules_on(r.named("ClusterRole", "snapwatcher"), "mutatingwebhookconfigurations")[0]["verbs"]
-                    == json!(["get"])
-                && r.one("MutatingWebhookConfiguration")["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
-                    == "snap/snapwatcher"
+        "tls-injected" => vec![("cert-manager writes the caBundle", |r| {
+            only_reads_configurations(r)
+                && ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"].iter().all(|kind| {
+                    r.one(kind)["metadata"]["annotations"]["cert-manager.io/inject-ca-from"] == "snap/snapwatcher"
+                })
         })],
         "monitoring" => vec![("both monitors find the pods", |r| {
             let labels = r.one("Deployment")["spec"]["selector"].clone();
@@ -236,6 +243,11 @@ fn volume<'a>(rendered: &'a Rendered, name: &str) -> &'a Value {
 
 fn webhook(rendered: &Rendered) -> &Value {
     &rendered.one("MutatingWebhookConfiguration")["webhooks"][0]
+}
+
+fn only_reads_configurations(rendered: &Rendered) -> bool {
+    let role = rendered.named("ClusterRole", "snapwatcher");
+    rules_on(role, "mutatingwebhookconfigurations")[0]["verbs"] == json!(["get"])
 }
 
 fn selected_namespaces(rendered: &Rendered) -> Value {

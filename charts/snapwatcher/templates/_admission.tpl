@@ -43,8 +43,14 @@ expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror
 {{/* One webhook but for its name and objectSelector: list . PATH FAILURE-POLICY. */}}
 {{- define "snapwatcher.webhook" -}}
 {{- $ := first . -}}
-# No caBundle: the program puts its own in and keeps it there.
 clientConfig:
+  {{- if $.Values.tls.caBundle }}
+  caBundle: {{ $.Values.tls.caBundle | b64enc }}
+  {{- else if $.Values.tls.secretName }}
+  # The injector that the annotations name writes the caBundle.
+  {{- else }}
+  # SnapWatcher writes the caBundle and keeps it up to date.
+  {{- end }}
   service:
     namespace: {{ $.Release.Namespace | quote }}
     name: {{ include "snapwatcher.fullname" $ }}

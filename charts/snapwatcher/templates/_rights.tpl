@@ -38,15 +38,15 @@
   verbs: [get]
 {{- end }}
 {{- if eq .Values.webhook.mode "webhook" }}
-{{- if .Values.tls.manageBundle }}
-# The caBundle of our own configurations; nothing else in them is written, and none is created.
+{{- if .Values.tls.secretName }}
+# SnapWatcher reads which namespaces its own configurations select. `snapwatcher check` also verifies their caBundle.
 {{- else }}
-# Which namespaces our own configurations select. Their caBundle is somebody else's to write.
+# SnapWatcher writes the caBundle of its own configurations. It changes nothing else in them and creates none.
 {{- end }}
 - apiGroups: [admissionregistration.k8s.io]
   resources: [mutatingwebhookconfigurations{{ if ne .Values.webhook.validation "off" }}, validatingwebhookconfigurations{{ end }}]
   resourceNames: [{{ include "snapwatcher.clusterName" . }}]
-  verbs: [get{{ if .Values.tls.manageBundle }}, list, watch, patch{{ end }}]
+  verbs: [get{{ if not .Values.tls.secretName }}, list, watch, patch{{ end }}]
 {{- end }}
 {{- if eq .Values.snapwatcher.checkpoint.backend "kubelet" }}
 # The address and port of each kubelet, and whether its disk is under pressure (get); all of them for `snapwatcher check`.

@@ -30,9 +30,6 @@ SNAPWATCHER_VALIDATING_WEBHOOK_CONFIGURATION: {{ include "snapwatcher.clusterNam
 {{- if .Values.tls.secretName }}
 SNAPWATCHER_TLS_CERT: /etc/snapwatcher/tls/tls.crt
 SNAPWATCHER_TLS_KEY: /etc/snapwatcher/tls/tls.key
-{{- if .Values.tls.manageBundle }}
-SNAPWATCHER_TLS_CA: /etc/snapwatcher/tls/ca.crt
-{{- end }}
 {{- end }}
 SNAPWATCHER_BACKEND: {{ $checkpoint.backend | quote }}
 SNAPWATCHER_REQUEST_TIMEOUT: {{ printf "%ds" (int $checkpoint.requestTimeout) | quote }}
