@@ -157,6 +157,15 @@ async fn a_value_that_the_schema_does_not_know_is_refused_by_its_name() {
 }
 
 #[tokio::test]
+async fn a_level_of_the_log_may_be_written_as_in_the_first_snapwatcher() {
+    let chart = Chart::of_repository().await;
+    for level in ["DEBUG", "debug", "Info", "WARN", "warning", "CRITICAL"] {
+        let rendered = chart.render(&with(&json!({"snapwatcher": {"operator": {"logLevel": level}}})));
+        assert_eq!(rendered.variable("LOG_LEVEL"), level);
+    }
+}
+
+#[tokio::test]
 async fn values_that_contradict_each_other_are_refused_with_what_to_do() {
     let chart = Chart::of_repository().await;
     for (values, words) in contradictions() {

@@ -168,6 +168,7 @@ fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
         "snapwatcher.checkpoint.snapBackApiUrl" | "snapwatcher.checkpoint.kubeApiAddress" => json!("https://other"),
         "podDisruptionBudget.maxUnavailable" => json!(2),
         "resources.limits" | "resources.requests" => json!({"memory": "77Mi"}),
+        "snapwatcher.operator.logLevel" => json!("debug"),
         "tls.caBundle" => json!("-----BEGIN CERTIFICATE-----\nother\n-----END CERTIFICATE-----\n"),
         "env" | "imagePullSecrets" => json!([{"name": "other"}]),
         _ if path.ends_with("Selector") && path.starts_with("webhook.") => json!({"matchLabels": {"other": "yes"}}),
