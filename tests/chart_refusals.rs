@@ -111,7 +111,7 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
                 "tls": {"secretName": "tls", "caBundle": CA},
                 "webhook": {"annotations": {"cert-manager.io/inject-ca-from": "snap/tls"}},
             }),
-            &["tls.caBundle is set", "cert-manager.io/inject-ca-from", "set one of the two"],
+            &["tls.caBundle is set", "cert-manager.io/inject-ca-from", "set only one of the two"],
         ),
         (
             json!({"snapwatcher": {"checkpoint": {"contract": "snapapi-kubelet"}}}),
@@ -121,11 +121,11 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
             json!({"snapwatcher": {"checkpoint": {"backend": "kubelet", "kubelet": {"insecureSkipVerify": true, "caConfigMap": {"name": "ca"}}}}}),
             &["insecureSkipVerify is true", "caConfigMap"],
         ),
-        (json!({"serviceAccount": {"create": false}}), &["serviceAccount.create is false", "name the account"]),
+        (json!({"serviceAccount": {"create": false}}), &["serviceAccount.create is false", "set serviceAccount.name"]),
         (json!({"hostNetwork": true, "networkPolicy": {"enabled": true}}), &["networkPolicy.enabled", "hostNetwork"]),
         (
             json!({"env": [{"name": "SNAPWATCHER_RESPONSE_TIMEOUT", "value": "600s"}]}),
-            &["env gives SNAPWATCHER_RESPONSE_TIMEOUT", "set snapwatcher.checkpoint.responseTimeout instead"],
+            &["env sets SNAPWATCHER_RESPONSE_TIMEOUT", "set snapwatcher.checkpoint.responseTimeout instead"],
         ),
         (
             json!({"env": [{"name": "SNAPWATCHER_STANDALONE", "value": "false"}]}),
@@ -133,16 +133,16 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
         ),
         (
             json!({"env": [{"name": "SNAPWATCHER_TLS_CERT", "value": "/tls.crt"}]}),
-            &["env gives SNAPWATCHER_TLS_CERT", "set tls.secretName"],
+            &["env sets SNAPWATCHER_TLS_CERT", "set tls.secretName"],
         ),
         (
             json!({"args": ["--response-timeout=600s"]}),
-            &["args gives --response-timeout", "set snapwatcher.checkpoint.responseTimeout instead"],
+            &["args sets --response-timeout", "set snapwatcher.checkpoint.responseTimeout instead"],
         ),
-        (json!({"args": ["--standalone", "false"]}), &["args gives --standalone"]),
+        (json!({"args": ["--standalone", "false"]}), &["args sets --standalone"]),
         (json!({"args": ["--snap-back-api-url=http://other"]}), &["set snapwatcher.checkpoint.snapBackApiUrl"]),
-        (json!({"env": [{"name": "POD_NAME", "value": "one"}]}), &["env gives POD_NAME", "leave it out"]),
-        (json!({"args": ["--instance=one"]}), &["args gives --instance", "leave it out"]),
+        (json!({"env": [{"name": "POD_NAME", "value": "one"}]}), &["env sets POD_NAME", "remove it"]),
+        (json!({"args": ["--instance=one"]}), &["args sets --instance", "remove it"]),
         (json!({"webhook": {"port": 8080}}), &["webhook.port and admin.port are both 8080"]),
     ]
 }

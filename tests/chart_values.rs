@@ -19,7 +19,7 @@ const REMEDY: &str = "is out of date; write it anew: UPDATE_DOCS=1 cargo test --
 const MARK: &str = "# -- ";
 
 /// Frame the table in README.md.
-const TABLE_BEGINS: &str = "<!-- written from values.yaml -->\n";
+const TABLE_BEGINS: &str = "<!-- generated from values.yaml -->\n";
 const TABLE_ENDS: &str = "<!-- end -->\n";
 
 fn chart(name: &str) -> PathBuf {

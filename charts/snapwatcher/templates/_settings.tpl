@@ -1,6 +1,6 @@
 {{/*
-What the program is told, by environment variables rather than flags, so that `kubectl set env` can change one in an
-emergency. The program checks the values; its page of all settings is docs/configuration.md.
+The settings of the program. They are environment variables rather than flags, so that `kubectl set env` can change one
+in an emergency. The program validates the values. docs/configuration.md lists all settings.
 */}}
 
 {{/* Variables with a plain value, as a map from name to value. */}}
@@ -69,7 +69,7 @@ SNAPWATCHER_HISTORY_LIMIT: {{ int $checkpoint.historyLimit | quote }}
 SNAPWATCHER_HISTORY_TTL: {{ $checkpoint.historyTTL | quote }}
 {{- end }}
 
-{{/* The same as a container's env, each name once: what is given in `env` stands in the place of ours. */}}
+{{/* The same as the env of a container, each name once. A variable of the value `env` replaces the one of the chart. */}}
 {{- define "snapwatcher.env" -}}
 {{- $given := dict }}
 {{- range .Values.env }}
@@ -92,14 +92,14 @@ SNAPWATCHER_HISTORY_TTL: {{ $checkpoint.historyTTL | quote }}
 {{- end }}
 {{- end }}
 
-{{/* The namespaces that are watched, comma-separated, each once; for allNamespaces: false. */}}
+{{/* The watched namespaces for allNamespaces: false, comma-separated, each once. */}}
 {{- define "snapwatcher.namespaces" -}}
 {{- .Values.snapwatcher.operator.namespaces | default (list .Release.Namespace) | uniq | sortAlpha | join "," }}
 {{- end }}
 
 {{/*
-How long a stop may take: the longest request to the back-end, the drain of the HTTPS port, and 15 s for the last
-outcome and the last requests, after which the program ends by itself; 5 s more, so that it is not killed at that moment.
+The grace period in seconds: the longest request to the back-end, the drain of the HTTPS port, and 15 s for the last
+outcome and the last requests, after which the program exits. 5 s more, so that the kubelet does not kill it at that moment.
 */}}
 {{- define "snapwatcher.gracePeriod" -}}
 {{- $checkpoint := .Values.snapwatcher.checkpoint }}
