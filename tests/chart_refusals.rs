@@ -1,4 +1,4 @@
-//! Values that the chart refuses: unknown or malformed ones by its schema, those that contradict each other by a sentence.
+//! Values that the chart rejects: the schema rejects unknown and malformed ones, a sentence those that contradict each other.
 
 use lab::{Chart, Template};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// A CA certificate as far as the schema reads it.
 const CA: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
-/// A value that the schema refuses, as JSON, and the key that the answer has to name.
+/// Values that the schema rejects, as JSON, each with the key that the error must name.
 fn malformed() -> Vec<(Value, &'static str)> {
     let under_checkpoint = |value: Value| json!({"snapwatcher": {"checkpoint": value}});
     let under_operator = |value: Value| json!({"snapwatcher": {"operator": value}});
@@ -77,7 +77,7 @@ fn malformed() -> Vec<(Value, &'static str)> {
     ]
 }
 
-/// `(values, what the sentence has to say)`.
+/// Values that contradict each other, with parts of the sentence that rejects them.
 fn contradictions() -> Vec<(Value, &'static [&'static str])> {
     vec![
         (json!({"replicas": 3}), &["replicas is 3", "snapwatcher.operator.standalone", "set it to false"]),
@@ -148,16 +148,16 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
 }
 
 #[tokio::test]
-async fn a_value_that_the_schema_does_not_know_is_refused_by_its_name() {
+async fn the_schema_rejects_a_value_and_names_its_key() {
     let chart = Chart::of_repository().await;
     for (values, key) in malformed() {
-        let told = chart.refusal(&with(&values));
-        assert!(told.contains("values don't meet the specifications") && told.contains(key), "{values}: {told}");
+        let error = chart.refusal(&with(&values));
+        assert!(error.contains("values don't meet the specifications") && error.contains(key), "{values}: {error}");
     }
 }
 
 #[tokio::test]
-async fn a_level_of_the_log_may_be_written_as_in_the_first_snapwatcher() {
+async fn the_log_level_may_have_any_case_and_a_python_name() {
     let chart = Chart::of_repository().await;
     for level in ["DEBUG", "debug", "Info", "WARN", "warning", "CRITICAL"] {
         let rendered = chart.render(&with(&json!({"snapwatcher": {"operator": {"logLevel": level}}})));
@@ -166,12 +166,12 @@ async fn a_level_of_the_log_may_be_written_as_in_the_first_snapwatcher() {
 }
 
 #[tokio::test]
-async fn values_that_contradict_each_other_are_refused_with_what_to_do() {
+async fn contradictory_values_are_rejected_with_a_remedy() {
     let chart = Chart::of_repository().await;
     for (values, words) in contradictions() {
-        let told = chart.refusal(&with(&values));
+        let error = chart.refusal(&with(&values));
         for word in words {
-            assert!(told.contains(word), "{values}: `{word}` in: {told}");
+            assert!(error.contains(word), "{values}: `{word}` in: {error}");
         }
     }
 }
@@ -187,22 +187,22 @@ async fn a_name_that_yaml_reads_as_something_else_stays_a_name() {
             assert!(metadata["namespace"].is_null() || metadata["namespace"] == namespace, "{object}");
         }
     }
-    let told = chart.refusal(&Template::default().release("my.snap", "snap"));
-    assert!(told.contains("my.snap has a dot") && told.contains("fullnameOverride"), "{told}");
+    let error = chart.refusal(&Template::default().release("my.snap", "snap"));
+    assert!(error.contains("my.snap has a dot") && error.contains("fullnameOverride"), "{error}");
 }
 
 #[tokio::test]
-async fn a_policy_is_refused_where_the_cluster_has_none() {
+async fn a_policy_is_rejected_if_the_cluster_has_none() {
     let chart = Chart::of_repository().await;
-    let told = chart.refusal(&Template::scenario("policy").for_old_kubernetes("1.35.4"));
-    assert!(told.contains("MutatingAdmissionPolicy") && told.contains("Kubernetes 1.36"), "{told}");
+    let error = chart.refusal(&Template::scenario("policy").for_old_kubernetes("1.35.4"));
+    assert!(error.contains("MutatingAdmissionPolicy") && error.contains("Kubernetes 1.36"), "{error}");
 }
 
 #[tokio::test]
-async fn a_kubernetes_older_than_promised_is_refused() {
+async fn a_kubernetes_that_is_too_old_is_rejected() {
     let chart = Chart::of_repository().await;
-    let told = chart.refusal(&Template::default().for_old_kubernetes("1.19.16"));
-    assert!(told.contains(">=1.20.0-0"), "{told}");
+    let error = chart.refusal(&Template::default().for_old_kubernetes("1.19.16"));
+    assert!(error.contains(">=1.20.0-0"), "{error}");
 }
 
 fn with(values: &Value) -> Template {
