@@ -1,4 +1,4 @@
-//! The chart on a real API server: install as documented, upgrade, roll back, uninstall, and what is left of it.
+//! The chart on a real API server: installation as documented, upgrades, a rollback, and what an uninstall leaves.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const MUTATED: &str = "snap.weaversoft.io/mutated";
 const DEFINITION: &str = "checkpoints.snap.weaversoft.io";
 
-/// The chart belongs to a whole cluster, so each test has its own.
+/// The chart installs cluster-scoped objects, so each test has its own control plane.
 async fn with_installation(test: &str, body: impl AsyncFnOnce(&Installation, &Namespace)) {
     let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
     let access = cluster.access();
@@ -32,8 +32,8 @@ async fn with_installation(test: &str, body: impl AsyncFnOnce(&Installation, &Na
 }
 
 #[tokio::test]
-async fn the_program_does_its_work_with_the_settings_and_rights_of_the_chart() {
-    with_installation("the_program_does_its_work_with_the_chart", async |installation, ns| {
+async fn the_program_works_with_the_settings_and_rights_of_the_chart() {
+    with_installation("the_program_works_with_the_chart", async |installation, ns| {
         let watcher = installation.program(SNAPWATCHER.as_ref(), &[("SNAP_BACK_API_URL", &ns.snaphook().url())]).await;
         watcher.ready().await.unwrap();
         installation.call(watcher.webhook_addr()).await;
@@ -55,7 +55,7 @@ async fn the_program_does_its_work_with_the_settings_and_rights_of_the_chart() {
 async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
     with_installation("upgrades_and_a_rollback_keep_what_the_program_wrote", async |installation, _| {
         let watcher = installation.program(SNAPWATCHER.as_ref(), &[]).await;
-        lab::until("the bundle stands in the configuration", async || installation.bundle().await).await;
+        lab::until("the configuration has a caBundle", async || installation.bundle().await).await;
         let bundle = installation.bundle().await;
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap";
         for (step, level) in [
@@ -79,8 +79,8 @@ async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_not_there_is_refused_before_anything_is_changed() {
-    with_installation("a_namespace_that_is_not_there_is_refused", async |installation, _| {
+async fn a_missing_namespace_is_rejected_before_anything_changes() {
+    with_installation("a_missing_namespace_is_rejected", async |installation, _| {
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap --set snapwatcher.operator.allNamespaces=false";
         let refused = installation.helm_refusal(&format!("{upgrade},snapwatcher.operator.namespaces={{nope,snap}}"));
         let refused = refused.unwrap();
@@ -102,7 +102,7 @@ async fn an_upgrade_brings_the_resource_up_to_date() {
             definition.spec.versions[0].additional_printer_columns.clone().unwrap().len()
         };
         let now = columns().await;
-        // The chart as it may have been: a column fewer.
+        // An older chart, with one column less.
         let folder = tempfile::tempdir().unwrap();
         let copied = Command::new("cp").args(["-r", "charts/snapwatcher"]).arg(folder.path()).status().unwrap();
         assert!(copied.success());
@@ -126,9 +126,9 @@ async fn an_upgrade_brings_the_resource_up_to_date() {
 }
 
 #[tokio::test]
-async fn an_uninstall_leaves_the_records_and_nothing_that_stands_in_the_way() {
-    with_installation("an_uninstall_leaves_the_records", async |installation, ns| {
-        // The strictest that there is: while nobody answers, no labelled pod is created.
+async fn an_uninstall_leaves_the_checkpoints_and_nothing_that_blocks_pods() {
+    with_installation("an_uninstall_leaves_the_checkpoints", async |installation, ns| {
+        // With the strictest settings: while SnapWatcher is down, the API server rejects labeled pods.
         installation.helm(
             "upgrade snapwatcher ./charts/snapwatcher -n snap --set webhook.failurePolicy=Fail,webhook.timeoutSeconds=1",
         );
@@ -146,22 +146,22 @@ async fn an_uninstall_leaves_the_records_and_nothing_that_stands_in_the_way() {
         let definitions: Api<CustomResourceDefinition> = Api::all(installation.client());
         definitions.get(DEFINITION).await.unwrap();
 
-        // What was kept is taken up again by a release of the same name.
+        // A new release of the same name adopts what was kept.
         installation.install();
         ns.checkpoints().get("kept").await.unwrap();
     })
     .await;
 }
 
-/// Kubernetes 1.36 and later; the lab also runs older ones.
+/// Kubernetes 1.36 and later serve policies. The lab also runs older versions.
 async fn serves_policies(installation: &Installation) -> bool {
     let resources = installation.client().list_api_group_resources("admissionregistration.k8s.io/v1").await.unwrap();
     resources.resources.iter().any(|resource| resource.kind == "MutatingAdmissionPolicy")
 }
 
 #[tokio::test]
-async fn a_policy_labels_pods_with_no_process_at_all() {
-    with_installation("a_policy_labels_pods_with_no_process_at_all", async |installation, ns| {
+async fn a_policy_labels_pods_without_a_process() {
+    with_installation("a_policy_labels_pods_without_a_process", async |installation, ns| {
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap --set webhook.mode=policy";
         if !serves_policies(installation).await {
             let refused = installation.helm_refusal(upgrade).unwrap();
