@@ -149,7 +149,7 @@ async fn a_mirror_pod_is_neither_written_on_nor_checkpointed() {
         // A pod that is ready later was asked for: so the mirror pod was passed over, not merely waited with.
         let after = ns.create_object(&labelled("after")).await;
         PodStatus::ready(&after).write(&pods, &after).await.unwrap();
-        ns.asked("after", 1).await;
+        ns.until_requested("after", 1).await;
         assert!(ns.snaphook().requests_for(ns.name(), "static-web").is_empty());
     })
     .await;

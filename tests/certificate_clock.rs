@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Secret;
 use lab::proxy::Proxy;
-use lab::{Caller, Namespace, SnapwatcherOptions, in_namespace};
+use lab::{Namespace, SnapwatcherOptions, WebhookClient, in_namespace};
 use snapwatcher_certificates::CaCertificate;
 use snapwatcher_daemon::clock;
 
@@ -45,8 +45,8 @@ async fn served_with_a_clock_that_is_off(name: &str, offset: &str, told: &str) {
         let proxy = Proxy::start(ns.access()).await;
         let watcher = ns.start_snapwatcher_with(with_a_clock_that_is_off(&offset, &proxy, &[])).await;
         assert!(watcher.log().contains(&told), "{}", watcher.log());
-        let caller = Caller::of(&ns, &watcher).await.unwrap();
-        caller.slowest_of(1, ns.name(), &["/mutate"]).await.unwrap();
+        let webhook_client = WebhookClient::of(&ns, &watcher).await.unwrap();
+        webhook_client.slowest_review(1, ns.name(), &["/mutate"]).await.unwrap();
 
         let authority = authority(&ns).await;
         let age = clock::now().duration_since(authority.not_before()).as_secs();

@@ -11,8 +11,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{Caller, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
+use lab::terminal::print_result;
+use lab::{Namespace, Snapwatcher, SnapwatcherOptions, WebhookClient, in_namespace};
 use serde_json::json;
 use snapwatcher_certificates::Authority;
 
@@ -60,8 +60,8 @@ impl CaSecret {
 /// Whether the API server, and whoever connects anew, still comes through.
 async fn is_served(ns: &Namespace, watcher: &Snapwatcher) {
     ns.admission_works().await;
-    let caller = Caller::of(ns, watcher).await.unwrap();
-    caller.slowest_of(1, ns.name(), &["/mutate"]).await.unwrap();
+    let webhook_client = WebhookClient::of(ns, watcher).await.unwrap();
+    webhook_client.slowest_review(1, ns.name(), &["/mutate"]).await.unwrap();
 }
 
 #[tokio::test]
@@ -165,15 +165,15 @@ async fn replicas_that_start_at_once_agree_on_one_authority() {
             assert_eq!(keys, ["current.crt", "current.key"], "round {round}: one CA, no rotation");
             // By the bundle that stands in the configuration, which holds one certificate.
             for replica in &replicas {
-                let caller = Caller::of(&ns, replica).await.unwrap();
-                caller.slowest_of(1, ns.name(), &["/mutate"]).await.unwrap();
+                let webhook_client = WebhookClient::of(&ns, replica).await.unwrap();
+                webhook_client.slowest_review(1, ns.name(), &["/mutate"]).await.unwrap();
             }
             for replica in &replicas {
                 replica.kill().await.unwrap();
             }
             secret.0.delete(SECRET, &DeleteParams::default()).await.unwrap();
         }
-        say(&format!("{rounds} cold starts of {REPLICAS} replicas: one CA each, every leaf verified"));
+        print_result(&format!("{rounds} cold starts of {REPLICAS} replicas: one CA each, every leaf verified"));
     })
     .await;
 }

@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use lab::objects::{deployment, pod};
-use lab::{Cluster, Installation, Namespace, Options, in_namespace_of};
+use lab::{ChartInstallation, Cluster, Namespace, Options, in_namespace_of};
 use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -20,11 +20,11 @@ const MUTATED: &str = "snap.weaversoft.io/mutated";
 const DEFINITION: &str = "checkpoints.snap.weaversoft.io";
 
 /// The chart installs cluster-scoped objects, so each test has its own control plane.
-async fn with_installation(test: &str, body: impl AsyncFnOnce(&Installation, &Namespace)) {
+async fn with_installation(test: &str, body: impl AsyncFnOnce(&ChartInstallation, &Namespace)) {
     let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
     let access = cluster.access();
     in_namespace_of(access, test, |ns| async move {
-        let installation = Installation::on(access).await;
+        let installation = ChartInstallation::on(access).await;
         body(&installation, &ns).await;
     })
     .await;
@@ -34,16 +34,17 @@ async fn with_installation(test: &str, body: impl AsyncFnOnce(&Installation, &Na
 #[tokio::test]
 async fn the_program_works_with_the_settings_and_rights_of_the_chart() {
     with_installation("the_program_works_with_the_chart", async |installation, ns| {
-        let watcher = installation.program(SNAPWATCHER.as_ref(), &[("SNAP_BACK_API_URL", &ns.snaphook().url())]).await;
+        let watcher =
+            installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[("SNAP_BACK_API_URL", &ns.snaphook().url())]).await;
         watcher.ready().await.unwrap();
-        installation.call(watcher.webhook_addr()).await;
+        installation.point_webhooks_at(watcher.webhook_addr()).await;
         ns.admission_works().await;
         ns.create_object(&deployment("web").labelled().build()).await;
         let name = ns.pods_made("web", 1).await.pop_first().unwrap();
         let pod = ns.api::<Pod>().get(&name).await.unwrap();
         assert_eq!(pod.labels()[MUTATED], "false");
         ns.record_of(&name, "Succeeded").await;
-        assert_eq!(ns.times_asked(&name), 1);
+        assert_eq!(ns.request_count(&name), 1);
         let log = watcher.log();
         assert!(!log.contains("forbidden"), "{log}");
         watcher.stop().await.unwrap();
@@ -54,9 +55,9 @@ async fn the_program_works_with_the_settings_and_rights_of_the_chart() {
 #[tokio::test]
 async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
     with_installation("upgrades_and_a_rollback_keep_what_the_program_wrote", async |installation, _| {
-        let watcher = installation.program(SNAPWATCHER.as_ref(), &[]).await;
-        lab::until("the configuration has a caBundle", async || installation.bundle().await).await;
-        let bundle = installation.bundle().await;
+        let watcher = installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[]).await;
+        lab::until("the configuration has a caBundle", async || installation.ca_bundle().await).await;
+        let bundle = installation.ca_bundle().await;
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap";
         for (step, level) in [
             (format!("{upgrade} --set snapwatcher.operator.logLevel=DEBUG"), "DEBUG"),
@@ -71,7 +72,7 @@ async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
         ] {
             installation.helm(&step);
             assert_eq!(installation.variables().await["LOG_LEVEL"], level, "{step}");
-            assert_eq!(installation.bundle().await, bundle, "{step}");
+            assert_eq!(installation.ca_bundle().await, bundle, "{step}");
         }
         watcher.stop().await.unwrap();
     })
@@ -82,7 +83,7 @@ async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
 async fn a_missing_namespace_is_rejected_before_anything_changes() {
     with_installation("a_missing_namespace_is_rejected", async |installation, _| {
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap --set snapwatcher.operator.allNamespaces=false";
-        let refused = installation.helm_refusal(&format!("{upgrade},snapwatcher.operator.namespaces={{nope,snap}}"));
+        let refused = installation.helm_error(&format!("{upgrade},snapwatcher.operator.namespaces={{nope,snap}}"));
         let refused = refused.unwrap();
         assert!(refused.contains("names nope, but there is no such namespace"), "{refused}");
         let roles: Api<ClusterRole> = Api::all(installation.client());
@@ -154,7 +155,7 @@ async fn an_uninstall_leaves_the_checkpoints_and_nothing_that_blocks_pods() {
 }
 
 /// Kubernetes 1.36 and later serve policies. The lab also runs older versions.
-async fn serves_policies(installation: &Installation) -> bool {
+async fn serves_policies(installation: &ChartInstallation) -> bool {
     let resources = installation.client().list_api_group_resources("admissionregistration.k8s.io/v1").await.unwrap();
     resources.resources.iter().any(|resource| resource.kind == "MutatingAdmissionPolicy")
 }
@@ -164,7 +165,7 @@ async fn a_policy_labels_pods_without_a_process() {
     with_installation("a_policy_labels_pods_without_a_process", async |installation, ns| {
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap --set webhook.mode=policy";
         if !serves_policies(installation).await {
-            let refused = installation.helm_refusal(upgrade).unwrap();
+            let refused = installation.helm_error(upgrade).unwrap();
             assert!(refused.contains("does not serve MutatingAdmissionPolicy"), "{refused}");
             return;
         }

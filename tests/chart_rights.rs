@@ -12,13 +12,13 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Ro
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use lab::objects::{deployment, job};
-use lab::{Cluster, Installation, Namespace, Options, Snapwatcher, in_namespace_of, reached};
+use lab::{ChartInstallation, Cluster, Namespace, Options, Snapwatcher, in_namespace_of, try_until};
 use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 /// How soon the loss of a right must show.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The first resource of each rule, and the check of `/readyz?verbose` that fails without the rule. If no check depends on the
 /// rule, the log names it.
@@ -38,11 +38,11 @@ const SIGNS: [(&str, Option<&str>); 9] = [
 struct Rights {
     cluster: Api<ClusterRole>,
     own: Api<Role>,
-    installation: Installation,
+    installation: ChartInstallation,
 }
 
 impl Rights {
-    fn of(installation: Installation) -> Self {
+    fn of(installation: ChartInstallation) -> Self {
         let client = installation.client();
         Self { cluster: Api::all(client.clone()), own: Api::namespaced(client, "snap"), installation }
     }
@@ -91,7 +91,7 @@ impl Rights {
     async fn start(&self, ns: &Namespace) -> Snapwatcher {
         let url = ns.snaphook().url();
         let settings = [("SNAP_BACK_API_URL", url.as_str()), ("LOG_LEVEL", "DEBUG")];
-        self.installation.program(SNAPWATCHER.as_ref(), &settings).await
+        self.installation.start_snapwatcher(SNAPWATCHER.as_ref(), &settings).await
     }
 }
 
@@ -130,7 +130,7 @@ fn names(rule: &PolicyRule, text: &str) -> bool {
 async fn a_missing_rule_fails_its_check_or_is_logged() {
     let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
     in_namespace_of(cluster.access(), "a_missing_rule_fails_its_check", |ns| async move {
-        let installation = Installation::on(ns.access()).await;
+        let installation = ChartInstallation::on(ns.access()).await;
         installation.helm("upgrade snapwatcher ./charts/snapwatcher -n snap -f charts/snapwatcher/values-ha.yaml");
         let rights = Rights::of(installation);
         let rules = rights.rules().await;
@@ -153,7 +153,7 @@ async fn a_missing_rule_fails_its_check_or_is_logged() {
             work(&ns, &format!("rule-{number}")).await;
             let (_, check) = SIGNS.iter().find(|(resource, _)| *resource == resources[0].as_str()).unwrap();
             let awaited = format!("{rule:?} is missing");
-            let told = reached(&awaited, PATIENCE, async || {
+            let told = try_until(&awaited, TIMEOUT, async || {
                 let text = match check {
                     Some(check) => failing(&watcher, check).await,
                     None => watcher.log(),
@@ -256,7 +256,7 @@ async fn all_granted(client: &Client) -> BTreeSet<Right> {
 async fn each_scenario_grants_what_its_settings_need_and_no_more() {
     let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
     in_namespace_of(cluster.access(), "each_scenario_grants_what_its_settings_need", |ns| async move {
-        let installation = Installation::on(ns.access()).await;
+        let installation = ChartInstallation::on(ns.access()).await;
         let client = installation.client();
         for name in ["shop", "billing"] {
             let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
@@ -266,7 +266,7 @@ async fn each_scenario_grants_what_its_settings_need_and_no_more() {
         for scenario in SCENARIOS {
             let values = format!("charts/snapwatcher/ci/{scenario}-values.yaml");
             let upgrade = format!("upgrade snapwatcher ./charts/snapwatcher -n snap --reset-values -f {values}");
-            if let Some(refusal) = installation.helm_refusal(&upgrade) {
+            if let Some(refusal) = installation.helm_error(&upgrade) {
                 // An older Kubernetes has no policies.
                 assert!(refusal.contains("does not serve MutatingAdmissionPolicy"), "{scenario}: {refusal}");
                 continue;

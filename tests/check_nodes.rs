@@ -5,7 +5,7 @@
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use lab::checked::{self, Finding};
+use lab::check_command::{self, Finding};
 use lab::kubelet::Kubelet;
 use lab::{Namespace, in_namespace};
 use serde_json::json;
@@ -21,7 +21,7 @@ async fn check(ns: &Namespace, arguments: &[&str]) -> Vec<Finding> {
     let arguments =
         ns.check_arguments(&[&["--backend=kubelet", "--request-timeout=1s", "-o=json"], arguments].concat());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let checked = checked::check(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
+    let checked = check_command::run(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
     checked.findings().unwrap()
 }
 
@@ -40,9 +40,9 @@ async fn tell_versions(ns: &Namespace, node: &str, kubelet: &str, runtime: &str)
 #[tokio::test]
 async fn a_node_is_judged_by_what_its_kubelet_says() {
     in_namespace("a_node_is_judged_by_its_kubelet", |ns| async move {
-        let node = ns.own_nodes(1).await.remove(0);
+        let node = ns.dedicated_nodes(1).await.remove(0);
         let kubelet = Kubelet::start().await.unwrap();
-        ns.kubelet_listens(&node, kubelet.port()).await;
+        ns.set_kubelet_port(&node, kubelet.port()).await;
         tell_versions(&ns, &node, "v1.29.4", "containerd://2.4.1").await;
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), kubelet.certificate()).unwrap();
@@ -96,7 +96,7 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
         let findings = check(&ns, &["--kubelet-insecure-skip-verify"]).await;
         assert!(findings.iter().any(|finding| finding.state == "warning" && finding.seen.contains("not verified")));
 
-        kubelet.refuse().await;
+        kubelet.close_port().await;
         let findings = check(&ns, &[&ca]).await;
         let away = find(&findings, "node", &of_node);
         assert!(away.state == "failed" && away.seen.contains("could not connect"), "{away:?}");

@@ -71,9 +71,9 @@ async fn each_answer_becomes_what_the_table_says() {
             assert!(!is_final || record.attempt() == 1, "{name}: {}", record.attempt());
             assert_eq!(record.text("/completionTime").is_some(), is_final, "{name}");
         }
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         for (name, _, state, _) in table() {
-            assert!(state.starts_with("Pending") || ns.times_asked(name) == 1, "{name}");
+            assert!(state.starts_with("Pending") || ns.request_count(name) == 1, "{name}");
             let outcome = state.split(['(', ')']).nth(1).unwrap_or(state);
             let series = format!("snapwatcher_checkpoint_attempts_total{{outcome=\"{outcome}\"}}");
             let counted = watcher.metric(&series).await.unwrap().unwrap_or_default();
@@ -87,7 +87,7 @@ async fn each_answer_becomes_what_the_table_says() {
 async fn a_snaphook_that_cannot_be_reached_leaves_the_record_pending() {
     in_namespace("a_snaphook_that_cannot_be_reached", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        ns.snaphook().refuse().await;
+        ns.snaphook().close_port().await;
         ns.create_object(&pod("patient").labelled().build()).await;
         let record = ns.record_of("patient", "Pending(Unreachable)").await;
         assert!(record.message().contains("could not connect to SnapHook"), "{}", record.message());

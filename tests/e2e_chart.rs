@@ -9,12 +9,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use lab::objects::{COUNTING, deployment, pod};
-use lab::terminal::say;
-use lab::{Creations, Installation, Namespace, RealCluster, in_namespace_of};
+use lab::terminal::print_result;
+use lab::{ChartInstallation, CreationLoad, Namespace, RealCluster, in_namespace_of};
 use serde_json::Value;
 
 const MUTATED: &str = "snap.weaversoft.io/mutated";
-/// Creations a second during a rolling restart.
+/// CreationLoad a second during a rolling restart.
 const LEAST_RATE: u32 = 20;
 
 const UPGRADE: &str = "upgrade snapwatcher ./charts/snapwatcher -n snap";
@@ -51,7 +51,7 @@ async fn runs_with_few_rights(cluster: &RealCluster) {
 async fn the_chart_installs_checkpoints_upgrades_and_uninstalls() {
     let cluster = &RealCluster::start().await;
     in_namespace_of(cluster.access(), "the_chart_installs", |ns| async move {
-        let installation = Installation::on(cluster.access()).await;
+        let installation = ChartInstallation::on(cluster.access()).await;
         cluster.replicas(1).await;
         ns.admission_works().await;
         runs_with_few_rights(cluster).await;
@@ -80,11 +80,11 @@ async fn the_chart_installs_checkpoints_upgrades_and_uninstalls() {
         ));
         cluster.replicas(3).await;
         ns.admission_works().await;
-        let (load, begun) = (Creations::start(&ns), Instant::now());
+        let (load, begun) = (CreationLoad::start(&ns), Instant::now());
         cluster.kubectl("rollout restart -n snap deployment/snapwatcher");
         cluster.kubectl("rollout status -n snap deployment/snapwatcher --timeout=180s");
         let (count, failed) = load.end().await;
-        say(&format!(
+        print_result(&format!(
             "e2e_chart: {count} creations during a rolling restart of three replicas: {} failed",
             failed.len()
         ));

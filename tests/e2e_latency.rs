@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use lab::objects::{COUNTING, pod};
-use lab::terminal::say;
+use lab::terminal::print_result;
 use lab::{RealNode, in_namespace};
 use serde_json::Value;
 
@@ -36,7 +36,9 @@ async fn the_time_from_ready_to_an_archive_is_measured_over_twenty_pods() {
         }
         took.sort_unstable();
         let (median, most) = (took[PODS / 2], took[PODS - 1]);
-        say(&format!("e2e_latency: from Ready to the archive on disk, {PODS} pods: p50 {median} ms, max {most} ms"));
+        print_result(&format!(
+            "e2e_latency: from Ready to the archive on disk, {PODS} pods: p50 {median} ms, max {most} ms"
+        ));
         assert_eq!(node.archives().iter().filter(|path| path.contains(ns.name())).count(), PODS);
     })
     .await;

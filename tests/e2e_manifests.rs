@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use lab::node::Files;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
-use lab::terminal::say;
+use lab::terminal::print_result;
 use lab::{Namespace, RealCluster, in_namespace_of};
 
 const LABELLED_PODS: usize = 1_000;
@@ -25,7 +25,7 @@ async fn stand_in_for_nginx(cluster: &RealCluster) {
 /// Creates that many labeled pods on a fake node and waits for their Checkpoints to succeed.
 async fn pods_are_checkpointed(cluster: &RealCluster, ns: &Namespace, count: usize) {
     cluster.snaphook().answer_with(Behaviour::Succeed);
-    let node = ns.own_nodes(1).await.remove(0);
+    let node = ns.dedicated_nodes(1).await.remove(0);
     for number in 0..count {
         let node = node.clone();
         let wanted = pod(&format!("web-{number}")).labelled().spec(|spec| spec.node_name = Some(node)).build();
@@ -61,7 +61,7 @@ async fn two_commands_install_it_and_a_thousand_pods_fit() {
         let status = replica.status.unwrap().container_statuses.unwrap().remove(0);
         let script = "grep VmHWM /proc/$(pgrep -x snapwatcher)/status";
         let most = cluster.node().must_run(["sh", "-c", script]).await.unwrap();
-        say(&format!("e2e_manifests: {LABELLED_PODS} labelled pods: {}", most.trim()));
+        print_result(&format!("e2e_manifests: {LABELLED_PODS} labelled pods: {}", most.trim()));
         assert_eq!(status.restart_count, 0, "{status:?}");
 
         cluster.kubectl("delete -f manifests/deployment.yaml");

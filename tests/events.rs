@@ -39,7 +39,7 @@ async fn the_outcome_of_each_attempt_is_told_on_its_pod() {
             assert_eq!(event.checkpoint.as_deref(), Some(record.name.as_str()), "{name}");
             assert!(event.note.contains(&record.name) && event.note.contains(words), "{name}: {}", event.note);
         }
-        ns.snaphook().refuse().await;
+        ns.snaphook().close_port().await;
         ns.create_object(&pod("unreachable").labelled().build()).await;
         ns.event_of("unreachable", "Unreachable").await;
     })
@@ -71,7 +71,7 @@ async fn an_attempt_whose_process_was_killed_is_told_as_interrupted() {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--instance", "replica-0"]).await;
         ns.snaphook().answer_with(Behaviour::Hang);
         let created = ns.create_object(&pod("web").labelled().build()).await;
-        ns.asked("web", 1).await;
+        ns.until_requested("web", 1).await;
         watcher.kill().await.unwrap();
         watcher.start_again().await.unwrap();
         let event = ns.event_of("web", "Interrupted").await;

@@ -125,7 +125,7 @@ async fn metrics_name_each_family_and_each_series_once() {
     in_namespace("metrics_name_each_family_and_each_series_once", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("web").labelled().build()).await;
-        ns.asked("web", 1).await;
+        ns.until_requested("web", 1).await;
         let answer = watcher.get("/metrics").await.unwrap();
         let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
         assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");

@@ -32,11 +32,11 @@ struct Nodes {
 
 impl Nodes {
     async fn of(ns: &Namespace, count: usize) -> Self {
-        let names = ns.own_nodes(count).await;
+        let names = ns.dedicated_nodes(count).await;
         let (mut kubelets, mut certificates) = (Vec::new(), String::new());
         for name in &names {
             let kubelet = Kubelet::start().await.unwrap();
-            ns.kubelet_listens(name, kubelet.port()).await;
+            ns.set_kubelet_port(name, kubelet.port()).await;
             certificates += kubelet.certificate();
             kubelets.push(kubelet);
         }
@@ -117,7 +117,7 @@ async fn the_kubelet_of_each_pods_node_is_asked_as_the_second_account() {
         assert_eq!(tokens[0], tokens[1], "one token for all");
         let account = format!("system:serviceaccount:{}:{ACCOUNT}", ns.name());
         assert_eq!(subject(&ns, &tokens[0]).await, Some(account));
-        assert!(!ns.everything_told(&watcher).await.contains(&tokens[0]), "the token is shown nowhere");
+        assert!(!ns.all_output(&watcher).await.contains(&tokens[0]), "the token is shown nowhere");
         assert_eq!(ns.snaphook().requests().len(), 0);
     })
     .await;
@@ -175,7 +175,7 @@ async fn a_node_that_is_away_is_no_concern_once_its_pods_are_gone() {
     in_namespace("a_node_that_is_away_is_no_concern", |ns| async move {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 1).await;
-        nodes.kubelets[0].refuse().await;
+        nodes.kubelets[0].close_port().await;
         let watcher = start(&ns, &nodes, &["--once-per", "pod", "--longest-wait", "500ms"]).await;
         ns.create_object(&nodes.pod(0, "web")).await;
         ns.record_of("web", "Pending(Unreachable)").await;
@@ -308,7 +308,7 @@ async fn a_node_with_disk_pressure_waits() {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 2).await;
         start(&ns, &nodes, &["--longest-wait", "200ms"]).await;
-        ns.disk_pressure(&nodes.names[0], true).await;
+        ns.set_disk_pressure(&nodes.names[0], true).await;
         ns.create_object(&nodes.pod(0, "web-0")).await;
         let record = ns.record_of("web-0", "Pending(DiskPressure)").await;
         assert!(record.message().contains("the test fills the disk"), "{}", record.message());
@@ -316,7 +316,7 @@ async fn a_node_with_disk_pressure_waits() {
         ns.create_object(&nodes.pod(1, "web-1")).await;
         ns.record_of("web-1", "Succeeded").await;
         assert_eq!(nodes.kubelets[0].requests(), []);
-        ns.disk_pressure(&nodes.names[0], false).await;
+        ns.set_disk_pressure(&nodes.names[0], false).await;
         ns.record_of("web-0", "Succeeded").await;
     })
     .await;
@@ -327,7 +327,7 @@ async fn a_node_that_is_away_holds_up_no_other() {
     in_namespace("a_node_that_is_away_holds_up_no_other", |ns| async move {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 2).await;
-        nodes.kubelets[0].refuse().await;
+        nodes.kubelets[0].close_port().await;
         let watcher = start(&ns, &nodes, &["--longest-wait", "2s"]).await;
         for name in ["away-0", "away-1", "away-2"] {
             ns.create_object(&nodes.pod(0, name)).await;
@@ -348,7 +348,7 @@ async fn a_node_that_is_away_holds_up_no_other() {
         assert_eq!(watcher.metric(AWAY).await.unwrap(), Some(1.0));
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
         assert!(health.contains("[-]backend failed (told only): could not connect to the kubelet"), "{health}");
-        nodes.kubelets[0].accept_again().await.unwrap();
+        nodes.kubelets[0].reopen_port().await.unwrap();
         for name in ["away-0", "away-1", "away-2"] {
             ns.record_of(name, "Succeeded").await;
         }

@@ -88,9 +88,9 @@ async fn each_right_that_is_missing_is_told_and_waited_for() {
         std::fs::write(&path, serde_yaml_ng::to_string(&kubeconfig).unwrap()).unwrap();
         grant_the_rest(&ns, &user).await;
 
-        let node = ns.own_nodes(1).await.remove(0);
+        let node = ns.dedicated_nodes(1).await.remove(0);
         let kubelet = Kubelet::start().await.unwrap();
-        ns.kubelet_listens(&node, kubelet.port()).await;
+        ns.set_kubelet_port(&node, kubelet.port()).await;
         std::fs::write(&ca, kubelet.certificate()).unwrap();
         let args = ["--backend=kubelet", "--longest-wait=500ms", &format!("--kubelet-ca-file={}", ca.display())];
         let args = args.iter().map(|argument| (*argument).to_owned()).collect();

@@ -31,7 +31,7 @@ async fn the_text_is_that_of_the_original() {
         let name = ns.pods_made("my-app", 1).await.pop_first().unwrap();
         let pod = ns.pod_ready(&name).await;
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        ns.asked(&name, 1).await;
+        ns.until_requested(&name, 1).await;
         told(&ns, &watcher, &name, 1).await;
         let block = watcher.blocks(ns.name(), &name).remove(0);
         let (prefix, block) = block.split_at(block.find("Now we should").unwrap());

@@ -30,15 +30,15 @@ async fn a_pod_waits_for_the_definition_and_is_checkpointed_without_a_restart() 
         assert!(ns.snaphook().requests().is_empty(), "nobody is asked without a record");
 
         crd::install(ns.access(), Path::new(SNAPWATCHER)).await.unwrap();
-        ns.asked("early", 1).await;
+        ns.until_requested("early", 1).await;
         ns.until("the definition is told as found", async || {
             let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
             if shown.contains("[+]crd ok (told only)\n") { Ok(()) } else { Err(shown) }
         })
         .await;
         ns.create_object(&pod("late").labelled().build()).await;
-        ns.asked("late", 1).await;
-        ns.asked("early", 1).await;
+        ns.until_requested("late", 1).await;
+        ns.until_requested("early", 1).await;
     })
     .await;
     cluster.stop().await.unwrap();

@@ -89,7 +89,7 @@ async fn nothing_is_asked_again_after_a_restart() {
         watcher.restart().await.unwrap();
         watcher.kill().await.unwrap();
         watcher.start_again().await.unwrap();
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         assert_eq!(ns.snaphook().requests().len(), 8, "seven pods and the later one");
         let left: Vec<_> = ns.records().await.into_iter().filter(|record| !record.is_about("later")).collect();
         assert_eq!(left, records);
@@ -124,7 +124,7 @@ async fn a_stop_waits_for_attempts_and_what_waits_is_asked_for_after_it() {
         watcher.start_again().await.unwrap();
         ns.record_of("waiting", "Succeeded").await;
         for name in begun.iter().map(String::as_str).chain(["waiting"]) {
-            assert_eq!(ns.times_asked(name), 1, "{name}");
+            assert_eq!(ns.request_count(name), 1, "{name}");
         }
     })
     .await;

@@ -36,7 +36,7 @@ async fn a_pod_created_while_the_webhook_was_down_is_checkpointed_and_told_as_a_
 
         ns.record_of("slipped", "Succeeded").await;
         ns.admission_works().await;
-        ns.later_pod_is_asked_for("admitted").await;
+        ns.later_pod_is_requested("admitted").await;
         let slips = || watcher.metric("snapwatcher_watch_slips_total");
         assert_eq!(slips().await.unwrap(), Some(1.0));
         assert_eq!((lines_about(&watcher, &ns, "slipped"), lines_about(&watcher, &ns, "admitted")), (1, 0));
@@ -45,7 +45,7 @@ async fn a_pod_created_while_the_webhook_was_down_is_checkpointed_and_told_as_a_
 
         watcher.restart().await.unwrap();
         ns.admission_works().await;
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         assert_eq!(slips().await.unwrap(), Some(0.0), "it is told at its claim, once");
         assert_eq!(lines_about(&watcher, &ns, "slipped"), 1);
     })
@@ -73,7 +73,7 @@ async fn a_pod_older_than_the_configuration_has_not_slipped() {
         assert!(!old.labels().contains_key(MUTATED));
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.record_of("old", "Succeeded").await;
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         assert_eq!(watcher.metric("snapwatcher_watch_slips_total").await.unwrap(), Some(0.0));
         assert_eq!(lines_about(&watcher, &ns, "old"), 0);
     })

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use lab::objects::{deployment, pod};
 use lab::snaphook::Behaviour;
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{Caller, Tally, in_namespace, reached};
+use lab::terminal::print_result;
+use lab::{CheckpointCounts, WebhookClient, in_namespace, try_until};
 use snapwatcher_admission::{MUTATE, VALIDATE};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -32,7 +32,7 @@ fn says(code: u16, headers: &[(&str, &str)], body: &str) -> Behaviour {
 async fn lasts(time: Duration, fault: &str) {
     let begun = Instant::now();
     let over = async || if begun.elapsed() >= time { Ok(()) } else { Err(format!("{:?}", begun.elapsed())) };
-    reached(&format!("SnapHook has {fault} long enough"), time * 2, over).await.unwrap();
+    try_until(&format!("SnapHook has {fault} long enough"), time * 2, over).await.unwrap();
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn a_rollout_is_asked_for_in_the_end_though_snaphook_is_away_and_then_refu
     let (longest_wait, patience) = size.of(("500ms", 25), ("5m", 600));
     let patience = Duration::from_secs(patience);
     in_namespace("a_rollout_is_asked_for_in_the_end", |ns| async move {
-        ns.snaphook().refuse().await;
+        ns.snaphook().close_port().await;
         ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", longest_wait]).await;
         let replicas = i32::try_from(pods).unwrap();
         ns.create_object(&deployment("web").replicas(replicas).labelled().build()).await;
@@ -55,8 +55,8 @@ async fn a_rollout_is_asked_for_in_the_end_though_snaphook_is_away_and_then_refu
         .await;
         lasts(away, "been away").await;
         ns.snaphook().answer_with(Behaviour::status(401));
-        ns.snaphook().accept_again().await.unwrap();
-        reached("SnapHook is told as refusing the token", patience, async || {
+        ns.snaphook().reopen_port().await.unwrap();
+        try_until("SnapHook is told as refusing the token", patience, async || {
             ns.records().await.iter().any(|record| record.state() == "Pending(Unauthorized)")
         })
         .await
@@ -68,9 +68,9 @@ async fn a_rollout_is_asked_for_in_the_end_though_snaphook_is_away_and_then_refu
         let records = ns.all_records(pods, "Succeeded", patience).await;
         assert!(records.iter().all(|record| record.failures() == 0), "being unreachable is not trying");
         assert_eq!(ns.snaphook().requests().len(), refused + pods, "each once, after the refused ones");
-        let tally = Tally::of(&ns, &names).await;
-        assert_eq!((&tally.lost, &tally.doubled, &tally.unknown), (&vec![], &vec![], &vec![]));
-        say(&tally.to_string());
+        let counts = CheckpointCounts::of(&ns, &names).await;
+        assert_eq!((&counts.lost, &counts.doubled, &counts.unknown), (&vec![], &vec![], &vec![]));
+        print_result(&counts.to_string());
     })
     .await;
 }
@@ -104,7 +104,7 @@ async fn after_five_answers_that_show_a_failure_nothing_more_is_asked() {
         ns.create_object(&pod("broken").labelled().build()).await;
         let record = ns.record_of("broken", "Failed(BackendError)").await;
         assert_eq!((record.attempt(), record.failures()), (5, 5));
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         let requests = ns.snaphook().requests_for(ns.name(), "broken");
         let keys: Vec<_> = requests.iter().filter_map(|request| request.idempotency_key()).collect();
         let expected: Vec<_> = (0..5).map(|failures| format!("{}-{failures}", record.uid)).collect();
@@ -140,13 +140,13 @@ async fn whatever_snaphook_does_no_secret_is_told_and_reviews_are_answered_in_ti
     in_namespace("whatever_snaphook_does_no_secret_is_told", |ns| async move {
         let args = ["--longest-wait", "50ms", "--answer-timeout", "4s", "--log-level", "DEBUG"];
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &args).await;
-        let caller = Caller::of(&ns, &watcher).await.unwrap();
+        let webhook_client = WebhookClient::of(&ns, &watcher).await.unwrap();
         for (name, behaviour, _) in faults() {
             ns.snaphook().answer_pod_with(name, behaviour);
             ns.create_object(&pod(name).labelled().build()).await;
         }
-        ns.until("a request hangs", async || ns.times_asked("hang") == 1).await;
-        let slowest = caller.slowest_of(REVIEWS, ns.name(), &[MUTATE, VALIDATE]).await.unwrap();
+        ns.until("a request hangs", async || ns.request_count("hang") == 1).await;
+        let slowest = webhook_client.slowest_review(REVIEWS, ns.name(), &[MUTATE, VALIDATE]).await.unwrap();
         assert!(slowest < SLOWEST_REVIEW, "the slowest answer took {slowest:?}");
 
         for (name, _, state) in faults() {
@@ -154,11 +154,11 @@ async fn whatever_snaphook_does_no_secret_is_told_and_reviews_are_answered_in_ti
             let reason = state.split(['(', ')']).nth(1).unwrap();
             ns.event_of(name, reason).await;
             // The count first: some are asked again all the time, and each attempt is written before it is made.
-            let asked = ns.times_asked(name);
+            let asked = ns.request_count(name);
             let record = ns.record_of(name, state).await;
             assert!(asked <= usize::try_from(record.attempt()).unwrap(), "{name}");
         }
-        let told = ns.everything_told(&watcher).await;
+        let told = ns.all_output(&watcher).await;
         assert!(told.contains("command failed: curl"), "what may be told is");
         let parts: BTreeSet<&str> = TOKEN.split('.').chain([TOKEN, PASSWORD]).collect();
         for secret in parts {

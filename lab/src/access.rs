@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn a_folder_whose_control_plane_is_gone_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let told = Access::at(folder.path()).unwrap_err().to_string();
-        assert!(told.contains("make test"), "{told}");
+        let message = Access::at(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("make test"), "{message}");
     }
 
     #[test]

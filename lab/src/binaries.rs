@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 
 use crate::go_module::{GoModule, GoModuleError, KubernetesVersion, Program};
 use crate::process::{Launch, Process, ProcessError, last_lines};
-use crate::terminal::tell;
+use crate::terminal::print_progress;
 
 /// How often a long build says that it is still alive.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -65,7 +65,7 @@ impl Binaries {
     }
 
     /// Builds what a real node needs beyond that; other users of the lab do not pay for it.
-    pub(crate) async fn with_node(self, version: &KubernetesVersion) -> Result<Self, BinariesError> {
+    pub(crate) async fn with_modified_node(self, version: &KubernetesVersion) -> Result<Self, BinariesError> {
         module_built(&cache_folder()?, &GoModule::kubelet(version)).await?;
         Ok(self)
     }
@@ -146,14 +146,14 @@ async fn module_built(cache: &Path, module: &GoModule) -> Result<PathBuf, Binari
 pub(crate) async fn locked(path: &Path) -> Result<File, BinariesError> {
     let failed = |source| BinariesError::Cache { path: path.to_owned(), source };
     let file = File::create(path).map_err(failed)?;
-    let mut told = false;
+    let mut announced = false;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if told => {}
+            Err(TryLockError::WouldBlock) if announced => {}
             Err(TryLockError::WouldBlock) => {
-                tell("another process is building a part of the lab; waiting for it");
-                told = true;
+                print_progress("another process is building a part of the lab; waiting for it");
+                announced = true;
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
@@ -178,13 +178,13 @@ async fn build(home: &Path, bin: &Path, module: &GoModule, program: &Program) ->
         .env("GOTMPDIR", work.path());
 
     let name = program.name;
-    tell(&format!("building {name} (the first time this takes up to several minutes)"));
+    print_progress(&format!("building {name} (the first time this takes up to several minutes)"));
     let started = Instant::now();
     let mut go = Process::start(launch).await?;
     let status = loop {
         match tokio::time::timeout(HEARTBEAT, go.wait()).await {
             Ok(status) => break status?,
-            Err(_) => tell(&format!("  still building {name} ... {} s", started.elapsed().as_secs())),
+            Err(_) => print_progress(&format!("  still building {name} ... {} s", started.elapsed().as_secs())),
         }
     };
     if !status.success() {
@@ -193,7 +193,7 @@ async fn build(home: &Path, bin: &Path, module: &GoModule, program: &Program) ->
         return Err(BinariesError::Build { program: name, tail: last_lines(&log, 15), log });
     }
     fs::rename(&fresh, bin.join(name)).map_err(cached)?;
-    tell(&format!("  built {name} in {} s", started.elapsed().as_secs()));
+    print_progress(&format!("  built {name} in {} s", started.elapsed().as_secs()));
     Ok(())
 }
 
@@ -224,8 +224,8 @@ mod tests {
             ldflags: String::new(),
             programs: vec![Program { name: "broken", package: ".".to_owned() }],
         };
-        let told = module_built(cache.path(), &module).await.unwrap_err().to_string();
-        assert!(told.contains("nonsense"), "{told}");
+        let message = module_built(cache.path(), &module).await.unwrap_err().to_string();
+        assert!(message.contains("nonsense"), "{message}");
         assert!(!cache.path().join(module.digest().unwrap()).join("bin/broken").exists());
     }
 

@@ -192,6 +192,6 @@ impl Rendered {
 }
 
 #[expect(clippy::panic, reason = "a test fails by panicking")]
-fn panic_with(doing: &str, told: &dyn Display) -> ! {
-    panic!("could not {doing}: {told}")
+fn panic_with(doing: &str, message: &dyn Display) -> ! {
+    panic!("could not {doing}: {message}")
 }

@@ -4,7 +4,6 @@
 //! panic or by Ctrl-C), its processes are killed and its folder is removed; the children die with this process even
 //! where it is killed itself. A server that finds its port taken since it was chosen is started again on another.
 
-use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,16 +13,17 @@ use kube::Client;
 use crate::access::{Access, AccessError};
 use crate::binaries::{Binaries, BinariesError};
 use crate::control_plane::Layout;
-use crate::folder::Folder;
+use crate::data_folder::DataFolder;
+use crate::environment;
+use crate::fake_nodes::{self, FakeNodesError};
 use crate::go_module::{GoModuleError, KubernetesVersion};
 use crate::network::Network;
-use crate::node::{self, Node, NodeError, RealNode};
-use crate::nodes::{self, NodesError};
+use crate::node::{self, Node, NodeError, NodeKind, RealNode};
 use crate::process::{Process, ProcessError};
-use crate::terminal::tell;
+use crate::terminal::print_progress;
 
 /// How long a server may take to be ready. Five seconds on an idle machine, so this means that something is broken.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How often readiness is asked.
 const POLL: Duration = Duration::from_millis(50);
@@ -44,15 +44,6 @@ pub struct Options {
     pub audit: bool,
 }
 
-/// Whether there is a real node beside the fake ones; it needs root on Linux, see [`RealNode::missing`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeKind {
-    Fake,
-    Real,
-    /// With Services and names too: kube-proxy and CoreDNS.
-    RealWithServices,
-}
-
 /// A running control plane; ends when dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -65,7 +56,7 @@ pub struct Cluster {
     binaries: Binaries,
     layout: Layout,
     // Only held: its end removes the data, unless they are to be kept.
-    _folder: Folder,
+    _folder: DataFolder,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,29 +70,23 @@ pub enum LabError {
     #[error(transparent)]
     Access(#[from] AccessError),
     #[error(transparent)]
-    Nodes(#[from] NodesError),
+    Nodes(#[from] FakeNodesError),
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error("could not prepare the data folder of the control plane")]
     Folder { source: io::Error },
-    #[error("the API server was not ready after {} s; the end of its log:\n{tail}", PATIENCE.as_secs())]
+    #[error("the API server was not ready after {} s; the end of its log:\n{tail}", TIMEOUT.as_secs())]
     NotReady { tail: String },
-}
-
-impl NodeKind {
-    fn is_real(self) -> bool {
-        self != Self::Fake
-    }
 }
 
 impl Options {
     /// Options as the environment asks for them: K8S names the version, KEEP=data keeps data and logs.
     pub fn from_environment() -> Result<Self, LabError> {
-        let version = env::var("K8S").ok().filter(|version| !version.is_empty());
+        let version = environment::kubernetes_version();
         Ok(Self {
             version: version.as_deref().unwrap_or(KubernetesVersion::DEFAULT).parse()?,
-            nodes: nodes::DEFAULT_COUNT,
-            keep: env::var("KEEP").is_ok_and(|value| value == "data"),
+            nodes: fake_nodes::DEFAULT_COUNT,
+            keep: environment::keeps_data(),
             node: NodeKind::Fake,
             audit: false,
         })
@@ -118,23 +103,18 @@ impl Options {
     }
 }
 
-/// Tells whether the environment asks to leave things up for a person to look at (KEEP=1).
-pub fn is_keeping() -> bool {
-    env::var("KEEP").is_ok_and(|value| value == "1")
-}
-
 impl Cluster {
     /// Starts a control plane and waits until pods can be created and scheduled: about ten seconds, if all is built.
     pub async fn start(options: Options) -> Result<Self, LabError> {
         if options.node.is_real()
-            && let Some(missing) = RealNode::missing()
+            && let Some(missing) = RealNode::unmet_requirement()
         {
             return Err(NodeError::Missing(missing).into());
         }
         node::sweep();
         let mut binaries = Binaries::built(&options.version).await?;
         if options.node.is_real() {
-            binaries = binaries.with_node(&options.version).await?;
+            binaries = binaries.with_modified_node(&options.version).await?;
         }
         if options.node == NodeKind::RealWithServices {
             binaries = binaries.with_services(&options.version).await?;
@@ -148,15 +128,15 @@ impl Cluster {
         };
         cluster.start_controllers().await?;
         let client = cluster.client().await?;
-        nodes::create(&client, options.nodes).await?;
+        fake_nodes::create(&client, options.nodes).await?;
         cluster.start_kubelet().await?;
-        nodes::ready(&client, options.nodes + usize::from(options.node.is_real())).await?;
+        fake_nodes::ready(&client, options.nodes + usize::from(options.node.is_real())).await?;
         Ok(cluster)
     }
 
     /// Removes what killed labs left on this machine: their folders and control groups.
     pub fn sweep() {
-        Folder::sweep();
+        DataFolder::sweep();
         node::sweep();
     }
 
@@ -167,9 +147,9 @@ impl Cluster {
 
     async fn serving(binaries: &Binaries, options: &Options) -> Result<Self, LabError> {
         let failed = |source| LabError::Folder { source };
-        let folder = Folder::create(options.keep).map_err(failed)?;
+        let folder = DataFolder::create(options.keep).map_err(failed)?;
         if options.keep {
-            tell(&format!("data and logs of the control plane are kept in {}", folder.path().display()));
+            print_progress(&format!("data and logs of the control plane are kept in {}", folder.path().display()));
         }
         // Its link to this machine is where the API server listens.
         let node = if options.node.is_real() {
@@ -178,7 +158,7 @@ impl Cluster {
             None
         };
         let network = node.as_ref().map_or(Network::Loopback, Node::network);
-        let layout = Layout::create(folder.path(), network, nodes::STAGES, options.audit).map_err(failed)?;
+        let layout = Layout::create(folder.path(), network, fake_nodes::STAGES, options.audit).map_err(failed)?;
         let access = Access::create(folder.path(), &layout.kubeconfig(), &binaries.kubectl())?;
         let mut etcd = Process::start(layout.etcd(binaries)).await?;
         let mut api_server = Process::start(layout.api_server(binaries)).await?;
@@ -301,7 +281,7 @@ async fn serves(
     api_server: &mut Process,
     others_run: &mut (dyn FnMut() -> Result<(), ProcessError> + Send),
 ) -> Result<(), LabError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut client: Option<Client> = None;
     while Instant::now() < deadline {
         api_server.check_running()?;

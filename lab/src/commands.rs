@@ -9,8 +9,8 @@ use std::process::{ExitCode, ExitStatus};
 use clap::{Args, Parser, Subcommand};
 use lab::registration::{self, Ended, Registration};
 use lab::snaphook::{Behaviour, Kubelets, SnapHook};
-use lab::terminal::{say, tell};
-use lab::{Access, Cluster, Helm, LAB_VARIABLE, Launch, Options, Process, RealNode, crd, demo, is_keeping};
+use lab::terminal::{print_progress, print_result};
+use lab::{Access, Cluster, Helm, LAB_VARIABLE, Launch, Options, Process, RealNode, crd, demo, keeps_running};
 
 /// A real Kubernetes on one machine, for SnapWatcher's demo, tests and benchmarks.
 ///
@@ -113,7 +113,7 @@ impl Lab {
             Command::Snaphook(args) => snaphook(args).await,
             Command::CheckNode => Ok(check_node()),
             Command::Tool { tool: Tool::Helm } => {
-                say(&Helm::built().await?.program().display().to_string());
+                print_result(&Helm::built().await?.program().display().to_string());
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -134,10 +134,10 @@ fn options(args: NodeArgs) -> Result<Options, lab::LabError> {
 const NO_NODE: u8 = 3;
 
 fn check_node() -> ExitCode {
-    match RealNode::missing() {
+    match RealNode::unmet_requirement() {
         None => ExitCode::SUCCESS,
         Some(missing) => {
-            say(&missing);
+            print_result(&missing);
             NO_NODE.into()
         }
     }
@@ -148,14 +148,14 @@ async fn up(args: UpArgs) -> Outcome {
     let mut cluster = Cluster::start(options(args.node)?).await?;
     let access = registration.publish(cluster.access())?;
     let shown = registration::shown(access.folder());
-    say(&format!(
+    print_result(&format!(
         "Kubernetes is up. From the root of the repository:\n\n  \
          export KUBECONFIG=$PWD/{shown}/kubeconfig\n  \
          {shown}/kubectl get nodes\n\n\
          Ctrl-C here or `lab down` elsewhere ends it."
     ));
     if let Some(node) = cluster.real_node() {
-        say(&format!(
+        print_result(&format!(
             "\nThe node is {} ({}). Images pushed to http://{} are {}/NAME to pods; a shell is {}.",
             node.name(),
             node.address(),
@@ -172,8 +172,8 @@ async fn up(args: UpArgs) -> Outcome {
 
 async fn down() -> Outcome {
     match registration::end(&Registration::folder_of_workspace()).await? {
-        Ended::Stopped { pid } => say(&format!("The lab (pid {pid}) has ended.")),
-        Ended::NothingRan => say("No lab runs."),
+        Ended::Stopped { pid } => print_result(&format!("The lab (pid {pid}) has ended.")),
+        Ended::NothingRan => print_result("No lab runs."),
     }
     // One that was killed could not.
     Cluster::sweep();
@@ -182,7 +182,7 @@ async fn down() -> Outcome {
 
 async fn demo(args: DemoArgs) -> Outcome {
     let registration = Registration::claim(&Registration::folder_of_workspace())?;
-    let afterwards = if args.keep || is_keeping() { demo::Afterwards::StayUp } else { demo::Afterwards::End };
+    let afterwards = if args.keep || keeps_running() { demo::Afterwards::StayUp } else { demo::Afterwards::End };
     match demo::run(registration, &args.snapwatcher, afterwards).await? {
         demo::Verdict::AskedOnce => Ok(ExitCode::SUCCESS),
         demo::Verdict::Wrong => Ok(ExitCode::FAILURE),
@@ -199,8 +199,11 @@ async fn test(args: TestArgs) -> Outcome {
     let mut launch = Launch::on_terminal(program, program.as_ref()).args(arguments);
     launch.command().env(LAB_VARIABLE, cluster.folder()).env("TMPDIR", &scratch);
     let status = Process::start(launch).await?.wait().await?;
-    if is_keeping() {
-        say(&format!("Kubernetes stays up until Ctrl-C: export KUBECONFIG={}", cluster.kubeconfig().display()));
+    if keeps_running() {
+        print_result(&format!(
+            "Kubernetes stays up until Ctrl-C: export KUBECONFIG={}",
+            cluster.kubeconfig().display()
+        ));
         std::future::pending::<()>().await;
     }
     cluster.stop().await?;
@@ -223,11 +226,11 @@ async fn snaphook(args: SnapHookArgs) -> Outcome {
     });
     hook.on_request(|request| {
         let kind = request.contract.map_or("no contract", |contract| contract.as_str());
-        say(&format!("{} {} ({kind})\n  {}", request.at, request.path, request.body));
+        print_result(&format!("{} {} ({kind})\n  {}", request.at, request.path, request.body));
         if let Some(violation) = &request.violation {
-            tell(&format!("  violation: {violation}"));
+            print_progress(&format!("  violation: {violation}"));
         }
     });
-    say(&format!("SnapHook stand-in on {}", hook.url()));
+    print_result(&format!("SnapHook stand-in on {}", hook.url()));
     std::future::pending().await
 }

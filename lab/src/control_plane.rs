@@ -11,8 +11,8 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use sha2::{Digest, Sha256};
 
 use crate::access::private_file;
-use crate::authority::{Authority, Issued};
 use crate::binaries::Binaries;
+use crate::cluster_ca::{ClusterCa, IssuedCertificate};
 use crate::network::Network;
 use crate::process::Launch;
 
@@ -93,7 +93,7 @@ impl Layout {
 
     fn write_certificates(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         fs::create_dir_all(self.path("certs"))?;
-        let authority = Authority::generate()?;
+        let authority = ClusterCa::generate()?;
         fs::write(self.authority(), authority.certificate())?;
         private_file(&self.path("certs/ca.key"), authority.key())?;
         self.write_pair("apiserver", &authority.server(&self.network.api_server_names())?)?;
@@ -106,7 +106,7 @@ impl Layout {
         Ok(())
     }
 
-    fn write_pair(&self, name: &str, issued: &Issued) -> io::Result<()> {
+    fn write_pair(&self, name: &str, issued: &IssuedCertificate) -> io::Result<()> {
         fs::write(self.path(&format!("certs/{name}.crt")), &issued.certificate)?;
         private_file(&self.path(&format!("certs/{name}.key")), &issued.key)
     }

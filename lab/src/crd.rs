@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use crate::access::Access;
 
 /// How long the API server may take until it serves the new kind.
-const PATIENCE: &str = "30s";
+const TIMEOUT: &str = "30s";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CrdError {
@@ -30,7 +30,7 @@ pub async fn install(access: &Access, snapwatcher: &Path) -> Result<(), CrdError
         finished(&kubectl, &mut apply, &printed.stdout)?;
         let mut wait = Command::new(&kubectl);
         wait.arg("--kubeconfig").arg(&kubeconfig).args(["wait", "--for=condition=Established", "-f", "-"]);
-        finished(&kubectl, wait.arg(format!("--timeout={PATIENCE}")), &printed.stdout)?;
+        finished(&kubectl, wait.arg(format!("--timeout={TIMEOUT}")), &printed.stdout)?;
         Ok(())
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| CrdError::CutShort)?

@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_unknown_version_is_answered_with_the_known_ones() {
-        let told = "1.2.3".parse::<KubernetesVersion>().unwrap_err().to_string();
-        assert!(told.contains("`1.2.3`") && told.contains(KubernetesVersion::DEFAULT), "{told}");
+        let message = "1.2.3".parse::<KubernetesVersion>().unwrap_err().to_string();
+        assert!(message.contains("`1.2.3`") && message.contains(KubernetesVersion::DEFAULT), "{message}");
     }
 }

@@ -19,8 +19,8 @@ pub struct Helm {
 pub enum HelmError {
     #[error("could not run `{}`", program.display())]
     Run { program: PathBuf, source: io::Error },
-    #[error("`helm {arguments}` failed: {told}")]
-    Failed { arguments: String, told: String },
+    #[error("`helm {arguments}` failed: {output}")]
+    Failed { arguments: String, output: String },
 }
 
 impl Helm {
@@ -52,8 +52,8 @@ impl Helm {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let words: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
-        let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(HelmError::Failed { arguments: words.join(" "), told })
+        let command_line: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+        let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(HelmError::Failed { arguments: command_line.join(" "), output })
     }
 }

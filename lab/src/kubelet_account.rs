@@ -6,7 +6,8 @@ use kube::Resource;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use serde_json::json;
 
-use crate::namespace::{Namespace, must};
+use crate::must::must;
+use crate::namespace::Namespace;
 
 /// What SnapWatcher calls it if it is told nothing else.
 const NAME: &str = "snapwatcher-kubelet";

@@ -5,7 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lab::terminal::{tell, with_causes};
+use lab::terminal::{error_chain, print_progress};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What a shell reports of a program that SIGINT ended.
@@ -20,7 +20,7 @@ async fn main() -> ExitCode {
         outcome = command.run() => match outcome {
             Ok(code) => code,
             Err(error) => {
-                tell(&format!("error: {}", with_causes(error.as_ref())));
+                print_progress(&format!("error: {}", error_chain(error.as_ref())));
                 ExitCode::FAILURE
             }
         },

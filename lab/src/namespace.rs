@@ -4,11 +4,11 @@
 //! A failed test prints what was there (pods, Checkpoints, Events, SnapWatcher's log), is cleaned up after, and fails
 //! with its own panic. KEEP=1 leaves namespace and configurations in place.
 
-use std::fmt::{Debug, Display};
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::FutureExt;
 use k8s_openapi::NamespaceResourceScope;
@@ -20,13 +20,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::access::Access;
-use crate::cluster::is_keeping;
+use crate::environment::keeps_running;
+use crate::lock::lock;
+use crate::must::must;
 use crate::objects::pod;
 use crate::report;
 use crate::snaphook::SnapHook;
 use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
-use crate::terminal::say;
-use crate::until::{Look, until};
+use crate::terminal::print_result;
+use crate::until::{Observation, until};
 use crate::webhooks::{self, MUTATED, Scope};
 
 /// Says which test a namespace belongs to.
@@ -72,7 +74,7 @@ where
     Fut: Future<Output = ()>,
 {
     let namespace = Namespace::create(access, test).await;
-    // A test's future is large: one box here, or a warning at each caller.
+    // A test's future is large: one box here, or a warning at each webhook_client.
     let body = Box::pin(async { body(namespace.clone()).await });
     let outcome = AssertUnwindSafe(body).catch_unwind().await;
     if outcome.is_err() {
@@ -147,7 +149,7 @@ impl Namespace {
     }
 
     /// Waits for a state, up to 30 s; see [`crate::until()`].
-    pub async fn until<L: Look>(&self, awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
+    pub async fn until<L: Observation>(&self, awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
         until(awaited, look).await
     }
 
@@ -164,7 +166,7 @@ impl Namespace {
     }
 
     /// Waits until SnapHook was asked this often about a pod of this namespace, violations not counted.
-    pub async fn asked(&self, pod: &str, times: usize) {
+    pub async fn until_requested(&self, pod: &str, times: usize) {
         let awaited = format!("SnapHook was asked {times} times about pod `{pod}`");
         until(&awaited, async || {
             let asked = self.snaphook().requests_for(self.name(), pod).len();
@@ -262,18 +264,18 @@ impl Namespace {
         .await;
     }
 
-    fn watchers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Snapwatcher>>> {
-        self.inner.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn watchers(&self) -> MutexGuard<'_, Vec<Arc<Snapwatcher>>> {
+        lock(&self.inner.watchers)
     }
 
     async fn print(&self) {
         report::print(&self.inner.client, self.name()).await;
-        say("--- requests to SnapHook");
+        print_result("--- requests to SnapHook");
         for request in self.snaphook().requests() {
-            say(&format!("  {} {} {} {:?}", request.at, request.path, request.body, request.violation));
+            print_result(&format!("  {} {} {} {:?}", request.at, request.path, request.body, request.violation));
         }
         for watcher in self.watchers().iter() {
-            say(&format!("--- SnapWatcher's log\n{}", watcher.log()));
+            print_result(&format!("--- SnapWatcher's log\n{}", watcher.log()));
         }
     }
 
@@ -283,8 +285,8 @@ impl Namespace {
             // One that has ended already is what is wanted.
             drop(watcher.kill().await);
         }
-        if is_keeping() {
-            say(&format!("namespace {} is kept", self.name()));
+        if keeps_running() {
+            print_result(&format!("namespace {} is kept", self.name()));
             return;
         }
         // All three may be absent, and a server that is gone has taken them along.
@@ -303,19 +305,10 @@ pub fn is_ready(pod: &Pod) -> bool {
 
 /// A test's name as a label value and the start of a namespace's name.
 fn slug(test: &str) -> String {
-    let words: String =
+    let replaced: String =
         test.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-    let cut: String = words.trim_matches('-').chars().take(SLUG_LENGTH).collect();
+    let cut: String = replaced.trim_matches('-').chars().take(SLUG_LENGTH).collect();
     cut.trim_end_matches('-').to_owned()
-}
-
-/// The value, or a panic that says what could not be done.
-#[expect(clippy::panic, reason = "a test fails by panicking")]
-pub(crate) fn must<T, E: Display>(what: &str, outcome: Result<T, E>) -> T {
-    match outcome {
-        Ok(value) => value,
-        Err(error) => panic!("could not {what}: {error}"),
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 
-use crate::nodes::{COMPLETE, HOLD};
+use crate::fake_nodes::{COMPLETE, HOLD};
 use crate::webhooks::SNAP;
 
 /// A shell script for [`Builder::runs`] that counts aloud, ten numbers a second: what goes on counting was not restarted.

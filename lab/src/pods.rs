@@ -7,7 +7,8 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::namespace::{Namespace, must};
+use crate::must::must;
+use crate::namespace::Namespace;
 use crate::objects::pod;
 use crate::pod_status::PodStatus;
 
@@ -74,13 +75,13 @@ impl Namespace {
     /// Creates a pod of this name and waits until SnapHook was asked about it.
     ///
     /// What was to happen to earlier pods has happened by then, so that a test of an absence need not wait for time.
-    pub async fn later_pod_is_asked_for(&self, name: &str) {
+    pub async fn later_pod_is_requested(&self, name: &str) {
         self.create_object(&pod(name).labelled().build()).await;
-        self.asked(name, 1).await;
+        self.until_requested(name, 1).await;
     }
 
     /// How often SnapHook was asked about pods of this name so far.
-    pub fn times_asked(&self, pod: &str) -> usize {
+    pub fn request_count(&self, pod: &str) -> usize {
         self.snaphook().requests_for(self.name(), pod).len()
     }
 }

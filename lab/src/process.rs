@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 const POLL: Duration = Duration::from_millis(20);
 
 /// How often a process that is being stopped is looked at.
-const STANDSTILL: Duration = Duration::from_millis(1);
+const PAUSE_POLL: Duration = Duration::from_millis(1);
 
 /// Lines of a log that an error message carries.
 const TAIL: usize = 15;
@@ -150,9 +150,9 @@ impl Process {
     }
 
     /// Asks the process to end (SIGTERM) and kills it when it has not within `patience`.
-    pub async fn stop(&mut self, patience: Duration) -> Result<ExitStatus, ProcessError> {
+    pub async fn stop(&mut self, timeout: Duration) -> Result<ExitStatus, ProcessError> {
         self.signal(Signal::SIGTERM)?;
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         while Instant::now() < deadline {
             if let Some(status) = self.ended()? {
                 return Ok(status);
@@ -173,7 +173,7 @@ impl Process {
     pub fn pause(&mut self) -> Result<(), ProcessError> {
         self.signal(Signal::SIGSTOP)?;
         while self.ended()?.is_none() && !self.is_stopped() {
-            thread::sleep(STANDSTILL);
+            thread::sleep(PAUSE_POLL);
         }
         Ok(())
     }
@@ -261,8 +261,8 @@ mod tests {
         let mut process = Process::start(launch).await.unwrap();
         assert_eq!(process.wait().await.unwrap().code(), Some(3));
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "out\nerr\n");
-        let told = process.check_running().unwrap_err().to_string();
-        assert!(told.contains("exit status: 3") && told.contains("err"), "{told}");
+        let message = process.check_running().unwrap_err().to_string();
+        assert!(message.contains("exit status: 3") && message.contains("err"), "{message}");
     }
 
     #[tokio::test]

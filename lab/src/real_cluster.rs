@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use crate::access::Access;
 use crate::cluster::{Cluster, Options};
-use crate::namespace::must;
+use crate::must::must;
 use crate::node::{RealNode, lead};
 use crate::snaphook::{Behaviour, Kubelets, SnapHook};
-use crate::until::reached;
+use crate::until::try_until;
 
 /// Pods pull, start, are probed and drain: each takes seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// As `make image` names it, and as the chart and the manifests name it in docker.io; the lab has the program's version.
 const IMAGE: &str = concat!("snapwatcher:", env!("CARGO_PKG_VERSION"));
@@ -94,7 +94,7 @@ impl RealCluster {
                 Err(format!("{status:?}, {} pods", listed.len()))
             }
         };
-        must("wait for the replicas", reached("the replicas are available", PATIENCE, look).await)
+        must("wait for the replicas", try_until("the replicas are available", TIMEOUT, look).await)
     }
 
     /// What the API server has refused to SnapWatcher's accounts, as its audit log tells.

@@ -5,7 +5,8 @@ use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 
-use crate::namespace::{Namespace, must};
+use crate::must::must;
+use crate::namespace::Namespace;
 
 /// A record as it was read.
 #[derive(Clone, Debug, PartialEq)]

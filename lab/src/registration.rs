@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::access::{Access, AccessError};
 
 /// How long a lab may take to end after it was asked to.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
 /// The claim of this process on the folder; given back when dropped.
@@ -45,7 +45,7 @@ pub enum RegistrationError {
     NotAPid { path: PathBuf, text: String },
     #[error("could not signal the lab (pid {pid})")]
     Signal { pid: i32, source: nix::Error },
-    #[error("the lab (pid {pid}) has not ended within {} s", PATIENCE.as_secs())]
+    #[error("the lab (pid {pid}) has not ended within {} s", TIMEOUT.as_secs())]
     StillRunning { pid: i32 },
 }
 
@@ -113,7 +113,7 @@ pub async fn end(folder: &Path) -> Result<Ended, RegistrationError> {
     let text = text_of(&mut file);
     let Ok(pid) = text.parse::<i32>() else { return Err(RegistrationError::NotAPid { path, text }) };
     kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|source| RegistrationError::Signal { pid, source })?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         if is_free(&file).map_err(failed)? {
             return Ok(Ended::Stopped { pid });
@@ -151,8 +151,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("lab");
         let first = Registration::claim(&folder).unwrap();
-        let told = Registration::claim(&folder).unwrap_err().to_string();
-        assert!(told.contains(&std::process::id().to_string()) && told.contains("lab down"), "{told}");
+        let message = Registration::claim(&folder).unwrap_err().to_string();
+        assert!(message.contains(&std::process::id().to_string()) && message.contains("lab down"), "{message}");
         drop(first);
         assert!(!folder.exists());
         Registration::claim(&folder).unwrap();

@@ -1,6 +1,6 @@
 //! SnapWatcher as a process on the host, as a user runs it: arguments, environment, log, ports and signals.
 //!
-//! Its environment is made from nothing, so that no SNAP_* variable of the caller decides a test. Ports are chosen by
+//! Its environment is made from nothing, so that no SNAP_* variable of the webhook_client decides a test. Ports are chosen by
 //! the system and read back from the log; a restart keeps them, so that webhook configurations stay right.
 
 use std::collections::BTreeMap;
@@ -18,18 +18,18 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::access::install_crypto_provider;
-use crate::logbook;
 use crate::process::{Launch, Process, ProcessError, last_lines};
+use crate::text_log;
 
 /// What the log says in front of the two addresses.
 const WEBHOOK_LINE: &str = "Serving admission reviews on https://";
 const ADMIN_LINE: &str = "Serving the admin port on http://";
 
 /// How long a start may take until the ports are open, and until it is ready.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a process may take to end when asked to: a drain, open requests, an attempt under way.
-const FAREWELL: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -66,9 +66,9 @@ pub enum SnapwatcherError {
     Folder { source: io::Error },
     #[error(transparent)]
     Process(#[from] ProcessError),
-    #[error("SnapWatcher's log did not say `{line}` within {} s; its end:\n{tail}", PATIENCE.as_secs())]
+    #[error("SnapWatcher's log did not say `{line}` within {} s; its end:\n{tail}", TIMEOUT.as_secs())]
     NotServing { line: &'static str, tail: String },
-    #[error("SnapWatcher was not ready after {} s: {seen}; the end of its log:\n{tail}", PATIENCE.as_secs())]
+    #[error("SnapWatcher was not ready after {} s: {seen}; the end of its log:\n{tail}", TIMEOUT.as_secs())]
     NotReady { seen: String, tail: String },
     #[error("could not read `{url}` of SnapWatcher")]
     Admin { url: String, source: reqwest::Error },
@@ -115,7 +115,7 @@ impl Snapwatcher {
 
     /// The blocks about this pod in the text log, without what stands before the first line.
     pub fn blocks(&self, namespace: &str, pod: &str) -> Vec<String> {
-        logbook::blocks(&self.log(), namespace, pod)
+        text_log::blocks(&self.log(), namespace, pod)
     }
 
     /// Where its log grows; gone with the process's handle.
@@ -125,7 +125,7 @@ impl Snapwatcher {
 
     /// Waits until `/readyz` answers 200.
     pub async fn ready(&self) -> Result<(), SnapwatcherError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut seen = "no answer".to_owned();
         while Instant::now() < deadline {
             self.process.lock().await.check_running()?;
@@ -190,7 +190,7 @@ impl Snapwatcher {
 
     /// Asks it to end (SIGTERM) and returns how it did.
     pub async fn stop(&self) -> Result<ExitStatus, SnapwatcherError> {
-        Ok(self.process.lock().await.stop(FAREWELL).await?)
+        Ok(self.process.lock().await.stop(STOP_TIMEOUT).await?)
     }
 
     /// Asks it to end as Ctrl-C does (SIGINT) and returns how it did.
@@ -207,7 +207,7 @@ impl Snapwatcher {
     /// Waits for its end and returns how it came; one that does not end is killed.
     pub async fn ended(&self) -> Result<ExitStatus, SnapwatcherError> {
         let mut process = self.process.lock().await;
-        match tokio::time::timeout(FAREWELL, process.wait()).await {
+        match tokio::time::timeout(STOP_TIMEOUT, process.wait()).await {
             Ok(ended) => Ok(ended?),
             Err(_) => Ok(process.kill().await?),
         }
@@ -256,7 +256,7 @@ fn launch(options: &SnapwatcherOptions, folder: &Path) -> Launch {
 
 /// Waits for the line that tells an address.
 async fn address_after(line: &'static str, process: &mut Process, log: &Path) -> Result<SocketAddr, SnapwatcherError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         let text = std::fs::read(log).unwrap_or_default();
         if let Some(address) = address_in(&String::from_utf8_lossy(&text), line) {
@@ -318,8 +318,8 @@ mod tests {
     async fn a_program_that_ends_early_shows_its_log() {
         let args = vec!["-c".to_owned(), "echo wrong flag; exit 2".to_owned()];
         let options = SnapwatcherOptions { binary: "/bin/sh".into(), args, ..SnapwatcherOptions::default() };
-        let told = Snapwatcher::start(options).await.unwrap_err().to_string();
-        assert!(told.contains("exit status: 2") && told.contains("wrong flag"), "{told}");
+        let message = Snapwatcher::start(options).await.unwrap_err().to_string();
+        assert!(message.contains("exit status: 2") && message.contains("wrong flag"), "{message}");
     }
 
     #[tokio::test]

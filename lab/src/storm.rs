@@ -3,7 +3,7 @@
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::terminal::say;
+use crate::terminal::print_result;
 
 /// Set to 1 by `make storm`.
 pub const STORM_VARIABLE: &str = "SNAPWATCHER_STORM";
@@ -38,6 +38,6 @@ pub fn seed(test: &str) -> u64 {
     let given = env::var(SEED_VARIABLE).ok().and_then(|value| value.parse().ok());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = given.unwrap_or_else(|| u64::from(now.subsec_nanos()) ^ now.as_secs());
-    say(&format!("{test}: {SEED_VARIABLE}={seed}"));
+    print_result(&format!("{test}: {SEED_VARIABLE}={seed}"));
     seed
 }

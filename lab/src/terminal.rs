@@ -7,27 +7,27 @@ use std::error::Error;
 
 /// Prints a line of result to standard output.
 #[expect(clippy::print_stdout, reason = "the one door to standard output of a terminal program")]
-pub fn say(line: &str) {
+pub fn print_result(line: &str) {
     println!("{line}");
 }
 
 /// Prints a line of progress or trouble to standard error.
 #[expect(clippy::print_stderr, reason = "the one door to standard error of a terminal program")]
-pub fn tell(line: &str) {
+pub fn print_progress(line: &str) {
     eprintln!("{line}");
 }
 
 /// Renders an error with its causes in one line, leaving out a cause that the text already contains.
 ///
 /// kube's errors print their sources in their own `Display`; ours never do.
-pub fn with_causes(error: &dyn Error) -> String {
+pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.contains(&words) {
+        let message = inner.to_string();
+        if !text.contains(&message) {
             text.push_str(": ");
-            text.push_str(&words);
+            text.push_str(&message);
         }
         cause = inner.source();
     }
@@ -55,12 +55,12 @@ mod tests {
     #[test]
     fn causes_follow_in_one_line() {
         let error = Outer { source: io::Error::other("disk on fire") };
-        assert_eq!(with_causes(&error), "could not read `kubeconfig`: disk on fire");
+        assert_eq!(error_chain(&error), "could not read `kubeconfig`: disk on fire");
     }
 
     #[test]
     fn a_cause_that_was_said_already_is_not_repeated() {
         let error = Talkative { source: io::Error::other("disk on fire") };
-        assert_eq!(with_causes(&error), "gave up: disk on fire");
+        assert_eq!(error_chain(&error), "gave up: disk on fire");
     }
 }

@@ -7,7 +7,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, LogParams, ResourceExt};
-use lab::node::{KubeletAnswer, KubeletApi, KubeletSettings, Serving, with_node};
+use lab::node::{KubeletAnswer, KubeletApi, KubeletSettings, Serving, with_modified_node};
 use lab::objects::{COUNTING, pod};
 use lab::snaphook::{Behaviour, Kubelets};
 use lab::{Namespace, RealNode, in_namespace};
@@ -111,7 +111,7 @@ async fn a_node_without_criu_says_so_and_takes_checkpoints_once_it_is_there() {
     in_namespace("without_criu", |ns| async move {
         let node = RealNode::attach().unwrap();
         counter(&ns, &node, "counter").await;
-        with_node(node.hide_criu(), node.show_criu(), async {
+        with_modified_node(node.hide_criu(), node.show_criu(), async {
             let answer = checkpointed(&ns, &node, "counter").await;
             assert_eq!(answer.status, 500);
             assert!(answer.body.contains("criu"), "{}", answer.body);
@@ -131,12 +131,12 @@ async fn a_kubelet_is_started_with_other_settings_and_back() {
 
         let gate_off = KubeletSettings { checkpoint: false, ..KubeletSettings::default() };
         let self_signed = KubeletSettings { serving: Serving::SelfSigned, ..KubeletSettings::default() };
-        with_node(node.restart_kubelet(gate_off), node.restart_kubelet(KubeletSettings::default()), async {
+        with_modified_node(node.restart_kubelet(gate_off), node.restart_kubelet(KubeletSettings::default()), async {
             let off = checkpointed(&ns, &node, "counter").await;
             assert_eq!((off.status, off.body.trim()), (404, "404 page not found"));
 
             node.restart_kubelet(self_signed).await.unwrap();
-            let told = lab::terminal::with_causes(&kubelets.healthz(node.name()).await.unwrap_err());
+            let told = lab::terminal::error_chain(&kubelets.healthz(node.name()).await.unwrap_err());
             assert!(told.contains("certificate"), "{told}");
         })
         .await;
@@ -154,13 +154,13 @@ async fn a_kubelet_that_is_stopped_or_frozen_answers_nobody_until_it_goes_on() {
     in_namespace("stopped", |ns| async move {
         let node = RealNode::attach().unwrap();
         let kubelets = KubeletApi::of(ns.access()).await.unwrap();
-        with_node(node.stop_kubelet(), node.start_kubelet(), async {
-            let told = lab::terminal::with_causes(&kubelets.healthz(node.name()).await.unwrap_err());
+        with_modified_node(node.stop_kubelet(), node.start_kubelet(), async {
+            let told = lab::terminal::error_chain(&kubelets.healthz(node.name()).await.unwrap_err());
             assert!(told.contains("refused"), "{told}");
         })
         .await;
 
-        with_node(node.pause_kubelet(), node.resume_kubelet(), async {
+        with_modified_node(node.pause_kubelet(), node.resume_kubelet(), async {
             let asked = tokio::time::timeout(std::time::Duration::from_secs(1), kubelets.healthz(node.name())).await;
             assert!(asked.is_err(), "a frozen kubelet answered: {:?}", asked.unwrap());
         })

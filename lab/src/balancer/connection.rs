@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::caller::Reply;
+use crate::webhook_client::Reply;
 
 /// An open connection and since when nobody uses it.
 #[derive(Debug)]

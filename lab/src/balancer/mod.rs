@@ -10,20 +10,21 @@ mod connection;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use tokio::time::{interval, timeout};
 
-use crate::caller::Reply;
+use crate::lock::lock;
 use crate::snapwatcher::Snapwatcher;
+use crate::webhook_client::Reply;
 
 use connection::Connection;
 
 /// `MaxIdleConnsPerHost` and `IdleConnTimeout` of the API server's transports.
-const MOST_IDLE: usize = 25;
-const LONGEST_IDLE: Duration = Duration::from_secs(90);
+const MAX_IDLE_CONNECTIONS: usize = 25;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// `timeoutSeconds` of the webhook.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -51,15 +52,15 @@ struct Replica {
 
 /// Why a call failed, and over what kind of connection.
 #[derive(Debug, thiserror::Error)]
-pub enum CallFailed {
+pub enum CallError {
     #[error("no replica is ready")]
-    NobodyReady,
+    NoReadyReplica,
     #[error("replica {replica} could not be connected to")]
     Connect { replica: usize, source: io::Error },
     #[error("a call over a new connection to replica {replica} failed")]
     New { replica: usize, source: io::Error },
     #[error("a call over a kept connection failed")]
-    Kept { source: io::Error },
+    Pooled { source: io::Error },
 }
 
 impl Balancer {
@@ -94,7 +95,7 @@ impl Balancer {
     }
 
     /// Whether new connections go to this replica.
-    pub fn takes(&self, index: usize) -> bool {
+    pub fn is_ready(&self, index: usize) -> bool {
         self.replicas[index].is_ready.load(Ordering::Relaxed)
     }
 
@@ -104,20 +105,20 @@ impl Balancer {
     }
 
     /// Sends a whole HTTP/1.1 request over one connection, and does not repeat it.
-    pub async fn call(&self, request: &[u8]) -> Result<Reply, CallFailed> {
-        let (answered, over) = if let Some(kept) = self.kept() {
+    pub async fn call(&self, request: &[u8]) -> Result<Reply, CallError> {
+        let (answered, over) = if let Some(pooled) = self.pooled() {
             self.reused.fetch_add(1, Ordering::Relaxed);
-            (in_time(kept.ask(request)).await, None)
+            (in_time(pooled.ask(request)).await, None)
         } else {
-            let replica = self.next_ready().ok_or(CallFailed::NobodyReady)?;
+            let replica = self.next_ready().ok_or(CallError::NoReadyReplica)?;
             let opened = in_time(Connection::open(self.replicas[replica].address, Arc::clone(&self.tls))).await;
-            let connection = opened.map_err(|source| CallFailed::Connect { replica, source })?;
+            let connection = opened.map_err(|source| CallError::Connect { replica, source })?;
             self.opened.fetch_add(1, Ordering::Relaxed);
             (in_time(connection.ask(request)).await, Some(replica))
         };
         let (reply, open) = answered.map_err(|source| match over {
-            Some(replica) => CallFailed::New { replica, source },
-            None => CallFailed::Kept { source },
+            Some(replica) => CallError::New { replica, source },
+            None => CallError::Pooled { source },
         })?;
         if let Some(connection) = open {
             self.keep(connection);
@@ -126,10 +127,10 @@ impl Balancer {
     }
 
     /// The connection that was used last, of those that are still open.
-    fn kept(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+    fn pooled(&self) -> Option<Connection> {
+        let mut idle = lock(&self.idle);
         while let Some(connection) = idle.pop() {
-            let is_old = Instant::now().duration_since(connection.unused_since) > LONGEST_IDLE;
+            let is_old = Instant::now().duration_since(connection.unused_since) > IDLE_TIMEOUT;
             if !is_old && !connection.is_closed() {
                 return Some(connection);
             }
@@ -138,8 +139,8 @@ impl Balancer {
     }
 
     fn keep(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MOST_IDLE {
+        let mut idle = lock(&self.idle);
+        if idle.len() < MAX_IDLE_CONNECTIONS {
             idle.push(connection);
         }
     }
@@ -147,8 +148,8 @@ impl Balancer {
     /// The ready replicas in turn.
     fn next_ready(&self) -> Option<usize> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let turns = (0..self.replicas.len()).map(|turn| (first + turn) % self.replicas.len());
-        turns.into_iter().find(|&index| self.takes(index))
+        let candidates = (0..self.replicas.len()).map(|offset| (first + offset) % self.replicas.len());
+        candidates.into_iter().find(|&index| self.is_ready(index))
     }
 }
 

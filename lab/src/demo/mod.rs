@@ -4,7 +4,7 @@
 //! stand-in) is asked. What is printed is what happened: the patch and the block from SnapWatcher's log, the body that
 //! the stand-in received, the times from `/journeys`. It ends well only if each pod was asked for exactly once.
 
-mod story;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,8 +24,8 @@ use crate::registration::{self, Registration, RegistrationError};
 use crate::report;
 use crate::snaphook::{SnapHook, SnapHookError};
 use crate::snapwatcher::{Snapwatcher, SnapwatcherError, SnapwatcherOptions};
-use crate::terminal::say;
-use crate::until::{NotReached, reached};
+use crate::terminal::print_result;
+use crate::until::{WaitTimeout, try_until};
 use crate::webhooks::{self, MUTATED, Scope};
 
 const NAMESPACE: &str = "demo";
@@ -38,7 +38,7 @@ const STATEFULSET_REPLICAS: i32 = 2;
 const EXPECTED_PODS: usize = 5;
 
 /// The demo is to be over within a minute of its start; this leaves time to say what went wrong.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the demo goes on watching for a pod that is asked for twice.
 const WATCH_FOR_DOUBLES: Duration = Duration::from_secs(3);
@@ -71,8 +71,8 @@ pub enum DemoError {
     Snapwatcher(#[from] SnapwatcherError),
     #[error("could not {what}")]
     Api { what: &'static str, source: Box<kube::Error> },
-    #[error("{reached}; the end of SnapWatcher's log:\n{tail}")]
-    NotReached { reached: NotReached, tail: String },
+    #[error("{timeout}; the end of SnapWatcher's log:\n{tail}")]
+    NotReached { timeout: WaitTimeout, tail: String },
 }
 
 /// Everything that runs during the demo; all of it ends when this is dropped.
@@ -89,7 +89,7 @@ pub async fn run(
     snapwatcher: &Path,
     afterwards: Afterwards,
 ) -> Result<Verdict, DemoError> {
-    say("Starting Kubernetes (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, two fake nodes)");
+    print_result("Starting Kubernetes (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, two fake nodes)");
     let cluster = Cluster::start(Options::from_environment()?).await?;
     // Building the control plane for the first time takes minutes that say nothing about the demo.
     let started = Instant::now();
@@ -98,11 +98,11 @@ pub async fn run(
     let mut stage = Stage::set(cluster, snapwatcher).await?;
     stage.apply().await?;
     let pods = stage.pods_done().await?;
-    say(&format!("All pods are done; watching {} s for doubles\n", WATCH_FOR_DOUBLES.as_secs()));
+    print_result(&format!("All pods are done; watching {} s for doubles\n", WATCH_FOR_DOUBLES.as_secs()));
     sleep(WATCH_FOR_DOUBLES).await;
 
-    let verdict = stage.tell(&pods).await?;
-    say(&format!("Took {:.1} s after Kubernetes was up.", started.elapsed().as_secs_f64()));
+    let verdict = stage.print_summary(&pods).await?;
+    print_result(&format!("Took {:.1} s after Kubernetes was up.", started.elapsed().as_secs_f64()));
     if afterwards == Afterwards::StayUp {
         stage.stay_up().await?;
     }
@@ -113,7 +113,7 @@ impl Stage {
     /// Starts the stand-in and SnapWatcher, and waits until admission works.
     async fn set(cluster: Cluster, binary: &Path) -> Result<Self, DemoError> {
         let snaphook = SnapHook::start().await?;
-        say(&format!("Starting the SnapHook stand-in on {}, and SnapWatcher", snaphook.url()));
+        print_result(&format!("Starting the SnapHook stand-in on {}, and SnapWatcher", snaphook.url()));
         let flags = [
             ("--service-namespace", "default".to_owned()),
             ("--snap-back-api-url", snaphook.url()),
@@ -148,19 +148,19 @@ impl Stage {
     /// Waits until the API server calls the webhook, by pods that are only tried out.
     async fn admission_works(&self) -> Result<(), DemoError> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let wait = reached("the namespace has its service account", PATIENCE, async || accounts.get("default").await);
+        let wait = try_until("the namespace has its service account", TIMEOUT, async || accounts.get("default").await);
         wait.await.map_err(|error| self.not_reached(error))?;
         let probe = pod("admission-probe").labelled().build();
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         let pods = self.pods();
-        let wait = reached("the API server calls the webhook", PATIENCE, async || {
+        let wait = try_until("the API server calls the webhook", TIMEOUT, async || {
             pods.create(&dry_run, &probe).await.is_ok_and(|pod| pod.labels().contains_key(MUTATED))
         });
         wait.await.map_err(|error| self.not_reached(error))
     }
 
     async fn apply(&self) -> Result<(), DemoError> {
-        say(&format!(
+        print_result(&format!(
             "Creating Deployment {NAMESPACE}/web ({DEPLOYMENT_REPLICAS} pods) and StatefulSet {NAMESPACE}/db \
              ({STATEFULSET_REPLICAS} pods), with the label {}: \"true\" on their pods and nothing else",
             webhooks::SNAP
@@ -175,7 +175,7 @@ impl Stage {
     /// Waits until each expected pod was asked for and has a Checkpoint that is finished.
     async fn pods_done(&self) -> Result<Vec<Pod>, DemoError> {
         let pods = self.pods();
-        let wait = reached("each pod was asked for and its Checkpoint is finished", PATIENCE, async || {
+        let wait = try_until("each pod was asked for and its Checkpoint is finished", TIMEOUT, async || {
             let listed = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
             let asked = |pod: &Pod| !self.snaphook.requests_for(NAMESPACE, &pod.name_any()).is_empty();
             let asked = listed.iter().filter(|pod| asked(pod)).count();
@@ -198,8 +198,8 @@ impl Stage {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    fn not_reached(&self, reached: NotReached) -> DemoError {
-        DemoError::NotReached { reached, tail: crate::process::last_lines(&self.watcher.log_path(), 30) }
+    fn not_reached(&self, timeout: WaitTimeout) -> DemoError {
+        DemoError::NotReached { timeout, tail: crate::process::last_lines(&self.watcher.log_path(), 30) }
     }
 
     /// Stays up until the program is asked to end.
@@ -207,7 +207,7 @@ impl Stage {
         let lab = registration::shown(&Registration::folder_of_workspace());
         let kubectl = format!("{lab}/kubectl --kubeconfig {lab}/kubeconfig");
         let (admin, webhook) = (self.watcher.admin_url(), self.watcher.webhook_addr());
-        say(&format!(
+        print_result(&format!(
             "\nEverything stays up until Ctrl-C here or `lab down` elsewhere. From the root of the repository:\n\n  \
              {kubectl} get pods,ckpt -A\n  \
              {kubectl} -n {NAMESPACE} scale deployment/web --replicas=5\n  \
@@ -222,7 +222,7 @@ impl Stage {
             self.watcher.log_path().display(),
             self.watcher.pid().await
         ));
-        self.snaphook.on_request(|request| say(&format!("SnapHook was asked: {}", request.body)));
+        self.snaphook.on_request(|request| print_result(&format!("SnapHook was asked: {}", request.body)));
         loop {
             sleep(Duration::from_secs(1)).await;
             self.cluster.check_running()?;

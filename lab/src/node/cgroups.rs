@@ -22,7 +22,7 @@ const WEIGHTS: [(&str, &str); 2] = [("cpu.shares", "102400"), ("cpu.weight", "10
 const CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 
 /// How long a group may stay busy after its last process has ended.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A group in each hierarchy; removed, with those below it, when dropped.
@@ -71,7 +71,7 @@ impl Cgroups {
         for entry in hierarchies(&mounts).iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
             let owner = entry.file_name().to_str().and_then(owner);
             if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-                removed(&entry.path(), Instant::now() + PATIENCE);
+                removed(&entry.path(), Instant::now() + TIMEOUT);
             }
         }
     }
@@ -85,7 +85,7 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         self.folders.iter().for_each(|folder| removed(folder, deadline));
     }
 }
@@ -108,8 +108,8 @@ fn enable_controllers(hierarchy: &Path) -> io::Result<()> {
     for controller in not_enabled(&controllers, &read("cgroup.subtree_control"))? {
         let file = hierarchy.join("cgroup.subtree_control");
         fs::write(&file, format!("+{controller}")).map_err(|error| {
-            let words = format!("the controller `{controller}` can't be enabled in {}: {error}", file.display());
-            io::Error::new(error.kind(), words)
+            let message = format!("the controller `{controller}` can't be enabled in {}: {error}", file.display());
+            io::Error::new(error.kind(), message)
         })?;
     }
     Ok(())
@@ -117,7 +117,7 @@ fn enable_controllers(hierarchy: &Path) -> io::Result<()> {
 
 /// Which of the needed controllers groups do not have yet; an error where the machine has not got it either.
 fn not_enabled(controllers: &str, enabled: &str) -> io::Result<Vec<&'static str>> {
-    let is_among = |controller: &str, words: &str| words.split_whitespace().any(|word| word == controller);
+    let is_among = |controller: &str, list: &str| list.split_whitespace().any(|word| word == controller);
     if let Some(missing) = CONTROLLERS.iter().find(|controller| !is_among(controller, controllers)) {
         return Err(io::Error::other(format!("this machine's control groups have no controller `{missing}`")));
     }
@@ -195,8 +195,8 @@ mod tests {
         let all = "cpuset cpu io memory pids\n";
         assert_eq!(not_enabled(all, "memory pids\n").unwrap(), ["cpu", "cpuset"]);
         assert_eq!(not_enabled(all, all).unwrap(), [""; 0]);
-        let told = not_enabled("cpuset cpu io pids\n", "").unwrap_err().to_string();
-        assert!(told.contains("`memory`"), "{told}");
+        let message = not_enabled("cpuset cpu io pids\n", "").unwrap_err().to_string();
+        assert!(message.contains("`memory`"), "{message}");
     }
 
     #[test]

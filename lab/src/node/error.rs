@@ -6,17 +6,17 @@ use std::process::ExitStatus;
 
 use super::kubelet_api::KubeletApiError;
 use super::registry::PushError;
-use super::root::RootError;
+use super::root_file_system::RootFileSystemError;
 use crate::access::AccessError;
 use crate::process::ProcessError;
-use crate::until::NotReached;
+use crate::until::WaitTimeout;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     #[error("{0}")]
     Missing(String),
     #[error(transparent)]
-    Root(#[from] RootError),
+    Root(#[from] RootFileSystemError),
     #[error(transparent)]
     Process(#[from] ProcessError),
     #[error(transparent)]
@@ -31,12 +31,12 @@ pub enum NodeError {
     Link { seen: String },
     #[error("could not run `{command}` in the node; it has ended, or this is not root")]
     Enter { command: String, source: io::Error },
-    #[error("`{command}` failed in the node ({status}): {told}")]
-    Command { command: String, status: ExitStatus, told: String },
-    #[error("criu says that this kernel can't do what it needs; `criu check`: {told}")]
-    Criu { told: String },
-    #[error("{reached}; the end of the log of {program}:\n{tail}")]
-    NotReached { reached: NotReached, program: &'static str, tail: String },
+    #[error("`{command}` failed in the node ({status}): {output}")]
+    Command { command: String, status: ExitStatus, output: String },
+    #[error("criu says that this kernel can't do what it needs; `criu check`: {output}")]
+    Criu { output: String },
+    #[error("{timeout}; the end of the log of {program}:\n{tail}")]
+    NotReady { timeout: WaitTimeout, program: &'static str, tail: String },
     #[error(
         "no real node is described in `{}`: this test needs one; run `make e2e` as root, which starts one for all such \
          tests",

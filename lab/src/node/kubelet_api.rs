@@ -1,4 +1,4 @@
-//! A kubelet as its callers see it: over TLS, with a token, its certificate verified against the cluster's CA.
+//! A kubelet as its clients see it: over TLS, with a token, its certificate verified against the cluster's CA.
 //!
 //! Asked the way SNAP's own SnapHook asks: straight at the node's address and port, never through the API server.
 

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::NodeError;
 use super::cgroups::Cgroups;
-use super::inside::{Inside, NODE_PATH};
+use super::error::NodeError;
+use super::namespaces::{NODE_PATH, NodeNamespaces};
 use crate::network::{LABS, Network, routes};
 use crate::process::{Launch, Process};
 
@@ -29,14 +29,14 @@ const NETWORK: &str = include_str!("network.sh");
 const NODE_LINKS: &str = "/proc/1/ns/net";
 
 /// How long the namespaces may take to stand, and to go.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A running machine; gone when dropped.
 #[derive(Debug)]
 pub(crate) struct Machine {
     init: Process,
-    inside: Inside,
+    namespaces: NodeNamespaces,
     network: Network,
     logs: PathBuf,
     // Removed when the last process has ended.
@@ -60,7 +60,7 @@ impl Machine {
         launch.command().env("PATH", NODE_PATH).env("LC_ALL", "C");
         let mut init = Process::start(launch).await?;
         let pid = entered(&mut init, &work.join("init.pid")).await?;
-        let mut machine = Self { init, inside: Inside::of(pid), network: Network::Loopback, logs, cgroups };
+        let mut machine = Self { init, namespaces: NodeNamespaces::of(pid), network: Network::Loopback, logs, cgroups };
         machine.network = machine.linked().await?;
         Ok(machine)
     }
@@ -97,7 +97,7 @@ impl Machine {
             }
             let arguments = [node, host, bridge].map(|address: Ipv4Addr| address.to_string());
             let arguments = arguments.iter().map(String::as_str);
-            self.inside.must_run(["sh", "-c", NETWORK, "network"].into_iter().chain(arguments)).await?;
+            self.namespaces.must_run(["sh", "-c", NETWORK, "network"].into_iter().chain(arguments)).await?;
             return Ok(network);
         }
         Err(NodeError::Link { seen })
@@ -105,24 +105,24 @@ impl Machine {
 
     /// Runs the node's `ip` on this machine's own links.
     async fn ip(&self, arguments: &str) -> Result<Output, NodeError> {
-        self.inside.run_on_host_network(["ip"].into_iter().chain(arguments.split(' '))).await
+        self.namespaces.run_on_host_network(["ip"].into_iter().chain(arguments.split(' '))).await
     }
 
     async fn must_ip(&self, arguments: &str) -> Result<(), NodeError> {
-        let output = self.ip(arguments).await?;
-        if output.status.success() {
+        let Output { status, stderr, .. } = self.ip(arguments).await?;
+        if status.success() {
             return Ok(());
         }
-        let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(NodeError::Command { command: format!("ip {arguments}"), status: output.status, told })
+        let output = String::from_utf8_lossy(&stderr).trim().to_owned();
+        Err(NodeError::Command { command: format!("ip {arguments}"), status, output })
     }
 
     pub(crate) fn network(&self) -> Network {
         self.network
     }
 
-    pub(crate) fn inside(&self) -> &Inside {
-        &self.inside
+    pub(crate) fn namespaces(&self) -> &NodeNamespaces {
+        &self.namespaces
     }
 
     pub(crate) fn cgroup_root(&self) -> String {
@@ -131,8 +131,8 @@ impl Machine {
 
     /// Prepares a program of the machine; its output goes to a log file of this name beside the others.
     pub(crate) fn launch(&self, name: &str, program: &str) -> Launch {
-        let mut launch = Launch::new(name, Path::new("nsenter"), &self.log(name)).args(self.inside.entry());
-        launch.command().env_clear().envs(Inside::environment());
+        let mut launch = Launch::new(name, Path::new("nsenter"), &self.log(name)).args(self.namespaces.entry());
+        launch.command().env_clear().envs(NodeNamespaces::environment());
         launch.args([program])
     }
 
@@ -149,8 +149,8 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         // The first process is killed alone, so that `unshare` is there to reap it. Both can only fail where it is gone.
-        let _ = kill(Pid::from_raw(self.inside.pid()), Signal::SIGKILL);
-        let deadline = Instant::now() + PATIENCE;
+        let _ = kill(Pid::from_raw(self.namespaces.pid()), Signal::SIGKILL);
+        let deadline = Instant::now() + TIMEOUT;
         while matches!(self.init.ended(), Ok(None)) && Instant::now() < deadline {
             self.cgroups.thaw();
             thread::sleep(POLL);
@@ -164,7 +164,7 @@ impl Drop for Machine {
 
 /// Waits until the script has done its work and returns the process id of the machine's first process.
 async fn entered(init: &mut Process, file: &Path) -> Result<i32, NodeError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         init.check_running()?;
         let text = fs::read_to_string(file).unwrap_or_default();

@@ -7,20 +7,21 @@
 //! How it is built: a small Debian made once ([`root`]), an overlay over it in namespaces of its own ([`machine`]), and
 //! its programs in there, configured by [`settings`]; Services and names where they are asked for ([`services`]).
 
+mod base_images;
 mod cgroups;
-mod changed;
 mod error;
 mod image;
-mod inside;
+mod kind;
 mod kubelet_api;
 mod machine;
-mod missing;
+mod namespaces;
 mod real_node;
 mod registry;
-mod root;
+mod requirements;
+mod root_file_system;
 mod services;
 mod settings;
-mod stock;
+mod with_modified_node;
 
 use std::fs;
 use std::path::Path;
@@ -32,29 +33,29 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 pub use cgroups::control_groups_of;
-pub use changed::with_node;
 pub use error::NodeError;
 pub use image::{Files, Image};
+pub use kind::NodeKind;
 pub use kubelet_api::{KubeletAnswer, KubeletApi, KubeletApiError};
 pub use real_node::RealNode;
 pub use registry::PushError;
-pub use root::RootError;
+pub use root_file_system::RootFileSystemError;
 pub use services::lead;
 pub use settings::{KubeletSettings, Serving};
+pub use with_modified_node::with_modified_node;
 
 use crate::access::Access;
-use crate::cluster::NodeKind;
 use crate::control_plane::REAL_NODE;
 use crate::network::Network;
 use crate::process::Process;
-use crate::until::{Look, reached};
-use inside::Inside;
+use crate::until::{Observation, try_until};
 use machine::Machine;
+use namespaces::NodeNamespaces;
 
 const KUBELET: &str = include_str!("kubelet.sh");
 
 /// How long a program of the node may take to be ready; each needs a few seconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Who signs the serving certificates of kubelets (kubernetes.io, "Certificate Signing Requests").
 const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
@@ -76,10 +77,10 @@ pub(crate) struct Node {
 impl Node {
     /// Starts the machine; the API server's address is known from then on.
     pub(crate) async fn start(folder: &Path, programs: &Path, kind: NodeKind) -> Result<Self, NodeError> {
-        if let Some(missing) = missing::missing() {
+        if let Some(missing) = requirements::unmet() {
             return Err(NodeError::Missing(missing));
         }
-        let base = root::made().await?;
+        let base = root_file_system::made().await?;
         let machine = Machine::start(&base, folder, programs, REAL_NODE).await?;
         let name_server = (kind == NodeKind::RealWithServices).then(|| services::name_server(machine.network()));
         let handle = RealNode::of(&machine, name_server);
@@ -99,8 +100,8 @@ impl Node {
 
     /// CRIU's own verdict on this kernel.
     async fn check_criu(&self) -> Result<(), NodeError> {
-        match self.inside().must_run(["criu", "check"]).await {
-            Err(NodeError::Command { told, .. }) => Err(NodeError::Criu { told }),
+        match self.namespaces().must_run(["criu", "check"]).await {
+            Err(NodeError::Command { output, .. }) => Err(NodeError::Criu { output }),
             other => other.map(drop),
         }
     }
@@ -118,15 +119,15 @@ impl Node {
             self.programs.push(Process::start(launch).await?);
         }
         let address = self.handle.registry_address();
-        self.reached("the registry listens", "registry", async || {
+        self.wait_until("the registry listens", "registry", async || {
             tokio::net::TcpStream::connect(address).await.map(drop)
         })
         .await?;
-        for (name, image) in stock::images(self.inside())? {
+        for (name, image) in base_images::images(self.namespaces())? {
             self.handle.push(name, image).await?;
         }
-        let socket = self.inside().path("run/containerd/containerd.sock");
-        self.reached("containerd listens", "containerd", async || socket.exists()).await
+        let socket = self.namespaces().path("run/containerd/containerd.sock");
+        self.wait_until("containerd listens", "containerd", async || socket.exists()).await
     }
 
     /// Starts the kubelet for the control plane in `folder` and waits until it is trusted.
@@ -141,12 +142,12 @@ impl Node {
         ]);
         self.programs.push(Process::start(kubelet).await?);
         let (client, kubelets) = (access.client().await?, KubeletApi::of(access).await?);
-        self.reached("the kubelet serves with a certificate of the cluster", "kubelet", async || {
+        self.wait_until("the kubelet serves with a certificate of the cluster", "kubelet", async || {
             approve(&client).await.map_err(|error| error.to_string())?;
             match kubelets.healthz(REAL_NODE).await {
                 Ok(answer) if answer.status == 200 => Ok(()),
                 Ok(answer) => Err(format!("{answer:?}")),
-                Err(error) => Err(crate::terminal::with_causes(&error)),
+                Err(error) => Err(crate::terminal::error_chain(&error)),
             }
         })
         .await
@@ -166,20 +167,20 @@ impl Node {
         self.write("etc/kubernetes/kube-proxy.json", &services::kube_proxy(network, REAL_NODE).to_string())?;
         self.write("etc/kubernetes/Corefile", &services::core_dns(network))?;
         // Of another module than the others, it lies elsewhere.
-        let copied = fs::copy(core_dns, self.inside().path("usr/local/bin/coredns"));
+        let copied = fs::copy(core_dns, self.namespaces().path("usr/local/bin/coredns"));
         copied.map_err(|source| NodeError::Prepare { what: "copy CoreDNS", source })?;
         let proxy = self.machine.launch("kube-proxy", "kube-proxy").args(["--config=/etc/kubernetes/kube-proxy.json"]);
         let names = self.machine.launch("coredns", "coredns").args(["-conf", "/etc/kubernetes/Corefile"]);
         for launch in [proxy, names] {
             self.programs.push(Process::start(launch).await?);
         }
-        let inside = self.inside();
+        let namespaces = self.namespaces();
         for (program, url) in [
             ("kube-proxy", "http://127.0.0.1:10256/healthz".to_owned()),
             ("coredns", format!("http://{}/ready", services::core_dns_ready(network))),
         ] {
-            self.reached("it is ready", program, async || {
-                inside.must_run(["busybox", "wget", "-q", "-O-", &url]).await
+            self.wait_until("it is ready", program, async || {
+                namespaces.must_run(["busybox", "wget", "-q", "-O-", &url]).await
             })
             .await?;
         }
@@ -205,25 +206,25 @@ impl Node {
         self.machine.check_running()
     }
 
-    fn inside(&self) -> Inside {
-        *self.machine.inside()
+    fn namespaces(&self) -> NodeNamespaces {
+        *self.machine.namespaces()
     }
 
     fn write(&self, path: &str, text: &str) -> Result<(), NodeError> {
         self.handle.write(path, text)
     }
 
-    async fn reached<L: Look>(
+    async fn wait_until<L: Observation>(
         &self,
         awaited: &str,
         program: &'static str,
         look: impl AsyncFnMut() -> L,
     ) -> Result<(), NodeError> {
-        match reached(awaited, PATIENCE, look).await {
+        match try_until(awaited, TIMEOUT, look).await {
             Ok(_) => Ok(()),
-            Err(reached) => {
+            Err(timeout) => {
                 let tail = crate::process::last_lines(&self.machine.log(program), 15);
-                Err(NodeError::NotReached { reached, program, tail })
+                Err(NodeError::NotReady { timeout, program, tail })
             }
         }
     }

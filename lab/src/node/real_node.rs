@@ -12,24 +12,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::NodeError;
+use super::base_images::BUSYBOX;
+use super::error::NodeError;
 use super::image::Image;
-use super::inside::Inside;
 use super::machine::Machine;
-use super::missing;
+use super::namespaces::NodeNamespaces;
 use super::registry::Registry;
+use super::requirements;
 use super::settings::{KUBELET_PORT, KubeletSettings, REGISTRY, REGISTRY_PORT};
-use super::stock::BUSYBOX;
 use crate::access::Access;
 use crate::control_plane::REAL_NODE;
 use crate::network::Network;
-use crate::until::reached;
+use crate::until::try_until;
 
 /// The description of the node in the control plane's folder.
 const FILE: &str = "node.json";
 
 /// How long a kubelet may take to serve again, or to be gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A way to the node; clones lead to the same one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,8 +43,8 @@ pub struct RealNode {
 
 impl RealNode {
     /// What this machine lacks to have a real node, in one line that says what to do; None: it can be tried.
-    pub fn missing() -> Option<String> {
-        missing::missing()
+    pub fn unmet_requirement() -> Option<String> {
+        requirements::unmet()
     }
 
     /// The node that `lab test --node` started beside the control plane.
@@ -64,7 +64,7 @@ impl RealNode {
             Network::Node(number) => number,
             Network::Loopback => 0,
         };
-        Self { pid: machine.inside().pid(), number, cgroup_root: machine.cgroup_root(), name_server }
+        Self { pid: machine.namespaces().pid(), number, cgroup_root: machine.cgroup_root(), name_server }
     }
 
     /// Describes the node in `folder`, for those who attach.
@@ -127,17 +127,17 @@ impl RealNode {
 
     /// Runs a command in the node's root; its exit status is the caller's to judge.
     pub async fn run<S: AsRef<OsStr>>(&self, command: impl IntoIterator<Item = S>) -> Result<Output, NodeError> {
-        self.inside().run(command).await
+        self.namespaces().run(command).await
     }
 
     /// Runs a command in the node's root and returns what it printed; failing is an error in its own words.
     pub async fn must_run<S: AsRef<OsStr>>(&self, command: impl IntoIterator<Item = S>) -> Result<String, NodeError> {
-        self.inside().must_run(command).await
+        self.namespaces().must_run(command).await
     }
 
     /// Where a file of the node is found from outside, as long as the node runs.
     pub fn path(&self, inside: impl AsRef<Path>) -> PathBuf {
-        self.inside().path(inside)
+        self.namespaces().path(inside)
     }
 
     /// The archives of checkpoints that lie on the node, by name.
@@ -221,12 +221,12 @@ impl RealNode {
             let connected = tokio::net::TcpStream::connect(address).await;
             connected.map(drop).map_err(|source| NodeError::Prepare { what: "call the kubelet", source })
         };
-        let served = reached("the kubelet serves", PATIENCE, look).await;
-        served.map_err(|reached| NodeError::NotReached { reached, program: "kubelet", tail: String::new() })
+        let served = try_until("the kubelet serves", TIMEOUT, look).await;
+        served.map_err(|timeout| NodeError::NotReady { timeout, program: "kubelet", tail: String::new() })
     }
 
-    fn inside(&self) -> Inside {
-        Inside::of(self.pid)
+    fn namespaces(&self) -> NodeNamespaces {
+        NodeNamespaces::of(self.pid)
     }
 
     fn network(&self) -> Network {
@@ -255,7 +255,7 @@ mod tests {
     fn who_has_no_node_is_told_how_to_get_one() {
         let folder = tempfile::tempdir().unwrap();
         let access = Access::create(folder.path(), "{}", Path::new("/bin/true")).unwrap();
-        let told = RealNode::of_access(&access).unwrap_err().to_string();
-        assert!(told.contains("make e2e"), "{told}");
+        let message = RealNode::of_access(&access).unwrap_err().to_string();
+        assert!(message.contains("make e2e"), "{message}");
     }
 }

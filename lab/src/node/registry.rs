@@ -19,8 +19,8 @@ pub enum PushError {
     Client { source: reqwest::Error },
     #[error("the registry at {address} did not answer when {what} was pushed")]
     Unreachable { address: SocketAddr, what: String, source: reqwest::Error },
-    #[error("the registry at {address} answered {status} when {what} was pushed: {told}")]
-    Refused { address: SocketAddr, what: String, status: StatusCode, told: String },
+    #[error("the registry at {address} answered {status} when {what} was pushed: {message}")]
+    Refused { address: SocketAddr, what: String, status: StatusCode, message: String },
 }
 
 impl Registry {
@@ -66,7 +66,7 @@ impl Registry {
         if status.is_success() {
             return Ok(answer);
         }
-        let told = answer.text().await.unwrap_or_default();
-        Err(PushError::Refused { address, what, status, told })
+        let message = answer.text().await.unwrap_or_default();
+        Err(PushError::Refused { address, what, status, message })
     }
 }

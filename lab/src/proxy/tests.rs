@@ -41,14 +41,14 @@ async fn requests_pass_and_are_counted() {
 async fn a_stopped_request_arrives_when_it_is_delivered_though_its_sender_has_gone() {
     in_namespace("a_stopped_request_arrives", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
-        let stop = proxy.stop_before(When::call(Verb::Create, "configmaps"));
+        let held = proxy.hold_request(When::call(Verb::Create, "configmaps"));
         let api = config_maps(&ns, &proxy).await;
         let sender = tokio::spawn(async move { api.create(&PostParams::default(), &config_map("late")).await });
-        stop.reached().await;
+        held.received().await;
         sender.abort();
         assert!(sender.await.unwrap_err().is_cancelled());
         assert_eq!(ns.api::<ConfigMap>().get_opt("late").await.unwrap(), None);
-        stop.deliver();
+        held.deliver();
         ns.until("the object is there", async || ns.api::<ConfigMap>().get_opt("late").await.ok().flatten()).await;
     })
     .await;
@@ -67,7 +67,7 @@ async fn faults_are_made_as_often_as_asked_for() {
         let rule = proxy.fail(create, Fault::Answer(503));
         let refused = api.create(&PostParams::default(), &config_map("refused")).await.unwrap_err();
         assert!(matches!(refused, kube::Error::Api(status) if status.code == 503));
-        proxy.lift(rule);
+        proxy.remove_rule(rule);
         api.create(&PostParams::default(), &config_map("good")).await.unwrap();
         let names: Vec<String> =
             api.list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any).collect();

@@ -9,10 +9,10 @@ use reqwest::Certificate;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::Rules;
 use super::call::{Call, Verb};
-use super::events::{garbled, passed_on};
-use super::rule::{Action, Decision, Fault, Place, status_body, status_code};
+use super::response_body::{corrupted, passed_on};
+use super::rule::{Fault, status_body, status_code};
+use super::rules::{Action, Decision, HoldPoint, Rules};
 use crate::access::{Access, Credentials, install_crypto_provider};
 
 /// The API server as the administrator's kubeconfig describes it.
@@ -56,7 +56,7 @@ impl Upstream {
         match action {
             None => self.forward(request, call, rules).await,
             Some(Action::Hold(hold)) => {
-                if hold.place == Place::Request {
+                if hold.point == HoldPoint::Request {
                     return match hold.decision(&call).await {
                         Decision::Deliver => self.forward(request, call, rules).await,
                         Decision::Lose => None,
@@ -75,12 +75,12 @@ impl Upstream {
                     drop(self.forward(request, call, rules).await);
                     None
                 }
-                Fault::Answer(code) => Some(written(code, status_body(code))),
-                Fault::EndAtOnce => Some(written(200, String::new())),
+                Fault::Answer(code) => Some(response(code, status_body(code))),
+                Fault::EndAtOnce => Some(response(200, String::new())),
                 Fault::ErrorEvent(code) => {
-                    Some(written(200, format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status_body(code))))
+                    Some(response(200, format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status_body(code))))
                 }
-                Fault::OnlyBookmarks | Fault::Garble(_) => self.forward(request, call, rules).await,
+                Fault::OnlyBookmarks | Fault::Corrupt(_) => self.forward(request, call, rules).await,
                 Fault::Delay(pause) => {
                     sleep(pause).await;
                     self.forward(request, call, rules).await
@@ -112,8 +112,8 @@ impl Upstream {
             return Some(passed);
         }
         let body = answer.bytes().await.ok()?;
-        let faults = rules.standing(&call);
-        *passed.body_mut() = garbled(&body, &call, &faults).map_or_else(|| Body::from(body), Body::from);
+        let faults = rules.lasting_faults(&call);
+        *passed.body_mut() = corrupted(&body, &call, &faults).map_or_else(|| Body::from(body), Body::from);
         Some(passed)
     }
 }
@@ -132,7 +132,7 @@ pub(super) fn kubeconfig(address: SocketAddr) -> String {
     format!("{config:#}\n")
 }
 
-fn written(code: u16, body: String) -> Response<Body> {
+fn response(code: u16, body: String) -> Response<Body> {
     let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = status_code(code);
     answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));

@@ -8,9 +8,9 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use futures::{StreamExt, stream};
 use tokio::sync::watch;
 
-use super::connection::Connection;
 use super::contract::{Contract, Subject};
 use super::kubelets::Kubelets;
+use crate::server::ResetHandle;
 
 /// Size of the answer of `Behaviour::Huge`.
 pub const HUGE: usize = 64 * 1024 * 1024;
@@ -121,7 +121,7 @@ impl Behaviour {
         &self,
         contract: Contract,
         subject: &Subject,
-        connection: &Connection,
+        connection: &ResetHandle,
     ) -> Response<Body> {
         let success = || contract.success(subject).to_string();
         match self {
@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn an_unknown_behaviour_is_answered_with_the_known_ones() {
         for text in ["sulk", "status=", "status=99", "delay=soon", "redirect="] {
-            let told = text.parse::<Behaviour>().unwrap_err().to_string();
-            assert!(told.contains(text) && told.contains("half-body"), "{told}");
+            let message = text.parse::<Behaviour>().unwrap_err().to_string();
+            assert!(message.contains(text) && message.contains("half-body"), "{message}");
         }
     }
 }

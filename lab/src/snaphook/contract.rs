@@ -171,8 +171,8 @@ mod tests {
                 "nodeName",
             ),
         ] {
-            let told = contract.read(&body).unwrap_err();
-            assert!(told.contains(word), "{case}: {told}");
+            let message = contract.read(&body).unwrap_err();
+            assert!(message.contains(word), "{case}: {message}");
         }
     }
 }

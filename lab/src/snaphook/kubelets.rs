@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::contract::{Contract, Subject};
 use crate::access::Access;
 use crate::node::{KubeletAnswer, KubeletApi, KubeletApiError};
-use crate::terminal::with_causes;
+use crate::terminal::error_chain;
 
 /// The kubelets of a cluster, to be asked; clones are handles on the same ones.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ impl Kubelets {
         };
         match self.0.checkpoint(node, &subject.namespace, &subject.pod, container).await {
             Ok(answer) => answered(contract, subject, &answer),
-            Err(error) => failure(&with_causes(&error)),
+            Err(error) => failure(&error_chain(&error)),
         }
     }
 }
@@ -67,7 +67,7 @@ fn failure(message: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn told(status: u16, body: &str) -> Value {
+    fn response_to(status: u16, body: &str) -> Value {
         let subject = Subject {
             namespace: "shop".to_owned(),
             pod: "web".to_owned(),
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_that_was_taken_is_told_with_its_archive() {
-        let answer = told(200, r#"{"items":["/var/lib/kubelet/checkpoints/checkpoint-web.tar"]}"#);
+        let answer = response_to(200, r#"{"items":["/var/lib/kubelet/checkpoints/checkpoint-web.tar"]}"#);
         assert_eq!(answer["success"], true);
         assert_eq!(answer["checkpoint_path"], "/var/lib/kubelet/checkpoints/checkpoint-web.tar");
     }
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_kubelet_that_refuses_is_quoted() {
         for (status, body) in [(500, "checkpointing of shop/web/app failed (no criu)\n"), (200, "{}")] {
-            let answer = told(status, body);
+            let answer = response_to(status, body);
             assert_eq!(answer["success"], false);
             let message = answer["message"].as_str().unwrap();
             assert!(message.contains(&status.to_string()) && message.contains(body.trim()), "{message}");

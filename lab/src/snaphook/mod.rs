@@ -5,7 +5,6 @@
 //! behaviour is set.
 
 mod behaviour;
-pub(crate) mod connection;
 mod contract;
 mod kubelets;
 #[cfg(test)]
@@ -14,8 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -23,31 +21,24 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+
+use crate::lock::lock;
+use crate::server::{BODY_LIMIT, ResetHandle, Server};
 
 pub use behaviour::{Behaviour, Gate, HUGE, UnknownBehaviour};
-use connection::{Connection, ResettableListener};
 pub use contract::{Contract, Subject};
 pub use kubelets::Kubelets;
-
-/// How long `accept_again` tries to get its port back.
-const REBIND: Duration = Duration::from_secs(5);
-
-/// Room for a whole pod: the API server stores no object above 1.5 MB.
-const BODY_LIMIT: usize = 8 * 1024 * 1024;
 
 /// A running stand-in; its port closes when it is dropped.
 #[derive(Debug)]
 pub struct SnapHook {
-    address: SocketAddr,
+    server: Server,
     shared: Arc<Mutex<Shared>>,
-    accepting: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// One request, as it was received.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct RecordedRequest {
     pub at: Timestamp,
     pub path: String,
     /// Names in lower case.
@@ -70,11 +61,11 @@ pub struct SnapHookError {
 }
 
 /// Called with each request as it comes in.
-type Listener = Box<dyn Fn(&Recorded) + Send>;
+type Listener = Box<dyn Fn(&RecordedRequest) + Send>;
 
 #[derive(Default)]
 struct Shared {
-    requests: Vec<Recorded>,
+    requests: Vec<RecordedRequest>,
     always: Option<Behaviour>,
     next: VecDeque<Behaviour>,
     by_pod: HashMap<String, Behaviour>,
@@ -98,7 +89,7 @@ impl Shared {
     }
 }
 
-impl Recorded {
+impl RecordedRequest {
     pub fn idempotency_key(&self) -> Option<&str> {
         self.headers.get("idempotency-key").map(String::as_str)
     }
@@ -112,32 +103,30 @@ impl SnapHook {
 
     /// Starts on this address.
     pub async fn listen(address: SocketAddr) -> Result<Self, SnapHookError> {
-        let failed = |source| SnapHookError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let accepting = Mutex::new(Some(serve(listener, Arc::clone(&shared))));
-        Ok(Self { address, shared, accepting })
+        let app = Router::new().fallback(receive).layer(DefaultBodyLimit::max(BODY_LIMIT));
+        let server = Server::start(address, app.with_state(Arc::clone(&shared))).await;
+        Ok(Self { server: server.map_err(|source| SnapHookError { address, source })?, shared })
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
     /// The URL to give to SnapWatcher as SNAP_BACK_API_URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address())
     }
 
     /// All requests so far, violations included.
-    pub fn requests(&self) -> Vec<Recorded> {
+    pub fn requests(&self) -> Vec<RecordedRequest> {
         lock(&self.shared).requests.clone()
     }
 
     /// The valid requests for this pod.
-    pub fn requests_for(&self, namespace: &str, pod: &str) -> Vec<Recorded> {
+    pub fn requests_for(&self, namespace: &str, pod: &str) -> Vec<RecordedRequest> {
         let requests = &lock(&self.shared).requests;
-        let is_meant = |request: &&Recorded| {
+        let is_meant = |request: &&RecordedRequest| {
             request.violation.is_none() && request.subject.namespace == namespace && request.subject.pod == pod
         };
         requests.iter().filter(is_meant).cloned().collect()
@@ -167,65 +156,24 @@ impl SnapHook {
     }
 
     /// Calls `listener` with each request as it comes in, before it is answered.
-    pub fn on_request(&self, listener: impl Fn(&Recorded) + Send + 'static) {
+    pub fn on_request(&self, listener: impl Fn(&RecordedRequest) + Send + 'static) {
         lock(&self.shared).on_request = Some(Box::new(listener));
     }
 
-    /// Closes the port: further connections are refused. Those that stand stay.
-    pub async fn refuse(&self) {
-        let accepting = lock(&self.accepting).take();
-        if let Some(accepting) = accepting {
-            accepting.abort();
-            // Its end is the moment at which the listener is dropped.
-            drop(accepting.await);
-        }
+    /// Closes the port: new connections are refused, open ones stay.
+    pub async fn close_port(&self) {
+        self.server.close().await;
     }
 
     /// Opens the same port again.
-    pub async fn accept_again(&self) -> Result<(), SnapHookError> {
-        if lock(&self.accepting).is_some() {
-            return Ok(());
-        }
-        let deadline = tokio::time::Instant::now() + REBIND;
-        let listener = loop {
-            match TcpListener::bind(self.address).await {
-                Ok(listener) => break listener,
-                Err(source) if tokio::time::Instant::now() > deadline => {
-                    return Err(SnapHookError { address: self.address, source });
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        };
-        *lock(&self.accepting) = Some(serve(listener, Arc::clone(&self.shared)));
-        Ok(())
+    pub async fn reopen_port(&self) -> Result<(), SnapHookError> {
+        self.server.reopen().await.map_err(|source| SnapHookError { address: self.address(), source })
     }
-}
-
-impl Drop for SnapHook {
-    fn drop(&mut self) {
-        if let Some(accepting) = lock(&self.accepting).take() {
-            accepting.abort();
-        }
-    }
-}
-
-/// Locks; a test that panicked while it held the lock has left nothing half-done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn serve(listener: TcpListener, shared: Arc<Mutex<Shared>>) -> JoinHandle<()> {
-    let app = Router::new().fallback(receive).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(shared);
-    let app = app.into_make_service_with_connect_info::<Connection>();
-    tokio::spawn(async move {
-        // Accepts until the task is aborted; it does not end with an error.
-        drop(axum::serve(ResettableListener(listener), app).await);
-    })
 }
 
 async fn receive(
     State(shared): State<Arc<Mutex<Shared>>>,
-    ConnectInfo(connection): ConnectInfo<Connection>,
+    ConnectInfo(connection): ConnectInfo<ResetHandle>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -250,7 +198,7 @@ async fn receive(
     }
 }
 
-fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Recorded {
+fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> RecordedRequest {
     let pairs = headers.iter();
     let headers: BTreeMap<String, String> = pairs
         .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
@@ -265,7 +213,7 @@ fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Record
         (_, None) => Err("the body is not JSON".to_owned()),
         (Some(contract), Some(body)) => contract.read(body),
     };
-    Recorded {
+    RecordedRequest {
         at: Timestamp::now(),
         path: uri.path().to_owned(),
         headers,

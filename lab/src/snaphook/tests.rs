@@ -1,7 +1,7 @@
 //! Each behaviour over a real socket, as a client sees it.
 
 use std::io::ErrorKind;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -172,10 +172,10 @@ async fn a_huge_answer_has_its_full_size() {
 #[tokio::test]
 async fn a_closed_port_refuses_until_it_is_opened_again() {
     let hook = SnapHook::start().await.unwrap();
-    hook.refuse().await;
+    hook.close_port().await;
     let refused = TcpStream::connect(hook.address()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    hook.accept_again().await.unwrap();
+    hook.reopen_port().await.unwrap();
     assert_eq!(text(&hook, "web").await.0, 200);
 }
 

@@ -8,13 +8,14 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::namespace::{Namespace, must};
-use crate::nodes::{fake_node, is_node_ready};
+use crate::fake_nodes::{fake_node, is_node_ready};
+use crate::must::must;
+use crate::namespace::Namespace;
 use crate::until::until;
 
 impl Namespace {
     /// Makes this many nodes and waits until pods can run on them; returns their names.
-    pub async fn own_nodes(&self, count: usize) -> Vec<String> {
+    pub async fn dedicated_nodes(&self, count: usize) -> Vec<String> {
         let nodes: Api<Node> = Api::all(self.client());
         let names: Vec<String> = (1..=count).map(|number| format!("{}-{number}", self.name())).collect();
         for name in &names {
@@ -37,7 +38,7 @@ impl Namespace {
     }
 
     /// Tells in a node's status that its kubelet listens at this port of 127.0.0.1.
-    pub async fn kubelet_listens(&self, node: &str, port: u16) {
+    pub async fn set_kubelet_port(&self, node: &str, port: u16) {
         let addresses = json!([
             {"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": node},
         ]);
@@ -47,7 +48,7 @@ impl Namespace {
     }
 
     /// Puts a node under pressure for room on its disk, or takes it off.
-    pub async fn disk_pressure(&self, node: &str, holds: bool) {
+    pub async fn set_disk_pressure(&self, node: &str, holds: bool) {
         let status = if holds { "True" } else { "False" };
         let condition = json!({"type": "DiskPressure", "status": status, "message": "the test fills the disk"});
         // Out of the phase Running kwok leaves the conditions as they are.

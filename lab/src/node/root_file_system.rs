@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::binaries::{BinariesError, cache_folder, locked};
 use crate::process::{Launch, Process, ProcessError, last_lines};
-use crate::terminal::tell;
+use crate::terminal::print_progress;
 
 /// Names the mirror where apt can't tell.
 const MIRROR_VARIABLE: &str = "SNAPWATCHER_LAB_MIRROR";
@@ -55,7 +55,7 @@ rm -rf "$3"/var/cache/apt/archives/*.deb "$3"/var/lib/apt/lists/*
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
-pub enum RootError {
+pub enum RootFileSystemError {
     #[error(transparent)]
     Cache(#[from] BinariesError),
     #[error(transparent)]
@@ -82,20 +82,20 @@ pub(crate) fn is_made() -> bool {
 }
 
 /// Returns the root file system, and makes it where it is missing: two minutes.
-pub(crate) async fn made() -> Result<PathBuf, RootError> {
+pub(crate) async fn made() -> Result<PathBuf, RootFileSystemError> {
     let home = home()?;
     let root = home.join("root");
     if root.exists() {
         return Ok(root);
     }
-    let failed = |source| RootError::Write { path: home.clone(), source };
+    let failed = |source| RootFileSystemError::Write { path: home.clone(), source };
     fs::create_dir_all(&home).map_err(failed)?;
     let _lock = locked(&home.join("lock")).await?;
     if root.exists() {
         return Ok(root);
     }
     if which("debootstrap").is_none() {
-        return Err(RootError::NoDebootstrap);
+        return Err(RootFileSystemError::NoDebootstrap);
     }
     let mirror = mirror()?;
     // Half-made ones are left by labs that were killed; their lock is ours now.
@@ -110,10 +110,10 @@ pub(crate) async fn made() -> Result<PathBuf, RootError> {
     Ok(root)
 }
 
-async fn make(root: &Path, mirror: &str, log: &Path) -> Result<(), RootError> {
+async fn make(root: &Path, mirror: &str, log: &Path) -> Result<(), RootFileSystemError> {
     let written = |path: &Path| {
         let path = path.to_owned();
-        move |source| RootError::Write { path, source }
+        move |source| RootFileSystemError::Write { path, source }
     };
     // Its parent is private; this one is the `/` of containers' users.
     fs::create_dir_all(root).map_err(written(root))?;
@@ -122,20 +122,20 @@ async fn make(root: &Path, mirror: &str, log: &Path) -> Result<(), RootError> {
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         .args(["sh", "-c", MAKE, "make", &PACKAGES.join(","), SUITE])
         .args([root.as_os_str(), mirror.as_ref(), SCRIPT.as_ref()]);
-    tell("making the root file system of a node by debootstrap (once, about two minutes)");
+    print_progress("making the root file system of a node by debootstrap (once, about two minutes)");
     let started = Instant::now();
     let mut debootstrap = Process::start(launch).await?;
     let status = loop {
         match tokio::time::timeout(HEARTBEAT, debootstrap.wait()).await {
             Ok(status) => break status?,
-            Err(_) => tell(&format!("  {} s: {}", started.elapsed().as_secs(), last_lines(log, 1))),
+            Err(_) => print_progress(&format!("  {} s: {}", started.elapsed().as_secs(), last_lines(log, 1))),
         }
     };
     if !status.success() {
         drop(debootstrap.signal(Signal::SIGKILL));
-        return Err(RootError::Make { tail: last_lines(log, 15), log: log.to_owned() });
+        return Err(RootFileSystemError::Make { tail: last_lines(log, 15), log: log.to_owned() });
     }
-    tell(&format!("  made in {} s", started.elapsed().as_secs()));
+    print_progress(&format!("  made in {} s", started.elapsed().as_secs()));
     Ok(())
 }
 
@@ -164,13 +164,13 @@ pub(super) fn which(program: &str) -> Option<PathBuf> {
 }
 
 /// Where the packages of a node come from.
-pub(super) fn mirror() -> Result<String, RootError> {
+pub(super) fn mirror() -> Result<String, RootFileSystemError> {
     if let Some(mirror) = env::var(MIRROR_VARIABLE).ok().filter(|mirror| !mirror.is_empty()) {
         return Ok(mirror);
     }
     let asked = Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI) $(COMPONENT)"]).output();
     let listed = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    mirror_of(&listed).ok_or(RootError::NoMirror)
+    mirror_of(&listed).ok_or(RootFileSystemError::NoMirror)
 }
 
 /// The mirror of a release itself, of the repositories that apt uses: its path ends in `debian`, where those of security
@@ -199,6 +199,6 @@ mod tests {
 
     #[test]
     fn who_has_no_mirror_is_told_the_variable() {
-        assert!(RootError::NoMirror.to_string().contains(MIRROR_VARIABLE));
+        assert!(RootFileSystemError::NoMirror.to_string().contains(MIRROR_VARIABLE));
     }
 }

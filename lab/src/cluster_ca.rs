@@ -10,7 +10,7 @@ use rcgen::{
 };
 
 /// The CA: its certificate and the key that signs.
-pub(crate) struct Authority {
+pub(crate) struct ClusterCa {
     certificate: String,
     key: String,
     issuer: Issuer<'static, KeyPair>,
@@ -18,12 +18,12 @@ pub(crate) struct Authority {
 
 /// A certificate and its key, as PEM.
 #[derive(Clone)]
-pub(crate) struct Issued {
+pub(crate) struct IssuedCertificate {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-impl Authority {
+impl ClusterCa {
     /// Makes a CA that never expires: it lives as long as the control plane's folder.
     pub(crate) fn generate() -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::default();
@@ -45,13 +45,13 @@ impl Authority {
     }
 
     /// A serving certificate for these DNS names and IP addresses.
-    pub(crate) fn server(&self, names: &[String]) -> Result<Issued, rcgen::Error> {
+    pub(crate) fn server(&self, names: &[String]) -> Result<IssuedCertificate, rcgen::Error> {
         let params = CertificateParams::new(names)?;
         self.issue(params, subject("kube-apiserver", None), ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// A certificate by which a client is this user of this group, as the API server reads it (CN and O).
-    pub(crate) fn client(&self, user: &str, group: &str) -> Result<Issued, rcgen::Error> {
+    pub(crate) fn client(&self, user: &str, group: &str) -> Result<IssuedCertificate, rcgen::Error> {
         self.issue(CertificateParams::default(), subject(user, Some(group)), ExtendedKeyUsagePurpose::ClientAuth)
     }
 
@@ -60,14 +60,14 @@ impl Authority {
         mut params: CertificateParams,
         subject: DistinguishedName,
         purpose: ExtendedKeyUsagePurpose,
-    ) -> Result<Issued, rcgen::Error> {
+    ) -> Result<IssuedCertificate, rcgen::Error> {
         params.distinguished_name = subject;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![purpose];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem() })
+        Ok(IssuedCertificate { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    fn verified(authority: &Authority, server: &Issued, name: &str) -> bool {
+    fn verified(authority: &ClusterCa, server: &IssuedCertificate, name: &str) -> bool {
         crate::access::install_crypto_provider();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap()).unwrap();
@@ -104,16 +104,16 @@ mod tests {
 
     #[test]
     fn a_serving_certificate_is_trusted_for_its_names_by_those_who_trust_its_ca() {
-        let authority = Authority::generate().unwrap();
+        let authority = ClusterCa::generate().unwrap();
         let server = authority.server(&["kubernetes.default".to_owned(), "10.96.0.1".to_owned()]).unwrap();
         assert!(verified(&authority, &server, "10.96.0.1") && verified(&authority, &server, "kubernetes.default"));
         assert!(!verified(&authority, &server, "10.96.0.2"));
-        assert!(!verified(&Authority::generate().unwrap(), &server, "10.96.0.1"));
+        assert!(!verified(&ClusterCa::generate().unwrap(), &server, "10.96.0.1"));
     }
 
     #[test]
     fn a_client_certificate_serves_nobody() {
-        let authority = Authority::generate().unwrap();
+        let authority = ClusterCa::generate().unwrap();
         let client = authority.client("system:node:real-1", "system:nodes").unwrap();
         assert!(!verified(&authority, &client, "real-1"));
     }

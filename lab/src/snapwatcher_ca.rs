@@ -8,12 +8,12 @@ use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa
 
 /// A certificate and its key, in PEM form.
 #[derive(Clone, Debug)]
-pub struct AuthorityPair {
+pub struct SnapwatcherCa {
     pub certificate: String,
     pub key: String,
 }
 
-impl AuthorityPair {
+impl SnapwatcherCa {
     /// Of this generation, valid from and until so long after `now`.
     pub fn new(generation: u64, now: Timestamp, from: SignedDuration, until: SignedDuration) -> io::Result<Self> {
         let mut params = CertificateParams::default();

@@ -3,7 +3,8 @@
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 
-use crate::namespace::{Namespace, must};
+use crate::must::must;
+use crate::namespace::Namespace;
 use crate::snapwatcher::Snapwatcher;
 
 /// An Event about a pod.
@@ -44,7 +45,7 @@ impl Namespace {
 
     /// Waits until an Event of this reason is told about the pod, and returns it.
     pub async fn event_of(&self, pod: &str, reason: &str) -> PodEvent {
-        self.until(&format!("an Event {reason} is told about pod `{pod}`"), async || {
+        self.until(&format!("an Event {reason} for pod `{pod}`"), async || {
             let mut events = self.events().await;
             events.retain(|event| event.pod == pod);
             events.iter().find(|event| event.reason == reason).cloned().ok_or_else(|| format!("{events:?}"))
@@ -53,15 +54,15 @@ impl Namespace {
     }
 
     /// All that this process has told so far, of which no part may hold a secret.
-    pub async fn everything_told(&self, watcher: &Snapwatcher) -> String {
-        let mut told = watcher.log();
-        told += &must("read the metrics", watcher.metrics().await);
-        told += &must("read the journeys", watcher.journeys().await).to_string();
+    pub async fn all_output(&self, watcher: &Snapwatcher) -> String {
+        let mut output = watcher.log();
+        output += &must("read the metrics", watcher.metrics().await);
+        output += &must("read the journeys", watcher.journeys().await).to_string();
         let health = must("read the health", watcher.get("/readyz?verbose").await);
-        told += &must("read the health", health.text().await);
+        output += &must("read the health", health.text().await);
         let events = self.events().await.into_iter().map(|event| format!("{event:?}"));
         let records = self.records().await.into_iter().map(|record| record.status.to_string());
-        told += &events.chain(records).collect::<Vec<_>>().join("\n");
-        told
+        output += &events.chain(records).collect::<Vec<_>>().join("\n");
+        output
     }
 }

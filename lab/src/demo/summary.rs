@@ -7,8 +7,8 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use super::{DemoError, EXPECTED_PODS, NAMESPACE, Stage, Verdict};
-use crate::logbook;
-use crate::terminal::say;
+use crate::terminal::print_result;
+use crate::text_log;
 use crate::webhooks::{ADMISSION, MUTATED};
 
 /// The stages of a journey, in order.
@@ -16,82 +16,84 @@ const STAGES: [&str; 6] = ["admitted", "seen", "ready", "claimed", "asked", "don
 
 impl Stage {
     /// Prints each pod's way and `kubectl get ckpt -A`, and judges.
-    pub(super) async fn tell(&self, pods: &[Pod]) -> Result<Verdict, DemoError> {
+    pub(super) async fn print_summary(&self, pods: &[Pod]) -> Result<Verdict, DemoError> {
         let journeys = self.watcher.journeys().await?;
         let log = self.watcher.log();
         let mut wrong = Vec::new();
         for pod in pods {
-            self.tell_pod(pod, &log, &journeys, &mut wrong);
+            self.print_pod(pod, &log, &journeys, &mut wrong);
         }
-        self.tell_checkpoints();
+        self.print_checkpoints();
 
         let requests = self.snaphook.requests().len();
         if requests != EXPECTED_PODS {
             wrong.push(format!("SnapHook was asked {requests} times in all, not {EXPECTED_PODS}"));
         }
-        wrong.extend(self.snaphook.violations().into_iter().map(|words| format!("a wrong request: {words}")));
+        wrong.extend(self.snaphook.violations().into_iter().map(|violation| format!("a wrong request: {violation}")));
         if wrong.is_empty() {
-            say(&format!("Each of the {EXPECTED_PODS} pods was asked for exactly once."));
+            print_result(&format!("Each of the {EXPECTED_PODS} pods was asked for exactly once."));
             return Ok(Verdict::AskedOnce);
         }
-        for words in wrong {
-            say(&format!("WRONG: {words}"));
+        for problem in wrong {
+            print_result(&format!("WRONG: {problem}"));
         }
         Ok(Verdict::Wrong)
     }
 
-    fn tell_pod(&self, pod: &Pod, log: &str, journeys: &Value, wrong: &mut Vec<String>) {
+    fn print_pod(&self, pod: &Pod, log: &str, journeys: &Value, wrong: &mut Vec<String>) {
         let name = pod.name_any();
-        say(&format!("=== pod {NAMESPACE}/{name}"));
+        print_result(&format!("=== pod {NAMESPACE}/{name}"));
         if pod.labels().get(MUTATED).map(String::as_str) != Some("false") {
             wrong.push(format!("pod `{name}` does not have the label {MUTATED}: \"false\""));
         }
 
-        say("the webhook's patch:");
-        match pod.annotations().get(ADMISSION).and_then(|admission| logbook::patch(log, admission)) {
-            Some(Value::Array(operations)) => operations.iter().for_each(|operation| say(&format!("  {operation}"))),
+        print_result("the webhook's patch:");
+        match pod.annotations().get(ADMISSION).and_then(|admission| text_log::patch(log, admission)) {
+            Some(Value::Array(operations)) => {
+                operations.iter().for_each(|operation| print_result(&format!("  {operation}")))
+            }
             _ => wrong.push(format!("SnapWatcher's log has no patch of pod `{name}`")),
         }
 
-        say("SnapWatcher's log:");
-        let blocks = logbook::blocks(log, NAMESPACE, &name);
-        blocks.iter().flat_map(|block| block.lines()).for_each(|line| say(&format!("  {line}")));
+        print_result("SnapWatcher's log:");
+        let blocks = text_log::blocks(log, NAMESPACE, &name);
+        blocks.iter().flat_map(|block| block.lines()).for_each(|line| print_result(&format!("  {line}")));
         if blocks.len() != 1 {
             wrong.push(format!("SnapWatcher's log has {} blocks of pod `{name}`", blocks.len()));
         }
 
-        say("what SnapHook received:");
+        print_result("what SnapHook received:");
         let requests = self.snaphook.requests_for(NAMESPACE, &name);
         for request in &requests {
-            say(&format!("  POST {} {}", request.path, request.body));
+            print_result(&format!("  POST {} {}", request.path, request.body));
         }
         if requests.len() != 1 {
             wrong.push(format!("pod `{name}` was asked for {} times", requests.len()));
         }
 
-        say("its journey:");
+        print_result("its journey:");
         let stages = stages_of(journeys, &pod.uid().unwrap_or_default());
         for (stage, at) in &stages {
-            say(&format!("  {stage:<9} {at}"));
+            print_result(&format!("  {stage:<9} {at}"));
         }
-        say("");
+        print_result("");
         if stages.len() != STAGES.len() {
             wrong.push(format!("the journey of pod `{name}` has {} of {} stages", stages.len(), STAGES.len()));
         }
     }
 
     /// Prints what kubectl shows, since that is what a user will look at.
-    fn tell_checkpoints(&self) {
+    fn print_checkpoints(&self) {
         let kubectl = self.cluster.kubectl();
         let kubeconfig = self.cluster.kubeconfig();
-        say("$ kubectl get ckpt -A");
+        print_result("$ kubectl get ckpt -A");
         let shown = Command::new(kubectl).arg("--kubeconfig").arg(kubeconfig).args(["get", "ckpt", "-A"]).output();
         match shown {
             Ok(output) => {
-                say(String::from_utf8_lossy(&output.stdout).trim_end());
-                say(String::from_utf8_lossy(&output.stderr).trim_end());
+                print_result(String::from_utf8_lossy(&output.stdout).trim_end());
+                print_result(String::from_utf8_lossy(&output.stderr).trim_end());
             }
-            Err(error) => say(&format!("kubectl could not be run: {error}")),
+            Err(error) => print_result(&format!("kubectl could not be run: {error}")),
         }
     }
 }

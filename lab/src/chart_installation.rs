@@ -15,9 +15,9 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::access::Access;
-use crate::checked::{self, Checked};
+use crate::check_command::{self, CheckOutput};
 use crate::helm::Helm;
-use crate::namespace::must;
+use crate::must::must;
 use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
 
 /// The command of the documentation, from the root of the repository, where the tests of the program run.
@@ -27,7 +27,7 @@ const NAMESPACE: &str = "snap";
 const ACCOUNT: &str = "system:serviceaccount:snap:snapwatcher";
 
 /// A release of the chart.
-pub struct Installation {
+pub struct ChartInstallation {
     access: Access,
     helm: Helm,
     client: kube::Client,
@@ -35,7 +35,7 @@ pub struct Installation {
     folder: TempDir,
 }
 
-impl Installation {
+impl ChartInstallation {
     /// Installs it by the command of the documentation.
     pub async fn on(access: &Access) -> Self {
         let helm = must("build Helm", Helm::built().await).with_access(access);
@@ -57,7 +57,7 @@ impl Installation {
     }
 
     /// Runs Helm with these words, which may fail, and returns why it did.
-    pub fn helm_refusal(&self, arguments: &str) -> Option<String> {
+    pub fn helm_error(&self, arguments: &str) -> Option<String> {
         self.helm.run(arguments.split(' ')).err().map(|error| error.to_string())
     }
 
@@ -75,7 +75,7 @@ impl Installation {
     }
 
     /// Starts the program as the Deployment would, with these settings besides.
-    pub async fn program(&self, binary: &Path, besides: &[(&str, &str)]) -> Snapwatcher {
+    pub async fn start_snapwatcher(&self, binary: &Path, besides: &[(&str, &str)]) -> Snapwatcher {
         let kubeconfig = self.kubeconfig();
         let mut env = self.settings().await;
         env.extend(besides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -85,13 +85,13 @@ impl Installation {
     }
 
     /// Runs `snapwatcher check` with the settings and in the name of the account of the Deployment.
-    pub async fn check(&self, binary: &Path) -> Checked {
+    pub async fn check(&self, binary: &Path) -> CheckOutput {
         let settings = self.settings().await;
         let flag = |(name, value): (&String, &String)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
         let flags: Vec<String> = settings.iter().map(flag).collect();
         let mut arguments: Vec<&str> = flags.iter().map(String::as_str).collect();
         arguments.push("--output=json");
-        must("run `snapwatcher check`", checked::check(binary, &self.kubeconfig(), &arguments).await)
+        must("run `snapwatcher check`", check_command::run(binary, &self.kubeconfig(), &arguments).await)
     }
 
     /// The settings of the Deployment, and the name of a pod of it.
@@ -114,7 +114,7 @@ impl Installation {
     }
 
     /// Has the API server call the program where it runs, since it reaches no Service here.
-    pub async fn call(&self, address: SocketAddr) {
+    pub async fn point_webhooks_at(&self, address: SocketAddr) {
         let to = |path: &str| {
             let patch = json!([
                 {"op": "remove", "path": "/webhooks/0/clientConfig/service"},
@@ -130,7 +130,7 @@ impl Installation {
     }
 
     /// What the mutating configuration trusts.
-    pub async fn bundle(&self) -> Option<Vec<u8>> {
+    pub async fn ca_bundle(&self) -> Option<Vec<u8>> {
         let mutating = Api::<MutatingWebhookConfiguration>::all(self.client());
         let found = must("read a configuration", mutating.get_opt(NAME).await)?;
         Some(found.webhooks?.into_iter().next()?.client_config.ca_bundle?.0)

@@ -7,18 +7,18 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::NodeError;
+use super::error::NodeError;
 
 /// Where programs are looked for in a node.
 pub(crate) const NODE_PATH: &str = "/opt/kubernetes:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A way in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Inside {
+pub(crate) struct NodeNamespaces {
     pid: i32,
 }
 
-impl Inside {
+impl NodeNamespaces {
     pub(crate) fn of(pid: i32) -> Self {
         Self { pid }
     }
@@ -54,14 +54,14 @@ impl Inside {
         self,
         command: impl IntoIterator<Item = S>,
     ) -> Result<String, NodeError> {
-        let words: Vec<OsString> = command.into_iter().map(|word| word.as_ref().to_owned()).collect();
-        let output = self.run(&words).await?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        let command_line: Vec<OsString> = command.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        let Output { status, stdout, stderr } = self.run(&command_line).await?;
+        if status.success() {
+            return Ok(String::from_utf8_lossy(&stdout).into_owned());
         }
-        let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
-        let told = String::from_utf8_lossy(said).trim().to_owned();
-        Err(NodeError::Command { command: shown(&words), status: output.status, told })
+        let printed = if stderr.is_empty() { stdout } else { stderr };
+        let output = String::from_utf8_lossy(&printed).trim().to_owned();
+        Err(NodeError::Command { command: shown(&command_line), status, output })
     }
 
     /// Runs a program of the node on the links of this machine.
@@ -77,17 +77,17 @@ async fn finished<S: AsRef<OsStr>>(
     entry: &[String],
     command: impl IntoIterator<Item = S>,
 ) -> Result<Output, NodeError> {
-    let words: Vec<OsString> = command.into_iter().map(|word| word.as_ref().to_owned()).collect();
+    let command_line: Vec<OsString> = command.into_iter().map(|word| word.as_ref().to_owned()).collect();
     let mut nsenter = Command::new("nsenter");
-    nsenter.args(entry).args(&words).env_clear().envs(Inside::environment()).stdin(Stdio::null());
-    let command = shown(&words);
+    nsenter.args(entry).args(&command_line).env_clear().envs(NodeNamespaces::environment()).stdin(Stdio::null());
+    let command = shown(&command_line);
     let ended = tokio::task::spawn_blocking(move || nsenter.output()).await.map_err(std::io::Error::other);
     ended.and_then(|output| output).map_err(|source| NodeError::Enter { command, source })
 }
 
 /// A command as a person reads it; of a script the first words are enough.
-fn shown(words: &[OsString]) -> String {
-    let whole = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+fn shown(command_line: &[OsString]) -> String {
+    let whole = command_line.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let line = whole.lines().next().unwrap_or_default();
     let cut: String = line.chars().take(120).collect();
     if cut.len() < whole.len() { format!("{cut} ...") } else { cut }
@@ -99,14 +99,14 @@ mod tests {
 
     #[test]
     fn a_file_of_the_node_is_found_below_its_root() {
-        assert_eq!(Inside::of(7).path("/etc/hosts"), PathBuf::from("/proc/7/root/etc/hosts"));
-        assert_eq!(Inside::of(7).path("etc/hosts"), PathBuf::from("/proc/7/root/etc/hosts"));
+        assert_eq!(NodeNamespaces::of(7).path("/etc/hosts"), PathBuf::from("/proc/7/root/etc/hosts"));
+        assert_eq!(NodeNamespaces::of(7).path("etc/hosts"), PathBuf::from("/proc/7/root/etc/hosts"));
     }
 
     #[test]
     fn a_long_script_is_shown_by_its_first_line() {
-        let words = ["sh", "-c", "set -eu\nip link"].map(OsString::from);
-        assert_eq!(shown(&words), "sh -c set -eu ...");
+        let command_line = ["sh", "-c", "set -eu\nip link"].map(OsString::from);
+        assert_eq!(shown(&command_line), "sh -c set -eu ...");
         assert_eq!(shown(&["ls", "/"].map(OsString::from)), "ls /");
     }
 }

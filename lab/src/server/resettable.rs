@@ -1,7 +1,7 @@
 //! Connections that a handler can reset.
 //!
-//! A closed socket says goodbye (FIN); one closed with a linger time of zero resets its connection (RST, `socket(7)`).
-//! A handler cannot reach its socket through axum, so each connection carries a switch that the handler flips.
+//! A socket that is closed with a linger time of zero sends RST in place of FIN (`socket(7)`). A handler cannot reach its
+//! socket through axum, so each connection has a [`ResetHandle`] that the handler receives as its `ConnectInfo`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,28 +16,28 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// A handler's hold on the connection that its request came over.
+/// Resets the connection that a request came over.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Connection(Arc<Switch>);
+pub(crate) struct ResetHandle(Arc<State>);
 
 #[derive(Debug, Default)]
-struct Switch {
+struct State {
     is_reset: AtomicBool,
-    flipped: Notify,
+    reset: Notify,
 }
 
-impl Connection {
-    /// Resets the connection; never returns, since nobody is left to answer to.
+impl ResetHandle {
+    /// Resets the connection. It never returns, because no response can be sent.
     pub(crate) async fn reset<T>(&self) -> T {
         self.0.is_reset.store(true, Ordering::SeqCst);
-        self.0.flipped.notify_one();
+        self.0.reset.notify_one();
         std::future::pending().await
     }
 }
 
-impl Connected<IncomingStream<'_, ResettableListener>> for Connection {
+impl Connected<IncomingStream<'_, ResettableListener>> for ResetHandle {
     fn connect_info(stream: IncomingStream<'_, ResettableListener>) -> Self {
-        stream.io().connection.clone()
+        stream.io().handle.clone()
     }
 }
 
@@ -50,10 +50,10 @@ impl Listener for ResettableListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        let connection = Connection::default();
-        let switch = Arc::clone(&connection.0);
-        let flipped = Box::pin(async move { switch.flipped.notified().await });
-        (ResettableStream { stream, connection, flipped }, address)
+        let handle = ResetHandle::default();
+        let state = Arc::clone(&handle.0);
+        let reset = Box::pin(async move { state.reset.notified().await });
+        (ResettableStream { stream, handle, reset }, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -61,17 +61,17 @@ impl Listener for ResettableListener {
     }
 }
 
-/// A stream that fails as soon as its switch is flipped; dropped then, it resets the connection.
+/// A stream that fails once its handle has reset it. Dropping the stream then sends RST.
 pub(crate) struct ResettableStream {
     stream: TcpStream,
-    connection: Connection,
-    flipped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    handle: ResetHandle,
+    reset: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl ResettableStream {
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let already = self.connection.0.is_reset.load(Ordering::SeqCst);
-        if already || self.flipped.as_mut().poll(context).is_ready() {
+        let is_reset = self.handle.0.is_reset.load(Ordering::SeqCst);
+        if is_reset || self.reset.as_mut().poll(context).is_ready() {
             self.stream.set_zero_linger()?;
             return Err(io::ErrorKind::ConnectionReset.into());
         }
@@ -80,7 +80,7 @@ impl ResettableStream {
 }
 
 impl AsyncRead for ResettableStream {
-    // hyper goes on reading while a handler works, to notice a client that hangs up: so the switch is seen at once.
+    // hyper reads while a handler runs, to notice a client that disconnects. So it sees the reset at once.
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

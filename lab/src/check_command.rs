@@ -10,7 +10,7 @@ use crate::namespace::Namespace;
 
 /// How the program ended and what it printed.
 #[derive(Debug, Clone)]
-pub struct Checked {
+pub struct CheckOutput {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -44,7 +44,7 @@ pub enum CheckError {
     Contradiction { code: Option<i32>, fine: bool },
 }
 
-impl Checked {
+impl CheckOutput {
     /// The findings of the JSON form; the exit code has to agree with it.
     pub fn findings(&self) -> Result<Vec<Finding>, CheckError> {
         let Ok(Report { fine, findings }) = serde_json::from_str(&self.stdout) else {
@@ -58,7 +58,7 @@ impl Checked {
 }
 
 /// Runs `binary check` with nothing of the caller's environment but this kubeconfig.
-pub async fn check(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result<Checked, CheckError> {
+pub async fn run(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result<CheckOutput, CheckError> {
     let mut command = Command::new(binary);
     command.arg("check").args(arguments).env_clear().env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
     let program = binary.to_owned();
@@ -66,7 +66,7 @@ pub async fn check(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Resu
     let run = tokio::task::spawn_blocking(move || command.output()).await.map_err(|_| CheckError::CutShort)?;
     let output = run.map_err(|source| CheckError::Run { program, source })?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Checked { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
+    Ok(CheckOutput { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
 }
 
 impl Namespace {

@@ -2,23 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use crate::namespace::must;
+use crate::lock::lock;
+use crate::must::must;
 
 /// The port; closed when dropped, with its open connections.
 #[derive(Debug)]
-pub struct Service {
+pub struct ServiceProxy {
     address: SocketAddr,
     endpoints: Arc<Mutex<Vec<SocketAddr>>>,
     task: AbortHandle,
 }
 
-impl Service {
+impl ServiceProxy {
     pub async fn start() -> Self {
         let listener = must("listen for a service", TcpListener::bind("127.0.0.1:0").await);
         let address = must("read the address of a service", listener.local_addr());
@@ -28,7 +29,7 @@ impl Service {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 while connections.try_join_next().is_some() {}
-                let endpoints = chosen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let endpoints = lock(&chosen).clone();
                 if endpoints.is_empty() {
                     continue;
                 }
@@ -44,12 +45,12 @@ impl Service {
     }
 
     /// Hands new connections to these from now on.
-    pub fn lead_to(&self, endpoints: impl IntoIterator<Item = SocketAddr>) {
-        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = endpoints.into_iter().collect();
+    pub fn set_endpoints(&self, endpoints: impl IntoIterator<Item = SocketAddr>) {
+        *lock(&self.endpoints) = endpoints.into_iter().collect();
     }
 }
 
-impl Drop for Service {
+impl Drop for ServiceProxy {
     fn drop(&mut self) {
         self.task.abort();
     }

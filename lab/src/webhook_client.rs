@@ -19,7 +19,7 @@ use crate::until::until;
 
 /// A client of one SnapWatcher's webhook. Clones share their connections.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct WebhookClient {
     http: reqwest::Client,
     trusted: Vec<reqwest::Certificate>,
     roots: Arc<RootCertStore>,
@@ -34,7 +34,7 @@ pub struct Reply {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum CallerError {
+pub enum WebhookClientError {
     #[error("the caBundle of `{configuration}` is no PEM file of certificates")]
     Bundle { configuration: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("could not make an HTTPS client")]
@@ -43,50 +43,50 @@ pub enum CallerError {
     Unanswered { path: String, source: reqwest::Error },
 }
 
-impl Caller {
+impl WebhookClient {
     /// Reads the caBundle as soon as it stands in the namespace's mutating configuration.
-    pub async fn of(namespace: &Namespace, watcher: &Snapwatcher) -> Result<Self, CallerError> {
+    pub async fn of(namespace: &Namespace, watcher: &Snapwatcher) -> Result<Self, WebhookClientError> {
         install_crypto_provider();
         let configuration = namespace.name().to_owned();
         let bundle = until("the caBundle stands in the configuration", async || ca_bundle(namespace).await).await;
-        let broken = |source| CallerError::Bundle { configuration: configuration.clone(), source };
+        let broken = |source| WebhookClientError::Bundle { configuration: configuration.clone(), source };
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&bundle) {
             let certificate = certificate.map_err(|error| broken(error.into()))?;
             roots.add(certificate).map_err(|error| broken(error.into()))?;
         }
         let trusted = reqwest::Certificate::from_pem_bundle(&bundle).map_err(|error| broken(error.into()))?;
-        let http = client(trusted.clone()).build().map_err(|source| CallerError::Client { source })?;
+        let http = client(trusted.clone()).build().map_err(|source| WebhookClientError::Client { source })?;
         Ok(Self { http, trusted, roots: Arc::new(roots), address: watcher.webhook_addr() })
     }
 
     /// One that opens a connection for each call.
-    pub fn connecting_anew(&self) -> Result<Self, CallerError> {
+    pub fn without_keep_alive(&self) -> Result<Self, WebhookClientError> {
         let http = client(self.trusted.clone()).pool_max_idle_per_host(0).build();
-        Ok(Self { http: http.map_err(|source| CallerError::Client { source })?, ..self.clone() })
+        Ok(Self { http: http.map_err(|source| WebhookClientError::Client { source })?, ..self.clone() })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The TLS of this caller, for a test that writes its own bytes; `protocols` are offered by ALPN.
+    /// The TLS of this webhook_client, for a test that writes its own bytes; `protocols` are offered by ALPN.
     pub fn tls(&self, protocols: &[&str]) -> ClientConfig {
         let mut config = ClientConfig::builder().with_root_certificates(Arc::clone(&self.roots)).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         config
     }
 
-    pub async fn get(&self, path: &str) -> Result<Reply, CallerError> {
+    pub async fn get(&self, path: &str) -> Result<Reply, WebhookClientError> {
         self.send(path, self.http.get(self.url(path))).await
     }
 
-    pub async fn post(&self, path: &str, content_type: &str, body: String) -> Result<Reply, CallerError> {
+    pub async fn post(&self, path: &str, content_type: &str, body: String) -> Result<Reply, WebhookClientError> {
         self.send(path, self.http.post(self.url(path)).header("content-type", content_type).body(body)).await
     }
 
     /// Posts a review as the API server does.
-    pub async fn review(&self, path: &str, review: &Value) -> Result<Reply, CallerError> {
+    pub async fn review(&self, path: &str, review: &Value) -> Result<Reply, WebhookClientError> {
         self.post(path, "application/json", review.to_string()).await
     }
 
@@ -94,8 +94,8 @@ impl Caller {
         format!("https://{}{path}", self.address)
     }
 
-    async fn send(&self, path: &str, request: reqwest::RequestBuilder) -> Result<Reply, CallerError> {
-        let unanswered = |source| CallerError::Unanswered { path: path.to_owned(), source };
+    async fn send(&self, path: &str, request: reqwest::RequestBuilder) -> Result<Reply, WebhookClientError> {
+        let unanswered = |source| WebhookClientError::Unanswered { path: path.to_owned(), source };
         let answer = request.send().await.map_err(unanswered)?;
         let status = answer.status().as_u16();
         Ok(Reply { status, body: answer.text().await.map_err(unanswered)? })

@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 
-use super::NodeError;
-use crate::namespace::must;
+use super::error::NodeError;
+use crate::must::must;
 
 /// Changes the node for as long as `body` runs, and puts it right whatever comes of it.
-pub fn with_node<'a, C, R>(
+pub fn with_modified_node<'a, C, R>(
     change: impl Future<Output = Result<C, NodeError>> + 'a,
     put_right: impl Future<Output = Result<R, NodeError>> + 'a,
     body: impl Future<Output = ()> + 'a,

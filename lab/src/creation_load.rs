@@ -3,7 +3,7 @@
 //! Half of them come one by one, which sees a short gap, and half in bursts. An API server keeps 25 idle connections to a
 //! webhook, so that each burst makes it connect anew: a certificate is looked at in a handshake alone.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -13,7 +13,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::namespace::{Namespace, must};
+use crate::lock::lock;
+use crate::must::must;
+use crate::namespace::Namespace;
 use crate::objects::pod;
 use crate::webhooks::MUTATED;
 
@@ -26,13 +28,13 @@ const MOST: usize = 2 * BURST;
 
 /// A load that goes on until it is ended.
 #[derive(Debug)]
-pub struct Creations {
+pub struct CreationLoad {
     failed: Arc<Mutex<Vec<String>>>,
     stop: CancellationToken,
     task: JoinHandle<usize>,
 }
 
-impl Creations {
+impl CreationLoad {
     pub fn start(ns: &Namespace) -> Self {
         let (failed, stop) = (Arc::<Mutex<Vec<String>>>::default(), CancellationToken::new());
         let task = tokio::spawn(create(ns.api(), Arc::clone(&failed), stop.clone()));
@@ -41,14 +43,14 @@ impl Creations {
 
     /// What became of those that failed so far.
     pub fn failed(&self) -> Vec<String> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.failed).clone()
     }
 
     /// Ends it when the last one is answered; returns how many there were, and what became of those that failed.
     pub async fn end(self) -> (usize, Vec<String>) {
         self.stop.cancel();
         let count = must("end the creations", self.task.await);
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failed = lock(&self.failed).clone();
         (count, failed)
     }
 }
@@ -67,8 +69,8 @@ async fn create(pods: Api<Pod>, failed: Arc<Mutex<Vec<String>>>, stop: Cancellat
             count += 1;
             let (pods, failed) = (pods.clone(), Arc::clone(&failed));
             under_way.spawn(async move {
-                if let Err(words) = create_one(&pods, count).await {
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).push(words);
+                if let Err(error) = create_one(&pods, count).await {
+                    lock(&failed).push(error);
                 }
             });
         }

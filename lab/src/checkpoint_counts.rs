@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::namespace::{Namespace, must};
+use crate::must::must;
+use crate::namespace::Namespace;
 use crate::record::Record;
-use crate::snaphook::Recorded;
-use crate::until::reached;
+use crate::snaphook::RecordedRequest;
+use crate::until::try_until;
 
 /// Length of a UID, with which each idempotency key begins.
 const UID: usize = 36;
 
 /// The count over the pods of one test, with the names behind each number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct CheckpointCounts {
     pub pods: usize,
     pub lost: Vec<String>,
     pub doubled: Vec<String>,
@@ -27,44 +28,44 @@ pub struct Tally {
     pub unknown: Vec<String>,
 }
 
-impl Tally {
+impl CheckpointCounts {
     /// Counts for these pods of a namespace, each of which is to have one record of its own.
     pub async fn of(ns: &Namespace, pods: impl IntoIterator<Item: AsRef<str>>) -> Self {
         Self::count(pods, &ns.records().await, &ns.snaphook().requests())
     }
 
     /// The same for records and requests that were read already.
-    pub fn count(pods: impl IntoIterator<Item: AsRef<str>>, records: &[Record], requests: &[Recorded]) -> Self {
+    pub fn count(pods: impl IntoIterator<Item: AsRef<str>>, records: &[Record], requests: &[RecordedRequest]) -> Self {
         let mut by_record: HashMap<&str, Vec<Timestamp>> = HashMap::new();
         for request in requests.iter().filter(|request| request.violation.is_none()) {
             let uid = request.idempotency_key().and_then(|key| key.get(..UID)).unwrap_or_default();
             by_record.entry(uid).or_default().push(request.at);
         }
-        let mut tally = Self::default();
+        let mut counts = Self::default();
         for pod in pods {
-            tally.pods += 1;
+            counts.pods += 1;
             let of_pod: Vec<&Record> = records.iter().filter(|record| record.is_about(pod.as_ref())).collect();
             if of_pod.is_empty() {
-                tally.lost.push(format!("{} has no record", pod.as_ref()));
+                counts.lost.push(format!("{} has no record", pod.as_ref()));
             }
             if of_pod.len() > 1 {
-                tally.doubled.push(format!("{} has {} records", pod.as_ref(), of_pod.len()));
+                counts.doubled.push(format!("{} has {} records", pod.as_ref(), of_pod.len()));
             }
             for record in of_pod {
-                tally.add(record, by_record.get(record.uid.as_str()).map(Vec::as_slice).unwrap_or_default());
+                counts.add(record, by_record.get(record.uid.as_str()).map(Vec::as_slice).unwrap_or_default());
             }
         }
-        tally
+        counts
     }
 
     fn add(&mut self, record: &Record, requests: &[Timestamp]) {
         let (name, state) = (&record.name, record.state());
-        let told = || format!("{name} is {state}, attempt {}, {} requests", record.attempt(), requests.len());
+        let describe = || format!("{name} is {state}, attempt {}, {} requests", record.attempt(), requests.len());
         match state.as_str() {
             "Unknown(Interrupted)" => self.unknown.push(name.clone()),
             "Succeeded" => {}
             other if other.starts_with("Failed") => {}
-            _ => self.lost.push(told()),
+            _ => self.lost.push(describe()),
         }
         let attempts = usize::try_from(record.attempt()).unwrap_or_default();
         let succeeded = record.text("/completionTime").filter(|_| state == "Succeeded");
@@ -72,7 +73,7 @@ impl Tally {
         let is_unclear = state == "Unknown(Interrupted)" && requests.len() > 1;
         let is_late = succeeded.is_some_and(|done| requests.iter().any(|at| *at > done));
         if requests.len() > attempts || is_unclear || is_late {
-            self.doubled.push(told());
+            self.doubled.push(describe());
         }
     }
 }
@@ -84,23 +85,23 @@ impl Namespace {
     /// # Panics
     ///
     /// When a pod is lost or doubled.
-    pub async fn tally_when_finished(&self, pods: &[String], patience: Duration) -> Tally {
-        let finished = reached("every pod has a finished record", patience, async || {
-            let tally = Tally::of(self, pods).await;
-            if tally.lost.is_empty() { Ok(()) } else { Err(format!("{tally}: {:?}", tally.lost)) }
+    pub async fn counts_when_finished(&self, pods: &[String], timeout: Duration) -> CheckpointCounts {
+        let finished = try_until("every pod has a finished record", timeout, async || {
+            let counts = CheckpointCounts::of(self, pods).await;
+            if counts.lost.is_empty() { Ok(()) } else { Err(format!("{counts}: {:?}", counts.lost)) }
         });
         must("see all pods through", finished.await);
-        self.later_pod_is_asked_for("later").await;
+        self.later_pod_is_requested("later").await;
         self.record_of("later", "Succeeded").await;
-        let tally = Tally::of(self, pods).await;
-        assert!(tally.lost.is_empty() && tally.doubled.is_empty(), "{tally}: {tally:?}");
-        tally
+        let counts = CheckpointCounts::of(self, pods).await;
+        assert!(counts.lost.is_empty() && counts.doubled.is_empty(), "{counts}: {counts:?}");
+        counts
     }
 
     /// Waits until there are this many records, all in this [state](Record::state).
-    pub async fn all_records(&self, count: usize, state: &str, patience: Duration) -> Vec<Record> {
+    pub async fn all_records(&self, count: usize, state: &str, timeout: Duration) -> Vec<Record> {
         let awaited = format!("all {count} records are {state}");
-        let all = reached(&awaited, patience, async || {
+        let all = try_until(&awaited, timeout, async || {
             let records = self.records().await;
             let mut seen: BTreeMap<String, usize> = BTreeMap::new();
             for record in &records {
@@ -112,7 +113,7 @@ impl Namespace {
     }
 }
 
-impl Display for Tally {
+impl Display for CheckpointCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pods, lost, doubled, unknown } = self;
         write!(f, "{pods} pods: {} lost, {} doubled, {} unknown", lost.len(), doubled.len(), unknown.len())
@@ -139,8 +140,8 @@ mod tests {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
 
-    fn request(second: i64) -> Recorded {
-        Recorded {
+    fn request(second: i64) -> RecordedRequest {
+        RecordedRequest {
             at: at(second),
             path: String::new(),
             headers: [("idempotency-key".to_owned(), format!("{RECORD}-0"))].into(),
@@ -153,7 +154,8 @@ mod tests {
 
     #[test]
     fn each_way_to_be_lost_or_doubled_is_counted() {
-        let shown = |record, requests: &[Recorded]| Tally::count(["web"], &[record], requests).to_string();
+        let shown =
+            |record, requests: &[RecordedRequest]| CheckpointCounts::count(["web"], &[record], requests).to_string();
         let succeeded = || record("web", "Succeeded", "Succeeded");
         assert_eq!(shown(succeeded(), &[request(5)]), "1 pods: 0 lost, 0 doubled, 0 unknown");
         assert_eq!(shown(succeeded(), &[request(5), request(6)]), "1 pods: 0 lost, 1 doubled, 0 unknown");
@@ -166,7 +168,7 @@ mod tests {
         interrupted.status["attempt"] = json!(2);
         assert_eq!(shown(interrupted, &twice), "1 pods: 0 lost, 1 doubled, 1 unknown");
         let two = [succeeded(), record("web", "Failed", "PodGone")];
-        assert_eq!(Tally::count(["web"], &two, &[]).to_string(), "1 pods: 0 lost, 1 doubled, 0 unknown");
+        assert_eq!(CheckpointCounts::count(["web"], &two, &[]).to_string(), "1 pods: 0 lost, 1 doubled, 0 unknown");
         assert_eq!(shown(record("other", "Succeeded", ""), &[]), "1 pods: 1 lost, 0 doubled, 0 unknown");
     }
 }

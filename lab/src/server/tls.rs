@@ -1,4 +1,4 @@
-//! A listener that takes TLS connections, so that axum can serve them.
+//! A TLS listener for `axum::serve`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long a handshake may take: those that come after wait for it.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Limit of one handshake. Later connections wait for it.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) struct TlsListener {
     pub(super) listener: TcpListener,
@@ -25,8 +25,8 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (stream, address) = Listener::accept(&mut self.listener).await;
-            // A client that does not trust the certificate is what some tests are about.
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
+            // A handshake fails in tests whose client does not trust the certificate.
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
                 return (stream, address);
             }
         }

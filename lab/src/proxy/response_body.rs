@@ -8,9 +8,9 @@ use axum::body::Bytes;
 use futures::{Stream, stream};
 use serde_json::{Value, json};
 
-use super::Rules;
 use super::call::{Call, Verb};
 use super::rule::Fault;
+use super::rules::Rules;
 
 /// A watch being passed on.
 struct Passing {
@@ -41,9 +41,9 @@ pub(super) fn passed_on(
 
 impl Passing {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let mut changed = self.rules.changed();
+        let mut changed = self.rules.subscribe();
         loop {
-            let faults = self.rules.standing(&self.call);
+            let faults = self.rules.lasting_faults(&self.call);
             if faults.contains(&Fault::BlackHole) {
                 return std::future::pending().await;
             }
@@ -72,7 +72,7 @@ impl Passing {
 
 /// One event as the faults leave it.
 fn through(line: &Bytes, faults: &[Fault]) -> Option<Bytes> {
-    let concerns = |fault: &Fault| matches!(fault, Fault::OnlyBookmarks | Fault::Garble(_));
+    let concerns = |fault: &Fault| matches!(fault, Fault::OnlyBookmarks | Fault::Corrupt(_));
     if !faults.iter().any(concerns) {
         return Some(line.clone());
     }
@@ -80,7 +80,7 @@ fn through(line: &Bytes, faults: &[Fault]) -> Option<Bytes> {
     for fault in faults {
         match fault {
             Fault::OnlyBookmarks if event["type"] != "BOOKMARK" => return None,
-            Fault::Garble(name) => garble(&mut event["object"], name),
+            Fault::Corrupt(name) => corrupt(&mut event["object"], name),
             _ => {}
         }
     }
@@ -88,17 +88,17 @@ fn through(line: &Bytes, faults: &[Fault]) -> Option<Bytes> {
 }
 
 /// A listing or a single object with those of that name made undecodable.
-pub(super) fn garbled(body: &[u8], call: &Call, faults: &[Fault]) -> Option<Vec<u8>> {
-    let mut names = faults.iter().filter_map(|fault| if let Fault::Garble(name) = fault { Some(name) } else { None });
+pub(super) fn corrupted(body: &[u8], call: &Call, faults: &[Fault]) -> Option<Vec<u8>> {
+    let mut names = faults.iter().filter_map(|fault| if let Fault::Corrupt(name) = fault { Some(name) } else { None });
     let name = names.next().filter(|_| call.verb == Verb::List)?;
     let mut listing: Value = serde_json::from_slice(body).ok()?;
     for object in listing["items"].as_array_mut()? {
-        garble(object, name);
+        corrupt(object, name);
     }
     Some(listing.to_string().into_bytes())
 }
 
-fn garble(object: &mut Value, name: &str) {
+fn corrupt(object: &mut Value, name: &str) {
     if object["metadata"]["name"] == name {
         (object["spec"], object["status"]) = (json!(7), json!(7));
     }
@@ -116,8 +116,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_named_object_is_garbled() {
-        let faults = [Fault::Garble("bad".to_owned())];
+    fn only_the_named_object_is_corrupted() {
+        let faults = [Fault::Corrupt("bad".to_owned())];
         let line = |name: &str| Bytes::from(json!({"object": {"metadata": {"name": name}, "spec": {}}}).to_string());
         let spec =
             |line: Option<Bytes>| serde_json::from_slice::<Value>(&line.unwrap()).unwrap()["object"]["spec"].take();

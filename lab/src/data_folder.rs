@@ -15,13 +15,13 @@ const LOCK: &str = "lock";
 
 /// A folder of one's own; removed when dropped, unless it is to be kept.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct DataFolder {
     folder: TempDir,
     // None: it is to be kept, also by later labs. Unlocked by the kernel however this process ends.
     _lock: Option<File>,
 }
 
-impl Folder {
+impl DataFolder {
     /// Makes a folder among the temporary files and removes those that killed labs left there.
     pub(crate) fn create(keep: bool) -> io::Result<Self> {
         Self::create_in(&env::temp_dir(), keep)
@@ -77,16 +77,16 @@ mod tests {
         let foreign = parent.path().join("foreign");
         fs::create_dir(&foreign).unwrap();
         fs::write(foreign.join(LOCK), "").unwrap();
-        let folder = Folder::create_in(parent.path(), false).unwrap();
+        let folder = DataFolder::create_in(parent.path(), false).unwrap();
         assert!(!left.exists() && foreign.exists() && folder.path().exists());
     }
 
     #[test]
     fn one_in_use_and_one_that_is_kept_stay() {
         let parent = tempfile::tempdir().unwrap();
-        let used = Folder::create_in(parent.path(), false).unwrap();
-        let kept = Folder::create_in(parent.path(), true).unwrap().path().to_owned();
-        drop(Folder::create_in(parent.path(), false).unwrap());
+        let used = DataFolder::create_in(parent.path(), false).unwrap();
+        let kept = DataFolder::create_in(parent.path(), true).unwrap().path().to_owned();
+        drop(DataFolder::create_in(parent.path(), false).unwrap());
         assert!(used.path().exists() && kept.exists());
         let path = used.path().to_owned();
         drop(used);

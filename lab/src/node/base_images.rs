@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use super::NodeError;
+use super::error::NodeError;
 use super::image::{Files, Image};
-use super::inside::Inside;
+use super::namespaces::NodeNamespaces;
 use super::settings::PAUSE;
 
 /// The shell's image; its program is a shell.
@@ -20,7 +20,7 @@ const APPLETS: [&str; 17] = [
 ];
 
 /// All of them, by name.
-pub(super) fn images(inside: Inside) -> Result<[(&'static str, Image); 2], NodeError> {
+pub(super) fn images(inside: NodeNamespaces) -> Result<[(&'static str, Image); 2], NodeError> {
     let failed = |what| move |source| NodeError::Prepare { what, source };
     let busybox = fs::read(inside.path(PROGRAM)).map_err(failed("read busybox"))?;
     let packed = |command: &[&str]| {

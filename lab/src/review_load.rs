@@ -4,17 +4,17 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::caller::{Caller, review_of_creation};
 use crate::objects::pod;
+use crate::webhook_client::{WebhookClient, review_of_creation};
 
 /// Connections that an API server would hold, each with one review at a time.
 const CONNECTIONS: usize = 10;
 
-impl Caller {
+impl WebhookClient {
     /// Posts reviews of labelled pods to these paths in turn; returns how long the slowest answer took.
     ///
     /// An answer that does not admit its pod is an error.
-    pub async fn slowest_of(&self, reviews: usize, namespace: &str, paths: &[&str]) -> Result<Duration, String> {
+    pub async fn slowest_review(&self, reviews: usize, namespace: &str, paths: &[&str]) -> Result<Duration, String> {
         let path = |index: usize| paths.get(index % paths.len().max(1)).copied().unwrap_or("/");
         let answers = stream::iter(0..reviews).map(|index| self.timed(namespace, path(index), index));
         let answers = answers.buffer_unordered(CONNECTIONS);

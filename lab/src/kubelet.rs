@@ -3,45 +3,34 @@
 //! It records each request before it answers. It takes any token; what a token is worth is the API server's to say, and a
 //! test can ask it.
 
-mod listener;
-
 use std::collections::HashMap;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::install_crypto_provider;
-
-use listener::TlsListener;
-
-/// How long `accept_again` tries to get its port back.
-const REBIND: Duration = Duration::from_secs(5);
+use crate::lock::lock;
+use crate::server::Server;
 
 /// Where a kubelet keeps its archives.
 const ARCHIVES: &str = "/var/lib/kubelet/checkpoints";
 
 /// A running stand-in; its port closes when it is dropped.
 pub struct Kubelet {
-    address: SocketAddr,
+    server: Server,
     certificate: String,
-    acceptor: TlsAcceptor,
     shared: Arc<Mutex<Shared>>,
-    accepting: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// One request for a checkpoint, as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct CheckpointRequest {
     pub namespace: String,
     pub pod: String,
     pub container: String,
@@ -54,7 +43,7 @@ pub struct Asked {
 #[derive(Debug, thiserror::Error)]
 pub enum KubeletError {
     #[error("the kubelet stand-in could not listen on {address}")]
-    Listen { address: SocketAddr, source: io::Error },
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error("could not make a certificate for the kubelet stand-in")]
     Certificate { source: rcgen::Error },
     #[error("could not set up TLS for the kubelet stand-in")]
@@ -63,7 +52,7 @@ pub enum KubeletError {
 
 #[derive(Default)]
 struct Shared {
-    requests: Vec<Asked>,
+    requests: Vec<CheckpointRequest>,
     by_pod: HashMap<String, (u16, String)>,
 }
 
@@ -79,17 +68,16 @@ impl Kubelet {
             .with_single_cert(vec![certified.cert.der().clone()], key.into())
             .map_err(|source| KubeletError::Tls { source })?;
         let acceptor = TlsAcceptor::from(Arc::new(tls));
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let failed = |source| KubeletError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let accepting = Mutex::new(Some(serve(listener, acceptor.clone(), Arc::clone(&shared))));
-        Ok(Self { address, certificate: certified.cert.pem(), acceptor, shared, accepting })
+        let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = Server::start_tls(address, acceptor, app).await;
+        let server = server.map_err(|source| KubeletError::Listen { address, source })?;
+        Ok(Self { server, certificate: certified.cert.pem(), shared })
     }
 
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.server.address().port()
     }
 
     /// Its certificate (PEM), which is its own CA.
@@ -98,12 +86,12 @@ impl Kubelet {
     }
 
     /// All requests so far.
-    pub fn requests(&self) -> Vec<Asked> {
+    pub fn requests(&self) -> Vec<CheckpointRequest> {
         lock(&self.shared).requests.clone()
     }
 
     /// The requests about pods of this name.
-    pub fn requests_for(&self, pod: &str) -> Vec<Asked> {
+    pub fn requests_for(&self, pod: &str) -> Vec<CheckpointRequest> {
         let mut requests = self.requests();
         requests.retain(|request| request.pod == pod);
         requests
@@ -114,52 +102,16 @@ impl Kubelet {
         lock(&self.shared).by_pod.insert(pod.to_owned(), (status, body.to_owned()));
     }
 
-    /// Closes the port: further connections are refused.
-    pub async fn refuse(&self) {
-        let accepting = lock(&self.accepting).take();
-        if let Some(accepting) = accepting {
-            accepting.abort();
-            // Its end is the moment at which the listener is dropped.
-            drop(accepting.await);
-        }
+    /// Closes the port: new connections are refused.
+    pub async fn close_port(&self) {
+        self.server.close().await;
     }
 
     /// Opens the same port again.
-    pub async fn accept_again(&self) -> Result<(), KubeletError> {
-        let deadline = tokio::time::Instant::now() + REBIND;
-        let listener = loop {
-            match TcpListener::bind(self.address).await {
-                Ok(listener) => break listener,
-                Err(source) if tokio::time::Instant::now() > deadline => {
-                    return Err(KubeletError::Listen { address: self.address, source });
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        };
-        *lock(&self.accepting) = Some(serve(listener, self.acceptor.clone(), Arc::clone(&self.shared)));
-        Ok(())
+    pub async fn reopen_port(&self) -> Result<(), KubeletError> {
+        let address = self.server.address();
+        self.server.reopen().await.map_err(|source| KubeletError::Listen { address, source })
     }
-}
-
-impl Drop for Kubelet {
-    fn drop(&mut self) {
-        if let Some(accepting) = lock(&self.accepting).take() {
-            accepting.abort();
-        }
-    }
-}
-
-/// Locks; a test that panicked while it held the lock has left nothing half-done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn serve(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Mutex<Shared>>) -> JoinHandle<()> {
-    let app = Router::new().fallback(receive).with_state(shared);
-    tokio::spawn(async move {
-        // Accepts until the task is aborted; it does not end with an error.
-        drop(axum::serve(TlsListener { listener, acceptor }, app).await);
-    })
 }
 
 async fn receive(
@@ -176,7 +128,7 @@ async fn receive(
         return (StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed".to_owned());
     }
     let authorization = headers.get("authorization").and_then(|value| value.to_str().ok());
-    let asked = Asked {
+    let asked = CheckpointRequest {
         namespace: namespace.to_owned(),
         pod: pod.to_owned(),
         container: container.to_owned(),

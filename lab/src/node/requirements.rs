@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::root::{is_made, mirror, which};
+use super::root_file_system::{is_made, mirror, which};
 
 /// Programs of this machine that a node is started by, and the Debian package of each.
 const PROGRAMS: [(&str, &str); 6] = [
@@ -24,7 +24,7 @@ const PROGRAMS: [(&str, &str); 6] = [
 const CHECKPOINT_RESTORE: &str = "/proc/sys/kernel/ns_last_pid";
 
 /// What is missing on this machine; None: a node can be tried.
-pub(super) fn missing() -> Option<String> {
+pub(super) fn unmet() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return Some("a real node needs Linux".to_owned());
     }
@@ -105,7 +105,10 @@ mod tests {
                      mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=scratch root && \
                      mkdir root/lower root/upper root/scratch root/root && cd root && \
                      ! mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=scratch root";
-        let words = ["sh", "-c", inner, "sh"].map(OsStr::new);
-        assert_eq!(runs_unshared(words.into_iter().chain([folder.path().as_os_str()])), holds_overlays(folder.path()));
+        let command = ["sh", "-c", inner, "sh"].map(OsStr::new);
+        assert_eq!(
+            runs_unshared(command.into_iter().chain([folder.path().as_os_str()])),
+            holds_overlays(folder.path())
+        );
     }
 }

@@ -35,26 +35,26 @@ pub(crate) const STAGES: &str = concat!(
     include_str!("../stages/pod-delete.yaml"),
 );
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
-pub enum NodesError {
+pub enum FakeNodesError {
     #[error("could not create the fake node `{name}`")]
     Create { name: String, source: Box<kube::Error> },
-    #[error("the fake nodes were not ready after {} s (last seen: {seen})", PATIENCE.as_secs())]
+    #[error("the fake nodes were not ready after {} s (last seen: {seen})", TIMEOUT.as_secs())]
     NotReady { seen: String },
 }
 
 /// Creates the Node objects `node-1` to `node-N`.
-pub(crate) async fn create(client: &Client, count: usize) -> Result<(), NodesError> {
+pub(crate) async fn create(client: &Client, count: usize) -> Result<(), FakeNodesError> {
     let nodes: Api<Node> = Api::all(client.clone());
     for number in 1..=count {
         let name = format!("node-{number}");
         nodes
             .create(&PostParams::default(), &fake_node(&name))
             .await
-            .map_err(|source| NodesError::Create { name, source: Box::new(source) })?;
+            .map_err(|source| FakeNodesError::Create { name, source: Box::new(source) })?;
     }
     Ok(())
 }
@@ -79,8 +79,8 @@ pub(crate) fn fake_node(name: &str) -> Node {
 }
 
 /// Waits until pods can be created and scheduled: nodes ready and untainted, the default service account there.
-pub(crate) async fn ready(client: &Client, count: usize) -> Result<(), NodesError> {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) async fn ready(client: &Client, count: usize) -> Result<(), FakeNodesError> {
+    let deadline = Instant::now() + TIMEOUT;
     let nodes: Api<Node> = Api::all(client.clone());
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
     let mut seen = "nothing".to_owned();
@@ -101,7 +101,7 @@ pub(crate) async fn ready(client: &Client, count: usize) -> Result<(), NodesErro
         }
         tokio::time::sleep(POLL).await;
     }
-    Err(NodesError::NotReady { seen })
+    Err(FakeNodesError::NotReady { seen })
 }
 
 /// Tells whether a node's condition Ready is True.
