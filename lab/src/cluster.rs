@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use kube::Client;
 
 use crate::access::{Access, AccessError};
-use crate::binaries::{Binaries, BinariesError};
+use crate::binaries::{Binaries, BinariesError, BinarySource};
 use crate::control_plane::Layout;
 use crate::data_folder::DataFolder;
 use crate::environment;
@@ -20,6 +20,7 @@ use crate::go_module::{GoModuleError, KubernetesVersion};
 use crate::network::Network;
 use crate::node::{self, Node, NodeError, NodeKind, RealNode};
 use crate::process::{Process, ProcessError};
+use crate::simulated_controllers::SimulatedControllers;
 use crate::terminal::print_progress;
 
 /// How long a server may take to be ready. Five seconds on an idle machine, so this means that something is broken.
@@ -40,6 +41,8 @@ pub struct Options {
     /// Whether data and logs stay on disk at the end.
     pub keep: bool,
     pub node: NodeKind,
+    /// Where its programs come from. A real node needs those of the Go modules.
+    pub binaries: BinarySource,
     /// Whether the API server writes down each request (`Access::audit_log`).
     pub audit: bool,
 }
@@ -49,6 +52,7 @@ pub struct Options {
 pub struct Cluster {
     // In this order: processes are dropped, and thereby killed, before their folder is removed.
     controllers: Vec<Process>,
+    simulated: Option<SimulatedControllers>,
     node: Option<Node>,
     api_server: Option<Process>,
     etcd: Process,
@@ -88,13 +92,14 @@ impl Options {
             nodes: fake_nodes::DEFAULT_COUNT,
             keep: environment::keeps_data(),
             node: NodeKind::Fake,
+            binaries: BinarySource::GoModules,
             audit: false,
         })
     }
 
     /// The same with a real node in place of fake ones, so that each pod runs on it, and with an audit log.
     pub fn with_real_node(self) -> Self {
-        Self { nodes: 0, node: NodeKind::Real, audit: true, ..self }
+        Self { nodes: 0, node: NodeKind::Real, binaries: BinarySource::GoModules, audit: true, ..self }
     }
 
     /// The same with Services and names, so that things can be installed as in any cluster.
@@ -112,13 +117,7 @@ impl Cluster {
             return Err(NodeError::Missing(missing).into());
         }
         node::sweep();
-        let mut binaries = Binaries::built(&options.version).await?;
-        if options.node.is_real() {
-            binaries = binaries.with_modified_node(&options.version).await?;
-        }
-        if options.node == NodeKind::RealWithServices {
-            binaries = binaries.with_services(&options.version).await?;
-        }
+        let binaries = Binaries::find(&options.binaries, &options.version, options.node).await?;
         let mut attempt = 1;
         let mut cluster = loop {
             match Self::serving(&binaries, &options).await {
@@ -152,20 +151,22 @@ impl Cluster {
             print_progress(&format!("data and logs of the control plane are kept in {}", folder.path().display()));
         }
         // Its link to this machine is where the API server listens.
-        let node = if options.node.is_real() {
-            Some(Node::start(folder.path(), binaries.kubernetes(), options.node).await?)
-        } else {
-            None
+        let node = match binaries.controllers() {
+            Some(programs) if options.node.is_real() => {
+                Some(Node::start(folder.path(), &programs.kubernetes, options.node).await?)
+            }
+            _ => None,
         };
         let network = node.as_ref().map_or(Network::Loopback, Node::network);
         let layout = Layout::create(folder.path(), network, fake_nodes::STAGES, options.audit).map_err(failed)?;
-        let access = Access::create(folder.path(), &layout.kubeconfig(), &binaries.kubectl())?;
+        let access = Access::create(folder.path(), &layout.kubeconfig(), binaries.kubectl())?;
         let mut etcd = Process::start(layout.etcd(binaries)).await?;
         let mut api_server = Process::start(layout.api_server(binaries)).await?;
         let mut running = || etcd.check_running();
         serves(&access, &mut api_server, &mut running).await?;
         Ok(Self {
             controllers: Vec::new(),
+            simulated: None,
             node,
             api_server: Some(api_server),
             etcd,
@@ -178,10 +179,14 @@ impl Cluster {
 
     async fn start_controllers(&mut self) -> Result<(), LabError> {
         let kubeconfig = self.access.kubeconfig();
+        let Some(programs) = self.binaries.controllers() else {
+            self.simulated = Some(SimulatedControllers::start(self.client().await?));
+            return Ok(());
+        };
         for launch in [
-            self.layout.controller_manager(&self.binaries, &kubeconfig),
-            self.layout.scheduler(&self.binaries, &kubeconfig),
-            self.layout.kwok(&self.binaries, &kubeconfig),
+            self.layout.controller_manager(programs, &kubeconfig),
+            self.layout.scheduler(programs, &kubeconfig),
+            self.layout.kwok(programs, &kubeconfig),
         ] {
             self.controllers.push(Process::start(launch).await?);
         }
@@ -194,7 +199,7 @@ impl Cluster {
             let (server, certificates) = (self.layout.api_server_url(), self.layout.path("certs"));
             node.join(&self.access, &server, &certificates).await?;
             if let Some(core_dns) = self.binaries.core_dns() {
-                node.start_services(&server, &certificates, &core_dns).await?;
+                node.start_services(&server, &certificates, core_dns).await?;
             }
             node.real_node().describe(self.layout.folder())?;
         }
@@ -239,6 +244,7 @@ impl Cluster {
 
     /// Ends all processes and removes the data; what `drop` does too, with a failure told.
     pub async fn stop(mut self) -> Result<(), LabError> {
+        drop(self.simulated.take());
         for mut process in self.controllers.drain(..) {
             process.kill().await?;
         }

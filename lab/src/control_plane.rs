@@ -11,9 +11,10 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use sha2::{Digest, Sha256};
 
 use crate::access::private_file;
-use crate::binaries::Binaries;
+use crate::binaries::{Binaries, Controllers};
 use crate::cluster_ca::{ClusterCa, IssuedCertificate};
 use crate::network::Network;
+use crate::node::REAL_NODE;
 use crate::process::Launch;
 
 /// Requests a second that controllers may send. With the default of 20, a thousand pods take 50 s.
@@ -21,9 +22,6 @@ const CONTROLLER_QPS: [&str; 2] = ["--kube-api-qps=500", "--kube-api-burst=1000"
 
 /// Ours are the only controllers; an election would only cost seconds at start.
 const NO_ELECTION: &str = "--leader-elect=false";
-
-/// The name of the real node, where there is one.
-pub(crate) const REAL_NODE: &str = "real-1";
 
 /// Who asked for what and what came of it, without bodies: enough to see which rights are used and which are refused. Of
 /// questions about rights also what was asked, which holds no secret.
@@ -122,7 +120,7 @@ impl Layout {
     pub(crate) fn etcd(&self, binaries: &Binaries) -> Launch {
         let client = format!("http://127.0.0.1:{}", self.ports.etcd);
         let peer = format!("http://127.0.0.1:{}", self.ports.etcd_peer);
-        self.launch("etcd", &binaries.etcd()).args([
+        self.launch("etcd", binaries.etcd()).args([
             "--name=lab",
             // The data live no longer than the process: waiting for the disk would buy nothing.
             "--unsafe-no-fsync",
@@ -138,7 +136,7 @@ impl Layout {
 
     pub(crate) fn api_server(&self, binaries: &Binaries) -> Launch {
         let address = self.network.host();
-        let mut launch = self.launch("kube-apiserver", &binaries.api_server()).args([
+        let mut launch = self.launch("kube-apiserver", binaries.api_server()).args([
             &format!("--bind-address={address}"),
             &format!("--advertise-address={address}"),
             "--authorization-mode=Node,RBAC",
@@ -169,29 +167,31 @@ impl Layout {
         launch
     }
 
-    pub(crate) fn controller_manager(&self, binaries: &Binaries, kubeconfig: &Path) -> Launch {
-        self.launch("kube-controller-manager", &binaries.controller_manager()).args(CONTROLLER_QPS).args([
+    pub(crate) fn controller_manager(&self, programs: &Controllers, kubeconfig: &Path) -> Launch {
+        self.launch("kube-controller-manager", &programs.kubernetes.join("kube-controller-manager"))
+            .args(CONTROLLER_QPS)
+            .args([
+                NO_ELECTION,
+                "--secure-port=0",
+                "--use-service-account-credentials",
+                &format!("--kubeconfig={}", kubeconfig.display()),
+                &self.flag("root-ca-file", "certs/ca.crt"),
+                &self.flag("cluster-signing-cert-file", "certs/ca.crt"),
+                &self.flag("cluster-signing-key-file", "certs/ca.key"),
+                &self.flag("service-account-private-key-file", "service-account.key"),
+            ])
+    }
+
+    pub(crate) fn scheduler(&self, programs: &Controllers, kubeconfig: &Path) -> Launch {
+        self.launch("kube-scheduler", &programs.kubernetes.join("kube-scheduler")).args(CONTROLLER_QPS).args([
             NO_ELECTION,
             "--secure-port=0",
-            "--use-service-account-credentials",
             &format!("--kubeconfig={}", kubeconfig.display()),
-            &self.flag("root-ca-file", "certs/ca.crt"),
-            &self.flag("cluster-signing-cert-file", "certs/ca.crt"),
-            &self.flag("cluster-signing-key-file", "certs/ca.key"),
-            &self.flag("service-account-private-key-file", "service-account.key"),
         ])
     }
 
-    pub(crate) fn scheduler(&self, binaries: &Binaries, kubeconfig: &Path) -> Launch {
-        self.launch("kube-scheduler", &binaries.scheduler()).args(CONTROLLER_QPS).args([
-            NO_ELECTION,
-            "--secure-port=0",
-            &format!("--kubeconfig={}", kubeconfig.display()),
-        ])
-    }
-
-    pub(crate) fn kwok(&self, binaries: &Binaries, kubeconfig: &Path) -> Launch {
-        let mut launch = self.launch("kwok", &binaries.kwok()).args([
+    pub(crate) fn kwok(&self, programs: &Controllers, kubeconfig: &Path) -> Launch {
+        let mut launch = self.launch("kwok", &programs.kwok).args([
             "--manage-all-nodes=false",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
             // Heartbeats go into the node's status by a stage of ours; leases would be twice the traffic.

@@ -120,6 +120,11 @@ impl GoModule {
         Self { folder, ldflags, programs: programs.map(of_kubernetes).to_vec() }
     }
 
+    /// kubectl alone, which belongs to the same module as the control plane.
+    pub(crate) fn kubectl(version: &KubernetesVersion) -> Self {
+        Self { programs: vec![of_kubernetes("kubectl")], ..Self::kubernetes(version) }
+    }
+
     /// The program of a real node: of the same module, so that it lies beside the others, but built only where there is
     /// to be one.
     pub(crate) fn kubelet(version: &KubernetesVersion) -> Self {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::access::Access;
-use crate::binaries::{self, BinariesError};
+use crate::build_cache::{BuildCache, BuildError};
+use crate::go_module::GoModule;
 
 /// A Helm that reads no configuration of the person who runs it.
 #[derive(Clone, Debug)]
@@ -25,8 +26,10 @@ pub enum HelmError {
 
 impl Helm {
     /// Builds it if it is missing, which takes some minutes.
-    pub async fn built() -> Result<Self, BinariesError> {
-        Ok(Self { program: binaries::helm().await?, kubeconfig: None })
+    pub async fn built() -> Result<Self, BuildError> {
+        let (cache, module) = (BuildCache::of_user()?, GoModule::helm());
+        cache.build(std::slice::from_ref(&module)).await?;
+        Ok(Self { program: cache.programs(&module)?.join("helm"), kubeconfig: None })
     }
 
     /// The same, for this control plane.

@@ -22,6 +22,7 @@
 mod access;
 mod balancer;
 mod binaries;
+mod build_cache;
 mod chart;
 mod chart_installation;
 pub mod check_command;
@@ -60,6 +61,7 @@ mod report;
 mod review_load;
 mod server;
 mod service_proxy;
+mod simulated_controllers;
 pub mod snaphook;
 mod snapwatcher;
 mod snapwatcher_ca;
@@ -72,7 +74,8 @@ pub mod webhooks;
 
 pub use access::{Access, AccessError, LAB_VARIABLE, install_crypto_provider};
 pub use balancer::{Balancer, CallError};
-pub use binaries::{Binaries, BinariesError};
+pub use binaries::{Binaries, BinariesError, BinarySource};
+pub use build_cache::BuildError;
 pub use chart::{Chart, Rendered, Template};
 pub use chart_installation::ChartInstallation;
 pub use checkpoint_counts::CheckpointCounts;

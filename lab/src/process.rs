@@ -27,6 +27,9 @@ const POLL: Duration = Duration::from_millis(20);
 /// How often a process that is being stopped is looked at.
 const PAUSE_POLL: Duration = Duration::from_millis(1);
 
+/// How often a long wait is reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Lines of a log that an error message carries.
 const TAIL: usize = 15;
 
@@ -146,6 +149,16 @@ impl Process {
                 return Ok(status);
             }
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits for the process to end by itself and calls `report` every 30 s until then.
+    pub async fn wait_and_report(&mut self, report: impl Fn()) -> Result<ExitStatus, ProcessError> {
+        loop {
+            match tokio::time::timeout(REPORT_INTERVAL, self.wait()).await {
+                Ok(status) => return status,
+                Err(_) => report(),
+            }
         }
     }
 

@@ -14,3 +14,6 @@ impl NodeKind {
         self != Self::Fake
     }
 }
+
+/// The name of the real node.
+pub(crate) const REAL_NODE: &str = "real-1";

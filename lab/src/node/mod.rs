@@ -36,6 +36,7 @@ pub use cgroups::control_groups_of;
 pub use error::NodeError;
 pub use image::{Files, Image};
 pub use kind::NodeKind;
+pub(crate) use kind::REAL_NODE;
 pub use kubelet_api::{KubeletAnswer, KubeletApi, KubeletApiError};
 pub use real_node::RealNode;
 pub use registry::PushError;
@@ -45,7 +46,6 @@ pub use settings::{KubeletSettings, Serving};
 pub use with_modified_node::with_modified_node;
 
 use crate::access::Access;
-use crate::control_plane::REAL_NODE;
 use crate::network::Network;
 use crate::process::Process;
 use crate::until::{Observation, try_until};

@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::base_images::BUSYBOX;
 use super::error::NodeError;
 use super::image::Image;
+use super::kind::REAL_NODE;
 use super::machine::Machine;
 use super::namespaces::NodeNamespaces;
 use super::registry::Registry;
 use super::requirements;
 use super::settings::{KUBELET_PORT, KubeletSettings, REGISTRY, REGISTRY_PORT};
 use crate::access::Access;
-use crate::control_plane::REAL_NODE;
 use crate::network::Network;
 use crate::until::try_until;
 

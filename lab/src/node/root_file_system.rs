@@ -8,12 +8,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use sha2::{Digest, Sha256};
 
-use crate::binaries::{BinariesError, cache_folder, locked};
+use crate::build_cache::{BuildCache, BuildError, locked};
 use crate::process::{Launch, Process, ProcessError, last_lines};
 use crate::terminal::print_progress;
 
@@ -52,12 +52,10 @@ debootstrap --variant=minbase --include="$1" "$2" "$3" "$4" "$5"
 rm -rf "$3"/var/cache/apt/archives/*.deb "$3"/var/lib/apt/lists/*
 "#;
 
-const HEARTBEAT: Duration = Duration::from_secs(30);
-
 #[derive(Debug, thiserror::Error)]
 pub enum RootFileSystemError {
     #[error(transparent)]
-    Cache(#[from] BinariesError),
+    Cache(#[from] BuildError),
     #[error(transparent)]
     Process(#[from] ProcessError),
     #[error("`debootstrap` was not found, which makes the root file system of a node: apt-get install debootstrap")]
@@ -125,12 +123,8 @@ async fn make(root: &Path, mirror: &str, log: &Path) -> Result<(), RootFileSyste
     print_progress("making the root file system of a node by debootstrap (once, about two minutes)");
     let started = Instant::now();
     let mut debootstrap = Process::start(launch).await?;
-    let status = loop {
-        match tokio::time::timeout(HEARTBEAT, debootstrap.wait()).await {
-            Ok(status) => break status?,
-            Err(_) => print_progress(&format!("  {} s: {}", started.elapsed().as_secs(), last_lines(log, 1))),
-        }
-    };
+    let report = || print_progress(&format!("  {} s: {}", started.elapsed().as_secs(), last_lines(log, 1)));
+    let status = debootstrap.wait_and_report(report).await?;
     if !status.success() {
         drop(debootstrap.signal(Signal::SIGKILL));
         return Err(RootFileSystemError::Make { tail: last_lines(log, 15), log: log.to_owned() });
@@ -139,8 +133,8 @@ async fn make(root: &Path, mirror: &str, log: &Path) -> Result<(), RootFileSyste
     Ok(())
 }
 
-fn home() -> Result<PathBuf, BinariesError> {
-    Ok(cache_folder()?.join(format!("node-{}", digest())))
+fn home() -> Result<PathBuf, BuildError> {
+    Ok(BuildCache::of_user()?.folder().join(format!("node-{}", digest())))
 }
 
 /// Names the outcome of the recipe.
