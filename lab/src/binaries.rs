@@ -117,7 +117,7 @@ impl Binaries {
 
     async fn from_assets(folder: &Path, version: &KubernetesVersion) -> Result<Self, BinariesError> {
         let asset = |program: &'static str| {
-            // Kubeconfig and kubectl are used from other working folders.
+            // The kubeconfig's folder gets a link to kubectl, which has to be absolute.
             let path = std::path::absolute(folder.join(program)).unwrap_or_default();
             let missing = || BinariesError::MissingAsset { folder: folder.to_owned(), program };
             path.is_file().then_some(path).ok_or_else(missing)

@@ -1,7 +1,7 @@
 //! Builds Go programs from source into a cache that all clones share.
 //!
-//! A program is built under another name and then renamed, so every program in the cache is complete. A lock file keeps two
-//! processes from building the same program twice.
+//! A program is built under another name and then renamed, so every program in the cache is complete. A lock file keeps
+//! two processes from building the same program twice.
 
 use std::env;
 use std::fs::{self, File, TryLockError};
@@ -87,7 +87,7 @@ impl BuildCache {
     }
 }
 
-/// How far the builds are.
+/// The current step of the builds and the time since the first one.
 struct Progress {
     steps: usize,
     step: usize,
@@ -130,7 +130,7 @@ impl ModuleBuild<'_> {
         // Held until the end of this function. The kernel releases it if the process is killed.
         let _lock = locked(&self.home.join("lock")).await?;
         for program in self.missing() {
-            // Another process may have built some of the programs, so the last steps can be left out.
+            // Another process may have built some of these programs meanwhile, so there may be fewer steps.
             progress.step += 1;
             self.build(program, progress).await?;
         }

@@ -1,7 +1,7 @@
-//! SnapWatcher installed by its chart into a control plane whose nodes are fake.
+//! SnapWatcher installed by its chart into a control plane with fake nodes.
 //!
-//! The pods of the Deployment answer nobody there. In their place the program runs beside the API server, with the
-//! settings of the Deployment and in the name of its account: what it may do is what the chart lets it do.
+//! On fake nodes the Deployment's pods run no program. So the program runs beside the API server, with the Deployment's
+//! settings and impersonating its service account. Its rights are those that the chart grants.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,23 +20,23 @@ use crate::helm::Helm;
 use crate::must::must;
 use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
 
-/// The command of the documentation, from the root of the repository, where the tests of the program run.
+/// The command in the documentation. The tests of the program run it at the root of the repository.
 const INSTALL: &str = "install snapwatcher ./charts/snapwatcher -n snap --create-namespace";
 const NAME: &str = "snapwatcher";
 const NAMESPACE: &str = "snap";
 const ACCOUNT: &str = "system:serviceaccount:snap:snapwatcher";
 
-/// A release of the chart.
+/// A Helm release of the chart.
 pub struct ChartInstallation {
     access: Access,
     helm: Helm,
     client: kube::Client,
-    // Holds the kubeconfig of the account.
+    // Holds the service account's kubeconfig.
     folder: TempDir,
 }
 
 impl ChartInstallation {
-    /// Installs it by the command of the documentation.
+    /// Installs the chart by the documented command.
     pub async fn on(access: &Access) -> Self {
         let helm = must("build Helm", Helm::built().await).with_access(access);
         let client = must("make a client", access.client().await);
@@ -46,17 +46,17 @@ impl ChartInstallation {
         installation
     }
 
-    /// The same again, after an uninstall.
+    /// Installs the chart again, after an uninstall.
     pub fn install(&self) {
         self.helm(INSTALL);
     }
 
-    /// Runs Helm with these words.
+    /// Runs Helm with these space-separated arguments.
     pub fn helm(&self, arguments: &str) -> String {
         must("run Helm", self.helm.run(arguments.split(' ')))
     }
 
-    /// Runs Helm with these words, which may fail, and returns why it did.
+    /// Runs Helm with these space-separated arguments and returns its error, if it fails.
     pub fn helm_error(&self, arguments: &str) -> Option<String> {
         self.helm.run(arguments.split(' ')).err().map(|error| error.to_string())
     }
@@ -65,7 +65,7 @@ impl ChartInstallation {
         self.client.clone()
     }
 
-    /// The settings of the Deployment, but for those that a node would fill in.
+    /// The environment of the Deployment's container, without the values that a node fills in.
     pub async fn variables(&self) -> BTreeMap<String, String> {
         let deployments: Api<Deployment> = Api::namespaced(self.client(), NAMESPACE);
         let deployment = must("read the Deployment", deployments.get(NAME).await);
@@ -74,7 +74,7 @@ impl ChartInstallation {
         variables.filter_map(|variable| Some((variable.name, variable.value?))).collect()
     }
 
-    /// Starts the program as the Deployment would, with these settings besides.
+    /// Starts the program as the Deployment would, with these variables added.
     pub async fn start_snapwatcher(&self, binary: &Path, besides: &[(&str, &str)]) -> Snapwatcher {
         let kubeconfig = self.kubeconfig();
         let mut env = self.settings().await;
@@ -84,7 +84,7 @@ impl ChartInstallation {
         must("start SnapWatcher", Snapwatcher::start(options).await)
     }
 
-    /// Runs `snapwatcher check` with the settings and in the name of the account of the Deployment.
+    /// Runs `snapwatcher check` as the Deployment's service account and with its settings.
     pub async fn check(&self, binary: &Path) -> CheckOutput {
         let settings = self.settings().await;
         let flag = |(name, value): (&String, &String)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
@@ -94,14 +94,14 @@ impl ChartInstallation {
         must("run `snapwatcher check`", check_command::run(binary, &self.kubeconfig(), &arguments).await)
     }
 
-    /// The settings of the Deployment, and the name of a pod of it.
+    /// The Deployment's environment with the name of one of its pods.
     async fn settings(&self) -> BTreeMap<String, String> {
         let mut settings = self.variables().await;
         settings.insert("POD_NAME".to_owned(), format!("{NAME}-0"));
         settings
     }
 
-    /// A file by which somebody is the account of the Deployment.
+    /// A kubeconfig that impersonates the Deployment's service account.
     fn kubeconfig(&self) -> PathBuf {
         let mut kubeconfig = must("read the kubeconfig", Kubeconfig::read_from(self.access.kubeconfig()));
         for user in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
@@ -113,7 +113,7 @@ impl ChartInstallation {
         path
     }
 
-    /// Has the API server call the program where it runs, since it reaches no Service here.
+    /// Replaces the Service in the webhook configurations by this address. The API server cannot reach Services here.
     pub async fn point_webhooks_at(&self, address: SocketAddr) {
         let to = |path: &str| {
             let patch = json!([
@@ -129,7 +129,7 @@ impl ChartInstallation {
         must("patch a configuration", validating.patch(NAME, &by, &to("/validate")).await);
     }
 
-    /// What the mutating configuration trusts.
+    /// The caBundle of the mutating configuration.
     pub async fn ca_bundle(&self) -> Option<Vec<u8>> {
         let mutating = Api::<MutatingWebhookConfiguration>::all(self.client());
         let found = must("read a configuration", mutating.get_opt(NAME).await)?;

@@ -1,4 +1,4 @@
-//! `snapwatcher check`, run to its end as a person runs it, and what it told.
+//! Runs `snapwatcher check` and reads its report.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub struct CheckOutput {
     pub stderr: String,
 }
 
-/// One finding of the JSON form.
+/// One finding of the JSON report.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Finding {
     pub topic: String,
@@ -36,16 +36,16 @@ struct Report {
 pub enum CheckError {
     #[error("could not run `{}`", program.display())]
     Run { program: PathBuf, source: io::Error },
-    #[error("running `snapwatcher check` was cut short")]
+    #[error("the task that runs `snapwatcher check` was cancelled")]
     CutShort,
     #[error("`snapwatcher check` printed no report: {stdout}{stderr}")]
     NoReport { stdout: String, stderr: String },
-    #[error("`snapwatcher check` ended with {code:?} and says fine={fine}")]
+    #[error("`snapwatcher check` exited with {code:?}, but its report says fine={fine}")]
     Contradiction { code: Option<i32>, fine: bool },
 }
 
 impl CheckOutput {
-    /// The findings of the JSON form; the exit code has to agree with it.
+    /// The findings of the JSON report. Fails if the exit code contradicts them.
     pub fn findings(&self) -> Result<Vec<Finding>, CheckError> {
         let Ok(Report { fine, findings }) = serde_json::from_str(&self.stdout) else {
             return Err(CheckError::NoReport { stdout: self.stdout.clone(), stderr: self.stderr.clone() });
@@ -57,12 +57,12 @@ impl CheckOutput {
     }
 }
 
-/// Runs `binary check` with nothing of the caller's environment but this kubeconfig.
+/// Runs `binary check` with an empty environment, but for this kubeconfig.
 pub async fn run(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result<CheckOutput, CheckError> {
     let mut command = Command::new(binary);
     command.arg("check").args(arguments).env_clear().env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
     let program = binary.to_owned();
-    // Whom it asks may be played by this very runtime.
+    // This runtime may serve what the program calls, so it must not block.
     let run = tokio::task::spawn_blocking(move || command.output()).await.map_err(|_| CheckError::CutShort)?;
     let output = run.map_err(|source| CheckError::Run { program, source })?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -70,7 +70,7 @@ pub async fn run(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result
 }
 
 impl Namespace {
-    /// The flags by which [`Namespace::start_snapwatcher`] starts one, unless they are among these.
+    /// The flags that [`Namespace::start_snapwatcher`] adds, unless `arguments` has them.
     pub fn check_arguments(&self, arguments: &[&str]) -> Vec<String> {
         let mut all: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         for (flag, value) in [

@@ -1,7 +1,8 @@
-//! What came of many pods, once each: none may be lost, none doubled.
+//! Counts the Checkpoints and requests of many pods: no pod may be lost, none may be doubled.
 //!
-//! *Lost*: no record, a record that is not finished, or an Unknown that no kill explains. *Doubled*: more requests than
-//! written attempts, more than one for an Unknown, a request after the record had succeeded, or two records.
+//! A pod is *lost* if it has no Checkpoint, one that is not finished, or one that is Unknown without a kill. A pod is
+//! *doubled* if it has two Checkpoints, more requests than written attempts, more than one request for an Unknown, or a
+//! request after its Checkpoint has succeeded.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display};
@@ -15,26 +16,26 @@ use crate::record::Record;
 use crate::snaphook::RecordedRequest;
 use crate::until::try_until;
 
-/// Length of a UID, with which each idempotency key begins.
+/// Length of the UID at the start of each idempotency key.
 const UID: usize = 36;
 
-/// The count over the pods of one test, with the names behind each number.
+/// The counts for the pods of one test, with the names behind each number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckpointCounts {
     pub pods: usize,
     pub lost: Vec<String>,
     pub doubled: Vec<String>,
-    /// Records that an interruption has left Unknown.
+    /// Checkpoints that are Unknown because SnapWatcher was killed.
     pub unknown: Vec<String>,
 }
 
 impl CheckpointCounts {
-    /// Counts for these pods of a namespace, each of which is to have one record of its own.
+    /// Counts for these pods of a namespace. Each of them should have one Checkpoint.
     pub async fn of(ns: &Namespace, pods: impl IntoIterator<Item: AsRef<str>>) -> Self {
         Self::count(pods, &ns.records().await, &ns.snaphook().requests())
     }
 
-    /// The same for records and requests that were read already.
+    /// Counts from Checkpoints and requests that were already read.
     pub fn count(pods: impl IntoIterator<Item: AsRef<str>>, records: &[Record], requests: &[RecordedRequest]) -> Self {
         let mut by_record: HashMap<&str, Vec<Timestamp>> = HashMap::new();
         for request in requests.iter().filter(|request| request.violation.is_none()) {
@@ -46,10 +47,10 @@ impl CheckpointCounts {
             counts.pods += 1;
             let of_pod: Vec<&Record> = records.iter().filter(|record| record.is_about(pod.as_ref())).collect();
             if of_pod.is_empty() {
-                counts.lost.push(format!("{} has no record", pod.as_ref()));
+                counts.lost.push(format!("{} has no Checkpoint", pod.as_ref()));
             }
             if of_pod.len() > 1 {
-                counts.doubled.push(format!("{} has {} records", pod.as_ref(), of_pod.len()));
+                counts.doubled.push(format!("{} has {} Checkpoints", pod.as_ref(), of_pod.len()));
             }
             for record in of_pod {
                 counts.add(record, by_record.get(record.uid.as_str()).map(Vec::as_slice).unwrap_or_default());
@@ -79,18 +80,18 @@ impl CheckpointCounts {
 }
 
 impl Namespace {
-    /// Waits until each of these pods has a finished record, and until whatever would be asked for again has been; then
-    /// counts.
+    /// Waits until each of these pods has a finished Checkpoint and until a wrong second request would have been sent.
+    /// Then counts.
     ///
     /// # Panics
     ///
-    /// When a pod is lost or doubled.
+    /// If a pod is lost or doubled.
     pub async fn counts_when_finished(&self, pods: &[String], timeout: Duration) -> CheckpointCounts {
-        let finished = try_until("every pod has a finished record", timeout, async || {
+        let finished = try_until("every pod has a finished Checkpoint", timeout, async || {
             let counts = CheckpointCounts::of(self, pods).await;
             if counts.lost.is_empty() { Ok(()) } else { Err(format!("{counts}: {:?}", counts.lost)) }
         });
-        must("see all pods through", finished.await);
+        must("see every pod checkpointed", finished.await);
         self.later_pod_is_requested("later").await;
         self.record_of("later", "Succeeded").await;
         let counts = CheckpointCounts::of(self, pods).await;
@@ -98,9 +99,9 @@ impl Namespace {
         counts
     }
 
-    /// Waits until there are this many records, all in this [state](Record::state).
+    /// Waits until there are `count` Checkpoints and all of them are in this [state](Record::state).
     pub async fn all_records(&self, count: usize, state: &str, timeout: Duration) -> Vec<Record> {
-        let awaited = format!("all {count} records are {state}");
+        let awaited = format!("all {count} Checkpoints are {state}");
         let all = try_until(&awaited, timeout, async || {
             let records = self.records().await;
             let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -109,7 +110,7 @@ impl Namespace {
             }
             if seen.len() == 1 && seen.get(state) == Some(&count) { Ok(records) } else { Err(format!("{seen:?}")) }
         });
-        must("see all records through", all.await)
+        must("see every Checkpoint finished", all.await)
     }
 }
 

@@ -1,8 +1,8 @@
-//! A control plane of one's own: etcd, API server, controllers, scheduler and fake nodes as child processes.
+//! A control plane in child processes: etcd, API server, controllers, scheduler and fake nodes.
 //!
-//! Everything listens on 127.0.0.1 (with a real node: on a link to it alone) and lives in one temporary folder. However a `Cluster` ends (stopped, dropped by a
-//! panic or by Ctrl-C), its processes are killed and its folder is removed; the children die with this process even
-//! where it is killed itself. A server that finds its port taken since it was chosen is started again on another.
+//! All of it listens on 127.0.0.1, or on the link to a real node, and keeps its files in one temporary folder. However
+//! a `Cluster` ends, its processes are killed and its folder is removed. If this process is killed, the kernel kills
+//! its children. If another process takes a port before its server starts, the lab chooses new ports and starts again.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,34 +23,34 @@ use crate::process::{Process, ProcessError};
 use crate::simulated_controllers::SimulatedControllers;
 use crate::terminal::print_progress;
 
-/// How long a server may take to be ready. Five seconds on an idle machine, so this means that something is broken.
+/// How long the API server may take to be ready. On an idle machine it takes five seconds.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How often readiness is asked.
+/// How often the lab checks readiness.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Starts until a set of free ports stays free. More than two were never seen.
+/// How often the lab chooses new ports. More than two attempts were never needed.
 const PORT_ATTEMPTS: usize = 5;
 
-/// What kind of control plane to start.
+/// Which control plane to start.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub version: KubernetesVersion,
-    /// Fake nodes that pods are scheduled to.
+    /// Number of fake nodes.
     pub nodes: usize,
     /// Whether data and logs stay on disk at the end.
     pub keep: bool,
     pub node: NodeKind,
-    /// Where its programs come from. A real node needs those of the Go modules.
+    /// Where the programs come from. A real node needs those of the Go modules.
     pub binaries: BinarySource,
-    /// Whether the API server writes down each request (`Access::audit_log`).
+    /// Whether the API server writes an audit log (`Access::audit_log`).
     pub audit: bool,
 }
 
-/// A running control plane; ends when dropped.
+/// A running control plane. Dropping it ends it.
 #[derive(Debug)]
 pub struct Cluster {
-    // In this order: processes are dropped, and thereby killed, before their folder is removed.
+    // Fields are dropped in this order: the processes are killed before their folder is removed.
     controllers: Vec<Process>,
     simulated: Option<SimulatedControllers>,
     node: Option<Node>,
@@ -59,7 +59,7 @@ pub struct Cluster {
     access: Access,
     binaries: Binaries,
     layout: Layout,
-    // Only held: its end removes the data, unless they are to be kept.
+    // Only held: dropping it removes the folder, unless it is kept.
     _folder: DataFolder,
 }
 
@@ -84,7 +84,7 @@ pub enum LabError {
 }
 
 impl Options {
-    /// Options as the environment asks for them: K8S names the version, KEEP=data keeps data and logs.
+    /// Reads the environment: K8S names the version, KEEP=data keeps data and logs.
     pub fn from_environment() -> Result<Self, LabError> {
         let version = environment::kubernetes_version();
         Ok(Self {
@@ -97,19 +97,20 @@ impl Options {
         })
     }
 
-    /// The same with a real node in place of fake ones, so that each pod runs on it, and with an audit log.
+    /// Replaces the fake nodes by a real one, so that every pod runs on it, and adds an audit log.
     pub fn with_real_node(self) -> Self {
         Self { nodes: 0, node: NodeKind::Real, binaries: BinarySource::GoModules, audit: true, ..self }
     }
 
-    /// The same with Services and names, so that things can be installed as in any cluster.
+    /// Adds a real node with Services and DNS names, so that a chart can be installed as in any cluster.
     pub fn with_services(self) -> Self {
         Self { node: NodeKind::RealWithServices, ..self.with_real_node() }
     }
 }
 
 impl Cluster {
-    /// Starts a control plane and waits until pods can be created and scheduled: about ten seconds, if all is built.
+    /// Starts a control plane and waits until pods can be created and scheduled. It takes about ten seconds once the
+    /// programs are built.
     pub async fn start(options: Options) -> Result<Self, LabError> {
         if options.node.is_real()
             && let Some(missing) = RealNode::unmet_requirement()
@@ -133,7 +134,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Removes what killed labs left on this machine: their folders and control groups.
+    /// Removes the folders and control groups of labs that were killed.
     pub fn sweep() {
         DataFolder::sweep();
         node::sweep();
@@ -148,9 +149,9 @@ impl Cluster {
         let failed = |source| LabError::Folder { source };
         let folder = DataFolder::create(options.keep).map_err(failed)?;
         if options.keep {
-            print_progress(&format!("data and logs of the control plane are kept in {}", folder.path().display()));
+            print_progress(&format!("Data and logs of the control plane are kept in {}.", folder.path().display()));
         }
-        // Its link to this machine is where the API server listens.
+        // The API server listens on the link to the node, so the node has to start first.
         let node = match binaries.controllers() {
             Some(programs) if options.node.is_real() => {
                 Some(Node::start(folder.path(), &programs.kubernetes, options.node).await?)
@@ -193,7 +194,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Lets the node's kubelet join, where there is a real node.
+    /// Lets the real node, if there is one, join the cluster.
     async fn start_kubelet(&mut self) -> Result<(), LabError> {
         if let Some(node) = &mut self.node {
             let (server, certificates) = (self.layout.api_server_url(), self.layout.path("certs"));
@@ -206,7 +207,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Kills the API server, as a crash would; etcd and controllers stay.
+    /// Kills the API server. etcd and the controllers stay.
     pub async fn stop_api_server(&mut self) -> Result<(), LabError> {
         if let Some(mut api_server) = self.api_server.take() {
             api_server.kill().await?;
@@ -224,17 +225,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Freezes the API server (SIGSTOP): connections stay open and nothing is answered.
+    /// Freezes the API server (SIGSTOP): connections stay open, and it answers nothing.
     pub fn pause_api_server(&mut self) -> Result<(), LabError> {
         self.api_server.as_mut().map_or(Ok(()), Process::pause).map_err(LabError::from)
     }
 
-    /// Lets a frozen API server go on.
+    /// Resumes a frozen API server.
     pub fn resume_api_server(&mut self) -> Result<(), LabError> {
         self.api_server.as_mut().map_or(Ok(()), Process::resume).map_err(LabError::from)
     }
 
-    /// Fails if one of the processes has ended by itself.
+    /// Fails if one of the processes has exited.
     pub fn check_running(&mut self) -> Result<(), LabError> {
         for process in self.controllers.iter_mut().chain(self.api_server.as_mut()).chain([&mut self.etcd]) {
             process.check_running()?;
@@ -242,7 +243,7 @@ impl Cluster {
         self.node.as_mut().map_or(Ok(()), Node::check_running).map_err(LabError::from)
     }
 
-    /// Ends all processes and removes the data; what `drop` does too, with a failure told.
+    /// Ends all processes and removes the folder, as dropping does, but reports errors.
     pub async fn stop(mut self) -> Result<(), LabError> {
         drop(self.simulated.take());
         for mut process in self.controllers.drain(..) {
@@ -258,7 +259,7 @@ impl Cluster {
         &self.access
     }
 
-    /// The real node, where one was asked for.
+    /// The real node, if there is one.
     pub fn real_node(&self) -> Option<&RealNode> {
         self.node.as_ref().map(Node::real_node)
     }
@@ -275,13 +276,13 @@ impl Cluster {
         self.access.kubectl()
     }
 
-    /// A client with all rights, for the current runtime.
+    /// A client with all rights, for the current tokio runtime.
     pub async fn client(&self) -> Result<Client, LabError> {
         Ok(self.access.client().await?)
     }
 }
 
-/// Waits until the API server answers that it is ready.
+/// Waits until the API server is ready.
 async fn serves(
     access: &Access,
     api_server: &mut Process,

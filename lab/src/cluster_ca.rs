@@ -1,22 +1,22 @@
-//! The certificate authority of a control plane: one signs whatever its servers and components prove themselves with.
+//! The certificate authority of a control plane.
 //!
-//! The API server's certificate, its own as a client of kubelets and that of a kubelet come from here;
-//! kube-controller-manager gets the key, and signs what a kubelet asks for. So one certificate (`ca.crt` in the control
-//! plane's folder, `kube-root-ca.crt` in each namespace) is what everybody has to trust.
+//! It signs the serving certificate of the API server, the client certificate by which the API server calls kubelets,
+//! and those of a node's programs. kube-controller-manager gets the key and signs the serving certificates of kubelets.
+//! So all parts trust one certificate: `ca.crt` in the control plane's folder, `kube-root-ca.crt` in each namespace.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 
-/// The CA: its certificate and the key that signs.
+/// The CA's certificate and key.
 pub(crate) struct ClusterCa {
     certificate: String,
     key: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A certificate and its key, as PEM.
+/// A certificate and its key, in PEM form.
 #[derive(Clone)]
 pub(crate) struct IssuedCertificate {
     pub(crate) certificate: String,
@@ -24,7 +24,7 @@ pub(crate) struct IssuedCertificate {
 }
 
 impl ClusterCa {
-    /// Makes a CA that never expires: it lives as long as the control plane's folder.
+    /// Makes a CA that never expires.
     pub(crate) fn generate() -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name = subject("lab CA", None);
@@ -50,7 +50,7 @@ impl ClusterCa {
         self.issue(params, subject("kube-apiserver", None), ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// A certificate by which a client is this user of this group, as the API server reads it (CN and O).
+    /// A client certificate for this user and group, which the API server reads from CN and O.
     pub(crate) fn client(&self, user: &str, group: &str) -> Result<IssuedCertificate, rcgen::Error> {
         self.issue(CertificateParams::default(), subject(user, Some(group)), ExtendedKeyUsagePurpose::ClientAuth)
     }

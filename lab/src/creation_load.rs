@@ -1,7 +1,8 @@
-//! Labelled pods that are created as dry runs, 50 a second: what an API server asks of a webhook that has to answer.
+//! A load on the webhook: 50 labelled pods per second, created as dry runs.
 //!
-//! Half of them come one by one, which sees a short gap, and half in bursts. An API server keeps 25 idle connections to a
-//! webhook, so that each burst makes it connect anew: a certificate is looked at in a handshake alone.
+//! Half of them are created one at a time, which shows a short outage. The other half come in bursts. The API server
+//! keeps 25 idle connections to a webhook, so each burst opens new connections, and only a handshake checks
+//! certificates.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,14 +20,14 @@ use crate::namespace::Namespace;
 use crate::objects::pod;
 use crate::webhooks::MUTATED;
 
-/// From one single creation to the next.
+/// Time between two single creations.
 const EVERY: Duration = Duration::from_millis(40);
-/// A burst comes with each so-many-th, of as many.
+/// Every 50th tick creates a burst of 50.
 const BURST: usize = 50;
-/// A machine that can't keep up is given no more than this at once.
+/// Limit of creations under way, for a machine that cannot keep up.
 const MOST: usize = 2 * BURST;
 
-/// A load that goes on until it is ended.
+/// A running load.
 #[derive(Debug)]
 pub struct CreationLoad {
     failed: Arc<Mutex<Vec<String>>>,
@@ -41,15 +42,15 @@ impl CreationLoad {
         Self { failed, stop, task }
     }
 
-    /// What became of those that failed so far.
+    /// The errors of the creations that failed so far.
     pub fn failed(&self) -> Vec<String> {
         lock(&self.failed).clone()
     }
 
-    /// Ends it when the last one is answered; returns how many there were, and what became of those that failed.
+    /// Waits for the creations under way. Returns the number of creations and the errors of those that failed.
     pub async fn end(self) -> (usize, Vec<String>) {
         self.stop.cancel();
-        let count = must("end the creations", self.task.await);
+        let count = must("end the load", self.task.await);
         let failed = lock(&self.failed).clone();
         (count, failed)
     }
@@ -84,5 +85,5 @@ async fn create_one(pods: &Api<Pod>, number: usize) -> Result<(), String> {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let created = pods.create(&dry_run, &wanted).await.map_err(|error| error.to_string())?;
     let is_labelled = created.metadata.labels.is_some_and(|labels| labels.contains_key(MUTATED));
-    if is_labelled { Ok(()) } else { Err("it came back unlabelled".to_owned()) }
+    if is_labelled { Ok(()) } else { Err("the API server returned the pod without the mutated label".to_owned()) }
 }

@@ -1,7 +1,7 @@
-//! The folder of a control plane: data, logs, keys; gone when the lab ends.
+//! The temporary folder of a control plane: data, logs and keys.
 //!
-//! A lab that was killed can't remove its own. Each is locked as long as its lab lives, so the next lab tells one that
-//! was left from one in use, and removes it: with a real node it may be large.
+//! A lab removes its folder at its end. A lab that was killed cannot, so the next lab does. Each lab holds a lock on
+//! its folder, which shows whether the folder is still in use.
 
 use std::env;
 use std::fs::{self, File};
@@ -13,21 +13,21 @@ use tempfile::TempDir;
 const PREFIX: &str = "snapwatcher-lab-";
 const LOCK: &str = "lock";
 
-/// A folder of one's own; removed when dropped, unless it is to be kept.
+/// A temporary folder. Dropping it removes the folder, unless it is kept.
 #[derive(Debug)]
 pub(crate) struct DataFolder {
     folder: TempDir,
-    // None: it is to be kept, also by later labs. Unlocked by the kernel however this process ends.
+    // None: the folder is kept, also by later labs. The kernel releases the lock if this process is killed.
     _lock: Option<File>,
 }
 
 impl DataFolder {
-    /// Makes a folder among the temporary files and removes those that killed labs left there.
+    /// Creates a folder, and removes the folders of labs that were killed.
     pub(crate) fn create(keep: bool) -> io::Result<Self> {
         Self::create_in(&env::temp_dir(), keep)
     }
 
-    /// Removes those that killed labs left among the temporary files.
+    /// Removes the folders of labs that were killed.
     pub(crate) fn sweep() {
         sweep(&env::temp_dir());
     }
@@ -45,7 +45,7 @@ impl DataFolder {
     }
 }
 
-/// Makes a lock file that nobody ever sees unlocked as long as this process lives.
+/// Creates a lock file that is already locked when it gets its name.
 fn locked(folder: &Path) -> io::Result<File> {
     let unseen = folder.join("lock.new");
     let file = File::create(&unseen)?;
@@ -58,7 +58,7 @@ fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
         if is_ours && File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok()) {
-            // What can't be removed is another user's, or is being removed by another lab.
+            // Fails if the folder belongs to another user, or if another lab removes it at the same time.
             drop(fs::remove_dir_all(entry.path()));
         }
     }

@@ -1,7 +1,8 @@
-//! Fake nodes of a test's own, for tests that count what happens on each node or play its kubelet.
+//! Fake nodes for one test, which counts what happens on each node or acts as its kubelet.
 //!
-//! They are tainted, so that pods of other tests are never scheduled to them; a pod gets there by its `nodeName`. They
-//! stay until the control plane ends, since pods of a deleted node would be collected while a failed test is looked at.
+//! The nodes are tainted, so that pods of other tests are not scheduled to them. A pod gets there by its `nodeName`.
+//! The nodes stay until the control plane ends, because the pods of a deleted node would be deleted before a person can
+//! look at a failed test.
 
 use k8s_openapi::api::core::v1::{Node, NodeSpec, Taint};
 use kube::Api;
@@ -14,7 +15,7 @@ use crate::namespace::Namespace;
 use crate::until::until;
 
 impl Namespace {
-    /// Makes this many nodes and waits until pods can run on them; returns their names.
+    /// Creates `count` nodes, waits until pods can run on them, and returns their names.
     pub async fn dedicated_nodes(&self, count: usize) -> Vec<String> {
         let nodes: Api<Node> = Api::all(self.client());
         let names: Vec<String> = (1..=count).map(|number| format!("{}-{number}", self.name())).collect();
@@ -37,7 +38,7 @@ impl Namespace {
         names
     }
 
-    /// Tells in a node's status that its kubelet listens at this port of 127.0.0.1.
+    /// Writes into the node's status that its kubelet listens on this port of 127.0.0.1.
     pub async fn set_kubelet_port(&self, node: &str, port: u16) {
         let addresses = json!([
             {"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": node},
@@ -47,11 +48,11 @@ impl Namespace {
         self.node_status(node, &Patch::Merge(status)).await;
     }
 
-    /// Puts a node under pressure for room on its disk, or takes it off.
+    /// Sets or clears the node's condition DiskPressure.
     pub async fn set_disk_pressure(&self, node: &str, holds: bool) {
         let status = if holds { "True" } else { "False" };
         let condition = json!({"type": "DiskPressure", "status": status, "message": "the test fills the disk"});
-        // Out of the phase Running kwok leaves the conditions as they are.
+        // kwok overwrites the conditions of nodes in phase Running.
         let phase = if holds { "Pending" } else { "Running" };
         let status = json!({"status": {"phase": phase, "conditions": [condition]}});
         self.node_status(node, &Patch::Strategic(status)).await;

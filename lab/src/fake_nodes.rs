@@ -1,11 +1,11 @@
-//! Fake nodes: Node objects without a machine behind them, played by kwok.
+//! Fake nodes: Node objects without a machine. kwok acts as their kubelets.
 //!
-//! kwok (sigs.k8s.io/kwok) carries out "stages": rules that say which status a node or pod gets next. Its stock stages
-//! leave out `containerStatuses[].started`, which a real kubelet always sets and which decides about a checkpoint, so
-//! the stages are ours. Two annotations on a pod steer them:
+//! kwok (sigs.k8s.io/kwok) applies "stages", which are rules for the next status of a node or pod. kwok's own stages
+//! leave out `containerStatuses[].started`. A real kubelet always sets the field, and SnapWatcher needs it, so the lab
+//! has its own stages. Two annotations of a pod control them:
 //!
-//! - [`HOLD`]: kwok leaves the pod's status to the test; only its deletion is still carried out.
-//! - [`COMPLETE`]: a pod of a Job ends successfully after a few seconds; without it, it runs for ever.
+//! - [`HOLD`]: the test writes the pod's status, and kwok only deletes the pod.
+//! - [`COMPLETE`]: a Job's pod succeeds after a few seconds. Without the annotation it runs until it is deleted.
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,16 @@ use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
 
-/// Pods with this annotation set to "true" are never made ready by kwok.
+/// kwok does not make a pod ready if this annotation is "true".
 pub const HOLD: &str = "lab.snapwatcher.invalid/hold";
 
-/// Pods of a Job with this annotation set to "true" complete.
+/// kwok completes a Job's pod if this annotation is "true".
 pub const COMPLETE: &str = "lab.snapwatcher.invalid/complete";
 
-/// Two, so that pods of one workload can lie apart.
+/// With two nodes, the pods of one workload can be on different nodes.
 pub(crate) const DEFAULT_COUNT: usize = 2;
 
-/// kwok's configuration: all stages, as one stream of YAML documents.
+/// All stages as one stream of YAML documents.
 pub(crate) const STAGES: &str = concat!(
     include_str!("../stages/node-initialize.yaml"),
     "---\n",
@@ -78,7 +78,7 @@ pub(crate) fn fake_node(name: &str) -> Node {
     }
 }
 
-/// Waits until pods can be created and scheduled: nodes ready and untainted, the default service account there.
+/// Waits until pods can be created and scheduled: nodes are ready without taints, the default service account exists.
 pub(crate) async fn ready(client: &Client, count: usize) -> Result<(), FakeNodesError> {
     let deadline = Instant::now() + TIMEOUT;
     let nodes: Api<Node> = Api::all(client.clone());
@@ -104,7 +104,7 @@ pub(crate) async fn ready(client: &Client, count: usize) -> Result<(), FakeNodes
     Err(FakeNodesError::NotReady { seen })
 }
 
-/// Tells whether a node's condition Ready is True.
+/// Whether a node's condition Ready is True.
 pub(crate) fn is_node_ready(node: &Node) -> bool {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")

@@ -1,4 +1,4 @@
-//! Somebody who connects anew to each replica all the time, as an API server does that has no connection yet.
+//! Connects to replicas as an API server does that has no open connection yet: every call makes a new handshake.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::snapwatcher::Snapwatcher;
 use crate::webhook_client::WebhookClient;
 
 const PAUSE: Duration = Duration::from_millis(250);
-/// A bundle that is older than wanted by more says nothing: this machine was busy.
+/// If a bundle was read more than `lag` plus this ago, the machine was too busy for the check.
 const SLACK: Duration = Duration::from_millis(500);
 
-/// Goes on until a replica is not trusted, and returns what was wrong. Each connection is verified by the bundle that
-/// stood in the configuration `lag` ago: an API server hears of a change late.
+/// Calls all replicas until one of them is not trusted, and returns the error. Each handshake verifies the certificate
+/// with the caBundle of `lag` ago, because an API server learns of a changed bundle late.
 pub async fn first_refusal(ns: &Namespace, replicas: &[Arc<Snapwatcher>], lag: Duration) -> String {
     let mut reads: VecDeque<(Instant, Vec<WebhookClient>)> = VecDeque::new();
     loop {

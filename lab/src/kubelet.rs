@@ -1,7 +1,7 @@
-//! A stand-in for the kubelet of a fake node: its checkpoint API over HTTPS, with answers as a test wants them.
+//! A stand-in for a fake node's kubelet: its checkpoint API over HTTPS. A test sets the answers.
 //!
-//! It records each request before it answers. It takes any token; what a token is worth is the API server's to say, and a
-//! test can ask it.
+//! The stand-in records each request before it answers. It accepts any token. A test can ask the API server whether a
+//! token is valid.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,23 +18,23 @@ use crate::access::install_crypto_provider;
 use crate::lock::lock;
 use crate::server::Server;
 
-/// Where a kubelet keeps its archives.
+/// Where a kubelet stores checkpoint archives.
 const ARCHIVES: &str = "/var/lib/kubelet/checkpoints";
 
-/// A running stand-in; its port closes when it is dropped.
+/// A running stand-in. Dropping it closes its port.
 pub struct Kubelet {
     server: Server,
     certificate: String,
     shared: Arc<Mutex<Shared>>,
 }
 
-/// One request for a checkpoint, as it was received.
+/// A checkpoint request as the stand-in received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointRequest {
     pub namespace: String,
     pub pod: String,
     pub container: String,
-    /// The query as it came.
+    /// The raw query.
     pub query: String,
     /// The bearer token.
     pub token: Option<String>,
@@ -57,7 +57,7 @@ struct Shared {
 }
 
 impl Kubelet {
-    /// Starts on a free port of 127.0.0.1; each checkpoint is taken.
+    /// Starts on a free port of 127.0.0.1. Each request succeeds until a test sets another answer.
     pub async fn start() -> Result<Self, KubeletError> {
         install_crypto_provider();
         let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
@@ -80,7 +80,7 @@ impl Kubelet {
         self.server.address().port()
     }
 
-    /// Its certificate (PEM), which is its own CA.
+    /// The self-signed certificate, in PEM form.
     pub fn certificate(&self) -> &str {
         &self.certificate
     }
@@ -90,14 +90,14 @@ impl Kubelet {
         lock(&self.shared).requests.clone()
     }
 
-    /// The requests about pods of this name.
+    /// The requests for pods of this name.
     pub fn requests_for(&self, pod: &str) -> Vec<CheckpointRequest> {
         let mut requests = self.requests();
         requests.retain(|request| request.pod == pod);
         requests
     }
 
-    /// Answers so to each request about pods of this name.
+    /// Sets the answer to requests for pods of this name.
     pub fn answer_pod_with(&self, pod: &str, status: u16, body: &str) {
         lock(&self.shared).by_pod.insert(pod.to_owned(), (status, body.to_owned()));
     }
@@ -140,7 +140,7 @@ async fn receive(
     if let Some((status, body)) = shared.by_pod.get(pod) {
         return (StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body.clone());
     }
-    // There is no pod of such a name: one that is asked about is a probe.
+    // No pod can have such a name. The request is SnapWatcher's probe of the checkpoint API.
     if pod.contains(|letter: char| letter.is_ascii_uppercase()) {
         return (StatusCode::NOT_FOUND, "pod does not exist".to_owned());
     }

@@ -1,22 +1,25 @@
 //! A real Kubernetes on one machine, for demo, tests and benchmarks of SnapWatcher.
 //!
-//! - [`Cluster`]: etcd, kube-apiserver, controllers, scheduler and fake nodes as child processes, built from Go modules.
-//! - [`RealNode`]: a kubelet, containerd and criu on this machine, with a registry; needs root on Linux.
-//! - [`in_namespace`]: the harness of a test, with [`objects`] to create and [`PodStatus`] to write.
-//! - [`Snapwatcher`]: SnapWatcher as a process on the host; [`WebhookClient`] speaks to its HTTPS port.
-//! - [`Balancer`]: calls several of them as an API server does through a Service.
-//! - [`proxy`]: a proxy in front of the API server that stops, loses and falsifies requests.
-//! - [`kubelet`]: a stand-in for the kubelet of a fake node, which takes checkpoints or fails on request.
-//! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
-//! - [`Chart`]: SnapWatcher's chart as [`Helm`] renders it.
+//! The lab knows SnapWatcher only as a program: it imports no product crate, so that its stand-ins check the product
+//! from outside.
 //!
-//! No container engine, nothing outside this machine (but the Go module proxy at the first build, and a Debian mirror at
-//! the first real node); no root but for a real node.
+//! - [`Cluster`]: etcd, kube-apiserver, controllers, scheduler and fake nodes in child processes, built from Go modules.
+//! - [`RealNode`]: a kubelet, containerd and criu on this machine, with a registry. It needs root on Linux.
+//! - [`in_namespace`]: runs a test in a namespace of its own, with [`objects`] to create and [`PodStatus`] to write.
+//! - [`Snapwatcher`]: SnapWatcher as a process on the host. [`WebhookClient`] calls its HTTPS port.
+//! - [`Balancer`]: calls several replicas as an API server does through a Service.
+//! - [`proxy`]: a proxy in front of the API server that holds, loses and falsifies requests.
+//! - [`kubelet`]: a stand-in for a fake node's kubelet. It records checkpoint requests and fails on demand.
+//! - [`snaphook`]: a stand-in for SnapHook. It records requests and fails on demand.
+//! - [`Chart`]: SnapWatcher's chart, rendered by [`Helm`].
+//!
+//! The lab needs no container engine, and root only for a real node. It uses the network only for its first builds: the
+//! Go module proxy, and for a real node a Debian mirror.
 
 #![expect(
     clippy::must_use_candidate,
     clippy::return_self_not_must_use,
-    reason = "a forgotten result of a test tool shows in the test; seventy attributes would hide its interface"
+    reason = "an unused result of a test helper shows in the test; seventy attributes would hide the interface"
 )]
 
 mod access;

@@ -1,4 +1,4 @@
-//! What SnapWatcher tells about its work, for tests that search all of it: Events, log, metrics, journeys, health, status.
+//! What SnapWatcher says in Events, log, metrics, timelines, health checks and status, for tests that search all of it.
 
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
@@ -7,7 +7,7 @@ use crate::must::must;
 use crate::namespace::Namespace;
 use crate::snapwatcher::Snapwatcher;
 
-/// An Event about a pod.
+/// An Event for a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodEvent {
     pub pod: String,
@@ -16,7 +16,7 @@ pub struct PodEvent {
     pub kind: String,
     pub reason: String,
     pub note: String,
-    /// Name of the Checkpoint that it is about too, if any.
+    /// Name of the Checkpoint in `related`, if any.
     pub checkpoint: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl From<Event> for PodEvent {
 }
 
 impl Namespace {
-    /// The Events that SnapWatcher has told about pods of this namespace.
+    /// The Events that SnapWatcher has created for pods of this namespace.
     pub async fn events(&self) -> Vec<PodEvent> {
         let listed = must("list Events", self.api::<Event>().list(&ListParams::default()).await);
         let ours =
@@ -43,7 +43,7 @@ impl Namespace {
         ours.map(PodEvent::from).collect()
     }
 
-    /// Waits until an Event of this reason is told about the pod, and returns it.
+    /// Waits until the pod has an Event of this reason and returns the Event.
     pub async fn event_of(&self, pod: &str, reason: &str) -> PodEvent {
         self.until(&format!("an Event {reason} for pod `{pod}`"), async || {
             let mut events = self.events().await;
@@ -53,7 +53,7 @@ impl Namespace {
         .await
     }
 
-    /// All that this process has told so far, of which no part may hold a secret.
+    /// Everything that this process has said so far. No part of it may contain a secret.
     pub async fn all_output(&self, watcher: &Snapwatcher) -> String {
         let mut output = watcher.log();
         output += &must("read the metrics", watcher.metrics().await);

@@ -1,8 +1,8 @@
-//! The harness of a test against a real API server.
+//! Runs a test against a real API server in a namespace of its own.
 //!
-//! Each test has a namespace, a SnapHook stand-in and webhook configurations of its own, so that tests run side by side.
-//! A failed test prints what was there (pods, Checkpoints, Events, SnapWatcher's log), is cleaned up after, and fails
-//! with its own panic. KEEP=1 leaves namespace and configurations in place.
+//! Each test has its own namespace, SnapHook stand-in and webhook configurations, so that tests run in parallel. If a
+//! test fails, its pods, Checkpoints, Events and SnapWatcher's log are printed. Then the namespace is deleted and the
+//! test's panic goes on. KEEP=1 keeps namespace and configurations.
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -31,13 +31,13 @@ use crate::terminal::print_result;
 use crate::until::{Observation, until};
 use crate::webhooks::{self, MUTATED, Scope};
 
-/// Says which test a namespace belongs to.
+/// Label of a namespace with the name of its test.
 const TEST_LABEL: &str = "lab.snapwatcher.invalid/test";
 
-/// Leaves room for the random part within a namespace's 63 characters.
+/// Leaves room for the random part of a namespace's name, which has at most 63 characters.
 const SLUG_LENGTH: usize = 48;
 
-/// A test's own namespace. Clones are handles on the same one.
+/// The namespace of one test. Clones are handles to the same namespace.
 #[derive(Clone)]
 pub struct Namespace {
     inner: Arc<Inner>,
@@ -57,7 +57,7 @@ impl Debug for Namespace {
     }
 }
 
-/// Runs `body` in a fresh namespace of the control plane that `make test` started.
+/// Runs `body` in a new namespace of the control plane that `make test` started.
 pub async fn in_namespace<F, Fut>(test: &str, body: F)
 where
     F: FnOnce(Namespace) -> Fut,
@@ -67,14 +67,14 @@ where
     in_namespace_of(&access, test, body).await;
 }
 
-/// Runs `body` in a fresh namespace of this control plane: for tests that stop a server, and so start their own.
+/// Runs `body` in a new namespace of this control plane. Tests that stop a server start their own control plane.
 pub async fn in_namespace_of<F, Fut>(access: &Access, test: &str, body: F)
 where
     F: FnOnce(Namespace) -> Fut,
     Fut: Future<Output = ()>,
 {
     let namespace = Namespace::create(access, test).await;
-    // A test's future is large: one box here, or a warning at each webhook_client.
+    // A test's future is large. Boxed here, it does not need a box in each test.
     let body = Box::pin(async { body(namespace.clone()).await });
     let outcome = AssertUnwindSafe(body).catch_unwind().await;
     if outcome.is_err() {
@@ -102,7 +102,7 @@ impl Namespace {
         let namespaces: Api<KubeNamespace> = Api::all(client.clone());
         let created = must("create a namespace", namespaces.create(&PostParams::default(), &wanted).await);
         let name = created.name_any();
-        // Pods are refused until the controller has made it.
+        // The API server rejects pods until the controller has created the account.
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
         until("the namespace has its service account", async || accounts.get("default").await).await;
         let watchers = Mutex::default();
@@ -148,7 +148,7 @@ impl Namespace {
         must("create an object", self.api::<K>().create(&PostParams::default(), object).await)
     }
 
-    /// Waits for a state, up to 30 s; see [`crate::until()`].
+    /// Waits up to 30 s for a state, see [`crate::until()`].
     pub async fn until<L: Observation>(&self, awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
         until(awaited, look).await
     }
@@ -165,30 +165,31 @@ impl Namespace {
         .await
     }
 
-    /// Waits until SnapHook was asked this often about a pod of this namespace, violations not counted.
+    /// Waits until SnapHook has received this number of valid requests for a pod of this namespace.
     pub async fn until_requested(&self, pod: &str, times: usize) {
-        let awaited = format!("SnapHook was asked {times} times about pod `{pod}`");
+        let awaited = format!("SnapHook has received {times} requests for pod `{pod}`");
         until(&awaited, async || {
             let asked = self.snaphook().requests_for(self.name(), pod).len();
             if asked == times {
                 Ok(())
             } else {
-                Err(format!("{asked} times; wrong: {:?}", self.snaphook().violations()))
+                Err(format!("{asked} requests; violations: {:?}", self.snaphook().violations()))
             }
         })
         .await;
     }
 
-    /// Starts SnapWatcher for this namespace, with configurations of its own, and waits until admission works.
+    /// Starts SnapWatcher for this namespace with its own webhook configurations, and waits until the API server calls
+    /// it.
     ///
-    /// `binary` is the caller's `env!("CARGO_BIN_EXE_snapwatcher")`.
+    /// `binary` is the test's `env!("CARGO_BIN_EXE_snapwatcher")`.
     pub async fn start_snapwatcher(&self, binary: impl AsRef<Path>, args: &[&str]) -> Arc<Snapwatcher> {
         let binary = binary.as_ref().to_owned();
         let args = args.iter().map(|argument| (*argument).to_owned()).collect();
         self.start_snapwatcher_with(SnapwatcherOptions { binary, args, ..SnapwatcherOptions::default() }).await
     }
 
-    /// The same with variables too. Flags given replace the harness's own.
+    /// Starts SnapWatcher with these variables too. Flags in `options` replace the defaults of the lab.
     pub async fn start_snapwatcher_with(&self, options: SnapwatcherOptions) -> Arc<Snapwatcher> {
         let watcher = self.launch_snapwatcher(options).await;
         self.install_webhooks(&watcher).await;
@@ -197,7 +198,7 @@ impl Namespace {
         watcher
     }
 
-    /// Starts the process only: no configurations, no wait until it is ready.
+    /// Starts the process without webhook configurations and does not wait until it is ready.
     pub async fn launch_snapwatcher(&self, mut options: SnapwatcherOptions) -> Arc<Snapwatcher> {
         let name = self.name();
         for (flag, value) in [
@@ -206,7 +207,7 @@ impl Namespace {
             ("--mutating-configuration", name),
             ("--validating-configuration", name),
             ("--backend", "snaphook"),
-            // Two fake nodes stand for many: the budget of a node is for tests that are about it.
+            // Most tests have only two nodes, so the limit per node would slow them down.
             ("--max-concurrent-per-node", "8"),
             ("--snap-back-api-url", &self.snaphook().url()),
         ] {
@@ -223,12 +224,12 @@ impl Namespace {
         watcher
     }
 
-    /// Creates the two configurations, named like the namespace, with the process's address.
+    /// Creates both webhook configurations with this process's address. They have the namespace's name.
     pub async fn install_webhooks(&self, watcher: &Snapwatcher) {
         self.install_webhooks_at(watcher.webhook_addr(), "Ignore").await;
     }
 
-    /// The same for any address, with a failure policy of one's own for pods that are created.
+    /// Creates both webhook configurations with any address and failure policy.
     pub async fn install_webhooks_at(&self, address: SocketAddr, failure_policy: &str) {
         let scope = Scope::Namespace(self.name().to_owned());
         let address = address.to_string();
@@ -236,7 +237,7 @@ impl Namespace {
         let mut configuration = webhooks::mutating(name, &scope, &address);
         for webhook in configuration.webhooks.iter_mut().flatten() {
             webhook.failure_policy = Some(failure_policy.to_owned());
-            // Where a failure is to be seen, it is not to be that of a busy machine.
+            // On a busy machine a short timeout would fail creations that the webhook answers.
             if failure_policy == "Fail" {
                 webhook.timeout_seconds = Some(10);
             }
@@ -248,15 +249,15 @@ impl Namespace {
         must("create the validating configuration", validating.create(&create, &configuration).await);
     }
 
-    /// Waits until a labelled pod, created as a dry run, comes back mutated.
+    /// Waits until a labelled pod that is created as a dry run comes back with the mutated label.
     ///
-    /// The API server takes over a changed configuration a moment after it was written, so that neither `/readyz` nor
-    /// the stored caBundle is enough.
+    /// The API server uses a changed configuration a moment after it is stored. So it is not enough to check `/readyz`
+    /// or the stored caBundle.
     pub async fn admission_works(&self) {
         let pods = self.api::<Pod>();
         let probe = pod("admission-probe").labelled().build();
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-        until("a labelled pod comes back mutated", async || match pods.create(&dry_run, &probe).await {
+        until("the webhook mutates a labelled pod", async || match pods.create(&dry_run, &probe).await {
             Ok(pod) if pod.labels().contains_key(MUTATED) => Ok(()),
             Ok(pod) => Err(format!("labels {:?}", pod.labels())),
             Err(error) => Err(error.to_string()),
@@ -282,14 +283,14 @@ impl Namespace {
     async fn clean_up(&self) {
         let watchers = std::mem::take(&mut *self.watchers());
         for watcher in watchers {
-            // One that has ended already is what is wanted.
+            // Fails only if the process has ended already.
             drop(watcher.kill().await);
         }
         if keeps_running() {
-            print_result(&format!("namespace {} is kept", self.name()));
+            print_result(&format!("Namespace {} is kept.", self.name()));
             return;
         }
-        // All three may be absent, and a server that is gone has taken them along.
+        // Each of them may be missing, or the API server may have ended.
         let now = DeleteParams::default();
         drop(Api::<MutatingWebhookConfiguration>::all(self.client()).delete(self.name(), &now).await);
         drop(Api::<ValidatingWebhookConfiguration>::all(self.client()).delete(self.name(), &now).await);
@@ -297,13 +298,13 @@ impl Namespace {
     }
 }
 
-/// Tells whether a pod's condition Ready is True.
+/// Whether a pod's condition Ready is True.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// A test's name as a label value and the start of a namespace's name.
+/// A test's name as a label value and as the start of a namespace's name.
 fn slug(test: &str) -> String {
     let replaced: String =
         test.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();

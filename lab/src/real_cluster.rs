@@ -1,5 +1,5 @@
-//! A cluster of one real node with Services and names, as SnapWatcher is installed into: its image is in the registry, and
-//! a SnapHook that takes checkpoints in earnest stands where the chart expects one.
+//! A cluster of one real node with Services and names, as SnapWatcher is installed into: its image is in the registry,
+//! and a SnapHook that takes checkpoints in earnest stands where the chart expects one.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -21,7 +21,8 @@ use crate::until::try_until;
 /// Pods pull, start, are probed and drain: each takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// As `make image` names it, and as the chart and the manifests name it in docker.io; the lab has the program's version.
+/// As `make image` names it, and as the chart and the manifests name it in docker.io; the lab has the program's
+/// version.
 const IMAGE: &str = concat!("snapwatcher:", env!("CARGO_PKG_VERSION"));
 const NAME_IN_CHART: &str = concat!("weaversoft/snapwatcher:", env!("CARGO_PKG_VERSION"));
 

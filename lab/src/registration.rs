@@ -30,7 +30,7 @@ pub struct Registration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     Stopped { pid: i32 },
-    NothingRan,
+    NotRunning,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -101,14 +101,14 @@ pub fn shown(path: &Path) -> String {
 pub async fn end(folder: &Path) -> Result<Ended, RegistrationError> {
     let path = folder.join("pid");
     if !path.exists() {
-        return Ok(Ended::NothingRan);
+        return Ok(Ended::NotRunning);
     }
     let failed = |source| RegistrationError::Folder { folder: folder.to_owned(), source };
     let mut file = open(&path).map_err(failed)?;
     if is_free(&file).map_err(failed)? {
         // Left by a lab that was killed: its processes died with it.
         drop(fs::remove_dir_all(folder));
-        return Ok(Ended::NothingRan);
+        return Ok(Ended::NotRunning);
     }
     let text = text_of(&mut file);
     let Ok(pid) = text.parse::<i32>() else { return Err(RegistrationError::NotAPid { path, text }) };
@@ -162,10 +162,10 @@ mod tests {
     async fn what_a_killed_lab_left_is_cleared_away_without_a_signal() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("lab");
-        assert_eq!(end(&folder).await.unwrap(), Ended::NothingRan);
+        assert_eq!(end(&folder).await.unwrap(), Ended::NotRunning);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("pid"), "1").unwrap();
-        assert_eq!(end(&folder).await.unwrap(), Ended::NothingRan);
+        assert_eq!(end(&folder).await.unwrap(), Ended::NotRunning);
         assert!(!folder.exists());
     }
 }

@@ -1,7 +1,7 @@
 //! SnapWatcher as a process on the host, as a user runs it: arguments, environment, log, ports and signals.
 //!
-//! Its environment is made from nothing, so that no SNAP_* variable of the webhook_client decides a test. Ports are chosen by
-//! the system and read back from the log; a restart keeps them, so that webhook configurations stay right.
+//! Its environment is made from nothing, so that no SNAP_* variable of the webhook_client decides a test. Ports are
+//! chosen by the system and read back from the log; a restart keeps them, so that webhook configurations stay right.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -39,8 +39,8 @@ async fn counter(ns: &Namespace, node: &RealNode, name: &str) {
     ns.pod_ready(name).await;
 }
 
-/// The kubelet's answer to a wish for a checkpoint of container `app`; asked again where runc could not freeze the container
-/// in time, which it tries for a fifth of a second: too short on a machine that is busy with something else.
+/// The kubelet's answer to a wish for a checkpoint of container `app`; asked again where runc could not freeze the
+/// container in time, which it tries for a fifth of a second: too short on a machine that is busy with something else.
 async fn checkpointed(ns: &Namespace, node: &RealNode, name: &str) -> KubeletAnswer {
     let kubelets = KubeletApi::of(ns.access()).await.unwrap();
     ns.until("the container could be frozen", async || {

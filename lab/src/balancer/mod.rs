@@ -1,9 +1,9 @@
 //! Calls replicas as an API server calls a webhook through its Service.
 //!
-//! One pool keeps connections alive, whichever replica they lead to: 25 of them, for 90 s, the last one used first (what
-//! Go's `http.Transport` does with the settings of apiserver's webhook clients). A new connection goes to the next
-//! replica that is ready, as with kube-proxy, which takes an address out when the pod is no longer ready and leaves open
-//! connections alone. A call that fails has failed: the API server does not repeat it.
+//! One pool for all replicas keeps at most 25 idle connections for 90 s and reuses the most recent one first. Go's
+//! `http.Transport` does the same with the settings of the API server's webhook clients. A new connection goes to the
+//! next ready replica. As with kube-proxy, a replica that is no longer ready gets no new connections and keeps its open
+//! ones. A call that fails is not repeated, because the API server does not repeat it either.
 
 mod connection;
 
@@ -29,10 +29,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// `timeoutSeconds` of the webhook.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Between two looks at whether a replica is ready, as a kubelet with `periodSeconds: 1` at the most takes.
+/// Time between two readiness probes: at most what a kubelet with `periodSeconds: 1` takes.
 const PROBE_PERIOD: Duration = Duration::from_millis(500);
 
-/// The API server's end of a Service.
+/// A client-side load balancer over replicas.
 #[derive(Debug)]
 pub struct Balancer {
     replicas: Vec<Replica>,
@@ -50,21 +50,21 @@ struct Replica {
     is_ready: AtomicBool,
 }
 
-/// Why a call failed, and over what kind of connection.
+/// Why a call failed, and over which kind of connection.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("no replica is ready")]
     NoReadyReplica,
-    #[error("replica {replica} could not be connected to")]
+    #[error("could not connect to replica {replica}")]
     Connect { replica: usize, source: io::Error },
     #[error("a call over a new connection to replica {replica} failed")]
     New { replica: usize, source: io::Error },
-    #[error("a call over a kept connection failed")]
+    #[error("a call over a reused connection failed")]
     Pooled { source: io::Error },
 }
 
 impl Balancer {
-    /// A balancer over these replicas, all taken for ready; `tls` is the API server's trust.
+    /// Balances over these replicas and takes all of them for ready. `tls` holds the CAs that the API server trusts.
     pub fn new(replicas: &[Arc<Snapwatcher>], tls: ClientConfig) -> Self {
         let replica = |process: &Arc<Snapwatcher>| Replica {
             process: Arc::clone(process),
@@ -81,7 +81,7 @@ impl Balancer {
         }
     }
 
-    /// Probes all replicas for as long as it is polled.
+    /// Probes all replicas until the future is dropped.
     pub async fn probe(&self) {
         let mut ticks = interval(PROBE_PERIOD);
         loop {
@@ -99,12 +99,12 @@ impl Balancer {
         self.replicas[index].is_ready.load(Ordering::Relaxed)
     }
 
-    /// Connections opened so far, and calls over kept ones.
+    /// Number of connections opened and of calls over reused connections.
     pub fn connections(&self) -> (usize, usize) {
         (self.opened.load(Ordering::Relaxed), self.reused.load(Ordering::Relaxed))
     }
 
-    /// Sends a whole HTTP/1.1 request over one connection, and does not repeat it.
+    /// Sends a complete HTTP/1.1 request over one connection.
     pub async fn call(&self, request: &[u8]) -> Result<Reply, CallError> {
         let (answered, over) = if let Some(pooled) = self.pooled() {
             self.reused.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +126,7 @@ impl Balancer {
         Ok(reply)
     }
 
-    /// The connection that was used last, of those that are still open.
+    /// The most recently used connection that is still open.
     fn pooled(&self) -> Option<Connection> {
         let mut idle = lock(&self.idle);
         while let Some(connection) = idle.pop() {
@@ -145,7 +145,7 @@ impl Balancer {
         }
     }
 
-    /// The ready replicas in turn.
+    /// The next ready replica, round robin.
     fn next_ready(&self) -> Option<usize> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let candidates = (0..self.replicas.len()).map(|offset| (first + offset) % self.replicas.len());

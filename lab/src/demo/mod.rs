@@ -1,8 +1,8 @@
-//! The demo: a stranger types one command and watches the whole way of a pod.
+//! The demo: one command shows what happens to labelled pods.
 //!
-//! A real API server calls the webhook, pods become Ready on fake nodes, their workloads are found, and SnapHook (the
-//! stand-in) is asked. What is printed is what happened: the patch and the block from SnapWatcher's log, the body that
-//! the stand-in received, the times from `/journeys`. It ends well only if each pod was asked for exactly once.
+//! A real API server calls the webhook, pods become Ready on fake nodes, SnapWatcher finds their workloads and sends
+//! checkpoint requests to the SnapHook stand-in. The demo prints the patches and log blocks of SnapWatcher's log, the
+//! bodies that the stand-in received and the pods' timelines. It succeeds if each pod was requested exactly once.
 
 mod summary;
 
@@ -31,30 +31,30 @@ use crate::webhooks::{self, MUTATED, Scope};
 
 const NAMESPACE: &str = "demo";
 
-/// Name of the two webhook configurations.
+/// Name of both webhook configurations.
 const CONFIGURATION: &str = "snapwatcher";
 
 const DEPLOYMENT_REPLICAS: i32 = 3;
 const STATEFULSET_REPLICAS: i32 = 2;
 const EXPECTED_PODS: usize = 5;
 
-/// The demo is to be over within a minute of its start; this leaves time to say what went wrong.
+/// The demo should take less than a minute. This leaves time to report what went wrong.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the demo goes on watching for a pod that is asked for twice.
+/// How long the demo watches for a second request for a pod.
 const WATCH_FOR_DOUBLES: Duration = Duration::from_secs(3);
 
-/// What to do when the story is told.
+/// What the demo does at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Afterwards {
     End,
     StayUp,
 }
 
-/// Whether the demo showed what it is there to show.
+/// The result of the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    AskedOnce,
+pub enum DemoResult {
+    AllRequestedOnce,
     Wrong,
 }
 
@@ -76,7 +76,7 @@ pub enum DemoError {
     NotReached { timeout: WaitTimeout, tail: String },
 }
 
-/// Everything that runs during the demo; all of it ends when this is dropped.
+/// Everything that runs during the demo. Dropping it ends all of it.
 struct Stage {
     watcher: Snapwatcher,
     snaphook: SnapHook,
@@ -84,27 +84,27 @@ struct Stage {
     cluster: Cluster,
 }
 
-/// Runs the demo with this built program.
+/// Runs the demo with this program.
 pub async fn run(
     mut registration: Registration,
     snapwatcher: &Path,
     afterwards: Afterwards,
-) -> Result<Verdict, DemoError> {
+) -> Result<DemoResult, DemoError> {
     let binaries = BinarySource::from_environment();
     print_result(&format!("Starting Kubernetes:\n{binaries}"));
     let cluster = Cluster::start(Options { binaries, ..Options::from_environment()? }).await?;
-    // Builds of the control plane are not counted, since only the first demo pays for them.
+    // The time of the demo does not include building the control plane, which happens only once.
     let started = Instant::now();
     registration.publish(cluster.access())?;
     crd::install(cluster.access(), snapwatcher).await?;
     let mut stage = Stage::set(cluster, snapwatcher).await?;
     stage.apply().await?;
     let pods = stage.pods_done().await?;
-    print_result(&format!("All pods are done; watching {} s for doubles\n", WATCH_FOR_DOUBLES.as_secs()));
+    print_result(&format!("All pods are done. Watching {} s for a second request.\n", WATCH_FOR_DOUBLES.as_secs()));
     sleep(WATCH_FOR_DOUBLES).await;
 
     let verdict = stage.print_summary(&pods).await?;
-    print_result(&format!("Took {:.1} s after Kubernetes was up.", started.elapsed().as_secs_f64()));
+    print_result(&format!("The demo took {:.1} s after Kubernetes was up.", started.elapsed().as_secs_f64()));
     if afterwards == Afterwards::StayUp {
         stage.stay_up().await?;
     }
@@ -112,10 +112,10 @@ pub async fn run(
 }
 
 impl Stage {
-    /// Starts the stand-in and SnapWatcher, and waits until admission works.
+    /// Starts the stand-in and SnapWatcher, and waits until the API server calls the webhook.
     async fn set(cluster: Cluster, binary: &Path) -> Result<Self, DemoError> {
         let snaphook = SnapHook::start().await?;
-        print_result(&format!("Starting the SnapHook stand-in on {}, and SnapWatcher", snaphook.url()));
+        print_result(&format!("Starting the SnapHook stand-in on {} and SnapWatcher.", snaphook.url()));
         let flags = [
             ("--service-namespace", "default".to_owned()),
             ("--snap-back-api-url", snaphook.url()),
@@ -126,7 +126,7 @@ impl Stage {
             binary: binary.to_owned(),
             kubeconfig: cluster.kubeconfig(),
             args: flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect(),
-            // The patches are told at this level only.
+            // SnapWatcher logs patches at this level only.
             env: BTreeMap::from([("LOG_LEVEL".to_owned(), "DEBUG".to_owned())]),
         })
         .await?;
@@ -147,7 +147,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Waits until the API server calls the webhook, by pods that are only tried out.
+    /// Waits until the API server calls the webhook, by creating a pod as a dry run.
     async fn admission_works(&self) -> Result<(), DemoError> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), NAMESPACE);
         let wait = try_until("the namespace has its service account", TIMEOUT, async || accounts.get("default").await);
@@ -174,10 +174,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until each expected pod was asked for and has a Checkpoint that is finished.
+    /// Waits until each expected pod was requested and has a finished Checkpoint.
     async fn pods_done(&self) -> Result<Vec<Pod>, DemoError> {
         let pods = self.pods();
-        let wait = try_until("each pod was asked for and its Checkpoint is finished", TIMEOUT, async || {
+        let wait = try_until("each pod was requested and its Checkpoint is finished", TIMEOUT, async || {
             let listed = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
             let asked = |pod: &Pod| !self.snaphook.requests_for(NAMESPACE, &pod.name_any()).is_empty();
             let asked = listed.iter().filter(|pod| asked(pod)).count();
@@ -185,7 +185,7 @@ impl Stage {
             if listed.len() == EXPECTED_PODS && asked == EXPECTED_PODS && finished >= EXPECTED_PODS {
                 Ok(listed)
             } else {
-                Err(format!("{} pods, {asked} asked for, {finished} Checkpoints finished", listed.len()))
+                Err(format!("{} pods, {asked} requested, {finished} Checkpoints finished", listed.len()))
             }
         });
         wait.await.map_err(|error| self.not_reached(error))
@@ -204,7 +204,7 @@ impl Stage {
         DemoError::NotReached { timeout, tail: crate::process::last_lines(&self.watcher.log_path(), 30) }
     }
 
-    /// Stays up until the program is asked to end.
+    /// Keeps everything running until the program is stopped.
     async fn stay_up(&mut self) -> Result<(), DemoError> {
         let lab = registration::shown(&Registration::folder_of_workspace());
         let kubectl = format!("{lab}/kubectl --kubeconfig {lab}/kubeconfig");
@@ -219,12 +219,12 @@ impl Stage {
              curl {admin}/metrics\n  \
              curl --insecure https://{webhook}/healthz\n  \
              tail -f {}\n\n\
-             What SnapHook away and --suspend look like: docs/operations.md, \"Trying it in the demo\"; SnapWatcher is \
+             How an unreachable SnapHook and --suspend look: docs/operations.md, \"Trying it in the demo\". SnapWatcher is \
              process {}",
             self.watcher.log_path().display(),
             self.watcher.pid().await
         ));
-        self.snaphook.on_request(|request| print_result(&format!("SnapHook was asked: {}", request.body)));
+        self.snaphook.on_request(|request| print_result(&format!("SnapHook received: {}", request.body)));
         loop {
             sleep(Duration::from_secs(1)).await;
             self.cluster.check_running()?;

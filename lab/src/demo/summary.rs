@@ -1,4 +1,4 @@
-//! What the demo tells of each pod, and its verdict.
+//! Prints what happened to each pod of the demo and checks the result.
 
 use std::process::Command;
 
@@ -6,17 +6,17 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::{DemoError, EXPECTED_PODS, NAMESPACE, Stage, Verdict};
+use super::{DemoError, DemoResult, EXPECTED_PODS, NAMESPACE, Stage};
 use crate::terminal::print_result;
 use crate::text_log;
 use crate::webhooks::{ADMISSION, MUTATED};
 
-/// The stages of a journey, in order.
+/// The stages of a pod's timeline, in order.
 const STAGES: [&str; 6] = ["admitted", "seen", "ready", "claimed", "asked", "done"];
 
 impl Stage {
-    /// Prints each pod's way and `kubectl get ckpt -A`, and judges.
-    pub(super) async fn print_summary(&self, pods: &[Pod]) -> Result<Verdict, DemoError> {
+    /// Prints what happened to each pod and `kubectl get ckpt -A`, and returns the result.
+    pub(super) async fn print_summary(&self, pods: &[Pod]) -> Result<DemoResult, DemoError> {
         let journeys = self.watcher.journeys().await?;
         let log = self.watcher.log();
         let mut wrong = Vec::new();
@@ -27,17 +27,22 @@ impl Stage {
 
         let requests = self.snaphook.requests().len();
         if requests != EXPECTED_PODS {
-            wrong.push(format!("SnapHook was asked {requests} times in all, not {EXPECTED_PODS}"));
+            wrong.push(format!("SnapHook received {requests} requests, not {EXPECTED_PODS}"));
         }
-        wrong.extend(self.snaphook.violations().into_iter().map(|violation| format!("a wrong request: {violation}")));
+        wrong.extend(
+            self.snaphook
+                .violations()
+                .into_iter()
+                .map(|violation| format!("SnapHook received a wrong request: {violation}")),
+        );
         if wrong.is_empty() {
-            print_result(&format!("Each of the {EXPECTED_PODS} pods was asked for exactly once."));
-            return Ok(Verdict::AskedOnce);
+            print_result(&format!("SnapHook received exactly one request for each of the {EXPECTED_PODS} pods."));
+            return Ok(DemoResult::AllRequestedOnce);
         }
         for problem in wrong {
             print_result(&format!("WRONG: {problem}"));
         }
-        Ok(Verdict::Wrong)
+        Ok(DemoResult::Wrong)
     }
 
     fn print_pod(&self, pod: &Pod, log: &str, journeys: &Value, wrong: &mut Vec<String>) {
@@ -47,7 +52,7 @@ impl Stage {
             wrong.push(format!("pod `{name}` does not have the label {MUTATED}: \"false\""));
         }
 
-        print_result("the webhook's patch:");
+        print_result("Patch of the webhook:");
         match pod.annotations().get(ADMISSION).and_then(|admission| text_log::patch(log, admission)) {
             Some(Value::Array(operations)) => {
                 operations.iter().for_each(|operation| print_result(&format!("  {operation}")))
@@ -55,34 +60,34 @@ impl Stage {
             _ => wrong.push(format!("SnapWatcher's log has no patch of pod `{name}`")),
         }
 
-        print_result("SnapWatcher's log:");
+        print_result("Log of SnapWatcher:");
         let blocks = text_log::blocks(log, NAMESPACE, &name);
         blocks.iter().flat_map(|block| block.lines()).for_each(|line| print_result(&format!("  {line}")));
         if blocks.len() != 1 {
             wrong.push(format!("SnapWatcher's log has {} blocks of pod `{name}`", blocks.len()));
         }
 
-        print_result("what SnapHook received:");
+        print_result("Requests that SnapHook received:");
         let requests = self.snaphook.requests_for(NAMESPACE, &name);
         for request in &requests {
             print_result(&format!("  POST {} {}", request.path, request.body));
         }
         if requests.len() != 1 {
-            wrong.push(format!("pod `{name}` was asked for {} times", requests.len()));
+            wrong.push(format!("SnapHook received {} requests for pod `{name}`", requests.len()));
         }
 
-        print_result("its journey:");
+        print_result("Timeline:");
         let stages = stages_of(journeys, &pod.uid().unwrap_or_default());
         for (stage, at) in &stages {
             print_result(&format!("  {stage:<9} {at}"));
         }
         print_result("");
         if stages.len() != STAGES.len() {
-            wrong.push(format!("the journey of pod `{name}` has {} of {} stages", stages.len(), STAGES.len()));
+            wrong.push(format!("the timeline of pod `{name}` has {} of {} stages", stages.len(), STAGES.len()));
         }
     }
 
-    /// Prints what kubectl shows, since that is what a user will look at.
+    /// Prints what kubectl shows, because users look there.
     fn print_checkpoints(&self) {
         let kubectl = self.cluster.kubectl();
         let kubeconfig = self.cluster.kubeconfig();
@@ -98,7 +103,7 @@ impl Stage {
     }
 }
 
-/// The stages that a pod has passed, with their times.
+/// The stages that a pod has reached, with their times.
 fn stages_of(journeys: &Value, uid: &str) -> Vec<(&'static str, String)> {
     let all = journeys["journeys"].as_array();
     let journey = all.into_iter().flatten().find(|journey| journey["uid"] == uid);
@@ -113,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stages_of_a_pod_are_told_in_order() {
+    fn the_stages_of_a_pod_are_in_order() {
         let journeys = json!({"journeys": [
             {"uid": "u-0", "stages": {"seen": "s0"}},
             {"uid": "u-1", "stages": {"seen": "s1", "admitted": "a1", "done": "d1"}},

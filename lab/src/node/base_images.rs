@@ -1,4 +1,4 @@
-//! The images that every node has: the first container of each pod, and a shell to try things with.
+//! The images that every node has: the pause container of each pod, and a shell.
 
 use std::fs;
 
@@ -7,19 +7,19 @@ use super::image::{Files, Image};
 use super::namespaces::NodeNamespaces;
 use super::settings::PAUSE;
 
-/// The shell's image; its program is a shell.
+/// An image with a shell.
 pub(super) const BUSYBOX: &str = "busybox:lab";
 
-/// Where Debian puts the statically linked busybox.
+/// The path of the statically linked busybox in Debian.
 const PROGRAM: &str = "usr/bin/busybox";
 
-/// What a shell script may call; busybox acts as the name that it is called by.
+/// The commands that scripts can use. busybox runs the command by whose name it is called.
 const APPLETS: [&str; 17] = [
     "cat", "cp", "date", "echo", "env", "grep", "httpd", "id", "kill", "ls", "mkdir", "nc", "nslookup", "sh", "sleep",
     "touch", "wget",
 ];
 
-/// All of them, by name.
+/// All base images, by name.
 pub(super) fn images(inside: NodeNamespaces) -> Result<[(&'static str, Image); 2], NodeError> {
     let failed = |what| move |source| NodeError::Prepare { what, source };
     let busybox = fs::read(inside.path(PROGRAM)).map_err(failed("read busybox"))?;

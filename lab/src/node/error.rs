@@ -1,4 +1,4 @@
-//! What can go wrong with a real node, each with what to do about it.
+//! The errors of a real node. Each says what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -27,19 +27,19 @@ pub enum NodeError {
     Kubelet(#[from] KubeletApiError),
     #[error("could not {what} for the node")]
     Prepare { what: &'static str, source: io::Error },
-    #[error("no pair of links could be made that joins the node to this machine: {seen}")]
+    #[error("could not connect the node to this machine by a pair of virtual links: {seen}")]
     Link { seen: String },
-    #[error("could not run `{command}` in the node; it has ended, or this is not root")]
+    #[error("could not run `{command}` in the node: the node has ended, or this process is not root")]
     Enter { command: String, source: io::Error },
     #[error("`{command}` failed in the node ({status}): {output}")]
     Command { command: String, status: ExitStatus, output: String },
-    #[error("criu says that this kernel can't do what it needs; `criu check`: {output}")]
+    #[error("criu cannot work on this kernel; `criu check` says: {output}")]
     Criu { output: String },
     #[error("{timeout}; the end of the log of {program}:\n{tail}")]
     NotReady { timeout: WaitTimeout, program: &'static str, tail: String },
     #[error(
-        "no real node is described in `{}`: this test needs one; run `make e2e` as root, which starts one for all such \
-         tests",
+        "there is no description of a real node in `{}`: this test needs a real node; run `make e2e` as root, which \
+         starts one for all such tests",
         file.display()
     )]
     NotThere { file: PathBuf, source: io::Error },

@@ -1,11 +1,12 @@
-//! A real node: kubelet, containerd, runc and criu on this machine, with a registry for what it runs.
+//! A real node: kubelet, containerd, runc and criu on this machine, with a registry for their images.
 //!
-//! - [`Node`] owns the processes and ends them; `Cluster` holds it.
-//! - [`RealNode`] is the way to it for whoever may be root: it is described by a file in the control plane's folder, so
-//!   that tests find the node that `lab test --node` started.
+//! - [`Node`] owns the processes and ends them. `Cluster` holds it.
+//! - [`RealNode`] is a handle for tests. It is read from a file in the control plane's folder, so that root can use a node
+//!   that another process started, such as `lab test --node`.
 //!
-//! How it is built: a small Debian made once ([`root`]), an overlay over it in namespaces of its own ([`machine`]), and
-//! its programs in there, configured by [`settings`]; Services and names where they are asked for ([`services`]).
+//! debootstrap makes a small Debian once ([`root_file_system`]). Each node mounts an overlay over it in namespaces of
+//! its own ([`machine`]) and starts its programs there with the configuration of [`settings`]. [`services`] adds
+//! Services and DNS names.
 
 mod base_images;
 mod cgroups;
@@ -54,28 +55,28 @@ use namespaces::NodeNamespaces;
 
 const KUBELET: &str = include_str!("kubelet.sh");
 
-/// How long a program of the node may take to be ready; each needs a few seconds on an idle machine.
+/// How long a program of the node may take to be ready. On an idle machine each takes a few seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Who signs the serving certificates of kubelets (kubernetes.io, "Certificate Signing Requests").
+/// The signer of kubelets' serving certificates (kubernetes.io, "Certificate Signing Requests").
 const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
 
-/// Removes the control groups that the nodes of killed labs left.
+/// Removes the control groups of labs that were killed.
 pub(crate) fn sweep() {
     cgroups::Cgroups::sweep();
 }
 
-/// A running node: its machine and the programs in it; gone when dropped.
+/// A running node with its machine and programs. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Node {
-    // In this order: what runs in the machine is killed before the machine ends.
+    // Fields are dropped in this order: the programs end before their machine.
     programs: Vec<Process>,
     machine: Machine,
     handle: RealNode,
 }
 
 impl Node {
-    /// Starts the machine; the API server's address is known from then on.
+    /// Starts the machine. From then on the API server's address is known.
     pub(crate) async fn start(folder: &Path, programs: &Path, kind: NodeKind) -> Result<Self, NodeError> {
         if let Some(missing) = requirements::unmet() {
             return Err(NodeError::Missing(missing));
@@ -98,7 +99,7 @@ impl Node {
         &self.handle
     }
 
-    /// CRIU's own verdict on this kernel.
+    /// Runs `criu check`, which knows what criu needs of the kernel.
     async fn check_criu(&self) -> Result<(), NodeError> {
         match self.namespaces().must_run(["criu", "check"]).await {
             Err(NodeError::Command { output, .. }) => Err(NodeError::Criu { output }),
@@ -106,7 +107,7 @@ impl Node {
         }
     }
 
-    /// Starts containerd and the registry, and pushes the images that every node has.
+    /// Starts containerd and the registry, and pushes the base images.
     async fn start_runtime(&mut self) -> Result<(), NodeError> {
         let network = self.network();
         self.write("etc/containerd/config.toml", &settings::containerd())?;
@@ -130,7 +131,7 @@ impl Node {
         self.wait_until("containerd listens", "containerd", async || socket.exists()).await
     }
 
-    /// Starts the kubelet for the control plane in `folder` and waits until it is trusted.
+    /// Starts the kubelet for the control plane in `folder` and waits until it has a certificate of the cluster.
     pub(crate) async fn join(&mut self, access: &Access, server: &str, certificates: &Path) -> Result<(), NodeError> {
         self.introduce("kubelet", server, certificates)?;
         self.handle.write_settings(KubeletSettings::default())?;
@@ -153,7 +154,7 @@ impl Node {
         .await
     }
 
-    /// Starts kube-proxy and CoreDNS and waits until Services lead somewhere and have names.
+    /// Starts kube-proxy and CoreDNS, and waits until both are ready.
     pub(crate) async fn start_services(
         &mut self,
         server: &str,
@@ -166,7 +167,7 @@ impl Node {
         }
         self.write("etc/kubernetes/kube-proxy.json", &services::kube_proxy(network, REAL_NODE).to_string())?;
         self.write("etc/kubernetes/Corefile", &services::core_dns(network))?;
-        // Of another module than the others, it lies elsewhere.
+        // CoreDNS is not in the folder of Kubernetes' programs, which the node mounts.
         let copied = fs::copy(core_dns, self.namespaces().path("usr/local/bin/coredns"));
         copied.map_err(|source| NodeError::Prepare { what: "copy CoreDNS", source })?;
         let proxy = self.machine.launch("kube-proxy", "kube-proxy").args(["--config=/etc/kubernetes/kube-proxy.json"]);
@@ -187,7 +188,7 @@ impl Node {
         Ok(())
     }
 
-    /// Gives a program of the node its certificate and the way to the API server.
+    /// Writes the certificate and kubeconfig of a program of the node.
     fn introduce(&self, program: &str, server: &str, certificates: &Path) -> Result<(), NodeError> {
         for name in ["ca.crt".to_owned(), format!("{program}.crt"), format!("{program}.key")] {
             let text = fs::read_to_string(certificates.join(&name));
@@ -198,7 +199,7 @@ impl Node {
         self.write(&format!("etc/kubernetes/{program}.kubeconfig"), &kubeconfig)
     }
 
-    /// Fails if one of its programs has ended by itself.
+    /// Fails if one of the node's programs has ended.
     pub(crate) fn check_running(&mut self) -> Result<(), NodeError> {
         for program in &mut self.programs {
             program.check_running()?;
@@ -230,7 +231,7 @@ impl Node {
     }
 }
 
-/// Approves what kubelets ask a serving certificate for; kube-controller-manager signs it.
+/// Approves the serving certificates that kubelets request. kube-controller-manager signs them.
 async fn approve(client: &Client) -> kube::Result<()> {
     let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
     for request in requests.list(&ListParams::default()).await? {

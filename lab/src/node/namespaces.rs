@@ -1,7 +1,6 @@
-//! The way into a node: commands in its root, its files seen from outside.
+//! Access to a node's namespaces: running commands in them and finding the node's files from outside.
 //!
-//! Whoever is root on this machine can enter by the process id of the node's first process, which is all that has to be
-//! known: a test does so though another process started the node.
+//! Root can enter the namespaces by the process id of the node's first process, even from another process than the lab.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,10 +8,10 @@ use std::process::{Command, Output, Stdio};
 
 use super::error::NodeError;
 
-/// Where programs are looked for in a node.
+/// The PATH of a node's programs.
 pub(crate) const NODE_PATH: &str = "/opt/kubernetes:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A way in.
+/// The namespaces of a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NodeNamespaces {
     pid: i32,
@@ -27,29 +26,29 @@ impl NodeNamespaces {
         self.pid
     }
 
-    /// Where a file of the node is found from outside.
+    /// The path of the node's file on this machine.
     pub(crate) fn path(self, inside: impl AsRef<Path>) -> PathBuf {
         let inside = inside.as_ref();
         Path::new(&format!("/proc/{}/root", self.pid)).join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
-    /// Arguments of `nsenter` that lead into all of the node's namespaces.
+    /// Arguments of `nsenter` that enter all namespaces of the node.
     pub(crate) fn entry(self) -> Vec<String> {
         let namespaces = ["--mount", "--pid", "--net", "--uts", "--ipc", "--"].map(str::to_owned);
         [format!("--target={}", self.pid)].into_iter().chain(namespaces).collect()
     }
 
-    /// What a program finds in its environment there.
+    /// The environment of a node's programs.
     pub(crate) fn environment() -> [(&'static str, &'static str); 3] {
         [("PATH", NODE_PATH), ("HOME", "/root"), ("LC_ALL", "C.UTF-8")]
     }
 
-    /// Runs a command in the node and returns what it printed.
+    /// Runs a command in the node and returns its output.
     pub(crate) async fn run<S: AsRef<OsStr>>(self, command: impl IntoIterator<Item = S>) -> Result<Output, NodeError> {
         finished(&self.entry(), command).await
     }
 
-    /// The same, where failing is an error in the command's own words.
+    /// Runs a command in the node, which has to succeed.
     pub(crate) async fn must_run<S: AsRef<OsStr>>(
         self,
         command: impl IntoIterator<Item = S>,
@@ -64,7 +63,7 @@ impl NodeNamespaces {
         Err(NodeError::Command { command: shown(&command_line), status, output })
     }
 
-    /// Runs a program of the node on the links of this machine.
+    /// Runs a program of the node with the links of this machine.
     pub(crate) async fn run_on_host_network<S: AsRef<OsStr>>(
         self,
         command: impl IntoIterator<Item = S>,
@@ -85,7 +84,7 @@ async fn finished<S: AsRef<OsStr>>(
     ended.and_then(|output| output).map_err(|source| NodeError::Enter { command, source })
 }
 
-/// A command as a person reads it; of a script the first words are enough.
+/// A command line for messages, cut to the first line of a script.
 fn shown(command_line: &[OsString]) -> String {
     let whole = command_line.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let line = whole.lines().next().unwrap_or_default();

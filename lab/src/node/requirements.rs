@@ -1,7 +1,7 @@
-//! What a machine lacks to have a real node, in one line that says what to do.
+//! Checks whether this machine can run a real node. An unmet requirement is one line that says what to do.
 //!
-//! CRIU's own verdict is the best one on a kernel; it is asked for when the node's root is there. This look costs
-//! nothing and comes first, so that a machine which can't is told before minutes are spent on it.
+//! These checks are fast and come before anything is built. `criu check` runs later, when the node's root file system
+//! exists.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use super::root_file_system::{is_made, mirror, which};
 
-/// Programs of this machine that a node is started by, and the Debian package of each.
+/// Programs that start a node, and their Debian packages.
 const PROGRAMS: [(&str, &str); 6] = [
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
@@ -20,10 +20,10 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("hostname", "hostname"),
 ];
 
-/// The setting of the kernel that exists only where it was built with CHECKPOINT_RESTORE.
+/// This file exists only if the kernel was built with CONFIG_CHECKPOINT_RESTORE.
 const CHECKPOINT_RESTORE: &str = "/proc/sys/kernel/ns_last_pid";
 
-/// What is missing on this machine; None: a node can be tried.
+/// The first unmet requirement. None: all are met.
 pub(super) fn unmet() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return Some("a real node needs Linux".to_owned());
@@ -46,29 +46,29 @@ pub(super) fn unmet() -> Option<String> {
     }
     if !Path::new(CHECKPOINT_RESTORE).exists() {
         return Some(format!(
-            "this kernel was built without CONFIG_CHECKPOINT_RESTORE ({CHECKPOINT_RESTORE} is missing), which criu \
-             needs: use another kernel"
+            "criu needs a kernel with CONFIG_CHECKPOINT_RESTORE, which this one lacks ({CHECKPOINT_RESTORE} is missing): \
+             use another kernel"
         ));
     }
     if !may_unshare() {
         return Some(
-            "this process may not make namespaces, though it is root (a container without privileges?): run it on a \
-             machine, or in a privileged container"
+            "this process is root but cannot create namespaces, perhaps because it runs in a container without \
+             privileges: run it on a machine or in a privileged container"
                 .to_owned(),
         );
     }
     let folder = env::temp_dir();
     if !holds_overlays(&folder) {
         return Some(format!(
-            "no overlay can be mounted over the folder `{}` (it lies on an overlay itself, as in a container, or the \
-             kernel has no overlayfs): name one on another file system by TMPDIR",
+            "no overlay can be mounted in the folder `{}`, because it is on an overlay itself (as in a container) or the \
+             kernel has no overlayfs: set TMPDIR to a folder on another file system",
             folder.display()
         ));
     }
     None
 }
 
-/// Runs a command in namespaces of its own, in which whatever it mounts ends; whether it succeeded.
+/// Runs a command in new namespaces, with which its mounts end. Returns whether it succeeded.
 fn runs_unshared<S: AsRef<OsStr>>(command: impl IntoIterator<Item = S>) -> bool {
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--pid", "--net", "--uts", "--ipc", "--fork"]).args(command);
@@ -80,11 +80,11 @@ fn may_unshare() -> bool {
     runs_unshared(["mount", "-t", "tmpfs", "tmpfs", "/mnt"])
 }
 
-/// Whether a node's root file system, an overlay that is written to in this folder, can be mounted.
+/// Whether a node's root file system can be mounted: an overlay whose upper layer is in this folder.
 fn holds_overlays(folder: &Path) -> bool {
     const MOUNT: &str = "cd \"$1\" && mkdir lower upper scratch root && \
                          mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=scratch root";
-    // Where even no folder can be made, starting a node tells so in its own words.
+    // If the folder cannot be created, starting the node reports it.
     tempfile::tempdir_in(folder).map_or(true, |folder| {
         runs_unshared(["sh", "-c", MOUNT, "mount"].map(OsStr::new).into_iter().chain([folder.path().as_os_str()]))
     })
@@ -94,9 +94,9 @@ fn holds_overlays(folder: &Path) -> bool {
 mod tests {
     use super::*;
 
-    /// Shows something only where overlays can be mounted at all.
+    /// Checks something only on machines that can mount overlays.
     #[test]
-    fn an_overlay_over_an_overlay_is_refused_and_over_a_file_system_of_its_own_is_not() {
+    fn an_overlay_cannot_be_mounted_over_an_overlay() {
         if !nix::unistd::geteuid().is_root() || !may_unshare() {
             return;
         }

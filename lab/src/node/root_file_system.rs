@@ -1,7 +1,7 @@
-//! The root file system of a node: a small Debian with containerd, runc and criu, made once by debootstrap.
+//! The root file system of a node: a small Debian with containerd, runc and criu, which debootstrap makes once.
 //!
-//! Its folder in the cache is named by a digest of the recipe and never written to again: a node lays an overlay over it.
-//! The mirror is the one that this machine's own apt uses, or what the variable names.
+//! Its folder in the cache is named by a digest of the recipe and is never changed, because each node mounts an overlay
+//! over it. The mirror is that of this machine's apt, or the one in the environment variable.
 
 use std::env;
 use std::fs;
@@ -17,13 +17,13 @@ use crate::build_cache::{BuildCache, BuildError, locked};
 use crate::process::{Launch, Process, ProcessError, last_lines};
 use crate::terminal::print_progress;
 
-/// Names the mirror where apt can't tell.
+/// Names the Debian mirror, for machines whose apt has none.
 const MIRROR_VARIABLE: &str = "SNAPWATCHER_LAB_MIRROR";
 
-/// The release whose criu works on kernels of today: that of Debian 12 (3.17) fails on 6.18.
+/// A release whose criu works on current kernels. criu 3.17 of Debian 12 fails on kernel 6.18.
 const SUITE: &str = "forky";
 
-/// What a node runs, and what looks at its archives.
+/// The programs of a node, and a tool to inspect its archives.
 const PACKAGES: [&str; 16] = [
     "busybox-static",
     "ca-certificates",
@@ -43,10 +43,10 @@ const PACKAGES: [&str; 16] = [
     "util-linux",
 ];
 
-/// Debian's releases are all made by this script; an older debootstrap has none of the release's own name.
+/// The script of all Debian releases. Older versions of debootstrap have no script named after this release.
 const SCRIPT: &str = "/usr/share/debootstrap/scripts/sid";
 
-/// Runs in namespaces of its own, so that nothing that a package starts or mounts outlives it.
+/// Runs in its own namespaces, with which all processes and mounts of the packages end.
 const MAKE: &str = r#"set -eu
 debootstrap --variant=minbase --include="$1" "$2" "$3" "$4" "$5"
 rm -rf "$3"/var/cache/apt/archives/*.deb "$3"/var/lib/apt/lists/*
@@ -58,10 +58,12 @@ pub enum RootFileSystemError {
     Cache(#[from] BuildError),
     #[error(transparent)]
     Process(#[from] ProcessError),
-    #[error("`debootstrap` was not found, which makes the root file system of a node: apt-get install debootstrap")]
+    #[error(
+        "`debootstrap` was not found, but the root file system of a node is made by it: apt-get install debootstrap"
+    )]
     NoDebootstrap,
     #[error(
-        "apt names no Debian mirror to make the root file system of a node from: set {MIRROR_VARIABLE} to the URL of one"
+        "apt has no Debian mirror for the root file system of a node: set {MIRROR_VARIABLE} to the URL of a mirror"
     )]
     NoMirror,
     #[error("could not write to the cache folder `{}`", path.display())]
@@ -74,12 +76,12 @@ pub enum RootFileSystemError {
     Make { log: PathBuf, tail: String },
 }
 
-/// Whether the root file system is there already, so that debootstrap is not needed.
+/// Whether the root file system exists, so that debootstrap is not needed.
 pub(crate) fn is_made() -> bool {
     home().is_ok_and(|home| home.join("root").exists())
 }
 
-/// Returns the root file system, and makes it where it is missing: two minutes.
+/// Returns the root file system. Makes it first if it is missing, which takes two minutes.
 pub(crate) async fn made() -> Result<PathBuf, RootFileSystemError> {
     let home = home()?;
     let root = home.join("root");
@@ -96,7 +98,7 @@ pub(crate) async fn made() -> Result<PathBuf, RootFileSystemError> {
         return Err(RootFileSystemError::NoDebootstrap);
     }
     let mirror = mirror()?;
-    // Half-made ones are left by labs that were killed; their lock is ours now.
+    // This process holds the lock, so these folders were left by labs that were killed.
     for entry in fs::read_dir(&home).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with("work-") {
             fs::remove_dir_all(entry.path()).map_err(failed)?;
@@ -113,14 +115,14 @@ async fn make(root: &Path, mirror: &str, log: &Path) -> Result<(), RootFileSyste
         let path = path.to_owned();
         move |source| RootFileSystemError::Write { path, source }
     };
-    // Its parent is private; this one is the `/` of containers' users.
+    // The parent folder is private. This one is the root of containers with other users, so it has the usual mode.
     fs::create_dir_all(root).map_err(written(root))?;
     fs::write(log, "").map_err(written(log))?;
     let launch = Launch::new("debootstrap", Path::new("unshare"), log)
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         .args(["sh", "-c", MAKE, "make", &PACKAGES.join(","), SUITE])
         .args([root.as_os_str(), mirror.as_ref(), SCRIPT.as_ref()]);
-    print_progress("making the root file system of a node by debootstrap (once, about two minutes)");
+    print_progress("Making the root file system of a node by debootstrap (once, about two minutes).");
     let started = Instant::now();
     let mut debootstrap = Process::start(launch).await?;
     let report = || print_progress(&format!("  {} s: {}", started.elapsed().as_secs(), last_lines(log, 1)));
@@ -129,7 +131,7 @@ async fn make(root: &Path, mirror: &str, log: &Path) -> Result<(), RootFileSyste
         drop(debootstrap.signal(Signal::SIGKILL));
         return Err(RootFileSystemError::Make { tail: last_lines(log, 15), log: log.to_owned() });
     }
-    print_progress(&format!("  made in {} s", started.elapsed().as_secs()));
+    print_progress(&format!("Made the root file system in {} s.", started.elapsed().as_secs()));
     Ok(())
 }
 
@@ -137,7 +139,7 @@ fn home() -> Result<PathBuf, BuildError> {
     Ok(BuildCache::of_user()?.folder().join(format!("node-{}", digest())))
 }
 
-/// Names the outcome of the recipe.
+/// Identifies the result of the recipe.
 fn digest() -> String {
     let mut hash = Sha256::new();
     for part in PACKAGES.into_iter().chain([SUITE, SCRIPT, MAKE]) {
@@ -149,15 +151,15 @@ fn digest() -> String {
     hex
 }
 
-/// Where this program lies, if it does.
+/// The path of a program on PATH.
 pub(super) fn which(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    // A shell of somebody who became root may lack the folders of system programs.
+    // The PATH of a user who became root may lack these folders.
     let folders = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// Where the packages of a node come from.
+/// The mirror for the packages of a node.
 pub(super) fn mirror() -> Result<String, RootFileSystemError> {
     if let Some(mirror) = env::var(MIRROR_VARIABLE).ok().filter(|mirror| !mirror.is_empty()) {
         return Ok(mirror);
@@ -167,8 +169,8 @@ pub(super) fn mirror() -> Result<String, RootFileSystemError> {
     mirror_of(&listed).ok_or(RootFileSystemError::NoMirror)
 }
 
-/// The mirror of a release itself, of the repositories that apt uses: its path ends in `debian`, where those of security
-/// updates, backports kept apart and others end in words of their own.
+/// The first of apt's repositories that is a mirror of a Debian release. Its path ends in `debian`; those of security
+/// updates and backports end in other words.
 fn mirror_of(listed: &str) -> Option<String> {
     let mut repositories = listed.lines().filter_map(|line| line.split_once(' '));
     let is_debian = |uri: &str| uri.starts_with("http") && uri.trim_end_matches('/').ends_with("/debian");
@@ -181,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mirror_is_the_release_itself() {
+    fn the_mirror_is_that_of_the_release() {
         let listed = "http://mirror.invalid/debian-security/ main\n\
                       https://other.invalid/apt/ main\n\
                       http://mirror.invalid/debian/ contrib\n\
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_mirror_is_told_the_variable() {
+    fn without_a_mirror_the_error_names_the_variable() {
         assert!(RootFileSystemError::NoMirror.to_string().contains(MIRROR_VARIABLE));
     }
 }

@@ -1,4 +1,4 @@
-//! Changing the one node that tests share, for as long as one of them looks.
+//! Changes the node that all tests share, for the time of one test.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
@@ -8,10 +8,10 @@ use futures::future::LocalBoxFuture;
 use super::error::NodeError;
 use crate::must::must;
 
-/// Changes the node for as long as `body` runs, and puts it right whatever comes of it.
+/// Changes the node, runs `body` and restores the node, even if `body` panics.
 pub fn with_modified_node<'a, C, R>(
     change: impl Future<Output = Result<C, NodeError>> + 'a,
-    put_right: impl Future<Output = Result<R, NodeError>> + 'a,
+    restore: impl Future<Output = Result<R, NodeError>> + 'a,
     body: impl Future<Output = ()> + 'a,
 ) -> LocalBoxFuture<'a, ()> {
     let changed_and_seen = async {
@@ -20,7 +20,7 @@ pub fn with_modified_node<'a, C, R>(
     };
     async {
         let outcome = AssertUnwindSafe(changed_and_seen).catch_unwind().await;
-        drop(must("put the node right", put_right.await));
+        drop(must("restore the node", restore.await));
         if let Err(panic) = outcome {
             resume_unwind(panic);
         }

@@ -1,8 +1,8 @@
 //! A proxy in front of the API server that holds, loses and falsifies requests and responses.
 //!
 //! A process that uses [`Proxy::kubeconfig`] reaches the API server through the proxy, by plain HTTP on loopback. The
-//! proxy adds TLS and the administrator's token. It records each request, so that a test can count them. The proxy tries
-//! its rules in the order in which they were added. The first rule that matches a request applies.
+//! proxy adds TLS and the administrator's token. It records each request, so that a test can count them. The proxy
+//! tries its rules in the order in which they were added. The first rule that matches a request applies.
 //!
 //! ```ignore
 //! let proxy = Proxy::start(ns.access()).await;

@@ -1,7 +1,7 @@
 //! Connections that a handler can reset.
 //!
-//! A socket that is closed with a linger time of zero sends RST in place of FIN (`socket(7)`). A handler cannot reach its
-//! socket through axum, so each connection has a [`ResetHandle`] that the handler receives as its `ConnectInfo`.
+//! A socket that is closed with a linger time of zero sends RST in place of FIN (`socket(7)`). A handler cannot reach
+//! its socket through axum, so each connection has a [`ResetHandle`] that the handler receives as its `ConnectInfo`.
 
 use std::io;
 use std::net::SocketAddr;

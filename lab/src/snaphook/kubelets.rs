@@ -1,5 +1,5 @@
-//! A checkpoint in earnest: the stand-in asks the kubelet of the pod's node, as SNAP's own SnapHook does, and answers with
-//! the path of the archive or with the kubelet's words.
+//! A checkpoint in earnest: the stand-in asks the kubelet of the pod's node, as SNAP's own SnapHook does, and answers
+//! with the path of the archive or with the kubelet's words.
 
 use std::fmt;
 use std::sync::Arc;
