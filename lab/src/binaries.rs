@@ -41,8 +41,8 @@ pub enum BinariesError {
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error(
-        "{KUBEBUILDER_ASSETS} names the folder `{}`, which has no `{program}`: set it to the folder that `setup-envtest \
-         use -p path` prints, or unset it to build the program from source",
+        "{KUBEBUILDER_ASSETS} names the folder `{}`, which has no `{program}`: set it to the folder that \
+         `setup-envtest use -p path` prints, or unset it to build the program from source",
         folder.display()
     )]
     MissingAsset { folder: PathBuf, program: &'static str },
@@ -59,10 +59,11 @@ impl fmt::Display for BinarySource {
     /// Says which part of the control plane comes from where, one line each.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::GoModules => f.write_str(
-                "  etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, kwok: built from lab/modules\n  \
-                 kubelets of two fake nodes: kwok",
-            ),
+            Self::GoModules => {
+                let programs = "etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, kwok";
+                writeln!(f, "  {programs}: built from lab/modules")?;
+                write!(f, "  kubelets of two fake nodes: kwok")
+            }
             Self::Assets(folder) => {
                 let has_kubectl = folder.join("kubectl").is_file();
                 let from_folder = if has_kubectl { "etcd, kube-apiserver, kubectl" } else { "etcd, kube-apiserver" };
@@ -70,10 +71,8 @@ impl fmt::Display for BinarySource {
                 if !has_kubectl {
                     writeln!(f, "  kubectl: built from lab/modules")?;
                 }
-                f.write_str(
-                    "  controllers of Deployments and StatefulSets, scheduler, kubelets of two fake nodes: simulated by \
-                     the lab",
-                )
+                let simulated = "controllers of Deployments and StatefulSets, scheduler, kubelets of two fake nodes";
+                write!(f, "  {simulated}: simulated by the lab")
             }
         }
     }
@@ -123,13 +122,12 @@ impl Binaries {
             path.is_file().then_some(path).ok_or_else(missing)
         };
         let (etcd, api_server) = (asset("etcd")?, asset("kube-apiserver")?);
-        let kubectl = match asset("kubectl") {
-            Ok(kubectl) => kubectl,
-            Err(_) => {
-                let (cache, module) = (BuildCache::of_user()?, GoModule::kubectl(version));
-                cache.build(std::slice::from_ref(&module)).await?;
-                cache.programs(&module)?.join("kubectl")
-            }
+        let kubectl = if let Ok(kubectl) = asset("kubectl") {
+            kubectl
+        } else {
+            let (cache, module) = (BuildCache::of_user()?, GoModule::kubectl(version));
+            cache.build(std::slice::from_ref(&module)).await?;
+            cache.programs(&module)?.join("kubectl")
         };
         Ok(Self { etcd, api_server, kubectl, controllers: None, core_dns: None })
     }

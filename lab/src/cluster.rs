@@ -296,8 +296,8 @@ async fn serves(
         match &client {
             None => client = access.client().await.ok(),
             Some(client) => {
-                let asked = tokio::time::timeout(Duration::from_secs(2), is_ready(client)).await;
-                if asked.unwrap_or(false) {
+                let checked = tokio::time::timeout(Duration::from_secs(2), is_ready(client)).await;
+                if checked.unwrap_or(false) {
                     return Ok(());
                 }
             }

@@ -151,10 +151,10 @@ async fn up(args: UpArgs) -> Outcome {
     let access = registration.publish(cluster.access())?;
     let shown = registration::shown(access.folder());
     print_result(&format!(
-        "Kubernetes is up. From the root of the repository:\n\n  \
+        "Kubernetes is running. From the root of the repository:\n\n  \
          export KUBECONFIG=$PWD/{shown}/kubeconfig\n  \
          {shown}/kubectl get nodes\n\n\
-         Ctrl-C here or `lab down` elsewhere ends it."
+         Ctrl-C here or `lab down` elsewhere stops it."
     ));
     if let Some(node) = cluster.real_node() {
         print_result(&format!(
@@ -203,7 +203,7 @@ async fn test(args: TestArgs) -> Outcome {
     let status = Process::start(launch).await?.wait().await?;
     if keeps_running() {
         print_result(&format!(
-            "Kubernetes stays up until Ctrl-C: export KUBECONFIG={}",
+            "Kubernetes keeps running until Ctrl-C: export KUBECONFIG={}",
             cluster.kubeconfig().display()
         ));
         std::future::pending::<()>().await;

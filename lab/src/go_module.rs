@@ -43,8 +43,8 @@ pub(crate) struct Program {
 
 #[derive(Debug, thiserror::Error)]
 pub enum GoModuleError {
-    #[error("the lab has no Kubernetes version `{asked}`; known versions: {known}")]
-    UnknownVersion { asked: String, known: String },
+    #[error("the lab has no Kubernetes version `{requested}`; known versions: {known}")]
+    UnknownVersion { requested: String, known: String },
     #[error("could not read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
 }
@@ -66,12 +66,12 @@ impl FromStr for KubernetesVersion {
     type Err = GoModuleError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let asked = text.trim_start_matches('v').to_owned();
+        let requested = text.trim_start_matches('v').to_owned();
         let known = Self::known();
-        if known.contains(&asked) {
-            Ok(Self(asked))
+        if known.contains(&requested) {
+            Ok(Self(requested))
         } else {
-            Err(GoModuleError::UnknownVersion { asked, known: known.join(", ") })
+            Err(GoModuleError::UnknownVersion { requested, known: known.join(", ") })
         }
     }
 }

@@ -128,7 +128,7 @@ async fn receive(
         return (StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed".to_owned());
     }
     let authorization = headers.get("authorization").and_then(|value| value.to_str().ok());
-    let asked = CheckpointRequest {
+    let request = CheckpointRequest {
         namespace: namespace.to_owned(),
         pod: pod.to_owned(),
         container: container.to_owned(),
@@ -136,7 +136,7 @@ async fn receive(
         token: authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned),
     };
     let mut shared = lock(&shared);
-    shared.requests.push(asked);
+    shared.requests.push(request);
     if let Some((status, body)) = shared.by_pod.get(pod) {
         return (StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body.clone());
     }

@@ -3,7 +3,7 @@
 //! The lab knows SnapWatcher only as a program: it imports no product crate, so that its stand-ins check the product
 //! from outside.
 //!
-//! - [`Cluster`]: etcd, kube-apiserver, controllers, scheduler and fake nodes in child processes, built from Go modules.
+//! - [`Cluster`]: a control plane in child processes, built from Go modules, with fake nodes.
 //! - [`RealNode`]: a kubelet, containerd and criu on this machine, with a registry. It needs root on Linux.
 //! - [`in_namespace`]: runs a test in a namespace of its own, with [`objects`] to create and [`PodStatus`] to write.
 //! - [`Snapwatcher`]: SnapWatcher as a process on the host. [`WebhookClient`] calls its HTTPS port.

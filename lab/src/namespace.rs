@@ -2,7 +2,7 @@
 //!
 //! Each test has its own namespace, SnapHook stand-in and webhook configurations, so that tests run in parallel. If a
 //! test fails, its pods, Checkpoints, Events and SnapWatcher's log are printed. Then the namespace is deleted and the
-//! test's panic goes on. KEEP=1 keeps namespace and configurations.
+//! test's panic is resumed. KEEP=1 keeps namespace and configurations.
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -169,11 +169,11 @@ impl Namespace {
     pub async fn until_requested(&self, pod: &str, times: usize) {
         let awaited = format!("SnapHook has received {times} requests for pod `{pod}`");
         until(&awaited, async || {
-            let asked = self.snaphook().requests_for(self.name(), pod).len();
-            if asked == times {
+            let requested = self.snaphook().requests_for(self.name(), pod).len();
+            if requested == times {
                 Ok(())
             } else {
-                Err(format!("{asked} requests; violations: {:?}", self.snaphook().violations()))
+                Err(format!("{requested} requests; violations: {:?}", self.snaphook().violations()))
             }
         })
         .await;
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_tests_name_becomes_a_valid_label() {
-        assert_eq!(slug("a_pod_that::turns Ready"), "a-pod-that--turns-ready");
+        assert_eq!(slug("a_pod_that::is Ready"), "a-pod-that--is-ready");
         let long = slug(&"word_".repeat(30));
         assert!(long.len() <= SLUG_LENGTH && !long.ends_with('-'), "{long}");
     }

@@ -1,4 +1,4 @@
-//! Several SnapWatchers of one installation: one Lease, one certificate, one set of webhook configurations.
+//! Several replicas of SnapWatcher with one Lease, one certificate and one pair of webhook configurations.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,20 +15,20 @@ use crate::namespace::Namespace;
 use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
 use crate::until::until;
 
-/// The name that SnapWatcher gives its Lease if it is told none.
+/// The default name of SnapWatcher's Lease.
 const LEASE: &str = "snapwatcher";
 
-/// Running replicas; the API server calls the first one's webhook.
+/// Running replicas. The API server calls the webhook of the first one.
 #[derive(Debug)]
 pub struct Replicas {
     pub all: Vec<Arc<Snapwatcher>>,
     leases: Api<Lease>,
-    // Only held: the files of the certificate.
+    // Only held: it has the certificate's files.
     _folder: TempDir,
 }
 
 impl Replicas {
-    /// Starts `count` replicas with these flags besides their own, and waits until each is ready and one leads.
+    /// Starts `count` replicas with these options and waits until each is ready and one is the leader.
     pub async fn start(ns: &Namespace, count: usize, options: SnapwatcherOptions) -> Self {
         let folder = must("make a folder for a certificate", TempDir::with_prefix("replicas-"));
         let files = must("make a certificate", certificate(folder.path()));
@@ -59,12 +59,12 @@ impl Replicas {
         replicas
     }
 
-    /// Waits until the Lease is held and returns whose it is, as an index of `all`.
+    /// Waits until a replica holds the Lease and returns its index in `all`.
     pub async fn leader(&self) -> usize {
         until("a replica holds the Lease", async || self.holder().await.and_then(|holder| self.index_of(&holder))).await
     }
 
-    /// Waits until another than this one holds the Lease and returns its index.
+    /// Waits until another replica holds the Lease and returns its index.
     pub async fn leader_after(&self, former: usize) -> usize {
         until("another replica holds the Lease", async || {
             self.holder().await.and_then(|holder| self.index_of(&holder)).filter(|&index| index != former)
@@ -72,7 +72,7 @@ impl Replicas {
         .await
     }
 
-    /// Who holds the Lease, in the Lease's words.
+    /// The Lease's `holderIdentity`.
     pub async fn holder(&self) -> Option<String> {
         let lease = self.leases.get_opt(LEASE).await.ok().flatten()?;
         lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
@@ -88,7 +88,7 @@ fn instance(number: usize) -> String {
     format!("replica-{number}")
 }
 
-/// Writes a certificate for loopback, its key, and the CA that signed it.
+/// Writes a certificate for loopback, its key and its CA's certificate.
 fn certificate(folder: &Path) -> io::Result<[String; 3]> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

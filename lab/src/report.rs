@@ -1,4 +1,4 @@
-//! What a person needs to understand a failed test, printed before its namespace goes.
+//! Prints what a person needs to understand a failed test, before its namespace is deleted.
 
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
@@ -7,29 +7,29 @@ use serde_json::Value;
 
 use crate::terminal::print_result;
 
-/// The custom resource, read without SnapWatcher's own types: the lab must not depend on what it tests.
+/// The API of Checkpoints, without SnapWatcher's types, because the lab must not depend on the product.
 pub fn checkpoints(client: Client, namespace: &str) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("snap.weaversoft.io", "v1alpha1", "Checkpoint");
     Api::namespaced_with(client, namespace, &ApiResource::from_gvk_with_plural(&kind, "checkpoints"))
 }
 
-/// Prints pods, Checkpoints and Events of a namespace.
+/// Prints the pods, Checkpoints and Events of a namespace.
 pub(crate) async fn print(client: &Client, namespace: &str) {
     print_result(&format!("--- pods of {namespace}"));
     let everything = ListParams::default();
     match Api::<Pod>::namespaced(client.clone(), namespace).list(&everything).await {
         Ok(pods) => pods.iter().for_each(print_pod),
-        Err(error) => print_result(&format!("  could not be listed: {error}")),
+        Err(error) => print_result(&format!("  could not list them: {error}")),
     }
     print_result("--- Checkpoints");
     match checkpoints(client.clone(), namespace).list(&everything).await {
         Ok(list) => list.iter().for_each(print_checkpoint),
-        Err(error) => print_result(&format!("  could not be listed: {error}")),
+        Err(error) => print_result(&format!("  could not list them: {error}")),
     }
     print_result("--- Events");
     match Api::<Event>::namespaced(client.clone(), namespace).list(&everything).await {
         Ok(events) => events.iter().for_each(print_event),
-        Err(error) => print_result(&format!("  could not be listed: {error}")),
+        Err(error) => print_result(&format!("  could not list them: {error}")),
     }
 }
 

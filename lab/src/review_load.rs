@@ -1,4 +1,4 @@
-//! Many reviews, as a busy API server sends them, and how long each answer took.
+//! Sends many admission reviews, as a busy API server does, and measures the answers.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::objects::pod;
 use crate::webhook_client::{WebhookClient, review_of_creation};
 
-/// Connections that an API server would hold, each with one review at a time.
+/// Number of parallel connections. Each has one review at a time.
 const CONNECTIONS: usize = 10;
 
 impl WebhookClient {
-    /// Posts reviews of labelled pods to these paths in turn; returns how long the slowest answer took.
+    /// Posts reviews of labelled pods to these paths, round robin. Returns the time of the slowest answer.
     ///
-    /// An answer that does not admit its pod is an error.
+    /// Fails if an answer does not admit its pod.
     pub async fn slowest_review(&self, reviews: usize, namespace: &str, paths: &[&str]) -> Result<Duration, String> {
         let path = |index: usize| paths.get(index % paths.len().max(1)).copied().unwrap_or("/");
         let answers = stream::iter(0..reviews).map(|index| self.timed(namespace, path(index), index));

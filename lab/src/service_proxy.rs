@@ -1,4 +1,4 @@
-//! A Service of Kubernetes at its smallest: a port that hands each new connection to the next of some endpoints.
+//! A TCP proxy that forwards each new connection to the next endpoint, as kube-proxy does for a Service.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use crate::lock::lock;
 use crate::must::must;
 
-/// The port; closed when dropped, with its open connections.
+/// A running proxy. Dropping it closes its port and its connections.
 #[derive(Debug)]
 pub struct ServiceProxy {
     address: SocketAddr,
@@ -24,7 +24,7 @@ impl ServiceProxy {
         let listener = must("listen for a service", TcpListener::bind("127.0.0.1:0").await);
         let address = must("read the address of a service", listener.local_addr());
         let endpoints: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
-        let (chosen, turn) = (Arc::clone(&endpoints), AtomicUsize::new(0));
+        let (chosen, next) = (Arc::clone(&endpoints), AtomicUsize::new(0));
         let serve = async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
@@ -33,7 +33,7 @@ impl ServiceProxy {
                 if endpoints.is_empty() {
                     continue;
                 }
-                let endpoint = endpoints[turn.fetch_add(1, Ordering::Relaxed) % endpoints.len()];
+                let endpoint = endpoints[next.fetch_add(1, Ordering::Relaxed) % endpoints.len()];
                 connections.spawn(forward(client, endpoint));
             }
         };
@@ -44,7 +44,7 @@ impl ServiceProxy {
         self.address
     }
 
-    /// Hands new connections to these from now on.
+    /// Sets the endpoints of new connections.
     pub fn set_endpoints(&self, endpoints: impl IntoIterator<Item = SocketAddr>) {
         *lock(&self.endpoints) = endpoints.into_iter().collect();
     }
@@ -59,6 +59,6 @@ impl Drop for ServiceProxy {
 async fn forward(mut client: TcpStream, endpoint: SocketAddr) {
     let Ok(mut server) = TcpStream::connect(endpoint).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    // However it ends, both sides see it end.
+    // Both sides see the end of the connection.
     let _ = copy_bidirectional(&mut client, &mut server).await;
 }

@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// By this label a ReplicaSet of a Deployment selects its pods.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
-/// Characters of the Deployment's UID that stand in for the hash of its template.
+/// Length of the template hash, which is taken from the Deployment's UID.
 const HASH_LENGTH: usize = 8;
 
 /// The running loop. Dropping it ends the loop.
@@ -144,13 +144,13 @@ fn replica_set_of(deployment: &Deployment) -> Option<ReplicaSet> {
 async fn scale_replica_set(client: &Client, set: &ReplicaSet, pods: &[Pod]) -> kube::Result<()> {
     let (Some(owner), Some(spec)) = (set.controller_owner_ref(&()), &set.spec) else { return Ok(()) };
     let api: Api<Pod> = Api::namespaced(client.clone(), &set.namespace().unwrap_or_default());
-    let owned: Vec<&Pod> = pods.iter().filter(|pod| is_owned(pod, &owner)).collect();
+    let existing: Vec<&Pod> = pods.iter().filter(|pod| is_owned(pod, &owner)).collect();
     let replicas = count(spec.replicas);
-    for _ in owned.len()..replicas {
+    for _ in existing.len()..replicas {
         let metadata = ObjectMeta { generate_name: Some(format!("{}-", set.name_any())), ..ObjectMeta::default() };
         create(&api, &pod_of(spec.template.as_ref(), &owner, metadata)).await?;
     }
-    for pod in owned.iter().skip(replicas) {
+    for pod in existing.iter().skip(replicas) {
         api.delete(&pod.name_any(), &DeleteParams::default()).await?;
     }
     Ok(())
@@ -161,12 +161,12 @@ async fn scale_stateful_set(client: &Client, set: &StatefulSet, pods: &[Pod]) ->
     let api: Api<Pod> = Api::namespaced(client.clone(), &set.namespace().unwrap_or_default());
     let wanted: Vec<String> =
         (0..count(spec.replicas)).map(|ordinal| format!("{}-{ordinal}", set.name_any())).collect();
-    let owned: Vec<String> = pods.iter().filter(|pod| is_owned(pod, &owner)).map(ResourceExt::name_any).collect();
-    for name in wanted.iter().filter(|name| !owned.contains(name)) {
+    let existing: Vec<String> = pods.iter().filter(|pod| is_owned(pod, &owner)).map(ResourceExt::name_any).collect();
+    for name in wanted.iter().filter(|name| !existing.contains(name)) {
         let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
         create(&api, &pod_of(Some(&spec.template), &owner, metadata)).await?;
     }
-    for name in owned.iter().filter(|name| !wanted.contains(name)) {
+    for name in existing.iter().filter(|name| !wanted.contains(name)) {
         api.delete(name, &DeleteParams::default()).await?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! CAs as SnapWatcher makes them, of any generation and age.
+//! CAs like those that SnapWatcher makes, of any generation and validity.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct SnapwatcherCa {
 }
 
 impl SnapwatcherCa {
-    /// Of this generation, valid from and until so long after `now`.
+    /// Makes a CA of this generation. `from` and `until` are relative to `now`.
     pub fn new(generation: u64, now: Timestamp, from: SignedDuration, until: SignedDuration) -> io::Result<Self> {
         let mut params = CertificateParams::default();
         let date = |after: SignedDuration| {

@@ -1,14 +1,14 @@
-//! What SnapWatcher's text log says about one pod: the block, and the patch of its admission.
+//! Reads SnapWatcher's text log: the block of a pod and the patch of its admission.
 
 use serde_json::Value;
 
-/// First line of the block; a prefix (time, level) may stand before it.
+/// The first line of a block, after a prefix with time and level.
 const BLOCK: &str = "Now we should checkpoint";
 
-/// The message of the line about a patch; the fields `admission` and `patch` follow.
+/// The message of the line with a patch. The fields `admission` and `patch` follow.
 const PATCHED: &str = "Patched pod";
 
-/// The blocks about this pod, as they stand in the log.
+/// The blocks of this pod.
 pub(crate) fn blocks(log: &str, namespace: &str, pod: &str) -> Vec<String> {
     let mut lines = log.lines().peekable();
     let mut found = Vec::new();
@@ -30,15 +30,15 @@ pub(crate) fn blocks(log: &str, namespace: &str, pod: &str) -> Vec<String> {
     found
 }
 
-/// The JSONPatch that answered this admission request.
+/// The JSON patch in the response to this admission request.
 ///
-/// The pod's name is of no use here: at admission a pod of a ReplicaSet has none yet.
+/// The request is not found by the pod's name, because a ReplicaSet's pod has no name at admission.
 pub(crate) fn patch(log: &str, admission: &str) -> Option<Value> {
     let mark = format!(" admission={admission}");
     let line = log.lines().find(|line| line.contains(PATCHED) && line.contains(&mark))?;
     let (_, value) = line.split_once(" patch=")?;
     let first = serde_json::Deserializer::from_str(value).into_iter::<Value>().next()?.ok()?;
-    // A value with spaces or quotes stands in quotes of its own.
+    // A value with spaces or quotes is quoted.
     match first {
         Value::String(text) => serde_json::from_str(&text).ok(),
         other => Some(other),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_is_found_by_its_admission_quoted_or_not() {
+    fn a_quoted_and_an_unquoted_patch_is_found_by_its_admission() {
         assert_eq!(patch(LOG, "u-1"), Some(json!([{"op": "add"}])));
         assert_eq!(patch(LOG, "u-2"), Some(json!([])));
         assert_eq!(patch(LOG, "u-3"), None);

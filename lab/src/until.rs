@@ -1,16 +1,16 @@
-//! Waiting for a state, with a deadline and words for what was awaited; never for an event, never by sleeping blindly.
+//! Waits for a state with a deadline. A failure says what was awaited and what was last seen.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Long enough for a loaded machine; a test that needs it all is broken.
+/// Long enough for a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// One look at a state: it holds, or this is what was seen instead.
+/// The result of one check: the state is reached, or this was seen instead.
 pub trait Observation {
     type Value;
     fn outcome(self) -> Result<Self::Value, String>;
@@ -40,7 +40,7 @@ impl<T, E: Display> Observation for Result<T, E> {
     }
 }
 
-/// What was awaited did not come.
+/// The state was not reached in time.
 #[derive(Debug, thiserror::Error)]
 #[error("waited {} s until {awaited}; last seen: {seen}", timeout.as_secs())]
 pub struct WaitTimeout {
@@ -49,7 +49,7 @@ pub struct WaitTimeout {
     seen: String,
 }
 
-/// Looks again and again until the state holds; returns what the look yields.
+/// Checks until the state is reached, and returns the check's value.
 pub async fn try_until<L: Observation>(
     awaited: &str,
     timeout: Duration,
@@ -58,7 +58,7 @@ pub async fn try_until<L: Observation>(
     let deadline = Instant::now() + timeout;
     let mut seen = "no look came back".to_owned();
     loop {
-        // A look that hangs (a frozen server) must not outlast the deadline.
+        // A check that hangs, as on a frozen server, must not outlast the deadline.
         match tokio::time::timeout_at(deadline, look()).await.map(L::outcome) {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(instead)) => seen = instead,
@@ -71,11 +71,11 @@ pub async fn try_until<L: Observation>(
     }
 }
 
-/// `reached` for tests.
+/// Waits up to 30 s, for tests.
 ///
 /// # Panics
 ///
-/// When the state is not reached within 30 s, in the words of `reached`.
+/// If the state is not reached.
 #[expect(clippy::panic, reason = "a test fails by panicking")]
 pub async fn until<L: Observation>(awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
     match try_until(awaited, TIMEOUT, look).await {
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_value_of_the_first_look_that_holds_is_returned() {
+    async fn the_value_of_the_first_successful_check_is_returned() {
         let mut looks = 0;
         let value = until("the third look", async || {
             looks += 1;
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_that_hangs_does_not_outlast_the_deadline() {
+    async fn a_check_that_hangs_does_not_outlast_the_deadline() {
         let brief = Duration::from_millis(120);
         let hanging = try_until("an answer", brief, async || std::future::pending::<bool>().await);
         let message = hanging.await.unwrap_err().to_string();

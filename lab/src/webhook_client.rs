@@ -1,5 +1,5 @@
-//! A caller of SnapWatcher's HTTPS port that trusts what the API server was told to trust: the caBundle that stands in
-//! the webhook configuration. For what the API server would never send, and for answers it would not show.
+//! A client of SnapWatcher's webhooks that trusts what the API server trusts: the caBundle in the webhook
+//! configuration. It sends what an API server never sends, and shows responses that an API server hides.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::namespace::Namespace;
 use crate::snapwatcher::Snapwatcher;
 use crate::until::until;
 
-/// A client of one SnapWatcher's webhook. Clones share their connections.
+/// A client of one SnapWatcher. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct WebhookClient {
     http: reqwest::Client,
@@ -26,7 +26,7 @@ pub struct WebhookClient {
     address: SocketAddr,
 }
 
-/// A status and the body that came with it.
+/// The status and body of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub status: u16,
@@ -35,20 +35,20 @@ pub struct Reply {
 
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookClientError {
-    #[error("the caBundle of `{configuration}` is no PEM file of certificates")]
+    #[error("the caBundle of `{configuration}` is not a PEM file of certificates")]
     Bundle { configuration: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("could not make an HTTPS client")]
     Client { source: reqwest::Error },
-    #[error("`{path}` was not answered")]
+    #[error("there was no response to `{path}`")]
     Unanswered { path: String, source: reqwest::Error },
 }
 
 impl WebhookClient {
-    /// Reads the caBundle as soon as it stands in the namespace's mutating configuration.
+    /// Waits for the caBundle in the namespace's mutating configuration and trusts it.
     pub async fn of(namespace: &Namespace, watcher: &Snapwatcher) -> Result<Self, WebhookClientError> {
         install_crypto_provider();
         let configuration = namespace.name().to_owned();
-        let bundle = until("the caBundle stands in the configuration", async || ca_bundle(namespace).await).await;
+        let bundle = until("the configuration has a caBundle", async || ca_bundle(namespace).await).await;
         let broken = |source| WebhookClientError::Bundle { configuration: configuration.clone(), source };
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&bundle) {
@@ -60,7 +60,7 @@ impl WebhookClient {
         Ok(Self { http, trusted, roots: Arc::new(roots), address: watcher.webhook_addr() })
     }
 
-    /// One that opens a connection for each call.
+    /// A client that opens a new connection for each request.
     pub fn without_keep_alive(&self) -> Result<Self, WebhookClientError> {
         let http = client(self.trusted.clone()).pool_max_idle_per_host(0).build();
         Ok(Self { http: http.map_err(|source| WebhookClientError::Client { source })?, ..self.clone() })
@@ -70,7 +70,7 @@ impl WebhookClient {
         self.address
     }
 
-    /// The TLS of this webhook_client, for a test that writes its own bytes; `protocols` are offered by ALPN.
+    /// The TLS configuration of this client, for a test that writes raw bytes. ALPN offers `protocols`.
     pub fn tls(&self, protocols: &[&str]) -> ClientConfig {
         let mut config = ClientConfig::builder().with_root_certificates(Arc::clone(&self.roots)).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
@@ -113,7 +113,7 @@ fn client(trusted: Vec<reqwest::Certificate>) -> reqwest::ClientBuilder {
     reqwest::Client::builder().tls_certs_only(trusted).no_proxy()
 }
 
-/// The review of a pod's creation, with the fields that an API server sends.
+/// An AdmissionReview of a pod's creation, with the fields that an API server sends.
 pub fn review_of_creation(uid: &str, namespace: &str, pod: &Pod) -> Value {
     let mut object = serde_json::to_value(pod).unwrap_or_default();
     object["apiVersion"] = json!("v1");

@@ -40,7 +40,7 @@ impl Connection {
     }
 
     /// Sends a request. Returns the response, and the connection if it can be reused.
-    pub(super) async fn ask(mut self, request: &[u8]) -> io::Result<(Reply, Option<Self>)> {
+    pub(super) async fn send(mut self, request: &[u8]) -> io::Result<(Reply, Option<Self>)> {
         self.stream.write_all(request).await?;
         self.stream.flush().await?;
         let mut answer = Vec::new();

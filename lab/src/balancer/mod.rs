@@ -108,13 +108,13 @@ impl Balancer {
     pub async fn call(&self, request: &[u8]) -> Result<Reply, CallError> {
         let (answered, over) = if let Some(pooled) = self.pooled() {
             self.reused.fetch_add(1, Ordering::Relaxed);
-            (in_time(pooled.ask(request)).await, None)
+            (in_time(pooled.send(request)).await, None)
         } else {
             let replica = self.next_ready().ok_or(CallError::NoReadyReplica)?;
             let opened = in_time(Connection::open(self.replicas[replica].address, Arc::clone(&self.tls))).await;
             let connection = opened.map_err(|source| CallError::Connect { replica, source })?;
             self.opened.fetch_add(1, Ordering::Relaxed);
-            (in_time(connection.ask(request)).await, Some(replica))
+            (in_time(connection.send(request)).await, Some(replica))
         };
         let (reply, open) = answered.map_err(|source| match over {
             Some(replica) => CallError::New { replica, source },

@@ -77,7 +77,7 @@ pub enum DemoError {
 }
 
 /// Everything that runs during the demo. Dropping it ends all of it.
-struct Stage {
+struct Demo {
     watcher: Snapwatcher,
     snaphook: SnapHook,
     client: Client,
@@ -97,23 +97,23 @@ pub async fn run(
     let started = Instant::now();
     registration.publish(cluster.access())?;
     crd::install(cluster.access(), snapwatcher).await?;
-    let mut stage = Stage::set(cluster, snapwatcher).await?;
-    stage.apply().await?;
-    let pods = stage.pods_done().await?;
+    let mut demo = Demo::start(cluster, snapwatcher).await?;
+    demo.apply().await?;
+    let pods = demo.pods_done().await?;
     print_result(&format!("All pods are done. Watching {} s for a second request.\n", WATCH_FOR_DOUBLES.as_secs()));
     sleep(WATCH_FOR_DOUBLES).await;
 
-    let verdict = stage.print_summary(&pods).await?;
-    print_result(&format!("The demo took {:.1} s after Kubernetes was up.", started.elapsed().as_secs_f64()));
+    let result = demo.print_summary(&pods).await?;
+    print_result(&format!("The demo took {:.1} s after Kubernetes was running.", started.elapsed().as_secs_f64()));
     if afterwards == Afterwards::StayUp {
-        stage.stay_up().await?;
+        demo.stay_up().await?;
     }
-    Ok(verdict)
+    Ok(result)
 }
 
-impl Stage {
+impl Demo {
     /// Starts the stand-in and SnapWatcher, and waits until the API server calls the webhook.
-    async fn set(cluster: Cluster, binary: &Path) -> Result<Self, DemoError> {
+    async fn start(cluster: Cluster, binary: &Path) -> Result<Self, DemoError> {
         let snaphook = SnapHook::start().await?;
         print_result(&format!("Starting the SnapHook stand-in on {} and SnapWatcher.", snaphook.url()));
         let flags = [
@@ -131,20 +131,20 @@ impl Stage {
         })
         .await?;
         let client = cluster.client().await?;
-        let stage = Self { watcher, snaphook, client, cluster };
+        let demo = Self { watcher, snaphook, client, cluster };
 
-        let address = stage.watcher.webhook_addr().to_string();
+        let address = demo.watcher.webhook_addr().to_string();
         let mutating = webhooks::mutating(CONFIGURATION, &Scope::Cluster, &address);
-        create(&Api::<MutatingWebhookConfiguration>::all(stage.client.clone()), &mutating).await?;
+        create(&Api::<MutatingWebhookConfiguration>::all(demo.client.clone()), &mutating).await?;
         let validating = webhooks::validating(CONFIGURATION, &Scope::Cluster, &address);
-        create(&Api::<ValidatingWebhookConfiguration>::all(stage.client.clone()), &validating).await?;
-        stage.watcher.ready().await?;
+        create(&Api::<ValidatingWebhookConfiguration>::all(demo.client.clone()), &validating).await?;
+        demo.watcher.ready().await?;
 
         let metadata = ObjectMeta { name: Some(NAMESPACE.to_owned()), ..ObjectMeta::default() };
         let namespace = Namespace { metadata, ..Namespace::default() };
-        create(&Api::all(stage.client.clone()), &namespace).await?;
-        stage.admission_works().await?;
-        Ok(stage)
+        create(&Api::all(demo.client.clone()), &namespace).await?;
+        demo.admission_works().await?;
+        Ok(demo)
     }
 
     /// Waits until the API server calls the webhook, by creating a pod as a dry run.
@@ -179,13 +179,13 @@ impl Stage {
         let pods = self.pods();
         let wait = try_until("each pod was requested and its Checkpoint is finished", TIMEOUT, async || {
             let listed = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
-            let asked = |pod: &Pod| !self.snaphook.requests_for(NAMESPACE, &pod.name_any()).is_empty();
-            let asked = listed.iter().filter(|pod| asked(pod)).count();
+            let requested = |pod: &Pod| !self.snaphook.requests_for(NAMESPACE, &pod.name_any()).is_empty();
+            let requested = listed.iter().filter(|pod| requested(pod)).count();
             let finished = self.checkpoints().await?.iter().filter(|checkpoint| is_finished(checkpoint)).count();
-            if listed.len() == EXPECTED_PODS && asked == EXPECTED_PODS && finished >= EXPECTED_PODS {
+            if listed.len() == EXPECTED_PODS && requested == EXPECTED_PODS && finished >= EXPECTED_PODS {
                 Ok(listed)
             } else {
-                Err(format!("{} pods, {asked} requested, {finished} Checkpoints finished", listed.len()))
+                Err(format!("{} pods, {requested} requested, {finished} Checkpoints finished", listed.len()))
             }
         });
         wait.await.map_err(|error| self.not_reached(error))
@@ -210,7 +210,7 @@ impl Stage {
         let kubectl = format!("{lab}/kubectl --kubeconfig {lab}/kubeconfig");
         let (admin, webhook) = (self.watcher.admin_url(), self.watcher.webhook_addr());
         print_result(&format!(
-            "\nEverything stays up until Ctrl-C here or `lab down` elsewhere. From the root of the repository:\n\n  \
+            "\nEverything keeps running until Ctrl-C here or `lab down` elsewhere. From the root of the repository:\n\n  \
              {kubectl} get pods,ckpt -A\n  \
              {kubectl} -n {NAMESPACE} scale deployment/web --replicas=5\n  \
              {kubectl} -n {NAMESPACE} delete pod db-0\n  \
@@ -219,8 +219,8 @@ impl Stage {
              curl {admin}/metrics\n  \
              curl --insecure https://{webhook}/healthz\n  \
              tail -f {}\n\n\
-             How an unreachable SnapHook and --suspend look: docs/operations.md, \"Trying it in the demo\". SnapWatcher is \
-             process {}",
+             How an unreachable SnapHook and --suspend look: docs/operations.md, \"Trying it in the demo\". \
+             SnapWatcher is process {}.",
             self.watcher.log_path().display(),
             self.watcher.pid().await
         ));

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::{DemoError, DemoResult, EXPECTED_PODS, NAMESPACE, Stage};
+use super::{Demo, DemoError, DemoResult, EXPECTED_PODS, NAMESPACE};
 use crate::terminal::print_result;
 use crate::text_log;
 use crate::webhooks::{ADMISSION, MUTATED};
@@ -14,7 +14,7 @@ use crate::webhooks::{ADMISSION, MUTATED};
 /// The stages of a pod's timeline, in order.
 const STAGES: [&str; 6] = ["admitted", "seen", "ready", "claimed", "asked", "done"];
 
-impl Stage {
+impl Demo {
     /// Prints what happened to each pod and `kubectl get ckpt -A`, and returns the result.
     pub(super) async fn print_summary(&self, pods: &[Pod]) -> Result<DemoResult, DemoError> {
         let journeys = self.watcher.journeys().await?;
@@ -55,14 +55,18 @@ impl Stage {
         print_result("Patch of the webhook:");
         match pod.annotations().get(ADMISSION).and_then(|admission| text_log::patch(log, admission)) {
             Some(Value::Array(operations)) => {
-                operations.iter().for_each(|operation| print_result(&format!("  {operation}")))
+                for operation in operations {
+                    print_result(&format!("  {operation}"));
+                }
             }
             _ => wrong.push(format!("SnapWatcher's log has no patch of pod `{name}`")),
         }
 
         print_result("Log of SnapWatcher:");
         let blocks = text_log::blocks(log, NAMESPACE, &name);
-        blocks.iter().flat_map(|block| block.lines()).for_each(|line| print_result(&format!("  {line}")));
+        for line in blocks.iter().flat_map(|block| block.lines()) {
+            print_result(&format!("  {line}"));
+        }
         if blocks.len() != 1 {
             wrong.push(format!("SnapWatcher's log has {} blocks of pod `{name}`", blocks.len()));
         }

@@ -71,9 +71,9 @@ impl Machine {
     async fn linked(&self) -> Result<Network, NodeError> {
         let read = fs::read_to_string("/proc/net/route");
         let routes = routes(&read.map_err(|source| NodeError::Prepare { what: "read this machine's routes", source })?);
-        let mut seen = "for each number N from 0 to 63, the link swlabN exists already (`ip link`), or this machine has \
-                        a route into 10.87.N.0/30, 10.88.N.0/24 or 10.96.N.0/24 (`ip route`), such as that of podman, a \
-                        cluster or a VPN"
+        let mut seen = "for each number N from 0 to 63, the link swlabN exists already (`ip link`), or this machine \
+                        has a route into 10.87.N.0/30, 10.88.N.0/24 or 10.96.N.0/24 (`ip route`), such as that of \
+                        podman, a cluster or a VPN"
             .to_owned();
         let free = |network: &Network| !exists(&network.link()) && !network.is_routed(&routes);
         for network in (0..LABS).map(Network::Node).filter(free) {

@@ -1,8 +1,8 @@
 //! A real node: kubelet, containerd, runc and criu on this machine, with a registry for their images.
 //!
 //! - [`Node`] owns the processes and ends them. `Cluster` holds it.
-//! - [`RealNode`] is a handle for tests. It is read from a file in the control plane's folder, so that root can use a node
-//!   that another process started, such as `lab test --node`.
+//! - [`RealNode`] is a handle for tests. It is read from a file in the control plane's folder, so that root can use a
+//!   node that another process started, such as `lab test --node`.
 //!
 //! debootstrap makes a small Debian once ([`root_file_system`]). Each node mounts an overlay over it in namespaces of
 //! its own ([`machine`]) and starts its programs there with the configuration of [`settings`]. [`services`] adds
@@ -42,7 +42,7 @@ pub use kubelet_api::{KubeletAnswer, KubeletApi, KubeletApiError};
 pub use real_node::RealNode;
 pub use registry::PushError;
 pub use root_file_system::RootFileSystemError;
-pub use services::lead;
+pub use services::route_service_to_host;
 pub use settings::{KubeletSettings, Serving};
 pub use with_modified_node::with_modified_node;
 

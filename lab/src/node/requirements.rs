@@ -46,8 +46,8 @@ pub(super) fn unmet() -> Option<String> {
     }
     if !Path::new(CHECKPOINT_RESTORE).exists() {
         return Some(format!(
-            "criu needs a kernel with CONFIG_CHECKPOINT_RESTORE, which this one lacks ({CHECKPOINT_RESTORE} is missing): \
-             use another kernel"
+            "criu needs a kernel with CONFIG_CHECKPOINT_RESTORE, which this one lacks ({CHECKPOINT_RESTORE} is \
+             missing): use another kernel"
         ));
     }
     if !may_unshare() {
@@ -60,8 +60,8 @@ pub(super) fn unmet() -> Option<String> {
     let folder = env::temp_dir();
     if !holds_overlays(&folder) {
         return Some(format!(
-            "no overlay can be mounted in the folder `{}`, because it is on an overlay itself (as in a container) or the \
-             kernel has no overlayfs: set TMPDIR to a folder on another file system",
+            "no overlay can be mounted in the folder `{}`, because it is on an overlay itself (as in a container) or \
+             the kernel has no overlayfs: set TMPDIR to a folder on another file system",
             folder.display()
         ));
     }

@@ -164,8 +164,8 @@ pub(super) fn mirror() -> Result<String, RootFileSystemError> {
     if let Some(mirror) = env::var(MIRROR_VARIABLE).ok().filter(|mirror| !mirror.is_empty()) {
         return Ok(mirror);
     }
-    let asked = Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI) $(COMPONENT)"]).output();
-    let listed = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let listed = Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI) $(COMPONENT)"]).output();
+    let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     mirror_of(&listed).ok_or(RootFileSystemError::NoMirror)
 }
 

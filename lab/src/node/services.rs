@@ -58,7 +58,13 @@ pub(super) fn core_dns_ready(network: Network) -> SocketAddr {
 /// Creates a Service whose endpoint is a port of this machine, and its namespace if it is missing.
 ///
 /// `to` must be this machine's address as the node sees it (`RealNode::host_address`).
-pub async fn lead(client: &Client, namespace: &str, name: &str, port: u16, to: SocketAddr) -> kube::Result<()> {
+pub async fn route_service_to_host(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    port: u16,
+    to: SocketAddr,
+) -> kube::Result<()> {
     let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
     made(&Api::all(client.clone()), &Namespace { metadata, ..Namespace::default() }).await?;
     made(&Api::namespaced(client.clone(), namespace), &service(name, port, to.port())).await?;

@@ -91,9 +91,9 @@ pub(crate) fn containerd() -> String {
         r#"version = 3
 
 [plugins."io.containerd.cri.v1.runtime"]
-# Without CAP_SYS_RESOURCE the first container of a pod dies when its score is to fall below that of its parent.
+# Without CAP_SYS_RESOURCE the first container of a pod cannot lower its OOM score and does not start.
 restrict_oom_score_adj = true
-# From 2.2.7 and 2.3.4 on, starting again from an archive has to be asked for; older ones pass over the word.
+# containerd 2.2.7, 2.3.4 and later restore from an archive only with this setting. Earlier ones ignore it.
 enable_experimental_restore_via_create = true
 
 [plugins."io.containerd.cri.v1.runtime".cni]

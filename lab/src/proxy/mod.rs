@@ -19,8 +19,6 @@ mod call;
 mod response_body;
 mod rule;
 mod rules;
-#[cfg(test)]
-mod tests;
 mod upstream;
 
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! The body of an answer on its way back, watches line by line, so that rules reach those that run already.
+//! Response bodies on their way to the client. Watches pass line by line, so that new rules reach open watches.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,17 +12,17 @@ use super::call::{Call, Verb};
 use super::rule::Fault;
 use super::rules::Rules;
 
-/// A watch being passed on.
+/// A watch on its way to the client.
 struct Passing {
     call: Call,
     upstream: reqwest::Response,
     rules: Arc<Rules>,
-    /// Bytes of a line that is not complete.
+    /// The bytes of an incomplete line.
     partial: Vec<u8>,
     lines: VecDeque<Bytes>,
 }
 
-/// The events of a watch, as the rules let them through.
+/// The events of a watch that the rules let pass.
 pub(super) fn passed_on(
     call: Call,
     upstream: reqwest::Response,
@@ -70,7 +70,7 @@ impl Passing {
     }
 }
 
-/// One event as the faults leave it.
+/// One event after the faults have changed it. None: the event does not pass.
 fn through(line: &Bytes, faults: &[Fault]) -> Option<Bytes> {
     let concerns = |fault: &Fault| matches!(fault, Fault::OnlyBookmarks | Fault::Corrupt(_));
     if !faults.iter().any(concerns) {
@@ -87,7 +87,7 @@ fn through(line: &Bytes, faults: &[Fault]) -> Option<Bytes> {
     Some(format!("{event}\n").into())
 }
 
-/// A listing or a single object with those of that name made undecodable.
+/// A list in which the objects of the faults' name cannot be decoded. None: no fault applies.
 pub(super) fn corrupted(body: &[u8], call: &Call, faults: &[Fault]) -> Option<Vec<u8>> {
     let mut names = faults.iter().filter_map(|fault| if let Fault::Corrupt(name) = fault { Some(name) } else { None });
     let name = names.next().filter(|_| call.verb == Verb::List)?;
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bookmarks_pass_where_nothing_else_does() {
+    fn only_bookmarks_pass_if_the_fault_says_so() {
         let only = [Fault::OnlyBookmarks];
         assert_eq!(through(&Bytes::from_static(br#"{"type":"ADDED","object":{}}"#), &only), None);
         assert!(through(&Bytes::from_static(br#"{"type":"BOOKMARK","object":{}}"#), &only).is_some());

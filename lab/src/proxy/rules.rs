@@ -60,7 +60,7 @@ struct Rule {
 
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    rules: Mutex<Vec<Rule>>,
+    active: Mutex<Vec<Rule>>,
     calls: Mutex<Vec<Call>>,
     /// Changes with every change of the rules, so that open watches read them again.
     version: watch::Sender<u64>,
@@ -82,7 +82,7 @@ impl Rules {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Rule>)) {
-        change(&mut lock(&self.rules));
+        change(&mut lock(&self.active));
         self.version.send_modify(|version| *version += 1);
     }
 
@@ -98,7 +98,7 @@ impl Rules {
     /// Records a request and returns the action of the first rule that matches it.
     pub(super) fn apply(&self, call: &Call) -> Option<Action> {
         lock(&self.calls).push(call.clone());
-        let mut rules = lock(&self.rules);
+        let mut rules = lock(&self.active);
         let found = rules.iter_mut().find(|rule| rule.when.matches(call) && rule.left != Some(0))?;
         found.left = found.left.map(|left| left - 1);
         Some(found.action.clone())
@@ -106,7 +106,7 @@ impl Rules {
 
     /// The faults of all matching rules that apply until they are removed. They reach open watches too.
     pub(super) fn lasting_faults(&self, call: &Call) -> Vec<Fault> {
-        let rules = lock(&self.rules);
+        let rules = lock(&self.active);
         let matching = rules.iter().filter(|rule| rule.left.is_none() && rule.when.matches(call));
         matching
             .filter_map(|rule| if let Action::Fail(fault) = &rule.action { Some(fault.clone()) } else { None })

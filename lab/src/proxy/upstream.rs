@@ -1,4 +1,4 @@
-//! The proxy's own way to the API server, and what it makes of its answers.
+//! The proxy's client of the API server. It applies the action of a rule to each request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use super::rule::{Fault, status_body, status_code};
 use super::rules::{Action, Decision, HoldPoint, Rules};
 use crate::access::{Access, Credentials, install_crypto_provider};
 
-/// The API server as the administrator's kubeconfig describes it.
+/// The API server, as the administrator's kubeconfig describes it.
 pub(super) struct Upstream {
     client: reqwest::Client,
     server: String,
     token: String,
 }
 
-/// A request as it came in.
+/// A request that the proxy has received.
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) uri: Uri,
@@ -45,7 +45,7 @@ impl Upstream {
         Ok(Self { client, server, token })
     }
 
-    /// The answer to a request; None: its connection is to be reset.
+    /// The response to a request. None: the proxy resets the connection.
     pub(super) async fn answer(
         &self,
         request: Request,
@@ -89,7 +89,7 @@ impl Upstream {
         }
     }
 
-    /// None: the API server is not there.
+    /// None: the API server does not answer.
     async fn forward(&self, request: Request, call: Call, rules: Arc<Rules>) -> Option<Response<Body>> {
         let Request { method, uri, headers, body } = request;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -118,7 +118,7 @@ impl Upstream {
     }
 }
 
-/// A kubeconfig for a proxy at this address, which needs no credentials.
+/// A kubeconfig for a proxy at this address. It has no credentials.
 pub(super) fn kubeconfig(address: SocketAddr) -> String {
     let name = "proxy";
     let config = json!({

@@ -1,7 +1,7 @@
-//! A stand-in for SnapHook: a server on this machine that speaks all three contracts and fails on request.
+//! A stand-in for SnapHook: a server on this machine with SNAP's three checkpoint APIs.
 //!
-//! It records each request before it answers, so that a test can say "asked exactly once" even where the answer never
-//! arrived. A body that a real server would not understand is a *violation*: answered 422 and kept apart, whatever
+//! The stand-in records each request before it answers, so that a test can count requests whose response was lost. A
+//! request that a real server would reject is a *violation*. The stand-in answers it with 404, 405 or 422, whatever
 //! behaviour is set.
 
 mod behaviour;
@@ -29,27 +29,27 @@ pub use behaviour::{Behaviour, Gate, HUGE, UnknownBehaviour};
 pub use contract::{Contract, Subject};
 pub use kubelets::Kubelets;
 
-/// A running stand-in; its port closes when it is dropped.
+/// A running stand-in. Dropping it closes its port.
 #[derive(Debug)]
 pub struct SnapHook {
     server: Server,
     shared: Arc<Mutex<Shared>>,
 }
 
-/// One request, as it was received.
+/// A request as the stand-in received it.
 #[derive(Clone, Debug)]
 pub struct RecordedRequest {
     pub at: Timestamp,
     pub path: String,
-    /// Names in lower case.
+    /// Names are in lower case.
     pub headers: BTreeMap<String, String>,
-    /// Null where the body was not JSON.
+    /// Null if the body is not JSON.
     pub body: Value,
-    /// None where no contract has this path.
+    /// None if no contract has this path.
     pub contract: Option<Contract>,
-    /// Empty where the body could not be understood.
+    /// Empty if the request is a violation.
     pub subject: Subject,
-    /// What was wrong with the request, if anything.
+    /// What is wrong with the request, if it is a violation.
     pub violation: Option<String>,
 }
 
@@ -60,7 +60,7 @@ pub struct SnapHookError {
     source: io::Error,
 }
 
-/// Called with each request as it comes in.
+/// Called with each request.
 type Listener = Box<dyn Fn(&RecordedRequest) + Send>;
 
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// The behaviour for a request: a pod's own, else the next in line, else the general one.
+    /// The behaviour for a request: the pod's own, else the next one, else the general one.
     fn choose(&mut self, pod: &str) -> Behaviour {
         let own = self.by_pod.get(pod).cloned();
         own.or_else(|| self.next.pop_front()).or_else(|| self.always.clone()).unwrap_or(Behaviour::Succeed)
@@ -96,7 +96,7 @@ impl RecordedRequest {
 }
 
 impl SnapHook {
-    /// Starts on a free port of 127.0.0.1, answering success.
+    /// Starts on a free port of 127.0.0.1. All requests succeed until a test sets another behaviour.
     pub async fn start() -> Result<Self, SnapHookError> {
         Self::listen((Ipv4Addr::LOCALHOST, 0).into()).await
     }
@@ -113,12 +113,12 @@ impl SnapHook {
         self.server.address()
     }
 
-    /// The URL to give to SnapWatcher as SNAP_BACK_API_URL.
+    /// The URL for SNAP_BACK_API_URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
     }
 
-    /// All requests so far, violations included.
+    /// All requests so far, including violations.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         lock(&self.shared).requests.clone()
     }
@@ -132,12 +132,12 @@ impl SnapHook {
         requests.iter().filter(is_meant).cloned().collect()
     }
 
-    /// What was wrong with requests; empty if SnapWatcher keeps to the contracts.
+    /// What is wrong with requests. Empty if SnapWatcher keeps to the contracts.
     pub fn violations(&self) -> Vec<String> {
         lock(&self.shared).requests.iter().filter_map(|request| request.violation.clone()).collect()
     }
 
-    /// From now on, behaves so for all requests; what was said for pods or for the next requests is forgotten.
+    /// Sets the behaviour for all requests and removes those for pods and for next requests.
     pub fn answer_with(&self, behaviour: Behaviour) {
         let mut shared = lock(&self.shared);
         shared.always = Some(behaviour);
@@ -145,17 +145,17 @@ impl SnapHook {
         shared.by_pod.clear();
     }
 
-    /// Behaves so for the next `count` requests that come to no pod with a behaviour of its own.
+    /// Sets the behaviour for the next `count` requests. Pods with a behaviour of their own do not count.
     pub fn answer_next_with(&self, count: usize, behaviour: &Behaviour) {
         lock(&self.shared).next.extend(std::iter::repeat_n(behaviour.clone(), count));
     }
 
-    /// Behaves so for each request about pods of this name.
+    /// Sets the behaviour for requests for pods of this name.
     pub fn answer_pod_with(&self, pod: &str, behaviour: Behaviour) {
         lock(&self.shared).by_pod.insert(pod.to_owned(), behaviour);
     }
 
-    /// Calls `listener` with each request as it comes in, before it is answered.
+    /// Calls `listener` with each request before the stand-in answers it.
     pub fn on_request(&self, listener: impl Fn(&RecordedRequest) + Send + 'static) {
         lock(&self.shared).on_request = Some(Box::new(listener));
     }
@@ -192,7 +192,7 @@ async fn receive(
     match (contract, behaviour) {
         (Some(contract), Some(behaviour)) => behaviour.answer(contract, &subject, &connection).await,
         (None, _) => refusal(StatusCode::NOT_FOUND, violation.as_deref()),
-        // As SNAP's servers do, whose routes know their methods.
+        // SNAP's servers answer other methods the same way.
         (Some(_), None) if method != Method::POST => refusal(StatusCode::METHOD_NOT_ALLOWED, violation.as_deref()),
         (Some(_), None) => refusal(StatusCode::UNPROCESSABLE_ENTITY, violation.as_deref()),
     }
@@ -208,7 +208,7 @@ fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Record
     let is_json = headers.get("content-type").is_some_and(|kind| kind.starts_with("application/json"));
     let outcome = match (contract, &body) {
         (None, _) => Err(format!("no contract has the path `{}`", uri.path())),
-        _ if method != Method::POST => Err(format!("method {method} in place of POST")),
+        _ if method != Method::POST => Err(format!("the method is {method}, not POST")),
         _ if !is_json => Err("content-type is not application/json".to_owned()),
         (_, None) => Err("the body is not JSON".to_owned()),
         (Some(contract), Some(body)) => contract.read(body),

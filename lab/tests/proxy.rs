@@ -1,11 +1,13 @@
+//! The proxy in front of a real API server.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
-
-use k8s_openapi::api::core::v1::ConfigMap;
-
-use super::*;
-use crate::namespace::{Namespace, in_namespace};
+use lab::proxy::{Fault, Proxy, Verb, When};
+use lab::{Namespace, in_namespace};
 
 async fn through(proxy: &Proxy) -> Client {
     let kubeconfig = Kubeconfig::read_from(proxy.kubeconfig()).unwrap();
@@ -38,8 +40,8 @@ async fn requests_pass_and_are_counted() {
 }
 
 #[tokio::test]
-async fn a_stopped_request_arrives_when_it_is_delivered_though_its_sender_has_gone() {
-    in_namespace("a_stopped_request_arrives", |ns| async move {
+async fn a_held_request_is_delivered_although_its_client_has_ended() {
+    in_namespace("a_held_request_is_delivered", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
         let held = proxy.hold_request(When::call(Verb::Create, "configmaps"));
         let api = config_maps(&ns, &proxy).await;
@@ -49,14 +51,14 @@ async fn a_stopped_request_arrives_when_it_is_delivered_though_its_sender_has_go
         assert!(sender.await.unwrap_err().is_cancelled());
         assert_eq!(ns.api::<ConfigMap>().get_opt("late").await.unwrap(), None);
         held.deliver();
-        ns.until("the object is there", async || ns.api::<ConfigMap>().get_opt("late").await.ok().flatten()).await;
+        ns.until("the object exists", async || ns.api::<ConfigMap>().get_opt("late").await.ok().flatten()).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn faults_are_made_as_often_as_asked_for() {
-    in_namespace("faults_are_made", |ns| async move {
+async fn faults_apply_to_the_given_number_of_requests() {
+    in_namespace("faults_apply", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
         let api = config_maps(&ns, &proxy).await;
         let create = When::call(Verb::Create, "configmaps");
