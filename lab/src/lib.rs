@@ -34,6 +34,7 @@ mod cluster;
 mod cluster_ca;
 mod control_plane;
 pub mod crd;
+mod create;
 mod creation_load;
 mod data_folder;
 mod dedicated_nodes;

@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
+use crate::create::create_if_missing;
 use crate::fake_nodes::is_node_ready;
 use crate::pod_status::PodStatus;
 use crate::terminal::{error_chain, print_progress};
@@ -84,7 +85,7 @@ async fn create_service_accounts(client: &Client) -> kube::Result<()> {
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace.name_any());
         if accounts.get_opt("default").await?.is_none() {
             let metadata = ObjectMeta { name: Some("default".to_owned()), ..ObjectMeta::default() };
-            create(&accounts, &ServiceAccount { metadata, ..ServiceAccount::default() }).await?;
+            create_if_missing(&accounts, &ServiceAccount { metadata, ..ServiceAccount::default() }).await?;
         }
     }
     Ok(())
@@ -112,7 +113,7 @@ async fn apply_replica_set(client: &Client, deployment: &Deployment, existing: &
     let api: Api<ReplicaSet> = Api::namespaced(client.clone(), &deployment.namespace().unwrap_or_default());
     let replicas = |set: &ReplicaSet| set.spec.as_ref().and_then(|spec| spec.replicas);
     match existing.iter().find(|set| set.namespace() == deployment.namespace() && set.name_any() == wanted.name_any()) {
-        None => create(&api, &wanted).await,
+        None => create_if_missing(&api, &wanted).await,
         Some(found) if replicas(found) != replicas(&wanted) => {
             let scale = Patch::Merge(json!({"spec": {"replicas": replicas(&wanted)}}));
             api.patch(&wanted.name_any(), &PatchParams::default(), &scale).await.map(drop)
@@ -148,7 +149,7 @@ async fn scale_replica_set(client: &Client, set: &ReplicaSet, pods: &[Pod]) -> k
     let replicas = count(spec.replicas);
     for _ in existing.len()..replicas {
         let metadata = ObjectMeta { generate_name: Some(format!("{}-", set.name_any())), ..ObjectMeta::default() };
-        create(&api, &pod_of(spec.template.as_ref(), &owner, metadata)).await?;
+        create_if_missing(&api, &pod_of(spec.template.as_ref(), &owner, metadata)).await?;
     }
     for pod in existing.iter().skip(replicas) {
         api.delete(&pod.name_any(), &DeleteParams::default()).await?;
@@ -164,7 +165,7 @@ async fn scale_stateful_set(client: &Client, set: &StatefulSet, pods: &[Pod]) ->
     let existing: Vec<String> = pods.iter().filter(|pod| is_owned(pod, &owner)).map(ResourceExt::name_any).collect();
     for name in wanted.iter().filter(|name| !existing.contains(name)) {
         let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
-        create(&api, &pod_of(Some(&spec.template), &owner, metadata)).await?;
+        create_if_missing(&api, &pod_of(Some(&spec.template), &owner, metadata)).await?;
     }
     for name in existing.iter().filter(|name| !wanted.contains(name)) {
         api.delete(name, &DeleteParams::default()).await?;
@@ -210,17 +211,6 @@ fn is_owned(pod: &Pod, owner: &OwnerReference) -> bool {
 
 fn count(replicas: Option<i32>) -> usize {
     usize::try_from(replicas.unwrap_or(1)).unwrap_or_default()
-}
-
-/// Creates an object, unless it exists already.
-async fn create<K>(api: &Api<K>, object: &K) -> kube::Result<()>
-where
-    K: Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
-{
-    match api.create(&PostParams::default(), object).await {
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        other => other.map(drop),
-    }
 }
 
 #[cfg(test)]

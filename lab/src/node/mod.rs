@@ -1,11 +1,11 @@
 //! A real node: kubelet, containerd, runc and criu on this machine, with a registry for their images.
 //!
-//! - [`Node`] owns the processes and ends them. `Cluster` holds it.
+//! - `Node` owns the processes and ends them. `Cluster` holds it.
 //! - [`RealNode`] is a handle for tests. It is read from a file in the control plane's folder, so that root can use a
 //!   node that another process started, such as `lab test --node`.
 //!
-//! debootstrap makes a small Debian once ([`root_file_system`]). Each node mounts an overlay over it in namespaces of
-//! its own ([`machine`]) and starts its programs there with the configuration of [`settings`]. [`services`] adds
+//! debootstrap makes a small Debian once (`root_file_system`). Each node mounts an overlay over it in namespaces of
+//! its own (`machine`) and starts its programs there with the configuration of `settings`. `services` adds
 //! Services and DNS names.
 
 mod base_images;

@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use k8s_openapi::api::core::v1::{Namespace, Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
-use kube::api::{Api, ObjectMeta, PostParams};
-use kube::{Client, Resource};
+use kube::Client;
+use kube::api::{Api, ObjectMeta};
 use serde_json::{Value, json};
 
+use crate::create::create_if_missing;
 use crate::network::Network;
 
 /// The DNS server of pods. CoreDNS listens on the address of their bridge.
@@ -66,9 +67,9 @@ pub async fn route_service_to_host(
     to: SocketAddr,
 ) -> kube::Result<()> {
     let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
-    made(&Api::all(client.clone()), &Namespace { metadata, ..Namespace::default() }).await?;
-    made(&Api::namespaced(client.clone(), namespace), &service(name, port, to.port())).await?;
-    made(&Api::namespaced(client.clone(), namespace), &endpoints(name, to)).await
+    create_if_missing(&Api::all(client.clone()), &Namespace { metadata, ..Namespace::default() }).await?;
+    create_if_missing(&Api::namespaced(client.clone(), namespace), &service(name, port, to.port())).await?;
+    create_if_missing(&Api::namespaced(client.clone(), namespace), &endpoints(name, to)).await
 }
 
 fn service(name: &str, port: u16, target: u16) -> Service {
@@ -99,17 +100,6 @@ fn endpoints(service: &str, to: SocketAddr) -> EndpointSlice {
         address_type: kind.to_owned(),
         endpoints: vec![Endpoint { addresses: vec![to.ip().to_string()], ..Endpoint::default() }],
         ports: Some(vec![EndpointPort { port: Some(i32::from(to.port())), ..EndpointPort::default() }]),
-    }
-}
-
-/// Creates an object, unless it exists already.
-async fn made<K>(api: &Api<K>, object: &K) -> kube::Result<()>
-where
-    K: Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
-{
-    match api.create(&PostParams::default(), object).await {
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        other => other.map(drop),
     }
 }
 
