@@ -179,14 +179,14 @@ async fn a_pod_of_a_megabyte_is_written_on() {
 }
 
 #[tokio::test]
-async fn a_journey_is_joined_to_its_admission() {
-    in_namespace("a_journey_is_joined_to_its_admission", |ns| async move {
+async fn a_timeline_is_joined_to_its_admission() {
+    in_namespace("a_timeline_is_joined_to_its_admission", |ns| async move {
         let watcher = snapwatcher(&ns).await;
         let stored = ns.create_object(&labelled("web")).await;
         let foreign = ns.create_object(&pod("foreign").labelled().hold().annotate(ADMISSION, "unknown").build()).await;
-        for (pod, elsewhere) in [(&stored, false), (&foreign, true)] {
+        for (pod, by_other_replica) in [(&stored, false), (&foreign, true)] {
             let name = pod.name_any();
-            ns.until(&format!("the journey of `{name}` has elsewhere={elsewhere}"), async || {
+            ns.until(&format!("the journey of `{name}` has by_other_replica={by_other_replica}"), async || {
                 let shown = watcher.journeys().await.unwrap();
                 let journeys = shown["journeys"].as_array().cloned().unwrap_or_default();
                 let journey = journeys.iter().find(|journey| journey["uid"] == *pod.metadata.uid.as_ref().unwrap());

@@ -95,7 +95,7 @@ async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, r
     let open = open.name_any();
     assert_eq!((ns.record_of(&open, "Succeeded").await.attempt(), ns.request_count(&open)), (1, 1));
     print_result(&format!(
-        "away {} s, nothing left to do {:.1} s after its return",
+        "API server down for {} s, all work done {:.1} s after its return",
         length.as_secs(),
         took.as_secs_f64()
     ));

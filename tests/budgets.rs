@@ -159,7 +159,7 @@ async fn with_the_brake_on_pods_are_claimed_and_nothing_is_asked_until_it_is_tak
         assert_eq!(
             (ns.request_count("web-1"), ns.request_count("web-2")),
             (2, 1),
-            "the one by hand is a wish of its own"
+            "a manual Checkpoint does not replace another one"
         );
     })
     .await;

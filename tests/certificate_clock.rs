@@ -38,13 +38,13 @@ async fn authority(ns: &Namespace) -> CaCertificate {
     CaCertificate::parse(std::str::from_utf8(&data["current.crt"].0).unwrap()).unwrap()
 }
 
-async fn served_with_a_clock_that_is_off(name: &str, offset: &str, told: &str) {
-    let (offset, told) = (offset.to_owned(), told.to_owned());
+async fn served_with_a_clock_that_is_off(name: &str, offset: &str, reported: &str) {
+    let (offset, reported) = (offset.to_owned(), reported.to_owned());
     in_namespace(name, |ns| async move {
         // Over plain HTTP: the certificate of an API server that was just started is younger than the clock is behind.
         let proxy = Proxy::start(ns.access()).await;
         let watcher = ns.start_snapwatcher_with(with_a_clock_that_is_off(&offset, &proxy, &[])).await;
-        assert!(watcher.log().contains(&told), "{}", watcher.log());
+        assert!(watcher.log().contains(&reported), "{}", watcher.log());
         let webhook_client = WebhookClient::of(&ns, &watcher).await.unwrap();
         webhook_client.slowest_review(1, ns.name(), &["/mutate"]).await.unwrap();
 

@@ -153,14 +153,14 @@ async fn a_missing_rule_fails_its_check_or_is_logged() {
             work(&ns, &format!("rule-{number}")).await;
             let (_, check) = SIGNS.iter().find(|(resource, _)| *resource == resources[0].as_str()).unwrap();
             let awaited = format!("{rule:?} is missing");
-            let told = try_until(&awaited, TIMEOUT, async || {
+            let reported = try_until(&awaited, TIMEOUT, async || {
                 let text = match check {
                     Some(check) => failing(&watcher, check).await,
                     None => watcher.log(),
                 };
                 if names(rule, &text) { Ok(()) } else { Err(text) }
             });
-            assert!(told.await.is_ok(), "{awaited}, but no check and no log line names it:\n{}", watcher.log());
+            assert!(reported.await.is_ok(), "{awaited}, but no check and no log line names it:\n{}", watcher.log());
             watcher.stop().await.unwrap();
             rights.restore(&rules).await;
         }

@@ -60,7 +60,7 @@ async fn where_all_is_there_nothing_is_to_be_done() {
             assert!(found.iter().all(|finding| finding.state == "ok" && finding.remedy.is_none()), "{found:#?}");
         }
         let hook = ns.snaphook();
-        assert_eq!(hook.requests().len(), 1, "it was asked whether it is there");
+        assert_eq!(hook.requests().len(), 1, "one request probes SnapHook");
         assert!(hook.requests().iter().all(|request| request.violation.is_some()), "and not for a checkpoint");
     })
     .await;
@@ -150,8 +150,8 @@ async fn a_configuration_that_is_missing_untouched_or_trusts_another_is_told() {
             let replaced = configurations.replace(&name, &PostParams::default(), &other).await;
             // The API server takes no bundle that is not PEM.
             if replaced.is_ok() {
-                let told = seen("webhook").await;
-                assert!(told.state == "failed" && told.seen.contains(words), "{told:?}");
+                let reported = seen("webhook").await;
+                assert!(reported.state == "failed" && reported.seen.contains(words), "{reported:?}");
             } else {
                 assert_eq!(bundle, "junk", "{replaced:?}");
             }
@@ -199,7 +199,7 @@ async fn a_pod_that_is_not_labelled_is_told() {
             assert!(pod.state == "failed" && pod.seen.contains(words), "{pod:?}");
         }
         let (_, findings) = check_in(&ns, &[]).await;
-        assert!(of_topic(&findings, "dry-run-pod").is_empty(), "nobody asked for it");
+        assert!(of_topic(&findings, "dry-run-pod").is_empty(), "the dry run was not requested");
     })
     .await;
 }

@@ -69,7 +69,10 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
         let [asked] = kubelet.requests().try_into().unwrap();
         assert_eq!(asked.pod, NO_POD, "a name that no pod can have");
         let token = asked.token.unwrap();
-        assert!(!findings.iter().any(|finding| format!("{finding:?}").contains(&token)), "the token is not told");
+        assert!(
+            !findings.iter().any(|finding| format!("{finding:?}").contains(&token)),
+            "no finding contains the token"
+        );
 
         for (status, body, words) in [
             (404, "404 page not found\n", "off by default before 1.30"),
@@ -79,9 +82,9 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
         ] {
             kubelet.answer_pod_with(NO_POD, status, body);
             let findings = check(&ns, &[&ca]).await;
-            let told = find(&findings, "node", &of_node);
-            assert!(told.state == "failed" && told.seen.contains(words), "{status}: {told:?}");
-            assert!(told.remedy.is_some(), "{told:?}");
+            let reported = find(&findings, "node", &of_node);
+            assert!(reported.state == "failed" && reported.seen.contains(words), "{status}: {reported:?}");
+            assert!(reported.remedy.is_some(), "{reported:?}");
         }
 
         kubelet.answer_pod_with(NO_POD, 503, "");

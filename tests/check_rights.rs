@@ -186,7 +186,7 @@ async fn the_documented_rights_are_enough_and_each_one_is_missed() {
         .await;
 
         let taken = account.each_is_missed(&ns, &rules, |rule| !is_for_kubelets(rule), &arguments).await;
-        assert!(taken > 25, "{taken} rights were taken away");
+        assert!(taken > 25, "{taken} rights were removed");
         account.revoke().await;
     })
     .await;

@@ -100,7 +100,7 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
         assert_eq!((refusals("PodGone").await, refusals("NotLabelled").await), (Some(2.0), Some(1.0)));
         let plain = ns.api::<Pod>().get("plain").await.unwrap().uid();
         assert_eq!(uids["no-pod"], None, "nothing is known but the name");
-        assert_eq!(uids["other-pod"].as_deref(), Some(other), "as wished");
+        assert_eq!(uids["other-pod"].as_deref(), Some(other), "as in spec");
         assert_eq!(uids["unlabelled"], plain, "as read");
         assert_eq!((ns.request_count("plain"), ns.request_count("restored"), ns.request_count("web")), (0, 0, 1));
     })

@@ -101,7 +101,7 @@ async fn a_record_that_somebody_else_writes_to_still_gets_its_outcome() {
         ns.create_object(&pod("shared").labelled().build()).await;
         ns.until_requested("shared", 1).await;
         let record = ns.record_of("shared", "InProgress").await;
-        let note = Patch::Merge(json!({"metadata": {"annotations": {"somebody": "was here"}}}));
+        let note = Patch::Merge(json!({"metadata": {"annotations": {"note": "kept"}}}));
         ns.checkpoints().patch(&record.name, &PatchParams::default(), &note).await.unwrap();
         gate.open();
         ns.record_of("shared", "Succeeded").await;
@@ -109,7 +109,7 @@ async fn a_record_that_somebody_else_writes_to_still_gets_its_outcome() {
         assert_eq!(ns.request_count("shared"), 1);
         assert!(!watcher.log().contains("not written yet"), "a conflict is nothing to warn of");
         let kept = ns.checkpoints().get(&record.name).await.unwrap();
-        assert_eq!(kept.annotations()["somebody"], "was here");
+        assert_eq!(kept.annotations()["note"], "kept");
     })
     .await;
 }

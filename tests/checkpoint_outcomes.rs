@@ -93,10 +93,10 @@ async fn a_snaphook_that_cannot_be_reached_leaves_the_record_pending() {
         assert!(record.message().contains("could not connect to SnapHook"), "{}", record.message());
         assert_eq!(record.failures(), 0, "being unreachable is not trying");
         assert_eq!(record.text("/completionTime"), None);
-        let told = watcher.get("/readyz?verbose").await.unwrap();
-        assert!(told.status().is_success(), "the webhook is ready without SnapHook");
-        let told = told.text().await.unwrap();
-        assert!(told.contains("[-]backend"), "{told}");
+        let reported = watcher.get("/readyz?verbose").await.unwrap();
+        assert!(reported.status().is_success(), "the webhook is ready without SnapHook");
+        let reported = reported.text().await.unwrap();
+        assert!(reported.contains("[-]backend"), "{reported}");
     })
     .await;
 }

@@ -55,7 +55,7 @@ fn a_wrong_flag_is_refused_in_one_line_that_names_it() {
         (vec!["--webhook-listen", "nowhere"], vec!["--webhook-listen", "nowhere"]),
         (vec!["--admin-listen", "127.0.0.1:99999"], vec!["--admin-listen", "127.0.0.1:99999"]),
         (vec!["--validation", "maybe"], vec!["--validation", "maybe", "warn", "deny", "off"]),
-        (vec!["--backend", "nobody"], vec!["--backend", "nobody", "snaphook", "log"]),
+        (vec!["--backend", "unknown"], vec!["--backend", "unknown", "snaphook", "log"]),
         (vec!["--snap-back-api-url", "ftp://snap"], vec!["--snap-back-api-url", "ftp", "http", "https"]),
         (vec!["--snap-back-api-contract", "v7"], vec!["--snap-back-api-contract", "v7", "kubelet-checkpoint"]),
         (vec!["--snap-back-api-contract", "snapapi-kubelet"], vec!["--cluster-name"]),

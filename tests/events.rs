@@ -54,7 +54,7 @@ async fn the_last_failure_is_not_told_as_one_more_that_is_tried_again() {
         ns.create_object(&pod("web").labelled().build()).await;
         ns.record_of("web", "Failed(BackendError)").await;
         let notes = ns
-            .until("the end is told too", async || {
+            .until("there is an Event for the end too", async || {
                 let notes: Vec<_> = ns.events().await.into_iter().map(|event| event.note).collect();
                 if notes.len() == 2 { Ok(notes) } else { Err(format!("{notes:?}")) }
             })

@@ -160,7 +160,7 @@ async fn a_revision_goes_on_with_a_pod_whose_node_can_do_it() {
         let [record] = ns.all_records(1, "Succeeded", Duration::from_secs(30)).await.try_into().unwrap();
         assert_eq!(record.text("/pod/name"), Some(third.as_str()));
         assert_eq!((record.attempt(), record.failures()), (3, 0));
-        assert!(record.status["triedPods"].is_null(), "a pod of which nobody was asked is not used up");
+        assert!(record.status["triedPods"].is_null(), "a pod without a request can be tried again");
         let asked = [without_criu, gate_off, prepared].map(|kubelet| kubelet.requests().len());
         assert_eq!(asked, [1, 1, 1]);
 
@@ -179,7 +179,8 @@ async fn a_node_that_is_away_is_no_concern_once_its_pods_are_gone() {
         let watcher = start(&ns, &nodes, &["--once-per", "pod", "--longest-wait", "500ms"]).await;
         ns.create_object(&nodes.pod(0, "web")).await;
         ns.record_of("web", "Pending(Unreachable)").await;
-        ns.until("the node is told to be away", async || watcher.metric(AWAY).await.unwrap() == Some(1.0)).await;
+        ns.until("the metric shows the unreachable node", async || watcher.metric(AWAY).await.unwrap() == Some(1.0))
+            .await;
         ns.delete_pod("web").await;
         ns.record_of("web", "Failed(PodGone)").await;
         nobody_is_away(&ns, &watcher).await;
@@ -192,7 +193,7 @@ const AWAY: &str = "snapwatcher_checkpoint_breaker_open";
 
 /// Waits until no node is told to be away, in metrics and by the check.
 async fn nobody_is_away(ns: &Namespace, watcher: &Snapwatcher) {
-    ns.until("no node is said to be away", async || watcher.metric(AWAY).await.unwrap() == Some(0.0)).await;
+    ns.until("the metric shows no unreachable node", async || watcher.metric(AWAY).await.unwrap() == Some(0.0)).await;
     ns.until("the check passes", async || {
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
         if health.contains("[+]backend ok") { Ok(()) } else { Err(health) }
@@ -211,7 +212,7 @@ const NO_METHOD: &str = "checkpointing of ns/pod/app failed (rpc error: code = U
 const CRIU_FAILED: &str = "checkpointing of ns/pod/app failed (rpc error: code = Unknown desc = checkpointing container \
                            \"5d39\" failed: runc did not terminate successfully: exit status 1: criu failed: type NOTIFY \
                            errno 0 path= /run/containerd/criu-dump.log: unknown)";
-const FORBIDDEN: &str = "Forbidden (user=somebody, verb=create, resource=nodes, subresource(s)=[checkpoint])\n";
+const FORBIDDEN: &str = "Forbidden (user=snapwatcher, verb=create, resource=nodes, subresource(s)=[checkpoint])\n";
 
 const TABLE: [Row; 11] = [
     ("unauthorized", 401, "Unauthorized", "Pending(Unauthorized)", "does not take the token of system:serviceaccount:"),
@@ -332,15 +333,17 @@ async fn a_node_that_is_away_holds_up_no_other() {
         for name in ["away-0", "away-1", "away-2"] {
             ns.create_object(&nodes.pod(0, name)).await;
         }
-        let told = ns
-            .until("one of the three says that the node is away", async || {
+        let reported = ns
+            .until("one of the three shows that the node is unreachable", async || {
                 let records = ns.records().await;
-                let told = records.iter().find(|record| record.state() == "Pending(Unreachable)");
-                told.cloned().ok_or_else(|| format!("{:?}", records.iter().map(lab::Record::state).collect::<Vec<_>>()))
+                let reported = records.iter().find(|record| record.state() == "Pending(Unreachable)");
+                reported
+                    .cloned()
+                    .ok_or_else(|| format!("{:?}", records.iter().map(lab::Record::state).collect::<Vec<_>>()))
             })
             .await;
         let words = format!("could not connect to the kubelet of node `{}`", nodes.names[0]);
-        assert!(told.message().contains(&words), "{}", told.message());
+        assert!(reported.message().contains(&words), "{}", reported.message());
         for name in ["there-0", "there-1", "there-2"] {
             ns.create_object(&nodes.pod(1, name)).await;
             ns.record_of(name, "Succeeded").await;
@@ -352,7 +355,8 @@ async fn a_node_that_is_away_holds_up_no_other() {
         for name in ["away-0", "away-1", "away-2"] {
             ns.record_of(name, "Succeeded").await;
         }
-        ns.until("nobody is away", async || watcher.metric(AWAY).await.unwrap() == Some(0.0)).await;
+        ns.until("the metric shows no unreachable node", async || watcher.metric(AWAY).await.unwrap() == Some(0.0))
+            .await;
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
         assert!(health.contains("[+]backend ok"), "{health}");
     })

@@ -66,10 +66,10 @@ async fn grant_tokens(ns: &Namespace, user: &str) {
 
 /// Waits until the record of the pod is Pending for want of a right, and these words say which.
 async fn lacks(ns: &Namespace, words: &str) {
-    ns.until(&format!("the record tells `{words}`"), async || {
+    ns.until(&format!("the Checkpoint says `{words}`"), async || {
         let records = ns.records_of("web").await;
-        let told = records.iter().find(|record| record.state() == "Pending(Unauthorized)");
-        match told.filter(|record| record.message().contains(words)) {
+        let reported = records.iter().find(|record| record.state() == "Pending(Unauthorized)");
+        match reported.filter(|record| record.message().contains(words)) {
             Some(_) => Ok(()),
             None => Err(format!("{records:?}")),
         }

@@ -16,8 +16,8 @@ fn node_of(pod: &Pod) -> &str {
 }
 
 /// Waits until the log has that many blocks about the pod.
-async fn told(ns: &Namespace, watcher: &Snapwatcher, pod: &str, times: usize) {
-    ns.until(&format!("pod `{pod}` was told {times} times"), async || {
+async fn until_logged(ns: &Namespace, watcher: &Snapwatcher, pod: &str, times: usize) {
+    ns.until(&format!("the log has {times} blocks of pod `{pod}`"), async || {
         let blocks = watcher.blocks(ns.name(), pod);
         if blocks.len() == times { Ok(()) } else { Err(format!("{blocks:?}")) }
     })
@@ -32,10 +32,10 @@ async fn the_text_is_that_of_the_original() {
         let pod = ns.pod_ready(&name).await;
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.until_requested(&name, 1).await;
-        told(&ns, &watcher, &name, 1).await;
+        until_logged(&ns, &watcher, &name, 1).await;
         let block = watcher.blocks(ns.name(), &name).remove(0);
         let (prefix, block) = block.split_at(block.find("Now we should").unwrap());
-        assert!(prefix.ends_with(" INFO "), "the prefix stands on the first line: {prefix}");
+        assert!(prefix.ends_with(" INFO "), "the first line has the prefix: {prefix}");
         let expected = format!(
             "Now we should checkpoint\n  \
                Event:      ADDED\n  \
@@ -93,20 +93,20 @@ async fn without_a_back_end_checkpoints_are_only_told() {
             let two = pod("two").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").hold().build();
             let two = ns.scheduled(&two).await;
             ns.set_status(&two, &PodStatus::ready(&two)).await;
-            told(&ns, &watcher, "two", 2).await;
+            until_logged(&ns, &watcher, "two", 2).await;
             let journey = watcher.journey(&two.uid().unwrap()).await.unwrap().unwrap();
             assert!(journey["containers"]["proxy"]["claimed"].is_string(), "{journey}");
 
             ns.set_status(&two, &PodStatus::not_ready(&two)).await;
             ns.set_status(&two, &PodStatus::ready(&two)).await;
             ns.create_object(&pod("later").labelled().build()).await;
-            told(&ns, &watcher, "later", 1).await;
-            told(&ns, &watcher, "two", 2).await;
+            until_logged(&ns, &watcher, "later", 1).await;
+            until_logged(&ns, &watcher, "two", 2).await;
 
             watcher.restart().await.unwrap();
             // Only memory knew of it.
-            told(&ns, &watcher, "two", 4).await;
-            told(&ns, &watcher, "later", 2).await;
+            until_logged(&ns, &watcher, "two", 4).await;
+            until_logged(&ns, &watcher, "later", 2).await;
             assert!(watcher.blocks(ns.name(), "later")[1].contains("  Event:      ADDED\n"));
             assert_eq!(ns.records().await, []);
             assert!(ns.snaphook().requests().is_empty());

@@ -81,15 +81,15 @@ async fn a_namespace_deleted_in_the_middle_of_attempts_ends_quietly() {
             stays.snaphook().answer_with(Behaviour::Wait(gate.clone()));
             goes.create_object(&deployment("web").replicas(10).labelled().build()).await;
             goes.pods_made("web", 10).await;
-            goes.until("eight are asked for and two wait", async || {
+            goes.until("eight are requested and two wait", async || {
                 stays.snaphook().requests().len() == 8 && goes.records().await.len() == 10
             })
             .await;
             let namespaces = Api::<KubeNamespace>::all(goes.client());
             namespaces.delete(goes.name(), &DeleteParams::default()).await.unwrap();
-            goes.until("the records are gone", async || goes.records().await.is_empty()).await;
+            goes.until("the Checkpoints are deleted", async || goes.records().await.is_empty()).await;
             gate.open();
-            goes.until("the namespace is gone", async || {
+            goes.until("the namespace is deleted", async || {
                 namespaces.get_opt(goes.name()).await.is_ok_and(|found| found.is_none())
             })
             .await;

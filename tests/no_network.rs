@@ -48,7 +48,7 @@ async fn reviews_are_answered_while_the_api_server_is_gone_and_snaphook_hangs() 
 
         cluster.stop_api_server().await.unwrap();
         // The process has noticed before the first review is sent.
-        ns.until("the watch is told as broken", async || {
+        ns.until("the health check shows the broken watch", async || {
             let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
             if shown.contains("[-]watch failed (told only)") { Ok(()) } else { Err(shown) }
         })
@@ -59,7 +59,7 @@ async fn reviews_are_answered_while_the_api_server_is_gone_and_snaphook_hangs() 
 
         assert_eq!(watcher.get("/readyz").await.unwrap().status().as_u16(), 200);
         assert!(in_flight().await, "SnapHook hung all the while");
-        assert_eq!(ns.snaphook().requests().len(), ATTEMPTS, "and nobody was asked without a written attempt");
+        assert_eq!(ns.snaphook().requests().len(), ATTEMPTS, "and no request was sent without a written attempt");
     })
     .await;
 }

@@ -29,8 +29,8 @@ fn time(value: &Value) -> Timestamp {
 }
 
 #[tokio::test]
-async fn a_journey_shows_all_stages_and_is_rebuilt_from_the_record() {
-    in_namespace("a_journey_shows_all_stages", |ns| async move {
+async fn a_timeline_shows_all_stages_and_is_rebuilt_from_the_record() {
+    in_namespace("a_timeline_shows_all_stages", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let wanted = pod("web").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").build();
         let web = ns.ready_pod(&wanted).await;

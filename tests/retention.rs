@@ -30,7 +30,7 @@ async fn delete(ns: &Namespace) {
     let deployments: Api<Deployment> = ns.api();
     deployments.delete("web", &DeleteParams::background()).await.unwrap();
     let gone = async || ns.pods_of("web").await.is_empty();
-    try_until("the pods of the Deployment are gone", TIMEOUT, gone).await.unwrap();
+    try_until("the pods of the Deployment are deleted", TIMEOUT, gone).await.unwrap();
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn the_record_of_a_pod_that_lives_stays_whatever_its_age() {
         ns.delete_pod("opted-out").await;
         ns.until("all of them go with their pods", async || ns.records().await.is_empty()).await;
         ns.later_pod_is_requested("later").await;
-        assert_eq!(ns.snaphook().requests().len(), 8, "and nothing was asked again");
+        assert_eq!(ns.snaphook().requests().len(), 8, "and no request was repeated");
     })
     .await;
 }

@@ -112,7 +112,7 @@ async fn a_candidate_deleted_during_its_attempt_is_followed_by_another_pod() {
         roll_out(&ns, 3).await;
         ns.snaphook().answer_next_with(1, &Behaviour::Hang);
         ns.start_snapwatcher(SNAPWATCHER, &["--answer-timeout", "3s"]).await;
-        ns.until("the first candidate is asked for", async || asked(&ns).len() == 1).await;
+        ns.until("SnapHook has received a request for the first candidate", async || asked(&ns).len() == 1).await;
         let first = asked(&ns).remove(0);
         ns.delete_pod(&first).await;
         let [record] = ns.all_records(1, "Succeeded", TIMEOUT).await.try_into().unwrap();

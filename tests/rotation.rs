@@ -123,7 +123,7 @@ async fn no_creation_is_lost_while_one_authority_follows_another() {
         };
         tokio::select! {
             () = rotated => {}
-            refused = fresh_api_server::first_refusal(&ns, &installed.replicas, LAG) => panic!("a newcomer was refused: {refused}"),
+            refused = fresh_api_server::first_refusal(&ns, &installed.replicas, LAG) => panic!("a fresh API server does not trust a replica: {refused}"),
         }
         let (count, failed) = load.end().await;
         for replica in &installed.replicas {
@@ -214,7 +214,7 @@ async fn files_that_are_swapped_at_once_lose_no_creation_either() {
         };
         tokio::select! {
             () = swapped => {}
-            refused = fresh_api_server::first_refusal(&ns, &installed.replicas, Duration::ZERO) => panic!("a newcomer was refused: {refused}"),
+            refused = fresh_api_server::first_refusal(&ns, &installed.replicas, Duration::ZERO) => panic!("a fresh API server does not trust a replica: {refused}"),
         }
         let (count, failed) = load.end().await;
         print_result(&format!("{count} creations while files are swapped: {} failed", failed.len()));
@@ -279,7 +279,7 @@ async fn a_pair_that_somebody_else_made_costs_no_creation_whatever_its_age_and_g
         };
         tokio::select! {
             () = swapped => {}
-            refused = fresh_api_server::first_refusal(&ns, &installed.replicas, LAG) => panic!("a newcomer was refused: {refused}"),
+            refused = fresh_api_server::first_refusal(&ns, &installed.replicas, LAG) => panic!("a fresh API server does not trust a replica: {refused}"),
         }
         let (count, failed) = load.end().await;
         print_result(&format!("{count} creations while CAs are swapped: {} failed", failed.len()));

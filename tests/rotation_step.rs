@@ -160,7 +160,7 @@ async fn recovers(ns: &Namespace, write: Write, fate: Fate) {
     let replicas = [Arc::clone(&watcher)];
     tokio::select! {
         () = goes_on => {}
-        refused = fresh_api_server::first_refusal(ns, &replicas, Duration::ZERO) => panic!("a newcomer was refused: {refused}"),
+        refused = fresh_api_server::first_refusal(ns, &replicas, Duration::ZERO) => panic!("a fresh API server does not trust a replica: {refused}"),
     }
     ns.admission_works().await;
     let started_over = watcher.metric(r#"snapwatcher_certificate_rotation_steps_total{step="start-over"}"#).await;
@@ -244,9 +244,9 @@ async fn waited_for_anew(name: &str, process: Process) {
         if process == Process::Away {
             watcher.start_again().await.unwrap();
         } else {
-            assert!(noted.elapsed() < wait, "the machine is too slow to tell");
+            assert!(noted.elapsed() < wait, "the machine is too slow for this test");
         }
-        ns.until("a bundle stands there again", async || lab::ca_bundle(&ns).await).await;
+        ns.until("the configuration has a caBundle again", async || lab::ca_bundle(&ns).await).await;
         let stands = Instant::now();
         secret.until_key("previous.crt").await;
         // Looked at each quarter of a second, and noted by whole seconds.

@@ -154,7 +154,7 @@ impl Scene {
 
     /// Waits until no more connections are open than those of the polite.
     async fn reaped(&self) {
-        try_until("the rude are let go", REAPED_WITHIN, async || {
+        try_until("the slow clients are disconnected", REAPED_WITHIN, async || {
             let open = self.connections().await;
             if open <= 4.0 { Ok(()) } else { Err(format!("{open} connections")) }
         })
@@ -176,7 +176,7 @@ impl Scene {
         assert!(slowest < CALL_LIMIT, "{case}: {slowest:?}");
         assert!(descriptors <= usize::from(MOST_CONNECTIONS) + OWN_DESCRIPTORS, "{case}: {descriptors}");
         if Size::chosen() == Size::Long {
-            assert!(during.len() >= 500, "{case}: too few to tell");
+            assert!(during.len() >= 500, "{case}: too few answers to judge");
             assert!(is < (was * 2).max(UNNOTICED), "{case}: {is:?}, before {was:?}");
         }
     }

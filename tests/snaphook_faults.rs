@@ -49,14 +49,14 @@ async fn a_rollout_is_asked_for_in_the_end_though_snaphook_is_away_and_then_refu
         let replicas = i32::try_from(pods).unwrap();
         ns.create_object(&deployment("web").replicas(replicas).labelled().build()).await;
         let names = ns.pods_made("web", pods).await;
-        ns.until("SnapHook is told as unreachable", async || {
+        ns.until("the health check shows that SnapHook is unreachable", async || {
             ns.records().await.iter().any(|record| record.state() == "Pending(Unreachable)")
         })
         .await;
-        lasts(away, "been away").await;
+        lasts(away, "been unreachable").await;
         ns.snaphook().answer_with(Behaviour::status(401));
         ns.snaphook().reopen_port().await.unwrap();
-        try_until("SnapHook is told as refusing the token", patience, async || {
+        try_until("the health check shows that SnapHook rejects the token", patience, async || {
             ns.records().await.iter().any(|record| record.state() == "Pending(Unauthorized)")
         })
         .await
@@ -91,7 +91,7 @@ async fn a_busy_snaphook_is_left_alone_for_as_long_as_it_asks() {
         let requests = ns.snaphook().requests();
         let [busy, next, _] = requests.as_slice() else { panic!("{requests:?}") };
         let waited = Duration::try_from(next.at.duration_since(busy.at)).unwrap();
-        assert!(waited >= WISHED, "asked again after {waited:?}, for whichever pod");
+        assert!(waited >= WISHED, "another request after {waited:?}, for any pod");
     })
     .await;
 }
@@ -158,12 +158,12 @@ async fn whatever_snaphook_does_no_secret_is_told_and_reviews_are_answered_in_ti
             let record = ns.record_of(name, state).await;
             assert!(asked <= usize::try_from(record.attempt()).unwrap(), "{name}");
         }
-        let told = ns.all_output(&watcher).await;
-        assert!(told.contains("command failed: curl"), "what may be told is");
+        let reported = ns.all_output(&watcher).await;
+        assert!(reported.contains("command failed: curl"), "text without secrets is kept");
         let parts: BTreeSet<&str> = TOKEN.split('.').chain([TOKEN, PASSWORD]).collect();
         for secret in parts {
-            let line = told.lines().find(|line| line.contains(secret));
-            assert_eq!(line, None, "{secret} is told");
+            let line = reported.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "the log contains {secret}");
         }
     })
     .await;

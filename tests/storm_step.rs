@@ -247,10 +247,10 @@ async fn a_write_that_the_network_loses_is_as_good_as_one_that_arrives() {
         let proxy = Proxy::start(ns.access()).await;
         let _watcher = behind(&ns, &proxy, "keep").await;
         for write in Write::ALL {
-            for (fault, told) in
+            for (fault, reported) in
                 [(Fault::Reset, "reset"), (Fault::LoseAnswer, "unanswered"), (Fault::Answer(504), "late")]
             {
-                let name = format!("{write:?}-{told}").to_lowercase();
+                let name = format!("{write:?}-{reported}").to_lowercase();
                 let rule = proxy.fail_times(1, write.when(), fault);
                 ns.create_object(&pod(&name).labelled().build()).await;
                 let record = ns.record_of(&name, "Succeeded").await;

@@ -79,11 +79,11 @@ async fn an_annotation_that_cannot_be_understood_is_told_once_and_never_claimed(
         let log = watcher.log();
         for (name, ..) in cases {
             assert_eq!((ns.request_count(name), ns.records_of(name).await), (0, vec![]), "{name}");
-            let told =
+            let reported =
                 log.lines().filter(|line| line.contains("never checkpointed") && line.contains(&format!("/{name}")));
-            let told: Vec<&str> = told.collect();
-            assert_eq!(told.len(), 1, "{told:?}");
-            assert!(told[0].contains("reason=InvalidAnnotation"), "{told:?}");
+            let reported: Vec<&str> = reported.collect();
+            assert_eq!(reported.len(), 1, "{reported:?}");
+            assert!(reported[0].contains("reason=InvalidAnnotation"), "{reported:?}");
         }
     })
     .await;

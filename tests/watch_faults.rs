@@ -40,7 +40,7 @@ async fn start(ns: &Namespace, args: &[&str]) -> (Proxy, Arc<Snapwatcher>) {
 async fn end_watch(ns: &Namespace, proxy: &Proxy, resource: &str) {
     let before = proxy.count(&watching(resource));
     let reset = proxy.fail(watching(resource), Fault::Reset);
-    ns.until("the watch is begun again", async || proxy.count(&watching(resource)) > before).await;
+    ns.until("the watch is started again", async || proxy.count(&watching(resource)) > before).await;
     proxy.remove_rule(reset);
 }
 
@@ -69,12 +69,14 @@ async fn a_silent_watch_is_noticed_in_time(resource: &str, counter: &str, check:
         let took = begun.elapsed();
         shows(&watcher, &format!("[-]{check} failed")).await.unwrap();
         let is_replaced = async || proxy.count(&watching(resource)) > before;
-        try_until("another watch is begun", BEGIN_AGAIN, is_replaced).await.unwrap();
+        try_until("another watch is started", BEGIN_AGAIN, is_replaced).await.unwrap();
         // The one that was begun fell into the hole as well.
         proxy.remove_rule(hole);
         let is_asked = async || ns.request_count("unseen") == 1;
         let patience = timeout + SILENCE + BEGIN_AGAIN;
-        try_until("the pod that came in the silence is asked for", patience, is_asked).await.unwrap();
+        try_until("SnapHook has received a request for the pod created in the silence", patience, is_asked)
+            .await
+            .unwrap();
         ns.record_of("unseen", "Succeeded").await;
         print_result(&format!("a silent watch of {resource} is noticed after {took:?}, its timeout is {timeout:?}"));
     })
@@ -148,8 +150,8 @@ async fn a_version_too_old_is_cured_by_listing(resource: &str, fault: Fault) {
         ns.create_object(&pod("meanwhile").labelled().build()).await;
         ns.until_requested("meanwhile", 1).await;
         ns.record_of("meanwhile", "Succeeded").await;
-        assert!(listings() > before, "{resource} are listed anew");
-        assert_eq!(ns.request_count("early"), 1, "and nothing is asked again for it");
+        assert!(listings() > before, "{resource} are listed again");
+        assert_eq!(ns.request_count("early"), 1, "and no request is repeated");
     })
     .await;
 }
@@ -175,7 +177,7 @@ async fn a_watch_with_nothing_but_bookmarks_goes_on_without_listing() {
         let count = |verb| proxy.count(&When::call(verb, "pods"));
         let (watches, listings) = (count(Verb::Watch), count(Verb::List));
         let rule = proxy.fail(watching("pods"), Fault::OnlyBookmarks);
-        ns.until("three watches have come and gone", async || count(Verb::Watch) >= watches + 3).await;
+        ns.until("three watches have ended", async || count(Verb::Watch) >= watches + 3).await;
         proxy.remove_rule(rule);
         ns.create_object(&pod("afterwards").labelled().build()).await;
         ns.until_requested("afterwards", 1).await;
@@ -193,10 +195,10 @@ async fn a_pod_that_cannot_be_decoded_holds_up_no_other() {
         ns.create_object(&pod("odd").labelled().build()).await;
         ns.later_pod_is_requested("later-watched").await;
         let skipped = async || watcher.metric("snapwatcher_watch_undecodable_total").await.unwrap();
-        assert!(skipped().await > Some(0.0), "told by the watch");
+        assert!(skipped().await > Some(0.0), "read from the watch");
         watcher.restart().await.unwrap();
         ns.later_pod_is_requested("later-listed").await;
-        assert!(skipped().await > Some(0.0), "told by the listing");
+        assert!(skipped().await > Some(0.0), "read from the list");
         assert_eq!(ns.request_count("odd"), 0);
 
         proxy.remove_rule(garbled);
@@ -215,17 +217,17 @@ async fn a_checkpoint_that_cannot_be_decoded_holds_up_no_other() {
         ns.apply_checkpoint("odd", &json!({"pod": {"name": "early"}})).await.unwrap();
         ns.later_pod_is_requested("later-watched").await;
         let skipped = async || watcher.metric("snapwatcher_checkpoint_undecodable_total").await.unwrap();
-        assert!(skipped().await > Some(0.0), "told by the watch");
+        assert!(skipped().await > Some(0.0), "read from the watch");
         watcher.restart().await.unwrap();
         ns.later_pod_is_requested("later-listed").await;
-        assert!(skipped().await > Some(0.0), "told by the listing");
+        assert!(skipped().await > Some(0.0), "read from the list");
         assert_eq!(ns.request_count("early"), 1);
 
         proxy.remove_rule(garbled);
         let touch = Patch::Merge(json!({"metadata": {"annotations": {"mended": "true"}}}));
         ns.checkpoints().patch("odd", &PatchParams::default(), &touch).await.unwrap();
         ns.record_named("odd", "Succeeded").await;
-        assert_eq!(ns.request_count("early"), 2, "the wish by hand is carried out");
+        assert_eq!(ns.request_count("early"), 2, "the manual Checkpoint is requested");
     })
     .await;
 }

@@ -119,7 +119,7 @@ async fn nothing_is_asked_again_when_a_whole_deployment_is_deleted() {
         let foreground =
             DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
         ns.api::<Deployment>().delete("web", &foreground).await.unwrap();
-        ns.until("the pods are gone", async || ns.pods_of("web").await.is_empty()).await;
+        ns.until("the pods are deleted", async || ns.pods_of("web").await.is_empty()).await;
         ns.later_pod_is_requested("later").await;
         for pod in &pods {
             assert_eq!(ns.request_count(pod), 1);

@@ -101,7 +101,7 @@ async fn a_delay_counts_from_the_last_time_the_pod_became_ready() {
         ns.set_status(&broken, &PodStatus::ready(&broken).since(since)).await;
         ns.until_requested("patient", 1).await;
         let asked = ns.snaphook().requests_for(ns.name(), "patient")[0].at;
-        assert!(asked >= since + Duration::from_secs(2), "Ready since {since}, asked at {asked}");
+        assert!(asked >= since + Duration::from_secs(2), "Ready since {since}, requested at {asked}");
         assert_eq!(ns.records_of("broken").await, [], "Ready for too short a time");
         assert_eq!(watcher.blocks(ns.name(), "broken").len(), 0);
     })
