@@ -35,7 +35,7 @@ help: ## List these targets
 build: ## Build SnapWatcher and the lab (debug)
 	cargo build --workspace --exclude bench --locked
 
-demo: build ## Follow a pod from its label to its checkpoint on a real API server; KEEP=1 keeps everything running afterwards
+demo: build ## Follow a pod from its label to its checkpoint on a real API server; KEEP=1 keeps everything running afterwards; KUBEBUILDER_ASSETS=FOLDER takes etcd and kube-apiserver from there instead of building them
 	$(LAB) demo --snapwatcher $(SNAPWATCHER) $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: build helm ## Run all tests except those of e2e, against a control plane on this machine
