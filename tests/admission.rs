@@ -186,11 +186,11 @@ async fn a_timeline_is_joined_to_its_admission() {
         let foreign = ns.create_object(&pod("foreign").labelled().hold().annotate(ADMISSION, "unknown").build()).await;
         for (pod, by_other_replica) in [(&stored, false), (&foreign, true)] {
             let name = pod.name_any();
-            ns.until(&format!("the journey of `{name}` has by_other_replica={by_other_replica}"), async || {
-                let shown = watcher.journeys().await.unwrap();
-                let journeys = shown["journeys"].as_array().cloned().unwrap_or_default();
-                let journey = journeys.iter().find(|journey| journey["uid"] == *pod.metadata.uid.as_ref().unwrap());
-                journey.is_some_and(|journey| journey["admission"]["elsewhere"] == elsewhere)
+            ns.until(&format!("the timeline of `{name}` has by_other_replica={by_other_replica}"), async || {
+                let shown = watcher.pod_timelines().await.unwrap();
+                let timelines = shown["pods"].as_array().cloned().unwrap_or_default();
+                let timeline = timelines.iter().find(|timeline| timeline["uid"] == *pod.metadata.uid.as_ref().unwrap());
+                timeline.is_some_and(|timeline| timeline["admission"]["by_other_replica"] == by_other_replica)
             })
             .await;
         }

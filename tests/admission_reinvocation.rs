@@ -107,11 +107,11 @@ async fn a_second_call_about_the_same_pod_changes_nothing() {
         assert!(stored.annotations().contains_key(MARK), "{:?}", stored.annotations());
         assert_eq!(stored.annotations().get(ADMISSION).map(String::len), Some(36));
         // The annotation is that of the call which wrote it: this process knows it.
-        ns.until("the pod's journey is joined to its admission", async || {
-            let shown = watcher.journeys().await.unwrap();
-            let journeys = shown["journeys"].as_array().cloned().unwrap_or_default();
-            let journey = journeys.iter().find(|journey| journey["uid"] == *stored.metadata.uid.as_ref().unwrap());
-            journey.is_some_and(|journey| journey["admission"]["elsewhere"] == false)
+        ns.until("the pod's timeline is joined to its admission", async || {
+            let shown = watcher.pod_timelines().await.unwrap();
+            let timelines = shown["pods"].as_array().cloned().unwrap_or_default();
+            let timeline = timelines.iter().find(|timeline| timeline["uid"] == *stored.metadata.uid.as_ref().unwrap());
+            timeline.is_some_and(|timeline| timeline["admission"]["by_other_replica"] == false)
         })
         .await;
         stranger.end().await;

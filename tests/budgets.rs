@@ -128,21 +128,20 @@ async fn with_the_brake_on_pods_are_claimed_and_nothing_is_asked_until_it_is_tak
         }
         ns.apply_checkpoint("by-hand", &serde_json::json!({"pod": {"name": "web-1"}})).await.unwrap();
         ns.until("all three wait for the brake", async || {
-            watcher.metric("snapwatcher_checkpoint_waiting").await.unwrap() == Some(3.0)
+            watcher.metric("snapwatcher_checkpoint_queued").await.unwrap() == Some(3.0)
         })
         .await;
         assert!(watcher.log().contains("Check `backend` fails: suspended: pods are claimed, and nothing is asked"));
         assert_eq!(watcher.metric("snapwatcher_checkpoint_suspended").await.unwrap(), Some(1.0));
         watcher.restart().await.unwrap();
         ns.until("all three wait again", async || {
-            watcher.metric("snapwatcher_checkpoint_waiting").await.unwrap() == Some(3.0)
+            watcher.metric("snapwatcher_checkpoint_queued").await.unwrap() == Some(3.0)
         })
         .await;
-        ns.until("each journey says what its pod waits for", async || {
-            let shown = watcher.journeys().await.unwrap();
-            let mut ours =
-                shown["journeys"].as_array().unwrap().iter().filter(|one| one["pod"]["namespace"] == ns.name());
-            if ours.clone().count() == 2 && ours.all(|one| one["waits_for"] == "Suspended") {
+        ns.until("each timeline shows what its pod waits for", async || {
+            let shown = watcher.pod_timelines().await.unwrap();
+            let mut ours = shown["pods"].as_array().unwrap().iter().filter(|one| one["pod"]["namespace"] == ns.name());
+            if ours.clone().count() == 2 && ours.all(|one| one["waiting_for"] == "Suspended") {
                 Ok(())
             } else {
                 Err(shown.to_string())

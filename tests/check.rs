@@ -127,7 +127,7 @@ async fn a_configuration_that_is_missing_untouched_or_trusts_another_is_told() {
     in_namespace("a_configuration_that_is_missing", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let name = format!("{}-other", ns.name());
-        let flag = format!("--mutating-configuration={name}");
+        let flag = format!("--mutating-webhook-configuration={name}");
         let configurations: Api<MutatingWebhookConfiguration> = Api::all(ns.client());
         let seen = async |topic: &str| {
             let (code, findings) = check_in(&ns, &[&flag]).await;

@@ -72,7 +72,7 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
             ("no-pod", of("nobody"), "Failed(PodGone)", "nobody: create a Checkpoint of another one"),
             ("other-pod", json!({"pod": {"name": "web", "uid": other}}), "Failed(PodGone)", other),
             ("unlabelled", of("plain"), "Failed(NotLabelled)", "its owner's consent"),
-            ("restored", of("restored"), "Failed(Restored)", "runs from a checkpoint already"),
+            ("restored", of("restored"), "Failed(AlreadyRestored)", "runs from a checkpoint already"),
             (
                 "no-container",
                 json!({"pod": {"name": "web"}, "container": "nope"}),
@@ -95,7 +95,7 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
             assert_eq!(record.attempt(), 0, "{name}");
         }
         let refusals = async |reason: &str| {
-            watcher.metric(&format!("snapwatcher_checkpoint_refusals_total{{reason=\"{reason}\"}}")).await.unwrap()
+            watcher.metric(&format!("snapwatcher_checkpoint_ineligible_total{{reason=\"{reason}\"}}")).await.unwrap()
         };
         assert_eq!((refusals("PodGone").await, refusals("NotLabelled").await), (Some(2.0), Some(1.0)));
         let plain = ns.api::<Pod>().get("plain").await.unwrap().uid();

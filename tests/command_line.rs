@@ -61,9 +61,9 @@ fn a_wrong_flag_is_refused_in_one_line_that_names_it() {
         (vec!["--snap-back-api-contract", "snapapi-kubelet"], vec!["--cluster-name"]),
         (vec!["--kube-api-address", "not a url"], vec!["--kube-api-address", "not a url"]),
         (vec!["--request-timeout", "soon"], vec!["--request-timeout", "soon", "30s"]),
-        (vec!["--answer-timeout=0"], vec!["--answer-timeout", "more than 0s", "1h"]),
+        (vec!["--response-timeout=0"], vec!["--response-timeout", "more than 0s", "1h"]),
         (vec!["--namespaces", "shop,Wrong_Name"], vec!["--namespaces", "Wrong_Name"]),
-        (vec!["--mutating-configuration", "UPPER"], vec!["--mutating-configuration", "UPPER"]),
+        (vec!["--mutating-webhook-configuration", "UPPER"], vec!["--mutating-webhook-configuration", "UPPER"]),
         (vec!["--tls-cert", "cert.pem"], vec!["--tls-key"]),
         (vec!["run", "--webhook-listen"], vec!["--webhook-listen"]),
         (vec!["crd", "--log-level", "INFO"], vec!["--log-level"]),
@@ -78,10 +78,10 @@ fn a_wrong_variable_is_refused_in_one_line_that_names_its_flag() {
         ("LOG_LEVEL", "LOUD", vec!["--log-level", "LOUD", "WARNING"]),
         ("SNAP_BACK_API_URL", "snap-back-api:80", vec!["--snap-back-api-url", "http"]),
         ("KUBE_API_ADDRESS", "kubernetes", vec!["--kube-api-address", "kubernetes"]),
-        ("REQUEST_TIMEOUT", "5 minutes or so", vec!["--request-timeout", "5 minutes or so"]),
-        ("WEBHOOK_LISTEN", "8443", vec!["--webhook-listen", "8443"]),
-        ("NAMESPACES", "a,b c", vec!["--namespaces", "b c"]),
-        ("VALIDATION", "strict", vec!["--validation", "strict", "deny"]),
+        ("SNAPWATCHER_REQUEST_TIMEOUT", "5 minutes or so", vec!["--request-timeout", "5 minutes or so"]),
+        ("SNAPWATCHER_WEBHOOK_LISTEN", "8443", vec!["--webhook-listen", "8443"]),
+        ("SNAPWATCHER_NAMESPACES", "a,b c", vec!["--namespaces", "b c"]),
+        ("SNAPWATCHER_VALIDATION", "strict", vec!["--validation", "strict", "deny"]),
     ] {
         assert_refused(&snapwatcher(&[], &[(variable, value)]), &words);
     }

@@ -85,7 +85,7 @@ async fn a_gate_that_is_off_is_told_and_waited_for() {
         let off = KubeletSettings { checkpoint: false, ..KubeletSettings::default() };
         with_modified_node(node.restart_kubelet(off), node.restart_kubelet(KubeletSettings::default()), async {
             with_pod(&ns, &node).await;
-            is_told(&ns, "Pending(NotFound)", &["ContainerCheckpoint", node.name()]).await;
+            is_told(&ns, "Pending(CheckpointApiDisabled)", &["ContainerCheckpoint", node.name()]).await;
         })
         .await;
         ns.record_of("web", "Succeeded").await;
@@ -147,12 +147,12 @@ async fn a_kubelet_that_dies_in_the_middle_leaves_it_unknown() {
             },
             node.start_kubelet(),
             async {
-                is_told(&ns, "Unknown(NoAnswer)", &[node.name()]).await;
+                is_told(&ns, "Unknown(NoResponse)", &[node.name()]).await;
             },
         )
         .await;
         let [record] = ns.records_of("web").await.try_into().unwrap();
-        assert_eq!((record.state().as_str(), record.attempt()), ("Unknown(NoAnswer)", 1));
+        assert_eq!((record.state().as_str(), record.attempt()), ("Unknown(NoResponse)", 1));
     })
     .await;
 }

@@ -16,17 +16,17 @@ async fn the_outcome_of_each_attempt_is_told_on_its_pod() {
     let failed = Behaviour::SuccessFalse { message: "no space left on device".to_owned() };
     let rows = [
         ("taken", Behaviour::Succeed, "Checkpointed", "Normal", "was taken"),
-        ("refused", failed, "BackendRefused", "Warning", "; it is tried again: "),
+        ("refused", failed, "BackendFailed", "Warning", "; it is tried again: "),
         ("failed", Behaviour::status(500), "BackendError", "Warning", "; it is tried again: "),
         ("unauthorized", Behaviour::status(401), "Unauthorized", "Warning", "; it is tried again: "),
-        ("not-found", Behaviour::status(404), "NotFound", "Warning", "; it is tried again: "),
+        ("not-found", Behaviour::status(404), "EndpointNotFound", "Warning", "; it is tried again: "),
         ("busy", Behaviour::status(429), "Busy", "Warning", "; it is tried again: "),
         ("rejected", Behaviour::status(400), "Rejected", "Warning", "`: SnapHook at "),
-        ("garbage", Behaviour::Garbage, "BadAnswer", "Warning", "`: SnapHook at "),
-        ("silent", Behaviour::Hang, "NoAnswer", "Warning", "`: no complete answer"),
+        ("garbage", Behaviour::Garbage, "InvalidResponse", "Warning", "`: SnapHook at "),
+        ("silent", Behaviour::Hang, "NoResponse", "Warning", "`: no complete answer"),
     ];
     in_namespace("the_outcome_of_each_attempt_is_told", |ns| async move {
-        ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", "50ms", "--answer-timeout", "2s"]).await;
+        ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", "50ms", "--response-timeout", "2s"]).await;
         let mut uids = Vec::new();
         for (name, behaviour, ..) in &rows {
             ns.snaphook().answer_pod_with(name, behaviour.clone());
@@ -89,7 +89,7 @@ async fn a_record_by_hand_that_cannot_be_carried_out_is_told_on_the_pod_it_names
         ns.ready_pod(&pod("web").labelled().containers(["app", "proxy"]).build()).await;
         for (name, spec, reason) in [
             ("unlabelled", json!({"pod": {"name": "unlabelled"}}), "NotLabelled"),
-            ("restored", json!({"pod": {"name": "restored"}}), "Restored"),
+            ("restored", json!({"pod": {"name": "restored"}}), "AlreadyRestored"),
             ("web", json!({"pod": {"name": "web"}, "container": "other"}), "NoSuchContainer"),
         ] {
             ns.apply_checkpoint(&format!("by-hand-{name}"), &spec).await.unwrap();

@@ -189,7 +189,7 @@ async fn a_node_that_is_away_is_no_concern_once_its_pods_are_gone() {
 }
 
 /// How many nodes are told to be away.
-const AWAY: &str = "snapwatcher_checkpoint_breaker_open";
+const AWAY: &str = "snapwatcher_checkpoint_open_circuit_breakers";
 
 /// Waits until no node is told to be away, in metrics and by the check.
 async fn nobody_is_away(ns: &Namespace, watcher: &Snapwatcher) {
@@ -217,15 +217,15 @@ const FORBIDDEN: &str = "Forbidden (user=snapwatcher, verb=create, resource=node
 const TABLE: [Row; 11] = [
     ("unauthorized", 401, "Unauthorized", "Pending(Unauthorized)", "does not take the token of system:serviceaccount:"),
     ("forbidden", 403, FORBIDDEN, "Pending(Unauthorized)", "needs the right `create` on `nodes/checkpoint`"),
-    ("gate-off", 404, "404 page not found\n", "Pending(NotFound)", "`ContainerCheckpoint`"),
-    ("unknown-pod", 404, "pod does not exist", "Pending(NotFound)", "does not know the pod (yet)"),
+    ("gate-off", 404, "404 page not found\n", "Pending(CheckpointApiDisabled)", "`ContainerCheckpoint`"),
+    ("unknown-pod", 404, "pod does not exist", "Pending(PodNotOnNode)", "does not know the pod (yet)"),
     ("no-container", 404, "container app does not exist", "Failed(NoSuchContainer)", "container app does not exist"),
     ("no-criu", 500, NO_CRIU, "Pending(NodeNotPrepared)", "install CRIU on the node"),
     ("no-method", 500, NO_METHOD, "Failed(CheckpointUnsupported)", "takes no checkpoints"),
     ("criu-failed", 500, CRIU_FAILED, "Pending(CheckpointFailed)", "type NOTIFY errno 0"),
     ("error", 502, "Bad Gateway", "Pending(BackendError)", "502"),
     ("busy", 429, "", "Pending(Busy)", "429"),
-    ("odd", 200, "ok", "Unknown(BadAnswer)", "not a list of archives"),
+    ("odd", 200, "ok", "Unknown(InvalidResponse)", "not a list of archives"),
 ];
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn a_kubelet_with_a_certificate_of_its_own_gets_no_token_unless_nobody_ver
         }
         ns.event_of("web", "KubeletUntrusted").await;
         assert_eq!(nodes.kubelets[0].requests(), []);
-        let unverified = "snapwatcher_checkpoint_kubelet_unverified";
+        let unverified = "snapwatcher_kubelet_insecure_skip_verify";
         assert_eq!(watcher.metric(unverified).await.unwrap(), Some(0.0));
         watcher.stop().await.unwrap();
 

@@ -94,8 +94,8 @@ async fn without_a_back_end_checkpoints_are_only_told() {
             let two = ns.scheduled(&two).await;
             ns.set_status(&two, &PodStatus::ready(&two)).await;
             until_logged(&ns, &watcher, "two", 2).await;
-            let journey = watcher.journey(&two.uid().unwrap()).await.unwrap().unwrap();
-            assert!(journey["containers"]["proxy"]["claimed"].is_string(), "{journey}");
+            let timeline = watcher.pod_timeline(&two.uid().unwrap()).await.unwrap().unwrap();
+            assert!(timeline["containers"]["proxy"]["claimed"].is_string(), "{timeline}");
 
             ns.set_status(&two, &PodStatus::not_ready(&two)).await;
             ns.set_status(&two, &PodStatus::ready(&two)).await;

@@ -162,6 +162,6 @@ async fn nothing_is_asked_before_the_records_of_every_namespace_are_known() {
 #[tokio::test]
 async fn a_namespace_that_can_never_be_listed_holds_the_others_up_for_a_time_only() {
     // The 15 s in which a written attempt may be sent, and these.
-    let quick = ["--request-timeout=1s", "--answer-timeout=1s"];
+    let quick = ["--request-timeout=1s", "--response-timeout=1s"];
     with_a_closed_namespace("never-listed", &quick, async |_, _, _| ()).await;
 }

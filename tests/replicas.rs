@@ -40,7 +40,7 @@ fn options(args: &[&str]) -> SnapwatcherOptions {
 /// With the Lease's own time in the long form.
 fn quick() -> SnapwatcherOptions {
     let lease = Size::chosen().of("--lease-duration=3s", "--lease-duration=15s");
-    options(&[lease, "--request-timeout=1s", "--answer-timeout=2s", "--holder-grace=1s"])
+    options(&[lease, "--request-timeout=1s", "--response-timeout=2s", "--holder-grace=1s"])
 }
 
 async fn create(ns: &Namespace, count: usize) -> Vec<String> {
@@ -120,8 +120,8 @@ async fn every_replica_names_the_leader_and_only_the_leader_watches() {
         let holder = replicas.holder().await.unwrap();
         for (index, replica) in replicas.all.iter().enumerate() {
             ns.until("the leader is named", async || {
-                let journeys = replica.journeys().await.map_err(|error| error.to_string())?;
-                if journeys["leader"] == holder { Ok(()) } else { Err(journeys["leader"].to_string()) }
+                let timelines = replica.pod_timelines().await.map_err(|error| error.to_string())?;
+                if timelines["leader"] == holder { Ok(()) } else { Err(timelines["leader"].to_string()) }
             })
             .await;
             let shown = replica.get("/readyz?verbose").await.unwrap().text().await.unwrap();

@@ -30,8 +30,8 @@ fn given_up_after() -> Duration {
 
 fn options(lease: &str, proxy: Option<&Proxy>) -> SnapwatcherOptions {
     let args = Size::chosen().of(
-        [lease, "--request-timeout=1s", "--answer-timeout=2s", "--holder-grace=1s"],
-        [lease, "--request-timeout=5s", "--answer-timeout=20s", "--holder-grace=5s"],
+        [lease, "--request-timeout=1s", "--response-timeout=2s", "--holder-grace=1s"],
+        [lease, "--request-timeout=5s", "--response-timeout=20s", "--holder-grace=5s"],
     );
     let kubeconfig = proxy.map(Proxy::kubeconfig).unwrap_or_default();
     let args = args.map(str::to_owned).to_vec();
@@ -80,7 +80,7 @@ async fn an_answer_that_comes_while_the_leader_is_frozen_still_counts() {
         replicas.all[former].resume().await.unwrap();
 
         // Which of the two it notices first, the answer or that its time is over, is left to chance.
-        let truth = ["Succeeded", "Unknown(NoAnswer)"];
+        let truth = ["Succeeded", "Unknown(NoResponse)"];
         let record = ns
             .until("the former leader has written what it saw", async || {
                 let records = ns.records_of("web").await;

@@ -43,13 +43,13 @@ async fn roll_out(ns: &Namespace, replicas: usize) -> BTreeSet<String> {
 /// Waits until each of these pods is known to be covered by this record: no claim is under way any more.
 async fn all_covered(ns: &Namespace, watcher: &Snapwatcher, pods: &BTreeSet<String>, record: &str) {
     ns.until("all pods are covered by the record", async || {
-        let journeys = watcher.journeys().await.unwrap();
-        let covered = journeys["journeys"].as_array().unwrap().iter().filter(|journey| {
-            journey["pod"]["name"].as_str().is_some_and(|pod| pods.contains(pod))
-                && journey.to_string().contains(record)
+        let timelines = watcher.pod_timelines().await.unwrap();
+        let covered = timelines["pods"].as_array().unwrap().iter().filter(|timeline| {
+            timeline["pod"]["name"].as_str().is_some_and(|pod| pods.contains(pod))
+                && timeline.to_string().contains(record)
         });
         let count = covered.count();
-        if count == pods.len() { Ok(()) } else { Err(format!("{count} of {}: {journeys}", pods.len())) }
+        if count == pods.len() { Ok(()) } else { Err(format!("{count} of {}: {timelines}", pods.len())) }
     })
     .await;
 }
@@ -111,7 +111,7 @@ async fn a_candidate_deleted_during_its_attempt_is_followed_by_another_pod() {
     in_namespace("a_candidate_deleted_during_its_attempt", |ns| async move {
         roll_out(&ns, 3).await;
         ns.snaphook().answer_next_with(1, &Behaviour::Hang);
-        ns.start_snapwatcher(SNAPWATCHER, &["--answer-timeout", "3s"]).await;
+        ns.start_snapwatcher(SNAPWATCHER, &["--response-timeout", "3s"]).await;
         ns.until("SnapHook has received a request for the first candidate", async || asked(&ns).len() == 1).await;
         let first = asked(&ns).remove(0);
         ns.delete_pod(&first).await;

@@ -163,7 +163,7 @@ async fn recovers(ns: &Namespace, write: Write, fate: Fate) {
         refused = fresh_api_server::first_refusal(ns, &replicas, Duration::ZERO) => panic!("a fresh API server does not trust a replica: {refused}"),
     }
     ns.admission_works().await;
-    let started_over = watcher.metric(r#"snapwatcher_certificate_rotation_steps_total{step="start-over"}"#).await;
+    let started_over = watcher.metric(r#"snapwatcher_certificate_rotation_steps_total{step="restart"}"#).await;
     assert_eq!(started_over.unwrap(), Some(0.0));
     assert!(!watcher.log().contains("without an overlap"), "{}", watcher.log());
     watcher.kill().await.unwrap();

@@ -149,7 +149,7 @@ impl Scene {
     }
 
     async fn connections(&self) -> f64 {
-        self.watcher.metric("snapwatcher_serve_connections").await.unwrap().unwrap()
+        self.watcher.metric("snapwatcher_https_open_connections").await.unwrap().unwrap()
     }
 
     /// Waits until no more connections are open than those of the polite.

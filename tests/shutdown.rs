@@ -93,7 +93,7 @@ async fn while_it_drains_it_answers_reviews_and_probes_and_is_not_ready() {
         let reply =
             webhook_client.review(MUTATE, &review_of_creation("uid-1", "shop", &pod("web").build())).await.unwrap();
         assert_eq!(reply.status, 200, "{}", reply.body);
-        assert_eq!(watcher.metric("snapwatcher_serve_drained_total").await.unwrap(), Some(1.0));
+        assert_eq!(watcher.metric("snapwatcher_https_drained_requests_total").await.unwrap(), Some(1.0));
         let status = watcher.ended().await.unwrap();
         assert!(asked.elapsed() >= Duration::from_secs(3), "{:?}", asked.elapsed());
         assert_ended_well(&watcher, status, "SIGTERM");

@@ -37,10 +37,10 @@ async fn a_pod_created_while_the_webhook_was_down_is_checkpointed_and_told_as_a_
         ns.record_of("slipped", "Succeeded").await;
         ns.admission_works().await;
         ns.later_pod_is_requested("admitted").await;
-        let slips = || watcher.metric("snapwatcher_watch_slips_total");
+        let slips = || watcher.metric("snapwatcher_watch_missed_mutations_total");
         assert_eq!(slips().await.unwrap(), Some(1.0));
         assert_eq!((lines_about(&watcher, &ns, "slipped"), lines_about(&watcher, &ns, "admitted")), (1, 0));
-        let reported = ns.event_of("slipped", "AdmissionSlipped").await;
+        let reported = ns.event_of("slipped", "NotMutated").await;
         assert_eq!((reported.kind.as_str(), Some(reported.uid)), ("Warning", slipped.uid()));
 
         watcher.restart().await.unwrap();
@@ -74,7 +74,7 @@ async fn a_pod_older_than_the_configuration_has_not_slipped() {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.record_of("old", "Succeeded").await;
         ns.later_pod_is_requested("later").await;
-        assert_eq!(watcher.metric("snapwatcher_watch_slips_total").await.unwrap(), Some(0.0));
+        assert_eq!(watcher.metric("snapwatcher_watch_missed_mutations_total").await.unwrap(), Some(0.0));
         assert_eq!(lines_about(&watcher, &ns, "old"), 0);
     })
     .await;

@@ -121,15 +121,15 @@ fn faults() -> Vec<(&'static str, Behaviour, &'static str)> {
     );
     let elsewhere = format!("http://admin:{PASSWORD}@127.0.0.1:9/?token={TOKEN}");
     vec![
-        ("refused", Behaviour::SuccessFalse { message: secret.clone() }, "Failed(BackendRefused)"),
+        ("refused", Behaviour::SuccessFalse { message: secret.clone() }, "Failed(BackendFailed)"),
         ("failed", says(500, &[], &secret), "Failed(BackendError)"),
         ("rejected", says(422, &[], &secret), "Failed(Rejected)"),
         ("redirected", says(302, &[("location", &elsewhere)], &secret), "Failed(Rejected)"),
-        ("garbage", says(200, &[], &secret), "Unknown(BadAnswer)"),
-        ("huge", Behaviour::Huge, "Unknown(BadAnswer)"),
-        ("drip", Behaviour::Drip(Duration::from_millis(300)), "Unknown(NoAnswer)"),
-        ("half", Behaviour::HalfBody, "Unknown(NoAnswer)"),
-        ("hang", Behaviour::Hang, "Unknown(NoAnswer)"),
+        ("garbage", says(200, &[], &secret), "Unknown(InvalidResponse)"),
+        ("huge", Behaviour::Huge, "Unknown(InvalidResponse)"),
+        ("drip", Behaviour::Drip(Duration::from_millis(300)), "Unknown(NoResponse)"),
+        ("half", Behaviour::HalfBody, "Unknown(NoResponse)"),
+        ("hang", Behaviour::Hang, "Unknown(NoResponse)"),
         ("unauthorized", says(401, &[("www-authenticate", TOKEN)], &secret), "Pending(Unauthorized)"),
         ("busy", says(429, &[], &secret), "Pending(Busy)"),
     ]
@@ -138,7 +138,7 @@ fn faults() -> Vec<(&'static str, Behaviour, &'static str)> {
 #[tokio::test]
 async fn whatever_snaphook_does_no_secret_is_told_and_reviews_are_answered_in_time() {
     in_namespace("whatever_snaphook_does_no_secret_is_told", |ns| async move {
-        let args = ["--longest-wait", "50ms", "--answer-timeout", "4s", "--log-level", "DEBUG"];
+        let args = ["--longest-wait", "50ms", "--response-timeout", "4s", "--log-level", "DEBUG"];
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &args).await;
         let webhook_client = WebhookClient::of(&ns, &watcher).await.unwrap();
         for (name, behaviour, _) in faults() {

@@ -71,8 +71,8 @@ impl Write {
 }
 
 /// Starts the process behind a proxy.
-async fn behind(ns: &Namespace, proxy: &Proxy, on_unknown: &str) -> Arc<Snapwatcher> {
-    let args = ["--instance", "step", "--on-unknown", on_unknown].map(str::to_owned).to_vec();
+async fn behind(ns: &Namespace, proxy: &Proxy, unknown_result: &str) -> Arc<Snapwatcher> {
+    let args = ["--instance", "step", "--unknown-result", unknown_result].map(str::to_owned).to_vec();
     let (binary, kubeconfig) = (SNAPWATCHER.into(), proxy.kubeconfig());
     ns.start_snapwatcher_with(SnapwatcherOptions { binary, kubeconfig, args, ..SnapwatcherOptions::default() }).await
 }
@@ -123,9 +123,9 @@ async fn has_arrived(ns: &Namespace, pod: &str, write: Write) -> bool {
         })
 }
 
-async fn killed_at_each(ns: &Namespace, on_unknown: &str, cases: &[(Write, Fate, &str, usize)]) {
+async fn killed_at_each(ns: &Namespace, unknown_result: &str, cases: &[(Write, Fate, &str, usize)]) {
     let proxy = Proxy::start(ns.access()).await;
-    let watcher = behind(ns, &proxy, on_unknown).await;
+    let watcher = behind(ns, &proxy, unknown_result).await;
     for &(write, fate, state, times) in cases {
         let asked = killed_at(ns, &watcher, &proxy, (write, fate), state).await;
         assert_eq!(asked, times, "{write:?} {fate:?}");
@@ -170,11 +170,11 @@ async fn killed_at_a_write_with_retry_every_pod_succeeds() {
 }
 
 /// Kills at step after step while pods come, and waits until every record is finished.
-async fn storm(ns: &Namespace, on_unknown: &str, seed: u64) -> CheckpointCounts {
+async fn storm(ns: &Namespace, unknown_result: &str, seed: u64) -> CheckpointCounts {
     let (pods, kills): (usize, usize) = Size::chosen().of((20, 4), (500, 36));
     ns.snaphook().answer_with(Behaviour::Delay(ANSWER_AFTER));
     let proxy = Proxy::start(ns.access()).await;
-    let watcher = behind(ns, &proxy, on_unknown).await;
+    let watcher = behind(ns, &proxy, unknown_result).await;
     let mut steps: Vec<_> = Write::ALL.iter().flat_map(|&write| Fate::ALL.map(|fate| (write, fate))).collect();
     fastrand::Rng::with_seed(seed).shuffle(&mut steps);
     let names: Vec<String> = (0..pods).map(|number| format!("web-{number}")).collect();

@@ -67,11 +67,11 @@ async fn an_annotation_that_cannot_be_understood_is_told_once_and_never_claimed(
         ];
         for (name, key, value, words) in cases {
             let created = ns.ready_pod(&pod(name).labelled().annotate(key, value).build()).await;
-            ns.until(&format!("the journey of pod `{name}` shows the cause"), async || {
-                let journey = watcher.journey(&created.uid().unwrap()).await.unwrap().unwrap_or_default();
-                let shown = journey["waits_for"].as_str().unwrap_or_default();
+            ns.until(&format!("the timeline of pod `{name}` shows the cause"), async || {
+                let timeline = watcher.pod_timeline(&created.uid().unwrap()).await.unwrap().unwrap_or_default();
+                let shown = timeline["waiting_for"].as_str().unwrap_or_default();
                 let is_told = shown.starts_with("InvalidAnnotation: ") && shown.contains(words) && shown.contains(key);
-                if is_told { Ok(()) } else { Err(journey.to_string()) }
+                if is_told { Ok(()) } else { Err(timeline.to_string()) }
             })
             .await;
         }

@@ -36,8 +36,8 @@ async fn a_pod_that_turns_ready_not_ready_and_ready_again_is_asked_for_once() {
         let wavering = ns.scheduled(&pod("wavering").labelled().hold().build()).await;
         ns.set_status(&wavering, &PodStatus::not_ready(&wavering)).await;
         ns.until("the pod is held back as not Ready", async || {
-            let journey = watcher.journey(&wavering.uid().unwrap()).await.unwrap();
-            journey.is_some_and(|journey| journey["waits_for"] == "NotReady")
+            let timeline = watcher.pod_timeline(&wavering.uid().unwrap()).await.unwrap();
+            timeline.is_some_and(|timeline| timeline["waiting_for"] == "NotReady")
         })
         .await;
         assert_eq!(ns.records_of("wavering").await, []);
@@ -64,8 +64,8 @@ async fn a_pod_waits_until_its_chosen_container_has_started() {
         for status in [PodStatus::ready(&slow).without_started(), PodStatus::ready(&slow).not_started()] {
             ns.set_status(&slow, &status).await;
             ns.until("the container's start is awaited", async || {
-                let journey = watcher.journey(&slow.uid().unwrap()).await.unwrap();
-                journey.is_some_and(|journey| journey["waits_for"] == "NotStarted: container `app`")
+                let timeline = watcher.pod_timeline(&slow.uid().unwrap()).await.unwrap();
+                timeline.is_some_and(|timeline| timeline["waiting_for"] == "NotStarted: container `app`")
             })
             .await;
         }

@@ -87,7 +87,10 @@ impl ChartInstallation {
     /// Runs `snapwatcher check` as the Deployment's service account and with its settings.
     pub async fn check(&self, binary: &Path) -> CheckOutput {
         let settings = self.settings().await;
-        let flag = |(name, value): (&String, &String)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
+        let flag = |(name, value): (&String, &String)| {
+            let name = name.strip_prefix("SNAPWATCHER_").unwrap_or(name);
+            format!("--{}={value}", name.to_lowercase().replace('_', "-"))
+        };
         let flags: Vec<String> = settings.iter().map(flag).collect();
         let mut arguments: Vec<&str> = flags.iter().map(String::as_str).collect();
         arguments.push("--output=json");

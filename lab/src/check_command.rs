@@ -76,8 +76,8 @@ impl Namespace {
         for (flag, value) in [
             ("--namespaces", self.name()),
             ("--service-namespace", self.name()),
-            ("--mutating-configuration", self.name()),
-            ("--validating-configuration", self.name()),
+            ("--mutating-webhook-configuration", self.name()),
+            ("--validating-webhook-configuration", self.name()),
             ("--snap-back-api-url", &self.snaphook().url()),
         ] {
             let assigned = format!("{flag}=");

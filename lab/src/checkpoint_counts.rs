@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(shown(succeeded(), &[request(5), request(6)]), "1 pods: 0 lost, 1 doubled, 0 unknown");
         assert_eq!(shown(succeeded(), &[request(11)]), "1 pods: 0 lost, 1 doubled, 0 unknown");
         assert_eq!(shown(record("web", "Pending", "Busy"), &[]), "1 pods: 1 lost, 0 doubled, 0 unknown");
-        assert_eq!(shown(record("web", "Unknown", "NoAnswer"), &[]), "1 pods: 1 lost, 0 doubled, 0 unknown");
+        assert_eq!(shown(record("web", "Unknown", "NoResponse"), &[]), "1 pods: 1 lost, 0 doubled, 0 unknown");
         assert_eq!(shown(record("web", "Unknown", "Interrupted"), &[]), "1 pods: 0 lost, 0 doubled, 1 unknown");
         let twice = [request(5), request(6)];
         let mut interrupted = record("web", "Unknown", "Interrupted");

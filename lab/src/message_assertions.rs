@@ -57,7 +57,7 @@ impl Namespace {
     pub async fn all_output(&self, watcher: &Snapwatcher) -> String {
         let mut output = watcher.log();
         output += &must("read the metrics", watcher.metrics().await);
-        output += &must("read the journeys", watcher.journeys().await).to_string();
+        output += &must("read the timelines", watcher.pod_timelines().await).to_string();
         let health = must("read the health", watcher.get("/readyz?verbose").await);
         output += &must("read the health", health.text().await);
         let events = self.events().await.into_iter().map(|event| format!("{event:?}"));

@@ -11,13 +11,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::FutureExt;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod, ServiceAccount};
-use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, PostParams};
+use k8s_openapi::{ByteString, NamespaceResourceScope};
+use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::access::Access;
 use crate::environment::keeps_running;
@@ -204,8 +205,8 @@ impl Namespace {
         for (flag, value) in [
             ("--namespaces", name),
             ("--service-namespace", name),
-            ("--mutating-configuration", name),
-            ("--validating-configuration", name),
+            ("--mutating-webhook-configuration", name),
+            ("--validating-webhook-configuration", name),
             ("--backend", "snaphook"),
             // Most tests have only two nodes, so the limit per node would slow them down.
             ("--max-concurrent-per-node", "8"),
@@ -247,6 +248,18 @@ impl Namespace {
         let configuration = webhooks::validating(name, &scope, &address);
         let validating = Api::<ValidatingWebhookConfiguration>::all(self.client());
         must("create the validating configuration", validating.create(&create, &configuration).await);
+    }
+
+    /// Writes the caBundle of both configurations, as an operator does who starts SnapWatcher with certificate files.
+    pub async fn set_ca_bundle(&self, bundle: &str) {
+        let bundle = ByteString(bundle.as_bytes().to_vec());
+        let patch = json!([{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle}]);
+        let patch = Patch::Json::<()>(must("write a patch", serde_json::from_value(patch)));
+        let by = PatchParams::default();
+        let mutating = Api::<MutatingWebhookConfiguration>::all(self.client());
+        must("patch the mutating configuration", mutating.patch(self.name(), &by, &patch).await);
+        let validating = Api::<ValidatingWebhookConfiguration>::all(self.client());
+        must("patch the validating configuration", validating.patch(self.name(), &by, &patch).await);
     }
 
     /// Waits until a labelled pod that is created as a dry run comes back with the mutated label.

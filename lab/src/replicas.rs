@@ -40,20 +40,20 @@ impl Replicas {
                 ("--standalone", "false"),
                 ("--instance", instance.as_str()),
                 ("--service-namespace", ns.name()),
-                ("--tls-cert", &files[0]),
-                ("--tls-key", &files[1]),
-                ("--tls-ca", &files[2]),
+                ("--tls-cert", &files.certificate),
+                ("--tls-key", &files.key),
             ] {
                 options.args.push(format!("{flag}={value}"));
             }
+            let started = ns.launch_snapwatcher(options).await;
             if number == 0 {
-                all.push(ns.start_snapwatcher_with(options).await);
-            } else {
-                let started = ns.launch_snapwatcher(options).await;
-                must("wait for a replica", started.ready().await);
-                all.push(started);
+                ns.install_webhooks(&started).await;
+                ns.set_ca_bundle(&files.ca).await;
             }
+            must("wait for a replica", started.ready().await);
+            all.push(started);
         }
+        ns.admission_works().await;
         let replicas = Self { all, leases: ns.api(), _folder: folder };
         replicas.leader().await;
         replicas
@@ -88,8 +88,15 @@ fn instance(number: usize) -> String {
     format!("replica-{number}")
 }
 
-/// Writes a certificate for loopback, its key and its CA's certificate.
-fn certificate(folder: &Path) -> io::Result<[String; 3]> {
+/// The paths of a certificate and its key, and the CA's certificate in PEM form.
+struct CertificateFiles {
+    certificate: String,
+    key: String,
+    ca: String,
+}
+
+/// Makes a certificate for loopback and writes it and its key.
+fn certificate(folder: &Path) -> io::Result<CertificateFiles> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let generate = || KeyPair::generate().map_err(io::Error::other);
@@ -101,5 +108,6 @@ fn certificate(folder: &Path) -> io::Result<[String; 3]> {
         let path: PathBuf = folder.join(name);
         private_file(&path, content).map(|()| path.display().to_string())
     };
-    Ok([write("tls.crt", &signed.pem())?, write("tls.key", &key.serialize_pem())?, write("ca.crt", &issuer.pem())?])
+    let (certificate, key) = (write("tls.crt", &signed.pem())?, write("tls.key", &key.serialize_pem())?);
+    Ok(CertificateFiles { certificate, key, ca: issuer.pem() })
 }

@@ -141,17 +141,17 @@ impl Snapwatcher {
         Err(SnapwatcherError::NotReady { seen, tail })
     }
 
-    /// What `/journeys` shows.
-    pub async fn journeys(&self) -> Result<Value, SnapwatcherError> {
-        let failed = |source| SnapwatcherError::Admin { url: "/journeys".to_owned(), source };
-        self.get("/journeys").await?.error_for_status().map_err(failed)?.json().await.map_err(failed)
+    /// What `/pods` shows.
+    pub async fn pod_timelines(&self) -> Result<Value, SnapwatcherError> {
+        let failed = |source| SnapwatcherError::Admin { url: "/pods".to_owned(), source };
+        self.get("/pods").await?.error_for_status().map_err(failed)?.json().await.map_err(failed)
     }
 
-    /// What `/journeys` shows of the pod with this UID.
-    pub async fn journey(&self, uid: &str) -> Result<Option<Value>, SnapwatcherError> {
-        let journeys = self.journeys().await?;
-        let mut all = journeys["journeys"].as_array().into_iter().flatten();
-        Ok(all.find(|journey| journey["uid"] == uid).cloned())
+    /// What `/pods` shows of the pod with this UID.
+    pub async fn pod_timeline(&self, uid: &str) -> Result<Option<Value>, SnapwatcherError> {
+        let timelines = self.pod_timelines().await?;
+        let mut all = timelines["pods"].as_array().into_iter().flatten();
+        Ok(all.find(|timeline| timeline["uid"] == uid).cloned())
     }
 
     /// The value of this series in `/metrics`, with its labels as they are printed there.

@@ -119,8 +119,8 @@ impl Demo {
         let flags = [
             ("--service-namespace", "default".to_owned()),
             ("--snap-back-api-url", snaphook.url()),
-            ("--mutating-configuration", CONFIGURATION.to_owned()),
-            ("--validating-configuration", CONFIGURATION.to_owned()),
+            ("--mutating-webhook-configuration", CONFIGURATION.to_owned()),
+            ("--validating-webhook-configuration", CONFIGURATION.to_owned()),
         ];
         let watcher = Snapwatcher::start(SnapwatcherOptions {
             binary: binary.to_owned(),
@@ -215,7 +215,7 @@ impl Demo {
              {kubectl} -n {NAMESPACE} scale deployment/web --replicas=5\n  \
              {kubectl} -n {NAMESPACE} delete pod db-0\n  \
              curl '{admin}/readyz?verbose'\n  \
-             curl {admin}/journeys\n  \
+             curl {admin}/pods\n  \
              curl {admin}/metrics\n  \
              curl --insecure https://{webhook}/healthz\n  \
              tail -f {}\n\n\

@@ -12,16 +12,16 @@ use crate::text_log;
 use crate::webhooks::{ADMISSION, MUTATED};
 
 /// The stages of a pod's timeline, in order.
-const STAGES: [&str; 6] = ["admitted", "seen", "ready", "claimed", "asked", "done"];
+const STAGES: [&str; 6] = ["admitted", "seen", "ready", "claimed", "requested", "finished"];
 
 impl Demo {
     /// Prints what happened to each pod and `kubectl get ckpt -A`, and returns the result.
     pub(super) async fn print_summary(&self, pods: &[Pod]) -> Result<DemoResult, DemoError> {
-        let journeys = self.watcher.journeys().await?;
+        let timelines = self.watcher.pod_timelines().await?;
         let log = self.watcher.log();
         let mut wrong = Vec::new();
         for pod in pods {
-            self.print_pod(pod, &log, &journeys, &mut wrong);
+            self.print_pod(pod, &log, &timelines, &mut wrong);
         }
         self.print_checkpoints();
 
@@ -45,7 +45,7 @@ impl Demo {
         Ok(DemoResult::Wrong)
     }
 
-    fn print_pod(&self, pod: &Pod, log: &str, journeys: &Value, wrong: &mut Vec<String>) {
+    fn print_pod(&self, pod: &Pod, log: &str, timelines: &Value, wrong: &mut Vec<String>) {
         let name = pod.name_any();
         print_result(&format!("=== pod {NAMESPACE}/{name}"));
         if pod.labels().get(MUTATED).map(String::as_str) != Some("false") {
@@ -81,7 +81,7 @@ impl Demo {
         }
 
         print_result("Timeline:");
-        let stages = stages_of(journeys, &pod.uid().unwrap_or_default());
+        let stages = stages_of(timelines, &pod.uid().unwrap_or_default());
         for (stage, at) in &stages {
             print_result(&format!("  {stage:<9} {at}"));
         }
@@ -108,10 +108,10 @@ impl Demo {
 }
 
 /// The stages that a pod has reached, with their times.
-fn stages_of(journeys: &Value, uid: &str) -> Vec<(&'static str, String)> {
-    let all = journeys["journeys"].as_array();
-    let journey = all.into_iter().flatten().find(|journey| journey["uid"] == uid);
-    let time = |stage: &str| journey?["stages"][stage].as_str().map(str::to_owned);
+fn stages_of(timelines: &Value, uid: &str) -> Vec<(&'static str, String)> {
+    let all = timelines["pods"].as_array();
+    let timeline = all.into_iter().flatten().find(|timeline| timeline["uid"] == uid);
+    let time = |stage: &str| timeline?["stages"][stage].as_str().map(str::to_owned);
     STAGES.into_iter().filter_map(|stage| Some((stage, time(stage)?))).collect()
 }
 
@@ -123,12 +123,13 @@ mod tests {
 
     #[test]
     fn the_stages_of_a_pod_are_in_order() {
-        let journeys = json!({"journeys": [
+        let timelines = json!({"pods": [
             {"uid": "u-0", "stages": {"seen": "s0"}},
-            {"uid": "u-1", "stages": {"seen": "s1", "admitted": "a1", "done": "d1"}},
+            {"uid": "u-1", "stages": {"seen": "s1", "admitted": "a1", "finished": "f1"}},
         ]});
-        let expected = [("admitted", "a1"), ("seen", "s1"), ("done", "d1")].map(|(stage, at)| (stage, at.to_owned()));
-        assert_eq!(stages_of(&journeys, "u-1"), expected);
-        assert!(stages_of(&journeys, "u-2").is_empty());
+        let expected =
+            [("admitted", "a1"), ("seen", "s1"), ("finished", "f1")].map(|(stage, at)| (stage, at.to_owned()));
+        assert_eq!(stages_of(&timelines, "u-1"), expected);
+        assert!(stages_of(&timelines, "u-2").is_empty());
     }
 }
