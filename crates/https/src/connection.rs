@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::connection_registry::{Command, ConnectionSlot};
+use super::connection_registry::ConnectionSlot;
 use super::idle_clock::IdleClock;
 use super::request_service::{ConnectionState, RequestService, ServerContext};
 
@@ -34,16 +34,18 @@ where
     builder.max_buf_size(BUFFER).header_read_timeout(None);
     let mut http = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut idle = pin!(state.clock.expired(&state.context.limits));
+    let mut is_closing = false;
     loop {
         tokio::select! {
             // First, so that a request that has arrived is answered before the connection closes.
             biased;
             // An error is the client's: it broke the connection or the protocol, or it reads no response.
             _ = http.as_mut() => return,
-            command = state.slot.command() => match command {
-                Command::Finish => http.as_mut().graceful_shutdown(),
-                Command::Evict => return,
-            },
+            () = state.slot.evicted() => return,
+            () = state.context.closing.cancelled(), if !is_closing => {
+                is_closing = true;
+                http.as_mut().graceful_shutdown();
+            }
             () = idle.as_mut() => return,
         }
     }
@@ -71,8 +73,7 @@ mod tests {
     async fn closed_after(response_takes: Duration, client: impl AsyncFnOnce(DuplexStream)) -> Duration {
         let (ours, theirs) = duplex(4096);
         let limits = Limits { idle: LIMIT, first_request: LIMIT, request: LIMIT * 5, ..Limits::default() };
-        let (metrics, stop) = (HttpsMetrics::default(), CancellationToken::new());
-        let context = Arc::new(ServerContext { limits, metrics, stop });
+        let context = ServerContext::new(limits, HttpsMetrics::default(), CancellationToken::new());
         let slow = async move || {
             sleep(response_takes).await;
             "ok"
@@ -81,7 +82,7 @@ mod tests {
         let service = tower::service_fn(move |request| Box::pin(tower::ServiceExt::oneshot(router.clone(), request)));
         let start = Instant::now();
         let serving = async {
-            serve(ours, service, ConnectionRegistry::default().open(), context).await;
+            serve(ours, service, ConnectionRegistry::default().open(), Arc::new(context)).await;
             start.elapsed()
         };
         tokio::join!(serving, client(theirs)).0

@@ -1,4 +1,4 @@
-//! All open connections, and the commands by which the listener ends them.
+//! All open connections, and which of them to evict.
 //!
 //! Timeouts close the connections of silent clients, but not those of a client that opens as many as there may be and
 //! sends a request just often enough. When one more client connects, the listener therefore evicts the connection whose
@@ -6,12 +6,10 @@
 //! evicted. When an idle one is, the API server opens another.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
-use futures::task::AtomicWaker;
+use tokio::sync::Notify;
 
 use super::metrics::HttpsMetrics;
 
@@ -39,18 +37,7 @@ pub(crate) struct ConnectionSlot {
 struct Entry {
     /// The number of the last request, or of the connection before its first request.
     last_request: AtomicU64,
-    command: AtomicU8,
-    task: AtomicWaker,
-}
-
-/// What the listener demands of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Command {
-    /// Answer the request that is open and close.
-    Finish = 1,
-    /// Close at once: another client needs the slot.
-    Evict = 2,
+    evicted: Notify,
 }
 
 impl ConnectionRegistry {
@@ -74,17 +61,10 @@ impl ConnectionRegistry {
         let idlest = entries.iter().min_by_key(|(_, entry)| entry.last_request.load(Ordering::Relaxed));
         let Some(number) = idlest.map(|(number, _)| *number) else { return false };
         if let Some(entry) = entries.remove(&number) {
-            entry.send(Command::Evict);
+            entry.evicted.notify_one();
             self.0.metrics.evicted();
         }
         true
-    }
-
-    /// Sends [`Command::Finish`] to all connections.
-    pub(crate) fn finish_all(&self) {
-        for entry in self.entries().values() {
-            entry.send(Command::Finish);
-        }
     }
 
     fn next_number(&self) -> u64 {
@@ -101,9 +81,9 @@ impl ConnectionSlot {
         self.entry.last_request.store(self.registry.next_number(), Ordering::Relaxed);
     }
 
-    /// Waits for the next command.
-    pub(crate) async fn command(&self) -> Command {
-        poll_fn(|context| self.entry.poll_command(context)).await
+    /// Waits until the connection has to close for another one.
+    pub(crate) async fn evicted(&self) {
+        self.entry.evicted.notified().await;
     }
 }
 
@@ -111,27 +91,6 @@ impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.registry.entries().remove(&self.number);
         self.registry.0.metrics.closed();
-    }
-}
-
-impl Entry {
-    fn send(&self, command: Command) {
-        self.command.store(command as u8, Ordering::Release);
-        self.task.wake();
-    }
-
-    /// Only the task of the connection calls this.
-    fn poll_command(&self, context: &mut Context<'_>) -> Poll<Command> {
-        // Register first: a command sent between a look and the registration would wake no task.
-        self.task.register(context.waker());
-        let command = match self.command.load(Ordering::Acquire) {
-            0 => return Poll::Pending,
-            command if command == Command::Finish as u8 => Command::Finish,
-            _ => Command::Evict,
-        };
-        // A later command may have replaced this one; then it stays for the next call.
-        let _ = self.command.compare_exchange(command as u8, 0, Ordering::AcqRel, Ordering::Relaxed);
-        Poll::Ready(command)
     }
 }
 
@@ -146,12 +105,11 @@ mod tests {
         let registry = ConnectionRegistry::default();
         let slots = [registry.open(), registry.open(), registry.open()];
         slots[0].request_started();
-        let evict = || (registry.evict_idlest(), slots.each_ref().map(|slot| slot.command().now_or_never()));
-        let evicted = Some(Command::Evict);
-        assert_eq!(evict(), (true, [None, evicted, None]));
-        assert_eq!(evict(), (true, [None, None, evicted]), "no connection is evicted twice");
-        assert_eq!(evict(), (true, [evicted, None, None]));
-        assert_eq!(evict(), (false, [None, None, None]));
+        let evict = || (registry.evict_idlest(), slots.each_ref().map(|slot| slot.evicted().now_or_never().is_some()));
+        assert_eq!(evict(), (true, [false, true, false]));
+        assert_eq!(evict(), (true, [false, false, true]), "no connection is evicted twice");
+        assert_eq!(evict(), (true, [true, false, false]));
+        assert_eq!(evict(), (false, [false, false, false]));
     }
 
     #[test]
@@ -161,23 +119,11 @@ mod tests {
         assert!(!registry.evict_idlest());
     }
 
-    #[test]
-    fn all_connections_are_to_finish_once_and_can_be_evicted_after_it() {
-        let registry = ConnectionRegistry::default();
-        let slots = [registry.open(), registry.open()];
-        let commands = || slots.each_ref().map(|slot| slot.command().now_or_never());
-        registry.finish_all();
-        assert_eq!(commands(), [Some(Command::Finish); 2]);
-        assert_eq!(commands(), [None; 2]);
-        registry.evict_idlest();
-        assert_eq!(commands(), [Some(Command::Evict), None]);
-    }
-
     #[tokio::test]
     async fn a_waiting_connection_is_woken() {
         let registry = ConnectionRegistry::default();
         let slot = registry.open();
-        let (command, evicted) = tokio::join!(slot.command(), async { registry.evict_idlest() });
-        assert_eq!((command, evicted), (Command::Evict, true));
+        let ((), evicted) = tokio::join!(slot.evicted(), async { registry.evict_idlest() });
+        assert!(evicted);
     }
 }

@@ -66,7 +66,8 @@ where
     let address = listener.local_addr().map_err(socket)?;
     let tls = Handshakes::new(resolver, limits.handshake, metrics.clone());
     let tls = tls.map_err(|source| ServeError::Tls { source })?;
-    let server = Server::new(listener, Some(tls), service, ServerContext { limits, metrics, stop }).map_err(socket)?;
+    let server =
+        Server::new(listener, Some(tls), service, ServerContext::new(limits, metrics, stop)).map_err(socket)?;
     info!("Serving admission reviews on https://{address}");
     server.run().await;
     Ok(())
@@ -82,7 +83,7 @@ pub async fn serve_plain<S>(
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send + Unpin> + Clone + Send + 'static,
 {
-    let context = ServerContext { limits, metrics: HttpsMetrics::default(), stop };
+    let context = ServerContext::new(limits, HttpsMetrics::default(), stop);
     Server::new(listener, None, service, context)?.run().await;
     Ok(())
 }

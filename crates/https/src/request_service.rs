@@ -33,7 +33,10 @@ pub(crate) struct ConnectionState {
 pub(crate) struct ServerContext {
     pub(crate) limits: Limits,
     pub(crate) metrics: HttpsMetrics,
+    /// The drain begins.
     pub(crate) stop: CancellationToken,
+    /// The drain is over: each connection finishes its request and closes.
+    pub(crate) closing: CancellationToken,
 }
 
 /// The service of one connection.
@@ -48,6 +51,12 @@ pub(crate) struct TimedResponse<F> {
     connection: Arc<ConnectionState>,
     /// None until the handler has returned `Pending` once.
     deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl ServerContext {
+    pub(crate) fn new(limits: Limits, metrics: HttpsMetrics, stop: CancellationToken) -> Self {
+        Self { limits, metrics, stop, closing: CancellationToken::new() }
+    }
 }
 
 impl<S> RequestService<S> {
@@ -80,7 +89,7 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { response, connection, deadline } = self.get_mut();
-        let ServerContext { limits, metrics, stop } = &*connection.context;
+        let ServerContext { limits, metrics, stop, .. } = &*connection.context;
         let Ok(mut response) = match Pin::new(response).poll(context) {
             Poll::Ready(response) => response,
             Poll::Pending => {

@@ -100,10 +100,10 @@ where
 
     /// Accepts no client any more, lets each connection finish its request, and aborts what is open after the grace.
     async fn close(self) {
-        let Self { listener, context, registry, mut connections, .. } = self;
+        let Self { listener, context, mut connections, .. } = self;
         // Clients in the listen queue are refused instead of waiting for nothing.
         drop(listener);
-        registry.finish_all();
+        context.closing.cancel();
         let all_closed = async { while connections.join_next().await.is_some() {} };
         let grace = context.limits.grace;
         if timeout(grace, all_closed).await.is_err() {
@@ -156,11 +156,11 @@ async fn serve_client<S>(
     }
     let stream = WriteTimeout::new(stream, context.limits.write);
     let Some(tls) = tls else { return connection::serve(stream, service, slot, context).await };
+    // A client in its handshake has sent no request, so nothing is lost.
     let accepted = tokio::select! {
-        biased;
         accepted = tls.accept(stream, client) => accepted,
-        // A client in its handshake has sent no request yet, so there is nothing to finish.
-        _ = slot.command() => None,
+        () = slot.evicted() => None,
+        () = context.closing.cancelled() => None,
     };
     if let Some(stream) = accepted {
         connection::serve(stream, service, slot, context).await;
