@@ -147,7 +147,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     services.start("term", |stop| term.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
     services.start("admission", |stop| {
-        snapwatcher_https::apart(snapwatcher_https::serve(
+        snapwatcher_https::dedicated_thread::run(snapwatcher_https::serve(
             webhook_listener,
             webhook,
             resolver,

@@ -131,7 +131,9 @@ async fn with_the_brake_on_pods_are_claimed_and_nothing_is_asked_until_it_is_tak
             watcher.metric("snapwatcher_checkpoint_queued").await.unwrap() == Some(3.0)
         })
         .await;
-        assert!(watcher.log().contains("Check `backend` fails: suspended: pods are claimed, and nothing is asked"));
+        assert!(
+            watcher.log().contains("Health check `backend` fails: suspended: pods are claimed, and nothing is asked")
+        );
         assert_eq!(watcher.metric("snapwatcher_checkpoint_suspended").await.unwrap(), Some(1.0));
         watcher.restart().await.unwrap();
         ns.until("all three wait again", async || {
@@ -149,7 +151,7 @@ async fn with_the_brake_on_pods_are_claimed_and_nothing_is_asked_until_it_is_tak
         })
         .await;
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-        assert!(health.contains("[-]backend failed (told only): suspended: "), "{health}");
+        assert!(health.contains("[-]backend failed (informational): suspended: "), "{health}");
         watcher.stop().await.unwrap();
         assert_eq!(ns.snaphook().requests().len(), 0);
 

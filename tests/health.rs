@@ -80,7 +80,7 @@ async fn the_process_is_ready_once_its_bundle_stands_and_not_before() {
         until_shown(&watcher, 500, "[-]serving-certificate failed: could not read the Secret `").await;
         let (status, text) = shown(&watcher, "/readyz").await;
         assert_eq!(status, 500);
-        assert!(text.contains("[-]ca-bundle failed: not yet\n") && text.ends_with("readyz check failed\n"), "{text}");
+        assert!(text.contains("[-]ca-bundle failed: not checked yet\n") && text.ends_with("readyz check failed\n"), "{text}");
         for alive in ["/livez", "/healthz"] {
             assert_eq!(shown(&watcher, alive).await, (200, "ok".to_owned()), "a restart would mend nothing");
         }
@@ -89,8 +89,8 @@ async fn the_process_is_ready_once_its_bundle_stands_and_not_before() {
         until_shown(&watcher, 200, "[+]ca-bundle ok\n").await;
         assert_eq!(shown(&watcher, "/readyz").await, (200, "ok".to_owned()));
         ns.admission_works().await;
-        until_shown(&watcher, 200, "[+]watch ok (told only)\n").await;
-        until_shown(&watcher, 200, "[+]crd ok (told only)\n").await;
+        until_shown(&watcher, 200, "[+]watch ok (informational)\n").await;
+        until_shown(&watcher, 200, "[+]crd ok (informational)\n").await;
         newcomer.revoke().await;
     })
     .await;
@@ -102,14 +102,14 @@ async fn each_check_is_told_by_name_and_the_back_end_does_not_decide() {
         ns.snaphook().answer_pod_with("refused", Behaviour::status(503));
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("refused").labelled().build()).await;
-        until_shown(&watcher, 200, "[-]backend failed (told only): SnapHook at http://").await;
+        until_shown(&watcher, 200, "[-]backend failed (informational): SnapHook at http://").await;
         assert_eq!(shown(&watcher, "/readyz").await, (200, "ok".to_owned()));
 
         // Also the one that was refused: it is asked again, and the last answer is the one that is told.
         ns.snaphook().answer_pod_with("refused", Behaviour::Succeed);
         ns.create_object(&pod("taken").labelled().build()).await;
-        let all_well = "[+]ping ok\n[+]serving-certificate ok\n[+]ca-bundle ok\n[+]ca-trust ok (told only)\n[+]shutdown ok\n[+]crd ok (told only)\n\
-                        [+]watch ok (told only)\n[+]backend ok (told only)\n[+]leader ok (told only)\n\
+        let all_well = "[+]ping ok\n[+]serving-certificate ok\n[+]ca-bundle ok\n[+]ca-trust ok (informational)\n[+]shutdown ok\n[+]crd ok (informational)\n\
+                        [+]watch ok (informational)\n[+]backend ok (informational)\n[+]leader ok (informational)\n\
                         readyz check passed\n";
         until_shown(&watcher, 200, all_well).await;
         let metrics = watcher.metrics().await.unwrap();

@@ -350,7 +350,7 @@ async fn a_node_that_is_away_holds_up_no_other() {
         }
         assert_eq!(watcher.metric(AWAY).await.unwrap(), Some(1.0));
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-        assert!(health.contains("[-]backend failed (told only): could not connect to the kubelet"), "{health}");
+        assert!(health.contains("[-]backend failed (informational): could not connect to the kubelet"), "{health}");
         nodes.kubelets[0].reopen_port().await.unwrap();
         for name in ["away-0", "away-1", "away-2"] {
             ns.record_of(name, "Succeeded").await;

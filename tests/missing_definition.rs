@@ -20,7 +20,7 @@ async fn a_pod_waits_for_the_definition_and_is_checkpointed_without_a_restart() 
         ns.until("the health check shows the missing definition", async || {
             let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
             let is_told =
-                shown.lines().any(|line| line.starts_with("[-]crd failed (told only)") && line.contains(REMEDY));
+                shown.lines().any(|line| line.starts_with("[-]crd failed (informational)") && line.contains(REMEDY));
             if is_told { Ok(()) } else { Err(shown) }
         })
         .await;
@@ -33,7 +33,7 @@ async fn a_pod_waits_for_the_definition_and_is_checkpointed_without_a_restart() 
         ns.until_requested("early", 1).await;
         ns.until("the health check shows the definition", async || {
             let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-            if shown.contains("[+]crd ok (told only)\n") { Ok(()) } else { Err(shown) }
+            if shown.contains("[+]crd ok (informational)\n") { Ok(()) } else { Err(shown) }
         })
         .await;
         ns.create_object(&pod("late").labelled().build()).await;

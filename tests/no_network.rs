@@ -50,7 +50,7 @@ async fn reviews_are_answered_while_the_api_server_is_gone_and_snaphook_hangs() 
         // The process has noticed before the first review is sent.
         ns.until("the health check shows the broken watch", async || {
             let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-            if shown.contains("[-]watch failed (told only)") { Ok(()) } else { Err(shown) }
+            if shown.contains("[-]watch failed (informational)") { Ok(()) } else { Err(shown) }
         })
         .await;
 

@@ -109,7 +109,7 @@ async fn a_second_signal_ends_the_process_at_once() {
         until("it is stopping", async || watcher.log().contains("SIGTERM: stopping")).await;
         let status = watcher.stop().await.unwrap();
         assert_eq!(status.code(), Some(128 + 15), "{status}");
-        assert!(watcher.log().contains("SIGTERM again: ending at once"), "{}", watcher.log());
+        assert!(watcher.log().contains("SIGTERM again: exiting at once"), "{}", watcher.log());
     })
     .await;
 }

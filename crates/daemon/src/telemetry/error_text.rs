@@ -1,7 +1,7 @@
-//! The words of what went wrong: of an error with its causes, and of a panic.
+//! The text of errors with their causes, and of panics.
 //!
-//! An error is rendered once, at the place where it is handled. Our own error types keep the cause out of their
-//! `Display`; kube's and some others print it. A line that joins both kinds says everything exactly once.
+//! An error becomes text once, where it is handled. Our own error types leave the cause out of their `Display`. The types
+//! of kube and of some other crates include it. The functions of this module name each cause exactly once.
 
 use std::any::Any;
 use std::error::Error;
@@ -9,26 +9,27 @@ use std::error::Error;
 use kube::core::Status;
 use tokio::task::JoinError;
 
-/// The error and its causes in one line, `: ` between them; a cause whose text already stands in the line is skipped.
-/// What the API server answered is told as its message and code.
+/// The error and its causes in one line, separated by `: `. A cause whose text is already in the line is left out.
+///
+/// A response of the API server appears as its message and its code.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        let words = match status(cause) {
+        let text = match status(cause) {
             Some(status) => {
-                // kube prints the answer twice, once with all its fields.
-                line = line.replace(&format!("ApiError: {status} ({status:?})"), &answer(status));
+                // kube prints the response twice, once with all its fields.
+                line = line.replace(&format!("ApiError: {status} ({status:?})"), &response_text(status));
                 if !status.message.is_empty() {
-                    line = line.replace(&status.to_string(), &answer(status));
+                    line = line.replace(&status.to_string(), &response_text(status));
                 }
-                answer(status)
+                response_text(status)
             }
             None => cause.to_string(),
         };
-        if !line.contains(&words) {
+        if !line.contains(&text) {
             line.push_str(": ");
-            line.push_str(&words);
+            line.push_str(&text);
         }
         next = cause.source();
     }
@@ -39,20 +40,20 @@ fn status<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e Status> {
     cause.downcast_ref().or_else(|| cause.downcast_ref::<Box<Status>>().map(AsRef::as_ref))
 }
 
-fn answer(status: &Status) -> String {
+fn response_text(status: &Status) -> String {
     match (status.message.as_str(), status.reason.as_str()) {
         ("", "") => format!("HTTP {}", status.code),
-        ("", words) | (words, _) => format!("{words} ({})", status.code),
+        ("", text) | (text, _) => format!("{text} ({})", status.code),
     }
 }
 
-/// What a panic said; `panic!` carries a `&str` or a `String`.
+/// The message of a panic. `panic!` has a `&str` or a `String` as its payload.
 pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let words = panic.downcast_ref::<&str>().copied();
-    words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// What a task that did not end by itself said.
+/// The text of a task that panicked or was aborted.
 pub fn join_error_message(error: JoinError) -> String {
     match error.try_into_panic() {
         Ok(panic) => panic_message(panic.as_ref()).to_owned(),
@@ -65,19 +66,19 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("{words}")]
+    #[error("{text}")]
     struct Link {
-        words: &'static str,
+        text: &'static str,
         source: Option<Box<Self>>,
     }
 
-    fn linked(words: &[&'static str]) -> Link {
-        let (first, rest) = words.split_first().unwrap();
-        Link { words: first, source: (!rest.is_empty()).then(|| Box::new(linked(rest))) }
+    fn linked(texts: &[&'static str]) -> Link {
+        let (first, rest) = texts.split_first().unwrap();
+        Link { text: first, source: (!rest.is_empty()).then(|| Box::new(linked(rest))) }
     }
 
     #[test]
-    fn a_chain_says_each_cause_once() {
+    fn a_chain_names_each_cause_once() {
         for (causes, expected) in [
             (&["could not read"][..], "could not read"),
             (&["could not read", "permission denied"], "could not read: permission denied"),

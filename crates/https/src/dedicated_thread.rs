@@ -1,8 +1,8 @@
-//! The port on a thread of its own.
+//! Runs the listener on a thread of its own.
 //!
-//! What the rest of the process does, such as reading a list of thousands of pods, can then hold up no answer. And a review
-//! costs less: on a runtime of several threads one wakes the other for nearly each request, which for few connections is
-//! a third of all that a request takes. One thread answers some ten thousand reviews a second.
+//! Other work of the process, such as reading a list of thousands of pods, then delays no response. A response is cheaper
+//! too: on a runtime with several threads one thread wakes another for nearly each request. With few connections this
+//! costs a third of the time of a request. One thread answers about ten thousand reviews a second.
 
 use std::any::Any;
 use std::io;
@@ -12,42 +12,53 @@ use std::thread;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-/// As the system shows it.
+use super::error::ServeError;
+
+/// The name of the thread in `ps` and `top`.
 const NAME: &str = "admission";
 
-/// Why there is no outcome; a panic is handed on as one.
+/// The payload of a panic. The caller's task resumes the panic with it.
 type Panic = Box<dyn Any + Send>;
 
-/// Runs the future on a thread of its own, with all tasks that it starts; both end when the caller does not wait any more.
-pub(super) async fn apart<F>(future: F) -> io::Result<F::Output>
+/// Runs [`serve`](crate::serve) and all tasks that it starts on a dedicated thread.
+///
+/// The thread ends when the caller drops the returned future.
+pub async fn run<F>(serving: F) -> Result<(), ServeError>
+where
+    F: Future<Output = Result<(), ServeError>> + Send + 'static,
+{
+    output_of(serving).await.map_err(|source| ServeError::Thread { source })?
+}
+
+async fn output_of<F>(future: F) -> io::Result<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send,
 {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (tell, told) = oneshot::channel();
-    thread::Builder::new().name(NAME.to_owned()).spawn(move || drive(runtime, future, tell))?;
-    match told.await {
+    let (sender, receiver) = oneshot::channel();
+    thread::Builder::new().name(NAME.to_owned()).spawn(move || block_on(runtime, future, sender))?;
+    match receiver.await {
         Ok(Ok(output)) => Ok(output),
         Ok(Err(panic)) => resume_unwind(panic),
         Err(_) => Err(io::Error::other("the thread ended early")),
     }
 }
 
-fn drive<F: Future>(runtime: Runtime, future: F, mut tell: oneshot::Sender<Result<F::Output, Panic>>) {
+fn block_on<F: Future>(runtime: Runtime, future: F, mut sender: oneshot::Sender<Result<F::Output, Panic>>) {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
             tokio::select! {
                 output = future => Some(output),
-                () = tell.closed() => None,
+                () = sender.closed() => None,
             }
         })
     }));
-    // Without waiting for a body that is decoded at the moment: nobody would hear of it.
+    // Don't wait for a blocking task that decodes a body: its response has no receiver any more.
     runtime.shutdown_background();
     if let Some(outcome) = outcome.transpose() {
-        // Whoever waited may have gone meanwhile.
-        drop(tell.send(outcome));
+        // The caller may have dropped its future in the meantime.
+        drop(sender.send(outcome));
     }
 }
 
@@ -60,9 +71,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_runs_apart_has_its_own_thread_and_its_output_comes_back() {
+    async fn a_future_runs_on_a_thread_of_its_own_and_its_output_comes_back() {
         let here = thread::current().id();
-        let (name, there) = apart(async {
+        let (name, there) = output_of(async {
             yield_now().await;
             let thread = thread::current();
             (thread.name().map(str::to_owned), thread.id())
@@ -74,18 +85,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_reaches_the_one_who_waits() {
+    async fn a_panic_reaches_the_caller() {
         let mut waiting = JoinSet::new();
-        waiting.spawn(apart(async { panic!("on purpose") }));
+        waiting.spawn(output_of(async { panic!("on purpose") }));
         let panic = waiting.join_next().await.unwrap().unwrap_err().into_panic();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
     }
 
     #[tokio::test]
-    async fn nothing_runs_on_when_nobody_waits() {
+    async fn the_future_is_dropped_when_the_caller_stops_waiting() {
         let (alive, mut dropped) = oneshot::channel::<()>();
         let mut waiting = JoinSet::new();
-        waiting.spawn(apart(async move {
+        waiting.spawn(output_of(async move {
             let _alive = alive;
             pending::<()>().await;
         }));

@@ -1,7 +1,7 @@
-//! The text format of the log: one event, one line.
+//! The text format of the log: one line for each event.
 //!
-//! Words from elsewhere (an answer of a server, an error, a value of a pod) may hold line breaks and escape sequences.
-//! Written as they are, they could forge lines or repaint a terminal, so they are escaped; see CWE-117,
+//! Foreign text, such as the response of a server, may contain line breaks and escape sequences. It could forge log lines
+//! or change what a terminal shows, so this module escapes it. See CWE-117,
 //! <https://cwe.mitre.org/data/definitions/117.html>.
 
 use std::borrow::Cow;
@@ -16,20 +16,21 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock;
 
-/// StatusWriter `2026-11-23T03:15:06.123456Z  INFO message key=value`; lines of dependencies name their target first.
+/// Writes `2026-11-23T03:15:06.123456Z  INFO message key=value`. For events of dependencies, the target precedes the
+/// message.
 ///
-/// Fields of spans are left out: an event says itself what it is about.
+/// The fields of spans are left out: each event has the fields that it needs.
 pub(super) struct TextFormat;
 
-/// Target of events that the text format writes as a block: the message, then one line for each field.
+/// The target of events that the text format writes as a block: the message, then one line for each field.
 pub const BLOCK_TARGET: &str = "snapwatcher::block";
-/// Width of a label of a block with its colon: that of `Deployment:` and one space.
-const LABEL: usize = 12;
+/// The width of a label in a block, with its colon: that of `Deployment:` and one space.
+const LABEL_WIDTH: usize = 12;
 
-/// The time of an event, in UTC and to the microsecond.
-pub(super) struct Clock;
+/// Writes the time of an event in UTC, with microseconds.
+pub(super) struct EventTime;
 
-impl FormatTime for Clock {
+impl FormatTime for EventTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         write!(writer, "{:.6}", clock::now())
     }
@@ -42,38 +43,38 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
-        let mut line = Line { as_block: metadata.target() == BLOCK_TARGET, ..Line::default() };
-        event.record(&mut line);
-        Clock.format_time(&mut writer)?;
+        let mut text = EventText { is_block: metadata.target() == BLOCK_TARGET, ..EventText::default() };
+        event.record(&mut text);
+        EventTime.format_time(&mut writer)?;
         write!(writer, " {:>5} ", metadata.level())?;
         if !super::target::is_ours(metadata.target()) {
             write!(writer, "{}: ", metadata.target())?;
         }
-        writeln!(writer, "{}{}", line.message, line.fields)
+        writeln!(writer, "{}{}", text.message, text.fields)
     }
 }
 
-/// An event as it is being written.
+/// Collects the message and the fields of an event.
 #[derive(Default)]
-struct Line {
-    as_block: bool,
+struct EventText {
+    is_block: bool,
     message: String,
     fields: String,
 }
 
-impl Line {
+impl EventText {
     fn add(&mut self, name: &str, value: &str) {
         // Writing to a String does not fail.
         let _ = match name {
             "message" => self.message.write_str(&one_line(value)),
-            _ if self.as_block => write_block_field(&mut self.fields, name, &one_line(value)),
+            _ if self.is_block => write_block_field(&mut self.fields, name, &one_line(value)),
             _ if is_plain(value) => write!(self.fields, " {name}={value}"),
             _ => write!(self.fields, " {name}={value:?}"),
         };
     }
 }
 
-impl Visit for Line {
+impl Visit for EventText {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add(field.name(), value);
     }
@@ -83,17 +84,17 @@ impl Visit for Line {
     }
 }
 
-/// Adds the line of one field of a block; the value has no line breaks of its own.
+/// Adds the line of one field to a block. The value has no line breaks.
 fn write_block_field(block: &mut String, name: &str, value: &str) -> fmt::Result {
-    let mut label = String::with_capacity(LABEL);
+    let mut label = String::with_capacity(LABEL_WIDTH);
     let mut letters = name.chars();
     label.extend(letters.next().map(|first| first.to_ascii_uppercase()));
     label.extend(letters);
     label.push(':');
-    write!(block, "\n  {label:<LABEL$}{value}")
+    write!(block, "\n  {label:<LABEL_WIDTH$}{value}")
 }
 
-/// The text with everything escaped that would break or repaint a line.
+/// The text with all characters escaped that would break the line or change how a terminal shows it.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -109,12 +110,12 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// Control characters, the separators of lines and paragraphs, and the marks that reorder text (Unicode UAX #9).
+/// Control characters, line and paragraph separators, and the marks that reorder text (Unicode UAX #9).
 fn is_unsafe(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a value can stand without quotes and nobody mistakes a part of it for another field.
+/// Whether a value needs no quotes, because no part of it looks like another field.
 fn is_plain(value: &str) -> bool {
     !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c == '"' || c == '=' || is_unsafe(c))
 }
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_could_be_mistaken_stands_in_quotes() {
+    fn an_ambiguous_value_is_quoted() {
         for (value, expected) in
             [("", r#""""#), ("no route", r#""no route""#), ("a=b", r#""a=b""#), ("\"", r#""\"""#), ("a,b:c", "a,b:c")]
         {
@@ -155,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_from_elsewhere_forges_a_line_or_repaints_the_terminal() {
+    fn foreign_text_neither_forges_a_line_nor_changes_the_terminal() {
         for evil in ["\n", "\r\n", "\u{1b}[2J", "\u{9b}2J", "\u{7f}", "\u{2028}", "\u{202e}", "\0"] {
-            let words = format!("before{evil}2026-11-23T03:15:06.123456Z  INFO forged");
+            let foreign = format!("before{evil}2026-11-23T03:15:06.123456Z  INFO forged");
             for line in [
-                text(|| tracing::error!("{words}")),
-                text(|| tracing::error!(error = words, "failed")),
-                text(|| tracing::error!(error = %words, "failed")),
-                text(|| tracing::error!(error = ?words, "failed")),
+                text(|| tracing::error!("{foreign}")),
+                text(|| tracing::error!(error = foreign, "failed")),
+                text(|| tracing::error!(error = %foreign, "failed")),
+                text(|| tracing::error!(error = ?foreign, "failed")),
             ] {
                 let inner = line.strip_suffix('\n').unwrap();
                 assert!(!inner.contains(is_unsafe), "{evil:?} in {line:?}");
