@@ -21,10 +21,10 @@ use snapwatcher_kubernetes::cluster::CallError;
 use super::attempt::{Attempt, Made};
 use super::breaker::Shown;
 use super::breakers::Turn;
-use super::claim::NODE;
 use super::metrics::CheckpointMetrics;
 use super::queue::{Next, Queue};
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
+use snapwatcher_api::keys::NODE;
 
 /// The waits, doubling, while the API server can't be spoken to: of all records, since it is away for all.
 const FIRST_TROUBLE: Duration = Duration::from_secs(1);

@@ -19,9 +19,9 @@ use snapwatcher_kubernetes::owner::Owners;
 
 use super::alive::KnownPods;
 use super::candidate;
-use super::claim::WORKLOAD;
 use super::ledger;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
+use snapwatcher_api::keys::WORKLOAD;
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::record_name;
 
