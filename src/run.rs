@@ -26,8 +26,8 @@ use snapwatcher_daemon::telemetry::metrics::registry;
 use snapwatcher_https::HttpsMetrics;
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{Events, events};
-use snapwatcher_kubernetes::leader::Leader;
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::leader::LeaderElector;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 use snapwatcher_state::PodTimelines;
 
 /// Beyond the longest request to a back-end and the drain: for an attempt that was just written, for writing its outcome,
@@ -94,7 +94,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (leader_check, done) = (checks.leader.clone(), work_is_done.clone());
     let term = LeaderServices {
         scopes: Scope::of(&watch.namespaces()),
-        owners: Owners::new(cluster.calls.clone()),
+        owners: WorkloadLookup::new(cluster.calls.clone()),
         cluster: cluster.clone(),
         state: state.clone(),
         watch_metrics: WatchMetrics::register(&mut registry),
@@ -132,7 +132,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     if leader.standalone {
         leader_check.pass();
     } else {
-        let leader = Leader {
+        let leader = LeaderElector {
             client: cluster.calls.clone(),
             namespace: certificate.ca.service_namespace,
             times: leader.times(),
@@ -191,7 +191,7 @@ fn telling(events: &Events, certificate: &CertificateArgs, pod_name: Option<Stri
     let pod = pod_name.map(|name| PodName { namespace, name });
     Arc::new(move |reason, note| {
         if let Some(pod) = &pod {
-            events.warn_of_self(pod, uid.clone(), reason, note);
+            events.warn_on_own_pod(pod, uid.clone(), reason, note);
         }
     })
 }

@@ -105,7 +105,7 @@ pub struct Kubelet {
 impl Kubelet {
     /// The service account of `settings` is that of this namespace.
     pub fn new(settings: Settings, namespace: &str, cluster: &Cluster) -> Result<Self, KubeletError> {
-        let client = client(&settings, cluster.trusted.as_deref())?;
+        let client = client(&settings, cluster.ca_certificates.as_deref())?;
         let tokens = Tokens::new(cluster.calls.clone(), namespace.to_owned(), settings.service_account.clone());
         Ok(Self { nodes: Nodes::new(cluster.calls.clone()), tokens, client, settings })
     }

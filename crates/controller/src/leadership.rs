@@ -30,7 +30,7 @@ use snapwatcher_daemon::admin::{CheckHandle, Gate, Health};
 use snapwatcher_daemon::services::{ServiceError, Services};
 use snapwatcher_kubernetes::cluster::{Cluster, Scope};
 use snapwatcher_kubernetes::events::Events;
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 use snapwatcher_state::PodTimelines;
 
 /// The checks that are told and gate nothing, in the order in which they are shown.
@@ -70,7 +70,7 @@ pub struct Settings {
 pub struct LeaderServices {
     pub cluster: Cluster,
     pub scopes: Vec<Scope>,
-    pub owners: Owners,
+    pub owners: WorkloadLookup,
     pub state: PodTimelines,
     pub watch_metrics: WatchMetrics,
     pub metrics: CheckpointMetrics,

@@ -71,7 +71,7 @@ fn cluster(port: u16, change: Value) -> (Cluster, Arc<Mutex<Vec<Seen>>>) {
         Ok(node)
     });
     let watch_timeout = Duration::from_secs(60);
-    (Cluster { calls: client.clone(), watches: client, watch_timeout, trusted: Some(Vec::new()) }, seen)
+    (Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: Some(Vec::new()) }, seen)
 }
 
 fn settings(trust: Trust) -> Settings {
@@ -235,7 +235,7 @@ async fn an_api_server_that_does_not_answer_takes_no_longer_than_connecting() {
     });
     let client = kube::Client::new(service, "default");
     let watch_timeout = Duration::from_secs(60);
-    let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, trusted: None };
+    let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: None };
     let kubelet = Kubelet::new(settings(Trust::Unverified), "snap", &cluster).unwrap();
     let begun = Instant::now();
     let outcome = kubelet.checkpoint(&ask()).await;

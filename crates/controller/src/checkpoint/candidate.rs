@@ -12,7 +12,7 @@ use kube::{Api, Client, ResourceExt as _};
 use snapwatcher_api::keys::{OPTED_IN, SNAP};
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
 use snapwatcher_kubernetes::cluster::{CallError, call};
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use super::breakers::{Breakers, Standing, Turn};
 use super::consent::{self, Refusal};
@@ -24,7 +24,7 @@ use snapwatcher_backends::request::Backend;
 /// What candidates are found and put in order by.
 pub struct Candidates<'a> {
     pub client: &'a Client,
-    pub owners: &'a Owners,
+    pub owners: &'a WorkloadLookup,
     pub backend: &'a dyn Backend,
     pub breakers: &'a Breakers,
     pub turn: &'a Turn,
@@ -71,7 +71,7 @@ impl Candidates<'_> {
     }
 }
 
-async fn owned(owners: &Owners, pod: &PodFacts, workload: &str) -> bool {
+async fn owned(owners: &WorkloadLookup, pod: &PodFacts, workload: &str) -> bool {
     owners.workload(pod).await.is_ok_and(|found| found.uid == workload)
 }
 

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use snapwatcher_api::pod::{OncePer, PodFacts};
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
-use snapwatcher_kubernetes::owner::{OwnerError, Owners, Workload};
+use snapwatcher_kubernetes::workload::{Workload, WorkloadError, WorkloadLookup};
 
 use super::consent::{self, Refusal};
 use super::ledger::CheckpointIndex;
@@ -35,7 +35,7 @@ pub enum ClaimError {
     #[error("{}", .0.message)]
     Refused(Refusal),
     #[error(transparent)]
-    Owner(#[from] OwnerError),
+    Owner(#[from] WorkloadError),
     /// The pod is about to go with its namespace.
     #[error("namespace `{0}` is being deleted")]
     NamespaceTerminating(String),
@@ -68,7 +68,7 @@ pub struct Claims {
     /// In the order in which the ledger counts them.
     pub scopes: Vec<Scope>,
     pub ledger: Arc<CheckpointIndex>,
-    pub owners: Owners,
+    pub owners: WorkloadLookup,
     pub holder: Holder,
     /// For pods whose annotation does not say.
     pub once_per: OncePer,
@@ -93,7 +93,7 @@ impl Claims {
     }
 
     /// What must happen once, by the pod's own wish or by the setting.
-    async fn wish(&self, pod: &PodFacts, container: &str) -> Result<CheckpointTarget, OwnerError> {
+    async fn wish(&self, pod: &PodFacts, container: &str) -> Result<CheckpointTarget, WorkloadError> {
         let wished = pod.options.as_ref().ok().and_then(|wishes| wishes.once_per);
         Ok(match wished.unwrap_or(self.once_per) {
             OncePer::Pod => of_pod(pod, container),

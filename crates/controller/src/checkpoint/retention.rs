@@ -15,7 +15,7 @@ use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use super::alive::KnownPods;
 use super::candidate;
@@ -40,7 +40,7 @@ pub struct RetentionPolicy {
 /// The service that removes records.
 pub struct Retention {
     pub client: Client,
-    pub owners: Owners,
+    pub owners: WorkloadLookup,
     pub scopes: Vec<Scope>,
     pub keep: RetentionPolicy,
     pub alive: KnownPods,

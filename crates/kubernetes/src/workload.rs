@@ -1,7 +1,7 @@
-//! Who a pod belongs to: its top controller, found through at most two owner references.
+//! The workload of a pod: its top controller, found through at most two owner references.
 //!
-//! A ReplicaSet is asked for its Deployment, a Job for its CronJob; any other controller is the workload itself, since
-//! reading unknown kinds would need rights on them. Only metadata is read, and kept by the controller's UID.
+//! A ReplicaSet is read for its Deployment, a Job for its CronJob. Any other controller is the workload itself, since reading
+//! unknown kinds would need rights on them. Only metadata is read. The result is cached by the UID of the controller.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use kube::{Api, Client};
 use moka::future::Cache;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::{CallError, call};
 use snapwatcher_api::pod::{ControllerReference, PodFacts};
 
-/// Look-ups that are remembered; one serves all pods of a ReplicaSet.
-const REMEMBERED: u64 = 10_000;
-/// Controllers adopt and release what they own, so a look-up is good for a while only.
-const REMEMBERED_FOR: Duration = Duration::from_secs(600);
+use crate::cluster::{CallError, call};
+
+/// The size of the cache. One entry serves all pods of a ReplicaSet.
+const CACHE_CAPACITY: u64 = 10_000;
+/// Controllers adopt and release objects, so an entry expires.
+const CACHE_TTL: Duration = Duration::from_secs(600);
 
 /// The top controller of a pod, or the pod itself; written `Deployment/web`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,54 +46,54 @@ impl From<&ControllerReference> for Workload {
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum OwnerError {
-    /// The pod's controller was deleted: the garbage collector is about to take the pod too.
-    #[error("{kind} `{name}` that controls pod {pod} is gone")]
+pub enum WorkloadError {
+    /// The pod's controller was deleted. The garbage collector deletes the pod next.
+    #[error("{kind} `{name}`, the controller of pod `{pod}`, does not exist any more")]
     Gone { kind: String, name: String, pod: String },
-    #[error("could not find the workload of pod {pod}")]
-    LookUp { pod: String, source: Arc<CallError> },
+    #[error("could not find the workload of pod `{pod}`")]
+    Lookup { pod: String, source: Arc<CallError> },
 }
 
-/// Finds workloads and remembers what it found. Cloning gives another handle to the same memory.
+/// Finds workloads, through a cache. A clone uses the same cache.
 #[derive(Clone)]
-pub struct Owners {
+pub struct WorkloadLookup {
     client: Client,
-    /// The controller of a controller, by the UID of the latter; `None`: it has none, so it is the top.
-    above: Cache<String, Option<ControllerReference>>,
+    /// The controller of a controller, by the UID of the latter; `None`: it has none.
+    parents: Cache<String, Option<ControllerReference>>,
 }
 
-impl Owners {
+impl WorkloadLookup {
     pub fn new(client: Client) -> Self {
-        let above = Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build();
-        Self { client, above }
+        let parents = Cache::builder().max_capacity(CACHE_CAPACITY).time_to_live(CACHE_TTL).build();
+        Self { client, parents }
     }
 
     /// The workload of that pod.
-    pub async fn workload(&self, pod: &PodFacts) -> Result<Workload, OwnerError> {
+    pub async fn workload(&self, pod: &PodFacts) -> Result<Workload, WorkloadError> {
         let Some(controller) = &pod.controller else {
             let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
             return Ok(Workload { api_version: "v1".into(), kind: "Pod".into(), name, uid });
         };
-        let above = match group_and_kind(controller) {
-            ("apps", "ReplicaSet") => self.above::<ReplicaSet>(pod, controller).await?,
-            ("batch", "Job") => self.above::<Job>(pod, controller).await?,
+        let parent = match group_and_kind(controller) {
+            ("apps", "ReplicaSet") => self.parent::<ReplicaSet>(pod, controller).await?,
+            ("batch", "Job") => self.parent::<Job>(pod, controller).await?,
             _ => None,
         };
-        Ok(Workload::from(above.as_ref().unwrap_or(controller)))
+        Ok(Workload::from(parent.as_ref().unwrap_or(controller)))
     }
 
-    async fn above<K>(
+    async fn parent<K>(
         &self,
         pod: &PodFacts,
         controller: &ControllerReference,
-    ) -> Result<Option<ControllerReference>, OwnerError>
+    ) -> Result<Option<ControllerReference>, WorkloadError>
     where
         K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
         let ControllerReference { kind, name, uid, .. } = controller;
         let namespace = &pod.name.namespace;
-        let gone = || OwnerError::Gone { kind: kind.clone(), name: name.clone(), pod: pod.name.to_string() };
-        let look_up = async {
+        let gone = || WorkloadError::Gone { kind: kind.clone(), name: name.clone(), pod: pod.name.to_string() };
+        let lookup = async {
             let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
             let read = call(format!("read {kind} `{namespace}/{name}`"), api.get_metadata(name)).await;
             match read {
@@ -101,10 +102,10 @@ impl Owners {
                 }
                 Ok(_) => Err(gone()),
                 Err(error) if error.is_not_found() => Err(gone()),
-                Err(source) => Err(OwnerError::LookUp { pod: pod.name.to_string(), source: Arc::new(source) }),
+                Err(source) => Err(WorkloadError::Lookup { pod: pod.name.to_string(), source: Arc::new(source) }),
             }
         };
-        self.above.try_get_with_by_ref(uid, look_up).await.map_err(|error: Arc<OwnerError>| (*error).clone())
+        self.parents.try_get_with_by_ref(uid, lookup).await.map_err(|error: Arc<WorkloadError>| (*error).clone())
     }
 }
 
