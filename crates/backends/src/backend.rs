@@ -1,41 +1,37 @@
-//! What a back-end is asked for, and the trait by which any of them is asked.
-//!
-//! The trait stands here and not beside its implementations, so that back-ends depend on checkpoints and never the
-//! other way round.
+//! The trait of all back-ends, and the request that they receive.
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
 
+use snapwatcher_api::outcome::Outcome;
 use snapwatcher_api::pod::PodName;
 
-use snapwatcher_api::outcome::Outcome;
-
-/// One attempt, as a back-end sees it.
+/// What one attempt requests.
 #[derive(Debug, Clone)]
 pub struct CheckpointRequest {
     pub pod: PodName,
     pub node: String,
     pub container: String,
-    /// `<Checkpoint uid>-<failures>`: the same for repeats of a request that may have had its effect.
+    /// `<Checkpoint uid>-<failures>`: the same for repeats of a request whose result is unknown.
     pub idempotency_key: String,
-    /// The whole Pod as just read; only for a back-end that [needs](Backend::needs_pod) it.
+    /// The whole Pod object as just read, for a back-end that [needs](CheckpointBackend::needs_pod) it.
     pub pod_object: Option<Value>,
 }
 
-/// Who takes checkpoints.
-pub trait Backend: Send + Sync {
-    /// Whether [`CheckpointRequest::pod_object`] is to be filled.
+/// Takes checkpoints.
+pub trait CheckpointBackend: Send + Sync {
+    /// Whether [`CheckpointRequest::pod_object`] has to be filled.
     fn needs_pod(&self) -> bool;
 
-    /// The longest one attempt can take; the written deadline follows from it.
+    /// The longest time that one attempt can take. The deadline in the Checkpoint follows from it.
     fn longest_attempt(&self) -> Duration;
 
-    /// Which address is asked for the pods of that node: what keeps one attempt from being made keeps all of the same
-    /// address. `None`: it is known only with the node.
-    fn address<'a>(&self, node: Option<&'a str>) -> Option<&'a str>;
+    /// The endpoint that receives the requests for pods of that node. Attempts at one endpoint share a circuit breaker.
+    /// `None`: the endpoint depends on the node, and the node is not known yet.
+    fn endpoint<'a>(&self, node: Option<&'a str>) -> Option<&'a str>;
 
-    /// Makes one request, never a second one, and says what came of it.
-    fn checkpoint<'a>(&'a self, ask: &'a CheckpointRequest) -> BoxFuture<'a, Outcome>;
+    /// Sends one request, never a second one, and returns its outcome.
+    fn checkpoint<'a>(&'a self, request: &'a CheckpointRequest) -> BoxFuture<'a, Outcome>;
 }

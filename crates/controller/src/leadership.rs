@@ -25,7 +25,7 @@ use crate::dry_run::DryRun;
 use crate::watch::metrics::WatchMetrics;
 use crate::watch::{MissedMutations, Watch};
 use snapwatcher_api::pod::{OncePer, PodName};
-use snapwatcher_backends::request::Backend;
+use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_daemon::admin::{CheckHandle, Gate, Health};
 use snapwatcher_daemon::services::{ServiceError, Services};
 use snapwatcher_kubernetes::cluster::{Cluster, Scope};
@@ -119,7 +119,7 @@ impl LeaderServices {
     pub fn with_records(
         self,
         settings: Settings,
-        backend: Arc<dyn Backend>,
+        backend: Arc<dyn CheckpointBackend>,
         holder: Holder,
         leads: watch::Receiver<bool>,
         work_is_done: CancellationToken,

@@ -1,4 +1,4 @@
-//! Why an exchange has no answer, and what that means: nothing was asked, or nobody knows.
+//! Why a request has no complete response, and what that means for its attempt.
 
 use std::error::Error;
 use std::io;
@@ -8,79 +8,92 @@ use rustls::CertificateError;
 
 use snapwatcher_api::outcome::Reason;
 
-use super::Times;
+use super::timeouts::RequestTimeouts;
 
-/// Why no answer can be judged.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// It failed on the way.
-    Failed(reqwest::Error),
-    OutOfTime(Duration),
+/// An endpoint in messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndpointLabel<'a> {
+    /// `SnapHook` or `the kubelet of node `n1``.
+    pub(crate) name: &'a str,
+    /// Its URL without user, password and query.
+    pub(crate) url: &'a str,
+    /// What to do if it can't be reached.
+    pub(crate) remedy: &'a str,
 }
 
-/// An exchange without a complete answer.
 #[derive(Debug)]
-pub(crate) struct Broken {
-    fault: Fault,
+pub(super) enum FailureCause {
+    Transport(reqwest::Error),
+    TimedOut(Duration),
+}
+
+/// A request without a complete response.
+#[derive(Debug)]
+pub(crate) struct RequestFailure {
+    cause: FailureCause,
     has_connected: bool,
 }
 
-impl Broken {
-    pub(super) fn new(fault: Fault, has_connected: bool, times: Times) -> Self {
-        let fault = match fault {
-            // The client's own limit for connecting is the same and may be the first to notice.
-            Fault::Failed(error) if !has_connected && error.is_timeout() => Fault::OutOfTime(times.connect),
+impl RequestFailure {
+    pub(super) fn new(cause: FailureCause, has_connected: bool, timeouts: RequestTimeouts) -> Self {
+        let cause = match cause {
+            // The client has the same limit for connecting and may notice first.
+            FailureCause::Transport(error) if !has_connected && error.is_timeout() => {
+                FailureCause::TimedOut(timeouts.connect)
+            }
             other => other,
         };
-        Self { fault, has_connected }
+        Self { cause, has_connected }
     }
 
-    /// The reason, and the words for it; `whom` was asked (`SnapHook`), at `url`, which is for people.
-    pub(crate) fn told(&self, whom: &str, url: &str) -> (Reason, String) {
-        match &self.fault {
-            Fault::Failed(error) if error.is_builder() => {
-                (Reason::Rejected, format!("could not write the request for {whom} at {url}: {}", cause(error)))
+    /// The reason and the message: `Unreachable` before the connection was established, `NoResponse` after it.
+    pub(crate) fn classify(&self, endpoint: EndpointLabel<'_>) -> (Reason, String) {
+        let EndpointLabel { name, url, remedy } = endpoint;
+        match &self.cause {
+            FailureCause::Transport(error) if error.is_builder() => {
+                (Reason::Rejected, format!("could not build the request to {name} at {url}: {}", innermost(error)))
             }
-            Fault::Failed(error) if self.has_connected => {
-                (Reason::NoResponse, format!("no complete answer from {whom} at {url}: {}", cause(error)))
+            FailureCause::Transport(error) if self.has_connected => {
+                (Reason::NoResponse, format!("no complete response from {name} at {url}: {}", innermost(error)))
             }
-            Fault::Failed(error) if error.is_dns() => {
-                (Reason::Unreachable, format!("could not find the host of {whom} at {url}: {}", cause(error)))
-            }
-            Fault::Failed(error) => {
-                (Reason::Unreachable, format!("could not connect to {whom} at {url}: {}", cause(error)))
-            }
-            Fault::OutOfTime(limit) if self.has_connected => (
-                Reason::NoResponse,
-                format!("no complete answer from {whom} at {url} within {limit:?} after connecting"),
+            FailureCause::Transport(error) if error.is_dns() => (
+                Reason::Unreachable,
+                format!("could not resolve the host of {name} at {url}: {}; {remedy}", innermost(error)),
             ),
-            Fault::OutOfTime(limit) => {
-                (Reason::Unreachable, format!("could not connect to {whom} at {url} within {limit:?}"))
+            FailureCause::Transport(error) => {
+                (Reason::Unreachable, format!("could not connect to {name} at {url}: {}; {remedy}", innermost(error)))
+            }
+            FailureCause::TimedOut(limit) if self.has_connected => (
+                Reason::NoResponse,
+                format!("no complete response from {name} at {url} within {limit:?} after connecting"),
+            ),
+            FailureCause::TimedOut(limit) => {
+                (Reason::Unreachable, format!("could not connect to {name} at {url} within {limit:?}; {remedy}"))
             }
         }
     }
 
-    /// Why the server's certificate was not accepted, if that is what went wrong.
+    /// Why the certificate of the server was not accepted, if that is the cause.
     pub(crate) fn certificate_error(&self) -> Option<&CertificateError> {
-        let Fault::Failed(error) = &self.fault else { return None };
+        let FailureCause::Transport(error) = &self.cause else { return None };
         let mut next: Option<&(dyn Error + 'static)> = error.source();
         while let Some(error) = next {
             if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref::<rustls::Error>() {
                 return Some(why);
             }
-            next = inner(error).or_else(|| error.source());
+            next = wrapped(error).or_else(|| error.source());
         }
         None
     }
 }
 
-/// What an I/O error was made of; its `source` leaves that out.
-fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+/// The error that an I/O error wraps; its `source` skips that one.
+fn wrapped<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
     error.downcast_ref::<io::Error>()?.get_ref().map(|inner| inner as &(dyn Error + 'static))
 }
 
-/// The innermost cause in words: reqwest's own only say that sending failed, and repeat the URL with its password.
-fn cause(error: &reqwest::Error) -> String {
+/// The text of the innermost cause. reqwest's own text repeats the URL with its password.
+fn innermost(error: &reqwest::Error) -> String {
     let mut cause = error.source();
     while let Some(inner) = cause.and_then(|cause| cause.source()) {
         cause = Some(inner);

@@ -1,138 +1,141 @@
-//! What an answer of a kubelet makes of an attempt: the table "The kubelet" of docs/contracts.md.
+//! What the response of a kubelet means: the table "The kubelet" of docs/contracts.md.
 //!
-//! Pure: `now` is a parameter, and nothing here reads from a connection. Advice stands before what the kubelet said, whose
-//! end may be cut off.
+//! Pure: `now` is a parameter, and nothing here reads from a connection. A message gives the advice before the text of the
+//! kubelet, because the end of a message may be cut off.
 
 #[cfg(test)]
 mod tests;
 
 use jiff::Timestamp;
+use reqwest::StatusCode;
 use rustls::CertificateError;
 use serde::Deserialize;
 
-use crate::exchange::{Answer, Broken};
-use crate::{redact, stopped};
 use snapwatcher_api::outcome::{Location, Outcome, Reason};
 
-use super::runtime;
+use crate::failure::failed;
+use crate::http::{BackendResponse, EndpointLabel, RequestFailure};
+use crate::redact;
 
-/// Who was asked, and as whom.
+use super::runtime_error;
+
+/// The request that was sent.
 #[derive(Debug, Clone)]
-pub(super) struct Asked<'a> {
-    /// The kubelet, for people.
-    pub whom: String,
-    /// Where a path in the answer lies.
-    pub node: &'a str,
-    /// As whom the kubelet sees us.
-    pub identity: &'a str,
+pub(super) struct Request<'a> {
+    /// The kubelet, in messages.
+    pub(super) kubelet: String,
+    /// The node of the kubelet; archives are on it.
+    pub(super) node: &'a str,
+    /// The user that the token belongs to.
+    pub(super) identity: &'a str,
 }
 
-/// A kubelet's answer to a checkpoint that was taken.
+/// The body of a response about a checkpoint that was taken.
 #[derive(Deserialize)]
-struct Taken {
+struct Archives {
     items: Vec<String>,
 }
 
-/// Which outcome an answer stands for.
-pub(super) fn judge(answer: &Answer, asked: &Asked<'_>, now: Timestamp) -> Outcome {
-    if answer.status.is_success() {
-        return judge_success(answer, asked);
+/// The outcome of an attempt with this response.
+pub(super) fn outcome(response: &BackendResponse, request: &Request<'_>, now: Timestamp) -> Outcome {
+    if response.status.is_success() {
+        return success(response, request);
     }
-    let Asked { whom, identity, .. } = asked;
-    let (said, status) = (answer.body.trim(), answer.status);
-    let said = if said.is_empty() { status.to_string() } else { format!("{status}: {said}") };
-    let (reason, message) = match (reason(answer), status.as_u16()) {
-        (Reason::Unauthorized, 401) => {
-            (Reason::Unauthorized, format!("{whom} does not take the token of {identity}; it answered {said}"))
+    let Request { kubelet, identity, .. } = request;
+    let (text, status) = (response.body.trim(), response.status);
+    let answer = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
+    let reason = reason(response);
+    let message = match (reason, status) {
+        (Reason::Unauthorized, StatusCode::UNAUTHORIZED) => {
+            let remedy = "see that the kubelet authenticates tokens (`authentication.webhook.enabled`)";
+            format!("{kubelet} does not accept the token of {identity}: {remedy}; it answered {answer}")
         }
-        (Reason::Unauthorized, 403) => {
-            let right = "needs the right `create` on `nodes/checkpoint`";
-            (Reason::Unauthorized, format!("{identity} {right}; {whom} answered {said}"))
+        (Reason::Unauthorized, StatusCode::FORBIDDEN) => {
+            format!("{identity} needs the right `create` on `nodes/checkpoint`; {kubelet} answered {answer}")
         }
-        (Reason::PodNotOnNode, _) => {
-            (Reason::PodNotOnNode, format!("{whom} does not know the pod (yet); it answered {said}"))
-        }
+        (Reason::PodNotOnNode, _) => format!("{kubelet} does not know the pod yet; it answered {answer}"),
         (Reason::CheckpointApiDisabled, _) => {
-            let remedy = "switch on its feature gate `ContainerCheckpoint` and `enableDebuggingHandlers`";
-            (Reason::CheckpointApiDisabled, format!("{whom} takes no checkpoints: {remedy}; it answered {said}"))
+            let remedy = "enable its feature gate `ContainerCheckpoint` and `enableDebuggingHandlers`";
+            format!("{kubelet} does not serve the checkpoint API: {remedy}; it answered {answer}")
         }
         (Reason::NodeNotPrepared, _) => {
-            let remedy = "install CRIU on the node and let the runtime use it";
-            (
-                Reason::NodeNotPrepared,
-                format!("{whom} has no CRIU that its container runtime can use: {remedy}; {said}"),
-            )
+            let remedy = "install CRIU on the node and enable it in the container runtime";
+            format!("{kubelet} has no CRIU that its container runtime can use: {remedy}; it answered {answer}")
         }
         (Reason::CheckpointUnsupported, _) => {
-            (Reason::CheckpointUnsupported, format!("the container runtime of {whom} takes no checkpoints; {said}"))
+            let remedy = "use containerd 2.0 or later, or CRI-O";
+            format!("the container runtime of {kubelet} does not support checkpoints: {remedy}; it answered {answer}")
         }
         (Reason::CheckpointFailed, _) => {
-            (Reason::CheckpointFailed, format!("the checkpoint failed; {whom} answered {said}"))
+            format!("the container runtime failed to take the checkpoint; {kubelet} answered {answer}")
         }
-        (reason, _) => (reason, format!("{whom} answered {said}")),
+        _ => format!("{kubelet} answered {answer}"),
     };
-    Outcome::Failed { reason, message: redact::redact(&message), retry_after: answer.wished_wait(now) }
+    Outcome::Failed { reason, message: redact::redact(&message), retry_after: response.retry_after(now) }
 }
 
-/// What a request without an answer stands for; `shown` is the kubelet's address.
-pub(super) fn failed(broken: &Broken, asked: &Asked<'_>, shown: &str) -> Outcome {
-    let (reason, message) = broken.told(&asked.whom, shown);
-    match broken.certificate_error() {
-        Some(why) if reason == Reason::Unreachable && !gets_better(why) => {
-            let remedies = "let kubelets have serving certificates of the cluster's CA (`serverTLSBootstrap: true`), name \
-                            their CA by `--kubelet-ca-file`, or do without by `--kubelet-insecure-skip-verify`";
-            let message = format!("the certificate of {} at {shown} is not trusted ({why}): {remedies}", asked.whom);
-            stopped(Reason::KubeletUntrusted, &message)
+/// The outcome of an attempt without a complete response; `url` is the address of the kubelet.
+pub(super) fn request_failed(failure: &RequestFailure, request: &Request<'_>, url: &str) -> Outcome {
+    let kubelet = &request.kubelet;
+    let remedy = "see that its port is reachable from SnapWatcher";
+    let (reason, message) = failure.classify(EndpointLabel { name: kubelet, url, remedy });
+    match failure.certificate_error() {
+        Some(why) if reason == Reason::Unreachable && !is_temporary(why) => {
+            let remedies = "set `serverTLSBootstrap: true` in the kubelets, or name their CA by `--kubelet-ca-file`, or skip \
+                            verification by `--kubelet-insecure-skip-verify`";
+            let message = format!("the certificate of {kubelet} at {url} is not trusted ({why}): {remedies}");
+            failed(Reason::KubeletUntrusted, &message)
         }
-        _ => stopped(reason, &message),
+        _ => failed(reason, &message),
     }
 }
 
-/// The reason that a status which is not 2xx stands for.
-fn reason(answer: &Answer) -> Reason {
-    match answer.status.as_u16() {
+/// The reason of a status that is not 2xx.
+fn reason(response: &BackendResponse) -> Reason {
+    match response.status.as_u16() {
         401 | 403 => Reason::Unauthorized,
-        404 if is_container_unknown(answer) => Reason::NoSuchContainer,
-        // 405: what a kubelet without debugging handlers says of some of their paths.
-        404 if is_pod_unknown(answer) => Reason::PodNotOnNode,
+        404 if is_container_unknown(response) => Reason::NoSuchContainer,
+        404 if is_pod_unknown(response) => Reason::PodNotOnNode,
+        // 405: the answer of a kubelet without debugging handlers at some of their paths.
         404 | 405 => Reason::CheckpointApiDisabled,
         429 | 503 => Reason::Busy,
-        500 => runtime::reason(answer.body.trim()),
+        500 => runtime_error::reason(response.body.trim()),
         408 | 425 | 501..=599 => Reason::BackendError,
         300..=499 => Reason::Rejected,
         _ => Reason::InvalidResponse,
     }
 }
 
-/// The handler itself says so: the gate is on, and we may.
-pub(super) fn is_pod_unknown(answer: &Answer) -> bool {
-    answer.status.as_u16() == 404 && answer.body.trim() == "pod does not exist"
+/// The answer of the checkpoint handler itself: so the API is enabled and the token has the right.
+pub(super) fn is_pod_unknown(response: &BackendResponse) -> bool {
+    response.status.as_u16() == 404 && response.body.trim() == "pod does not exist"
 }
 
-fn is_container_unknown(answer: &Answer) -> bool {
-    let body = answer.body.trim();
+fn is_container_unknown(response: &BackendResponse) -> bool {
+    let body = response.body.trim();
     body.starts_with("container ") && body.ends_with(" does not exist")
 }
 
-/// Whether a certificate that is not accepted for this will be replaced, or become valid, by itself.
-fn gets_better(why: &CertificateError) -> bool {
+/// Whether the certificate becomes valid, or is replaced, without a change by the operator.
+fn is_temporary(why: &CertificateError) -> bool {
     use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
     matches!(why, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
 }
 
-fn judge_success(answer: &Answer, asked: &Asked<'_>) -> Outcome {
-    let Asked { whom, node, .. } = asked;
-    let bad = |why: &str| stopped(Reason::InvalidResponse, &format!("{whom} answered {}, but {why}", answer.status));
-    if !answer.is_legible {
-        return bad("the answer is too long or not UTF-8");
+fn success(response: &BackendResponse, request: &Request<'_>) -> Outcome {
+    let Request { kubelet, node, .. } = request;
+    let invalid =
+        |why: &str| failed(Reason::InvalidResponse, &format!("{kubelet} answered {}, but {why}", response.status));
+    if !response.is_readable {
+        return invalid("the response is too long or not UTF-8");
     }
-    let Ok(Taken { items }) = serde_json::from_str(&answer.body) else {
-        return bad(&format!("the answer is not a list of archives: {}", answer.body));
+    let Ok(Archives { items }) = serde_json::from_str(&response.body) else {
+        return invalid(&format!("the response is not a list of archives: {}", response.body));
     };
     match items.first().and_then(|path| redact::redact_place(path)) {
-        Some(archive) if answer.status == reqwest::StatusCode::OK => {
+        Some(archive) if response.status == StatusCode::OK => {
             Outcome::Succeeded(Location { archive: Some(archive), node: Some((*node).to_owned()), image: None })
         }
-        _ => bad(&format!("it names no archive: {}", answer.body)),
+        _ => invalid(&format!("the response names no archive: {}", response.body)),
     }
 }

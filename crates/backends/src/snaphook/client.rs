@@ -1,138 +1,150 @@
-//! Asks SnapHook, or SnapApi, for a checkpoint: one `POST` an attempt, made by [`exchange`].
+//! Sends a checkpoint request to SnapHook.
 
-mod answer;
-mod attempt;
-mod contract;
-mod probe;
-#[cfg(test)]
-mod tests;
-
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use reqwest::{Client, Url};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Client, RequestBuilder, Url};
+use tokio::time::Instant;
 
-use crate::ca_file::{self, CaFileError};
-use crate::exchange::{self, Times};
-use crate::request::{Backend, CheckpointRequest};
-use snapwatcher_api::outcome::Outcome;
+use snapwatcher_api::outcome::{Outcome, Reason};
+use snapwatcher_daemon::clock;
 
-pub use self::attempt::IDEMPOTENCY_KEY;
-pub use self::contract::Contract;
-pub use self::probe::Probe;
+use crate::backend::{CheckpointBackend, CheckpointRequest};
+use crate::ca_file;
+use crate::failure::{NotSent, failed};
+use crate::http::{self, EndpointLabel, RequestFailure, RequestTimeouts};
 
-/// SnapHook is asked for the pods of all nodes.
-const ONE_FOR_ALL: &str = "";
+use super::request::body;
+use super::response;
+use super::settings::{SnapHookError, SnapHookSettings};
 
-/// How SnapHook is reached and asked.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `http` or `https`; a path in it is kept and the contract's path appended.
-    pub url: Url,
-    pub contract: Contract,
-    /// Address of the API server, as told to SnapHook by [`Contract::KubeletCheckpoint`].
-    pub kube_api_address: String,
-    /// Name of the cluster; [`Contract::SnapapiKubelet`] can't do without.
-    pub cluster_name: Option<String>,
-    /// For resolving the name, connecting and TLS.
-    pub request_timeout: Duration,
-    /// From the connection to the end of the answer.
-    pub response_timeout: Duration,
-    /// Holds a bearer token; read anew for each attempt, because such files are rotated.
-    pub token_file: Option<PathBuf>,
-    /// Holds the certificates (PEM) that are trusted in place of the system's.
-    pub ca_file: Option<PathBuf>,
-}
+/// The header that identifies an attempt, equal for repeats of a request whose result is unknown, see
+/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Why settings can't be worked with.
-#[derive(Debug, thiserror::Error)]
-pub enum BackendError {
-    #[error("the URL of SnapHook begins with `{0}:`; it has to be `http:` or `https:`")]
-    Scheme(String),
-    #[error("the contract `{0}` needs the name of the cluster: set `--cluster-name`")]
-    NoClusterName(Contract),
-    #[error("SnapHook gets a bearer token from a file, and its URL has a user and password: take one of them")]
-    TwoCredentials,
-    #[error(transparent)]
-    CaFile(#[from] CaFileError),
-    #[error("could not set up the HTTP client for SnapHook")]
-    Client(#[source] reqwest::Error),
-}
-
-impl Settings {
-    fn times(&self) -> Times {
-        Times { connect: self.request_timeout, answer: self.response_timeout }
-    }
-}
+/// One endpoint takes the requests for the pods of all nodes.
+const THE_ENDPOINT: &str = "";
 
 /// The back-end `snaphook`.
 #[derive(Debug)]
 pub struct SnapHook {
-    settings: Settings,
+    settings: SnapHookSettings,
     client: Client,
     endpoint: Url,
-    /// The endpoint for people: without user, password and query.
-    shown: String,
+    /// The endpoint without user, password and query, for messages.
+    display_url: String,
 }
 
 impl SnapHook {
-    pub fn new(settings: Settings) -> Result<Self, BackendError> {
-        let scheme = settings.url.scheme();
-        if !matches!(scheme, "http" | "https") {
-            return Err(BackendError::Scheme(scheme.to_owned()));
+    pub fn new(settings: SnapHookSettings) -> Result<Self, SnapHookError> {
+        settings.check()?;
+        let endpoint = settings.endpoint();
+        let display_url = format!("{}{}", endpoint.origin().ascii_serialization(), endpoint.path());
+        Ok(Self { client: client(&settings)?, display_url, endpoint, settings })
+    }
+
+    /// The URL that requests are sent to, for messages: without user, password and query.
+    pub fn display_url(&self) -> &str {
+        &self.display_url
+    }
+
+    async fn attempt(&self, request: &CheckpointRequest) -> Outcome {
+        let (post, token) = match self.post(request).await {
+            Ok(post) => post,
+            Err(not_sent) => return not_sent.into(),
+        };
+        let timeouts = self.settings.timeouts();
+        match http::send_once(post, token.as_deref(), timeouts, Instant::now()).await {
+            Ok(response) => response::outcome(&response, &self.display_url, &request.node, clock::now()),
+            Err(failure) => {
+                let (reason, message) = self.classify(&failure);
+                failed(reason, &message)
+            }
         }
-        if settings.contract == Contract::SnapapiKubelet && settings.cluster_name.is_none() {
-            return Err(BackendError::NoClusterName(settings.contract));
+    }
+
+    /// The request, and the token that it carries.
+    async fn post(&self, request: &CheckpointRequest) -> Result<(RequestBuilder, Option<String>), NotSent> {
+        let token = self.token().await?;
+        let post = self
+            .client
+            .post(self.endpoint.clone())
+            .header(IDEMPOTENCY_KEY, &request.idempotency_key)
+            .json(&body(&self.settings, request)?);
+        authorized(post, token)
+    }
+
+    /// A request for the headers of the endpoint, which takes no checkpoint, and the token that it carries.
+    pub(super) async fn get(&self) -> Result<(RequestBuilder, Option<String>), NotSent> {
+        let token = self.token().await?;
+        authorized(self.client.get(self.endpoint.clone()), token)
+    }
+
+    pub(super) fn timeouts(&self) -> RequestTimeouts {
+        self.settings.timeouts()
+    }
+
+    /// The reason and the message of a request without a complete response.
+    pub(super) fn classify(&self, failure: &RequestFailure) -> (Reason, String) {
+        let remedy = "check that SnapHook runs and that `--snap-back-api-url` is its URL";
+        failure.classify(EndpointLabel { name: "SnapHook", url: &self.display_url, remedy })
+    }
+
+    async fn token(&self) -> Result<Option<String>, NotSent> {
+        let Some(path) = &self.settings.token_file else { return Ok(None) };
+        let unusable = |why: String| {
+            let path = path.display();
+            NotSent::new(
+                Reason::Unauthorized,
+                format!("no request sent to SnapHook: the token file `{path}` {why}; write a bearer token to it"),
+            )
+        };
+        let text =
+            tokio::fs::read_to_string(path).await.map_err(|error| unusable(format!("could not be read: {error}")))?;
+        match text.trim() {
+            "" => Err(unusable("is empty".to_owned())),
+            token if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err(unusable("holds no valid token".to_owned()))
+            }
+            token => Ok(Some(token.to_owned())),
         }
-        let has_user_info = !settings.url.username().is_empty() || settings.url.password().is_some();
-        if has_user_info && settings.token_file.is_some() {
-            return Err(BackendError::TwoCredentials);
-        }
-        let endpoint = endpoint(&settings);
-        Ok(Self { client: client(&settings)?, shown: shown(&endpoint), endpoint, settings })
     }
 }
 
-impl Backend for SnapHook {
+impl CheckpointBackend for SnapHook {
     fn needs_pod(&self) -> bool {
         self.settings.contract.needs_pod()
     }
 
     fn longest_attempt(&self) -> Duration {
-        let Times { connect, answer } = self.settings.times();
-        connect + answer
+        self.settings.timeouts().total()
     }
 
-    fn address<'a>(&self, _node: Option<&'a str>) -> Option<&'a str> {
-        Some(ONE_FOR_ALL)
+    fn endpoint<'a>(&self, _node: Option<&'a str>) -> Option<&'a str> {
+        Some(THE_ENDPOINT)
     }
 
-    fn checkpoint<'a>(&'a self, ask: &'a CheckpointRequest) -> BoxFuture<'a, Outcome> {
-        self.attempt(ask).boxed()
+    fn checkpoint<'a>(&'a self, request: &'a CheckpointRequest) -> BoxFuture<'a, Outcome> {
+        self.attempt(request).boxed()
     }
 }
 
-fn endpoint(settings: &Settings) -> Url {
-    let mut endpoint = settings.url.clone();
-    let base = settings.url.path().trim_end_matches('/');
-    endpoint.set_path(&format!("{base}{}", settings.contract.path()));
-    endpoint.set_fragment(None);
-    endpoint
+fn authorized(request: RequestBuilder, token: Option<String>) -> Result<(RequestBuilder, Option<String>), NotSent> {
+    let Some(token) = token else { return Ok((request, None)) };
+    let value = http::bearer(&token)
+        .map_err(|error| NotSent::new(Reason::Unauthorized, format!("no request sent to SnapHook: {error}")))?;
+    Ok((request.header(AUTHORIZATION, value), Some(token)))
 }
 
-fn shown(endpoint: &Url) -> String {
-    format!("{}{}", endpoint.origin().ascii_serialization(), endpoint.path())
-}
-
-fn client(settings: &Settings) -> Result<Client, BackendError> {
-    let builder = exchange::client(settings.request_timeout);
+fn client(settings: &SnapHookSettings) -> Result<Client, SnapHookError> {
+    let builder = http::client(settings.request_timeout);
     let builder = match &settings.ca_file {
         Some(path) => builder.tls_certs_only(ca_file::read(path, "SnapHook")?),
-        // Plain HTTP has to work in an image without any certificates, which is an error otherwise.
+        // Without this, a client for plain HTTP could not be built in an image that has no certificates.
         None if settings.url.scheme() == "http" => builder.tls_certs_only([]),
         None => builder,
     };
-    builder.build().map_err(BackendError::Client)
+    builder.build().map_err(SnapHookError::Client)
 }

@@ -29,7 +29,7 @@ use super::writes::{StatusWriter, waits};
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget, Phase, PodStatus};
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted, RetryClass};
 use snapwatcher_api::record_name;
-use snapwatcher_backends::request::{Backend, CheckpointRequest};
+use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_kubernetes::events::Events;
 
 /// How long the request may leave after the attempt was begun to be written. Past it the request is not made, since
@@ -40,7 +40,7 @@ pub const SEND_WINDOW: Duration = Duration::from_secs(15);
 pub struct Attempt {
     pub client: Client,
     pub writes: StatusWriter,
-    pub backend: Arc<dyn Backend>,
+    pub backend: Arc<dyn CheckpointBackend>,
     pub owners: WorkloadLookup,
     pub budget: ConcurrencyLimiter,
     pub breakers: Breakers,
@@ -155,7 +155,7 @@ impl Attempt {
         let subject = (pod.uid.unwrap_or_default(), status.container.clone().unwrap_or_default());
         let now = clock::now();
         let has_room = self.budget.settle(&record.uid().unwrap_or_default(), &node, subject, now);
-        let may_ask = has_room && self.breakers.move_to(turn, self.backend.address(Some(&node)), now);
+        let may_ask = has_room && self.breakers.move_to(turn, self.backend.endpoint(Some(&node)), now);
         (!may_ask).then_some(node)
     }
 

@@ -19,13 +19,13 @@ use super::consent::{self, Refusal};
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, PodStatus};
 use snapwatcher_api::outcome::{Reason, RetryClass};
 use snapwatcher_api::record_name;
-use snapwatcher_backends::request::Backend;
+use snapwatcher_backends::backend::CheckpointBackend;
 
 /// What candidates are found and put in order by.
 pub struct Candidates<'a> {
     pub client: &'a Client,
     pub owners: &'a WorkloadLookup,
-    pub backend: &'a dyn Backend,
+    pub backend: &'a dyn CheckpointBackend,
     pub breakers: &'a Breakers,
     pub turn: &'a Turn,
 }
@@ -67,7 +67,7 @@ impl Candidates<'_> {
     }
 
     fn address<'n>(&self, node: &'n str) -> Option<&'n str> {
-        self.backend.address(Some(node))
+        self.backend.endpoint(Some(node))
     }
 }
 
