@@ -29,7 +29,6 @@ pub(super) enum Body<'a> {
     },
 }
 
-#[expect(clippy::struct_field_names, reason = "the contract names its fields")]
 #[derive(Debug, Serialize)]
 pub(super) struct ContainerFields<'a> {
     pod_name: &'a str,
