@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{BackendSettings, CertificateArgs, RunArgs};
 use snapwatcher_admission::{Admission, AdmissionMetrics, Webhook};
 use snapwatcher_api::pod::PodName;
-use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, Trust};
-use snapwatcher_backends::request::Backend;
-use snapwatcher_backends::snaphook::{BackendError, SnapHook};
+use snapwatcher_backends::backend::CheckpointBackend;
+use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, KubeletTrust};
+use snapwatcher_backends::metrics::BackendMetrics;
+use snapwatcher_backends::snaphook::{SnapHook, SnapHookError};
 use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates, Tell};
 use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
 use snapwatcher_controller::leadership::{Checks, ClaimMode, LeaderServices};
@@ -26,8 +27,8 @@ use snapwatcher_daemon::telemetry::metrics::registry;
 use snapwatcher_https::HttpsMetrics;
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{Events, events};
-use snapwatcher_kubernetes::leader::Leader;
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::leader::LeaderElector;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 use snapwatcher_state::PodTimelines;
 
 /// Beyond the longest request to a back-end and the drain: for an attempt that was just written, for writing its outcome,
@@ -42,7 +43,7 @@ pub enum RunError {
     #[error("could not listen on {address} for {purpose}")]
     Listen { address: SocketAddr, purpose: &'static str, source: io::Error },
     #[error(transparent)]
-    Backend(#[from] BackendError),
+    Backend(#[from] SnapHookError),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
@@ -94,7 +95,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (leader_check, done) = (checks.leader.clone(), work_is_done.clone());
     let term = LeaderServices {
         scopes: Scope::of(&watch.namespaces()),
-        owners: Owners::new(cluster.calls.clone()),
+        owners: WorkloadLookup::new(cluster.calls.clone()),
         cluster: cluster.clone(),
         state: state.clone(),
         watch_metrics: WatchMetrics::register(&mut registry),
@@ -105,11 +106,12 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         keep: checkpoint.keep(),
         claiming: ClaimMode::Told,
     };
-    let backend: Option<Arc<dyn Backend>> = match checkpoint.backend() {
+    let backend_metrics = BackendMetrics::register(&mut registry);
+    let backend: Option<Arc<dyn CheckpointBackend>> = match checkpoint.backend() {
         BackendSettings::Log => None,
         BackendSettings::SnapHook(settings) => Some(Arc::new(SnapHook::new(*settings)?)),
         BackendSettings::Kubelet(settings) => {
-            tell_of_trust(&settings, &term.metrics);
+            warn_of_insecure_skip_verify(&settings, &backend_metrics);
             Some(Arc::new(Kubelet::new(*settings, &certificate.ca.service_namespace, &cluster)?))
         }
     };
@@ -132,7 +134,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     if leader.standalone {
         leader_check.pass();
     } else {
-        let leader = Leader {
+        let leader = LeaderElector {
             client: cluster.calls.clone(),
             namespace: certificate.ca.service_namespace,
             times: leader.times(),
@@ -172,13 +174,13 @@ fn bound(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, RunE
     listen(address).map_err(|source| RunError::Listen { address, purpose, source })
 }
 
-/// Says loudly that whoever answers at a node's address gets the token.
-fn tell_of_trust(settings: &kubelet::Settings, metrics: &CheckpointMetrics) {
-    if settings.trust == Trust::Unverified {
-        metrics.kubelet_unverified();
+/// Warns that any server at a node's address receives the token.
+fn warn_of_insecure_skip_verify(settings: &kubelet::KubeletSettings, metrics: &BackendMetrics) {
+    if settings.trust == KubeletTrust::Unverified {
+        metrics.kubelets_not_verified();
         tracing::warn!(
-            "Kubelets' certificates are not verified (--kubelet-insecure-skip-verify): whoever answers at a node's address \
-             gets a token of service account `{}`, and its word is taken for checkpoints",
+            "Kubelet certificates are not verified (--kubelet-insecure-skip-verify): any server at a node's address receives \
+             a token of service account `{}` and can report checkpoints. Set --kubelet-ca-file instead",
             settings.service_account
         );
     }
@@ -191,7 +193,7 @@ fn telling(events: &Events, certificate: &CertificateArgs, pod_name: Option<Stri
     let pod = pod_name.map(|name| PodName { namespace, name });
     Arc::new(move |reason, note| {
         if let Some(pod) = &pod {
-            events.warn_of_self(pod, uid.clone(), reason, note);
+            events.warn_on_own_pod(pod, uid.clone(), reason, note);
         }
     })
 }

@@ -88,7 +88,8 @@ async fn kept<S: Future<Output = ()>>(
         mutating: Some(namespace.name().to_owned()),
         validating: Some(namespace.name().to_owned()),
     };
-    let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, trusted: None };
+    let cluster =
+        Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, ca_certificates: None };
     let certificates = Certificates::new(settings, cluster, CertificateMetrics::default(), Arc::new(|_, _| ()));
     let (resolver, status) = (certificates.resolver(), certificates.status());
     tokio::select! {

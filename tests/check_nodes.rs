@@ -14,7 +14,7 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const ACCOUNT: &str = "snapwatcher-kubelet";
 
 /// What the probe asks about.
-const NO_POD: &str = "SnapWatcher-asks-whether-it-may";
+const NO_POD: &str = "SnapWatcher-probe";
 
 /// What is told with these arguments; the lab has other nodes too, and no kubelets on them.
 async fn check(ns: &Namespace, arguments: &[&str]) -> Vec<Finding> {

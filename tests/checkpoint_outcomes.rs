@@ -43,8 +43,8 @@ fn table() -> Vec<Row> {
         ("s422", says(422, r#"{"detail": [{"loc": ["pod_name"]}]}"#), "Failed(Rejected)", "pod_name"),
         ("s409", Behaviour::status(409), "Failed(Rejected)", "409"),
         ("redirect", Behaviour::Redirect { to: "http://127.0.0.1:9/".to_owned() }, "Failed(Rejected)", "307"),
-        ("reset", Behaviour::Reset, "Unknown(NoResponse)", "no complete answer"),
-        ("half", Behaviour::HalfBody, "Unknown(NoResponse)", "no complete answer"),
+        ("reset", Behaviour::Reset, "Unknown(NoResponse)", "no complete response"),
+        ("half", Behaviour::HalfBody, "Unknown(NoResponse)", "no complete response"),
         ("hang", Behaviour::Hang, "Unknown(NoResponse)", "within 3s after connecting"),
     ]
 }

@@ -1,5 +1,5 @@
-//! What the back-end `kubelet` needs of the API server, and what is told while it is missing: the second account, and the
-//! rights that docs/running.md lists.
+//! What the back-end `kubelet` needs of the API server, and the message while it is missing: the second service account, and
+//! the rights that docs/running.md lists.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -33,7 +33,7 @@ fn bound(role: &str, kind: &str, user: &str) -> Value {
     })
 }
 
-/// What SnapWatcher may do in its namespace whichever back-end it has.
+/// The rights of SnapWatcher in its namespace that each back-end needs.
 async fn grant_the_rest(ns: &Namespace, user: &str) {
     let rules = json!({"rules": [
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
@@ -78,8 +78,8 @@ async fn lacks(ns: &Namespace, words: &str) {
 }
 
 #[tokio::test]
-async fn each_right_that_is_missing_is_told_and_waited_for() {
-    in_namespace("each_right_that_is_missing_is_told", |ns| async move {
+async fn each_missing_right_is_named_and_waited_for() {
+    in_namespace("each_missing_right_is_named", |ns| async move {
         let user = ns.name().to_owned();
         let mut kubeconfig = Kubeconfig::read_from(ns.access().kubeconfig()).unwrap();
         kubeconfig.auth_infos[0].auth_info.as_mut().unwrap().impersonate = Some(user.clone());
@@ -102,7 +102,7 @@ async fn each_right_that_is_missing_is_told_and_waited_for() {
         grant_nodes(&ns, &user).await;
         lacks(&ns, &format!("`create` on `serviceaccounts/token` named `{ACCOUNT}` in namespace `{user}`")).await;
         grant_tokens(&ns, &user).await;
-        lacks(&ns, &format!("there is no service account `{user}/{ACCOUNT}`: create it")).await;
+        lacks(&ns, &format!("service account `{user}/{ACCOUNT}` does not exist: create it")).await;
         ns.create_object(&object::<ServiceAccount>("ServiceAccount", ACCOUNT, json!({}))).await;
         ns.record_of("web", "Succeeded").await;
         assert_eq!(kubelet.requests().len(), 1);

@@ -1,4 +1,4 @@
-//! The block in the log: the words that people and their tools have read since the first SnapWatcher.
+//! The block in the log, which people and tools have read since the first SnapWatcher.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use lab::objects::{deployment, pod};
 use lab::{Namespace, PodStatus, Snapwatcher, in_namespace};
 use serde_json::{Value, json};
-use snapwatcher_api::pod::CONTAINERS;
+use snapwatcher_api::keys::CONTAINERS;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -25,8 +25,8 @@ async fn until_logged(ns: &Namespace, watcher: &Snapwatcher, pod: &str, times: u
 }
 
 #[tokio::test]
-async fn the_text_is_that_of_the_original() {
-    in_namespace("the_text_is_that_of_the_original", |ns| async move {
+async fn the_block_is_that_of_the_original() {
+    in_namespace("the_block_is_that_of_the_original", |ns| async move {
         ns.create_object(&deployment("my-app").labelled().build()).await;
         let name = ns.pods_made("my-app", 1).await.pop_first().unwrap();
         let pod = ns.pod_ready(&name).await;
@@ -86,9 +86,9 @@ async fn in_json_the_block_is_one_object_with_the_same_fields() {
 }
 
 #[tokio::test]
-async fn without_a_back_end_checkpoints_are_only_told() {
+async fn without_a_back_end_checkpoints_are_only_logged() {
     for args in [["--backend=log"], ["--snap-back-api-url="]] {
-        in_namespace("without_a_back_end_checkpoints_are_only_told", |ns| async move {
+        in_namespace("without_a_back_end_checkpoints_are_only_logged", |ns| async move {
             let watcher = ns.start_snapwatcher(SNAPWATCHER, &args).await;
             let two = pod("two").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").hold().build();
             let two = ns.scheduled(&two).await;
@@ -104,7 +104,7 @@ async fn without_a_back_end_checkpoints_are_only_told() {
             until_logged(&ns, &watcher, "two", 2).await;
 
             watcher.restart().await.unwrap();
-            // Only memory knew of it.
+            // Without a back-end, claims are kept in memory only.
             until_logged(&ns, &watcher, "two", 4).await;
             until_logged(&ns, &watcher, "later", 2).await;
             assert!(watcher.blocks(ns.name(), "later")[1].contains("  Event:      ADDED\n"));

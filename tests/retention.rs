@@ -12,7 +12,7 @@ use lab::storm::Size;
 use lab::terminal::print_result;
 use lab::{CheckpointCounts, Namespace, in_namespace, try_until};
 use serde_json::json;
-use snapwatcher_api::pod::{ONCE_PER, SNAP};
+use snapwatcher_api::keys::{ONCE_PER, SNAP};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

@@ -5,15 +5,15 @@ use futures::future::BoxFuture;
 
 use crate::checkpoint::claim::{Claim, ClaimError, Claimed};
 use snapwatcher_api::pod::PodFacts;
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 /// Claims without a record.
 pub struct DryRun {
-    owners: Owners,
+    owners: WorkloadLookup,
 }
 
 impl DryRun {
-    pub fn new(owners: Owners) -> Self {
+    pub fn new(owners: WorkloadLookup) -> Self {
         Self { owners }
     }
 }

@@ -25,12 +25,12 @@ use crate::dry_run::DryRun;
 use crate::watch::metrics::WatchMetrics;
 use crate::watch::{MissedMutations, Watch};
 use snapwatcher_api::pod::{OncePer, PodName};
-use snapwatcher_backends::request::Backend;
+use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_daemon::admin::{CheckHandle, Gate, Health};
 use snapwatcher_daemon::services::{ServiceError, Services};
 use snapwatcher_kubernetes::cluster::{Cluster, Scope};
 use snapwatcher_kubernetes::events::Events;
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 use snapwatcher_state::PodTimelines;
 
 /// The checks that are told and gate nothing, in the order in which they are shown.
@@ -70,7 +70,7 @@ pub struct Settings {
 pub struct LeaderServices {
     pub cluster: Cluster,
     pub scopes: Vec<Scope>,
-    pub owners: Owners,
+    pub owners: WorkloadLookup,
     pub state: PodTimelines,
     pub watch_metrics: WatchMetrics,
     pub metrics: CheckpointMetrics,
@@ -119,7 +119,7 @@ impl LeaderServices {
     pub fn with_records(
         self,
         settings: Settings,
-        backend: Arc<dyn Backend>,
+        backend: Arc<dyn CheckpointBackend>,
         holder: Holder,
         leads: watch::Receiver<bool>,
         work_is_done: CancellationToken,

@@ -15,7 +15,7 @@ use snapwatcher_api::pod::{PodFacts, PodName};
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod, read_pod};
-use snapwatcher_kubernetes::owner::{Owners, Workload};
+use snapwatcher_kubernetes::workload::{Workload, WorkloadLookup};
 use snapwatcher_state::PodTimelines;
 
 use super::breaker::Shown;
@@ -25,11 +25,11 @@ use super::candidate::Candidates;
 use super::consent::{self, Refusal};
 use super::metrics::CheckpointMetrics;
 use super::progress::{self, Holder, Policy, Target};
-use super::writes::{LONGEST_WAIT, StatusWriter, waits};
+use super::writes::{StatusWriter, waits};
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget, Phase, PodStatus};
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted, RetryClass};
 use snapwatcher_api::record_name;
-use snapwatcher_backends::request::{Backend, CheckpointRequest};
+use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_kubernetes::events::Events;
 
 /// How long the request may leave after the attempt was begun to be written. Past it the request is not made, since
@@ -40,8 +40,8 @@ pub const SEND_WINDOW: Duration = Duration::from_secs(15);
 pub struct Attempt {
     pub client: Client,
     pub writes: StatusWriter,
-    pub backend: Arc<dyn Backend>,
-    pub owners: Owners,
+    pub backend: Arc<dyn CheckpointBackend>,
+    pub owners: WorkloadLookup,
     pub budget: ConcurrencyLimiter,
     pub breakers: Breakers,
     pub holder: Holder,
@@ -155,7 +155,7 @@ impl Attempt {
         let subject = (pod.uid.unwrap_or_default(), status.container.clone().unwrap_or_default());
         let now = clock::now();
         let has_room = self.budget.settle(&record.uid().unwrap_or_default(), &node, subject, now);
-        let may_ask = has_room && self.breakers.move_to(turn, self.backend.address(Some(&node)), now);
+        let may_ask = has_room && self.breakers.move_to(turn, self.backend.endpoint(Some(&node)), now);
         (!may_ask).then_some(node)
     }
 
@@ -254,7 +254,7 @@ impl Attempt {
             node: pod.facts.node.clone().unwrap_or_default(),
             container: container.clone(),
             idempotency_key: idempotency_key(written, &status),
-            pod_object: self.backend.needs_pod().then_some(pod.whole),
+            pod_object: self.backend.needs_pod().then_some(pod.object),
         };
         let timeline = |change: &dyn Fn(&mut snapwatcher_state::ContainerTimeline)| {
             self.state.container(&name, &pod.facts.uid, &container, change);
@@ -294,7 +294,7 @@ impl Attempt {
         let next_pod = loop {
             match self.next_pod(&written, outcome).await {
                 Ok(next_pod) => break next_pod,
-                Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
+                Err(_) => sleep(waits.next_wait()).await,
             }
         };
         self.writes.until_it_stands(written, |record| self.status_after(record, outcome, next_pod)).await;

@@ -21,10 +21,10 @@ use snapwatcher_kubernetes::cluster::CallError;
 use super::attempt::{Attempt, Made};
 use super::breaker::Shown;
 use super::breakers::Turn;
-use super::claim::NODE;
 use super::metrics::CheckpointMetrics;
 use super::queue::{Next, Queue};
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
+use snapwatcher_api::keys::NODE;
 
 /// The waits, doubling, while the API server can't be spoken to: of all records, since it is away for all.
 const FIRST_TROUBLE: Duration = Duration::from_secs(1);
@@ -209,13 +209,13 @@ impl Running {
     fn begin_next(&mut self, now: Timestamp) -> bool {
         let attempt = self.parts.attempt.clone();
         let Attempt { budget, breakers, backend, .. } = attempt.as_ref();
-        let may_ask = |node: Option<&str>| breakers.allows(backend.address(node), now) && budget.has_room(node, now);
+        let may_ask = |node: Option<&str>| breakers.allows(backend.endpoint(node), now) && budget.has_room(node, now);
         let Some(Next { uid, record, node }) = self.queue.next(may_ask) else { return false };
         if !budget.take(&uid, node.as_deref(), now) {
             self.queue.put_back(record, node);
             return false;
         }
-        let mut turn = breakers.begin(backend.address(node.as_deref()));
+        let mut turn = breakers.begin(backend.endpoint(node.as_deref()));
         self.under_way.insert(uid.clone(), None);
         let stop = self.stop.clone();
         self.tasks.spawn(async move {

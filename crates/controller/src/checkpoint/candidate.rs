@@ -9,22 +9,23 @@ use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
-use snapwatcher_api::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
+use snapwatcher_api::keys::{OPTED_IN, SNAP};
+use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
 use snapwatcher_kubernetes::cluster::{CallError, call};
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use super::breakers::{Breakers, Standing, Turn};
 use super::consent::{self, Refusal};
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, PodStatus};
 use snapwatcher_api::outcome::{Reason, RetryClass};
 use snapwatcher_api::record_name;
-use snapwatcher_backends::request::Backend;
+use snapwatcher_backends::backend::CheckpointBackend;
 
 /// What candidates are found and put in order by.
 pub struct Candidates<'a> {
     pub client: &'a Client,
-    pub owners: &'a Owners,
-    pub backend: &'a dyn Backend,
+    pub owners: &'a WorkloadLookup,
+    pub backend: &'a dyn CheckpointBackend,
     pub breakers: &'a Breakers,
     pub turn: &'a Turn,
 }
@@ -66,11 +67,11 @@ impl Candidates<'_> {
     }
 
     fn address<'n>(&self, node: &'n str) -> Option<&'n str> {
-        self.backend.address(Some(node))
+        self.backend.endpoint(Some(node))
     }
 }
 
-async fn owned(owners: &Owners, pod: &PodFacts, workload: &str) -> bool {
+async fn owned(owners: &WorkloadLookup, pod: &PodFacts, workload: &str) -> bool {
     owners.workload(pod).await.is_ok_and(|found| found.uid == workload)
 }
 

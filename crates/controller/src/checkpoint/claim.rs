@@ -10,22 +10,14 @@ use kube::{Api, Client, ResourceExt as _};
 
 use snapwatcher_api::pod::{OncePer, PodFacts};
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
-use snapwatcher_kubernetes::owner::{OwnerError, Owners, Workload};
+use snapwatcher_kubernetes::workload::{Workload, WorkloadError, WorkloadLookup};
 
 use super::consent::{self, Refusal};
 use super::ledger::CheckpointIndex;
 use super::progress::Holder;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, WorkloadReference};
+use snapwatcher_api::keys::{CLAIMED_BY, MANAGED_BY, NODE, POD_UID, WORKLOAD};
 use snapwatcher_api::record_name;
-
-/// Annotation: who claimed, and for which pod. By it a process knows its own claim again when the answer to the creation
-/// was lost.
-const CLAIMED_BY: &str = "snap.weaversoft.io/claimed-by";
-
-/// Label: name of the pod's workload.
-pub const WORKLOAD: &str = "snap.weaversoft.io/workload";
-/// Label: node of the pod, as far as it was known at the claim.
-pub const NODE: &str = "snap.weaversoft.io/node";
 
 /// What came of wanting a container checkpointed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +35,7 @@ pub enum ClaimError {
     #[error("{}", .0.message)]
     Refused(Refusal),
     #[error(transparent)]
-    Owner(#[from] OwnerError),
+    Owner(#[from] WorkloadError),
     /// The pod is about to go with its namespace.
     #[error("namespace `{0}` is being deleted")]
     NamespaceTerminating(String),
@@ -76,7 +68,7 @@ pub struct Claims {
     /// In the order in which the ledger counts them.
     pub scopes: Vec<Scope>,
     pub ledger: Arc<CheckpointIndex>,
-    pub owners: Owners,
+    pub owners: WorkloadLookup,
     pub holder: Holder,
     /// For pods whose annotation does not say.
     pub once_per: OncePer,
@@ -101,8 +93,8 @@ impl Claims {
     }
 
     /// What must happen once, by the pod's own wish or by the setting.
-    async fn wish(&self, pod: &PodFacts, container: &str) -> Result<CheckpointTarget, OwnerError> {
-        let wished = pod.wishes.as_ref().ok().and_then(|wishes| wishes.once_per);
+    async fn wish(&self, pod: &PodFacts, container: &str) -> Result<CheckpointTarget, WorkloadError> {
+        let wished = pod.options.as_ref().ok().and_then(|wishes| wishes.once_per);
         Ok(match wished.unwrap_or(self.once_per) {
             OncePer::Pod => of_pod(pod, container),
             OncePer::Revision => {
@@ -184,9 +176,9 @@ fn of_pod(pod: &PodFacts, container: &str) -> CheckpointTarget {
 fn labels(pod: &PodFacts, wish: &CheckpointTarget, workload: &Workload) -> BTreeMap<String, String> {
     let of_pod = matches!(wish, CheckpointTarget::Pod { .. });
     let pairs = [
-        ("app.kubernetes.io/managed-by", Some("snapwatcher")),
+        (MANAGED_BY, Some("snapwatcher")),
         (WORKLOAD, Some(workload.name.as_str())),
-        ("snap.weaversoft.io/pod-uid", of_pod.then_some(pod.uid.as_str())),
+        (POD_UID, of_pod.then_some(pod.uid.as_str())),
         (NODE, pod.node.as_deref().filter(|_| of_pod)),
     ];
     let labelled =

@@ -19,7 +19,7 @@ use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
-use snapwatcher_kubernetes::cluster::{Scope, WatchFault, watch};
+use snapwatcher_kubernetes::cluster::{Scope, WatchStreamError, watch};
 use snapwatcher_state::PodTimelines;
 
 use super::attempts::Wanted;
@@ -86,7 +86,7 @@ impl Records {
     }
 
     /// Notes one item of the watch, and passes on what the store of unfinished records is to know.
-    fn follow(&self, index: usize, item: Result<Event<Checkpoint>, WatchFault>) -> Option<Event<Checkpoint>> {
+    fn follow(&self, index: usize, item: Result<Event<Checkpoint>, WatchStreamError>) -> Option<Event<Checkpoint>> {
         let event = match item {
             Ok(event) => event,
             Err(fault) => {
@@ -152,8 +152,8 @@ impl Records {
         });
     }
 
-    fn tell(&self, fault: &WatchFault) {
-        let WatchFault::Interrupted { source } = fault else {
+    fn tell(&self, fault: &WatchStreamError) {
+        let WatchStreamError::Interrupted { source } = fault else {
             self.metrics.skipped();
             return tracing::warn!("Watching Checkpoints: {}", error_chain(fault));
         };

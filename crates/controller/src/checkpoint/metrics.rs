@@ -22,7 +22,6 @@ pub struct CheckpointMetrics {
     waiting: Gauge,
     breaker_open: Gauge,
     suspended: Gauge,
-    kubelet_unverified: Gauge,
     duration: Histogram,
     undecodable: Counter,
     interruptions: Counter,
@@ -72,7 +71,6 @@ impl CheckpointMetrics {
             waiting: Gauge::default(),
             breaker_open: Gauge::default(),
             suspended: Gauge::default(),
-            kubelet_unverified: Gauge::default(),
             // 10 ms to 164 s: answers of a SNAP server take 10 to 120 s.
             duration: Histogram::new(exponential_buckets(0.01, 2.0, 15)),
             undecodable: Counter::default(),
@@ -103,11 +101,6 @@ impl CheckpointMetrics {
             metrics.breaker_open.clone(),
         );
         registry.register("suspended", "1 while nothing is asked because of --suspend", metrics.suspended.clone());
-        registry.register(
-            "kubelet_unverified",
-            "1 while kubelets' certificates are not verified because of --kubelet-insecure-skip-verify",
-            metrics.kubelet_unverified.clone(),
-        );
         registry.register_with_unit(
             "duration",
             "From the request to the outcome",
@@ -170,11 +163,6 @@ impl CheckpointMetrics {
     /// Nothing is asked in this process.
     pub fn suspended(&self) {
         self.suspended.set(1);
-    }
-
-    /// Kubelets' certificates are not verified in this process.
-    pub fn kubelet_unverified(&self) {
-        self.kubelet_unverified.set(1);
     }
 
     pub fn skipped(&self) {

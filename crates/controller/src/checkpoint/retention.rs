@@ -15,13 +15,13 @@ use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use super::alive::KnownPods;
 use super::candidate;
-use super::claim::WORKLOAD;
 use super::ledger;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
+use snapwatcher_api::keys::WORKLOAD;
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::record_name;
 
@@ -40,7 +40,7 @@ pub struct RetentionPolicy {
 /// The service that removes records.
 pub struct Retention {
     pub client: Client,
-    pub owners: Owners,
+    pub owners: WorkloadLookup,
     pub scopes: Vec<Scope>,
     pub keep: RetentionPolicy,
     pub alive: KnownPods,

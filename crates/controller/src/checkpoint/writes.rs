@@ -3,20 +3,19 @@
 
 use std::time::Duration;
 
-use backon::ExponentialBackoff;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::time::sleep;
 
 use snapwatcher_daemon::telemetry::error_chain;
-use snapwatcher_kubernetes::cluster::{self, CallError, call};
+use snapwatcher_kubernetes::backoff::{Backoff, Retries};
+use snapwatcher_kubernetes::cluster::{CallError, call};
 
 use super::progress;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus};
 
-/// The waits between two tries of the same write or read; each up to doubled by chance.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// The waits between two tries of the same write or read.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(300), Duration::from_millis(7500));
 
 /// StatusWriter records of any namespace.
 pub struct StatusWriter(pub Client);
@@ -38,14 +37,14 @@ impl StatusWriter {
             let found = loop {
                 match self.read(record).await {
                     Ok(found) => break found,
-                    Err(_) => sleep(reads.next().unwrap_or(LONGEST_WAIT)).await,
+                    Err(_) => sleep(reads.next_wait()).await,
                 }
             };
             match found {
                 Some(found) if progress::is_same_attempt(status, found.status.as_ref()) => return Ok(Some(found)),
                 // It has not arrived. The very same write once more, so that one that comes late is ours as well.
                 Some(found) if found.resource_version() == record.resource_version() => {
-                    sleep(writes.next().unwrap_or(LONGEST_WAIT)).await;
+                    sleep(writes.next_wait()).await;
                 }
                 _ => return Ok(None),
             }
@@ -73,14 +72,14 @@ impl StatusWriter {
                         "Outcome is not written yet: {}",
                         error_chain(&error)
                     );
-                    sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+                    sleep(waits.next_wait()).await;
                 }
             }
             match self.read(&record).await {
                 Ok(Some(found)) if progress::takes_outcome(&attempt, &found) => record = found,
                 // Written by the put whose answer was lost, taken over, or deleted.
                 Ok(_) => return,
-                Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
+                Err(_) => sleep(waits.next_wait()).await,
             }
         }
     }
@@ -106,6 +105,6 @@ impl StatusWriter {
 }
 
 /// The waits before each further try.
-pub(super) fn waits() -> ExponentialBackoff {
-    cluster::waits(FIRST_WAIT, LONGEST_WAIT)
+pub(super) fn waits() -> Retries {
+    BACKOFF.retries()
 }

@@ -19,13 +19,14 @@ use crate::checkpoint::claim::{Claim, ClaimError, Claimed};
 use crate::checkpoint::ledger::Forgotten;
 use crate::checkpoint::metrics::CheckpointMetrics;
 use crate::watch::announce::{self, Block, SeenAs};
-use snapwatcher_api::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
+use snapwatcher_api::keys::{OPTED_IN, SNAP};
+use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::{error_chain, join_error_message};
-use snapwatcher_kubernetes::cluster::{Scope, WatchFault, watch};
+use snapwatcher_kubernetes::cluster::{Scope, WatchStreamError, watch};
 use snapwatcher_kubernetes::events::{Events, INVALID_ANNOTATION};
-use snapwatcher_kubernetes::owner::OwnerError;
+use snapwatcher_kubernetes::workload::WorkloadError;
 use snapwatcher_state::PodTimelines;
 
 use super::metrics::WatchMetrics;
@@ -152,7 +153,7 @@ impl Watch {
 }
 
 impl Running {
-    fn event(&mut self, scope: usize, item: Result<Event<WatchedPod>, WatchFault>, now: Timestamp) -> Vec<Task> {
+    fn event(&mut self, scope: usize, item: Result<Event<WatchedPod>, WatchStreamError>, now: Timestamp) -> Vec<Task> {
         match item {
             Ok(event) => {
                 if matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_)) {
@@ -162,12 +163,12 @@ impl Running {
                 self.watch.metrics.watched(self.table.len());
                 tasks
             }
-            Err(fault @ WatchFault::Undecodable { .. }) => {
+            Err(fault @ WatchStreamError::Undecodable { .. }) => {
                 self.watch.metrics.skipped();
                 tracing::warn!("Watching pods: {}", error_chain(&fault));
                 Vec::new()
             }
-            Err(fault @ WatchFault::Interrupted { .. }) => {
+            Err(fault @ WatchStreamError::Interrupted { .. }) => {
                 self.watch.metrics.interrupted();
                 self.watch.watch_check.fail(error_chain(&fault));
                 Vec::new()
@@ -275,7 +276,7 @@ impl Running {
     fn unclaimed(&mut self, pod: &PodFacts, container: &str, error: &ClaimError, now: Timestamp) -> Vec<Task> {
         let again = match error {
             // The next state of the pod decides. One whose controller is gone is about to be collected.
-            ClaimError::Refused(_) | ClaimError::Owner(OwnerError::Gone { .. }) => {
+            ClaimError::Refused(_) | ClaimError::Owner(WorkloadError::Gone { .. }) => {
                 self.table.refused(&pod.uid, container);
                 None
             }
@@ -284,7 +285,7 @@ impl Running {
                 self.watch.definition_check.fail(error.to_string());
                 self.table.failed(&pod.uid, container, CLAIM_AGAIN, now)
             }
-            ClaimError::Owner(OwnerError::LookUp { .. }) | ClaimError::NoName | ClaimError::Call(_) => {
+            ClaimError::Owner(WorkloadError::Lookup { .. }) | ClaimError::NoName | ClaimError::Call(_) => {
                 tracing::warn!(
                     namespace = pod.name.namespace,
                     pod = pod.name.name,

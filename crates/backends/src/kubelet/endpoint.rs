@@ -1,4 +1,4 @@
-//! Where a node's kubelet listens, and whether it is to be asked now: read live from its Node object.
+//! Where the kubelet of a node listens, and whether it may receive a request now: read live from the Node.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -9,46 +9,47 @@ use kube::{Api, Client};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-use crate::NotSent;
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
-/// Types of addresses in the order in which they are taken: one that needs no look-up of a name comes first.
+use crate::failure::NotSent;
+
+/// The types of addresses, the preferred one first: an IP needs no name resolution.
 const ADDRESS_TYPES: [&str; 3] = ["InternalIP", "Hostname", "ExternalIP"];
 
-/// Where kubelets listen that do not say where.
+/// The port of a kubelet whose Node names none.
 const DEFAULT_PORT: u16 = 10250;
 
-/// Reads nodes.
+/// Reads Nodes.
 pub(super) struct Nodes(Api<ReadNode>);
 
-/// The kubelet of one node.
+/// The endpoint of one node's kubelet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct KubeletEndpoint {
     node: String,
     base: Url,
 }
 
-/// A Node as the API server has it, with just the fields that are read.
+/// A Node object with just the fields that are read.
 #[derive(Debug, Clone, Serialize, Deserialize, kube::Resource)]
 #[resource(inherit = Node)]
 pub(super) struct ReadNode {
     metadata: ObjectMeta,
     #[serde(default)]
-    status: Status,
+    status: ReadNodeStatus,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Status {
-    conditions: Vec<Condition>,
-    addresses: Vec<Address>,
+struct ReadNodeStatus {
+    conditions: Vec<ReadNodeCondition>,
+    addresses: Vec<NodeAddress>,
     daemon_endpoints: DaemonEndpoints,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Condition {
+struct ReadNodeCondition {
     r#type: String,
     status: String,
     #[serde(default)]
@@ -56,7 +57,7 @@ struct Condition {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Address {
+struct NodeAddress {
     r#type: String,
     address: String,
 }
@@ -64,12 +65,12 @@ struct Address {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct DaemonEndpoints {
-    kubelet_endpoint: Endpoint,
+    kubelet_endpoint: EndpointPort,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Endpoint {
+struct EndpointPort {
     #[serde(rename = "Port")]
     port: i64,
 }
@@ -79,30 +80,30 @@ impl Nodes {
         Self(Api::all(client))
     }
 
-    /// The kubelet of that node, if it is to be asked now.
-    pub(super) async fn place(&self, name: &str) -> Result<Place, NotSent> {
+    /// The kubelet of that node, if it may receive a request now.
+    pub(super) async fn endpoint(&self, name: &str) -> Result<KubeletEndpoint, NotSent> {
         match call(format!("read node `{name}`"), self.0.get(name)).await {
-            Ok(node) => place(name, &node),
-            Err(error) => Err(unread(name, &error)),
+            Ok(node) => endpoint(name, &node),
+            Err(error) => Err(node_not_read(name, &error)),
         }
     }
 }
 
-impl Place {
-    /// The kubelet in words.
-    pub(super) fn whom(&self) -> String {
+impl KubeletEndpoint {
+    /// The kubelet, in messages.
+    pub(super) fn label(&self) -> String {
         format!("the kubelet of node `{}`", self.node)
     }
 
-    /// Its address for people.
-    pub(super) fn shown(&self) -> String {
+    /// Its address, in messages.
+    pub(super) fn url(&self) -> String {
         self.base.origin().ascii_serialization()
     }
 
-    /// What is asked for a checkpoint of a container, given as namespace, pod and container.
-    pub(super) fn url(&self, container: [&str; 3], timeout_seconds: u64) -> Url {
+    /// The URL that takes a checkpoint of a container, given as namespace, pod and container.
+    pub(super) fn checkpoint_url(&self, container: [&str; 3], timeout_seconds: u64) -> Url {
         let mut url = self.base.clone();
-        // An https URL has segments.
+        // Never an error: an https URL has segments.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.clear().push("checkpoint").extend(container);
         }
@@ -111,7 +112,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for NodeAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.address.parse::<Ipv6Addr>().is_ok() {
             write!(f, "[{}]", self.address)
@@ -121,21 +122,24 @@ impl fmt::Display for Address {
     }
 }
 
-fn place(name: &str, node: &ReadNode) -> Result<Place, NotSent> {
-    let Status { conditions, addresses, daemon_endpoints } = &node.status;
+fn endpoint(name: &str, node: &ReadNode) -> Result<KubeletEndpoint, NotSent> {
+    let ReadNodeStatus { conditions, addresses, daemon_endpoints } = &node.status;
     let condition = |wanted: &str| conditions.iter().find(|condition| condition.r#type == wanted);
-    let holds = |condition: Option<&Condition>| condition.is_some_and(|condition| condition.status == "True");
-    let unreachable = |why: String| Err(NotSent(Reason::Unreachable, why));
+    let is_true = |condition: Option<&ReadNodeCondition>| condition.is_some_and(|condition| condition.status == "True");
+    let unreachable = |message: String| Err(NotSent::new(Reason::Unreachable, message));
     let ready = condition("Ready");
-    if !holds(ready) {
+    if !is_true(ready) {
         let message = ready.map(|ready| ready.message.as_str()).unwrap_or_default();
         return unreachable(format!("node `{name}` is not Ready{}", after_colon(message)));
     }
     let pressure = condition("DiskPressure");
-    if holds(pressure) {
+    if is_true(pressure) {
         let message = pressure.map(|pressure| pressure.message.as_str()).unwrap_or_default();
-        let words = "has DiskPressure, so no checkpoint is put on its disk until that is over";
-        return Err(NotSent(Reason::DiskPressure, format!("node `{name}` {words}{}", after_colon(message))));
+        let message = format!(
+            "node `{name}` has DiskPressure: no checkpoint is taken on it until its disk has space again{}",
+            after_colon(message)
+        );
+        return Err(NotSent::new(Reason::DiskPressure, message));
     }
     let address = ADDRESS_TYPES
         .iter()
@@ -146,21 +150,21 @@ fn place(name: &str, node: &ReadNode) -> Result<Place, NotSent> {
     let port = daemon_endpoints.kubelet_endpoint.port;
     let port = u16::try_from(port).ok().filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
     match format!("https://{address}:{port}").parse() {
-        Ok(base) => Ok(Place { node: name.to_owned(), base }),
-        Err(error) => unreachable(format!("node `{name}` has an address that can't be used, `{address}`: {error}")),
+        Ok(base) => Ok(KubeletEndpoint { node: name.to_owned(), base }),
+        Err(error) => unreachable(format!("node `{name}` has the invalid address `{address}`: {error}")),
     }
 }
 
-fn unread(name: &str, error: &CallError) -> NotSent {
+fn node_not_read(name: &str, error: &CallError) -> NotSent {
     if error.is_not_found() {
-        return NotSent(Reason::Unreachable, format!("there is no node `{name}` any more"));
+        return NotSent::new(Reason::Unreachable, format!("node `{name}` does not exist any more"));
     }
     match error.status().map(|status| status.code) {
-        Some(401 | 403) => NotSent(
+        Some(401 | 403) => NotSent::new(
             Reason::Unauthorized,
             format!("{}; SnapWatcher needs the right `get` on `nodes`", error_chain(error)),
         ),
-        _ => NotSent(Reason::Unreachable, error_chain(error)),
+        _ => NotSent::new(Reason::Unreachable, error_chain(error)),
     }
 }
 
@@ -194,13 +198,13 @@ mod tests {
         serde_json::from_value(node).unwrap()
     }
 
-    fn refused(change: &Value) -> (Reason, String) {
-        let NotSent(reason, message) = place("n1", &node(change)).unwrap_err();
+    fn not_sent(change: &Value) -> (Reason, String) {
+        let NotSent { reason, message } = endpoint("n1", &node(change)).unwrap_err();
         (reason, message)
     }
 
     #[test]
-    fn addresses_are_taken_by_type_and_ports_as_told() {
+    fn an_address_is_chosen_by_type_and_a_port_as_the_node_names_it() {
         let addresses = |pairs: &[(&str, &str)]| json!({"addresses": pairs.iter().map(|(kind, address)| json!({"type": kind, "address": address})).collect::<Vec<_>>()});
         for (change, expected) in [
             (json!({}), "https://10.0.0.7:10350"),
@@ -212,57 +216,57 @@ mod tests {
             (json!({"daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}}), "https://10.0.0.7:10250"),
             (json!({"daemonEndpoints": {"kubeletEndpoint": {"Port": 443}}}), "https://10.0.0.7"),
         ] {
-            assert_eq!(place("n1", &node(&change)).unwrap().shown(), expected, "{change}");
+            assert_eq!(endpoint("n1", &node(&change)).unwrap().url(), expected, "{change}");
         }
     }
 
     #[test]
-    fn a_node_that_is_not_to_be_asked_says_why() {
+    fn a_node_that_receives_no_request_is_explained() {
         let conditions = |kind: &str, status: &str| {
             let ready = if kind == "Ready" { status } else { "True" };
             json!({"conditions": [
-                {"type": "Ready", "status": ready, "message": "the words of Ready"},
+                {"type": "Ready", "status": ready, "message": "the message of Ready"},
                 {"type": "DiskPressure", "status": if kind == "Ready" { "False" } else { status }, "message": "disk"},
             ]})
         };
         for status in ["False", "Unknown"] {
-            let (reason, message) = refused(&conditions("Ready", status));
+            let (reason, message) = not_sent(&conditions("Ready", status));
             assert_eq!(reason, Reason::Unreachable);
-            assert_eq!(message, "node `n1` is not Ready: the words of Ready");
+            assert_eq!(message, "node `n1` is not Ready: the message of Ready");
         }
-        assert_eq!(refused(&json!({"conditions": []})).1, "node `n1` is not Ready");
-        let (reason, message) = refused(&conditions("DiskPressure", "True"));
+        assert_eq!(not_sent(&json!({"conditions": []})).1, "node `n1` is not Ready");
+        let (reason, message) = not_sent(&conditions("DiskPressure", "True"));
         assert_eq!(reason, Reason::DiskPressure);
-        assert!(message.ends_with("until that is over: disk"), "{message}");
-        let (reason, message) = refused(&json!({"addresses": []}));
+        assert!(message.ends_with("until its disk has space again: disk"), "{message}");
+        let (reason, message) = not_sent(&json!({"addresses": []}));
         assert_eq!((reason, message.contains("InternalIP, Hostname, ExternalIP")), (Reason::Unreachable, true));
-        let (reason, message) = refused(&json!({"addresses": [{"type": "Hostname", "address": "no host"}]}));
+        let (reason, message) = not_sent(&json!({"addresses": [{"type": "Hostname", "address": "no host"}]}));
         assert_eq!((reason, message.contains("`no host`")), (Reason::Unreachable, true), "{message}");
     }
 
     #[test]
-    fn a_container_is_named_in_the_path_whatever_its_name() {
-        let place = place("n1", &node(&json!({}))).unwrap();
-        let url = place.url(["shop", "web-0", "app"], 120);
+    fn the_names_in_the_path_are_escaped() {
+        let endpoint = endpoint("n1", &node(&json!({}))).unwrap();
+        let url = endpoint.checkpoint_url(["shop", "web-0", "app"], 120);
         assert_eq!(url.as_str(), "https://10.0.0.7:10350/checkpoint/shop/web-0/app?timeout=120");
-        let url = place.url(["shop", "a/../b", "c?d"], 1);
+        let url = endpoint.checkpoint_url(["shop", "a/../b", "c?d"], 1);
         assert_eq!(url.as_str(), "https://10.0.0.7:10350/checkpoint/shop/a%2F..%2Fb/c%3Fd?timeout=1");
     }
 
     #[test]
-    fn a_node_that_cannot_be_read_is_told_by_its_cause() {
+    fn a_node_that_cannot_be_read_is_explained_by_its_cause() {
         let failed = |code: u16| {
             let status = kube::core::Status::failure("words", "Reason").with_code(code).boxed();
             CallError::Failed { what: "read node `n1`".into(), source: Box::new(kube::Error::Api(status)) }
         };
-        let told = |error: &CallError| {
-            let NotSent(reason, message) = unread("n1", error);
+        let explained = |error: &CallError| {
+            let NotSent { reason, message } = node_not_read("n1", error);
             (reason, message)
         };
-        assert_eq!(told(&failed(404)), (Reason::Unreachable, "there is no node `n1` any more".to_owned()));
-        let (reason, message) = told(&failed(403));
+        assert_eq!(explained(&failed(404)), (Reason::Unreachable, "node `n1` does not exist any more".to_owned()));
+        let (reason, message) = explained(&failed(403));
         assert_eq!(reason, Reason::Unauthorized);
         assert!(message.contains("words") && message.ends_with("the right `get` on `nodes`"), "{message}");
-        assert_eq!(told(&failed(500)).0, Reason::Unreachable);
+        assert_eq!(explained(&failed(500)).0, Reason::Unreachable);
     }
 }

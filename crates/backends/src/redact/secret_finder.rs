@@ -1,18 +1,17 @@
 //! Finds the secrets in one line of text.
 //!
-//! Three ways of knowing one: by what stands before it (a key, a flag, a scheme), by its own form (JWT, tokens with a
-//! known start), by its look (long and random). Where in doubt it is taken for a secret: a message that says too little
-//! costs a look into the server's log, one that says too much costs a credential. What can't be known: the second word
-//! of a password that has spaces and no quotes around it.
+//! A secret is recognized in three ways: by the text before it (a key, a flag, a scheme), by its form (JWT, tokens with a
+//! known prefix), or because it is long and random. In doubt a text is a secret: a lost word costs a look into the server's
+//! log, a shown secret costs a credential. The second word of a password with spaces and without quotes is not recognized.
 //!
-//! Time is linear in the length of the text: the patterns have no back-references, and no value is walked twice.
+//! Time is linear in the length of the text: the patterns have no back-references, and no value is scanned twice.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What stands in place of a secret.
+/// Replaces each secret.
 pub const MARK: &str = "[redacted]";
 
 /// `password: `, `"token":`, `REGISTRY_PASS=`, `aws_secret_access_key := `, also inside escaped JSON.
@@ -39,14 +38,14 @@ static AUTHORIZATION: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?i)authoriz
 static SCHEME: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)(?-u:\b)(?:bearer(?:\s+token)?|negotiate|ntlm)(?:\s*[:=]\s*|\s+)"));
 
-/// The same for a word that is also used otherwise: only what can be base64 of `a:b` follows it.
+/// `basic` is also an ordinary word: it counts before a text that can be base64 of `a:b`.
 static BASIC: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)(?-u:\b)basic\s+(?<secret>[a-z0-9+/_-]{4,}={0,2})"));
 
-/// `scheme://user:password@host`. A password may have a bare `/` in it; but `registry:5000/image@sha256:...` has none.
+/// `scheme://user:password@host`. A password may have a bare `/` in it; `registry:5000/image@sha256:...` is no password.
 static USER_INFO: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"://(?<secret>[^\s/:@]*:[^\s/@]*[^\s/@0-9][^\s/@]*/[^\s@]*)@|://(?<plain>[^\s/]*)@"));
 
-/// Secrets that tell themselves by their form.
+/// Secrets with a known form.
 static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)+",
@@ -56,16 +55,16 @@ static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// What can be base64 of either alphabet, or hexadecimal.
+/// Text that can be base64 of either alphabet, or hexadecimal.
 static RUN: LazyLock<Regex> = LazyLock::new(|| pattern(r"[A-Za-z0-9+/_-]{24,}={0,2}"));
 
-/// What begins a list.
+/// Starts of a list.
 const OPENERS: [char; 2] = ['[', '('];
 
-/// Shortest text that is judged by its look: 24 characters of base64 are 18 random bytes.
+/// The shortest text that can be secret because it is random: 24 characters of base64 are 18 random bytes.
 const SHORTEST_RANDOM: usize = 24;
 
-/// Shortest unbroken run of letters of one case and digits that counts as hexadecimal or base32: 128 bits.
+/// The shortest unbroken run of letters of one case and digits that counts as hexadecimal or base32: 128 bits.
 const SHORTEST_PLAIN: usize = 32;
 
 #[expect(clippy::expect_used, reason = "the patterns are constants; the tests of this module use each of them")]
@@ -101,7 +100,7 @@ fn captured(text: &str, pattern: &Regex) -> Vec<Range<usize>> {
     pattern.captures_iter(text).filter_map(secret).filter(|span| !span.is_empty()).collect()
 }
 
-/// How many words make a value without quotes.
+/// How many words a value without quotes has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Words {
     One,
@@ -116,7 +115,7 @@ fn introduced(text: &str, introduction: &Regex, words: Words) -> Vec<Range<usize
     let mut from = 0;
     while let Some(found) = introduction.find_at(text, from) {
         let value = reader.value(found.end(), words);
-        // A word can hold the next key (`token=a,password:`), so the search goes on inside it.
+        // A word can hold the next key (`token=a,password:`), so the search continues inside it.
         let (Value::Word(span) | Value::Quoted(span)) = &value;
         from = if matches!(value, Value::Word(_)) { span.start } else { span.end };
         spans.push(span.clone());
@@ -131,7 +130,7 @@ enum Value {
 
 struct Reader<'a> {
     text: &'a str,
-    /// Remembered because many introductions can stand in one long word.
+    /// Cached, because one long word can hold many introductions.
     last_word: Range<usize>,
 }
 
@@ -168,7 +167,7 @@ impl Reader<'_> {
     }
 }
 
-/// Length of what stands before the closing quote: one that is not escaped more deeply than the opening one was.
+/// Length of the text before the closing quote: the first quote that is not escaped more deeply than the opening one.
 fn quoted(text: &str, quote: char, escapes: usize) -> usize {
     let mut run = 0;
     for (at, character) in text.char_indices() {
@@ -181,7 +180,7 @@ fn quoted(text: &str, quote: char, escapes: usize) -> usize {
     text.len()
 }
 
-/// The parts of a run that look like a secret: all of it, or what stands between two slashes.
+/// The parts of a run that look random: all of it, or parts between two slashes.
 fn random_parts(text: &str, run: Range<usize>) -> Vec<Range<usize>> {
     let whole = &text[run.clone()];
     if is_digest(text, &run) {
@@ -203,7 +202,7 @@ fn random_parts(text: &str, run: Range<usize>) -> Vec<Range<usize>> {
     parts
 }
 
-/// Whether a run is the digest of an image, which is no secret and says which image is meant.
+/// Whether a run is the digest of an image, which is no secret.
 fn is_digest(text: &str, run: &Range<usize>) -> bool {
     let before = &text[..run.start];
     (before.ends_with("sha256:") || before.ends_with("sha512:"))
@@ -224,10 +223,10 @@ fn plain_parts(text: &str, offset: usize) -> Vec<Range<usize>> {
     parts
 }
 
-/// Whether capitals, small letters and digits follow one another as in base64 of random bytes.
+/// Whether capitals, small letters and digits alternate as in base64 of random bytes.
 ///
-/// There, three of five neighbours are of different kinds and two of five characters are capitals. Names and paths have
-/// far fewer of both, even `checkpoint-web-5f4d7c9b8d-x2k4z_default-app-2025-01-01T00`.
+/// There, three of five neighbors are of different kinds and two of five characters are capitals. Names and paths have far
+/// fewer of both, even `checkpoint-web-5f4d7c9b8d-x2k4z_default-app-2025-01-01T00`.
 fn is_mixed(text: &str) -> bool {
     let kind = |byte: u8| match byte {
         b'A'..=b'Z' => Some(0),
@@ -251,7 +250,7 @@ fn is_mixed(text: &str) -> bool {
     }
     let [capitals, small, digits] = counts;
     let letters_and_digits = capitals + small + digits;
-    // Without a digit it may be words in CamelCase, so more changes are asked for.
+    // Without a digit it may be words in CamelCase, so more changes are required.
     let share_of_ten = if digits > 0 { 3 } else { 4 };
     text.len() >= SHORTEST_RANDOM
         && capitals * 8 >= letters_and_digits
@@ -259,7 +258,7 @@ fn is_mixed(text: &str) -> bool {
         && changes * 10 >= pairs * share_of_ten
 }
 
-/// Puts a mark over each group of spans that touch.
+/// Replaces each group of spans that touch by one mark.
 fn marked(text: &str, spans: &[Range<usize>]) -> String {
     let mut result = String::with_capacity(text.len());
     let mut copied = 0;

@@ -9,12 +9,13 @@ fn now() -> Timestamp {
     "2025-01-01T00:00:00Z".parse().unwrap()
 }
 
-fn answer(status: u16, body: &str) -> Answer {
-    Answer { status: StatusCode::from_u16(status).unwrap(), retry_after: None, body: body.to_owned(), is_legible: true }
+fn response(status: u16, body: &str) -> BackendResponse {
+    let status = StatusCode::from_u16(status).unwrap();
+    BackendResponse { status, retry_after_header: None, body: body.to_owned(), is_readable: true }
 }
 
-fn judged(answer: &Answer) -> Outcome {
-    judge(answer, URL, NODE, now())
+fn outcome_of(response: &BackendResponse) -> Outcome {
+    outcome(response, URL, NODE, now())
 }
 
 fn words(outcome: &Outcome) -> &str {
@@ -56,7 +57,7 @@ fn each_row_of_the_table_has_its_outcome() {
         (425, "", "BackendError"),
         (401, "", "Unauthorized"),
         (403, r#"{"detail": "Invalid token"}"#, "Unauthorized"),
-        (404, r#"{"detail": "Not Found"}"#, "NotFound"),
+        (404, r#"{"detail": "Not Found"}"#, "EndpointNotFound"),
         (429, "", "Busy"),
         (503, "", "Busy"),
         (400, "", "Rejected"),
@@ -67,7 +68,7 @@ fn each_row_of_the_table_has_its_outcome() {
         (307, "", "Rejected"),
         (304, "", "Rejected"),
     ] {
-        assert_eq!(judged(&answer(status, body)).as_str(), expected, "{status} {body}");
+        assert_eq!(outcome_of(&response(status, body)).as_str(), expected, "{status} {body}");
     }
 }
 
@@ -77,28 +78,28 @@ fn every_status_has_an_outcome() {
         let expected = match status {
             200..=299 => "Succeeded",
             401 | 403 => "Unauthorized",
-            404 => "NotFound",
+            404 => "EndpointNotFound",
             429 | 503 => "Busy",
             408 | 425 | 500..=599 => "BackendError",
             300..=499 => "Rejected",
             _ => "InvalidResponse",
         };
-        assert_eq!(judged(&answer(status, "")).as_str(), expected, "{status}");
+        assert_eq!(outcome_of(&response(status, "")).as_str(), expected, "{status}");
     }
 }
 
 #[test]
-fn a_success_that_is_cut_or_not_utf8_is_a_bad_answer() {
-    let illegible = Answer { is_legible: false, ..answer(200, r#"{"success": true}"#) };
-    assert_eq!(judged(&illegible).as_str(), "InvalidResponse");
-    assert_eq!(judged(&Answer { is_legible: false, ..answer(500, "oh") }).as_str(), "BackendError");
+fn a_success_that_is_cut_or_not_utf8_is_a_bad_response() {
+    let unreadable = BackendResponse { is_readable: false, ..response(200, r#"{"success": true}"#) };
+    assert_eq!(outcome_of(&unreadable).as_str(), "InvalidResponse");
+    assert_eq!(outcome_of(&BackendResponse { is_readable: false, ..response(500, "oh") }).as_str(), "BackendError");
 }
 
 #[test]
-fn a_success_says_where_the_checkpoint_is() {
-    let located = |body: &str| match judged(&answer(200, body)) {
+fn a_success_has_the_location_of_the_checkpoint() {
+    let located = |body: &str| match outcome_of(&response(200, body)) {
         Outcome::Succeeded(location) => location,
-        stopped @ Outcome::Failed { .. } => panic!("{stopped}"),
+        failed @ Outcome::Failed { .. } => panic!("{failed}"),
     };
     let path = "/var/lib/kubelet/checkpoints/checkpoint-web-5f4d7c9b8d-x2k4z_shop-web-2025-01-01T00:00:00Z.tar";
     assert_eq!(
@@ -120,7 +121,7 @@ fn a_success_says_where_the_checkpoint_is() {
 }
 
 #[test]
-fn a_message_says_who_answered_what() {
+fn a_message_says_what_to_do_and_what_snaphook_answered() {
     for (status, body, expected) in [
         (
             500,
@@ -130,7 +131,7 @@ fn a_message_says_who_answered_what() {
         (
             404,
             r#"{"detail": "Not Found"}"#,
-            "SnapHook at http://snap-back-api/kubelet/checkpoint answered 404 Not Found: Not Found",
+            "SnapHook at http://snap-back-api/kubelet/checkpoint answered 404 Not Found (check `--snap-back-api-url` and `--snap-back-api-contract`): Not Found",
         ),
         (503, "", "SnapHook at http://snap-back-api/kubelet/checkpoint answered 503 Service Unavailable"),
         (
@@ -146,10 +147,10 @@ fn a_message_says_who_answered_what() {
         (
             200,
             "done",
-            "SnapHook at http://snap-back-api/kubelet/checkpoint answered 200 OK, but the answer is not a JSON object: done",
+            "SnapHook at http://snap-back-api/kubelet/checkpoint answered 200 OK, but the response is not a JSON object: done",
         ),
     ] {
-        assert_eq!(words(&judged(&answer(status, body))), expected);
+        assert_eq!(words(&outcome_of(&response(status, body))), expected);
     }
 }
 
@@ -158,7 +159,7 @@ fn a_message_holds_no_secret() {
     let said = "Command 'curl -k -X POST --header Authorization: Bearer abc123 https://kubernetes/api' failed";
     for body in [said.to_owned(), serde_json::json!({"success": false, "message": said}).to_string()] {
         for status in [200, 400, 401, 404, 500, 503] {
-            let outcome = judged(&answer(status, &body));
+            let outcome = outcome_of(&response(status, &body));
             assert!(!words(&outcome).contains("abc123"), "{outcome}");
             assert!(words(&outcome).contains("https://kubernetes/api"), "{outcome}");
         }
@@ -166,7 +167,7 @@ fn a_message_holds_no_secret() {
 }
 
 #[test]
-fn a_server_may_ask_for_patience_within_limits() {
+fn a_retry_after_is_kept_within_limits() {
     for (value, expected) in [
         ("7", Some(7)),
         (" 7 ", Some(7)),
@@ -181,7 +182,7 @@ fn a_server_may_ask_for_patience_within_limits() {
         ("1.5", None),
         ("soon", None),
     ] {
-        let outcome = judged(&Answer { retry_after: Some(value.to_owned()), ..answer(503, "") });
+        let outcome = outcome_of(&BackendResponse { retry_after_header: Some(value.to_owned()), ..response(503, "") });
         let Outcome::Failed { retry_after, .. } = outcome else { panic!("{outcome}") };
         assert_eq!(retry_after, expected.map(Duration::from_secs), "{value}");
     }

@@ -1,68 +1,68 @@
-//! What the container runtimes' own words mean that a kubelet passes on with status 500.
+//! What the errors of container runtimes mean. A kubelet passes them on with status 500.
 //!
-//! A kubelet has one form for all of them, `checkpointing of NAMESPACE/POD/CONTAINER failed (WORDS)`. The words are those of
-//! containerd, CRI-O, runc and crun as of 2026; what is none of them is a checkpoint that failed.
+//! Each kubelet uses the form `checkpointing of NAMESPACE/POD/CONTAINER failed (ERROR)`. The phrases below are those of
+//! containerd, CRI-O, runc and crun as of 2026. Any other error is a checkpoint that failed.
 
 use snapwatcher_api::outcome::Reason;
 
-/// The form of a kubelet's answer; names have neither spaces nor parentheses, so they can't be taken for a runtime's words.
+/// The form of a kubelet's response. Names have neither spaces nor parentheses, so a name is never taken for an error.
 const FORM: (&str, &str) = ("checkpointing of ", " failed (");
 
-/// The kubelet could not ask the API server whether we may; it did not come to the runtime.
+/// The kubelet could not ask the API server about the right of the token. The runtime got no request.
 const NOT_AUTHORIZED: &str = "authorization error";
 
-/// The runtime can't, whatever is done to the node but another runtime; in lower case, as all that follow.
+/// The runtime can't take checkpoints, and only another runtime helps. In lower case, as all that follow.
 const UNSUPPORTED: [&str; 6] = [
     // gRPC: the method is unknown (containerd before 2.0), or the task's shim has none (Kata, Windows).
     "code = unimplemented",
-    // With the colon: ENOSYS is `function not implemented`, as CRIU may say of a system call.
+    // With the colon: CRIU says `function not implemented` (ENOSYS) of a system call.
     ": not implemented",
-    // CRI-O, of runtimes that are no OCI runtimes.
+    // CRI-O, of runtimes that are not OCI runtimes.
     "configured runtime does not support checkpoint/restore",
-    // runc and crun, built without it.
+    // runc and crun, built without CRIU.
     "has not been compiled with checkpoint/restore support",
     "compiled without criu support",
-    // go-criu, where there is none.
+    // go-criu.
     "criu not supported",
 ];
 
-/// The runtime could, were its node prepared.
+/// The runtime can take checkpoints once its node is prepared.
 const NOT_PREPARED: [&str; 8] = [
     // containerd 2.0 to 2.3, then later.
     "criu binary not found",
-    // CRI-O, where `enable_criu_support` is off or there is no CRIU.
+    // CRI-O, if `enable_criu_support` is off or there is no CRIU.
     "checkpoint/restore support not available",
     // go-criu ("failed to check for criu version"); runc.
     "requires at least criu",
     "criu version",
     "criu lacks support",
     "exec: \"criu\"",
-    // crun, which loads it as a library.
+    // crun, which loads CRIU as a library.
     "could not load `libcriu",
     "libcriu is too old",
 ];
 
-/// The kubelet has no answer from its runtime: it may have been taken all the same.
-const CUT_OFF: [&str; 3] = ["code = deadlineexceeded", "code = canceled", "code = unavailable"];
+/// The kubelet got no answer from its runtime. The checkpoint may exist.
+const NO_ANSWER: [&str; 3] = ["code = deadlineexceeded", "code = canceled", "code = unavailable"];
 
-/// The runtime was not there to be asked.
-const NOT_THERE: &str = "error while dialing";
+/// The kubelet could not connect to its runtime.
+const NOT_CONNECTED: &str = "error while dialing";
 
-/// What a 500 with this body stands for.
+/// The reason of a response with status 500 and this body.
 pub(super) fn reason(body: &str) -> Reason {
     let body = body.to_lowercase();
     if body.starts_with(NOT_AUTHORIZED) {
         return Reason::Unauthorized;
     }
-    let words = body.strip_prefix(FORM.0).and_then(|rest| rest.split_once(FORM.1)).map(|(_, words)| words);
-    let Some(words) = words else { return Reason::BackendError };
-    let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
-    if says(&UNSUPPORTED) {
+    let error = body.strip_prefix(FORM.0).and_then(|rest| rest.split_once(FORM.1)).map(|(_, error)| error);
+    let Some(error) = error else { return Reason::BackendError };
+    let contains = |phrases: &[&str]| phrases.iter().any(|phrase| error.contains(phrase));
+    if contains(&UNSUPPORTED) {
         Reason::CheckpointUnsupported
-    } else if says(&NOT_PREPARED) {
+    } else if contains(&NOT_PREPARED) {
         Reason::NodeNotPrepared
-    } else if says(&CUT_OFF) {
-        if words.contains(NOT_THERE) { Reason::Busy } else { Reason::NoResponse }
+    } else if contains(&NO_ANSWER) {
+        if error.contains(NOT_CONNECTED) { Reason::Busy } else { Reason::NoResponse }
     } else {
         Reason::CheckpointFailed
     }
@@ -73,8 +73,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_each_runtime_have_their_reason() {
-        for (words, expected) in [
+    fn each_error_of_a_runtime_has_its_reason() {
+        for (error, expected) in [
             (
                 "rpc error: code = Unimplemented desc = unknown method CheckpointContainer",
                 Reason::CheckpointUnsupported,
@@ -151,12 +151,12 @@ mod tests {
                 Reason::Busy,
             ),
         ] {
-            assert_eq!(reason(&format!("checkpointing of shop/web-0/app failed ({words})")), expected, "{words}");
+            assert_eq!(reason(&format!("checkpointing of shop/web-0/app failed ({error})")), expected, "{error}");
         }
     }
 
     #[test]
-    fn what_is_not_in_the_kubelets_form_is_no_word_of_a_runtime() {
+    fn a_body_that_is_not_in_the_form_of_a_kubelet_is_no_error_of_a_runtime() {
         for (body, expected) in [
             ("", Reason::BackendError),
             ("criu binary not found", Reason::BackendError),
