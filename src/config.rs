@@ -99,7 +99,7 @@ pub struct CertificateArgs {
     pub publish_wait: Duration,
     #[arg(long, env = "SNAPWATCHER_LEVEL_CHECK", value_name = "DURATION", default_value = "60s", value_parser = timeout, hide = true)]
     pub level_check: Duration,
-    /// See [`certificates::Times`]; no flag sets it.
+    /// See [`certificates::CertificateTimings`]; no flag sets it.
     #[arg(skip = true)]
     pub overlap: bool,
     /// UID of this process's pod, on which Events about the certificates are told [default: POD_UID].
@@ -352,18 +352,22 @@ impl AdmissionArgs {
 }
 
 impl CertificateArgs {
-    pub fn settings(&self) -> snapwatcher_certificates::Settings {
+    pub fn settings(&self) -> snapwatcher_certificates::CertificateSettings {
         let source = if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
             TlsSource::Files { cert: cert.clone(), key: key.clone(), ca: self.tls_ca.clone() }
         } else {
             let mut names = service_names(&self.service_name, &self.ca.service_namespace);
             // A process outside the cluster is called by `clientConfig.url`.
             names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
-            TlsSource::Own { names, namespace: self.ca.service_namespace.clone(), secret: self.ca.ca_secret.clone() }
+            TlsSource::CaSecret {
+                names,
+                namespace: self.ca.service_namespace.clone(),
+                secret: self.ca.ca_secret.clone(),
+            }
         };
-        snapwatcher_certificates::Settings {
+        snapwatcher_certificates::CertificateSettings {
             source,
-            times: snapwatcher_certificates::Times {
+            times: snapwatcher_certificates::CertificateTimings {
                 ca_life: self.ca.ca_life,
                 leaf_life: self.leaf_life,
                 publish_wait: self.publish_wait,

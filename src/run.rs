@@ -62,7 +62,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (mut registry, mut health, state) = (registry(), Health::new(), PodTimelines::new());
     let is_suspended = checkpoint.suspend && !matches!(checkpoint.backend(), BackendSettings::Log);
     let (lease_holder, leader_seen) = tokio::sync::watch::channel(None);
-    let readiness_checks = snapwatcher_certificates::Checks {
+    let readiness_checks = snapwatcher_certificates::CertificateChecks {
         leaf: health.check("serving-certificate", Gate::Readiness),
         bundle: health.check("ca-bundle", Gate::Readiness),
         trust: health.check("ca-trust", Gate::Informational),

@@ -14,7 +14,7 @@ use lab::storm::Size;
 use lab::terminal::print_result;
 use lab::{Namespace, Snapwatcher, SnapwatcherOptions, WebhookClient, in_namespace};
 use serde_json::json;
-use snapwatcher_certificates::Authority;
+use snapwatcher_certificates::CertificateAuthority;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -72,7 +72,8 @@ async fn a_secret_that_is_spoiled_gets_back_what_the_process_holds_and_the_cause
         let held = secret.data().await.unwrap();
         let foreign = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (foreign_certificate, foreign_key) = (foreign.cert.pem(), foreign.signing_key.serialize_pem());
-        let other = Authority::generate(Duration::from_secs(3600), snapwatcher_daemon::clock::now()).unwrap();
+        let other =
+            CertificateAuthority::generate(Duration::from_secs(3600), snapwatcher_daemon::clock::now()).unwrap();
         let with = |certificate: &str, key: &str| {
             Data::from([("current.crt".to_owned(), bytes(certificate)), ("current.key".to_owned(), bytes(key))])
         };

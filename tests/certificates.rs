@@ -14,7 +14,8 @@ use lab::webhooks::{self, Scope};
 use lab::{Namespace, in_namespace};
 use serde_json::{Value, json};
 use snapwatcher_certificates::{
-    BundleStatus, CertificateMetrics, Certificates, FIELD_MANAGER, Kind, Settings, Times, TlsSource,
+    BundleStatus, CertificateMetrics, CertificateSettings, CertificateTimings, Certificates, ConfigurationKind,
+    FIELD_MANAGER, TlsSource,
 };
 use snapwatcher_kubernetes::cluster::{Cluster, WATCH_TIMEOUT};
 use tokio::sync::watch;
@@ -78,13 +79,13 @@ async fn kept<S: Future<Output = ()>>(
     client: Client,
     scenario: impl FnOnce(watch::Receiver<BundleStatus>) -> S,
 ) {
-    let settings = Settings {
-        source: TlsSource::Own {
+    let settings = CertificateSettings {
+        source: TlsSource::CaSecret {
             names: vec!["localhost".to_owned()],
             namespace: namespace.name().to_owned(),
             secret: "ca".to_owned(),
         },
-        times: Times::default(),
+        times: CertificateTimings::default(),
         mutating: Some(namespace.name().to_owned()),
         validating: Some(namespace.name().to_owned()),
     };
@@ -93,7 +94,7 @@ async fn kept<S: Future<Output = ()>>(
     let (resolver, status) = (certificates.resolver(), certificates.status());
     tokio::select! {
         ended = certificates.run(CancellationToken::new()) => panic!("the service ended: {ended:?}"),
-        () = scenario(status) => assert!(resolver.has_leaf()),
+        () = scenario(status) => assert!(resolver.has_certificate()),
     }
 }
 
@@ -101,7 +102,11 @@ async fn kept<S: Future<Output = ()>>(
 async fn until_status(status: &watch::Receiver<BundleStatus>, mutating: &str) {
     lab::until(&format!("the mutating configuration is: {mutating}"), async || {
         let found = status.borrow().clone();
-        if found.of(Kind::Mutating).is_some_and(|found| found.to_string() == mutating) { Ok(()) } else { Err(found) }
+        if found.of(ConfigurationKind::Mutating).is_some_and(|found| found.to_string() == mutating) {
+            Ok(())
+        } else {
+            Err(found)
+        }
     })
     .await;
 }

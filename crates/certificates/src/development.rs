@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::authority::Authority;
+use super::certificate_authority::CertificateAuthority;
 use super::error::CertificateError;
 
 /// The files that are written: the CA, the leaf, and the leaf's key.
@@ -38,7 +38,7 @@ pub fn write_development_certificates(
     if let Some(path) = paths.iter().find(|path| !force && path.exists()) {
         return Err(DevelopmentError::Exists { path: path.clone() });
     }
-    let authority = Authority::generate(LIFE, now)?;
+    let authority = CertificateAuthority::generate(LIFE, now)?;
     let (certificate, key) = authority.issue_pem(names, LIFE, now)?;
     let made = std::fs::create_dir_all(folder);
     made.map_err(|source| DevelopmentError::Write { path: folder.to_owned(), source })?;
@@ -62,7 +62,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::Leaf;
+    use crate::ServingCertificate;
 
     fn now() -> Timestamp {
         snapwatcher_daemon::clock::now()
@@ -73,7 +73,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let certs = folder.path().join("certs");
         write_development_certificates(&certs, &["localhost".to_owned()], false, now()).unwrap();
-        Leaf::from_files(&certs.join("tls.crt"), &certs.join("tls.key")).await.unwrap();
+        ServingCertificate::from_files(&certs.join("tls.crt"), &certs.join("tls.key")).await.unwrap();
         let mode = std::fs::metadata(certs.join("tls.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

@@ -39,7 +39,7 @@ pub enum CertificateError {
 
 /// Why a certificate and a key are no CA of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UnusableAuthority {
+pub enum UnusableCa {
     #[error("it holds no CA certificate in PEM form, or more than one")]
     NoCertificate,
     #[error("its certificate is not that of a CA")]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::bundle::bundle_pem;
+use super::ca_bundle::join_certificates;
 
 /// How many level checks the bundle has been read back before the new certificate is served: the other replicas read
 /// their files meanwhile, and until they have they put their bundle back.
@@ -43,7 +43,7 @@ pub(super) enum Move {
     Wait,
     /// Serve with the new certificate.
     Serve,
-    /// Trust the new CA alone.
+    /// ConfigurationTrust the new CA alone.
     Drop,
 }
 
@@ -51,7 +51,7 @@ impl Handover {
     /// From what is trusted to what was read.
     pub(super) fn begun(trusted: &str, read: &str, now: Instant) -> Self {
         let phase = Phase::Publishing { begun: now, read_back: None };
-        Self { bundle: bundle_pem([trusted, read]), phase }
+        Self { bundle: join_certificates([trusted, read]), phase }
     }
 
     /// Whether the old certificate is served still.

@@ -5,28 +5,28 @@
 //! replica has a leaf of it in memory, and the bundle is kept in the two named configurations, which are never created
 //! here. Or with it: certificate, key and CA come from files.
 
-mod authorities;
-mod authority;
-mod bundle;
+mod bundle_status;
+mod ca_bundle;
+mod ca_bundle_controller;
+mod ca_secret;
+mod ca_secret_controller;
+mod ca_set;
+mod certificate_authority;
 mod development;
-mod dial;
 mod error;
-mod files;
-mod given;
+mod failure_log;
+mod file_certificates;
 mod handover;
-mod keeper;
-mod leaf;
-mod leaves;
+mod handshake_check;
+mod manual_rotation;
 mod metrics;
-mod named;
-mod own;
+mod named_object;
+mod pem_files;
 mod readiness;
-mod rotate;
 mod rotation;
 mod server_clock;
-mod status;
-mod store;
-mod trouble;
+mod serving_certificate;
+mod serving_certificate_issuer;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -42,24 +42,24 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use authority::{Authority, CaCertificate, service_names};
-pub use bundle::FIELD_MANAGER;
+pub use bundle_status::{BundleState, BundleStatus, ConfigurationKind, ConfigurationTrust};
+pub use ca_bundle::FIELD_MANAGER;
+pub use ca_secret::CaSecret;
+pub use certificate_authority::{CaCertificate, CertificateAuthority, service_names};
 pub use development::{DevelopmentError, FILES, write_development_certificates};
-pub use error::{CertificateError, UnusableAuthority};
-pub use leaf::{Leaf, LeafResolver};
+pub use error::{CertificateError, UnusableCa};
+pub use manual_rotation::{RotateError, rotate};
 pub use metrics::CertificateMetrics;
-pub use readiness::{Checks, Readiness};
-pub use rotate::{RotateError, rotate};
-pub use rotation::{Step, Times};
-pub use status::{BundleStatus, Keeping, Kind, Trust};
-pub use store::Store;
+pub use readiness::{CertificateChecks, CertificateReadiness};
+pub use rotation::{CertificateTimings, RotationStep};
+pub use serving_certificate::{ServingCertificate, ServingCertificateResolver};
 
-use bundle::{Bundle, Configuration};
-use given::{Files, Given};
-use keeper::{Keeper, Parts};
-use leaves::Leaves;
-use own::Own;
+use ca_bundle::{CaBundle, WebhookConfiguration};
+use ca_bundle_controller::{BundleControllerContext, CaBundleController};
+use ca_secret_controller::CaSecretController;
+use file_certificates::{FileCertificates, Files};
 use server_clock::ServerClock;
+use serving_certificate_issuer::ServingCertificateIssuer;
 use snapwatcher_kubernetes::cluster::Cluster;
 
 /// Tells something about the certificates as an Event: its reason and a sentence.
@@ -67,9 +67,9 @@ pub type Tell = Arc<dyn Fn(&'static str, String) + Send + Sync>;
 
 /// Where the certificate comes from, and which configurations trust it.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct CertificateSettings {
     pub source: TlsSource,
-    pub times: Times,
+    pub times: CertificateTimings,
     /// Name of the `MutatingWebhookConfiguration` that gets the bundle.
     pub mutating: Option<String>,
     /// Name of the `ValidatingWebhookConfiguration` that gets the bundle.
@@ -80,7 +80,7 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub enum TlsSource {
     /// Made by this program for these DNS names and IP addresses, see [`service_names`], by a CA in this Secret.
-    Own { names: Vec<String>, namespace: String, secret: String },
+    CaSecret { names: Vec<String>, namespace: String, secret: String },
     /// Read from PEM files. Without `ca` the configurations are left to the user.
     Files { cert: PathBuf, key: PathBuf, ca: Option<PathBuf> },
 }
@@ -95,7 +95,7 @@ impl TlsSource {
 
 /// What the keepers and the service of the source have to say to each other beside the bundle.
 #[derive(Clone, Default)]
-struct Asked {
+struct Signals {
     /// Has the source looked at: somebody else changed a bundle.
     look: Arc<Notify>,
     /// Whether the Secret can't be read.
@@ -104,11 +104,11 @@ struct Asked {
 
 /// The service that provides the leaf and keeps the bundle.
 pub struct Certificates {
-    settings: Settings,
+    settings: CertificateSettings,
     cluster: Cluster,
     metrics: CertificateMetrics,
     tell: Tell,
-    resolver: Arc<LeafResolver>,
+    resolver: Arc<ServingCertificateResolver>,
     status: watch::Sender<BundleStatus>,
     clock: ServerClock,
     fault: Arc<ArcSwapOption<String>>,
@@ -116,9 +116,9 @@ pub struct Certificates {
 
 impl Certificates {
     #[must_use]
-    pub fn new(settings: Settings, cluster: Cluster, metrics: CertificateMetrics, tell: Tell) -> Self {
+    pub fn new(settings: CertificateSettings, cluster: Cluster, metrics: CertificateMetrics, tell: Tell) -> Self {
         let is_kept = !matches!(settings.source, TlsSource::Files { ca: None, .. });
-        let at_first = |name: &Option<String>| name.as_ref().filter(|_| is_kept).map(|_| Keeping::Unknown);
+        let at_first = |name: &Option<String>| name.as_ref().filter(|_| is_kept).map(|_| BundleState::Unknown);
         let status =
             BundleStatus { mutating: at_first(&settings.mutating), validating: at_first(&settings.validating) };
         let (resolver, status) = (Arc::default(), watch::Sender::new(status));
@@ -141,7 +141,7 @@ impl Certificates {
 
     /// From where the server takes its leaf; empty until [`run`](Self::run) has one.
     #[must_use]
-    pub fn resolver(&self) -> Arc<LeafResolver> {
+    pub fn resolver(&self) -> Arc<ServingCertificateResolver> {
         Arc::clone(&self.resolver)
     }
 
@@ -153,15 +153,15 @@ impl Certificates {
 
     /// What decides whether admission is ready.
     #[must_use]
-    pub fn readiness(&self) -> Readiness {
+    pub fn readiness(&self) -> CertificateReadiness {
         let (resolver, status) = (self.resolver(), self.status());
-        Readiness { resolver, status, clock: self.clock.clone(), fault: self.fault.clone() }
+        CertificateReadiness { resolver, status, clock: self.clock.clone(), fault: self.fault.clone() }
     }
 
     /// Provides leaves, which fails on a wrong file or name only, and keeps the bundle until told to stop.
     pub async fn run(self, stop: CancellationToken) -> Result<(), CertificateError> {
         let (bundle, bundles) = watch::channel(None);
-        let asked = Asked::default();
+        let asked = Signals::default();
         let kept = self.keep(bundles, asked.clone());
         let provided = self.provide(bundle, asked);
         tokio::select! {
@@ -173,15 +173,15 @@ impl Certificates {
 
     async fn provide(
         &self,
-        bundle: watch::Sender<Option<Bundle>>,
-        Asked { look, unread }: Asked,
+        bundle: watch::Sender<Option<CaBundle>>,
+        Signals { look, unread }: Signals,
     ) -> Result<Infallible, CertificateError> {
         let (resolver, metrics) = (self.resolver(), self.metrics.clone());
         let times = self.settings.times;
         match &self.settings.source {
-            TlsSource::Own { names, namespace, secret } => {
+            TlsSource::CaSecret { names, namespace, secret } => {
                 let (current, signs) = watch::channel(None);
-                let leaves = Leaves {
+                let leaves = ServingCertificateIssuer {
                     names: names.clone(),
                     life: times.leaf_life,
                     clock: self.clock.clone(),
@@ -189,9 +189,9 @@ impl Certificates {
                     metrics: metrics.clone(),
                     current: signs,
                 };
-                let own = Own {
+                let own = CaSecretController {
                     times,
-                    store: Store::new(namespace, secret, &self.cluster),
+                    store: CaSecret::new(namespace, secret, &self.cluster),
                     client: self.cluster.calls.clone(),
                     clock: self.clock.clone(),
                     current,
@@ -212,12 +212,14 @@ impl Certificates {
             TlsSource::Files { cert, key, ca } => {
                 let (cert, key, ca) = (cert.clone(), key.clone(), ca.clone());
                 let (level_check, clock, status) = (times.level_check, self.clock.clone(), self.status());
-                Given { cert, key, ca, level_check, clock, resolver, bundle, status, look, metrics }.run().await
+                FileCertificates { cert, key, ca, level_check, clock, resolver, bundle, status, look, metrics }
+                    .run()
+                    .await
             }
         }
     }
 
-    async fn keep(&self, bundle: watch::Receiver<Option<Bundle>>, Asked { look, unread }: Asked) -> Infallible {
+    async fn keep(&self, bundle: watch::Receiver<Option<CaBundle>>, Signals { look, unread }: Signals) -> Infallible {
         if matches!(self.settings.source, TlsSource::Files { ca: None, .. }) {
             info!("No --tls-ca is given: the CA bundle in the webhook configurations is not ours to keep");
             return pending().await;
@@ -225,11 +227,11 @@ impl Certificates {
         if self.settings.mutating.is_none() && self.settings.validating.is_none() {
             warn!(
                 "No webhook configuration is named, so that none trusts this certificate: give {} and {}",
-                Kind::Mutating.flag(),
-                Kind::Validating.flag()
+                ConfigurationKind::Mutating.flag(),
+                ConfigurationKind::Validating.flag()
             );
         }
-        let parts = Parts {
+        let parts = BundleControllerContext {
             cluster: self.cluster.clone(),
             bundle,
             status: self.status.clone(),
@@ -244,8 +246,8 @@ impl Certificates {
     }
 }
 
-async fn keep_in<K: Configuration>(name: Option<String>, parts: Parts) -> Infallible {
+async fn keep_in<K: WebhookConfiguration>(name: Option<String>, parts: BundleControllerContext) -> Infallible {
     let Some(name) = name else { return pending().await };
     // Boxed: kube's calls are large futures, and this one lives in a task for ever.
-    Box::pin(Keeper::<K>::new(name, parts).keep()).await
+    Box::pin(CaBundleController::<K>::new(name, parts).keep()).await
 }

@@ -9,8 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::rotation::Step;
-use super::status::{Keeping, Kind};
+use super::bundle_status::{BundleState, ConfigurationKind};
+use super::rotation::RotationStep;
 
 /// Counts what becomes of the bundle. Clones share their values.
 #[derive(Debug, Clone, Default)]
@@ -24,23 +24,23 @@ pub struct CertificateMetrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Of {
-    configuration: Kind,
+    configuration: ConfigurationKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Applied {
-    configuration: Kind,
-    result: Outcome,
+    configuration: ConfigurationKind,
+    result: PatchResult,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Taken {
-    step: Step,
+    step: RotationStep,
 }
 
 /// What became of one apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Outcome {
+pub(super) enum PatchResult {
     Applied,
     Failed,
 }
@@ -50,12 +50,12 @@ impl CertificateMetrics {
     /// is in sync can only be said of one that was looked at.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        for configuration in Kind::ALL {
-            for result in [Outcome::Applied, Outcome::Failed] {
+        for configuration in ConfigurationKind::ALL {
+            for result in [PatchResult::Applied, PatchResult::Failed] {
                 drop(metrics.patches.get_or_create(&Applied { configuration, result }));
             }
         }
-        for step in Step::ALL {
+        for step in RotationStep::ALL {
             drop(metrics.rotations.get_or_create(&Taken { step }));
         }
         let registry = registry.sub_registry_with_prefix("certificate");
@@ -88,8 +88,8 @@ impl CertificateMetrics {
     }
 
     /// Tells what was found in a configuration.
-    pub fn found(&self, configuration: Kind, keeping: &Keeping) {
-        self.in_sync.get_or_create(&Of { configuration }).set(i64::from(matches!(keeping, Keeping::InSync(_))));
+    pub fn found(&self, configuration: ConfigurationKind, keeping: &BundleState) {
+        self.in_sync.get_or_create(&Of { configuration }).set(i64::from(matches!(keeping, BundleState::InSync(_))));
     }
 
     pub(super) fn ca_expires(&self, at: Timestamp) {
@@ -100,28 +100,28 @@ impl CertificateMetrics {
         self.leaf_not_after.set(at.as_second());
     }
 
-    pub(super) fn rotated(&self, step: Step) {
+    pub(super) fn rotated(&self, step: RotationStep) {
         self.rotations.get_or_create(&Taken { step }).inc();
     }
 
-    pub(super) fn patched(&self, configuration: Kind, result: Outcome) {
+    pub(super) fn patched(&self, configuration: ConfigurationKind, result: PatchResult) {
         self.patches.get_or_create(&Applied { configuration, result }).inc();
     }
 }
 
-impl EncodeLabelValue for Kind {
+impl EncodeLabelValue for ConfigurationKind {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         EncodeLabelValue::encode(&self.as_str(), encoder)
     }
 }
 
-impl EncodeLabelValue for Step {
+impl EncodeLabelValue for RotationStep {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         EncodeLabelValue::encode(&self.as_str(), encoder)
     }
 }
 
-impl EncodeLabelValue for Outcome {
+impl EncodeLabelValue for PatchResult {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         let word = match self {
             Self::Applied => "applied",
@@ -134,16 +134,19 @@ impl EncodeLabelValue for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Trust;
+    use crate::bundle_status::ConfigurationTrust;
 
     #[test]
     fn the_series_are_thirteen() {
         let mut registry = Registry::default();
         let metrics = CertificateMetrics::register(&mut registry);
-        for kind in Kind::ALL {
-            metrics.found(kind, &Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new(), generation: None }));
-            metrics.patched(kind, Outcome::Applied);
-            metrics.patched(kind, Outcome::Failed);
+        for kind in ConfigurationKind::ALL {
+            metrics.found(
+                kind,
+                &BundleState::InSync(ConfigurationTrust { bundle: "PEM".into(), hosts: Vec::new(), generation: None }),
+            );
+            metrics.patched(kind, PatchResult::Applied);
+            metrics.patched(kind, PatchResult::Failed);
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();

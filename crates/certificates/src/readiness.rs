@@ -1,6 +1,6 @@
 //! When admission is ready: a leaf to serve with, and an API server that would trust it.
 //!
-//! Found out by a dial to the own port, verified as the API server would: for the name that the configuration calls,
+//! SecretView out by a dial to the own port, verified as the API server would: for the name that the configuration calls,
 //! against the bundle that was read from it. Once that has worked a bundle that is changed by somebody is told and
 //! repaired, and unreadies nobody: it would be all replicas at once, and none could answer while it is put right.
 
@@ -14,10 +14,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::dial::dial;
-use super::leaf::LeafResolver;
+use super::bundle_status::BundleStatus;
+use super::handshake_check::dial;
 use super::server_clock::ServerClock;
-use super::status::BundleStatus;
+use super::serving_certificate::ServingCertificateResolver;
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::telemetry::error_chain;
 
@@ -26,7 +26,7 @@ const SOON: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(60);
 
 /// The checks that are decided here.
-pub struct Checks {
+pub struct CertificateChecks {
     /// There is a leaf, and it has not been left to expire.
     pub leaf: CheckHandle,
     /// The API server has come through once.
@@ -36,20 +36,20 @@ pub struct Checks {
 }
 
 /// The service that turns what is known into readiness.
-pub struct Readiness {
-    pub(super) resolver: Arc<LeafResolver>,
+pub struct CertificateReadiness {
+    pub(super) resolver: Arc<ServingCertificateResolver>,
     pub(super) status: watch::Receiver<BundleStatus>,
     pub(super) clock: ServerClock,
     /// Why there may be no leaf.
     pub(super) fault: Arc<ArcSwapOption<String>>,
 }
 
-impl Readiness {
+impl CertificateReadiness {
     /// Looks at each change until the stop. `listening` is the address of the HTTPS port.
     pub async fn run(
         mut self,
         listening: SocketAddr,
-        checks: Checks,
+        checks: CertificateChecks,
         stop: CancellationToken,
     ) -> Result<(), Infallible> {
         let mut was_ready = false;
@@ -57,7 +57,7 @@ impl Readiness {
             let status = self.status.borrow_and_update().clone();
             match (self.resolver.overdue_since(self.clock.now()), self.fault.load_full()) {
                 (Some(end), _) => checks.leaf.fail(format!("the certificate expired at {end} and was not renewed")),
-                (None, _) if self.resolver.has_leaf() => checks.leaf.pass(),
+                (None, _) if self.resolver.has_certificate() => checks.leaf.pass(),
                 (None, Some(words)) => checks.leaf.fail(words.as_str()),
                 (None, None) => {}
             }
@@ -90,7 +90,7 @@ impl Readiness {
     }
 
     async fn look(&self, listening: SocketAddr, status: &BundleStatus) -> Look {
-        if !self.resolver.has_leaf() || status.is_unknown() {
+        if !self.resolver.has_certificate() || status.is_unknown() {
             return Look::TooEarly;
         }
         if !status.is_settled() {

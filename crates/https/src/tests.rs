@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use snapwatcher_certificates::{Authority, LeafResolver};
+use snapwatcher_certificates::{CertificateAuthority, ServingCertificateResolver};
 use snapwatcher_daemon::clock;
 
 const LIFE: Duration = Duration::from_secs(60 * 60);
@@ -30,7 +30,7 @@ const SOON: Duration = Duration::from_secs(5);
 struct Port {
     address: SocketAddr,
     authority: Authority,
-    resolver: Arc<LeafResolver>,
+    resolver: Arc<ServingCertificateResolver>,
     registry: Registry,
     stop: CancellationToken,
     served: JoinHandle<Result<(), ServeError>>,
@@ -47,8 +47,8 @@ impl Port {
     fn without_leaf(limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let authority = Authority::generate(LIFE, clock::now()).unwrap();
-        let resolver = Arc::new(LeafResolver::default());
+        let authority = CertificateAuthority::generate(LIFE, clock::now()).unwrap();
+        let resolver = Arc::new(ServingCertificateResolver::default());
         let stop = CancellationToken::new();
         let slow = get(|| async {
             tokio::time::sleep(SHORT * 2).await;
@@ -151,7 +151,7 @@ async fn a_leaf_is_trusted_by_each_of_its_names_and_no_other() {
 #[tokio::test]
 async fn another_authority_does_not_vouch_for_the_leaf() {
     let port = Port::open(Limits::default());
-    let other = Authority::generate(LIFE, clock::now()).unwrap();
+    let other = CertificateAuthority::generate(LIFE, clock::now()).unwrap();
     let error = connect(port.address, "localhost", &other.certificate_pem(), &[]).await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
 }
@@ -333,7 +333,7 @@ async fn each_failed_handshake_is_counted_by_its_reason() {
     port.shows(r#"serve_handshake_errors_total{reason="no_certificate"} 1"#).await;
 
     port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
-    let other = Authority::generate(LIFE, clock::now()).unwrap();
+    let other = CertificateAuthority::generate(LIFE, clock::now()).unwrap();
     assert!(connect(port.address, "localhost", &other.certificate_pem(), &[]).await.is_err());
     port.shows(r#"serve_handshake_errors_total{reason="untrusted"} 1"#).await;
 

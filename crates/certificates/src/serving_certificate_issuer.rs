@@ -11,25 +11,25 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::info;
 
-use super::authority::{Authority, CaCertificate, two_thirds};
+use super::certificate_authority::{CaCertificate, CertificateAuthority, two_thirds};
 use super::error::CertificateError;
-use super::leaf::LeafResolver;
 use super::metrics::CertificateMetrics;
 use super::server_clock::ServerClock;
+use super::serving_certificate::ServingCertificateResolver;
 
 /// From one look to the next while the CA counts as expired. Its successor tells of itself, but a CA that was taken for
 /// expired by mistake has none.
 const SOON: Duration = Duration::from_secs(5);
 
 /// The service that makes leaves.
-pub(super) struct Leaves {
+pub(super) struct ServingCertificateIssuer {
     pub(super) names: Vec<String>,
     pub(super) life: Duration,
     pub(super) clock: ServerClock,
-    pub(super) resolver: Arc<LeafResolver>,
+    pub(super) resolver: Arc<ServingCertificateResolver>,
     pub(super) metrics: CertificateMetrics,
     /// The CA that signs.
-    pub(super) current: watch::Receiver<Option<Arc<Authority>>>,
+    pub(super) current: watch::Receiver<Option<Arc<CertificateAuthority>>>,
 }
 
 /// The leaf that is served now.
@@ -38,7 +38,7 @@ struct Served {
     renewal: Timestamp,
 }
 
-impl Leaves {
+impl ServingCertificateIssuer {
     /// Goes on for ever, unless a certificate can't be made for these names.
     pub(super) async fn run(mut self) -> Result<Infallible, CertificateError> {
         let mut served: Option<Served> = None;
@@ -66,7 +66,7 @@ impl Leaves {
         }
     }
 
-    fn serve(&self, current: &Authority, now: Timestamp) -> Result<Served, CertificateError> {
+    fn serve(&self, current: &CertificateAuthority, now: Timestamp) -> Result<Served, CertificateError> {
         let leaf = current.issue(&self.names, self.life, now)?;
         let (issuer, until) = (current.certificate().clone(), leaf.not_after());
         self.metrics.leaf_expires(until);
@@ -88,10 +88,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_was_ahead_for_a_while_does_not_end_the_renewal() {
-        let authority = Arc::new(Authority::generate(LIFE, clock::now()).unwrap());
+        let authority = Arc::new(CertificateAuthority::generate(LIFE, clock::now()).unwrap());
         let (_sender, current) = watch::channel(Some(authority));
-        let (clock, resolver) = (ServerClock::default(), Arc::<LeafResolver>::default());
-        let leaves = Leaves {
+        let (clock, resolver) = (ServerClock::default(), Arc::<ServingCertificateResolver>::default());
+        let leaves = ServingCertificateIssuer {
             names: vec!["localhost".to_owned()],
             life: LIFE,
             clock: clock.clone(),
@@ -103,10 +103,10 @@ mod tests {
         clock.note(decades_ahead);
         let observed = async {
             sleep(2 * SOON).await;
-            assert!(!resolver.has_leaf(), "its CA counts as expired");
+            assert!(!resolver.has_certificate(), "its CA counts as expired");
             clock.note(clock::now());
             sleep(2 * SOON).await;
-            assert!(resolver.has_leaf());
+            assert!(resolver.has_certificate());
         };
         tokio::select! {
             ended = leaves.run() => panic!("it ended: {ended:?}"),

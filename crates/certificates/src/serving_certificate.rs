@@ -14,18 +14,18 @@ use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::error::CertificateError as FileError;
-use super::files;
+use super::pem_files;
 
 /// A serving certificate with its chain and its key, known to belong together.
 #[derive(Debug, Clone)]
-pub struct Leaf {
+pub struct ServingCertificate {
     key: Arc<CertifiedKey>,
     not_after: Timestamp,
     /// Until when its CA can sign another one; for a leaf of our own.
     renewable_until: Option<Timestamp>,
 }
 
-impl Leaf {
+impl ServingCertificate {
     /// Joins a chain, leaf first, with its key.
     pub(super) fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, Error> {
         let unreadable = || Error::InvalidCertificate(CertificateError::BadEncoding);
@@ -81,29 +81,29 @@ impl Leaf {
 
     /// Reads a certificate chain and a key in PEM form.
     pub async fn from_files(certificate: &Path, key: &Path) -> Result<Self, FileError> {
-        let (chain, private) = (files::read_chain(certificate).await?, files::read_key(key).await?);
+        let (chain, private) = (pem_files::read_chain(certificate).await?, pem_files::read_key(key).await?);
         Self::new(chain, private).map_err(|source| match source {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
                 FileError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
             }
-            Error::InvalidCertificate(_) => files::rejected_chain(certificate, source),
-            source => files::rejected_key(key, source),
+            Error::InvalidCertificate(_) => pem_files::rejected_chain(certificate, source),
+            source => pem_files::rejected_key(key, source),
         })
     }
 }
 
 /// The leaf of the moment: each new handshake takes it, open connections keep the one they began with.
 #[derive(Debug, Default)]
-pub struct LeafResolver(ArcSwapOption<Leaf>);
+pub struct ServingCertificateResolver(ArcSwapOption<ServingCertificate>);
 
-impl LeafResolver {
+impl ServingCertificateResolver {
     /// Serves with this leaf from the next handshake on.
-    pub fn put(&self, leaf: Leaf) {
+    pub fn put(&self, leaf: ServingCertificate) {
         self.0.store(Some(Arc::new(leaf)));
     }
 
     /// Whether a handshake can succeed.
-    pub fn has_leaf(&self) -> bool {
+    pub fn has_certificate(&self) -> bool {
         self.0.load().is_some()
     }
 
@@ -114,7 +114,7 @@ impl LeafResolver {
     }
 }
 
-impl ResolvesServerCert for LeafResolver {
+impl ResolvesServerCert for ServingCertificateResolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.load().as_ref().map(|leaf| Arc::clone(&leaf.key))
     }
@@ -132,21 +132,21 @@ mod tests {
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
     }
 
-    async fn load(certificate: &str, key: &str) -> Result<Leaf, FileError> {
+    async fn load(certificate: &str, key: &str) -> Result<ServingCertificate, FileError> {
         let folder = tempfile::tempdir().unwrap();
         let [cert_path, key_path] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
         fs::write(&cert_path, certificate).unwrap();
         fs::write(&key_path, key).unwrap();
-        Leaf::from_files(&cert_path, &key_path).await
+        ServingCertificate::from_files(&cert_path, &key_path).await
     }
 
     #[tokio::test]
     async fn a_pair_of_files_is_served_with() {
         let pair = pair();
-        let resolver = LeafResolver::default();
-        assert!(!resolver.has_leaf());
+        let resolver = ServingCertificateResolver::default();
+        assert!(!resolver.has_certificate());
         resolver.put(load(&pair.cert.pem(), &pair.signing_key.serialize_pem()).await.unwrap());
-        assert!(resolver.has_leaf());
+        assert!(resolver.has_certificate());
     }
 
     #[tokio::test]
@@ -161,7 +161,7 @@ mod tests {
             ("expired with its CA", Some(0), 0, false),
             ("from a file", None, 0, false),
         ] {
-            let resolver = LeafResolver::default();
+            let resolver = ServingCertificateResolver::default();
             resolver.put(renewable.map_or(leaf.clone(), |until| leaf.clone().renewable_until(at(until))));
             assert_eq!(resolver.overdue_since(at(now)), expected.then_some(end), "{case}");
         }
@@ -188,7 +188,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_file_is_named() {
-        let error = Leaf::from_files(Path::new("/nowhere/tls.crt"), Path::new("/nowhere/tls.key")).await.unwrap_err();
+        let error = ServingCertificate::from_files(Path::new("/nowhere/tls.crt"), Path::new("/nowhere/tls.key"))
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "could not read `/nowhere/tls.crt`, given by --tls-cert");
     }
 }

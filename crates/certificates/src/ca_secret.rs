@@ -12,11 +12,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::PostParams;
 
-use super::authorities::{Authorities, Next, Previous};
-use super::authority::{Authority, CaCertificate};
-use super::bundle::blocks;
-use super::error::UnusableAuthority;
-use super::named::{Look, Named};
+use super::ca_bundle::pem_blocks;
+use super::ca_set::{CaSet, NextCa, PreviousCa};
+use super::certificate_authority::{CaCertificate, CertificateAuthority};
+use super::error::UnusableCa;
+use super::named_object::{NamedObject, ObjectView};
 use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
 
 const CURRENT_CERTIFICATE: &str = "current.crt";
@@ -31,28 +31,28 @@ const PREVIOUS_SWITCHED: &str = "previous.switched";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The Secret.
-pub struct Store {
-    secret: Named<Secret>,
+pub struct CaSecret {
+    secret: NamedObject<Secret>,
 }
 
 /// What was found, with the version to watch from.
-pub(super) struct Found {
-    pub(super) content: Content,
+pub(super) struct SecretView {
+    pub(super) content: SecretContent,
     pub(super) version: String,
 }
 
 /// What the Secret held.
-pub(super) enum Content {
+pub(super) enum SecretContent {
     Absent,
-    Usable(Secret, Authorities),
+    Usable(Secret, CaSet),
     /// It can't be used, and why.
-    Unusable(Secret, UnusableAuthority),
+    Unusable(Secret, UnusableCa),
 }
 
-impl Store {
+impl CaSecret {
     pub fn new(namespace: &str, name: &str, cluster: &Cluster) -> Self {
         Self {
-            secret: Named {
+            secret: NamedObject {
                 name: name.to_owned(),
                 what: format!("Secret `{namespace}/{name}`"),
                 watch_timeout: cluster.watch_timeout,
@@ -67,16 +67,16 @@ impl Store {
         &self.secret.what
     }
 
-    pub(super) async fn look(&self) -> Result<Found, CallError> {
-        let Look { found, version } = self.secret.look().await?;
+    pub(super) async fn look(&self) -> Result<SecretView, CallError> {
+        let ObjectView { found, version } = self.secret.look().await?;
         let content = match found {
-            None => Content::Absent,
+            None => SecretContent::Absent,
             Some(secret) => match decode(&secret) {
-                Ok(authorities) => Content::Usable(secret, authorities),
-                Err(why) => Content::Unusable(secret, why),
+                Ok(authorities) => SecretContent::Usable(secret, authorities),
+                Err(why) => SecretContent::Unusable(secret, why),
             },
         };
-        Ok(Found { content, version })
+        Ok(SecretView { content, version })
     }
 
     pub(super) async fn change(&self, version: &str) -> Result<(), CallError> {
@@ -84,7 +84,7 @@ impl Store {
     }
 
     /// Creates the Secret, or puts these CAs in the place of what was found, if it is still that.
-    pub(super) async fn write(&self, found: Option<&Secret>, authorities: &Authorities) -> Result<(), CallError> {
+    pub(super) async fn write(&self, found: Option<&Secret>, authorities: &CaSet) -> Result<(), CallError> {
         let params = PostParams::default();
         let written = match found {
             None => {
@@ -101,27 +101,27 @@ impl Store {
     }
 }
 
-fn decode(secret: &Secret) -> Result<Authorities, UnusableAuthority> {
+fn decode(secret: &Secret) -> Result<CaSet, UnusableCa> {
     let text = |key: &str| {
         let bytes = secret.data.as_ref().and_then(|data| data.get(key))?;
         std::str::from_utf8(&bytes.0).ok()
     };
     let time = |key: &str| text(key).and_then(|time| time.trim().parse::<Timestamp>().ok());
-    let pair = |certificate, key| Authority::load(text(certificate).unwrap_or(""), text(key).unwrap_or(""));
+    let pair = |certificate, key| CertificateAuthority::load(text(certificate).unwrap_or(""), text(key).unwrap_or(""));
     let current = Arc::new(pair(CURRENT_CERTIFICATE, CURRENT_KEY)?);
     // What stands beside a good current CA and can't be read is dropped with the next write: it is not in use.
     let next = pair(NEXT_CERTIFICATE, NEXT_KEY).ok();
-    let next = next.map(|next| Next { authority: Arc::new(next), published: time(NEXT_PUBLISHED) });
-    let certificates = blocks(text(PREVIOUS_CERTIFICATE).unwrap_or(""));
+    let next = next.map(|next| NextCa { authority: Arc::new(next), published: time(NEXT_PUBLISHED) });
+    let certificates = pem_blocks(text(PREVIOUS_CERTIFICATE).unwrap_or(""));
     let times = text(PREVIOUS_SWITCHED).unwrap_or("").split_whitespace();
     let previous = certificates.iter().zip(times).filter_map(|(pem, time)| {
-        Some(Previous { certificate: CaCertificate::parse(pem).ok()?, switched: time.parse().ok()? })
+        Some(PreviousCa { certificate: CaCertificate::parse(pem).ok()?, switched: time.parse().ok()? })
     });
-    Ok(Authorities { previous: previous.collect(), current, next })
+    Ok(CaSet { previous: previous.collect(), current, next })
 }
 
 /// Metadata stay as they are, all data is ours.
-fn encode(mut secret: Secret, name: &str, authorities: &Authorities) -> Secret {
+fn encode(mut secret: Secret, name: &str, authorities: &CaSet) -> Secret {
     let mut data = BTreeMap::new();
     let mut put = |key: &str, text: &str| data.insert(key.to_owned(), ByteString(text.as_bytes().to_vec()));
     put(CURRENT_CERTIFICATE, authorities.current.certificate().pem());
@@ -159,8 +159,8 @@ mod tests {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
 
-    fn rotating() -> Authorities {
-        let first = Authorities::alone(Authority::generate(LIFE, at(0)).unwrap());
+    fn rotating() -> CaSet {
+        let first = CaSet::alone(CertificateAuthority::generate(LIFE, at(0)).unwrap());
         let second = first.published(first.current.successor(LIFE, at(1)).unwrap()).noted(at(2)).switched(at(3));
         let third = second.published(second.current.successor(LIFE, at(4)).unwrap()).noted(at(5)).switched(at(6));
         third.published(third.current.successor(LIFE, at(7)).unwrap()).noted(at(8))
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn an_empty_secret_is_unusable() {
-        assert_eq!(decode(&Secret::default()).err(), Some(UnusableAuthority::NoCertificate));
+        assert_eq!(decode(&Secret::default()).err(), Some(UnusableCa::NoCertificate));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::bundle::bundle_pem;
+use super::ca_bundle::join_certificates;
 use super::error::CertificateError;
 
 const CERT_FLAG: &str = "--tls-cert";
@@ -26,20 +26,20 @@ pub(super) async fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Cert
 
 /// The certificates that sign ours.
 #[derive(Debug)]
-pub(super) struct Authorities {
+pub(super) struct CaSet {
     /// As a bundle.
     pub(super) bundle: String,
     pub(super) roots: RootCertStore,
 }
 
 /// Reads them.
-pub(super) async fn read_authorities(path: &Path) -> Result<Authorities, CertificateError> {
+pub(super) async fn read_authorities(path: &Path) -> Result<CaSet, CertificateError> {
     let text = read(CA_FLAG, path).await?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates(CA_FLAG, path, &text)? {
         roots.add(certificate).map_err(|source| rejected_ca(path, source))?;
     }
-    Ok(Authorities { bundle: bundle_pem([String::from_utf8_lossy(&text).as_ref()]), roots })
+    Ok(CaSet { bundle: join_certificates([String::from_utf8_lossy(&text).as_ref()]), roots })
 }
 
 /// The chain can't be served.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 /// The two kinds of webhook configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ConfigurationKind {
     Mutating,
     Validating,
 }
 
-impl Kind {
+impl ConfigurationKind {
     pub const ALL: [Self; 2] = [Self::Mutating, Self::Validating];
 
     #[must_use]
@@ -33,7 +33,7 @@ impl Kind {
 
 /// Whom a configuration calls, and by what it verifies them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust {
+pub struct ConfigurationTrust {
     /// The `caBundle` that was read.
     pub bundle: Arc<str>,
     /// The server names of its webhooks, each once: `<service>.<namespace>.svc`, or the host of a URL.
@@ -44,24 +44,24 @@ pub struct Trust {
 
 /// What is known of one configuration's bundle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Keeping {
+pub enum BundleState {
     /// Not looked at yet.
     #[default]
     Unknown,
     /// There is no such configuration, or none with webhooks: told, not waited for.
     Missing,
     /// Read back with our bundle in it.
-    InSync(Trust),
+    InSync(ConfigurationTrust),
     /// Read with another bundle where ours stood before; it is looked at once more, or ours is put back.
-    Changed(Trust),
+    Changed(ConfigurationTrust),
     /// Without our bundle as far as we know, and why.
     Failed(String),
 }
 
-impl Keeping {
+impl BundleState {
     /// What the configuration trusts, as it was read last.
     #[must_use]
-    pub const fn trust(&self) -> Option<&Trust> {
+    pub const fn trust(&self) -> Option<&ConfigurationTrust> {
         match self {
             Self::InSync(trust) | Self::Changed(trust) => Some(trust),
             Self::Unknown | Self::Missing | Self::Failed(_) => None,
@@ -75,7 +75,7 @@ impl Keeping {
     }
 }
 
-impl fmt::Display for Keeping {
+impl fmt::Display for BundleState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => formatter.write_str("not looked at yet"),
@@ -90,24 +90,24 @@ impl fmt::Display for Keeping {
 /// What is known of the bundle in each named configuration; a configuration that was not named is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BundleStatus {
-    pub mutating: Option<Keeping>,
-    pub validating: Option<Keeping>,
+    pub mutating: Option<BundleState>,
+    pub validating: Option<BundleState>,
 }
 
 impl BundleStatus {
     /// Whether each named configuration is known: what it trusts, or that it does not exist.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        Kind::ALL.iter().filter_map(|kind| self.of(*kind)).all(Keeping::is_known)
+        ConfigurationKind::ALL.iter().filter_map(|kind| self.of(*kind)).all(BundleState::is_known)
     }
 
     /// Whether each named configuration has been read back with this very bundle, or is known not to exist.
     #[must_use]
     pub fn holds(&self, bundle: &str) -> bool {
-        Kind::ALL.iter().filter_map(|kind| self.of(*kind)).all(|keeping| match keeping {
-            Keeping::InSync(trust) => *trust.bundle == *bundle,
-            Keeping::Missing => true,
-            Keeping::Unknown | Keeping::Changed(_) | Keeping::Failed(_) => false,
+        ConfigurationKind::ALL.iter().filter_map(|kind| self.of(*kind)).all(|keeping| match keeping {
+            BundleState::InSync(trust) => *trust.bundle == *bundle,
+            BundleState::Missing => true,
+            BundleState::Unknown | BundleState::Changed(_) | BundleState::Failed(_) => false,
         })
     }
 
@@ -118,35 +118,38 @@ impl BundleStatus {
     }
 
     /// What each configuration trusts, as it was read last.
-    pub fn trusts(&self) -> impl Iterator<Item = (Kind, &Trust)> {
-        Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.of(kind)?.trust()?)))
+    pub fn trusts(&self) -> impl Iterator<Item = (ConfigurationKind, &ConfigurationTrust)> {
+        ConfigurationKind::ALL.into_iter().filter_map(|kind| Some((kind, self.of(kind)?.trust()?)))
     }
 
-    /// The generations of the configurations, in the order of [`Kind::ALL`].
+    /// The generations of the configurations, in the order of [`ConfigurationKind::ALL`].
     #[must_use]
     pub fn generations(&self) -> [Option<i64>; 2] {
-        Kind::ALL.map(|kind| self.of(kind)?.trust()?.generation)
+        ConfigurationKind::ALL.map(|kind| self.of(kind)?.trust()?.generation)
     }
 
     /// Whether a named configuration was not looked at yet: too early to say that something is wrong.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        Kind::ALL.iter().filter_map(|kind| self.of(*kind)).any(|keeping| matches!(keeping, Keeping::Unknown))
+        ConfigurationKind::ALL
+            .iter()
+            .filter_map(|kind| self.of(*kind))
+            .any(|keeping| matches!(keeping, BundleState::Unknown))
     }
 
     #[must_use]
-    pub const fn of(&self, kind: Kind) -> Option<&Keeping> {
+    pub const fn of(&self, kind: ConfigurationKind) -> Option<&BundleState> {
         match kind {
-            Kind::Mutating => self.mutating.as_ref(),
-            Kind::Validating => self.validating.as_ref(),
+            ConfigurationKind::Mutating => self.mutating.as_ref(),
+            ConfigurationKind::Validating => self.validating.as_ref(),
         }
     }
 
     /// Notes what was found; tells whether that is news.
-    pub(super) fn note(&mut self, kind: Kind, keeping: Keeping) -> bool {
+    pub(super) fn note(&mut self, kind: ConfigurationKind, keeping: BundleState) -> bool {
         let known = match kind {
-            Kind::Mutating => &mut self.mutating,
-            Kind::Validating => &mut self.validating,
+            ConfigurationKind::Mutating => &mut self.mutating,
+            ConfigurationKind::Validating => &mut self.validating,
         };
         let keeping = Some(keeping);
         if *known == keeping {
@@ -160,7 +163,7 @@ impl BundleStatus {
 impl fmt::Display for BundleStatus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for kind in Kind::ALL {
+        for kind in ConfigurationKind::ALL {
             if let Some(keeping) = self.of(kind) {
                 write!(formatter, "{separator}{} configuration: {keeping}", kind.as_str())?;
                 separator = ", ";
@@ -176,14 +179,15 @@ mod tests {
 
     #[test]
     fn settled_means_each_named_configuration_is_in_sync_or_missing() {
-        let in_sync = || Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new(), generation: None });
-        let failed = || Keeping::Failed("could not apply".to_owned());
+        let in_sync =
+            || BundleState::InSync(ConfigurationTrust { bundle: "PEM".into(), hosts: Vec::new(), generation: None });
+        let failed = || BundleState::Failed("could not apply".to_owned());
         for (mutating, validating, expected) in [
             (None, None, true),
-            (Some(Keeping::Unknown), None, false),
+            (Some(BundleState::Unknown), None, false),
             (Some(in_sync()), None, true),
-            (Some(in_sync()), Some(Keeping::Unknown), false),
-            (Some(in_sync()), Some(Keeping::Missing), true),
+            (Some(in_sync()), Some(BundleState::Unknown), false),
+            (Some(in_sync()), Some(BundleState::Missing), true),
             (Some(in_sync()), Some(failed()), false),
             (Some(failed()), Some(in_sync()), false),
         ] {
@@ -198,8 +202,9 @@ mod tests {
 
     #[test]
     fn a_bundle_that_somebody_changed_is_known_and_is_not_ours() {
-        let changed = Keeping::Changed(Trust { bundle: "other".into(), hosts: Vec::new(), generation: None });
-        let status = BundleStatus { mutating: Some(changed), validating: Some(Keeping::Missing) };
+        let changed =
+            BundleState::Changed(ConfigurationTrust { bundle: "other".into(), hosts: Vec::new(), generation: None });
+        let status = BundleStatus { mutating: Some(changed), validating: Some(BundleState::Missing) };
         assert!(status.is_settled() && status.trusts().count() == 1);
         assert!(!status.holds("PEM") && !status.holds("other") && !status.is_published("PEM"));
     }
@@ -207,8 +212,12 @@ mod tests {
     #[test]
     fn a_status_reads_as_a_sentence() {
         let status = BundleStatus {
-            mutating: Some(Keeping::InSync(Trust { bundle: "PEM".into(), hosts: Vec::new(), generation: None })),
-            validating: Some(Keeping::Missing),
+            mutating: Some(BundleState::InSync(ConfigurationTrust {
+                bundle: "PEM".into(),
+                hosts: Vec::new(),
+                generation: None,
+            })),
+            validating: Some(BundleState::Missing),
         };
         let expected = "mutating configuration: in sync, validating configuration: does not exist, or has no webhooks";
         assert_eq!(status.to_string(), expected);

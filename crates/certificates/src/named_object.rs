@@ -19,7 +19,7 @@ use snapwatcher_kubernetes::cluster::{CallError, call};
 const WATCH_SLACK: Duration = Duration::from_secs(5);
 
 /// The object and the two clients for it.
-pub(super) struct Named<K> {
+pub(super) struct NamedObject<K> {
     pub(super) name: String,
     /// The object in a sentence, such as "Secret `snap/ca`".
     pub(super) what: String,
@@ -30,17 +30,20 @@ pub(super) struct Named<K> {
 }
 
 /// What stood at the API server, and the version from which to watch.
-pub(super) struct Look<K> {
+pub(super) struct ObjectView<K> {
     pub(super) found: Option<K>,
     pub(super) version: String,
 }
 
-impl<K: Clone + Debug + DeserializeOwned + Send + 'static> Named<K> {
+impl<K: Clone + Debug + DeserializeOwned + Send + 'static> NamedObject<K> {
     /// A listing of this one name: unlike a read of it, it has a version to watch from where nothing is found.
-    pub(super) async fn look(&self) -> Result<Look<K>, CallError> {
+    pub(super) async fn look(&self) -> Result<ObjectView<K>, CallError> {
         let only = ListParams::default().fields(&self.selector());
         let list = call(format!("read the {}", self.what), self.calls.list(&only)).await?;
-        Ok(Look { found: list.items.into_iter().next(), version: list.metadata.resource_version.unwrap_or_default() })
+        Ok(ObjectView {
+            found: list.items.into_iter().next(),
+            version: list.metadata.resource_version.unwrap_or_default(),
+        })
     }
 
     /// Waits until the object changes, or the watch has lasted its time.

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::status::{Kind, Trust};
+use super::bundle_status::{ConfigurationKind, ConfigurationTrust};
 
 /// Who owns the field. Frozen: under another name the old owner would keep the field when we let go of it.
 pub const FIELD_MANAGER: &str = "snapwatcher-ca-bundle";
@@ -32,7 +32,7 @@ const END: &str = "-----END CERTIFICATE-----";
 
 /// What a configuration is to trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bundle {
+pub(super) struct CaBundle {
     pub(super) text: Arc<str>,
     /// The CA of the leaf that is served now, or all that it may be; nothing: not known.
     pub(super) serving: Option<Arc<str>>,
@@ -40,16 +40,16 @@ pub(super) struct Bundle {
     pub(super) shared_until: Option<Instant>,
 }
 
-impl Bundle {
+impl CaBundle {
     /// What is to stand in this configuration now.
-    pub(super) fn wanted<K: Configuration>(&self, configuration: &K, now: Instant) -> Arc<str> {
+    pub(super) fn wanted<K: WebhookConfiguration>(&self, configuration: &K, now: Instant) -> Arc<str> {
         if self.shared_until.is_none_or(|until| until <= now) {
             return self.text.clone();
         }
         let hooks = configuration.hooks();
         let found = hooks.iter().filter_map(|hook| std::str::from_utf8(hook.bundle()?).ok());
-        let usable = found.flat_map(blocks).filter(|block| is_usable(block));
-        bundle_pem(usable.collect::<Vec<_>>().iter().map(String::as_str).chain([&*self.text])).into()
+        let usable = found.flat_map(pem_blocks).filter(|block| is_usable(block));
+        join_certificates(usable.collect::<Vec<_>>().iter().map(String::as_str).chain([&*self.text])).into()
     }
 }
 
@@ -60,12 +60,12 @@ fn is_usable(block: &str) -> bool {
 
 /// A webhook inside a configuration: what we read of it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Hook<'a> {
+pub(super) struct Webhook<'a> {
     pub(super) name: &'a str,
     pub(super) client: &'a WebhookClientConfig,
 }
 
-impl<'a> Hook<'a> {
+impl<'a> Webhook<'a> {
     fn bundle(&self) -> Option<&'a [u8]> {
         self.client.ca_bundle.as_ref().map(|bundle| bundle.0.as_slice())
     }
@@ -81,22 +81,22 @@ impl<'a> Hook<'a> {
 }
 
 /// One of the two kinds of configuration.
-pub(super) trait Configuration:
+pub(super) trait WebhookConfiguration:
     Resource<DynamicType = (), Scope = ClusterResourceScope> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
 {
-    const KIND: Kind;
+    const KIND: ConfigurationKind;
 
-    fn hooks(&self) -> Vec<Hook<'_>>;
+    fn hooks(&self) -> Vec<Webhook<'_>>;
 }
 
 /// Joins certificates in PEM form: sorted, each once, so that equal sets are equal texts.
-pub(super) fn bundle_pem<'a>(certificates: impl IntoIterator<Item = &'a str>) -> String {
-    let sorted: BTreeSet<String> = certificates.into_iter().flat_map(blocks).collect();
+pub(super) fn join_certificates<'a>(certificates: impl IntoIterator<Item = &'a str>) -> String {
+    let sorted: BTreeSet<String> = certificates.into_iter().flat_map(pem_blocks).collect();
     sorted.into_iter().collect()
 }
 
 /// The certificates of a PEM text, without what stands around them.
-pub(super) fn blocks(text: &str) -> Vec<String> {
+pub(super) fn pem_blocks(text: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<String> = None;
     for line in text.lines().map(str::trim) {
@@ -115,13 +115,13 @@ pub(super) fn blocks(text: &str) -> Vec<String> {
 }
 
 /// Whether each webhook of the configuration trusts exactly this bundle.
-pub(super) fn is_in_sync<K: Configuration>(configuration: &K, bundle: &str) -> bool {
+pub(super) fn is_in_sync<K: WebhookConfiguration>(configuration: &K, bundle: &str) -> bool {
     configuration.hooks().iter().all(|hook| hook.bundle() == Some(bundle.as_bytes()))
 }
 
 /// Whether each webhook of the configuration trusts these CAs, perhaps beside others.
-pub(super) fn trusts<K: Configuration>(configuration: &K, certificates: &str) -> bool {
-    let certificates = blocks(certificates);
+pub(super) fn trusts<K: WebhookConfiguration>(configuration: &K, certificates: &str) -> bool {
+    let certificates = pem_blocks(certificates);
     let holds = |bundle: &[u8]| {
         let bundle = std::str::from_utf8(bundle).unwrap_or_default();
         !certificates.is_empty() && certificates.iter().all(|certificate| bundle.contains(certificate))
@@ -130,26 +130,26 @@ pub(super) fn trusts<K: Configuration>(configuration: &K, certificates: &str) ->
 }
 
 /// Whether the configuration has webhooks: without any it is as good as none.
-pub(super) fn calls_somebody<K: Configuration>(configuration: &K) -> bool {
+pub(super) fn has_webhooks<K: WebhookConfiguration>(configuration: &K) -> bool {
     !configuration.hooks().is_empty()
 }
 
-impl Trust {
+impl ConfigurationTrust {
     /// What the configuration trusts: ours, or the first of its bundles that is another.
-    pub(super) fn read<K: Configuration>(configuration: &K, ours: &Arc<str>) -> Self {
+    pub(super) fn read<K: WebhookConfiguration>(configuration: &K, ours: &Arc<str>) -> Self {
         let hooks = configuration.hooks();
         let bundles = hooks.iter().map(|hook| hook.bundle().unwrap_or_default());
         let other = bundles.into_iter().find(|bundle| *bundle != ours.as_bytes());
         let bundle = other.map_or_else(|| ours.clone(), |other| String::from_utf8_lossy(other).into());
-        let hosts: BTreeSet<String> = hooks.iter().filter_map(Hook::host).collect();
+        let hosts: BTreeSet<String> = hooks.iter().filter_map(Webhook::host).collect();
         Self { bundle, hosts: hosts.into_iter().collect(), generation: configuration.meta().generation }
     }
 }
 
 /// What to apply so that each webhook of the configuration trusts this bundle.
-pub(super) fn patch<K: Configuration>(configuration: &K, bundle: &str) -> Value {
+pub(super) fn patch<K: WebhookConfiguration>(configuration: &K, bundle: &str) -> Value {
     let bundle = ByteString(bundle.as_bytes().to_vec());
-    let trusting = |hook: &Hook<'_>| json!({"name": hook.name, "clientConfig": {"caBundle": bundle}});
+    let trusting = |hook: &Webhook<'_>| json!({"name": hook.name, "clientConfig": {"caBundle": bundle}});
     let meta = configuration.meta();
     json!({
         "apiVersion": K::api_version(&()),
@@ -159,21 +159,21 @@ pub(super) fn patch<K: Configuration>(configuration: &K, bundle: &str) -> Value 
     })
 }
 
-impl Configuration for MutatingWebhookConfiguration {
-    const KIND: Kind = Kind::Mutating;
+impl WebhookConfiguration for MutatingWebhookConfiguration {
+    const KIND: ConfigurationKind = ConfigurationKind::Mutating;
 
-    fn hooks(&self) -> Vec<Hook<'_>> {
+    fn hooks(&self) -> Vec<Webhook<'_>> {
         let hooks = self.webhooks.iter().flatten();
-        hooks.map(|hook| Hook { name: &hook.name, client: &hook.client_config }).collect()
+        hooks.map(|hook| Webhook { name: &hook.name, client: &hook.client_config }).collect()
     }
 }
 
-impl Configuration for ValidatingWebhookConfiguration {
-    const KIND: Kind = Kind::Validating;
+impl WebhookConfiguration for ValidatingWebhookConfiguration {
+    const KIND: ConfigurationKind = ConfigurationKind::Validating;
 
-    fn hooks(&self) -> Vec<Hook<'_>> {
+    fn hooks(&self) -> Vec<Webhook<'_>> {
         let hooks = self.webhooks.iter().flatten();
-        hooks.map(|hook| Hook { name: &hook.name, client: &hook.client_config }).collect()
+        hooks.map(|hook| Webhook { name: &hook.name, client: &hook.client_config }).collect()
     }
 }
 
@@ -207,9 +207,9 @@ mod tests {
             ("in one text", vec![format!("subject=CN b\n{b}\n{a}trailing\n")]),
             ("with Windows line ends", vec![b.replace('\n', "\r\n"), a.replace('\n', "\r\n")]),
         ] {
-            assert_eq!(bundle_pem(given.iter().map(String::as_str)), expected, "{case}");
+            assert_eq!(join_certificates(given.iter().map(String::as_str)), expected, "{case}");
         }
-        assert_eq!(bundle_pem([]), "");
+        assert_eq!(join_certificates([]), "");
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         ] {
             let mut configuration = configuration(&Value::Null);
             configuration.webhooks.as_mut().unwrap()[0].client_config = serde_json::from_value(client).unwrap();
-            assert_eq!(Trust::read(&configuration, &"PEM".into()).hosts, expected);
+            assert_eq!(ConfigurationTrust::read(&configuration, &"PEM".into()).hosts, expected);
         }
     }
 

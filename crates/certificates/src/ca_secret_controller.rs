@@ -20,16 +20,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::Tell;
-use super::authorities::{Authorities, Verdict};
-use super::authority::Authority;
-use super::bundle::{Bundle, blocks};
+use super::bundle_status::BundleStatus;
+use super::ca_bundle::{CaBundle, pem_blocks};
+use super::ca_secret::{CaSecret, SecretContent, SecretView};
+use super::ca_set::{CaSet, Verdict};
+use super::certificate_authority::CertificateAuthority;
 use super::error::CertificateError;
+use super::failure_log::{FailureLog, LONGEST_WAIT, waits, words};
 use super::metrics::CertificateMetrics;
-use super::rotation::{Plan, Step, Times, plan};
+use super::rotation::{CertificateTimings, RotationPlan, RotationStep, plan};
 use super::server_clock::ServerClock;
-use super::status::BundleStatus;
-use super::store::{Content, Found, Store};
-use super::trouble::{LONGEST_WAIT, Trouble, waits, words};
 use snapwatcher_kubernetes::cluster::CallError;
 use snapwatcher_kubernetes::events::CA_SECRET_REPLACED;
 
@@ -45,14 +45,14 @@ const LATER_ONE: &str = "it held a later CA than the one in use";
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// The parts of the service.
-pub(super) struct Own {
-    pub(super) times: Times,
-    pub(super) store: Store,
+pub(super) struct CaSecretController {
+    pub(super) times: CertificateTimings,
+    pub(super) store: CaSecret,
     pub(super) client: Client,
     pub(super) clock: ServerClock,
     /// The CA that signs, for the leaf.
-    pub(super) current: watch::Sender<Option<Arc<Authority>>>,
-    pub(super) bundle: watch::Sender<Option<Bundle>>,
+    pub(super) current: watch::Sender<Option<Arc<CertificateAuthority>>>,
+    pub(super) bundle: watch::Sender<Option<CaBundle>>,
     pub(super) status: watch::Receiver<BundleStatus>,
     /// Somebody else changed a bundle: the Secret may tell why.
     pub(super) look: Arc<Notify>,
@@ -66,15 +66,15 @@ pub(super) struct Own {
 
 /// The service with what it holds.
 struct Running {
-    parts: Own,
-    held: Option<Authorities>,
+    parts: CaSecretController,
+    held: Option<CaSet>,
     /// Since when each CA has stood in the bundle of every configuration.
     standing: HashMap<String, Instant>,
     /// The generations of the configurations at that: in between a bundle may have been away.
     generations: [Option<i64>; 2],
-    calling: Trouble,
-    watching: Trouble,
-    validity: Trouble,
+    calling: FailureLog,
+    watching: FailureLog,
+    validity: FailureLog,
 }
 
 /// What follows a turn.
@@ -95,10 +95,10 @@ enum TurnError {
     Make(#[from] CertificateError),
 }
 
-impl Own {
+impl CaSecretController {
     /// Goes on for ever, unless a certificate can't be made for these names.
     pub(super) async fn run(self) -> Result<Infallible, CertificateError> {
-        let trouble = Trouble::default;
+        let trouble = FailureLog::default;
         let (calling, watching, validity) = (trouble(), trouble(), trouble());
         let (held, standing, generations) = (None, HashMap::new(), [None; 2]);
         let mut running = Running { parts: self, held, standing, generations, calling, watching, validity };
@@ -132,11 +132,11 @@ impl Running {
     async fn turn(&mut self) -> Result<Turn, TurnError> {
         let looked = self.look().await;
         self.parts.unread.store(looked.is_err(), Ordering::Relaxed);
-        let Found { content, version } = looked?;
+        let SecretView { content, version } = looked?;
         let now = self.parts.clock.now();
         let (secret, found) = match content {
-            Content::Usable(secret, found) => (secret, found),
-            Content::Absent => {
+            SecretContent::Usable(secret, found) => (secret, found),
+            SecretContent::Absent => {
                 let (authorities, how) = self.restored(now)?;
                 if self.write(None, &authorities).await? && self.held.is_some() {
                     self.tell_corrected("it was deleted", how);
@@ -144,7 +144,7 @@ impl Running {
                 }
                 return Ok(Turn::Again);
             }
-            Content::Unusable(secret, why) => {
+            SecretContent::Unusable(secret, why) => {
                 let (authorities, how) = self.restored(now)?;
                 if self.write(Some(&secret), &authorities).await? {
                     self.tell_corrected(&why.to_string(), how);
@@ -167,7 +167,7 @@ impl Running {
     }
 
     /// Looks at the Secret, and before that at the time.
-    async fn look(&self) -> Result<Found, CallError> {
+    async fn look(&self) -> Result<SecretView, CallError> {
         self.parts.clock.measure(&self.parts.client).await?;
         self.parts.store.look().await
     }
@@ -175,7 +175,7 @@ impl Running {
     /// Follows what the Secret holds and takes the step that is due.
     async fn go_on(
         &mut self,
-        found: Authorities,
+        found: CaSet,
         secret: &Secret,
         version: String,
         now: Timestamp,
@@ -185,8 +185,8 @@ impl Running {
         let is_published = self.parts.status.borrow().is_published(&bundle);
         let planned = plan(&found, is_published, &self.parts.times, now);
         match self.not_before_it_stood(planned, &found, now) {
-            Plan::Rest(until) => Ok(Turn::Rest { version, until }),
-            Plan::Do(step) => {
+            RotationPlan::Rest(until) => Ok(Turn::Rest { version, until }),
+            RotationPlan::Do(step) => {
                 if self.write(Some(secret), &self.stepped(&found, step, now)?).await? {
                     self.parts.metrics.rotated(step);
                     info!(
@@ -202,7 +202,7 @@ impl Running {
     }
 
     /// Takes what the Secret holds for what is: the bundle first, and the leaf when it is trusted by what stands there.
-    fn follow(&mut self, found: &Authorities, text: &Arc<str>, now: Timestamp) {
+    fn follow(&mut self, found: &CaSet, text: &Arc<str>, now: Timestamp) {
         let current = found.current.certificate();
         if current.not_before() > now {
             self.validity.tell(&format!(
@@ -219,7 +219,7 @@ impl Running {
         let signed = signed.filter(|signed| !signed.certificate().has_expired(now));
         let serving = signed.unwrap_or_else(|| found.current.clone());
         let bundle =
-            Bundle { text: text.clone(), serving: Some(serving.certificate().pem().into()), shared_until: None };
+            CaBundle { text: text.clone(), serving: Some(serving.certificate().pem().into()), shared_until: None };
         self.held = Some(found.clone());
         self.parts.bundle.send_if_modified(|known| {
             let is_new = known.as_ref() != Some(&bundle);
@@ -236,8 +236,8 @@ impl Running {
     /// Whether a certificate of the current CA would be taken by an API server, which hears of a bundle late. After a switch
     /// it would, since that was waited for; whatever else led here is waited for now, unless the bundle is without what
     /// signed up to now.
-    fn is_trusted(&mut self, found: &Authorities, text: &Arc<str>) -> bool {
-        let trusted = blocks(text);
+    fn is_trusted(&mut self, found: &CaSet, text: &Arc<str>) -> bool {
+        let trusted = pem_blocks(text);
         let (holds, generations) = {
             let status = self.parts.status.borrow();
             (status.holds(text), status.generations())
@@ -261,13 +261,13 @@ impl Running {
 
     /// Waits with a switch where the next CA was missing from a bundle since it was noted that it stands there, or may have
     /// been while this process did not run: API servers hear late that it stands there again.
-    fn not_before_it_stood(&self, planned: Plan, found: &Authorities, now: Timestamp) -> Plan {
-        let (Plan::Do(Step::Switch), Some(next)) = (&planned, &found.next) else { return planned };
+    fn not_before_it_stood(&self, planned: RotationPlan, found: &CaSet, now: Timestamp) -> RotationPlan {
+        let (RotationPlan::Do(RotationStep::Switch), Some(next)) = (&planned, &found.next) else { return planned };
         let stands = self.standing.get(next.authority.certificate().pem()).map(Instant::elapsed);
         let left = stands.map(|stands| self.parts.times.publish_wait.saturating_sub(stands));
         match left {
             Some(left) if !left.is_zero() && !found.current.certificate().has_expired(now) => {
-                Plan::Rest(now.saturating_add(left).unwrap_or(Timestamp::MAX))
+                RotationPlan::Rest(now.saturating_add(left).unwrap_or(Timestamp::MAX))
             }
             _ => planned,
         }
@@ -308,28 +308,28 @@ impl Running {
     }
 
     /// What the Secret is to hold that holds nothing of use, and where it comes from.
-    fn restored(&self, now: Timestamp) -> Result<(Authorities, &'static str), CertificateError> {
+    fn restored(&self, now: Timestamp) -> Result<(CaSet, &'static str), CertificateError> {
         let life = self.parts.times.ca_life;
         match &self.held {
             Some(held) if !held.current.certificate().has_expired(now) => Ok((held.clone(), PUT_BACK)),
-            Some(held) => Ok((held.started_over(held.current.successor(life, now)?, now), MADE_ANEW)),
-            None => Ok((Authorities::alone(Authority::generate(life, now)?), MADE_ANEW)),
+            Some(held) => Ok((held.restarted(held.current.successor(life, now)?, now), MADE_ANEW)),
+            None => Ok((CaSet::alone(CertificateAuthority::generate(life, now)?), MADE_ANEW)),
         }
     }
 
-    fn stepped(&self, held: &Authorities, step: Step, now: Timestamp) -> Result<Authorities, CertificateError> {
+    fn stepped(&self, held: &CaSet, step: RotationStep, now: Timestamp) -> Result<CaSet, CertificateError> {
         let successor = || held.current.successor(self.parts.times.ca_life, now);
         Ok(match step {
-            Step::Publish => held.published(successor()?),
-            Step::Note => held.noted(now),
-            Step::Switch => held.switched(now),
-            Step::Retire => held.retired(self.parts.times.leaf_life, now),
-            Step::StartOver => held.started_over(successor()?, now),
+            RotationStep::Publish => held.published(successor()?),
+            RotationStep::MarkPublished => held.noted(now),
+            RotationStep::Switch => held.switched(now),
+            RotationStep::Retire => held.retired(self.parts.times.leaf_life, now),
+            RotationStep::Restart => held.restarted(successor()?, now),
         })
     }
 
     /// Whether it was written. Somebody who wrote at the same time is no failure: the next look shows what there is.
-    async fn write(&self, found: Option<&Secret>, authorities: &Authorities) -> Result<bool, CallError> {
+    async fn write(&self, found: Option<&Secret>, authorities: &CaSet) -> Result<bool, CallError> {
         match self.parts.store.write(found, authorities).await {
             Ok(()) => Ok(true),
             Err(error) if error.is_conflict() || error.already_exists() => Ok(false),
@@ -346,12 +346,12 @@ impl Running {
     }
 }
 
-fn words_of(step: Step) -> &'static str {
+fn words_of(step: RotationStep) -> &'static str {
     match step {
-        Step::Publish => "the next CA is trusted beside the current one",
-        Step::Note => "the next CA stands in every bundle",
-        Step::Switch => "the next CA signs from now on",
-        Step::Retire => "the previous CA is trusted no longer",
-        Step::StartOver => "the CA had expired, a new one takes its place without an overlap",
+        RotationStep::Publish => "the next CA is trusted beside the current one",
+        RotationStep::MarkPublished => "the next CA stands in every bundle",
+        RotationStep::Switch => "the next CA signs from now on",
+        RotationStep::Retire => "the previous CA is trusted no longer",
+        RotationStep::Restart => "the CA had expired, a new one takes its place without an overlap",
     }
 }

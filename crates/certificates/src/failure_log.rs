@@ -14,9 +14,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
-pub(super) struct Trouble(Option<String>);
+pub(super) struct FailureLog(Option<String>);
 
-impl Trouble {
+impl FailureLog {
     pub(super) fn tell(&mut self, words: &str) {
         if self.0.as_deref() != Some(words) {
             warn!("{words}; trying again");

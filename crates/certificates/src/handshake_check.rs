@@ -12,17 +12,17 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::bundle_status::ConfigurationTrust;
 use super::server_clock::ServerClock;
-use super::status::Trust;
 
 /// Longer than a handshake of this machine with itself takes under load, shorter than anybody waits for readiness.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the API server would not come through.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
+pub(super) enum HandshakeCheckError {
     #[error("the bundle holds no certificate that can be used")]
-    Bundle,
+    CaBundle,
     #[error("the configuration calls `{0}`, which is no name of a server")]
     Name(String),
     #[error("could not set up TLS")]
@@ -34,25 +34,30 @@ pub(super) enum DialError {
 }
 
 /// Dials the port and verifies it as what the configuration calls, against the bundle that stands in it.
-pub(super) async fn dial(listening: SocketAddr, trust: &Trust, clock: &ServerClock) -> Result<(), DialError> {
+pub(super) async fn dial(
+    listening: SocketAddr,
+    trust: &ConfigurationTrust,
+    clock: &ServerClock,
+) -> Result<(), HandshakeCheckError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(trust.bundle.as_bytes()).flatten() {
-        roots.add(certificate).map_err(|_| DialError::Bundle)?;
+        roots.add(certificate).map_err(|_| HandshakeCheckError::CaBundle)?;
     }
     let config = ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(clock.clone()))
         .with_safe_default_protocol_versions()
-        .map_err(|source| DialError::Tls { source })?
+        .map_err(|source| HandshakeCheckError::Tls { source })?
         .with_root_certificates(roots)
         .with_no_client_auth();
     let connector = TlsConnector::from(Arc::new(config));
     for host in &trust.hosts {
-        let name = ServerName::try_from(host.clone()).map_err(|_| DialError::Name(host.clone()))?;
-        let refused = |source| DialError::Refused { address: listening, name: host.clone(), source };
+        let name = ServerName::try_from(host.clone()).map_err(|_| HandshakeCheckError::Name(host.clone()))?;
+        let refused = |source| HandshakeCheckError::Refused { address: listening, name: host.clone(), source };
         let handshake = async {
             let addresses: Vec<_> = reachable(listening.ip()).map(|ip| SocketAddr::new(ip, listening.port())).collect();
             connector.connect(name, TcpStream::connect(&addresses[..]).await?).await
         };
-        let shaken = timeout(TIMEOUT, handshake).await.map_err(|_| DialError::Silent { address: listening })?;
+        let shaken =
+            timeout(TIMEOUT, handshake).await.map_err(|_| HandshakeCheckError::Silent { address: listening })?;
         drop(shaken.map_err(refused)?);
     }
     Ok(())

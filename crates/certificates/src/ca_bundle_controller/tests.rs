@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use tower::service_fn;
 
 use super::*;
-use crate::bundle::bundle_pem;
-use crate::{Authority, Kind};
+use crate::ca_bundle::join_certificates;
+use crate::{CertificateAuthority, ConfigurationKind};
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::WATCH_TIMEOUT;
 
@@ -174,22 +174,30 @@ fn trusting(bundle: &str) -> Value {
 
 /// Runs a keeper against the server while `scenario` looks on.
 async fn kept<S: Future<Output = ()>>(api: &FakeApi, scenario: impl FnOnce(Observer) -> S) {
-    kept_with(api, Bundle { text: BUNDLE.into(), serving: None, shared_until: None }, Arc::default(), scenario).await;
+    kept_with(api, CaBundle { text: BUNDLE.into(), serving: None, shared_until: None }, Arc::default(), scenario).await;
 }
 
 /// The same with another bundle, and word of whether the Secret can't be read.
 async fn kept_with<S: Future<Output = ()>>(
     api: &FakeApi,
-    bundle: Bundle,
+    bundle: CaBundle,
     unread: Arc<AtomicBool>,
     scenario: impl FnOnce(Observer) -> S,
 ) {
-    let status = watch::Sender::new(BundleStatus { mutating: Some(Keeping::Unknown), validating: None });
+    let status = watch::Sender::new(BundleStatus { mutating: Some(BundleState::Unknown), validating: None });
     let observer = Observer(status.subscribe());
     let (_keep_open, bundle) = watch::channel(Some(bundle));
     let (look, metrics) = (Arc::default(), CertificateMetrics::default());
-    let parts = Parts { cluster: api.cluster(), bundle, status, look, unread, metrics, tell: Arc::new(|_, _| ()) };
-    let keeper = Keeper::<MutatingWebhookConfiguration>::new(NAME.to_owned(), parts);
+    let parts = BundleControllerContext {
+        cluster: api.cluster(),
+        bundle,
+        status,
+        look,
+        unread,
+        metrics,
+        tell: Arc::new(|_, _| ()),
+    };
+    let keeper = CaBundleController::<MutatingWebhookConfiguration>::new(NAME.to_owned(), parts);
     tokio::select! {
         never = keeper.keep() => match never {},
         () = scenario(observer) => {}
@@ -200,8 +208,8 @@ struct Observer(watch::Receiver<BundleStatus>);
 
 impl Observer {
     /// Waits for it; returns the bundle that is trusted then.
-    async fn until(&mut self, what: &str, wanted: impl Fn(&Keeping) -> bool) -> Option<String> {
-        let is_wanted = |status: &BundleStatus| status.of(Kind::Mutating).is_some_and(&wanted);
+    async fn until(&mut self, what: &str, wanted: impl Fn(&BundleState) -> bool) -> Option<String> {
+        let is_wanted = |status: &BundleStatus| status.of(ConfigurationKind::Mutating).is_some_and(&wanted);
         if let Ok(Ok(found)) = timeout(SOON, self.0.wait_for(is_wanted)).await {
             return found.trusts().next().map(|(_, trust)| trust.bundle.to_string());
         }
@@ -213,16 +221,16 @@ impl Observer {
     }
 }
 
-fn failed(keeping: &Keeping) -> bool {
-    matches!(keeping, Keeping::Failed(_))
+fn failed(keeping: &BundleState) -> bool {
+    matches!(keeping, BundleState::Failed(_))
 }
 
-fn in_sync(keeping: &Keeping) -> bool {
-    matches!(keeping, Keeping::InSync(_))
+fn in_sync(keeping: &BundleState) -> bool {
+    matches!(keeping, BundleState::InSync(_))
 }
 
-fn changed(keeping: &Keeping) -> bool {
-    matches!(keeping, Keeping::Changed(_))
+fn changed(keeping: &BundleState) -> bool {
+    matches!(keeping, BundleState::Changed(_))
 }
 
 #[tokio::test]
@@ -237,10 +245,10 @@ async fn a_bundle_is_put_in_and_put_back() {
 }
 
 /// The CA that signs, it and another one, and a bundle of it.
-fn authorities() -> (String, String, Bundle) {
+fn authorities() -> (String, String, CaBundle) {
     let certificate = |content: &str| format!("-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n");
     let (ours, both) = (certificate("AAAA"), certificate("AAAA") + &certificate("BBBB"));
-    let bundle = Bundle { text: ours.as_str().into(), serving: Some(ours.as_str().into()), shared_until: None };
+    let bundle = CaBundle { text: ours.as_str().into(), serving: Some(ours.as_str().into()), shared_until: None };
     (ours, both, bundle)
 }
 
@@ -279,12 +287,15 @@ async fn a_bundle_that_trusts_what_is_served_stays_while_nothing_tells_why_it_wa
 
 #[tokio::test]
 async fn what_other_replicas_may_serve_by_stays_beside_ours_for_its_time() {
-    let ca = || Authority::generate(Duration::from_secs(600), clock::now()).unwrap().certificate().pem().to_owned();
+    let ca = || {
+        CertificateAuthority::generate(Duration::from_secs(600), clock::now()).unwrap().certificate().pem().to_owned()
+    };
     let (old, new) = (ca(), ca());
-    let (both, junk) = (bundle_pem([&*old, &*new]), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let (both, junk) =
+        (join_certificates([&*old, &*new]), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let api = FakeApi::new(Some(trusting(&format!("{junk}{old}"))), Fault::None);
     let until = Instant::now() + 5 * BETWEEN_LOOKS;
-    let bundle = Bundle { text: new.as_str().into(), serving: Some(new.as_str().into()), shared_until: Some(until) };
+    let bundle = CaBundle { text: new.as_str().into(), serving: Some(new.as_str().into()), shared_until: Some(until) };
     kept_with(&api, bundle, Arc::default(), async |mut status| {
         assert_eq!(status.until("in sync", in_sync).await.as_ref(), Some(&both), "beside what can be used");
         // As a replica does that has not read the new files.
@@ -293,7 +304,7 @@ async fn what_other_replicas_may_serve_by_stays_beside_ours_for_its_time() {
         assert_eq!(status.until("in sync again", in_sync).await, Some(both));
         sleep_until(until).await;
         api.change(|_| ());
-        let is_alone = |keeping: &Keeping| matches!(keeping, Keeping::InSync(trust) if *trust.bundle == *new);
+        let is_alone = |keeping: &BundleState| matches!(keeping, BundleState::InSync(trust) if *trust.bundle == *new);
         status.until("ours alone", is_alone).await;
     })
     .await;
@@ -305,7 +316,7 @@ async fn a_configuration_without_webhooks_counts_as_none() {
     empty["webhooks"] = json!([]);
     let api = FakeApi::new(Some(empty), Fault::None);
     kept(&api, async |mut status| {
-        status.until("missing", |keeping| *keeping == Keeping::Missing).await;
+        status.until("missing", |keeping| *keeping == BundleState::Missing).await;
         api.change(|state| state.configuration = Some(configuration()));
         status.until("in sync", in_sync).await;
     })
@@ -340,7 +351,7 @@ async fn a_right_that_is_missing_is_told_and_its_return_noticed() {
 async fn a_configuration_that_appears_later_gets_its_bundle() {
     let api = FakeApi::new(None, Fault::None);
     kept(&api, async |mut status| {
-        status.until("missing", |keeping| *keeping == Keeping::Missing).await;
+        status.until("missing", |keeping| *keeping == BundleState::Missing).await;
         assert!(status.is_settled());
         api.change(|state| state.configuration = Some(configuration()));
         status.until("in sync", in_sync).await;

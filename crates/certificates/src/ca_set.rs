@@ -5,36 +5,36 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::authority::{Authority, CaCertificate};
-use super::bundle::bundle_pem;
+use super::ca_bundle::join_certificates;
+use super::certificate_authority::{CaCertificate, CertificateAuthority};
 
 /// More CAs of the past are not kept: a bundle that grows with each rotation would not fit into an object one day. A
 /// rotation waits then, see [`plan`](super::rotation::plan).
 pub(super) const MOST_PREVIOUS: usize = 8;
 
 #[derive(Debug, Clone)]
-pub(super) struct Authorities {
+pub(super) struct CaSet {
     /// Signs.
-    pub(super) current: Arc<Authority>,
+    pub(super) current: Arc<CertificateAuthority>,
     /// Is trusted already, and will sign.
-    pub(super) next: Option<Next>,
+    pub(super) next: Option<NextCa>,
     /// Are still trusted, and sign no more; the last one first. A replica that is cut off from the API server may serve
     /// by one of them for a leaf's life, however many rotations there were since. For longer it is not waited for: it would
     /// have to be called by an API server that it can't reach itself.
-    pub(super) previous: Vec<Previous>,
+    pub(super) previous: Vec<PreviousCa>,
 }
 
 /// The CA that will sign next.
 #[derive(Debug, Clone)]
-pub(super) struct Next {
-    pub(super) authority: Arc<Authority>,
+pub(super) struct NextCa {
+    pub(super) authority: Arc<CertificateAuthority>,
     /// When the bundle with it was first read back from each configuration.
     pub(super) published: Option<Timestamp>,
 }
 
 /// A CA that signed before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Previous {
+pub(super) struct PreviousCa {
     pub(super) certificate: CaCertificate,
     /// When it signed last.
     pub(super) switched: Timestamp,
@@ -51,7 +51,7 @@ pub(super) enum Verdict {
     Queue,
 }
 
-impl Previous {
+impl PreviousCa {
     /// When nothing of it is served any more: a leaf of it was last made when another signed.
     pub(super) fn ends(&self, leaf_life: Duration) -> Timestamp {
         let last = self.switched.saturating_add(leaf_life).unwrap_or(Timestamp::MAX);
@@ -59,30 +59,30 @@ impl Previous {
     }
 }
 
-impl Authorities {
+impl CaSet {
     /// One CA that nothing follows yet.
-    pub(super) fn alone(current: Authority) -> Self {
+    pub(super) fn alone(current: CertificateAuthority) -> Self {
         Self { current: Arc::new(current), next: None, previous: Vec::new() }
     }
 
     /// All that is to be trusted, as a `caBundle`; without `overlap` just what signs.
     pub(super) fn bundle(&self, overlap: bool) -> String {
         if !overlap {
-            return bundle_pem([self.current.certificate().pem()]);
+            return join_certificates([self.current.certificate().pem()]);
         }
         let next = self.next.iter().map(|next| next.authority.certificate());
         let previous = self.previous.iter().map(|previous| &previous.certificate);
-        bundle_pem([self.current.certificate()].into_iter().chain(next).chain(previous).map(CaCertificate::pem))
+        join_certificates([self.current.certificate()].into_iter().chain(next).chain(previous).map(CaCertificate::pem))
     }
 
     /// With a CA to follow that nobody is known to trust yet.
-    pub(super) fn published(&self, next: Authority) -> Self {
-        Self { next: Some(Next { authority: Arc::new(next), published: None }), ..self.clone() }
+    pub(super) fn published(&self, next: CertificateAuthority) -> Self {
+        Self { next: Some(NextCa { authority: Arc::new(next), published: None }), ..self.clone() }
     }
 
     /// With the time from which the next one is trusted.
     pub(super) fn noted(&self, now: Timestamp) -> Self {
-        let next = self.next.as_ref().map(|next| Next { authority: next.authority.clone(), published: Some(now) });
+        let next = self.next.as_ref().map(|next| NextCa { authority: next.authority.clone(), published: Some(now) });
         Self { next, ..self.clone() }
     }
 
@@ -92,7 +92,7 @@ impl Authorities {
         let mut previous = self.previous.clone();
         // Nobody trusts what has expired.
         if !self.current.certificate().has_expired(now) {
-            previous.insert(0, Previous { certificate: self.current.certificate().clone(), switched: now });
+            previous.insert(0, PreviousCa { certificate: self.current.certificate().clone(), switched: now });
         }
         Self { current: next.authority.clone(), next: None, previous }
     }
@@ -105,7 +105,7 @@ impl Authorities {
     }
 
     /// With a CA in the place of one that has expired. What was signed before that is trusted on as long as it is valid.
-    pub(super) fn started_over(&self, successor: Authority, now: Timestamp) -> Self {
+    pub(super) fn restarted(&self, successor: CertificateAuthority, now: Timestamp) -> Self {
         let mut previous = self.previous.clone();
         previous.retain(|previous| !previous.certificate.has_expired(now));
         Self { current: Arc::new(successor), next: None, previous }
@@ -141,10 +141,10 @@ impl Authorities {
     /// the next one, which others may sign by already.
     pub(super) fn queued(&self, later: &Self, now: Timestamp) -> Self {
         let mut queued = self.clone();
-        queued.next = Some(Next { authority: later.current.clone(), published: None });
+        queued.next = Some(NextCa { authority: later.current.clone(), published: None });
         let next = self.next.iter().map(|next| next.authority.certificate().clone());
         let next = next.filter(|next| next != later.current.certificate());
-        let next = next.map(|certificate| Previous { certificate, switched: now });
+        let next = next.map(|certificate| PreviousCa { certificate, switched: now });
         for previous in next.chain(later.previous.iter().cloned()) {
             let is_known = queued.previous.iter().any(|known| known.certificate == previous.certificate);
             if !is_known && queued.previous.len() < MOST_PREVIOUS {
@@ -166,20 +166,20 @@ mod tests {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
 
-    fn first() -> Authorities {
-        Authorities::alone(Authority::generate(LIFE, at(0)).unwrap())
+    fn first() -> CaSet {
+        CaSet::alone(CertificateAuthority::generate(LIFE, at(0)).unwrap())
     }
 
     /// With a successor made then.
-    fn published(before: &Authorities, now: i64) -> Authorities {
+    fn published(before: &CaSet, now: i64) -> CaSet {
         before.published(before.current.successor(LIFE, at(now)).unwrap())
     }
 
-    fn followed(before: &Authorities, now: i64) -> Authorities {
+    fn followed(before: &CaSet, now: i64) -> CaSet {
         published(before, now).noted(at(now)).switched(at(now))
     }
 
-    fn count(held: &Authorities) -> usize {
+    fn count(held: &CaSet) -> usize {
         held.bundle(true).matches("BEGIN CERTIFICATE").count()
     }
 
@@ -213,10 +213,10 @@ mod tests {
 
     #[test]
     fn a_new_start_keeps_what_is_valid_still() {
-        let later = Authorities::alone(Authority::generate(2 * LIFE, at(0)).unwrap());
+        let later = CaSet::alone(CertificateAuthority::generate(2 * LIFE, at(0)).unwrap());
         let short = later.published(later.current.successor(LIFE, at(1)).unwrap()).switched(at(2));
         for (now, expected) in [(31, 2), (60, 1)] {
-            let over = short.started_over(short.current.successor(LIFE, at(now)).unwrap(), at(now));
+            let over = short.restarted(short.current.successor(LIFE, at(now)).unwrap(), at(now));
             assert_eq!(count(&over), expected, "at {now}");
         }
     }
@@ -225,8 +225,8 @@ mod tests {
     fn what_is_found_is_followed_put_back_or_queued() {
         let held = followed(&first(), 1);
         let [lower, higher] = [first(), followed(&followed(&first(), 1), 2).retired(Duration::ZERO, at(2))];
-        let expired = Authorities::alone(held.current.successor(Duration::from_secs(1), at(1)).unwrap());
-        let future = Authorities::alone(held.current.successor(LIFE, at(2 * 60 * 60)).unwrap());
+        let expired = CaSet::alone(held.current.successor(Duration::from_secs(1), at(1)).unwrap());
+        let future = CaSet::alone(held.current.successor(LIFE, at(2 * 60 * 60)).unwrap());
         let rotated = followed(&held, 3);
         let queued = lower.queued(&held, at(1));
         let fourth = followed(&followed(&followed(&held, 1), 1), 1);

@@ -23,11 +23,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::Tell;
-use super::bundle::{Bundle, Configuration, FIELD_MANAGER, calls_somebody, is_in_sync, patch, trusts};
-use super::metrics::{CertificateMetrics, Outcome};
-use super::named::{Look, Named};
-use super::status::{BundleStatus, Keeping, Trust};
-use super::trouble::{LONGEST_WAIT, Trouble, waits, words};
+use super::bundle_status::{BundleState, BundleStatus, ConfigurationTrust};
+use super::ca_bundle::{CaBundle, FIELD_MANAGER, WebhookConfiguration, has_webhooks, is_in_sync, patch, trusts};
+use super::failure_log::{FailureLog, LONGEST_WAIT, waits, words};
+use super::metrics::{CertificateMetrics, PatchResult};
+use super::named_object::{NamedObject, ObjectView};
 use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
 use snapwatcher_kubernetes::events::CA_BUNDLE_CHANGED;
 
@@ -36,10 +36,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// What a keeper works with, for either configuration.
 #[derive(Clone)]
-pub(super) struct Parts {
+pub(super) struct BundleControllerContext {
     pub(super) cluster: Cluster,
     /// What is to stand there; nothing yet while there is no CA.
-    pub(super) bundle: watch::Receiver<Option<Bundle>>,
+    pub(super) bundle: watch::Receiver<Option<CaBundle>>,
     pub(super) status: watch::Sender<BundleStatus>,
     /// Has the Secret looked at.
     pub(super) look: Arc<Notify>,
@@ -50,40 +50,40 @@ pub(super) struct Parts {
 }
 
 /// Keeps one bundle in one configuration.
-pub(super) struct Keeper<K> {
-    parts: Parts,
-    configuration: Named<K>,
+pub(super) struct CaBundleController<K> {
+    parts: BundleControllerContext,
+    configuration: NamedObject<K>,
     /// The bundle that stood there, until somebody changed it and was told of.
     stood: Option<Arc<str>>,
     /// Whether a bundle that somebody changed was left as it is, to be looked at once more.
     doubted: bool,
     /// Why the bundle can't be kept.
-    keeping: Trouble,
+    keeping: FailureLog,
     /// Why changes aren't told to us.
-    watching: Trouble,
+    watching: FailureLog,
 }
 
 /// Why the bundle does not stand in the configuration.
 #[derive(Debug, thiserror::Error)]
-enum KeepError {
+enum UpdateError {
     #[error(transparent)]
-    Look(CallError),
+    ObjectView(CallError),
     #[error(transparent)]
     Apply(CallError),
     #[error("somebody else changed the {kind} webhook configuration `{name}` at the same time")]
     Contested { kind: &'static str, name: String },
 }
 
-impl<K: Configuration> Keeper<K> {
-    pub(super) fn new(name: String, parts: Parts) -> Self {
-        let configuration = Named {
+impl<K: WebhookConfiguration> CaBundleController<K> {
+    pub(super) fn new(name: String, parts: BundleControllerContext) -> Self {
+        let configuration = NamedObject {
             what: format!("{} webhook configuration `{name}`", K::KIND.as_str()),
             name,
             watch_timeout: parts.cluster.watch_timeout,
             calls: Api::all(parts.cluster.calls.clone()),
             watches: Api::all(parts.cluster.watches.clone()),
         };
-        let (keeping, watching) = (Trouble::default(), Trouble::default());
+        let (keeping, watching) = (FailureLog::default(), FailureLog::default());
         Self { parts, configuration, stood: None, doubted: false, keeping, watching }
     }
 
@@ -131,15 +131,15 @@ impl<K: Configuration> Keeper<K> {
     }
 
     /// What is to stand there, as soon as there is something.
-    async fn next_bundle(&mut self) -> Option<Bundle> {
+    async fn next_bundle(&mut self) -> Option<CaBundle> {
         self.parts.bundle.wait_for(Option::is_some).await.ok()?.clone()
     }
 
     /// Puts the bundle in if it is not there. What is read back decides, not what the apply answered. Nothing: it is
     /// better looked at again before anything is changed.
-    async fn settle(&mut self, bundle: &Bundle) -> Result<Option<String>, KeepError> {
-        let Look { found, version } = self.configuration.look().await.map_err(KeepError::Look)?;
-        let Some(configuration) = found.filter(calls_somebody) else { return Ok(Some(self.missing(version))) };
+    async fn settle(&mut self, bundle: &CaBundle) -> Result<Option<String>, UpdateError> {
+        let ObjectView { found, version } = self.configuration.look().await.map_err(UpdateError::ObjectView)?;
+        let Some(configuration) = found.filter(has_webhooks) else { return Ok(Some(self.missing(version))) };
         let wanted = bundle.wanted(&configuration, Instant::now());
         if is_in_sync(&configuration, &wanted) {
             return Ok(Some(self.stands(wanted, &configuration, version)));
@@ -151,7 +151,7 @@ impl<K: Configuration> Keeper<K> {
         }
         if self.stood.as_ref() == Some(&wanted) {
             // At once: it does not stand there while it is put back, and nothing may be signed by what is missing.
-            self.publish(Keeping::Changed(Trust::read(&configuration, &wanted)));
+            self.publish(BundleState::Changed(ConfigurationTrust::read(&configuration, &wanted)));
             if is_usable && !std::mem::replace(&mut self.doubted, true) {
                 self.parts.look.notify_one();
                 return Ok(None);
@@ -160,23 +160,23 @@ impl<K: Configuration> Keeper<K> {
         }
         self.stood = None;
         let applied = self.apply(&configuration, &wanted).await;
-        let Look { found, version } = self.configuration.look().await.map_err(KeepError::Look)?;
+        let ObjectView { found, version } = self.configuration.look().await.map_err(UpdateError::ObjectView)?;
         let uid = |configuration: &K| configuration.meta().uid.clone();
-        match (found.filter(calls_somebody), applied) {
+        match (found.filter(has_webhooks), applied) {
             (None, _) => Ok(Some(self.missing(version))),
             (Some(now), _) if is_in_sync(&now, &wanted) => Ok(Some(self.stands(wanted, &now, version))),
-            (Some(now), Err(error)) if uid(&now) == uid(&configuration) => Err(KeepError::Apply(error)),
-            _ => Err(KeepError::Contested { kind: K::KIND.as_str(), name: self.configuration.name.clone() }),
+            (Some(now), Err(error)) if uid(&now) == uid(&configuration) => Err(UpdateError::Apply(error)),
+            _ => Err(UpdateError::Contested { kind: K::KIND.as_str(), name: self.configuration.name.clone() }),
         }
     }
 
     /// Notes that the bundle was read back.
     fn stands(&mut self, wanted: Arc<str>, configuration: &K, version: String) -> String {
-        let trust = Trust::read(configuration, &wanted);
+        let trust = ConfigurationTrust::read(configuration, &wanted);
         self.stood = Some(wanted);
         self.doubted = false;
         let (kind, name) = (K::KIND.as_str(), &self.configuration.name);
-        if self.publish(Keeping::InSync(trust)) {
+        if self.publish(BundleState::InSync(trust)) {
             info!(configuration = %name, "Our CA bundle stands in the {kind} webhook configuration `{name}`");
         }
         version
@@ -187,7 +187,7 @@ impl<K: Configuration> Keeper<K> {
         self.stood = None;
         self.doubted = false;
         let (kind, name, flag) = (K::KIND.as_str(), &self.configuration.name, K::KIND.flag());
-        if self.publish(Keeping::Missing) {
+        if self.publish(BundleState::Missing) {
             warn!(
                 configuration = %name,
                 "There is no {kind} webhook configuration `{name}`, or none with webhooks: install it, or name another one \
@@ -197,11 +197,11 @@ impl<K: Configuration> Keeper<K> {
         version
     }
 
-    /// Leaves what somebody put there, and asks for the Secret again.
+    /// ServingCertificateIssuer what somebody put there, and asks for the Secret again.
     fn leave(&mut self, configuration: &K, wanted: &Arc<str>) {
         self.doubted = false;
         self.parts.look.notify_one();
-        if self.publish(Keeping::Changed(Trust::read(configuration, wanted))) {
+        if self.publish(BundleState::Changed(ConfigurationTrust::read(configuration, wanted))) {
             let what = &self.configuration.what;
             warn!(
                 configuration = %self.configuration.name,
@@ -222,25 +222,25 @@ impl<K: Configuration> Keeper<K> {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let body = Patch::Apply(patch(configuration, wanted));
         let applied = call(what, self.configuration.calls.patch(&self.configuration.name, &params, &body)).await;
-        self.parts.metrics.patched(K::KIND, if applied.is_ok() { Outcome::Applied } else { Outcome::Failed });
+        self.parts.metrics.patched(K::KIND, if applied.is_ok() { PatchResult::Applied } else { PatchResult::Failed });
         applied.map(|_| ())
     }
 
-    fn failed(&mut self, error: &KeepError) {
+    fn failed(&mut self, error: &UpdateError) {
         let words = match error {
-            KeepError::Look(error) | KeepError::Apply(error) => words(error),
-            KeepError::Contested { .. } => error.to_string(),
+            UpdateError::ObjectView(error) | UpdateError::Apply(error) => words(error),
+            UpdateError::Contested { .. } => error.to_string(),
         };
         self.keeping.tell(&words);
         self.doubted = false;
         // Not being able to look says nothing about the configuration: what was read last stands.
-        let is_known = self.parts.status.borrow().of(K::KIND).is_some_and(Keeping::is_known);
-        if !(is_known && matches!(error, KeepError::Look(_))) {
-            self.publish(Keeping::Failed(words));
+        let is_known = self.parts.status.borrow().of(K::KIND).is_some_and(BundleState::is_known);
+        if !(is_known && matches!(error, UpdateError::ObjectView(_))) {
+            self.publish(BundleState::Failed(words));
         }
     }
 
-    fn publish(&self, keeping: Keeping) -> bool {
+    fn publish(&self, keeping: BundleState) -> bool {
         self.parts.metrics.found(K::KIND, &keeping);
         self.parts.status.send_if_modified(|status| status.note(K::KIND, keeping))
     }

@@ -16,9 +16,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::bundle::blocks;
-use super::error::{CertificateError, UnusableAuthority};
-use super::leaf::Leaf;
+use super::ca_bundle::pem_blocks;
+use super::error::{CertificateError, UnusableCa};
+use super::serving_certificate::ServingCertificate;
 
 /// How far back `notBefore` of a CA lies.
 const CLOCK_SKEW: Duration = Duration::from_secs(60 * 60);
@@ -36,7 +36,7 @@ pub struct CaCertificate {
 }
 
 /// A certificate authority: its certificate and the key that signs.
-pub struct Authority {
+pub struct CertificateAuthority {
     certificate: CaCertificate,
     key_pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -44,18 +44,18 @@ pub struct Authority {
 
 impl CaCertificate {
     /// Reads one certificate in PEM form that a CA of ours has, whatever its dates.
-    pub fn parse(pem: &str) -> Result<Self, UnusableAuthority> {
-        let [pem] = blocks(pem).try_into().map_err(|_| UnusableAuthority::NoCertificate)?;
-        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| UnusableAuthority::NoCertificate)?;
-        let (_, read) = X509Certificate::from_der(&der).map_err(|_| UnusableAuthority::NoCertificate)?;
+    pub fn parse(pem: &str) -> Result<Self, UnusableCa> {
+        let [pem] = pem_blocks(pem).try_into().map_err(|_| UnusableCa::NoCertificate)?;
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| UnusableCa::NoCertificate)?;
+        let (_, read) = X509Certificate::from_der(&der).map_err(|_| UnusableCa::NoCertificate)?;
         let is_ca = read.basic_constraints().ok().flatten().is_some_and(|constraints| constraints.value.ca);
         if !is_ca {
-            return Err(UnusableAuthority::NotACa);
+            return Err(UnusableCa::NotACa);
         }
         let name = read.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or_default();
         let generation = name.strip_prefix(NAME).and_then(|number| number.parse().ok());
-        let generation = generation.ok_or_else(|| UnusableAuthority::NotOurs { name: name.to_owned() })?;
-        let time = |at: i64| Timestamp::from_second(at).map_err(|_| UnusableAuthority::NoCertificate);
+        let generation = generation.ok_or_else(|| UnusableCa::NotOurs { name: name.to_owned() })?;
+        let time = |at: i64| Timestamp::from_second(at).map_err(|_| UnusableCa::NoCertificate);
         Ok(Self {
             pem,
             not_before: time(read.validity().not_before.timestamp())?,
@@ -106,7 +106,7 @@ impl CaCertificate {
     }
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// Makes the first CA, valid for `life` from `now` on.
     pub fn generate(life: Duration, now: Timestamp) -> Result<Self, CertificateError> {
         Self::make(1, life, now)
@@ -133,22 +133,27 @@ impl Authority {
     }
 
     /// Reads a CA of ours from PEM texts and sees that they belong together.
-    pub fn load(certificate: &str, key: &str) -> Result<Self, UnusableAuthority> {
+    pub fn load(certificate: &str, key: &str) -> Result<Self, UnusableCa> {
         let certificate = CaCertificate::parse(certificate)?;
-        let pair = KeyPair::from_pem(key).map_err(|_| UnusableAuthority::NoKey)?;
+        let pair = KeyPair::from_pem(key).map_err(|_| UnusableCa::NoKey)?;
         if pair.public_key_raw() != certificate.public_key {
-            return Err(UnusableAuthority::OtherKey);
+            return Err(UnusableCa::OtherKey);
         }
-        let issuer = Issuer::from_ca_cert_pem(&certificate.pem, pair).map_err(|_| UnusableAuthority::NoCertificate)?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate.pem, pair).map_err(|_| UnusableCa::NoCertificate)?;
         Ok(Self { certificate, key_pem: key.to_owned(), issuer })
     }
 
     /// Signs a serving certificate for these DNS names and IP addresses, with a new key. It does not outlive its CA.
-    pub fn issue(&self, names: &[String], life: Duration, now: Timestamp) -> Result<Leaf, CertificateError> {
+    pub fn issue(
+        &self,
+        names: &[String],
+        life: Duration,
+        now: Timestamp,
+    ) -> Result<ServingCertificate, CertificateError> {
         let (certificate, key) = self.sign(names, life, now)?;
         let key_der = PrivateKeyDer::try_from(key.serialize_der())
             .map_err(|why| CertificateError::Unusable { source: rustls::Error::General(why.to_owned()) })?;
-        let leaf = Leaf::new(vec![certificate.into()], key_der);
+        let leaf = ServingCertificate::new(vec![certificate.into()], key_der);
         let leaf = leaf.map_err(|source| CertificateError::Unusable { source })?;
         Ok(leaf.renewable_until(self.certificate.not_after))
     }
@@ -205,10 +210,10 @@ impl Authority {
     }
 }
 
-impl fmt::Debug for Authority {
+impl fmt::Debug for CertificateAuthority {
     /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("certificate", &self.certificate).finish_non_exhaustive()
+        f.debug_struct("CertificateAuthority").field("certificate", &self.certificate).finish_non_exhaustive()
     }
 }
 
@@ -265,16 +270,16 @@ mod tests {
 
     #[test]
     fn each_authority_has_its_own_certificate() {
-        let [one, two] = [(); 2].map(|()| Authority::generate(LIFE, at(0)).unwrap());
+        let [one, two] = [(); 2].map(|()| CertificateAuthority::generate(LIFE, at(0)).unwrap());
         assert!(one.certificate_pem().starts_with("-----BEGIN CERTIFICATE-----\n"));
         assert_ne!(one.certificate_pem(), two.certificate_pem());
     }
 
     #[test]
     fn an_authority_is_read_back_as_it_was_written() {
-        let first = Authority::generate(LIFE, at(0)).unwrap();
+        let first = CertificateAuthority::generate(LIFE, at(0)).unwrap();
         let second = first.successor(LIFE, at(10)).unwrap();
-        let read = Authority::load(&second.certificate_pem(), second.key_pem()).unwrap();
+        let read = CertificateAuthority::load(&second.certificate_pem(), second.key_pem()).unwrap();
         assert_eq!(read.certificate(), second.certificate());
         assert_eq!((first.certificate().generation(), read.certificate().generation()), (1, 2));
         assert_eq!(read.certificate().not_after(), at(10 + 3600));
@@ -284,8 +289,8 @@ mod tests {
 
     #[test]
     fn what_is_no_authority_of_ours_is_told_apart() {
-        let ours = Authority::generate(LIFE, at(0)).unwrap();
-        let other = Authority::generate(LIFE, at(0)).unwrap();
+        let ours = CertificateAuthority::generate(LIFE, at(0)).unwrap();
+        let other = CertificateAuthority::generate(LIFE, at(0)).unwrap();
         let (certificate, key) = (ours.certificate_pem(), ours.key_pem());
         let foreign = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let named = {
@@ -295,29 +300,29 @@ mod tests {
             params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
         };
         for (case, certificate, key, expected) in [
-            ("empty", "", key, UnusableAuthority::NoCertificate),
-            ("junk", "junk", key, UnusableAuthority::NoCertificate),
-            ("two", &format!("{certificate}{}", other.certificate_pem()), key, UnusableAuthority::NoCertificate),
-            ("swapped", key, certificate.as_str(), UnusableAuthority::NoCertificate),
-            ("no CA", &foreign.cert.pem(), key, UnusableAuthority::NotACa),
-            ("foreign", &named, key, UnusableAuthority::NotOurs { name: "corporate CA".to_owned() }),
-            ("no key", &certificate, "", UnusableAuthority::NoKey),
-            ("other key", &certificate, other.key_pem(), UnusableAuthority::OtherKey),
+            ("empty", "", key, UnusableCa::NoCertificate),
+            ("junk", "junk", key, UnusableCa::NoCertificate),
+            ("two", &format!("{certificate}{}", other.certificate_pem()), key, UnusableCa::NoCertificate),
+            ("swapped", key, certificate.as_str(), UnusableCa::NoCertificate),
+            ("no CA", &foreign.cert.pem(), key, UnusableCa::NotACa),
+            ("foreign", &named, key, UnusableCa::NotOurs { name: "corporate CA".to_owned() }),
+            ("no key", &certificate, "", UnusableCa::NoKey),
+            ("other key", &certificate, other.key_pem(), UnusableCa::OtherKey),
         ] {
-            assert_eq!(Authority::load(certificate, key).err(), Some(expected), "{case}");
+            assert_eq!(CertificateAuthority::load(certificate, key).err(), Some(expected), "{case}");
         }
     }
 
     #[test]
     fn a_name_that_can_not_be_certified_is_told() {
-        let authority = Authority::generate(LIFE, at(0)).unwrap();
+        let authority = CertificateAuthority::generate(LIFE, at(0)).unwrap();
         let error = authority.issue(&["bücher".to_owned()], LIFE, at(0)).unwrap_err();
         assert!(error.to_string().contains("`bücher` can't stand in a certificate"), "{error}");
     }
 
     #[test]
     fn the_key_is_not_in_any_debug_output() {
-        let authority = Authority::generate(LIFE, at(0)).unwrap();
+        let authority = CertificateAuthority::generate(LIFE, at(0)).unwrap();
         assert!(!format!("{authority:?}").contains("PRIVATE"));
     }
 }

@@ -9,29 +9,29 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::bundle::Bundle;
+use super::bundle_status::BundleStatus;
+use super::ca_bundle::CaBundle;
 use super::error::CertificateError;
-use super::files;
+use super::failure_log::FailureLog;
 use super::handover::{Handover, LONGEST, Move};
-use super::leaf::{Leaf, LeafResolver};
 use super::metrics::CertificateMetrics;
+use super::pem_files;
 use super::server_clock::ServerClock;
-use super::status::BundleStatus;
-use super::trouble::Trouble;
+use super::serving_certificate::{ServingCertificate, ServingCertificateResolver};
 use snapwatcher_daemon::telemetry::error_chain;
 
 /// From one look to the next while one CA follows another.
 const SOON: Duration = Duration::from_secs(1);
 
 /// The files, and where their content goes.
-pub(super) struct Given {
+pub(super) struct FileCertificates {
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
     pub(super) ca: Option<PathBuf>,
     pub(super) level_check: Duration,
     pub(super) clock: ServerClock,
-    pub(super) resolver: Arc<LeafResolver>,
-    pub(super) bundle: watch::Sender<Option<Bundle>>,
+    pub(super) resolver: Arc<ServingCertificateResolver>,
+    pub(super) bundle: watch::Sender<Option<CaBundle>>,
     pub(super) status: watch::Receiver<BundleStatus>,
     /// Somebody else changed a bundle: another replica may have read the files before this one.
     pub(super) look: Arc<Notify>,
@@ -40,16 +40,16 @@ pub(super) struct Given {
 
 /// What the files held.
 pub(super) struct Files {
-    pub(super) leaf: Leaf,
+    pub(super) leaf: ServingCertificate,
     bundle: Option<String>,
 }
 
 impl Files {
     /// Reads them; refuses what can't be served with, or would be trusted by nobody.
     pub(super) async fn read(cert: &Path, key: &Path, ca: Option<&Path>) -> Result<Self, CertificateError> {
-        let leaf = Leaf::from_files(cert, key).await?;
+        let leaf = ServingCertificate::from_files(cert, key).await?;
         let Some(ca) = ca else { return Ok(Self { leaf, bundle: None }) };
-        let authorities = files::read_authorities(ca).await?;
+        let authorities = pem_files::read_authorities(ca).await?;
         let (certificate, ca) = (cert.to_owned(), ca.to_owned());
         leaf.is_signed_by(&authorities.roots).map_err(|source| CertificateError::NotSigned {
             certificate,
@@ -64,11 +64,11 @@ impl Files {
 struct Use {
     /// As last read.
     files: Files,
-    served: Leaf,
+    served: ServingCertificate,
     handover: Option<Handover>,
 }
 
-impl Given {
+impl FileCertificates {
     /// Fails where the files are wrong at first; later a wrong file is told, and what was read before stays.
     pub(super) async fn run(self) -> Result<Infallible, CertificateError> {
         let files = self.read().await?;
@@ -76,7 +76,7 @@ impl Given {
         // Whether one CA follows another in these files just now can't be known.
         self.trust_until(used.files.bundle.as_deref(), Some(Instant::now() + LONGEST * self.level_check));
         self.serve(&used.served);
-        let mut reading = Trouble::default();
+        let mut reading = FailureLog::default();
         loop {
             let pause = if used.handover.is_some() { SOON.min(self.level_check) } else { self.level_check };
             tokio::select! {
@@ -139,11 +139,11 @@ impl Given {
     fn trust_until(&self, bundle: Option<&str>, shared_until: Option<Instant>) {
         if let Some(text) = bundle {
             let text: Arc<str> = text.into();
-            self.bundle.send_replace(Some(Bundle { serving: Some(text.clone()), text, shared_until }));
+            self.bundle.send_replace(Some(CaBundle { serving: Some(text.clone()), text, shared_until }));
         }
     }
 
-    fn serve(&self, leaf: &Leaf) {
+    fn serve(&self, leaf: &ServingCertificate) {
         self.metrics.leaf_expires(leaf.not_after());
         self.resolver.put(leaf.clone());
         info!("Serving with the certificate in `{}`", self.cert.display());

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::error::{CertificateError, UnusableAuthority};
+use super::ca_secret::{CaSecret, SecretContent};
+use super::error::{CertificateError, UnusableCa};
 use super::server_clock::ServerClock;
-use super::store::{Content, Store};
 use snapwatcher_kubernetes::cluster::{CallError, Cluster};
 
 /// Why no rotation was begun.
@@ -15,7 +15,7 @@ pub enum RotateError {
     #[error("there is no {what}: it is made by SnapWatcher when it runs; see --service-namespace and --ca-secret")]
     Absent { what: String },
     #[error("{what} can't be used: {why}; a running SnapWatcher puts it right")]
-    Unusable { what: String, why: UnusableAuthority },
+    Unusable { what: String, why: UnusableCa },
     #[error(
         "a rotation is under way: CA {generation} is to follow; it signs as soon as it stands in the webhook \
          configurations, see `snapwatcher_certificate_ca_bundle_in_sync`"
@@ -29,14 +29,14 @@ pub enum RotateError {
 
 /// Puts a new CA beside the current one and returns its generation.
 pub async fn rotate(cluster: &Cluster, namespace: &str, secret: &str, life: Duration) -> Result<u64, RotateError> {
-    let store = Store::new(namespace, secret, cluster);
+    let store = CaSecret::new(namespace, secret, cluster);
     let what = store.what().to_owned();
     let clock = ServerClock::default();
     clock.measure(&cluster.calls).await?;
     let (found, held) = match store.look().await?.content {
-        Content::Absent => return Err(RotateError::Absent { what }),
-        Content::Unusable(_, why) => return Err(RotateError::Unusable { what, why }),
-        Content::Usable(found, held) => (found, held),
+        SecretContent::Absent => return Err(RotateError::Absent { what }),
+        SecretContent::Unusable(_, why) => return Err(RotateError::Unusable { what, why }),
+        SecretContent::Usable(found, held) => (found, held),
     };
     if let Some(next) = &held.next {
         return Err(RotateError::UnderWay { generation: next.authority.certificate().generation() });
