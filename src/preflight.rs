@@ -121,7 +121,7 @@ fn needs(args: &RunArgs) -> Needs {
     let certificates = args.certificate.settings();
     let (ca_secret, keeps_bundle) = match certificates.source {
         TlsSource::CaSecret { secret, .. } => (Some(secret), true),
-        TlsSource::Files { ca, .. } => (None, ca.is_some()),
+        TlsSource::Files { .. } => (None, false),
     };
     Needs {
         namespaces: args.watch.namespaces(),
@@ -169,6 +169,5 @@ mod tests {
 
         let given = needs_of(&["--tls-cert=c", "--tls-key=k"]);
         assert_eq!((given.ca_secret, given.keeps_bundle), (None, false));
-        assert!(needs_of(&["--tls-cert=c", "--tls-key=k", "--tls-ca=ca"]).keeps_bundle);
     }
 }

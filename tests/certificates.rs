@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
-
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -18,6 +16,7 @@ use snapwatcher_certificates::{
     FIELD_MANAGER, TlsSource,
 };
 use snapwatcher_kubernetes::cluster::{Cluster, WATCH_TIMEOUT};
+use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -85,13 +84,13 @@ async fn kept<S: Future<Output = ()>>(
             namespace: namespace.name().to_owned(),
             secret: "ca".to_owned(),
         },
-        times: CertificateTimings::default(),
+        timings: CertificateTimings::default(),
         mutating: Some(namespace.name().to_owned()),
         validating: Some(namespace.name().to_owned()),
     };
     let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, trusted: None };
-    let certificates = Certificates::new(settings, cluster, CertificateMetrics::default(), Arc::new(|_, _| ()));
-    let (resolver, status) = (certificates.resolver(), certificates.status());
+    let certificates = Certificates::new(settings, cluster, CertificateMetrics::default(), OwnPodEvents::default());
+    let (resolver, status) = (certificates.resolver(), certificates.bundle_status());
     tokio::select! {
         ended = certificates.run(CancellationToken::new()) => panic!("the service ended: {ended:?}"),
         () = scenario(status) => assert!(resolver.has_certificate()),
@@ -102,7 +101,7 @@ async fn kept<S: Future<Output = ()>>(
 async fn until_status(status: &watch::Receiver<BundleStatus>, mutating: &str) {
     lab::until(&format!("the mutating configuration is: {mutating}"), async || {
         let found = status.borrow().clone();
-        if found.of(ConfigurationKind::Mutating).is_some_and(|found| found.to_string() == mutating) {
+        if found.get(ConfigurationKind::Mutating).is_some_and(|found| found.to_string() == mutating) {
             Ok(())
         } else {
             Err(found)
@@ -112,7 +111,7 @@ async fn until_status(status: &watch::Receiver<BundleStatus>, mutating: &str) {
 }
 
 async fn until_settled(status: &watch::Receiver<BundleStatus>) {
-    lab::until("the bundle is settled", async || status.borrow().is_settled()).await;
+    lab::until("the bundle is settled", async || status.borrow().is_known()).await;
 }
 
 #[tokio::test]
@@ -261,7 +260,7 @@ async fn a_secret_that_may_not_be_read_is_read_when_it_may_and_a_lost_one_is_put
         rights.grant_with(&all, &["watch"]).await;
         let client = rights.client(&ns).await;
         kept(&ns, client, async |status| {
-            assert!(!status.borrow().is_settled());
+            assert!(!status.borrow().is_known());
             rights.grant(&all).await;
             until_settled(&status).await;
             let held = secrets.get("ca").await.unwrap().data;

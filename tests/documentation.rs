@@ -140,7 +140,7 @@ fn configuration() -> String {
 async fn every_metric() -> String {
     let mut registry = registry();
     // A configuration has its series once it was looked at.
-    CertificateMetrics::register(&mut registry).found(ConfigurationKind::Mutating, &BundleState::Missing);
+    CertificateMetrics::register(&mut registry).bundle_state(ConfigurationKind::Mutating, &BundleState::Missing);
     drop(AdmissionMetrics::register(&mut registry));
     drop(HttpsMetrics::register(&mut registry));
     drop(WatchMetrics::register(&mut registry));

@@ -1,4 +1,4 @@
-//! How far the API server trusts us, as told to `/readyz` and the metrics.
+//! What is known of the `caBundle` in each webhook configuration, for readiness and metrics.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,30 +31,30 @@ impl ConfigurationKind {
     }
 }
 
-/// Whom a configuration calls, and by what it verifies them.
+/// By what the API server verifies the servers that a configuration calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigurationTrust {
     /// The `caBundle` that was read.
-    pub bundle: Arc<str>,
+    pub ca_bundle: Arc<str>,
     /// The server names of its webhooks, each once: `<service>.<namespace>.svc`, or the host of a URL.
-    pub hosts: Vec<String>,
-    /// The configuration's `metadata.generation`, which tells that it was changed meanwhile even where all is as before.
+    pub server_names: Vec<String>,
+    /// The configuration's `metadata.generation`: it shows a change even if the change was undone.
     pub generation: Option<i64>,
 }
 
-/// What is known of one configuration's bundle.
+/// What is known of the bundle in one configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum BundleState {
-    /// Not looked at yet.
+    /// Not read yet.
     #[default]
     Unknown,
-    /// There is no such configuration, or none with webhooks: told, not waited for.
+    /// The configuration does not exist, or has no webhooks.
     Missing,
-    /// Read back with our bundle in it.
+    /// Read back with the expected bundle.
     InSync(ConfigurationTrust),
-    /// Read with another bundle where ours stood before; it is looked at once more, or ours is put back.
+    /// Read with another bundle after it was in sync. It is read once more, or overwritten.
     Changed(ConfigurationTrust),
-    /// Without our bundle as far as we know, and why.
+    /// Without the expected bundle as far as is known, and why.
     Failed(String),
 }
 
@@ -78,16 +78,16 @@ impl BundleState {
 impl fmt::Display for BundleState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown => formatter.write_str("not looked at yet"),
+            Self::Unknown => formatter.write_str("not read yet"),
             Self::Missing => formatter.write_str("does not exist, or has no webhooks"),
             Self::InSync(_) => formatter.write_str("in sync"),
-            Self::Changed(_) => formatter.write_str("has another CA bundle than ours"),
-            Self::Failed(words) => formatter.write_str(words),
+            Self::Changed(_) => formatter.write_str("has another CA bundle than SnapWatcher's"),
+            Self::Failed(message) => formatter.write_str(message),
         }
     }
 }
 
-/// What is known of the bundle in each named configuration; a configuration that was not named is `None`.
+/// The state of each named configuration. `None` is a configuration that no flag names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BundleStatus {
     pub mutating: Option<BundleState>,
@@ -95,67 +95,68 @@ pub struct BundleStatus {
 }
 
 impl BundleStatus {
-    /// Whether each named configuration is known: what it trusts, or that it does not exist.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        ConfigurationKind::ALL.iter().filter_map(|kind| self.of(*kind)).all(BundleState::is_known)
+    fn states(&self) -> impl Iterator<Item = &BundleState> {
+        ConfigurationKind::ALL.into_iter().filter_map(|kind| self.get(kind))
     }
 
-    /// Whether each named configuration has been read back with this very bundle, or is known not to exist.
+    /// Whether it is known of each named configuration what it trusts, or that it does not exist.
     #[must_use]
-    pub fn holds(&self, bundle: &str) -> bool {
-        ConfigurationKind::ALL.iter().filter_map(|kind| self.of(*kind)).all(|keeping| match keeping {
-            BundleState::InSync(trust) => *trust.bundle == *bundle,
+    pub fn is_known(&self) -> bool {
+        self.states().all(BundleState::is_known)
+    }
+
+    /// Whether each named configuration was read back with this bundle, or does not exist.
+    #[must_use]
+    pub fn is_in_sync_with(&self, bundle: &str) -> bool {
+        self.states().all(|state| match state {
+            BundleState::InSync(trust) => *trust.ca_bundle == *bundle,
             BundleState::Missing => true,
             BundleState::Unknown | BundleState::Changed(_) | BundleState::Failed(_) => false,
         })
     }
 
-    /// The same, and there is at least one: nobody trusts a bundle that stands nowhere.
+    /// Whether it is in sync with this bundle and at least one configuration exists.
     #[must_use]
     pub fn is_published(&self, bundle: &str) -> bool {
-        self.holds(bundle) && self.trusts().next().is_some()
+        self.is_in_sync_with(bundle) && self.trusts().next().is_some()
     }
 
     /// What each configuration trusts, as it was read last.
     pub fn trusts(&self) -> impl Iterator<Item = (ConfigurationKind, &ConfigurationTrust)> {
-        ConfigurationKind::ALL.into_iter().filter_map(|kind| Some((kind, self.of(kind)?.trust()?)))
+        ConfigurationKind::ALL.into_iter().filter_map(|kind| Some((kind, self.get(kind)?.trust()?)))
     }
 
     /// The generations of the configurations, in the order of [`ConfigurationKind::ALL`].
     #[must_use]
     pub fn generations(&self) -> [Option<i64>; 2] {
-        ConfigurationKind::ALL.map(|kind| self.of(kind)?.trust()?.generation)
+        ConfigurationKind::ALL.map(|kind| self.get(kind)?.trust()?.generation)
     }
 
-    /// Whether a named configuration was not looked at yet: too early to say that something is wrong.
+    /// Whether a named configuration was not read yet.
     #[must_use]
-    pub fn is_unknown(&self) -> bool {
-        ConfigurationKind::ALL
-            .iter()
-            .filter_map(|kind| self.of(*kind))
-            .any(|keeping| matches!(keeping, BundleState::Unknown))
+    pub fn has_unread(&self) -> bool {
+        self.states().any(|state| matches!(state, BundleState::Unknown))
     }
 
     #[must_use]
-    pub const fn of(&self, kind: ConfigurationKind) -> Option<&BundleState> {
+    pub const fn get(&self, kind: ConfigurationKind) -> Option<&BundleState> {
         match kind {
             ConfigurationKind::Mutating => self.mutating.as_ref(),
             ConfigurationKind::Validating => self.validating.as_ref(),
         }
     }
 
-    /// Notes what was found; tells whether that is news.
-    pub(super) fn note(&mut self, kind: ConfigurationKind, keeping: BundleState) -> bool {
+    /// Sets a state and returns whether it is another than before.
+    pub(super) fn set(&mut self, kind: ConfigurationKind, state: BundleState) -> bool {
         let known = match kind {
             ConfigurationKind::Mutating => &mut self.mutating,
             ConfigurationKind::Validating => &mut self.validating,
         };
-        let keeping = Some(keeping);
-        if *known == keeping {
+        let state = Some(state);
+        if *known == state {
             return false;
         }
-        *known = keeping;
+        *known = state;
         true
     }
 }
@@ -164,12 +165,12 @@ impl fmt::Display for BundleStatus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for kind in ConfigurationKind::ALL {
-            if let Some(keeping) = self.of(kind) {
-                write!(formatter, "{separator}{} configuration: {keeping}", kind.as_str())?;
+            if let Some(state) = self.get(kind) {
+                write!(formatter, "{separator}{} configuration: {state}", kind.as_str())?;
                 separator = ", ";
             }
         }
-        if separator.is_empty() { formatter.write_str("no configuration to keep") } else { Ok(()) }
+        if separator.is_empty() { formatter.write_str("no configuration is kept") } else { Ok(()) }
     }
 }
 
@@ -178,9 +179,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settled_means_each_named_configuration_is_in_sync_or_missing() {
-        let in_sync =
-            || BundleState::InSync(ConfigurationTrust { bundle: "PEM".into(), hosts: Vec::new(), generation: None });
+    fn known_means_each_named_configuration_is_in_sync_or_missing() {
+        let in_sync = || {
+            BundleState::InSync(ConfigurationTrust {
+                ca_bundle: "PEM".into(),
+                server_names: Vec::new(),
+                generation: None,
+            })
+        };
         let failed = || BundleState::Failed("could not apply".to_owned());
         for (mutating, validating, expected) in [
             (None, None, true),
@@ -192,35 +198,38 @@ mod tests {
             (Some(failed()), Some(in_sync()), false),
         ] {
             let status = BundleStatus { mutating, validating };
-            assert_eq!(status.is_settled(), expected, "{status}");
-            assert_eq!(status.holds("PEM"), expected, "{status}");
+            assert_eq!(status.is_known(), expected, "{status}");
+            assert_eq!(status.is_in_sync_with("PEM"), expected, "{status}");
             let is_somewhere = status.trusts().count() > 0;
             assert_eq!(status.is_published("PEM"), expected && is_somewhere, "{status}");
-            assert!(status.trusts().count() == 0 || !status.holds("other"), "{status}");
+            assert!(status.trusts().count() == 0 || !status.is_in_sync_with("other"), "{status}");
         }
     }
 
     #[test]
-    fn a_bundle_that_somebody_changed_is_known_and_is_not_ours() {
-        let changed =
-            BundleState::Changed(ConfigurationTrust { bundle: "other".into(), hosts: Vec::new(), generation: None });
+    fn a_changed_bundle_is_known_and_not_in_sync() {
+        let changed = BundleState::Changed(ConfigurationTrust {
+            ca_bundle: "other".into(),
+            server_names: Vec::new(),
+            generation: None,
+        });
         let status = BundleStatus { mutating: Some(changed), validating: Some(BundleState::Missing) };
-        assert!(status.is_settled() && status.trusts().count() == 1);
-        assert!(!status.holds("PEM") && !status.holds("other") && !status.is_published("PEM"));
+        assert!(status.is_known() && status.trusts().count() == 1);
+        assert!(!status.is_in_sync_with("PEM") && !status.is_in_sync_with("other") && !status.is_published("PEM"));
     }
 
     #[test]
-    fn a_status_reads_as_a_sentence() {
+    fn a_status_lists_each_configuration() {
         let status = BundleStatus {
             mutating: Some(BundleState::InSync(ConfigurationTrust {
-                bundle: "PEM".into(),
-                hosts: Vec::new(),
+                ca_bundle: "PEM".into(),
+                server_names: Vec::new(),
                 generation: None,
             })),
             validating: Some(BundleState::Missing),
         };
         let expected = "mutating configuration: in sync, validating configuration: does not exist, or has no webhooks";
         assert_eq!(status.to_string(), expected);
-        assert_eq!(BundleStatus::default().to_string(), "no configuration to keep");
+        assert_eq!(BundleStatus::default().to_string(), "no configuration is kept");
     }
 }

@@ -1,247 +1,256 @@
-//! Keeps the bundle in one webhook configuration, whoever changes it.
+//! Keeps the CA bundle in one webhook configuration.
 //!
-//! Level-triggered: each turn looks, applies what differs, reads it back, and then watches from what it read until
-//! something changes or the watch ends after its minute. So a change that no event told is found within that time,
-//! an expired resource version costs one more look, and a server that ends each watch at once is asked once a second.
+//! Level-triggered: read, write what differs, read back, then watch from the version that was read until something changes
+//! or the watch ends after a minute. So a change without a watch event is found within that time.
 //!
-//! Of several replicas one hears first that a rotation has gone on, and changes the configuration before the others know
-//! why. So a bundle that trusts what is served now is looked at once more before it is changed, and for longer while this
-//! process can't read the Secret, which would tell it why.
+//! Another replica may write the next bundle of a rotation before this one has read the Secret. So a changed bundle that
+//! still trusts this replica is read once more before it is overwritten, and is left unchanged while the Secret cannot be
+//! read.
 
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::Tell;
-use super::bundle_status::{BundleState, BundleStatus, ConfigurationTrust};
-use super::ca_bundle::{CaBundle, FIELD_MANAGER, WebhookConfiguration, has_webhooks, is_in_sync, patch, trusts};
-use super::failure_log::{FailureLog, LONGEST_WAIT, waits, words};
+use super::bundle_status::{BundleState, BundleStatus};
+use super::ca_bundle::{
+    CaBundle, FIELD_MANAGER, WebhookConfiguration, apply_patch, has_webhooks, is_in_sync, read_trust, trusts,
+};
+use super::failure_log::{API_BACKOFF, FailureLog, call_error_message};
 use super::metrics::{CertificateMetrics, PatchResult};
 use super::named_object::{NamedObject, ObjectView};
+use super::signals::Signals;
 use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
 use snapwatcher_kubernetes::events::CA_BUNDLE_CHANGED;
+use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
 
-/// The shortest time from one look to the next, so that a fight over the field stays cheap.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// The shortest time from one read to the next, so that two writers of the field cause little load.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a keeper works with, for either configuration.
+/// What the controllers of both configurations have in common.
 #[derive(Clone)]
 pub(super) struct BundleControllerContext {
     pub(super) cluster: Cluster,
-    /// What is to stand there; nothing yet while there is no CA.
+    /// What the configuration has to contain; `None` until there is a CA.
     pub(super) bundle: watch::Receiver<Option<CaBundle>>,
     pub(super) status: watch::Sender<BundleStatus>,
-    /// Has the Secret looked at.
-    pub(super) look: Arc<Notify>,
-    /// Whether the Secret can't be read.
-    pub(super) unread: Arc<AtomicBool>,
+    pub(super) signals: Signals,
     pub(super) metrics: CertificateMetrics,
-    pub(super) tell: Tell,
+    pub(super) events: OwnPodEvents,
 }
 
-/// Keeps one bundle in one configuration.
+/// Keeps the bundle in one configuration.
 pub(super) struct CaBundleController<K> {
-    parts: BundleControllerContext,
+    context: BundleControllerContext,
     configuration: NamedObject<K>,
-    /// The bundle that stood there, until somebody changed it and was told of.
-    stood: Option<Arc<str>>,
-    /// Whether a bundle that somebody changed was left as it is, to be looked at once more.
-    doubted: bool,
-    /// Why the bundle can't be kept.
-    keeping: FailureLog,
-    /// Why changes aren't told to us.
-    watching: FailureLog,
+    /// The bundle that was read back last. `None` after an external change was reported.
+    confirmed: Option<Arc<str>>,
+    /// Whether an external change was seen, and is to be read once more before it is overwritten.
+    is_rechecking: bool,
+    update_failures: FailureLog,
+    watch_failures: FailureLog,
 }
 
-/// Why the bundle does not stand in the configuration.
+/// Why the bundle is not in the configuration.
 #[derive(Debug, thiserror::Error)]
 enum UpdateError {
     #[error(transparent)]
-    ObjectView(CallError),
+    Read(CallError),
     #[error(transparent)]
     Apply(CallError),
-    #[error("somebody else changed the {kind} webhook configuration `{name}` at the same time")]
-    Contested { kind: &'static str, name: String },
+    #[error("{description} was changed by another program at the same time")]
+    Contested { description: String },
 }
 
 impl<K: WebhookConfiguration> CaBundleController<K> {
-    pub(super) fn new(name: String, parts: BundleControllerContext) -> Self {
+    pub(super) fn new(name: String, context: BundleControllerContext) -> Self {
         let configuration = NamedObject {
-            what: format!("{} webhook configuration `{name}`", K::KIND.as_str()),
+            description: format!("{} `{name}`", K::kind(&())),
             name,
-            watch_timeout: parts.cluster.watch_timeout,
-            calls: Api::all(parts.cluster.calls.clone()),
-            watches: Api::all(parts.cluster.watches.clone()),
+            watch_timeout: context.cluster.watch_timeout,
+            calls: Api::all(context.cluster.calls.clone()),
+            watches: Api::all(context.cluster.watches.clone()),
         };
-        let (keeping, watching) = (FailureLog::default(), FailureLog::default());
-        Self { parts, configuration, stood: None, doubted: false, keeping, watching }
+        Self {
+            context,
+            configuration,
+            confirmed: None,
+            is_rechecking: false,
+            update_failures: FailureLog::default(),
+            watch_failures: FailureLog::default(),
+        }
     }
 
-    /// Goes on for ever; dropped, it leaves nothing half done that the next start would not see.
-    pub(super) async fn keep(mut self) -> Infallible {
-        let mut pauses = waits();
+    /// Runs forever. It may be dropped at any time: the next start sees what is left to do.
+    pub(super) async fn run(mut self) -> Infallible {
+        let mut retries = API_BACKOFF.retries();
         loop {
-            let begun = Instant::now();
-            if self.turn().await {
-                pauses = waits();
-                sleep_until(begun + BETWEEN_LOOKS).await;
+            let started = Instant::now();
+            if self.reconcile().await {
+                retries.reset();
+                sleep_until(started + MIN_INTERVAL).await;
             } else {
-                sleep(pauses.next().unwrap_or(LONGEST_WAIT)).await;
+                sleep(retries.next_wait()).await;
             }
         }
     }
 
-    /// Settles the bundle, then waits for a reason to look again; false if something failed and is better not hurried.
-    async fn turn(&mut self) -> bool {
+    /// Updates the configuration, then waits for a reason to read it again. False after a failure.
+    async fn reconcile(&mut self) -> bool {
         let Some(bundle) = self.next_bundle().await else { return false };
-        let version = match self.settle(&bundle).await {
+        let version = match self.update(&bundle).await {
             Ok(Some(version)) => version,
             Ok(None) => return true,
             Err(error) => {
-                self.failed(&error);
+                self.report_failure(&error);
                 return false;
             }
         };
-        self.keeping.is_over();
+        self.update_failures.recovered();
         let changed = tokio::select! {
-            changed = self.configuration.change(&version) => changed,
-            // Its sender lives as long as this.
-            _ = self.parts.bundle.changed() => Ok(()),
+            changed = self.configuration.wait_for_change(&version) => changed,
+            // The sender lives as long as this controller.
+            _ = self.context.bundle.changed() => Ok(()),
         };
         match changed {
             Ok(()) => {
-                self.watching.is_over();
+                self.watch_failures.recovered();
                 true
             }
             Err(error) => {
-                self.watching.tell(&words(&error));
+                self.watch_failures.report(&call_error_message(&error));
                 false
             }
         }
     }
 
-    /// What is to stand there, as soon as there is something.
+    /// Waits until there is a CA.
     async fn next_bundle(&mut self) -> Option<CaBundle> {
-        self.parts.bundle.wait_for(Option::is_some).await.ok()?.clone()
+        self.context.bundle.wait_for(Option::is_some).await.ok()?.clone()
     }
 
-    /// Puts the bundle in if it is not there. What is read back decides, not what the apply answered. Nothing: it is
-    /// better looked at again before anything is changed.
-    async fn settle(&mut self, bundle: &CaBundle) -> Result<Option<String>, UpdateError> {
-        let ObjectView { found, version } = self.configuration.look().await.map_err(UpdateError::ObjectView)?;
-        let Some(configuration) = found.filter(has_webhooks) else { return Ok(Some(self.missing(version))) };
-        let wanted = bundle.wanted(&configuration, Instant::now());
-        if is_in_sync(&configuration, &wanted) {
-            return Ok(Some(self.stands(wanted, &configuration, version)));
+    /// Writes the bundle if it differs, and reads it back. Returns the version to watch from, or `None` if the
+    /// configuration is to be read once more before it is changed.
+    async fn update(&mut self, bundle: &CaBundle) -> Result<Option<String>, UpdateError> {
+        let expected = &bundle.pem;
+        let ObjectView { object, version } = self.configuration.read().await.map_err(UpdateError::Read)?;
+        let Some(configuration) = object.filter(has_webhooks) else { return Ok(Some(self.set_missing(version))) };
+        if is_in_sync(&configuration, expected) {
+            return Ok(Some(self.set_in_sync(expected, &configuration, version)));
         }
-        let is_usable = bundle.serving.as_ref().is_some_and(|serving| trusts(&configuration, serving));
-        if is_usable && self.parts.unread.load(Ordering::Relaxed) {
-            self.leave(&configuration, &wanted);
+        let still_trusts_us = trusts(&configuration, &bundle.signing_ca);
+        if still_trusts_us && self.context.signals.is_secret_unreadable() {
+            self.leave_unchanged(&configuration, expected);
             return Ok(Some(version));
         }
-        if self.stood.as_ref() == Some(&wanted) {
-            // At once: it does not stand there while it is put back, and nothing may be signed by what is missing.
-            self.publish(BundleState::Changed(ConfigurationTrust::read(&configuration, &wanted)));
-            if is_usable && !std::mem::replace(&mut self.doubted, true) {
-                self.parts.look.notify_one();
+        if self.confirmed.as_ref() == Some(expected) {
+            // Published before the write, so that no CA signs in the meantime that this bundle does not contain.
+            self.set_state(BundleState::Changed(read_trust(&configuration, expected)));
+            if still_trusts_us && !std::mem::replace(&mut self.is_rechecking, true) {
+                self.context.signals.reread_secret();
                 return Ok(None);
             }
-            self.tell_changed();
+            self.report_external_change();
         }
-        self.stood = None;
-        let applied = self.apply(&configuration, &wanted).await;
-        let ObjectView { found, version } = self.configuration.look().await.map_err(UpdateError::ObjectView)?;
+        self.confirmed = None;
+        let applied = self.apply(&configuration, expected).await;
+        let ObjectView { object, version } = self.configuration.read().await.map_err(UpdateError::Read)?;
         let uid = |configuration: &K| configuration.meta().uid.clone();
-        match (found.filter(has_webhooks), applied) {
-            (None, _) => Ok(Some(self.missing(version))),
-            (Some(now), _) if is_in_sync(&now, &wanted) => Ok(Some(self.stands(wanted, &now, version))),
+        match (object.filter(has_webhooks), applied) {
+            (None, _) => Ok(Some(self.set_missing(version))),
+            (Some(now), _) if is_in_sync(&now, expected) => Ok(Some(self.set_in_sync(expected, &now, version))),
             (Some(now), Err(error)) if uid(&now) == uid(&configuration) => Err(UpdateError::Apply(error)),
-            _ => Err(UpdateError::Contested { kind: K::KIND.as_str(), name: self.configuration.name.clone() }),
+            _ => Err(UpdateError::Contested { description: self.configuration.description.clone() }),
         }
     }
 
-    /// Notes that the bundle was read back.
-    fn stands(&mut self, wanted: Arc<str>, configuration: &K, version: String) -> String {
-        let trust = ConfigurationTrust::read(configuration, &wanted);
-        self.stood = Some(wanted);
-        self.doubted = false;
-        let (kind, name) = (K::KIND.as_str(), &self.configuration.name);
-        if self.publish(BundleState::InSync(trust)) {
-            info!(configuration = %name, "Our CA bundle stands in the {kind} webhook configuration `{name}`");
-        }
-        version
-    }
-
-    /// Notes that nobody is called.
-    fn missing(&mut self, version: String) -> String {
-        self.stood = None;
-        self.doubted = false;
-        let (kind, name, flag) = (K::KIND.as_str(), &self.configuration.name, K::KIND.flag());
-        if self.publish(BundleState::Missing) {
-            warn!(
-                configuration = %name,
-                "There is no {kind} webhook configuration `{name}`, or none with webhooks: install it, or name another one \
-                 with {flag}; it is used as soon as it exists"
+    fn set_in_sync(&mut self, expected: &Arc<str>, configuration: &K, version: String) -> String {
+        self.confirmed = Some(expected.clone());
+        self.is_rechecking = false;
+        if self.set_state(BundleState::InSync(read_trust(configuration, expected))) {
+            info!(
+                configuration = %self.configuration.name,
+                "caBundle of {} is up to date",
+                self.configuration.description
             );
         }
         version
     }
 
-    /// ServingCertificateIssuer what somebody put there, and asks for the Secret again.
-    fn leave(&mut self, configuration: &K, wanted: &Arc<str>) {
-        self.doubted = false;
-        self.parts.look.notify_one();
-        if self.publish(BundleState::Changed(ConfigurationTrust::read(configuration, wanted))) {
-            let what = &self.configuration.what;
+    fn set_missing(&mut self, version: String) -> String {
+        self.confirmed = None;
+        self.is_rechecking = false;
+        if self.set_state(BundleState::Missing) {
             warn!(
                 configuration = %self.configuration.name,
-                "Somebody changed the CA bundle in the {what}: it is left, since it trusts this process, and the Secret \
-                 can't be read that may tell why"
+                "{} does not exist or has no webhooks, so the API server does not call SnapWatcher. Install it, or name \
+                 another one by {}",
+                self.configuration.description,
+                K::KIND.flag()
+            );
+        }
+        version
+    }
+
+    fn leave_unchanged(&mut self, configuration: &K, expected: &Arc<str>) {
+        self.is_rechecking = false;
+        self.context.signals.reread_secret();
+        if self.set_state(BundleState::Changed(read_trust(configuration, expected))) {
+            warn!(
+                configuration = %self.configuration.name,
+                "caBundle of {} was modified externally. It still trusts this replica, so it is left unchanged until the CA \
+                 Secret can be read",
+                self.configuration.description
             );
         }
     }
 
-    fn tell_changed(&self) {
-        let what = &self.configuration.what;
-        warn!(configuration = %self.configuration.name, "Somebody changed the CA bundle in the {what}: ours is put back");
-        (self.parts.tell)(CA_BUNDLE_CHANGED, format!("somebody changed the CA bundle in the {what}; it is put back"));
+    fn report_external_change(&self) {
+        let description = &self.configuration.description;
+        warn!(
+            configuration = %self.configuration.name,
+            "caBundle of {description} was modified externally. SnapWatcher writes it again. If this repeats, find the other \
+             writer in the object's managedFields"
+        );
+        let note = format!("caBundle of {description} was modified externally. SnapWatcher writes it again");
+        self.context.events.warn(CA_BUNDLE_CHANGED, note);
     }
 
-    async fn apply(&self, configuration: &K, wanted: &str) -> Result<(), CallError> {
-        let what = format!("put the CA bundle into the {}", self.configuration.what);
+    async fn apply(&self, configuration: &K, bundle: &str) -> Result<(), CallError> {
+        let what = format!("write the caBundle of {}", self.configuration.description);
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let body = Patch::Apply(patch(configuration, wanted));
+        let body = Patch::Apply(apply_patch(configuration, bundle));
         let applied = call(what, self.configuration.calls.patch(&self.configuration.name, &params, &body)).await;
-        self.parts.metrics.patched(K::KIND, if applied.is_ok() { PatchResult::Applied } else { PatchResult::Failed });
+        let result = if applied.is_ok() { PatchResult::Applied } else { PatchResult::Failed };
+        self.context.metrics.bundle_patched(K::KIND, result);
         applied.map(|_| ())
     }
 
-    fn failed(&mut self, error: &UpdateError) {
-        let words = match error {
-            UpdateError::ObjectView(error) | UpdateError::Apply(error) => words(error),
+    fn report_failure(&mut self, error: &UpdateError) {
+        let message = match error {
+            UpdateError::Read(error) | UpdateError::Apply(error) => call_error_message(error),
             UpdateError::Contested { .. } => error.to_string(),
         };
-        self.keeping.tell(&words);
-        self.doubted = false;
-        // Not being able to look says nothing about the configuration: what was read last stands.
-        let is_known = self.parts.status.borrow().of(K::KIND).is_some_and(BundleState::is_known);
-        if !(is_known && matches!(error, UpdateError::ObjectView(_))) {
-            self.publish(BundleState::Failed(words));
+        self.update_failures.report(&message);
+        self.is_rechecking = false;
+        // A failed read says nothing about the configuration, so the last known state stays.
+        let is_known = self.context.status.borrow().get(K::KIND).is_some_and(BundleState::is_known);
+        if !(is_known && matches!(error, UpdateError::Read(_))) {
+            self.set_state(BundleState::Failed(message));
         }
     }
 
-    fn publish(&self, keeping: BundleState) -> bool {
-        self.parts.metrics.found(K::KIND, &keeping);
-        self.parts.status.send_if_modified(|status| status.note(K::KIND, keeping))
+    /// Returns whether the state is another than before.
+    fn set_state(&self, state: BundleState) -> bool {
+        self.context.metrics.bundle_state(K::KIND, &state);
+        self.context.status.send_if_modified(|status| status.set(K::KIND, state))
     }
 }

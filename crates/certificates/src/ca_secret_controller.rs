@@ -1,94 +1,78 @@
-//! Keeps the CAs in the Secret: the shell around [`plan`].
+//! Keeps the CAs in the Secret: reads it, decides, writes it, and gives the other services the CA and the bundle to use.
 //!
-//! Every replica does this, without a leader. Each turn looks at the Secret, follows it, takes the step that is due and
-//! looks again. A Secret that is deleted, emptied or swapped gets back what this process holds, so that no admission is
-//! lost to it; only where no replica holds anything a CA is made anew.
+//! Every replica does this, without a leader. If the Secret is deleted, emptied or replaced, a replica writes back the CAs
+//! that it uses, so that no webhook call fails. A new CA is made only if no replica has a valid one.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::Tell;
 use super::bundle_status::BundleStatus;
-use super::ca_bundle::{CaBundle, pem_blocks};
+use super::ca_bundle::CaBundle;
+use super::ca_publication::CaPublication;
 use super::ca_secret::{CaSecret, SecretContent, SecretView};
-use super::ca_set::{CaSet, Verdict};
+use super::ca_set::CaSet;
 use super::certificate_authority::CertificateAuthority;
+use super::decision::{Cause, Contents, Correction, Decision, Moment, decide, next_step, signing_ca};
 use super::error::CertificateError;
-use super::failure_log::{FailureLog, LONGEST_WAIT, waits, words};
+use super::failure_log::{API_BACKOFF, FailureLog, call_error_message};
 use super::metrics::CertificateMetrics;
-use super::rotation::{CertificateTimings, RotationPlan, RotationStep, plan};
-use super::server_clock::ServerClock;
+use super::rotation::{CertificateTimings, RotationPlan, RotationStep};
+use super::signals::Signals;
 use snapwatcher_kubernetes::cluster::CallError;
 use snapwatcher_kubernetes::events::CA_SECRET_REPLACED;
+use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
+use snapwatcher_kubernetes::server_clock::ServerClock;
 
-/// What was done about a Secret that was not as it should be.
-const PUT_BACK: &str = "what this process holds was put back";
-const MADE_ANEW: &str = "a new CA was made";
-const QUEUED: &str = "it is to follow the one in use, as a next one does";
-/// What was not as it should be about a CA that could be used.
-const NO_LATER_ONE: &str = "it held another CA than the one in use, and no later one that is valid";
-const LATER_ONE: &str = "it held a later CA than the one in use";
+/// The shortest time from one read to the next.
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The shortest time from one look to the next that something told of.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
-
-/// The parts of the service.
+/// What the controller works with.
 pub(super) struct CaSecretController {
-    pub(super) times: CertificateTimings,
-    pub(super) store: CaSecret,
+    pub(super) timings: CertificateTimings,
+    pub(super) secret: CaSecret,
     pub(super) client: Client,
     pub(super) clock: ServerClock,
-    /// The CA that signs, for the leaf.
-    pub(super) current: watch::Sender<Option<Arc<CertificateAuthority>>>,
+    /// The CA that signs the serving certificate.
+    pub(super) signing: watch::Sender<Option<Arc<CertificateAuthority>>>,
     pub(super) bundle: watch::Sender<Option<CaBundle>>,
-    pub(super) status: watch::Receiver<BundleStatus>,
-    /// Somebody else changed a bundle: the Secret may tell why.
-    pub(super) look: Arc<Notify>,
-    /// Why the Secret can't be spoken of with the API server.
-    pub(super) fault: Arc<ArcSwapOption<String>>,
-    /// Whether the Secret can't be read.
-    pub(super) unread: Arc<AtomicBool>,
+    pub(super) bundle_status: watch::Receiver<BundleStatus>,
+    pub(super) signals: Signals,
     pub(super) metrics: CertificateMetrics,
-    pub(super) tell: Tell,
+    pub(super) events: OwnPodEvents,
 }
 
-/// The service with what it holds.
+/// The running controller with what it remembers.
 struct Running {
     parts: CaSecretController,
-    held: Option<CaSet>,
-    /// Since when each CA has stood in the bundle of every configuration.
-    standing: HashMap<String, Instant>,
-    /// The generations of the configurations at that: in between a bundle may have been away.
-    generations: [Option<i64>; 2],
-    calling: FailureLog,
-    watching: FailureLog,
-    validity: FailureLog,
+    /// The CAs that this process uses.
+    in_use: Option<CaSet>,
+    publication: CaPublication,
+    validity: ValidityLog,
+    call_failures: FailureLog,
+    watch_failures: FailureLog,
 }
 
-/// What follows a turn.
-enum Turn {
-    /// Something was written, by us or by another: look again.
-    Again,
-    /// What somebody else made of the Secret was put right.
+/// What follows a reconciliation.
+enum Reconciled {
+    /// The Secret was written, by this process or by another one: read it again.
+    ReadAgain,
+    /// The Secret was corrected. If someone undoes it each time, the waits become longer.
     Corrected,
-    /// Nothing to do before that time, unless the Secret changes from that version.
-    Rest { version: String, until: Timestamp },
+    /// Nothing to do before this time, unless the Secret changes from this version.
+    WaitUntil { version: String, time: Timestamp },
 }
 
 #[derive(Debug, thiserror::Error)]
-enum TurnError {
+enum ReconcileError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
@@ -96,262 +80,232 @@ enum TurnError {
 }
 
 impl CaSecretController {
-    /// Goes on for ever, unless a certificate can't be made for these names.
+    /// Runs forever, unless a CA can't be made.
     pub(super) async fn run(self) -> Result<Infallible, CertificateError> {
-        let trouble = FailureLog::default;
-        let (calling, watching, validity) = (trouble(), trouble(), trouble());
-        let (held, standing, generations) = (None, HashMap::new(), [None; 2]);
-        let mut running = Running { parts: self, held, standing, generations, calling, watching, validity };
-        let mut pauses = waits();
+        let mut running = Running {
+            parts: self,
+            in_use: None,
+            publication: CaPublication::default(),
+            validity: ValidityLog::default(),
+            call_failures: FailureLog::default(),
+            watch_failures: FailureLog::default(),
+        };
+        let mut retries = API_BACKOFF.retries();
         loop {
-            let begun = Instant::now();
-            match running.turn().await {
-                Ok(Turn::Again) => sleep_until(begun + BETWEEN_LOOKS).await,
-                // Whoever undoes what we write would be fought as fast as the API server can.
-                Ok(Turn::Corrected) => running.pause(pauses.next().unwrap_or(LONGEST_WAIT)).await,
-                Ok(Turn::Rest { version, until }) => {
-                    running.calling.is_over();
-                    running.parts.fault.store(None);
-                    pauses = waits();
-                    running.rest(&version, until).await;
-                    sleep_until(begun + BETWEEN_LOOKS).await;
+            let started = Instant::now();
+            match running.reconcile().await {
+                Ok(Reconciled::ReadAgain) => sleep_until(started + MIN_INTERVAL).await,
+                Ok(Reconciled::Corrected) => running.pause(retries.next_wait()).await,
+                Ok(Reconciled::WaitUntil { version, time }) => {
+                    running.call_failures.recovered();
+                    running.parts.signals.set_secret_failure(None);
+                    retries.reset();
+                    running.wait_for_change(&version, time).await;
+                    sleep_until(started + MIN_INTERVAL).await;
                 }
-                Err(TurnError::Call(error)) => {
-                    let words = words(&error);
-                    running.calling.tell(&words);
-                    running.parts.fault.store(Some(Arc::new(words)));
-                    running.pause(pauses.next().unwrap_or(LONGEST_WAIT)).await;
+                Err(ReconcileError::Call(error)) => {
+                    let message = call_error_message(&error);
+                    running.call_failures.report(&message);
+                    running.parts.signals.set_secret_failure(Some(message));
+                    running.pause(retries.next_wait()).await;
                 }
-                Err(TurnError::Make(error)) => return Err(error),
+                Err(ReconcileError::Make(error)) => return Err(error),
             }
         }
     }
 }
 
 impl Running {
-    async fn turn(&mut self) -> Result<Turn, TurnError> {
-        let looked = self.look().await;
-        self.parts.unread.store(looked.is_err(), Ordering::Relaxed);
-        let SecretView { content, version } = looked?;
-        let now = self.parts.clock.now();
-        let (secret, found) = match content {
-            SecretContent::Usable(secret, found) => (secret, found),
-            SecretContent::Absent => {
-                let (authorities, how) = self.restored(now)?;
-                if self.write(None, &authorities).await? && self.held.is_some() {
-                    self.tell_corrected("it was deleted", how);
-                    return Ok(Turn::Corrected);
-                }
-                return Ok(Turn::Again);
-            }
-            SecretContent::Unusable(secret, why) => {
-                let (authorities, how) = self.restored(now)?;
-                if self.write(Some(&secret), &authorities).await? {
-                    self.tell_corrected(&why.to_string(), how);
-                }
-                return Ok(Turn::Corrected);
-            }
+    async fn reconcile(&mut self) -> Result<Reconciled, ReconcileError> {
+        let read = self.read().await;
+        self.parts.signals.set_secret_unreadable(read.is_err());
+        let SecretView { content, version } = read?;
+        let now = Moment { time: self.parts.clock.now(), instant: Instant::now() };
+        let contents = match &content {
+            SecretContent::Absent => Contents::Absent,
+            SecretContent::Usable(_, found) => Contents::Usable(found),
+            SecretContent::Unusable(_, why) => Contents::Unusable(why),
         };
-        let right = self.held.as_ref().and_then(|held| match found.judged(held, now) {
-            Verdict::Follow => None,
-            Verdict::PutBack => Some((held.clone(), NO_LATER_ONE, PUT_BACK)),
-            Verdict::Queue => Some((held.queued(&found, now), LATER_ONE, QUEUED)),
-        });
-        if let Some((authorities, why, how)) = right {
-            if self.write(Some(&secret), &authorities).await? {
-                self.tell_corrected(why, how);
+        match (decide(&contents, self.in_use.as_ref(), now.time), &content) {
+            (Decision::Correct { cause, correction }, _) => self.correct(&content, &cause, correction, now.time).await,
+            (Decision::Follow, SecretContent::Usable(secret, found)) => self.follow(found, secret, version, now).await,
+            (Decision::Follow | Decision::Create, _) => {
+                let life = self.parts.timings.ca_life;
+                self.write(None, &CaSet::of(CertificateAuthority::generate(life, now.time)?)).await?;
+                Ok(Reconciled::ReadAgain)
             }
-            return Ok(Turn::Corrected);
         }
-        self.go_on(found, &secret, version, now).await
     }
 
-    /// Looks at the Secret, and before that at the time.
-    async fn look(&self) -> Result<SecretView, CallError> {
+    /// Reads the API server's time, then the Secret.
+    async fn read(&self) -> Result<SecretView, CallError> {
         self.parts.clock.measure(&self.parts.client).await?;
-        self.parts.store.look().await
+        self.parts.secret.read().await
     }
 
-    /// Follows what the Secret holds and takes the step that is due.
-    async fn go_on(
+    async fn correct(
         &mut self,
-        found: CaSet,
+        content: &SecretContent,
+        cause: &Cause,
+        correction: Correction,
+        now: Timestamp,
+    ) -> Result<Reconciled, ReconcileError> {
+        let life = self.parts.timings.ca_life;
+        let corrected = match (correction, &self.in_use, content) {
+            (Correction::PutBack, Some(in_use), _) => in_use.clone(),
+            (Correction::TakeAsNext, Some(in_use), SecretContent::Usable(_, found)) => {
+                in_use.with_next_from(found, now)
+            }
+            (_, Some(in_use), _) => in_use.restarted(in_use.current.successor(life, now)?, now),
+            (_, None, _) => CaSet::of(CertificateAuthority::generate(life, now)?),
+        };
+        if self.write(content.secret(), &corrected).await? {
+            let secret = self.parts.secret.description();
+            warn!(
+                "Corrected the CA {secret}: {cause}; {correction}. If this repeats, find the other writer in the object's \
+                 managedFields"
+            );
+            self.parts.events.warn(CA_SECRET_REPLACED, format!("Corrected the CA {secret}: {cause}; {correction}"));
+        }
+        Ok(Reconciled::Corrected)
+    }
+
+    /// Uses the CAs in the Secret and takes the next step of a rotation.
+    async fn follow(
+        &mut self,
+        found: &CaSet,
         secret: &Secret,
         version: String,
-        now: Timestamp,
-    ) -> Result<Turn, TurnError> {
-        let bundle: Arc<str> = found.bundle(self.parts.times.overlap).into();
-        self.follow(&found, &bundle, now);
-        let is_published = self.parts.status.borrow().is_published(&bundle);
-        let planned = plan(&found, is_published, &self.parts.times, now);
-        match self.not_before_it_stood(planned, &found, now) {
-            RotationPlan::Rest(until) => Ok(Turn::Rest { version, until }),
-            RotationPlan::Do(step) => {
-                if self.write(Some(secret), &self.stepped(&found, step, now)?).await? {
-                    self.parts.metrics.rotated(step);
-                    info!(
-                        step = step.as_str(),
-                        "Rotation of the CA in {}: {}",
-                        self.parts.store.what(),
-                        words_of(step)
-                    );
+        now: Moment,
+    ) -> Result<Reconciled, ReconcileError> {
+        let bundle: Arc<str> = found.bundle().into();
+        let is_published = {
+            let status = self.parts.bundle_status.borrow();
+            self.publication.observe(&bundle, &status, now.instant);
+            status.is_published(&bundle)
+        };
+        self.provide(found, bundle, now);
+        match next_step(found, is_published, &self.publication, &self.parts.timings, now) {
+            RotationPlan::WaitUntil(time) => Ok(Reconciled::WaitUntil { version, time }),
+            RotationPlan::Take(step) => {
+                if self.write(Some(secret), &self.after_step(found, step, now.time)?).await? {
+                    self.parts.metrics.rotation_step_taken(step);
+                    let secret = self.parts.secret.description();
+                    info!(step = step.as_str(), "CA rotation in {secret}: {}", describe(step));
                 }
-                Ok(Turn::Again)
+                Ok(Reconciled::ReadAgain)
             }
         }
     }
 
-    /// Takes what the Secret holds for what is: the bundle first, and the leaf when it is trusted by what stands there.
-    fn follow(&mut self, found: &CaSet, text: &Arc<str>, now: Timestamp) {
+    /// Gives the bundle to the controllers of the configurations, and the CA that signs to the issuer.
+    fn provide(&mut self, found: &CaSet, bundle: Arc<str>, now: Moment) {
         let current = found.current.certificate();
-        if current.not_before() > now {
-            self.validity.tell(&format!(
-                "The CA in {} is not valid before {}: the API server refuses it until then; it is not replaced",
-                self.parts.store.what(),
-                current.not_before()
-            ));
-        } else {
-            self.validity.is_over();
-        }
+        self.validity.observe(self.parts.secret.description(), current.not_before(), now.time);
         self.parts.metrics.ca_expires(current.not_after());
-        let is_trusted = self.is_trusted(found, text);
-        let signed = self.parts.current.borrow().clone().filter(|_| !is_trusted);
-        let signed = signed.filter(|signed| !signed.certificate().has_expired(now));
-        let serving = signed.unwrap_or_else(|| found.current.clone());
-        let bundle =
-            CaBundle { text: text.clone(), serving: Some(serving.certificate().pem().into()), shared_until: None };
-        self.held = Some(found.clone());
+        let signing = {
+            let before = self.parts.signing.borrow();
+            signing_ca(found, before.as_ref(), &self.publication, self.parts.timings.publish_wait, now)
+        };
+        let bundle = CaBundle { pem: bundle, signing_ca: signing.certificate().pem().into() };
+        self.in_use = Some(found.clone());
         self.parts.bundle.send_if_modified(|known| {
             let is_new = known.as_ref() != Some(&bundle);
             *known = Some(bundle);
             is_new
         });
-        self.parts.current.send_if_modified(|known| {
-            let is_new = known.as_ref().is_none_or(|known| known.certificate() != serving.certificate());
-            *known = Some(serving);
+        self.parts.signing.send_if_modified(|known| {
+            let is_new = known.as_ref().is_none_or(|known| known.certificate() != signing.certificate());
+            *known = Some(signing);
             is_new
         });
     }
 
-    /// Whether a certificate of the current CA would be taken by an API server, which hears of a bundle late. After a switch
-    /// it would, since that was waited for; whatever else led here is waited for now, unless the bundle is without what
-    /// signed up to now.
-    fn is_trusted(&mut self, found: &CaSet, text: &Arc<str>) -> bool {
-        let trusted = pem_blocks(text);
-        let (holds, generations) = {
-            let status = self.parts.status.borrow();
-            (status.holds(text), status.generations())
-        };
-        if !holds || std::mem::replace(&mut self.generations, generations) != generations {
-            self.standing.clear();
-        }
-        if !holds {
-            return false;
-        }
-        self.standing.retain(|authority, _| trusted.contains(authority));
-        for authority in trusted {
-            self.standing.entry(authority).or_insert_with(Instant::now);
-        }
-        let Some(signed) = self.parts.current.borrow().clone() else { return true };
-        let is_switched = found.previous.iter().any(|previous| previous.certificate == *signed.certificate());
-        let is_left_out = !self.standing.contains_key(signed.certificate().pem());
-        let stands = self.standing.get(found.current.certificate().pem()).map(Instant::elapsed);
-        is_switched || is_left_out || stands.is_some_and(|stands| stands >= self.parts.times.publish_wait)
-    }
-
-    /// Waits with a switch where the next CA was missing from a bundle since it was noted that it stands there, or may have
-    /// been while this process did not run: API servers hear late that it stands there again.
-    fn not_before_it_stood(&self, planned: RotationPlan, found: &CaSet, now: Timestamp) -> RotationPlan {
-        let (RotationPlan::Do(RotationStep::Switch), Some(next)) = (&planned, &found.next) else { return planned };
-        let stands = self.standing.get(next.authority.certificate().pem()).map(Instant::elapsed);
-        let left = stands.map(|stands| self.parts.times.publish_wait.saturating_sub(stands));
-        match left {
-            Some(left) if !left.is_zero() && !found.current.certificate().has_expired(now) => {
-                RotationPlan::Rest(now.saturating_add(left).unwrap_or(Timestamp::MAX))
-            }
-            _ => planned,
-        }
-    }
-
-    /// Waits before the next try, unless a keeper asks: it is about to put back a bundle that the Secret may account for.
-    async fn pause(&self, wait: Duration) {
-        tokio::select! {
-            () = sleep(wait) => {}
-            () = self.parts.look.notified() => {}
-        }
-    }
-
-    async fn rest(&mut self, version: &str, until: Timestamp) {
-        let level_check = self.parts.times.level_check;
-        let level = self.parts.clock.now().saturating_add(level_check).unwrap_or(Timestamp::MAX);
-        let mut failure = None;
-        let changed = async {
-            if let Err(error) = self.parts.store.change(version).await {
-                failure = Some(words(&error));
-                // Without the watch the other reasons to look are left.
-                pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            () = changed => {}
-            // The sender lives as long as this: its end can't be seen.
-            _ = self.parts.status.changed() => {}
-            () = self.parts.look.notified() => {}
-            () = self.parts.clock.sleep_till(until.min(level)) => {}
-            // By a clock that can't be set back, too.
-            () = sleep(level_check) => {}
-        }
-        match failure {
-            Some(words) => self.watching.tell(&words),
-            None => self.watching.is_over(),
-        }
-    }
-
-    /// What the Secret is to hold that holds nothing of use, and where it comes from.
-    fn restored(&self, now: Timestamp) -> Result<(CaSet, &'static str), CertificateError> {
-        let life = self.parts.times.ca_life;
-        match &self.held {
-            Some(held) if !held.current.certificate().has_expired(now) => Ok((held.clone(), PUT_BACK)),
-            Some(held) => Ok((held.restarted(held.current.successor(life, now)?, now), MADE_ANEW)),
-            None => Ok((CaSet::alone(CertificateAuthority::generate(life, now)?), MADE_ANEW)),
-        }
-    }
-
-    fn stepped(&self, held: &CaSet, step: RotationStep, now: Timestamp) -> Result<CaSet, CertificateError> {
-        let successor = || held.current.successor(self.parts.times.ca_life, now);
+    fn after_step(&self, set: &CaSet, step: RotationStep, now: Timestamp) -> Result<CaSet, CertificateError> {
+        let successor = || set.current.successor(self.parts.timings.ca_life, now);
         Ok(match step {
-            RotationStep::Publish => held.published(successor()?),
-            RotationStep::MarkPublished => held.noted(now),
-            RotationStep::Switch => held.switched(now),
-            RotationStep::Retire => held.retired(self.parts.times.leaf_life, now),
-            RotationStep::Restart => held.restarted(successor()?, now),
+            RotationStep::Publish => set.with_next(successor()?),
+            RotationStep::MarkPublished => set.with_next_published(now),
+            RotationStep::Switch => set.switched(now),
+            RotationStep::Retire => set.retired(self.parts.timings.serving_life, now),
+            RotationStep::Restart => set.restarted(successor()?, now),
         })
     }
 
-    /// Whether it was written. Somebody who wrote at the same time is no failure: the next look shows what there is.
-    async fn write(&self, found: Option<&Secret>, authorities: &CaSet) -> Result<bool, CallError> {
-        match self.parts.store.write(found, authorities).await {
+    /// Returns whether the Secret was written. A write of another process at the same time is no failure: the next read
+    /// shows the result.
+    async fn write(&self, found: Option<&Secret>, set: &CaSet) -> Result<bool, CallError> {
+        match self.parts.secret.write(found, set).await {
             Ok(()) => Ok(true),
             Err(error) if error.is_conflict() || error.already_exists() => Ok(false),
-            // It was deleted after it was read; but with no namespace to create it in, nothing will change by itself.
+            // It was deleted after it was read. Without `found`, the namespace does not exist, which is a failure.
             Err(error) if error.is_not_found() && found.is_some() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn tell_corrected(&self, why: &str, how: &str) {
-        let what = self.parts.store.what();
-        warn!("{what} was put right: {why}; {how}");
-        (self.parts.tell)(CA_SECRET_REPLACED, format!("{what} was put right: {why}; {how}"));
+    /// Waits before the next try, unless a changed caBundle makes it urgent.
+    async fn pause(&self, wait: Duration) {
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.parts.signals.secret_reread_requested() => {}
+        }
+    }
+
+    async fn wait_for_change(&mut self, version: &str, until: Timestamp) {
+        let level_check = self.parts.timings.level_check;
+        let next_check = self.parts.clock.now().saturating_add(level_check).unwrap_or(Timestamp::MAX);
+        let mut failure = None;
+        let changed = async {
+            if let Err(error) = self.parts.secret.wait_for_change(version).await {
+                failure = Some(call_error_message(&error));
+                // The other branches end the wait.
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            // The sender lives as long as this controller.
+            _ = self.parts.bundle_status.changed() => {}
+            () = self.parts.signals.secret_reread_requested() => {}
+            () = self.parts.clock.sleep_until(until.min(next_check)) => {}
+            // By a clock that nobody sets, too.
+            () = sleep(level_check) => {}
+        }
+        match failure {
+            Some(failure) => self.watch_failures.report(&failure),
+            None => self.watch_failures.recovered(),
+        }
     }
 }
 
-fn words_of(step: RotationStep) -> &'static str {
+fn describe(step: RotationStep) -> &'static str {
     match step {
         RotationStep::Publish => "the next CA is trusted beside the current one",
-        RotationStep::MarkPublished => "the next CA stands in every bundle",
+        RotationStep::MarkPublished => "next CA is present in all caBundles",
         RotationStep::Switch => "the next CA signs from now on",
-        RotationStep::Retire => "the previous CA is trusted no longer",
-        RotationStep::Restart => "the CA had expired, a new one takes its place without an overlap",
+        RotationStep::Retire => "the previous CA is no longer trusted",
+        RotationStep::Restart => "the CA had expired; a new one replaces it without an overlap",
+    }
+}
+
+/// Logs once that the CA is not valid yet, and once that it is.
+#[derive(Debug, Default)]
+struct ValidityLog {
+    is_reported: bool,
+}
+
+impl ValidityLog {
+    fn observe(&mut self, secret: &str, not_before: Timestamp, now: Timestamp) {
+        let is_valid = not_before <= now;
+        if !is_valid && !self.is_reported {
+            warn!(
+                "The CA in {secret} is not valid before {not_before}: the API server rejects it until then. It is not \
+                 replaced. Set the clock that made it, or stop all replicas and delete the Secret"
+            );
+        } else if is_valid && self.is_reported {
+            info!("The CA in {secret} is valid now");
+        }
+        self.is_reported = !is_valid;
     }
 }

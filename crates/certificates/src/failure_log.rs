@@ -1,43 +1,43 @@
-//! A failure that may last: told when it begins, when it changes, and when it is over; and how long to wait meanwhile.
+//! Logs a failure that may last: once when it starts or changes, and once when it is over.
 
 use std::time::Duration;
 
-use backon::ExponentialBackoff;
 use tracing::{info, warn};
 
 use snapwatcher_daemon::telemetry::error_chain;
-use snapwatcher_kubernetes::cluster::{self, CallError};
+use snapwatcher_kubernetes::backoff::Backoff;
+use snapwatcher_kubernetes::cluster::CallError;
 
-/// The first wait after a failure; each next one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The longest wait after a failure is twice this, with jitter: so an API server that is back is noticed within 30 s.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Between failed calls to the API server; short enough to notice within 30 s that it is reachable again.
+pub(super) const API_BACKOFF: Backoff = Backoff::new(Duration::from_millis(750), Duration::from_secs(15));
 
+/// The failure that was logged last and is not over.
 #[derive(Debug, Default)]
 pub(super) struct FailureLog(Option<String>);
 
 impl FailureLog {
-    pub(super) fn tell(&mut self, words: &str) {
-        if self.0.as_deref() != Some(words) {
-            warn!("{words}; trying again");
-            self.0 = Some(words.to_owned());
+    /// Logs the failure unless it is the one that was logged last.
+    pub(super) fn report(&mut self, failure: &str) {
+        if self.0.as_deref() != Some(failure) {
+            warn!("{failure}; retrying");
+            self.0 = Some(failure.to_owned());
         }
     }
 
-    pub(super) fn is_over(&mut self) {
-        if let Some(words) = self.0.take() {
-            info!("No longer: {words}");
+    pub(super) fn recovered(&mut self) {
+        if let Some(failure) = self.0.take() {
+            info!("Recovered from: {failure}");
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_failing(&self) -> bool {
+        self.0.is_some()
     }
 }
 
-/// The waits after failures in a row.
-pub(super) fn waits() -> ExponentialBackoff {
-    cluster::waits(FIRST_WAIT, LONGEST_WAIT)
-}
-
-/// The API server's own sentence where it gave one: kube's text of it repeats it with all its fields.
-pub(super) fn words(error: &CallError) -> String {
+/// The error with the API server's own message, if there is one: kube's text repeats it with all fields of the status.
+pub(super) fn call_error_message(error: &CallError) -> String {
     match error.status() {
         Some(status) => format!("{error}: {}", status.message),
         None => error_chain(error),

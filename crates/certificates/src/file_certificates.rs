@@ -1,151 +1,144 @@
-//! A certificate from files that somebody else keeps, such as cert-manager: read again when their content changes.
+//! The serving certificate from PEM files that another program renews, for example cert-manager.
+//!
+//! The files are read again at each level check. The `caBundle` belongs to whoever renews the files.
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::info;
 
-use super::bundle_status::BundleStatus;
-use super::ca_bundle::CaBundle;
 use super::error::CertificateError;
 use super::failure_log::FailureLog;
-use super::handover::{Handover, LONGEST, Move};
 use super::metrics::CertificateMetrics;
-use super::pem_files;
-use super::server_clock::ServerClock;
 use super::serving_certificate::{ServingCertificate, ServingCertificateResolver};
 use snapwatcher_daemon::telemetry::error_chain;
 
-/// From one look to the next while one CA follows another.
-const SOON: Duration = Duration::from_secs(1);
-
-/// The files, and where their content goes.
+/// The service that serves with the files' certificate.
 pub(super) struct FileCertificates {
-    pub(super) cert: PathBuf,
+    pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
-    pub(super) ca: Option<PathBuf>,
     pub(super) level_check: Duration,
-    pub(super) clock: ServerClock,
     pub(super) resolver: Arc<ServingCertificateResolver>,
-    pub(super) bundle: watch::Sender<Option<CaBundle>>,
-    pub(super) status: watch::Receiver<BundleStatus>,
-    /// Somebody else changed a bundle: another replica may have read the files before this one.
-    pub(super) look: Arc<Notify>,
     pub(super) metrics: CertificateMetrics,
 }
 
-/// What the files held.
-pub(super) struct Files {
-    pub(super) leaf: ServingCertificate,
-    bundle: Option<String>,
-}
-
-impl Files {
-    /// Reads them; refuses what can't be served with, or would be trusted by nobody.
-    pub(super) async fn read(cert: &Path, key: &Path, ca: Option<&Path>) -> Result<Self, CertificateError> {
-        let leaf = ServingCertificate::from_files(cert, key).await?;
-        let Some(ca) = ca else { return Ok(Self { leaf, bundle: None }) };
-        let authorities = pem_files::read_authorities(ca).await?;
-        let (certificate, ca) = (cert.to_owned(), ca.to_owned());
-        leaf.is_signed_by(&authorities.roots).map_err(|source| CertificateError::NotSigned {
-            certificate,
-            ca,
-            source,
-        })?;
-        Ok(Self { leaf, bundle: Some(authorities.bundle) })
-    }
-}
-
-/// What is made of the files.
-struct Use {
-    /// As last read.
-    files: Files,
-    served: ServingCertificate,
-    handover: Option<Handover>,
-}
-
 impl FileCertificates {
-    /// Fails where the files are wrong at first; later a wrong file is told, and what was read before stays.
+    /// Ends with an error if the files are wrong at the start. Later, a wrong file is logged and the last good certificate
+    /// is served.
     pub(super) async fn run(self) -> Result<Infallible, CertificateError> {
-        let files = self.read().await?;
-        let mut used = Use { served: files.leaf.clone(), files, handover: None };
-        // Whether one CA follows another in these files just now can't be known.
-        self.trust_until(used.files.bundle.as_deref(), Some(Instant::now() + LONGEST * self.level_check));
-        self.serve(&used.served);
-        let mut reading = FailureLog::default();
+        let mut served = self.read().await?;
+        self.serve(&served);
+        let mut failures = FailureLog::default();
         loop {
-            let pause = if used.handover.is_some() { SOON.min(self.level_check) } else { self.level_check };
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.look.notified() => {}
-            }
-            match self.read().await {
-                Ok(files) => {
-                    reading.is_over();
-                    self.take(&mut used, files);
+            sleep(self.level_check).await;
+            self.apply(self.read().await, &mut served, &mut failures);
+        }
+    }
+
+    /// Serves what was read, if it is another certificate than before.
+    fn apply(
+        &self,
+        read: Result<ServingCertificate, CertificateError>,
+        served: &mut ServingCertificate,
+        failures: &mut FailureLog,
+    ) {
+        match read {
+            Ok(read) => {
+                failures.recovered();
+                if !read.is_same(served) {
+                    self.serve(&read);
+                    *served = read;
                 }
-                Err(error) => reading.tell(&format!("{}; the certificate read before stays", error_chain(&error))),
             }
-            self.go_on(&mut used);
+            Err(error) => {
+                let error = error_chain(&error);
+                failures.report(&format!("{error}. SnapWatcher serves with the certificate that it read before"));
+            }
         }
     }
 
-    async fn read(&self) -> Result<Files, CertificateError> {
-        Files::read(&self.cert, &self.key, self.ca.as_deref()).await
+    async fn read(&self) -> Result<ServingCertificate, CertificateError> {
+        ServingCertificate::from_files(&self.certificate, &self.key).await
     }
 
-    /// Takes note of what was read. Another CA is trusted beside the one before at once.
-    fn take(&self, used: &mut Use, files: Files) {
-        if let (Some(before), Some(read)) = (&used.files.bundle, &files.bundle)
-            && before != read
-        {
-            let trusted = used.handover.as_ref().map_or(before, |handover| &handover.bundle);
-            let handover = Handover::begun(trusted, read, Instant::now());
-            info!("The CA file has changed: what it held before is trusted for some time more");
-            self.trust(Some(&handover.bundle));
-            used.handover = Some(handover);
+    fn serve(&self, certificate: &ServingCertificate) {
+        self.metrics.serving_certificate_expires(certificate.not_after());
+        self.resolver.serve(certificate.clone());
+        info!("Serving with the certificate in `{}`", self.certificate.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::development::write_development_certificates;
+    use snapwatcher_daemon::clock;
+
+    fn write_certificates(folder: &Path) {
+        write_development_certificates(folder, &["localhost".to_owned()], true, clock::now()).unwrap();
+    }
+
+    fn service(folder: &Path, level_check: Duration) -> FileCertificates {
+        FileCertificates {
+            certificate: folder.join("tls.crt"),
+            key: folder.join("tls.key"),
+            level_check,
+            resolver: Arc::default(),
+            metrics: CertificateMetrics::default(),
         }
-        used.files = files;
     }
 
-    /// Does what is due: serves with what was read, and drops the CA before.
-    fn go_on(&self, used: &mut Use) {
-        if let Some(handover) = &mut used.handover {
-            let is_read_back = self.status.borrow().holds(&handover.bundle);
-            let is_over = used.served.has_expired(self.clock.now());
-            match handover.go_on(is_read_back, is_over, self.level_check, Instant::now()) {
-                Move::Drop => {
-                    self.trust(used.files.bundle.as_deref());
-                    used.handover = None;
+    #[tokio::test]
+    async fn a_changed_certificate_is_served() {
+        let folder = tempfile::tempdir().unwrap();
+        write_certificates(folder.path());
+        let service = service(folder.path(), Duration::from_millis(10));
+        let resolver = Arc::clone(&service.resolver);
+        let scenario = async {
+            let served_other_than = async |other: Option<_>| {
+                while resolver.served().is_none() || resolver.served() == other {
+                    sleep(Duration::from_millis(10)).await;
                 }
-                Move::Wait if handover.is_publishing() => return,
-                Move::Wait | Move::Serve => {}
-            }
-        }
-        if !used.files.leaf.is_same(&used.served) {
-            used.served = used.files.leaf.clone();
-            self.serve(&used.served);
-        }
-    }
-
-    fn trust(&self, bundle: Option<&str>) {
-        self.trust_until(bundle, None);
-    }
-
-    fn trust_until(&self, bundle: Option<&str>, shared_until: Option<Instant>) {
-        if let Some(text) = bundle {
-            let text: Arc<str> = text.into();
-            self.bundle.send_replace(Some(CaBundle { serving: Some(text.clone()), text, shared_until }));
+            };
+            served_other_than(None).await;
+            let first = resolver.served();
+            write_certificates(folder.path());
+            served_other_than(first).await;
+        };
+        tokio::select! {
+            ended = service.run() => panic!("the service ended: {ended:?}"),
+            scenario = tokio::time::timeout(Duration::from_secs(10), scenario) => scenario.expect("it is served"),
         }
     }
 
-    fn serve(&self, leaf: &ServingCertificate) {
-        self.metrics.leaf_expires(leaf.not_after());
-        self.resolver.put(leaf.clone());
-        info!("Serving with the certificate in `{}`", self.cert.display());
+    #[tokio::test]
+    async fn a_damaged_file_does_not_replace_the_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        write_certificates(folder.path());
+        let service = service(folder.path(), Duration::MAX);
+        let mut served = service.read().await.unwrap();
+        service.serve(&served);
+        let first = service.resolver.served();
+        let mut failures = FailureLog::default();
+        std::fs::write(folder.path().join("tls.crt"), "junk").unwrap();
+        service.apply(service.read().await, &mut served, &mut failures);
+        assert!(failures.is_failing() && service.resolver.served() == first);
+        write_certificates(folder.path());
+        service.apply(service.read().await, &mut served, &mut failures);
+        assert!(!failures.is_failing() && service.resolver.served() != first);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_at_the_start_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        write_certificates(folder.path());
+        std::fs::write(folder.path().join("tls.key"), "junk").unwrap();
+        let error = service(folder.path(), Duration::MAX).run().await.unwrap_err();
+        assert!(error.to_string().contains("--tls-key"), "{error}");
     }
 }

@@ -1,90 +1,67 @@
-//! The certificate and key that we serve with, and the slot from which each handshake takes them.
+//! The serving certificate with its key, and the slot from which each TLS handshake takes it.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
+use rustls::{CertificateError as TlsCertificateError, Error, InconsistentKeys};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::error::CertificateError as FileError;
+use super::error::CertificateError;
 use super::pem_files;
 
-/// A serving certificate with its chain and its key, known to belong together.
+/// A certificate chain with the key that belongs to it.
 #[derive(Debug, Clone)]
 pub struct ServingCertificate {
     key: Arc<CertifiedKey>,
     not_after: Timestamp,
-    /// Until when its CA can sign another one; for a leaf of our own.
-    renewable_until: Option<Timestamp>,
+    /// When its CA expires, if SnapWatcher signed it.
+    ca_not_after: Option<Timestamp>,
 }
 
 impl ServingCertificate {
-    /// Joins a chain, leaf first, with its key.
+    /// Joins a chain, the server's own certificate first, with its key.
     pub(super) fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, Error> {
-        let unreadable = || Error::InvalidCertificate(CertificateError::BadEncoding);
-        let not_after = chain.first().and_then(|leaf| {
-            let (_, read) = X509Certificate::from_der(leaf).ok()?;
+        let unreadable = || Error::InvalidCertificate(TlsCertificateError::BadEncoding);
+        let not_after = chain.first().and_then(|certificate| {
+            let (_, read) = X509Certificate::from_der(certificate).ok()?;
             Timestamp::from_second(read.validity().not_after.timestamp()).ok()
         });
         let key = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
-        Ok(Self { key: Arc::new(key), not_after: not_after.ok_or_else(unreadable)?, renewable_until: None })
+        Ok(Self { key: Arc::new(key), not_after: not_after.ok_or_else(unreadable)?, ca_not_after: None })
     }
 
-    /// The same as one of a CA that can sign another until then.
-    pub(super) fn renewable_until(self, until: Timestamp) -> Self {
-        Self { renewable_until: Some(until), ..self }
+    /// Adds when the CA expires that can sign the next one.
+    pub(super) fn with_ca_not_after(self, ca_not_after: Timestamp) -> Self {
+        Self { ca_not_after: Some(ca_not_after), ..self }
     }
 
-    /// Whether it is the same certificate.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.key.cert == other.key.cert
     }
 
-    /// When it expires.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// Whether nobody trusts it any more.
-    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
-        self.not_after <= now
-    }
-
-    /// Whether it has expired and another one should have been made. With an expired CA that can't be done, by any replica.
+    /// Whether it has expired although its CA could have signed another one. If the CA has expired too, no replica can
+    /// renew it.
     fn is_overdue(&self, now: Timestamp) -> bool {
-        self.has_expired(now) && self.renewable_until.is_some_and(|until| until > now)
-    }
-
-    /// Whether one of these CAs signed it. When both are valid is not asked: that goes by the API server's clock.
-    pub(super) fn is_signed_by(&self, authorities: &RootCertStore) -> Result<(), Error> {
-        let Some((leaf, between)) = self.key.cert.split_first() else { return Err(Error::NoCertificatesPresented) };
-        let algorithms = ring::default_provider().signature_verification_algorithms.all;
-        let leaf = ParsedCertificate::try_from(leaf)?;
-        match verify_server_cert_signed_by_trust_anchor(&leaf, authorities, between, UnixTime::now(), algorithms) {
-            Err(Error::InvalidCertificate(
-                CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. },
-            )) => Ok(()),
-            verified => verified,
-        }
+        self.not_after <= now && self.ca_not_after.is_some_and(|ca_not_after| ca_not_after > now)
     }
 
     /// Reads a certificate chain and a key in PEM form.
-    pub async fn from_files(certificate: &Path, key: &Path) -> Result<Self, FileError> {
+    pub async fn from_files(certificate: &Path, key: &Path) -> Result<Self, CertificateError> {
         let (chain, private) = (pem_files::read_chain(certificate).await?, pem_files::read_key(key).await?);
         Self::new(chain, private).map_err(|source| match source {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                FileError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
+                CertificateError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
             }
             Error::InvalidCertificate(_) => pem_files::rejected_chain(certificate, source),
             source => pem_files::rejected_key(key, source),
@@ -92,14 +69,14 @@ impl ServingCertificate {
     }
 }
 
-/// The leaf of the moment: each new handshake takes it, open connections keep the one they began with.
+/// Gives each new handshake the current serving certificate. Open connections keep theirs.
 #[derive(Debug, Default)]
 pub struct ServingCertificateResolver(ArcSwapOption<ServingCertificate>);
 
 impl ServingCertificateResolver {
-    /// Serves with this leaf from the next handshake on.
-    pub fn put(&self, leaf: ServingCertificate) {
-        self.0.store(Some(Arc::new(leaf)));
+    /// Serves with this certificate from the next handshake on.
+    pub fn serve(&self, certificate: ServingCertificate) {
+        self.0.store(Some(Arc::new(certificate)));
     }
 
     /// Whether a handshake can succeed.
@@ -107,16 +84,22 @@ impl ServingCertificateResolver {
         self.0.load().is_some()
     }
 
-    /// When the leaf expired, if another one should have been made since.
+    /// When the certificate expired, if it should have been renewed since.
     pub(super) fn overdue_since(&self, now: Timestamp) -> Option<Timestamp> {
-        let leaf = self.0.load_full()?;
-        leaf.is_overdue(now).then_some(leaf.not_after)
+        let certificate = self.0.load_full()?;
+        certificate.is_overdue(now).then_some(certificate.not_after)
+    }
+
+    /// The certificate that is served.
+    #[cfg(test)]
+    pub(super) fn served(&self) -> Option<CertificateDer<'static>> {
+        self.0.load().as_ref()?.key.cert.first().cloned()
     }
 }
 
 impl ResolvesServerCert for ServingCertificateResolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.load().as_ref().map(|leaf| Arc::clone(&leaf.key))
+        self.0.load().as_ref().map(|certificate| Arc::clone(&certificate.key))
     }
 }
 
@@ -132,7 +115,7 @@ mod tests {
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
     }
 
-    async fn load(certificate: &str, key: &str) -> Result<ServingCertificate, FileError> {
+    async fn load(certificate: &str, key: &str) -> Result<ServingCertificate, CertificateError> {
         let folder = tempfile::tempdir().unwrap();
         let [cert_path, key_path] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
         fs::write(&cert_path, certificate).unwrap();
@@ -141,43 +124,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pair_of_files_is_served_with() {
+    async fn a_pair_of_files_is_served() {
         let pair = pair();
         let resolver = ServingCertificateResolver::default();
         assert!(!resolver.has_certificate());
-        resolver.put(load(&pair.cert.pem(), &pair.signing_key.serialize_pem()).await.unwrap());
+        resolver.serve(load(&pair.cert.pem(), &pair.signing_key.serialize_pem()).await.unwrap());
         assert!(resolver.has_certificate());
     }
 
     #[tokio::test]
-    async fn a_leaf_is_overdue_that_expired_while_another_could_be_signed() {
+    async fn a_certificate_is_overdue_if_it_expired_before_its_ca() {
         let pair = pair();
-        let leaf = load(&pair.cert.pem(), &pair.signing_key.serialize_pem()).await.unwrap();
-        let end = leaf.not_after();
+        let certificate = load(&pair.cert.pem(), &pair.signing_key.serialize_pem()).await.unwrap();
+        let end = certificate.not_after();
         let at = |second: i64| end.saturating_add(jiff::SignedDuration::from_secs(second)).unwrap();
-        for (case, renewable, now, expected) in [
+        for (case, ca_not_after, now, expected) in [
             ("valid", Some(100), -1, false),
-            ("expired, its CA is not", Some(100), 0, true),
+            ("expired, its CA has not", Some(100), 0, true),
             ("expired with its CA", Some(0), 0, false),
             ("from a file", None, 0, false),
         ] {
             let resolver = ServingCertificateResolver::default();
-            resolver.put(renewable.map_or(leaf.clone(), |until| leaf.clone().renewable_until(at(until))));
+            resolver.serve(
+                ca_not_after.map_or(certificate.clone(), |until| certificate.clone().with_ca_not_after(at(until))),
+            );
             assert_eq!(resolver.overdue_since(at(now)), expected.then_some(end), "{case}");
         }
     }
 
     #[tokio::test]
-    async fn a_wrong_file_is_named_with_what_is_wrong() {
+    async fn an_error_names_the_file_and_the_problem() {
         let (one, other) = (pair(), pair());
         let (certificate, key) = (one.cert.pem(), one.signing_key.serialize_pem());
         let cut = &certificate[..certificate.len() / 2];
         let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for (case, certificate, key, expected) in [
             ("another key", certificate.as_str(), other.signing_key.serialize_pem(), "does not belong to the"),
-            ("files swapped", &key, certificate.clone(), "given by --tls-cert, holds no certificate in PEM form"),
-            ("key is a certificate", &certificate, certificate.clone(), "given by --tls-key, holds no private key"),
-            ("empty certificate", "", key.clone(), "given by --tls-cert, holds no certificate"),
+            ("files swapped", &key, certificate.clone(), "given by --tls-cert, contains no certificate in PEM form"),
+            ("key is a certificate", &certificate, certificate.clone(), "given by --tls-key, contains no private key"),
+            ("empty certificate", "", key.clone(), "given by --tls-cert, contains no certificate"),
             ("certificate cut off", cut, key.clone(), "given by --tls-cert, is damaged PEM"),
             ("not a certificate", nonsense, key.clone(), "given by --tls-cert, can't be used"),
         ] {
@@ -187,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_file_is_named() {
+    async fn an_error_names_the_missing_file() {
         let error = ServingCertificate::from_files(Path::new("/nowhere/tls.crt"), Path::new("/nowhere/tls.key"))
             .await
             .unwrap_err();

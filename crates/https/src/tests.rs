@@ -39,7 +39,7 @@ struct Port {
 impl Port {
     fn open(limits: Limits) -> Self {
         let port = Self::without_leaf(limits);
-        port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+        port.resolver.serve(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
         port
     }
 
@@ -168,7 +168,7 @@ async fn only_http_1_is_spoken() {
 async fn without_a_leaf_a_handshake_fails_until_there_is_one() {
     let port = Port::without_leaf(Limits::default());
     assert!(port.connect("localhost").await.is_err());
-    port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+    port.resolver.serve(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
     assert!(port.connect("localhost").await.is_ok());
 }
 
@@ -176,7 +176,7 @@ async fn without_a_leaf_a_handshake_fails_until_there_is_one() {
 async fn a_new_leaf_serves_new_connections_and_leaves_open_ones_alone() {
     let port = Port::open(Limits::default());
     let mut old = port.connect("localhost").await.unwrap();
-    port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+    port.resolver.serve(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
     let new = port.connect("localhost").await.unwrap();
     assert_ne!(served_by(&old), served_by(&new));
     assert!(ask(&mut old, "/").await.ends_with("ok"));
@@ -332,7 +332,7 @@ async fn each_failed_handshake_is_counted_by_its_reason() {
     assert!(port.connect("localhost").await.is_err());
     port.shows(r#"serve_handshake_errors_total{reason="no_certificate"} 1"#).await;
 
-    port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+    port.resolver.serve(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
     let other = CertificateAuthority::generate(LIFE, clock::now()).unwrap();
     assert!(connect(port.address, "localhost", &other.certificate_pem(), &[]).await.is_err());
     port.shows(r#"serve_handshake_errors_total{reason="untrusted"} 1"#).await;
