@@ -29,7 +29,7 @@ const SOON: Duration = Duration::from_secs(5);
 /// A running server, its authority, and what a client needs to reach it.
 struct Port {
     address: SocketAddr,
-    authority: Authority,
+    authority: CertificateAuthority,
     resolver: Arc<ServingCertificateResolver>,
     registry: Registry,
     stop: CancellationToken,

@@ -105,7 +105,7 @@ fn replicas_with_different_cas_agree_after_a_few_writes() {
                     quiet += 1;
                 }
                 Decision::Correct { correction: Correction::PutBack, .. } => {
-                    (secret, quiet) = (replicas[index].clone(), 0)
+                    (secret, quiet) = (replicas[index].clone(), 0);
                 }
                 Decision::Correct { .. } => (secret, quiet) = (replicas[index].with_next_from(&secret, at(5)), 0),
                 Decision::Create => unreachable!("the Secret exists"),
