@@ -83,7 +83,7 @@ pub async fn certs(args: CertsArgs) -> Result<String, CommandError> {
         let file = |name: &str| args.directory.join(name).display().to_string();
         let [ca, certificate, key] = FILES.map(file);
         return Ok(format!(
-            "Wrote {ca}, {certificate} and {key} for {}; give them by\n  --tls-cert {certificate} --tls-key {key} --tls-ca {ca}\n",
+            "Wrote {ca}, {certificate} and {key} for {}.\nStart SnapWatcher with\n  --tls-cert {certificate} --tls-key {key}\nand write {ca} into the caBundle of the webhook configurations.\n",
             args.names.join(", ")
         ));
     };

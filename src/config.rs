@@ -99,21 +99,15 @@ pub struct CertificateArgs {
     pub publish_wait: Duration,
     #[arg(long, env = "SNAPWATCHER_LEVEL_CHECK", value_name = "DURATION", default_value = "60s", value_parser = timeout, hide = true)]
     pub level_check: Duration,
-    /// See [`certificates::Times`]; no flag sets it.
-    #[arg(skip = true)]
-    pub overlap: bool,
     /// UID of this process's pod, on which Events about the certificates are told [default: POD_UID].
     #[arg(long, env = "POD_UID", value_name = "UID", hide = true)]
     pub pod_uid: Option<String>,
-    /// Certificate in a PEM file, instead of one made by the program.
+    /// Serving certificate in a PEM file, instead of one that SnapWatcher makes. You keep the caBundle then.
     #[arg(long, env = "SNAPWATCHER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// Key of that certificate, in a PEM file.
     #[arg(long, env = "SNAPWATCHER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// The CA of that certificate, in a PEM file, for the caBundle; left out, the caBundle is yours to keep.
-    #[arg(long, env = "SNAPWATCHER_TLS_CA", value_name = "FILE", requires = "tls_cert")]
-    pub tls_ca: Option<PathBuf>,
 }
 
 /// Where the CA is kept; for `run` and for `certs rotate`.
@@ -357,23 +351,26 @@ impl AdmissionArgs {
 }
 
 impl CertificateArgs {
-    pub fn settings(&self) -> snapwatcher_certificates::Settings {
+    pub fn settings(&self) -> snapwatcher_certificates::CertificateSettings {
         let source = if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
-            TlsSource::Files { cert: cert.clone(), key: key.clone(), ca: self.tls_ca.clone() }
+            TlsSource::Files { certificate: cert.clone(), key: key.clone() }
         } else {
             let mut names = service_names(&self.service_name, &self.ca.service_namespace);
             // A process outside the cluster is called by `clientConfig.url`.
             names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
-            TlsSource::Own { names, namespace: self.ca.service_namespace.clone(), secret: self.ca.ca_secret.clone() }
+            TlsSource::CaSecret {
+                names,
+                namespace: self.ca.service_namespace.clone(),
+                secret: self.ca.ca_secret.clone(),
+            }
         };
-        snapwatcher_certificates::Settings {
+        snapwatcher_certificates::CertificateSettings {
             source,
-            times: snapwatcher_certificates::Times {
+            timings: snapwatcher_certificates::CertificateTimings {
                 ca_life: self.ca.ca_life,
-                leaf_life: self.leaf_life,
+                serving_life: self.leaf_life,
                 publish_wait: self.publish_wait,
                 level_check: self.level_check,
-                overlap: self.overlap,
             },
             mutating: self.mutating_webhook_configuration.clone(),
             validating: self.validating_webhook_configuration.clone(),

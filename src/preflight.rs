@@ -24,7 +24,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream;
 
 use crate::config::{BackendSettings, RunArgs};
-use snapwatcher_certificates::{Kind, TlsSource};
+use snapwatcher_certificates::{ConfigurationKind, TlsSource};
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{Cluster, WATCH_TIMEOUT, address};
 
@@ -75,7 +75,9 @@ fn checks<'a>(args: &'a CheckArgs, cluster: &'a Cluster, server: &'a Server) -> 
     if needs.records {
         checks.push(async { vec![definition::look(client).await] }.boxed());
     }
-    for (kind, name) in [(Kind::Mutating, &needs.mutating), (Kind::Validating, &needs.validating)] {
+    for (kind, name) in
+        [(ConfigurationKind::Mutating, &needs.mutating), (ConfigurationKind::Validating, &needs.validating)]
+    {
         let Some(name) = name.clone() else {
             checks.push(async move { vec![configuration::unnamed(kind)] }.boxed());
             continue;
@@ -118,8 +120,8 @@ fn needs(args: &RunArgs) -> Needs {
     };
     let certificates = args.certificate.settings();
     let (ca_secret, keeps_bundle) = match certificates.source {
-        TlsSource::Own { secret, .. } => (Some(secret), true),
-        TlsSource::Files { ca, .. } => (None, ca.is_some()),
+        TlsSource::CaSecret { secret, .. } => (Some(secret), true),
+        TlsSource::Files { .. } => (None, false),
     };
     Needs {
         namespaces: args.watch.namespaces(),
@@ -167,6 +169,5 @@ mod tests {
 
         let given = needs_of(&["--tls-cert=c", "--tls-key=k"]);
         assert_eq!((given.ca_secret, given.keeps_bundle), (None, false));
-        assert!(needs_of(&["--tls-cert=c", "--tls-key=k", "--tls-ca=ca"]).keeps_bundle);
     }
 }

@@ -17,16 +17,8 @@ const WRONG_USAGE: u8 = 2;
 
 /// What `main` does; apart from it so that a test can have the program with another allocator.
 pub fn main() -> ExitCode {
-    main_with(|_| ())
-}
-
-/// The same with settings that no flag makes, for a test that shows what they would do.
-pub fn main_with(changed: impl FnOnce(&mut RunArgs)) -> ExitCode {
     match cli::parse(std::env::args_os()) {
-        Ok(Command::Run(mut args)) => {
-            changed(&mut args);
-            run_service(*args)
-        }
+        Ok(Command::Run(args)) => run_service(*args),
         Ok(Command::Check(args)) => in_runtime(run_check(&args)),
         Ok(Command::Crd) => match cli::definition() {
             Ok(yaml) => print(&yaml),

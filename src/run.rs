@@ -14,7 +14,7 @@ use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, KubeletTrust};
 use snapwatcher_backends::metrics::BackendMetrics;
 use snapwatcher_backends::snaphook::{SnapHook, SnapHookError};
-use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates, Tell};
+use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates};
 use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
 use snapwatcher_controller::leadership::{Checks, ClaimMode, LeaderServices};
 use snapwatcher_controller::timelines::PodsPage;
@@ -28,6 +28,7 @@ use snapwatcher_https::HttpsMetrics;
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{Events, events};
 use snapwatcher_kubernetes::leader::LeaderElector;
+use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
 use snapwatcher_kubernetes::workload::WorkloadLookup;
 use snapwatcher_state::PodTimelines;
 
@@ -63,10 +64,10 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (mut registry, mut health, state) = (registry(), Health::new(), PodTimelines::new());
     let is_suspended = checkpoint.suspend && !matches!(checkpoint.backend(), BackendSettings::Log);
     let (lease_holder, leader_seen) = tokio::sync::watch::channel(None);
-    let readiness_checks = snapwatcher_certificates::Checks {
-        leaf: health.check("serving-certificate", Gate::Readiness),
-        bundle: health.check("ca-bundle", Gate::Readiness),
-        trust: health.check("ca-trust", Gate::Informational),
+    let readiness_checks = snapwatcher_certificates::CertificateChecks {
+        serving_certificate: health.check("serving-certificate", Gate::Readiness),
+        ca_bundle: health.check("ca-bundle", Gate::Readiness),
+        ca_trust: health.check("ca-trust", Gate::Informational),
     };
     let shutdown = health.check("shutdown", Gate::Readiness);
     let checks = Checks::new(&mut health);
@@ -80,10 +81,10 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let mut services = Services::new(stop.clone()).with_grace(longest_attempt + limits.drain + GRACE);
     let holder = checkpoint.holder();
     let (events, publisher) = events(cluster.calls.clone(), holder.instance.clone());
-    let tell = telling(&events, &certificate, checkpoint.pod_name.clone());
+    let own_pod_events = own_pod_events(&events, &certificate, checkpoint.pod_name.clone());
     let certificate_metrics = CertificateMetrics::register(&mut registry);
-    let certificates = Certificates::new(certificate.settings(), cluster.clone(), certificate_metrics, tell);
-    certificates.begin().await?;
+    let certificates = Certificates::new(certificate.settings(), cluster.clone(), certificate_metrics, own_pod_events);
+    certificates.check_files().await?;
     let (resolver, readiness) = (certificates.resolver(), certificates.readiness());
     let webhook_address = webhook_listener.local_addr().map_err(|source| RunError::Listen {
         address: admission_args.webhook_listen,
@@ -186,14 +187,10 @@ fn warn_of_insecure_skip_verify(settings: &kubelet::KubeletSettings, metrics: &B
     }
 }
 
-/// Tells of certificates on this process's own pod; outside of one there is no object to tell on.
-fn telling(events: &Events, certificate: &CertificateArgs, pod_name: Option<String>) -> Tell {
-    let (events, uid, namespace) =
-        (events.clone(), certificate.pod_uid.clone(), certificate.ca.service_namespace.clone());
-    let pod = pod_name.map(|name| PodName { namespace, name });
-    Arc::new(move |reason, note| {
-        if let Some(pod) = &pod {
-            events.warn_on_own_pod(pod, uid.clone(), reason, note);
-        }
+/// Events about the certificates are on this process's own pod. Outside a pod they are dropped.
+fn own_pod_events(events: &Events, certificate: &CertificateArgs, pod_name: Option<String>) -> OwnPodEvents {
+    let namespace = certificate.ca.service_namespace.clone();
+    pod_name.map_or_else(OwnPodEvents::default, |name| {
+        OwnPodEvents::new(events.clone(), PodName { namespace, name }, certificate.pod_uid.clone())
     })
 }

@@ -1,4 +1,4 @@
-//! A machine whose clock is two hours off: certificates are made by the API server's clock, and the difference is told.
+//! The clock of the machine is two hours off: certificates are made by the API server's clock, and the difference is logged.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -56,18 +56,18 @@ async fn served_with_a_clock_that_is_off(name: &str, offset: &str, reported: &st
 }
 
 #[tokio::test]
-async fn a_clock_two_hours_ahead_is_told_and_does_no_harm() {
+async fn a_clock_two_hours_ahead_is_logged_and_does_no_harm() {
     served_with_a_clock_that_is_off("a_clock_two_hours_ahead", "+2h", "ahead of the API server's").await;
 }
 
 #[tokio::test]
-async fn a_clock_two_hours_behind_is_told_and_does_no_harm() {
+async fn a_clock_two_hours_behind_is_logged_and_does_no_harm() {
     served_with_a_clock_that_is_off("a_clock_two_hours_behind", "-2h", "behind the API server's").await;
 }
 
 #[tokio::test]
-async fn an_authority_that_expired_meanwhile_is_replaced_with_a_clock_two_hours_behind() {
-    in_namespace("an_authority_that_expired_meanwhile", |ns| async move {
+async fn an_expired_ca_is_replaced_with_a_clock_two_hours_behind() {
+    in_namespace("an_expired_ca_is_replaced", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
         let lives = ["--ca-life=12s", "--leaf-life=4s", "--publish-wait=1s", "--level-check=1s"];
         let watcher = ns.start_snapwatcher_with(with_a_clock_that_is_off("-2h", &proxy, &lives)).await;

@@ -1,4 +1,4 @@
-//! The Secret that the replicas share: whatever somebody makes of it, the webhook goes on and the Secret is put right.
+//! The Secret that the replicas share: if a user or a program changes it, the webhook goes on and SnapWatcher corrects it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,12 +14,11 @@ use lab::storm::Size;
 use lab::terminal::print_result;
 use lab::{Namespace, Snapwatcher, SnapwatcherOptions, WebhookClient, in_namespace};
 use serde_json::json;
-use snapwatcher_certificates::Authority;
+use snapwatcher_certificates::CertificateAuthority;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 const SECRET: &str = "snapwatcher-webhook-ca";
-/// A replica that was started together with others.
 const REPLICAS: usize = 5;
 
 type Data = BTreeMap<String, ByteString>;
@@ -40,7 +39,7 @@ impl CaSecret {
         self.0.get_opt(SECRET).await.unwrap()?.data
     }
 
-    /// Puts this in the place of all data, as somebody with an editor would.
+    /// Replaces all data, as a user with an editor would.
     async fn replace(&self, data: Data) {
         let mut secret = self.0.get(SECRET).await.unwrap();
         secret.data = Some(data);
@@ -57,7 +56,7 @@ impl CaSecret {
     }
 }
 
-/// Whether the API server, and whoever connects anew, still comes through.
+/// Fails unless the API server and a new connection trust the replica.
 async fn is_served(ns: &Namespace, watcher: &Snapwatcher) {
     ns.admission_works().await;
     let webhook_client = WebhookClient::of(ns, watcher).await.unwrap();
@@ -65,25 +64,26 @@ async fn is_served(ns: &Namespace, watcher: &Snapwatcher) {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_spoiled_gets_back_what_the_process_holds_and_the_cause_is_told() {
-    in_namespace("a_secret_that_is_spoiled_is_put_right", |ns| async move {
+async fn a_damaged_secret_gets_back_the_ca_in_use_and_the_log_says_why() {
+    in_namespace("a_damaged_secret_is_corrected", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--level-check", "2s"]).await;
         let secret = CaSecret::of(&ns);
         let held = secret.data().await.unwrap();
         let foreign = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (foreign_certificate, foreign_key) = (foreign.cert.pem(), foreign.signing_key.serialize_pem());
-        let other = Authority::generate(Duration::from_secs(3600), snapwatcher_daemon::clock::now()).unwrap();
+        let other =
+            CertificateAuthority::generate(Duration::from_secs(3600), snapwatcher_daemon::clock::now()).unwrap();
         let with = |certificate: &str, key: &str| {
             Data::from([("current.crt".to_owned(), bytes(certificate)), ("current.key".to_owned(), bytes(key))])
         };
         let text = |key: &str| String::from_utf8(held[key].0.clone()).unwrap();
         let (certificate, key) = (text("current.crt"), text("current.key"));
         for (case, data, reported) in [
-            ("emptied", Data::new(), "it holds no CA certificate in PEM form, or more than one"),
+            ("emptied", Data::new(), "it contains no CA certificate in PEM form, or more than one"),
             (
                 "certificate and key swapped",
                 with(&key, &certificate),
-                "it holds no CA certificate in PEM form, or more than one",
+                "it contains no CA certificate in PEM form, or more than one",
             ),
             ("no CA", with(&foreign_certificate, &foreign_key), "its certificate is not that of a CA"),
             ("another key", with(&certificate, &foreign_key), "its key does not belong to its certificate"),
@@ -91,18 +91,19 @@ async fn a_secret_that_is_spoiled_gets_back_what_the_process_holds_and_the_cause
             (
                 "junk",
                 Data::from([("current.crt".to_owned(), ByteString(vec![b'x'; 1_000_000]))]),
-                "it holds no CA certificate",
+                "it contains no CA certificate",
             ),
         ] {
-            let reported_before = watcher.log().matches(reported).count();
+            let before = watcher.log().matches(reported).count();
             secret.replace(data).await;
             secret.until(&format!("{case}: the Secret holds the CA again"), &held).await;
-            assert!(watcher.log().matches(reported).count() > reported_before, "{case}: {}", watcher.log());
+            let is_reported = async || watcher.log().matches(reported).count() > before;
+            lab::until(&format!("{case}: the log says `{reported}`"), is_reported).await;
             is_served(&ns, &watcher).await;
         }
         secret.0.delete(SECRET, &DeleteParams::default()).await.unwrap();
         secret.until("deleted: the Secret holds the CA again", &held).await;
-        assert!(watcher.log().contains("it was deleted"));
+        lab::until("the log says `it was deleted`", async || watcher.log().contains("it was deleted")).await;
         is_served(&ns, &watcher).await;
         assert!(!watcher.log().contains("PRIVATE"), "no key is ever logged");
     })
@@ -110,8 +111,8 @@ async fn a_secret_that_is_spoiled_gets_back_what_the_process_holds_and_the_cause
 }
 
 #[tokio::test]
-async fn a_restart_serves_by_the_same_authority() {
-    in_namespace("a_restart_serves_by_the_same_authority", |ns| async move {
+async fn a_restart_keeps_the_ca() {
+    in_namespace("a_restart_keeps_the_ca", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let secret = CaSecret::of(&ns);
         let held = secret.data().await.unwrap();
@@ -124,8 +125,8 @@ async fn a_restart_serves_by_the_same_authority() {
 }
 
 #[tokio::test]
-async fn a_secret_that_nobody_holds_and_nobody_can_read_is_made_anew() {
-    in_namespace("a_secret_that_nobody_can_read_is_made_anew", |ns| async move {
+async fn a_damaged_secret_at_the_first_start_gets_a_new_ca() {
+    in_namespace("a_damaged_secret_at_the_first_start", |ns| async move {
         let secrets: Api<Secret> = ns.api();
         let junk = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "annotations": {"team": "web"}},
@@ -133,7 +134,7 @@ async fn a_secret_that_nobody_holds_and_nobody_can_read_is_made_anew() {
         });
         secrets.patch(SECRET, &PatchParams::apply("another-controller"), &Patch::Apply(junk)).await.unwrap();
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        assert!(watcher.log().contains("a new CA was made"), "{}", watcher.log());
+        assert!(watcher.log().contains("created a new CA"), "{}", watcher.log());
         is_served(&ns, &watcher).await;
         assert_eq!(secrets.get(SECRET).await.unwrap().metadata.annotations.unwrap()["team"], "web");
     })
@@ -141,8 +142,8 @@ async fn a_secret_that_nobody_holds_and_nobody_can_read_is_made_anew() {
 }
 
 #[tokio::test]
-async fn replicas_that_start_at_once_agree_on_one_authority() {
-    in_namespace("replicas_that_start_at_once_agree", |ns| async move {
+async fn replicas_that_start_together_agree_on_one_ca() {
+    in_namespace("replicas_that_start_together_agree", |ns| async move {
         let secret = CaSecret::of(&ns);
         let mut configured = false;
         let rounds = Size::chosen().of(3, 50);
@@ -163,7 +164,7 @@ async fn replicas_that_start_at_once_agree_on_one_authority() {
             let held = secret.data().await.unwrap();
             let keys: Vec<&str> = held.keys().map(String::as_str).collect();
             assert_eq!(keys, ["current.crt", "current.key"], "round {round}: one CA, no rotation");
-            // By the bundle that stands in the configuration, which holds one certificate.
+            // The bundle in the configuration contains one certificate.
             for replica in &replicas {
                 let webhook_client = WebhookClient::of(&ns, replica).await.unwrap();
                 webhook_client.slowest_review(1, ns.name(), &["/mutate"]).await.unwrap();

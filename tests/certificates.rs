@@ -1,8 +1,6 @@
-//! The CA bundle in the webhook configurations of a real API server: put in, put back, and nothing else touched.
+//! SnapWatcher keeps the caBundle in the webhook configurations of a real API server, and changes no other field.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-use std::sync::Arc;
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Secret;
@@ -14,13 +12,15 @@ use lab::webhooks::{self, Scope};
 use lab::{Namespace, in_namespace};
 use serde_json::{Value, json};
 use snapwatcher_certificates::{
-    BundleStatus, CertificateMetrics, Certificates, FIELD_MANAGER, Kind, Settings, Times, TlsSource,
+    BundleStatus, CertificateMetrics, CertificateSettings, CertificateTimings, Certificates, ConfigurationKind,
+    FIELD_MANAGER, TlsSource,
 };
 use snapwatcher_kubernetes::cluster::{Cluster, WATCH_TIMEOUT};
+use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Nobody listens there; these tests look at configurations, not at calls.
+/// No server listens there: these tests read configurations and make no webhook calls.
 const ADDRESS: &str = "127.0.0.1:9";
 
 /// The two configurations of a test, named like its namespace.
@@ -54,8 +54,8 @@ impl Configurations {
         self.mutating.delete(&self.name, &DeleteParams::default()).await.unwrap();
     }
 
-    /// Takes the bundle out, as a person with an editor would.
-    async fn empty(&self) {
+    /// Removes the bundle, as a user with an editor would.
+    async fn remove_bundle(&self) {
         let removal = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]);
         let patch = Patch::Json::<()>(serde_json::from_value(removal).unwrap());
         self.mutating.patch(&self.name, &PatchParams::default(), &patch).await.unwrap();
@@ -72,57 +72,61 @@ impl Configurations {
     }
 }
 
-/// Runs the service against the cluster of `client` while `scenario` looks on.
-async fn kept<S: Future<Output = ()>>(
+/// Runs the service with this client during `scenario`.
+async fn run_with<S: Future<Output = ()>>(
     namespace: &Namespace,
     client: Client,
     scenario: impl FnOnce(watch::Receiver<BundleStatus>) -> S,
 ) {
-    let settings = Settings {
-        source: TlsSource::Own {
+    let settings = CertificateSettings {
+        source: TlsSource::CaSecret {
             names: vec!["localhost".to_owned()],
             namespace: namespace.name().to_owned(),
             secret: "ca".to_owned(),
         },
-        times: Times::default(),
+        timings: CertificateTimings::default(),
         mutating: Some(namespace.name().to_owned()),
         validating: Some(namespace.name().to_owned()),
     };
     let cluster =
         Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, ca_certificates: None };
-    let certificates = Certificates::new(settings, cluster, CertificateMetrics::default(), Arc::new(|_, _| ()));
-    let (resolver, status) = (certificates.resolver(), certificates.status());
+    let certificates = Certificates::new(settings, cluster, CertificateMetrics::default(), OwnPodEvents::default());
+    let (resolver, status) = (certificates.resolver(), certificates.bundle_status());
     tokio::select! {
         ended = certificates.run(CancellationToken::new()) => panic!("the service ended: {ended:?}"),
-        () = scenario(status) => assert!(resolver.has_leaf()),
+        () = scenario(status) => assert!(resolver.has_certificate()),
     }
 }
 
-/// Waits until the mutating configuration is found so, in words.
+/// Waits until the state of the mutating configuration has this text.
 async fn until_status(status: &watch::Receiver<BundleStatus>, mutating: &str) {
     lab::until(&format!("the mutating configuration is: {mutating}"), async || {
         let found = status.borrow().clone();
-        if found.of(Kind::Mutating).is_some_and(|found| found.to_string() == mutating) { Ok(()) } else { Err(found) }
+        if found.get(ConfigurationKind::Mutating).is_some_and(|found| found.to_string() == mutating) {
+            Ok(())
+        } else {
+            Err(found)
+        }
     })
     .await;
 }
 
-async fn until_settled(status: &watch::Receiver<BundleStatus>) {
-    lab::until("the bundle is settled", async || status.borrow().is_settled()).await;
+async fn until_known(status: &watch::Receiver<BundleStatus>) {
+    lab::until("the state of the configurations is known", async || status.borrow().is_known()).await;
 }
 
 #[tokio::test]
-async fn a_bundle_is_put_into_both_configurations() {
-    in_namespace("a_bundle_is_put_into_both_configurations", |ns| async move {
+async fn the_bundle_is_written_into_both_configurations() {
+    in_namespace("the_bundle_is_written_into_both_configurations", |ns| async move {
         let configurations = Configurations::of(&ns);
         configurations.create().await;
-        kept(&ns, ns.client(), async |status| {
-            until_settled(&status).await;
+        run_with(&ns, ns.client(), async |status| {
+            until_known(&status).await;
             let bundle = configurations.mutating_bundle().await.unwrap();
             assert!(bundle.starts_with("-----BEGIN CERTIFICATE-----\n"), "{bundle}");
             let validating = configurations.validating.get(&configurations.name).await.unwrap();
             let other = validating.webhooks.unwrap()[0].client_config.ca_bundle.clone().unwrap();
-            assert_eq!(bundle.as_bytes(), other.0, "both trust the same authority");
+            assert_eq!(bundle.as_bytes(), other.0, "both contain the same CA");
         })
         .await;
     })
@@ -130,14 +134,14 @@ async fn a_bundle_is_put_into_both_configurations() {
 }
 
 #[tokio::test]
-async fn a_bundle_taken_out_by_hand_is_put_back() {
-    in_namespace("a_bundle_taken_out_by_hand_is_put_back", |ns| async move {
+async fn a_removed_bundle_is_written_again() {
+    in_namespace("a_removed_bundle_is_written_again", |ns| async move {
         let configurations = Configurations::of(&ns);
         configurations.create().await;
-        kept(&ns, ns.client(), async |status| {
-            until_settled(&status).await;
+        run_with(&ns, ns.client(), async |status| {
+            until_known(&status).await;
             let bundle = configurations.mutating_bundle().await;
-            configurations.empty().await;
+            configurations.remove_bundle().await;
             assert_eq!(Some(configurations.until_bundle().await), bundle);
         })
         .await;
@@ -146,11 +150,11 @@ async fn a_bundle_taken_out_by_hand_is_put_back() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_comes_later_or_again_gets_its_bundle() {
-    in_namespace("a_configuration_that_comes_later_or_again_gets_its_bundle", |ns| async move {
+async fn a_configuration_that_is_created_later_or_again_gets_its_bundle() {
+    in_namespace("a_configuration_that_is_created_later", |ns| async move {
         let configurations = Configurations::of(&ns);
-        kept(&ns, ns.client(), async |status| {
-            until_settled(&status).await;
+        run_with(&ns, ns.client(), async |status| {
+            until_known(&status).await;
             until_status(&status, "does not exist, or has no webhooks").await;
             assert!(configurations.mutating.get_opt(&configurations.name).await.unwrap().is_none(), "never created");
             for _ in 0..2 {
@@ -167,15 +171,15 @@ async fn a_configuration_that_comes_later_or_again_gets_its_bundle() {
 }
 
 #[tokio::test]
-async fn a_deletion_and_a_new_one_at_once_leave_no_remnant() {
-    in_namespace("a_deletion_and_a_new_one_at_once_leave_no_remnant", |ns| async move {
+async fn a_deleted_configuration_is_not_created_again() {
+    in_namespace("a_deleted_configuration_is_not_created_again", |ns| async move {
         let configurations = Configurations::of(&ns);
         configurations.create_mutating().await;
-        kept(&ns, ns.client(), async |status| {
-            until_settled(&status).await;
+        run_with(&ns, ns.client(), async |status| {
+            until_known(&status).await;
             for _ in 0..5 {
-                // Each round leaves the service with the uid of an object that is gone.
-                configurations.empty().await;
+                // Each round leaves the service with the uid of a deleted object.
+                configurations.remove_bundle().await;
                 configurations.delete_mutating().await;
                 configurations.create_mutating().await;
                 configurations.until_bundle().await;
@@ -190,18 +194,18 @@ async fn a_deletion_and_a_new_one_at_once_leave_no_remnant() {
 }
 
 #[tokio::test]
-async fn an_owner_who_applies_the_manifest_again_keeps_the_bundle_and_owns_the_rest() {
-    in_namespace("an_owner_who_applies_the_manifest_again_keeps_the_bundle", |ns| async move {
+async fn an_applied_manifest_keeps_the_bundle_and_owns_all_other_fields() {
+    in_namespace("an_applied_manifest_keeps_the_bundle", |ns| async move {
         let configurations = Configurations::of(&ns);
         let mut manifest: Value = serde_json::to_value(configurations.wanted()).unwrap();
         let owner = PatchParams::apply("chart");
         configurations.mutating.patch(&configurations.name, &owner, &Patch::Apply(&manifest)).await.unwrap();
-        kept(&ns, ns.client(), async |status| {
+        run_with(&ns, ns.client(), async |status| {
             until_status(&status, "in sync").await;
             let bundle = configurations.mutating_bundle().await;
 
             manifest["webhooks"][0]["timeoutSeconds"] = json!(5);
-            // Without force: a field of the manifest that we had taken would be a conflict.
+            // Without force: a field of the manifest that SnapWatcher had taken would be a conflict.
             let applied =
                 configurations.mutating.patch(&configurations.name, &owner, &Patch::Apply(&manifest)).await.unwrap();
             assert_eq!(applied.webhooks.as_ref().unwrap()[0].timeout_seconds, Some(5));
@@ -220,24 +224,24 @@ async fn an_owner_who_applies_the_manifest_again_keeps_the_bundle_and_owns_the_r
 }
 
 #[tokio::test]
-async fn rights_on_the_two_names_are_enough_and_their_loss_is_survived() {
-    in_namespace("rights_on_the_two_names_are_enough_and_their_loss_is_survived", |ns| async move {
+async fn rights_on_the_two_names_are_enough_and_their_loss_is_no_end() {
+    in_namespace("rights_on_the_two_names_are_enough", |ns| async move {
         let configurations = Configurations::of(&ns);
         configurations.create().await;
         let rights = Rights::of(&ns);
         rights.grant(&["get", "list", "watch", "patch"]).await;
         let client = rights.client(&ns).await;
-        kept(&ns, client, async |status| {
-            until_settled(&status).await;
+        run_with(&ns, client, async |status| {
+            until_known(&status).await;
             rights.grant(&["get", "list", "watch"]).await;
-            configurations.empty().await;
+            configurations.remove_bundle().await;
             lab::until("the log has the refusal", async || {
                 let reported = status.borrow().to_string();
                 if reported.contains("cannot patch resource") { Ok(()) } else { Err(reported) }
             })
             .await;
             rights.grant(&["get", "list", "watch", "patch"]).await;
-            until_settled(&status).await;
+            until_known(&status).await;
             configurations.until_bundle().await;
         })
         .await;
@@ -247,7 +251,7 @@ async fn rights_on_the_two_names_are_enough_and_their_loss_is_survived() {
 }
 
 #[tokio::test]
-async fn a_secret_that_may_not_be_read_is_read_when_it_may_and_a_lost_one_is_put_back() {
+async fn an_unreadable_secret_is_read_when_it_is_allowed_and_a_deleted_one_is_restored() {
     in_namespace("a_secret_that_may_not_be_read", |ns| async move {
         let configurations = Configurations::of(&ns);
         configurations.create().await;
@@ -256,10 +260,10 @@ async fn a_secret_that_may_not_be_read_is_read_when_it_may_and_a_lost_one_is_put
         let all = ["get", "list", "watch", "patch"];
         rights.grant_with(&all, &["watch"]).await;
         let client = rights.client(&ns).await;
-        kept(&ns, client, async |status| {
-            assert!(!status.borrow().is_settled());
+        run_with(&ns, client, async |status| {
+            assert!(!status.borrow().is_known());
             rights.grant(&all).await;
-            until_settled(&status).await;
+            until_known(&status).await;
             let held = secrets.get("ca").await.unwrap().data;
 
             rights.grant_with(&all, &["watch"]).await;
@@ -277,7 +281,7 @@ async fn a_secret_that_may_not_be_read_is_read_when_it_may_and_a_lost_one_is_put
     .await;
 }
 
-/// A user with rights on the two configurations and the Secret of a test and on nothing else.
+/// A user with rights on the two configurations and the Secret of a test only.
 struct Rights {
     name: String,
     roles: Api<ClusterRole>,

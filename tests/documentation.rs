@@ -13,7 +13,7 @@ use axum::http::Request;
 use clap::Arg;
 use snapwatcher::cli;
 use snapwatcher_admission::AdmissionMetrics;
-use snapwatcher_certificates::{CertificateMetrics, Keeping, Kind};
+use snapwatcher_certificates::{BundleState, CertificateMetrics, ConfigurationKind};
 use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
 use snapwatcher_controller::timelines::{PODS, PodsPage};
 use snapwatcher_controller::watch::metrics::WatchMetrics;
@@ -140,7 +140,7 @@ fn configuration() -> String {
 async fn every_metric() -> String {
     let mut registry = registry();
     // A configuration has its series once it was looked at.
-    CertificateMetrics::register(&mut registry).found(Kind::Mutating, &Keeping::Missing);
+    CertificateMetrics::register(&mut registry).bundle_state(ConfigurationKind::Mutating, &BundleState::Missing);
     drop(AdmissionMetrics::register(&mut registry));
     drop(HttpsMetrics::register(&mut registry));
     drop(WatchMetrics::register(&mut registry));

@@ -80,7 +80,10 @@ async fn the_process_is_ready_once_its_bundle_stands_and_not_before() {
         until_shown(&watcher, 500, "[-]serving-certificate failed: could not read the Secret `").await;
         let (status, text) = shown(&watcher, "/readyz").await;
         assert_eq!(status, 500);
-        assert!(text.contains("[-]ca-bundle failed: not checked yet\n") && text.ends_with("readyz check failed\n"), "{text}");
+        assert!(
+            text.contains("[-]ca-bundle failed: not checked yet\n") && text.ends_with("readyz check failed\n"),
+            "{text}"
+        );
         for alive in ["/livez", "/healthz"] {
             assert_eq!(shown(&watcher, alive).await, (200, "ok".to_owned()), "a restart would mend nothing");
         }

@@ -6,14 +6,14 @@ use k8s_openapi::api::admissionregistration::v1::{
 use kube::{Api, Client};
 
 use super::finding::{Finding, Topic};
-use snapwatcher_certificates::Kind;
+use snapwatcher_certificates::ConfigurationKind;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
 /// Which configuration the settings name, and who keeps its `caBundle`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wanted {
-    pub(super) kind: Kind,
+    pub(super) kind: ConfigurationKind,
     pub(super) name: String,
     /// Whether the bundle is SnapWatcher's to keep; otherwise the user's.
     pub(super) keeps_bundle: bool,
@@ -62,11 +62,11 @@ pub(super) fn verdict(wanted: &Wanted, found: &Found) -> Finding {
 }
 
 /// A configuration that the settings do not name.
-pub(super) fn unnamed(kind: Kind) -> Finding {
+pub(super) fn unnamed(kind: ConfigurationKind) -> Finding {
     let what = format!("{} configuration", kind.as_str());
     let effect = match kind {
-        Kind::Mutating => "no pod is labelled at its admission by this process",
-        Kind::Validating => "nobody is warned at admission of what can't be checkpointed",
+        ConfigurationKind::Mutating => "no pod is labelled at its admission by this process",
+        ConfigurationKind::Validating => "nobody is warned at admission of what can't be checkpointed",
     };
     let seen = format!("none is named by {}: {effect}", kind.flag());
     Finding::skipped(Topic::Configuration, what, seen)
@@ -84,13 +84,13 @@ pub(super) async fn read(client: &Client, wanted: &Wanted) -> Found {
     let Wanted { kind, name, .. } = wanted;
     let what = format!("read {} configuration `{name}`", kind.as_str());
     let clients: Result<Option<Vec<WebhookClientConfig>>, CallError> = match kind {
-        Kind::Mutating => {
+        ConfigurationKind::Mutating => {
             let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
             call(what, api.get_opt(name))
                 .await
                 .map(|found| Some(found?.webhooks.into_iter().flatten().map(|webhook| webhook.client_config).collect()))
         }
-        Kind::Validating => {
+        ConfigurationKind::Validating => {
             let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
             call(what, api.get_opt(name))
                 .await
@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_configuration_has_to_be_there_and_hold_a_bundle() {
-        let wanted = |keeps_bundle| Wanted { kind: Kind::Mutating, name: "snapwatcher".to_owned(), keeps_bundle };
+        let wanted =
+            |keeps_bundle| Wanted { kind: ConfigurationKind::Mutating, name: "snapwatcher".to_owned(), keeps_bundle };
         for (case, keeps_bundle, found, state, words) in [
             ("as it should be", true, Found::Calling(vec![client(Some("PEM"))]), State::Ok, "one webhook with"),
             ("absent", true, Found::Absent, State::Failed, "none of that name"),
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_absent_configuration_is_told_with_its_flag() {
-        for kind in Kind::ALL {
+        for kind in ConfigurationKind::ALL {
             let wanted = Wanted { kind, name: "x".to_owned(), keeps_bundle: true };
             assert!(verdict(&wanted, &Found::Absent).remedy.unwrap().contains(kind.flag()));
             assert!(unnamed(kind).seen.contains(kind.flag()));

@@ -11,7 +11,7 @@ use reqwest::{StatusCode, Url};
 
 use super::finding::{Finding, Topic};
 use snapwatcher_admission::HEALTH;
-use snapwatcher_certificates::Kind;
+use snapwatcher_certificates::ConfigurationKind;
 
 pub(super) use dial::dial;
 
@@ -65,7 +65,7 @@ fn target(client: &WebhookClientConfig) -> Option<Target> {
 }
 
 /// Judges a call. Outside a cluster the name of a Service means nothing.
-pub(super) fn verdict(kind: Kind, target: &Target, dialled: &Dialled, is_in_cluster: bool) -> Finding {
+pub(super) fn verdict(kind: ConfigurationKind, target: &Target, dialled: &Dialled, is_in_cluster: bool) -> Finding {
     let what = format!("webhook of the {} configuration at {}", kind.as_str(), target.url);
     let failed = |seen: &str, remedy: &str| Finding::failed(Topic::Webhook, &what, seen, remedy.to_owned());
     match dialled {
@@ -154,7 +154,7 @@ mod tests {
             ("no host", &host, Dialled::NoSuchHost(words()), false, State::Failed),
         ] {
             let [target] = targets(std::slice::from_ref(client)).try_into().unwrap();
-            let finding = verdict(Kind::Mutating, &target, &dialled, is_in_cluster);
+            let finding = verdict(ConfigurationKind::Mutating, &target, &dialled, is_in_cluster);
             assert_eq!(finding.state, state, "{case}: {finding:?}");
             assert_eq!(finding.remedy.is_none(), state == State::Ok, "{case}");
         }

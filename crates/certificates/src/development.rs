@@ -1,4 +1,4 @@
-//! Certificates in files for development: a CA, and a leaf of it, to be given by the `--tls-*` flags.
+//! Certificate files for development: a CA and a serving certificate, for `--tls-cert` and `--tls-key`.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::authority::Authority;
+use super::certificate_authority::CertificateAuthority;
 use super::error::CertificateError;
 
-/// The files that are written: the CA, the leaf, and the leaf's key.
+/// The files: the CA, the serving certificate, and its key.
 pub const FILES: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
 
-/// Certificates of development live long enough not to be a bother, and no longer than clients take (398 days).
+/// The longest life that clients accept is 398 days.
 const LIFE: Duration = Duration::from_secs(397 * 24 * 60 * 60);
 
-/// Why there are no files.
+/// Why the files were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum DevelopmentError {
-    #[error("`{}` exists: --force writes new certificates in its place", path.display())]
+    #[error("`{}` exists: use --force to overwrite it", path.display())]
     Exists { path: PathBuf },
     #[error("could not write `{}`", path.display())]
     Write { path: PathBuf, source: io::Error },
@@ -27,7 +27,7 @@ pub enum DevelopmentError {
     Make(#[from] CertificateError),
 }
 
-/// StatusWriter [`FILES`] into the folder, which is made if it is not there. The CA's key is not kept: what is signed is signed.
+/// Writes [`FILES`] into the folder, which is created if it does not exist. The CA's key is not written.
 pub fn write_development_certificates(
     folder: &Path,
     names: &[String],
@@ -38,7 +38,7 @@ pub fn write_development_certificates(
     if let Some(path) = paths.iter().find(|path| !force && path.exists()) {
         return Err(DevelopmentError::Exists { path: path.clone() });
     }
-    let authority = Authority::generate(LIFE, now)?;
+    let authority = CertificateAuthority::generate(LIFE, now)?;
     let (certificate, key) = authority.issue_pem(names, LIFE, now)?;
     let made = std::fs::create_dir_all(folder);
     made.map_err(|source| DevelopmentError::Write { path: folder.to_owned(), source })?;
@@ -48,7 +48,7 @@ pub fn write_development_certificates(
     Ok(())
 }
 
-/// Readable by its owner alone; a file that was there before and was not is made anew.
+/// Writes a file that only its owner can read. An existing file is replaced, since it may have other permissions.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -62,24 +62,24 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::Leaf;
+    use crate::serving_certificate::ServingCertificate;
 
     fn now() -> Timestamp {
         snapwatcher_daemon::clock::now()
     }
 
     #[tokio::test]
-    async fn what_is_written_can_be_served_with() {
+    async fn the_files_can_be_served() {
         let folder = tempfile::tempdir().unwrap();
         let certs = folder.path().join("certs");
         write_development_certificates(&certs, &["localhost".to_owned()], false, now()).unwrap();
-        Leaf::from_files(&certs.join("tls.crt"), &certs.join("tls.key")).await.unwrap();
+        ServingCertificate::from_files(&certs.join("tls.crt"), &certs.join("tls.key")).await.unwrap();
         let mode = std::fs::metadata(certs.join("tls.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
-    fn nothing_is_overwritten_unless_asked_for() {
+    fn files_are_overwritten_with_force_only() {
         let folder = tempfile::tempdir().unwrap();
         let names = ["localhost".to_owned()];
         write_development_certificates(folder.path(), &names, false, now()).unwrap();

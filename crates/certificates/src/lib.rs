@@ -1,251 +1,240 @@
-//! What the API server needs to trust our webhook: a serving certificate, and the CA that signed it in the `caBundle`
-//! of the webhook configurations.
+//! What the API server needs to trust the webhook: a serving certificate, and its CA in the `caBundle` of the webhook
+//! configurations. No admission review is read here, and no webhook configuration is created.
 //!
-//! Without cert-manager: the CA stands in a Secret that all replicas share and is followed by another in time, each
-//! replica has a leaf of it in memory, and the bundle is kept in the two named configurations, which are never created
-//! here. Or with it: certificate, key and CA come from files.
+//! By default SnapWatcher is its own CA: all replicas share a CA in a Secret and rotate it, each replica signs its own serving
+//! certificate in memory, and writes the CA into the two named configurations. Alternatively the serving certificate comes
+//! from files, for example of cert-manager; then the `caBundle` belongs to the user.
 
-mod authorities;
-mod authority;
-mod bundle;
+mod bundle_status;
+mod ca_bundle;
+mod ca_bundle_controller;
+mod ca_publication;
+mod ca_secret;
+mod ca_secret_controller;
+mod ca_set;
+mod certificate_authority;
+mod decision;
 mod development;
-mod dial;
 mod error;
-mod files;
-mod given;
-mod handover;
-mod keeper;
-mod leaf;
-mod leaves;
+mod failure_log;
+mod file_certificates;
+mod handshake_check;
+mod manual_rotation;
 mod metrics;
-mod named;
-mod own;
+mod named_object;
+mod pem;
+mod pem_files;
 mod readiness;
-mod rotate;
 mod rotation;
-mod server_clock;
-mod status;
-mod store;
-mod trouble;
+mod serving_certificate;
+mod serving_certificate_issuer;
+mod signals;
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use arc_swap::ArcSwapOption;
 use futures::future::join;
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use authority::{Authority, CaCertificate, service_names};
-pub use bundle::FIELD_MANAGER;
+pub use bundle_status::{BundleState, BundleStatus, ConfigurationKind, ConfigurationTrust};
+pub use ca_bundle::FIELD_MANAGER;
+pub use certificate_authority::{CaCertificate, CertificateAuthority, service_names};
 pub use development::{DevelopmentError, FILES, write_development_certificates};
-pub use error::{CertificateError, UnusableAuthority};
-pub use leaf::{Leaf, LeafResolver};
+pub use error::{CertificateError, UnusableCa};
+pub use manual_rotation::{RotateError, rotate};
 pub use metrics::CertificateMetrics;
-pub use readiness::{Checks, Readiness};
-pub use rotate::{RotateError, rotate};
-pub use rotation::{Step, Times};
-pub use status::{BundleStatus, Keeping, Kind, Trust};
-pub use store::Store;
+pub use readiness::{CertificateChecks, CertificateReadiness};
+pub use rotation::{CertificateTimings, RotationStep};
+pub use serving_certificate::{ServingCertificate, ServingCertificateResolver};
 
-use bundle::{Bundle, Configuration};
-use given::{Files, Given};
-use keeper::{Keeper, Parts};
-use leaves::Leaves;
-use own::Own;
-use server_clock::ServerClock;
+use ca_bundle::WebhookConfiguration;
+use ca_bundle_controller::{BundleControllerContext, CaBundleController};
+use ca_secret::CaSecret;
+use ca_secret_controller::CaSecretController;
+use file_certificates::FileCertificates;
+use serving_certificate_issuer::ServingCertificateIssuer;
+use signals::Signals;
 use snapwatcher_kubernetes::cluster::Cluster;
+use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
+use snapwatcher_kubernetes::server_clock::ServerClock;
 
-/// Tells something about the certificates as an Event: its reason and a sentence.
-pub type Tell = Arc<dyn Fn(&'static str, String) + Send + Sync>;
-
-/// Where the certificate comes from, and which configurations trust it.
+/// Where the certificate comes from, and which configurations get its CA.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct CertificateSettings {
     pub source: TlsSource,
-    pub times: Times,
-    /// Name of the `MutatingWebhookConfiguration` that gets the bundle.
+    pub timings: CertificateTimings,
+    /// Name of the `MutatingWebhookConfiguration` that gets the CA.
     pub mutating: Option<String>,
-    /// Name of the `ValidatingWebhookConfiguration` that gets the bundle.
+    /// Name of the `ValidatingWebhookConfiguration` that gets the CA.
     pub validating: Option<String>,
 }
 
-/// Where the certificate comes from.
+/// Where the serving certificate comes from.
 #[derive(Debug, Clone)]
 pub enum TlsSource {
-    /// Made by this program for these DNS names and IP addresses, see [`service_names`], by a CA in this Secret.
-    Own { names: Vec<String>, namespace: String, secret: String },
-    /// Read from PEM files. Without `ca` the configurations are left to the user.
-    Files { cert: PathBuf, key: PathBuf, ca: Option<PathBuf> },
+    /// SnapWatcher signs it by the CA in this Secret, for these DNS names and IP addresses, see [`service_names`].
+    CaSecret { names: Vec<String>, namespace: String, secret: String },
+    /// PEM files. SnapWatcher does not write the caBundle.
+    Files { certificate: PathBuf, key: PathBuf },
 }
 
 impl TlsSource {
-    /// Until when the certificate from files is valid, which have to be usable; nothing where it is made by this program.
+    /// When the certificate in the files expires, or why the files can't be used. `None` without files.
     pub async fn not_after(&self) -> Result<Option<Timestamp>, CertificateError> {
-        let Self::Files { cert, key, ca } = self else { return Ok(None) };
-        Ok(Some(Files::read(cert, key, ca.as_deref()).await?.leaf.not_after()))
+        let Self::Files { certificate, key } = self else { return Ok(None) };
+        Ok(Some(ServingCertificate::from_files(certificate, key).await?.not_after()))
     }
 }
 
-/// What the keepers and the service of the source have to say to each other beside the bundle.
-#[derive(Clone, Default)]
-struct Asked {
-    /// Has the source looked at: somebody else changed a bundle.
-    look: Arc<Notify>,
-    /// Whether the Secret can't be read.
-    unread: Arc<AtomicBool>,
-}
-
-/// The service that provides the leaf and keeps the bundle.
+/// The service that provides the serving certificate and keeps the caBundle.
 pub struct Certificates {
-    settings: Settings,
+    settings: CertificateSettings,
     cluster: Cluster,
     metrics: CertificateMetrics,
-    tell: Tell,
-    resolver: Arc<LeafResolver>,
-    status: watch::Sender<BundleStatus>,
+    events: OwnPodEvents,
+    resolver: Arc<ServingCertificateResolver>,
+    bundle_status: watch::Sender<BundleStatus>,
     clock: ServerClock,
-    fault: Arc<ArcSwapOption<String>>,
+    signals: Signals,
 }
 
 impl Certificates {
     #[must_use]
-    pub fn new(settings: Settings, cluster: Cluster, metrics: CertificateMetrics, tell: Tell) -> Self {
-        let is_kept = !matches!(settings.source, TlsSource::Files { ca: None, .. });
-        let at_first = |name: &Option<String>| name.as_ref().filter(|_| is_kept).map(|_| Keeping::Unknown);
-        let status =
-            BundleStatus { mutating: at_first(&settings.mutating), validating: at_first(&settings.validating) };
-        let (resolver, status) = (Arc::default(), watch::Sender::new(status));
+    pub fn new(
+        settings: CertificateSettings,
+        cluster: Cluster,
+        metrics: CertificateMetrics,
+        events: OwnPodEvents,
+    ) -> Self {
+        let is_kept = matches!(settings.source, TlsSource::CaSecret { .. });
+        let initial = |name: &Option<String>| name.as_ref().filter(|_| is_kept).map(|_| BundleState::Unknown);
+        let status = BundleStatus { mutating: initial(&settings.mutating), validating: initial(&settings.validating) };
         Self {
             settings,
             cluster,
             metrics,
-            tell,
-            resolver,
-            status,
+            events,
+            resolver: Arc::default(),
+            bundle_status: watch::Sender::new(status),
             clock: ServerClock::default(),
-            fault: Arc::default(),
+            signals: Signals::default(),
         }
     }
 
-    /// Fails where files were named that are wrong, before anything else is done.
-    pub async fn begin(&self) -> Result<(), CertificateError> {
+    /// Fails if the named files can't be used. Call it first.
+    pub async fn check_files(&self) -> Result<(), CertificateError> {
         self.settings.source.not_after().await.map(|_| ())
     }
 
-    /// From where the server takes its leaf; empty until [`run`](Self::run) has one.
+    /// Gives the server its certificate. It is empty until [`run`](Self::run) has one.
     #[must_use]
-    pub fn resolver(&self) -> Arc<LeafResolver> {
+    pub fn resolver(&self) -> Arc<ServingCertificateResolver> {
         Arc::clone(&self.resolver)
     }
 
-    /// What is known of the bundle.
     #[must_use]
-    pub fn status(&self) -> watch::Receiver<BundleStatus> {
-        self.status.subscribe()
+    pub fn bundle_status(&self) -> watch::Receiver<BundleStatus> {
+        self.bundle_status.subscribe()
     }
 
-    /// What decides whether admission is ready.
+    /// The service that sets the health checks.
     #[must_use]
-    pub fn readiness(&self) -> Readiness {
-        let (resolver, status) = (self.resolver(), self.status());
-        Readiness { resolver, status, clock: self.clock.clone(), fault: self.fault.clone() }
+    pub fn readiness(&self) -> CertificateReadiness {
+        CertificateReadiness {
+            resolver: self.resolver(),
+            bundle_status: self.bundle_status(),
+            clock: self.clock.clone(),
+            signals: self.signals.clone(),
+        }
     }
 
-    /// Provides leaves, which fails on a wrong file or name only, and keeps the bundle until told to stop.
+    /// Runs until the stop. Ends with an error if the files are wrong at the start or a certificate can't be made.
     pub async fn run(self, stop: CancellationToken) -> Result<(), CertificateError> {
-        let (bundle, bundles) = watch::channel(None);
-        let asked = Asked::default();
-        let kept = self.keep(bundles, asked.clone());
-        let provided = self.provide(bundle, asked);
+        let provided = async {
+            match self.settings.source.clone() {
+                TlsSource::CaSecret { names, namespace, secret } => self.run_own_ca(names, &namespace, &secret).await,
+                TlsSource::Files { certificate, key } => self.run_files(certificate, key).await,
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             Err(error) = provided => Err(error),
-            never = kept => match never {},
         }
     }
 
-    async fn provide(
-        &self,
-        bundle: watch::Sender<Option<Bundle>>,
-        Asked { look, unread }: Asked,
-    ) -> Result<Infallible, CertificateError> {
+    async fn run_files(&self, certificate: PathBuf, key: PathBuf) -> Result<Infallible, CertificateError> {
+        info!("The serving certificate comes from files, so SnapWatcher does not write the caBundle");
         let (resolver, metrics) = (self.resolver(), self.metrics.clone());
-        let times = self.settings.times;
-        match &self.settings.source {
-            TlsSource::Own { names, namespace, secret } => {
-                let (current, signs) = watch::channel(None);
-                let leaves = Leaves {
-                    names: names.clone(),
-                    life: times.leaf_life,
-                    clock: self.clock.clone(),
-                    resolver,
-                    metrics: metrics.clone(),
-                    current: signs,
-                };
-                let own = Own {
-                    times,
-                    store: Store::new(namespace, secret, &self.cluster),
-                    client: self.cluster.calls.clone(),
-                    clock: self.clock.clone(),
-                    current,
-                    bundle,
-                    status: self.status(),
-                    look,
-                    fault: self.fault.clone(),
-                    unread,
-                    metrics,
-                    tell: self.tell.clone(),
-                };
-                // Either ends with an error only.
-                tokio::select! {
-                    ended = Box::pin(own.run()) => ended,
-                    ended = leaves.run() => ended,
-                }
-            }
-            TlsSource::Files { cert, key, ca } => {
-                let (cert, key, ca) = (cert.clone(), key.clone(), ca.clone());
-                let (level_check, clock, status) = (times.level_check, self.clock.clone(), self.status());
-                Given { cert, key, ca, level_check, clock, resolver, bundle, status, look, metrics }.run().await
-            }
-        }
+        let level_check = self.settings.timings.level_check;
+        FileCertificates { certificate, key, level_check, resolver, metrics }.run().await
     }
 
-    async fn keep(&self, bundle: watch::Receiver<Option<Bundle>>, Asked { look, unread }: Asked) -> Infallible {
-        if matches!(self.settings.source, TlsSource::Files { ca: None, .. }) {
-            info!("No --tls-ca is given: the CA bundle in the webhook configurations is not ours to keep");
-            return pending().await;
-        }
-        if self.settings.mutating.is_none() && self.settings.validating.is_none() {
-            warn!(
-                "No webhook configuration is named, so that none trusts this certificate: give {} and {}",
-                Kind::Mutating.flag(),
-                Kind::Validating.flag()
-            );
-        }
-        let parts = Parts {
+    async fn run_own_ca(
+        &self,
+        names: Vec<String>,
+        namespace: &str,
+        secret: &str,
+    ) -> Result<Infallible, CertificateError> {
+        let (bundle_sender, bundle) = watch::channel(None);
+        let (signing_sender, signing) = watch::channel(None);
+        let issuer = ServingCertificateIssuer {
+            names,
+            life: self.settings.timings.serving_life,
+            clock: self.clock.clone(),
+            resolver: self.resolver(),
+            metrics: self.metrics.clone(),
+            signing,
+        };
+        let controller = CaSecretController {
+            timings: self.settings.timings,
+            secret: CaSecret::new(namespace, secret, &self.cluster),
+            client: self.cluster.calls.clone(),
+            clock: self.clock.clone(),
+            signing: signing_sender,
+            bundle: bundle_sender,
+            bundle_status: self.bundle_status(),
+            signals: self.signals.clone(),
+            metrics: self.metrics.clone(),
+            events: self.events.clone(),
+        };
+        let context = BundleControllerContext {
             cluster: self.cluster.clone(),
             bundle,
-            status: self.status.clone(),
-            look,
-            unread,
+            status: self.bundle_status.clone(),
+            signals: self.signals.clone(),
             metrics: self.metrics.clone(),
-            tell: self.tell.clone(),
+            events: self.events.clone(),
         };
-        let mutating = keep_in::<MutatingWebhookConfiguration>(self.settings.mutating.clone(), parts.clone());
-        let validating = keep_in::<ValidatingWebhookConfiguration>(self.settings.validating.clone(), parts);
+        // Boxed, since kube's calls are large futures.
+        tokio::select! {
+            ended = Box::pin(controller.run()) => ended,
+            ended = issuer.run() => ended,
+            never = self.keep_bundles(context) => match never {},
+        }
+    }
+
+    async fn keep_bundles(&self, context: BundleControllerContext) -> Infallible {
+        let CertificateSettings { mutating, validating, .. } = &self.settings;
+        if mutating.is_none() && validating.is_none() {
+            warn!(
+                "No webhook configuration is named, so no API server trusts the serving certificate. Name them by {} and {}",
+                ConfigurationKind::Mutating.flag(),
+                ConfigurationKind::Validating.flag()
+            );
+        }
+        let mutating = keep_bundle_of::<MutatingWebhookConfiguration>(mutating.clone(), context.clone());
+        let validating = keep_bundle_of::<ValidatingWebhookConfiguration>(validating.clone(), context);
         join(mutating, validating).await.0
     }
 }
 
-async fn keep_in<K: Configuration>(name: Option<String>, parts: Parts) -> Infallible {
+async fn keep_bundle_of<K: WebhookConfiguration>(name: Option<String>, context: BundleControllerContext) -> Infallible {
     let Some(name) = name else { return pending().await };
-    // Boxed: kube's calls are large futures, and this one lives in a task for ever.
-    Box::pin(Keeper::<K>::new(name, parts).keep()).await
+    Box::pin(CaBundleController::<K>::new(name, context).run()).await
 }

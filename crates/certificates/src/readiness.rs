@@ -1,86 +1,80 @@
-//! When admission is ready: a leaf to serve with, and an API server that would trust it.
+//! When admission is ready: there is a serving certificate, and the API server would trust it.
 //!
-//! Found out by a dial to the own port, verified as the API server would: for the name that the configuration calls,
-//! against the bundle that was read from it. Once that has worked a bundle that is changed by somebody is told and
-//! repaired, and unreadies nobody: it would be all replicas at once, and none could answer while it is put right.
+//! A TLS handshake with the own port finds out, for the name that the configuration calls, verified by the `caBundle` that was
+//! read from it. After the first success a changed bundle is reported and repaired, but makes no replica unready: it would be
+//! all replicas at once, and the webhook would be without endpoints until the repair.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::dial::dial;
-use super::leaf::LeafResolver;
-use super::server_clock::ServerClock;
-use super::status::BundleStatus;
+use super::bundle_status::BundleStatus;
+use super::handshake_check::check_handshake;
+use super::serving_certificate::ServingCertificateResolver;
+use super::signals::Signals;
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::telemetry::error_chain;
+use snapwatcher_kubernetes::server_clock::ServerClock;
 
-/// Until the next look while something is wrong, and while all is well.
-const SOON: Duration = Duration::from_secs(1);
-const LATER: Duration = Duration::from_secs(60);
+/// From one check to the next after a failure, and after a success.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The checks that are decided here.
-pub struct Checks {
-    /// There is a leaf, and it has not been left to expire.
-    pub leaf: CheckHandle,
-    /// The API server has come through once.
-    pub bundle: CheckHandle,
-    /// It would come through now.
-    pub trust: CheckHandle,
+/// The health checks that are set here.
+pub struct CertificateChecks {
+    /// There is a serving certificate, and it was renewed in time.
+    pub serving_certificate: CheckHandle,
+    /// The API server would have trusted it at least once.
+    pub ca_bundle: CheckHandle,
+    /// The API server would trust it now.
+    pub ca_trust: CheckHandle,
 }
 
-/// The service that turns what is known into readiness.
-pub struct Readiness {
-    pub(super) resolver: Arc<LeafResolver>,
-    pub(super) status: watch::Receiver<BundleStatus>,
+/// The service that sets the health checks.
+pub struct CertificateReadiness {
+    pub(super) resolver: Arc<ServingCertificateResolver>,
+    pub(super) bundle_status: watch::Receiver<BundleStatus>,
     pub(super) clock: ServerClock,
-    /// Why there may be no leaf.
-    pub(super) fault: Arc<ArcSwapOption<String>>,
+    pub(super) signals: Signals,
 }
 
-impl Readiness {
-    /// Looks at each change until the stop. `listening` is the address of the HTTPS port.
+impl CertificateReadiness {
+    /// Sets the checks after each change, until the stop. `listening` is the address of the HTTPS port.
     pub async fn run(
         mut self,
         listening: SocketAddr,
-        checks: Checks,
+        checks: CertificateChecks,
         stop: CancellationToken,
     ) -> Result<(), Infallible> {
-        let mut was_ready = false;
+        let mut was_trusted = false;
         loop {
-            let status = self.status.borrow_and_update().clone();
-            match (self.resolver.overdue_since(self.clock.now()), self.fault.load_full()) {
-                (Some(end), _) => checks.leaf.fail(format!("the certificate expired at {end} and was not renewed")),
-                (None, _) if self.resolver.has_leaf() => checks.leaf.pass(),
-                (None, Some(words)) => checks.leaf.fail(words.as_str()),
-                (None, None) => {}
-            }
-            let found = match self.look(listening, &status).await {
-                Look::TooEarly => SOON,
-                Look::Trusted => {
-                    was_ready = true;
-                    checks.bundle.pass();
-                    checks.trust.pass();
-                    LATER
+            let status = self.bundle_status.borrow_and_update().clone();
+            self.check_serving_certificate(&checks.serving_certificate);
+            let interval = match self.check_trust(listening, &status).await {
+                TrustCheck::TooEarly => RETRY_INTERVAL,
+                TrustCheck::Trusted => {
+                    was_trusted = true;
+                    checks.ca_bundle.pass();
+                    checks.ca_trust.pass();
+                    CHECK_INTERVAL
                 }
-                Look::Refused(words) => {
-                    if !was_ready {
-                        checks.bundle.fail(&words);
+                TrustCheck::Failed(message) => {
+                    if !was_trusted {
+                        checks.ca_bundle.fail(&message);
                     }
-                    checks.trust.fail(words);
-                    SOON
+                    checks.ca_trust.fail(message);
+                    RETRY_INTERVAL
                 }
             };
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 // The sender ends with the certificates' service, whose end stops the process.
-                changed = timeout(found, self.status.changed()) => {
+                changed = timeout(interval, self.bundle_status.changed()) => {
                     if matches!(changed, Ok(Err(_))) {
                         stop.cancelled().await;
                     }
@@ -89,25 +83,33 @@ impl Readiness {
         }
     }
 
-    async fn look(&self, listening: SocketAddr, status: &BundleStatus) -> Look {
-        if !self.resolver.has_leaf() || status.is_unknown() {
-            return Look::TooEarly;
+    fn check_serving_certificate(&self, check: &CheckHandle) {
+        match (self.resolver.overdue_since(self.clock.now()), self.signals.secret_failure()) {
+            (Some(end), _) => check.fail(format!("the serving certificate expired at {end} and was not renewed")),
+            (None, _) if self.resolver.has_certificate() => check.pass(),
+            (None, Some(failure)) => check.fail(failure.as_str()),
+            (None, None) => {}
         }
-        if !status.is_settled() {
-            return Look::Refused(status.to_string());
+    }
+
+    async fn check_trust(&self, listening: SocketAddr, status: &BundleStatus) -> TrustCheck {
+        if !self.resolver.has_certificate() || status.has_unread() {
+            return TrustCheck::TooEarly;
+        }
+        if !status.is_known() {
+            return TrustCheck::Failed(status.to_string());
         }
         for (kind, trust) in status.trusts() {
-            if let Err(error) = dial(listening, trust, &self.clock).await {
-                return Look::Refused(format!("{} configuration: {}", kind.as_str(), error_chain(&error)));
+            if let Err(error) = check_handshake(listening, trust, &self.clock).await {
+                return TrustCheck::Failed(format!("{} configuration: {}", kind.as_str(), error_chain(&error)));
             }
         }
-        Look::Trusted
+        TrustCheck::Trusted
     }
 }
 
-/// What a look found.
-enum Look {
+enum TrustCheck {
     TooEarly,
     Trusted,
-    Refused(String),
+    Failed(String),
 }

@@ -1,227 +1,261 @@
-//! How one CA follows another without a moment in which a leaf is not trusted: publish, switch, retire.
+//! How one CA follows another without a moment in which a serving certificate is not trusted: publish, switch, retire.
 //!
-//! Published beside the current CA, the next one is trusted before anything is signed by it; switched, the previous one
-//! stays trusted for one leaf life, since a replica may serve a leaf of it for so long. Each step is one write of the
-//! Secret, and what the next one is follows from the Secret and the API server's clock: any replica takes it, after any
-//! crash.
+//! The next CA is published beside the current one, so that it is trusted before it signs. After the switch the previous CA
+//! stays trusted for the life of a serving certificate, since a replica may serve by it for so long. Each step is one write
+//! of the Secret and follows from the Secret and the API server's clock, so that any replica can take it after any crash.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::authorities::{Authorities, MOST_PREVIOUS, Next};
+use super::ca_set::{CaSet, MAX_PREVIOUS, NextCa};
 
-/// The lives and waits.
+/// How long certificates live, and how long the controllers wait.
 #[derive(Debug, Clone, Copy)]
-pub struct Times {
+pub struct CertificateTimings {
     pub ca_life: Duration,
-    pub leaf_life: Duration,
-    /// From the moment when the bundle with the next CA was read back to the signing by it: API servers hear of a changed
+    pub serving_life: Duration,
+    /// From the moment at which the next CA was read back from the caBundle to the switch: API servers learn of a changed
     /// configuration by a watch.
     pub publish_wait: Duration,
-    /// Everything is looked at again after so long by the wall clock, whatever was told.
+    /// How often everything is read again without a watch event.
     pub level_check: Duration,
-    /// Whether the bundle holds more than the CA that signs. No flag leads here: it is off in one program of the tests,
-    /// which shows that they would see what is lost without it.
-    pub overlap: bool,
 }
 
-impl Default for Times {
+impl Default for CertificateTimings {
     fn default() -> Self {
         Self {
             ca_life: Duration::from_secs(365 * 24 * 60 * 60),
-            leaf_life: Duration::from_secs(7 * 24 * 60 * 60),
+            serving_life: Duration::from_secs(7 * 24 * 60 * 60),
             publish_wait: Duration::from_secs(60),
             level_check: Duration::from_secs(60),
-            overlap: true,
         }
     }
 }
 
-/// The step that a rotation takes.
+/// A step of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Step {
-    /// Put a new CA beside the current one.
+pub enum RotationStep {
+    /// Add a next CA beside the current one.
     Publish,
-    /// Note that the next one is trusted from now on.
-    Note,
-    /// Sign by the next one.
+    /// Record that the next CA was read back from every caBundle.
+    MarkPublished,
+    /// Sign by the next CA.
     Switch,
-    /// Trust the previous one no longer.
+    /// Remove the previous CA.
     Retire,
-    /// The current one has expired, with none to follow: begin anew, without an overlap.
-    StartOver,
+    /// Replace a CA that has expired and that no other one follows.
+    Restart,
 }
 
-/// What is to be done now.
+/// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Plan {
-    Do(Step),
-    /// Nothing before that time, unless something changes.
-    Rest(Timestamp),
+pub(super) enum RotationPlan {
+    Take(RotationStep),
+    /// Nothing before this time, unless the Secret or a caBundle changes.
+    WaitUntil(Timestamp),
 }
 
-/// Decides by what the Secret holds. `is_read_back`: each configuration that exists was read with all of it in its bundle.
-pub(super) fn plan(held: &Authorities, is_read_back: bool, times: &Times, now: Timestamp) -> Plan {
-    let next = held.next.as_ref().map(|next| (next, next.authority.certificate()));
-    if held.current.certificate().has_expired(now) {
-        let follows = next.is_some_and(|(_, next)| next.is_valid(now));
-        return Plan::Do(if follows { Step::Switch } else { Step::StartOver });
+/// Plans by the Secret's CAs. `is_published` says whether every caBundle was read back with all of them.
+pub(super) fn plan(set: &CaSet, is_published: bool, timings: &CertificateTimings, now: Timestamp) -> RotationPlan {
+    let next = set.next.as_ref().map(|next| (next, next.authority.certificate()));
+    if set.current.certificate().has_expired(now) {
+        let can_sign = next.is_some_and(|(_, next)| next.is_valid(now));
+        return RotationPlan::Take(if can_sign { RotationStep::Switch } else { RotationStep::Restart });
     }
-    let retires = held.previous.iter().map(|previous| previous.ends(times.leaf_life)).min();
+    let retires_at = set.previous.iter().map(|previous| previous.retires_at(timings.serving_life)).min();
     let rotation = match next {
-        // It was made by a clock that was off, or nobody ever trusted it. Nothing was signed by it: another will do.
-        Some((_, certificate)) if !certificate.is_valid(now) => Plan::Do(Step::Publish),
-        Some((next, _)) => match switching(next, is_read_back, times, now) {
-            Plan::Do(Step::Switch) if held.previous.len() >= MOST_PREVIOUS => Plan::Rest(retires.unwrap_or(now)),
-            switching => switching,
+        // A wrong clock made it, or no caBundle ever contained it. It has signed nothing, so another one replaces it.
+        Some((_, certificate)) if !certificate.is_valid(now) => RotationPlan::Take(RotationStep::Publish),
+        Some((next, _)) => match plan_switch(next, is_published, timings, now) {
+            RotationPlan::Take(RotationStep::Switch) if set.previous.len() >= MAX_PREVIOUS => {
+                RotationPlan::WaitUntil(retires_at.unwrap_or(now))
+            }
+            planned => planned,
         },
-        None => at(Step::Publish, held.current.certificate().renewal(), now),
+        None => take_at(RotationStep::Publish, set.current.certificate().renewal(), now),
     };
-    let retiring = retires.map(|due| at(Step::Retire, due, now));
-    match (rotation, retiring) {
-        (Plan::Rest(_), Some(step @ Plan::Do(_))) | (step @ Plan::Do(_), _) | (step, None) => step,
-        (Plan::Rest(one), Some(Plan::Rest(other))) => Plan::Rest(one.min(other)),
+    let retirement = retires_at.map(|due| take_at(RotationStep::Retire, due, now));
+    match (rotation, retirement) {
+        (RotationPlan::WaitUntil(_), Some(step @ RotationPlan::Take(_)))
+        | (step @ RotationPlan::Take(_), _)
+        | (step, None) => step,
+        (RotationPlan::WaitUntil(one), Some(RotationPlan::WaitUntil(other))) => RotationPlan::WaitUntil(one.min(other)),
     }
 }
 
-fn switching(next: &Next, is_read_back: bool, times: &Times, now: Timestamp) -> Plan {
+fn plan_switch(next: &NextCa, is_published: bool, timings: &CertificateTimings, now: Timestamp) -> RotationPlan {
     match next.published {
-        // A time that has not come yet was not noted by any of us.
-        Some(published) if published <= now && is_read_back => {
-            at(Step::Switch, after(published, times.publish_wait), now)
+        // No replica has written a time in the future.
+        Some(published) if published <= now && is_published => {
+            take_at(RotationStep::Switch, after(published, timings.publish_wait), now)
         }
-        _ if is_read_back => Plan::Do(Step::Note),
-        // Whoever keeps the bundle tells when it stands.
-        _ => Plan::Rest(after(now, times.level_check)),
+        _ if is_published => RotationPlan::Take(RotationStep::MarkPublished),
+        // A change of the bundle status ends this wait.
+        _ => RotationPlan::WaitUntil(after(now, timings.level_check)),
     }
 }
 
-fn at(step: Step, due: Timestamp, now: Timestamp) -> Plan {
-    if due <= now { Plan::Do(step) } else { Plan::Rest(due) }
+fn take_at(step: RotationStep, due: Timestamp, now: Timestamp) -> RotationPlan {
+    if due <= now { RotationPlan::Take(step) } else { RotationPlan::WaitUntil(due) }
 }
 
 fn after(from: Timestamp, wait: Duration) -> Timestamp {
     from.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
-impl Step {
-    pub const ALL: [Self; 5] = [Self::Publish, Self::Note, Self::Switch, Self::Retire, Self::StartOver];
+impl RotationStep {
+    pub const ALL: [Self; 5] = [Self::Publish, Self::MarkPublished, Self::Switch, Self::Retire, Self::Restart];
 
-    /// One word, for logs and metrics.
+    /// The value of the metric's label `step`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
-            Self::Note => "mark-published",
+            Self::MarkPublished => "mark-published",
             Self::Switch => "switch",
             Self::Retire => "retire",
-            Self::StartOver => "restart",
+            Self::Restart => "restart",
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::authority::Authority;
+    use super::super::certificate_authority::CertificateAuthority;
     use super::*;
 
-    const TIMES: Times = Times {
+    const TIMINGS: CertificateTimings = CertificateTimings {
         ca_life: Duration::from_secs(30),
-        leaf_life: Duration::from_secs(10),
+        serving_life: Duration::from_secs(10),
         publish_wait: Duration::from_secs(3),
         level_check: Duration::from_secs(2),
-        overlap: true,
     };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
 
-    fn first() -> Authorities {
-        Authorities::alone(Authority::generate(TIMES.ca_life, at(0)).unwrap())
+    fn first() -> CaSet {
+        CaSet::of(CertificateAuthority::generate(TIMINGS.ca_life, at(0)).unwrap())
     }
 
     /// With a successor made then.
-    fn with_next(before: &Authorities, now: i64) -> Authorities {
-        before.published(before.current.successor(TIMES.ca_life, at(now)).unwrap())
+    fn with_next(before: &CaSet, now: i64) -> CaSet {
+        before.with_next(before.current.successor(TIMINGS.ca_life, at(now)).unwrap())
     }
 
-    fn published(now: i64) -> Authorities {
+    fn published(now: i64) -> CaSet {
         with_next(&first(), now)
     }
 
     #[test]
-    fn a_rotation_goes_its_way_step_by_step() {
+    fn a_rotation_takes_one_step_after_the_other() {
         let first = first();
-        assert_eq!(plan(&first, true, &TIMES, at(5)), Plan::Rest(at(20)));
-        assert_eq!(plan(&first, true, &TIMES, at(20)), Plan::Do(Step::Publish));
+        assert_eq!(plan(&first, true, &TIMINGS, at(5)), RotationPlan::WaitUntil(at(20)));
+        assert_eq!(plan(&first, true, &TIMINGS, at(20)), RotationPlan::Take(RotationStep::Publish));
 
         let published = published(20);
-        assert_eq!(plan(&published, false, &TIMES, at(21)), Plan::Rest(at(23)), "not before it is read back");
-        assert_eq!(plan(&published, true, &TIMES, at(21)), Plan::Do(Step::Note));
+        assert_eq!(
+            plan(&published, false, &TIMINGS, at(21)),
+            RotationPlan::WaitUntil(at(23)),
+            "not before it is read back"
+        );
+        assert_eq!(plan(&published, true, &TIMINGS, at(21)), RotationPlan::Take(RotationStep::MarkPublished));
 
-        let noted = published.noted(at(21));
-        assert_eq!(plan(&noted, true, &TIMES, at(22)), Plan::Rest(at(24)));
-        assert_eq!(plan(&noted, true, &TIMES, at(24)), Plan::Do(Step::Switch));
-        assert_eq!(plan(&noted, false, &TIMES, at(24)), Plan::Rest(at(26)), "not while the bundle is taken out");
+        let marked = published.with_next_published(at(21));
+        assert_eq!(plan(&marked, true, &TIMINGS, at(22)), RotationPlan::WaitUntil(at(24)));
+        assert_eq!(plan(&marked, true, &TIMINGS, at(24)), RotationPlan::Take(RotationStep::Switch));
+        assert_eq!(
+            plan(&marked, false, &TIMINGS, at(24)),
+            RotationPlan::WaitUntil(at(26)),
+            "not while the bundle is missing"
+        );
 
-        let switched = noted.switched(at(24));
-        assert_eq!(plan(&switched, true, &TIMES, at(25)), Plan::Rest(at(30)), "its leaves end with it");
-        assert_eq!(plan(&switched, true, &TIMES, at(30)), Plan::Do(Step::Retire));
-        assert_eq!(plan(&switched.retired(TIMES.leaf_life, at(30)), true, &TIMES, at(30)), Plan::Rest(at(40)));
+        let switched = marked.switched(at(24));
+        assert_eq!(
+            plan(&switched, true, &TIMINGS, at(25)),
+            RotationPlan::WaitUntil(at(30)),
+            "its serving certificates end with it"
+        );
+        assert_eq!(plan(&switched, true, &TIMINGS, at(30)), RotationPlan::Take(RotationStep::Retire));
+        assert_eq!(
+            plan(&switched.retired(TIMINGS.serving_life, at(30)), true, &TIMINGS, at(30)),
+            RotationPlan::WaitUntil(at(40))
+        );
     }
 
     #[test]
-    fn the_previous_authority_is_retired_a_leaf_life_after_the_switch() {
-        let switched = published(5).noted(at(6)).switched(at(9));
-        assert_eq!(plan(&switched, true, &TIMES, at(10)), Plan::Rest(at(19)));
-        assert_eq!(plan(&switched, true, &TIMES, at(19)), Plan::Do(Step::Retire));
+    fn the_previous_authority_is_retired_a_serving_life_after_the_switch() {
+        let switched = published(5).with_next_published(at(6)).switched(at(9));
+        assert_eq!(plan(&switched, true, &TIMINGS, at(10)), RotationPlan::WaitUntil(at(19)));
+        assert_eq!(plan(&switched, true, &TIMINGS, at(19)), RotationPlan::Take(RotationStep::Retire));
     }
 
     #[test]
-    fn a_time_in_the_future_is_noted_anew() {
-        assert_eq!(plan(&published(20).noted(at(900)), true, &TIMES, at(21)), Plan::Do(Step::Note));
+    fn a_publication_time_in_the_future_is_recorded_again() {
+        assert_eq!(
+            plan(&published(20).with_next_published(at(900)), true, &TIMINGS, at(21)),
+            RotationPlan::Take(RotationStep::MarkPublished)
+        );
     }
 
     /// A clock that was ahead for a moment, by more than the hour for which certificates date back.
     const AHEAD: i64 = 2 * 60 * 60;
 
     #[test]
-    fn nothing_is_signed_by_an_authority_that_is_not_valid() {
-        let future = with_next(&first(), AHEAD).noted(at(2));
-        let past = first().published(first().current.successor(TIMES.publish_wait, at(0)).unwrap()).noted(at(1));
+    fn a_ca_that_is_not_valid_signs_nothing() {
+        let future = with_next(&first(), AHEAD).with_next_published(at(2));
+        let past = first()
+            .with_next(first().current.successor(TIMINGS.publish_wait, at(0)).unwrap())
+            .with_next_published(at(1));
         for (case, held, now, expected) in [
-            ("the next one is not valid yet", &future, 10, Step::Publish),
-            ("the next one is over", &past, 10, Step::Publish),
-            ("the current one is over, and the next one not valid yet", &future, 30, Step::StartOver),
+            ("the next one is not valid yet", &future, 10, RotationStep::Publish),
+            ("the next one has expired", &past, 10, RotationStep::Publish),
+            ("the current one has expired, and the next one not valid yet", &future, 30, RotationStep::Restart),
         ] {
             for is_read_back in [true, false] {
-                assert_eq!(plan(held, is_read_back, &TIMES, at(now)), Plan::Do(expected), "{case}");
+                assert_eq!(plan(held, is_read_back, &TIMINGS, at(now)), RotationPlan::Take(expected), "{case}");
             }
         }
-        assert_eq!(plan(&with_next(&future, 10), true, &TIMES, at(11)), Plan::Do(Step::Note), "it goes its way then");
+        assert_eq!(
+            plan(&with_next(&future, 10), true, &TIMINGS, at(11)),
+            RotationPlan::Take(RotationStep::MarkPublished),
+            "the new next CA takes its steps"
+        );
     }
 
     #[test]
-    fn an_expired_authority_is_followed_at_once() {
-        assert_eq!(plan(&first(), true, &TIMES, at(30)), Plan::Do(Step::StartOver));
-        assert_eq!(plan(&published(20), false, &TIMES, at(30)), Plan::Do(Step::Switch));
-        assert_eq!(plan(&published(20), false, &TIMES, at(90)), Plan::Do(Step::StartOver), "both are over");
+    fn an_expired_ca_is_replaced_at_once() {
+        assert_eq!(plan(&first(), true, &TIMINGS, at(30)), RotationPlan::Take(RotationStep::Restart));
+        assert_eq!(plan(&published(20), false, &TIMINGS, at(30)), RotationPlan::Take(RotationStep::Switch));
+        assert_eq!(
+            plan(&published(20), false, &TIMINGS, at(90)),
+            RotationPlan::Take(RotationStep::Restart),
+            "both have expired"
+        );
     }
 
     #[test]
-    fn rotations_in_quick_succession_go_on_until_there_are_too_many() {
+    fn a_rotation_waits_while_there_are_too_many_previous_cas() {
         let mut held = first();
         for now in 1..=8 {
-            let next = with_next(&held, now).noted(at(now - 3));
-            assert_eq!(plan(&next, true, &TIMES, at(now)), Plan::Do(Step::Switch), "rotation {now}");
+            let next = with_next(&held, now).with_next_published(at(now - 3));
+            assert_eq!(
+                plan(&next, true, &TIMINGS, at(now)),
+                RotationPlan::Take(RotationStep::Switch),
+                "rotation {now}"
+            );
             held = next.switched(at(now));
         }
-        let ninth = with_next(&held, 9).noted(at(6));
-        assert_eq!(plan(&ninth, true, &TIMES, at(9)), Plan::Rest(at(11)), "when the first one's leaves are over");
-        assert_eq!(plan(&ninth, true, &TIMES, at(11)), Plan::Do(Step::Retire));
-        let retired = ninth.retired(TIMES.leaf_life, at(11));
-        assert_eq!(plan(&retired, true, &TIMES, at(11)), Plan::Do(Step::Switch));
+        let ninth = with_next(&held, 9).with_next_published(at(6));
+        assert_eq!(
+            plan(&ninth, true, &TIMINGS, at(9)),
+            RotationPlan::WaitUntil(at(11)),
+            "when the serving certificates of the first one have expired"
+        );
+        assert_eq!(plan(&ninth, true, &TIMINGS, at(11)), RotationPlan::Take(RotationStep::Retire));
+        let retired = ninth.retired(TIMINGS.serving_life, at(11));
+        assert_eq!(plan(&retired, true, &TIMINGS, at(11)), RotationPlan::Take(RotationStep::Switch));
     }
 }

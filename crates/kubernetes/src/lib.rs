@@ -7,4 +7,6 @@ pub mod backoff;
 pub mod cluster;
 pub mod events;
 pub mod leader;
+pub mod own_pod_events;
+pub mod server_clock;
 pub mod workload;

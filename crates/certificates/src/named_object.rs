@@ -1,6 +1,6 @@
-//! One object by its name: looked at, and watched until it changes.
+//! One object by its name: read, and watched until it changes.
 //!
-//! By listings and watches with a field selector, which rights limited to one name allow, see
+//! Both use a list with a field selector, since RBAC rules with `resourceNames` allow only that, see
 //! <https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources>.
 
 use std::fmt::Debug;
@@ -15,37 +15,40 @@ use tokio::time::timeout;
 
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
-/// What a watch may last beyond its time before it counts as dead.
+/// A watch that lasts this much longer than the server should keep it open is dead.
 const WATCH_SLACK: Duration = Duration::from_secs(5);
 
-/// The object and the two clients for it.
-pub(super) struct Named<K> {
+/// The object's name and the two clients for it.
+pub(super) struct NamedObject<K> {
     pub(super) name: String,
-    /// The object in a sentence, such as "Secret `snap/ca`".
-    pub(super) what: String,
+    /// Kind and name for messages, such as "Secret `snap/ca`".
+    pub(super) description: String,
     /// How long the server keeps a watch open.
     pub(super) watch_timeout: Duration,
     pub(super) calls: Api<K>,
     pub(super) watches: Api<K>,
 }
 
-/// What stood at the API server, and the version from which to watch.
-pub(super) struct Look<K> {
-    pub(super) found: Option<K>,
+/// The object, if it exists, and the resource version to watch from.
+pub(super) struct ObjectView<K> {
+    pub(super) object: Option<K>,
     pub(super) version: String,
 }
 
-impl<K: Clone + Debug + DeserializeOwned + Send + 'static> Named<K> {
-    /// A listing of this one name: unlike a read of it, it has a version to watch from where nothing is found.
-    pub(super) async fn look(&self) -> Result<Look<K>, CallError> {
+impl<K: Clone + Debug + DeserializeOwned + Send + 'static> NamedObject<K> {
+    /// Lists this one name: unlike a GET, a list has a version to watch from if the object does not exist.
+    pub(super) async fn read(&self) -> Result<ObjectView<K>, CallError> {
         let only = ListParams::default().fields(&self.selector());
-        let list = call(format!("read the {}", self.what), self.calls.list(&only)).await?;
-        Ok(Look { found: list.items.into_iter().next(), version: list.metadata.resource_version.unwrap_or_default() })
+        let list = call(format!("read the {}", self.description), self.calls.list(&only)).await?;
+        Ok(ObjectView {
+            object: list.items.into_iter().next(),
+            version: list.metadata.resource_version.unwrap_or_default(),
+        })
     }
 
-    /// Waits until the object changes, or the watch has lasted its time.
-    pub(super) async fn change(&self, version: &str) -> Result<(), CallError> {
-        let what = format!("watch the {}", self.what);
+    /// Waits until the object changes or the watch ends.
+    pub(super) async fn wait_for_change(&self, version: &str) -> Result<(), CallError> {
+        let what = format!("watch the {}", self.description);
         let seconds = u32::try_from(self.watch_timeout.as_secs()).unwrap_or(u32::MAX);
         let only = WatchParams::default().fields(&self.selector()).timeout(seconds);
         let events = call(what.clone(), self.watches.watch_metadata(&only, version)).await?;
@@ -54,7 +57,7 @@ impl<K: Clone + Debug + DeserializeOwned + Send + 'static> Named<K> {
             loop {
                 match events.next().await {
                     Some(Ok(WatchEvent::Bookmark(_))) => {}
-                    // An error event is an expired version as a rule: the next look has a fresh one.
+                    // An error event is usually an expired version. The next read has a fresh one.
                     Some(Ok(_)) | None => return Ok(()),
                     Some(Err(source)) => return Err(CallError::Failed { what, source: Box::new(source) }),
                 }

@@ -1,4 +1,4 @@
-//! Faults that a real API server does not have on demand; its ordinary ways are tested against a real one.
+//! Faults that a real API server does not have on demand, in simulated time. `tests/certificates.rs` uses a real one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,15 +13,12 @@ use tokio::time::timeout;
 use tower::service_fn;
 
 use super::*;
-use crate::bundle::bundle_pem;
-use crate::{Authority, Kind};
-use snapwatcher_daemon::clock;
+use crate::bundle_status::ConfigurationKind;
 use snapwatcher_kubernetes::cluster::WATCH_TIMEOUT;
 
-const BUNDLE: &str = "PEM";
 const NAME: &str = "snapwatcher";
-/// No wait of a test's is longer.
-const SOON: Duration = Duration::from_secs(10);
+/// The longest wait of a test, in simulated time.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An API server with one configuration, or none, and faults.
 #[derive(Clone)]
@@ -34,15 +31,16 @@ struct FakeApi {
 struct State {
     configuration: Option<Value>,
     fault: Fault,
-    looks: usize,
+    reads: usize,
     applies: usize,
+    refused: usize,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     #[default]
     None,
-    Away,
+    Unreachable,
     ForbidsApply,
     EndsWatches,
 }
@@ -68,7 +66,7 @@ impl FakeApi {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(SOON, reached).await.expect(what);
+        timeout(DEADLINE, reached).await.expect(what);
     }
 
     fn cluster(&self) -> Cluster {
@@ -76,16 +74,17 @@ impl FakeApi {
         let client = Client::new(
             service_fn(move |request: Request<kube::client::Body>| {
                 let api = api.clone();
-                async move { api.answer(request).await }
+                async move { api.respond(request).await }
             }),
             "default",
         );
         Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, ca_certificates: None }
     }
 
-    async fn answer(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, std::io::Error> {
+    async fn respond(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, std::io::Error> {
         let fault = self.read(|state| state.fault);
-        if fault == Fault::Away {
+        if fault == Fault::Unreachable {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).refused += 1;
             return Err(std::io::Error::other("connection refused"));
         }
         let query = request.uri().query().unwrap_or_default().to_owned();
@@ -104,7 +103,7 @@ impl FakeApi {
                         configuration["webhooks"][0]["clientConfig"]["caBundle"] = bundle;
                     }
                 });
-                Ok(json_answer(&self.read(|state| state.configuration.clone()).unwrap_or_default()))
+                Ok(json_response(&self.read(|state| state.configuration.clone()).unwrap_or_default()))
             }
             (_, true) => {
                 let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
@@ -112,9 +111,9 @@ impl FakeApi {
             }
             (_, false) => {
                 let items: Vec<_> = self.read(|state| state.configuration.clone()).into_iter().collect();
-                self.state.lock().unwrap_or_else(PoisonError::into_inner).looks += 1;
+                self.state.lock().unwrap_or_else(PoisonError::into_inner).reads += 1;
                 let version = self.changes.borrow().to_string();
-                Ok(json_answer(&json!({
+                Ok(json_response(&json!({
                     "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfigurationList",
                     "metadata": {"resourceVersion": version}, "items": items,
                 })))
@@ -122,7 +121,7 @@ impl FakeApi {
         }
     }
 
-    /// Tells the first change since that version, or ends at once.
+    /// Sends the first change since that version, or ends at once.
     fn watch(&self, fault: Fault, since: u64) -> Response<Body> {
         if fault == Fault::EndsWatches {
             return Response::new(Body::empty());
@@ -139,7 +138,7 @@ impl FakeApi {
     }
 }
 
-fn json_answer(value: &Value) -> Response<Body> {
+fn json_response(value: &Value) -> Response<Body> {
     Response::new(Body::from(value.to_string()))
 }
 
@@ -148,9 +147,9 @@ fn forbidden() -> Response<Body> {
         "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403,
         "message": "snapwatcher may not patch",
     });
-    let mut answer = json_answer(&status);
-    *answer.status_mut() = StatusCode::FORBIDDEN;
-    answer
+    let mut response = json_response(&status);
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response
 }
 
 fn configuration() -> Value {
@@ -164,34 +163,47 @@ fn configuration() -> Value {
     })
 }
 
-/// A configuration that trusts this.
-fn trusting(bundle: &str) -> Value {
+/// A configuration with this bundle.
+fn configuration_with(bundle: &str) -> Value {
     let mut configuration = configuration();
     let bundle = ByteString(bundle.as_bytes().to_vec());
     configuration["webhooks"][0]["clientConfig"]["caBundle"] = json!(bundle);
     configuration
 }
 
-/// Runs a keeper against the server while `scenario` looks on.
-async fn kept<S: Future<Output = ()>>(api: &FakeApi, scenario: impl FnOnce(Observer) -> S) {
-    kept_with(api, Bundle { text: BUNDLE.into(), serving: None, shared_until: None }, Arc::default(), scenario).await;
+fn certificate(content: &str) -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n")
 }
 
-/// The same with another bundle, and word of whether the Secret can't be read.
-async fn kept_with<S: Future<Output = ()>>(
+/// The CA in the bundle of the tests.
+fn own_ca() -> String {
+    certificate("AAAA")
+}
+
+/// A bundle with that CA and another one.
+fn both_cas() -> String {
+    own_ca() + &certificate("BBBB")
+}
+
+/// Runs a controller against the server during `scenario`.
+async fn run_with<S: Future<Output = ()>>(api: &FakeApi, scenario: impl FnOnce(Observer) -> S) {
+    run_with_signals(api, Signals::default(), scenario).await;
+}
+
+async fn run_with_signals<S: Future<Output = ()>>(
     api: &FakeApi,
-    bundle: Bundle,
-    unread: Arc<AtomicBool>,
+    signals: Signals,
     scenario: impl FnOnce(Observer) -> S,
 ) {
-    let status = watch::Sender::new(BundleStatus { mutating: Some(Keeping::Unknown), validating: None });
+    let status = watch::Sender::new(BundleStatus { mutating: Some(BundleState::Unknown), validating: None });
     let observer = Observer(status.subscribe());
+    let bundle = CaBundle { pem: own_ca().into(), signing_ca: own_ca().into() };
     let (_keep_open, bundle) = watch::channel(Some(bundle));
-    let (look, metrics) = (Arc::default(), CertificateMetrics::default());
-    let parts = Parts { cluster: api.cluster(), bundle, status, look, unread, metrics, tell: Arc::new(|_, _| ()) };
-    let keeper = Keeper::<MutatingWebhookConfiguration>::new(NAME.to_owned(), parts);
+    let (metrics, events) = (CertificateMetrics::default(), OwnPodEvents::default());
+    let context = BundleControllerContext { cluster: api.cluster(), bundle, status, signals, metrics, events };
+    let controller = CaBundleController::<MutatingWebhookConfiguration>::new(NAME.to_owned(), context);
     tokio::select! {
-        never = keeper.keep() => match never {},
+        never = controller.run() => match never {},
         () = scenario(observer) => {}
     }
 }
@@ -199,36 +211,36 @@ async fn kept_with<S: Future<Output = ()>>(
 struct Observer(watch::Receiver<BundleStatus>);
 
 impl Observer {
-    /// Waits for it; returns the bundle that is trusted then.
-    async fn until(&mut self, what: &str, wanted: impl Fn(&Keeping) -> bool) -> Option<String> {
-        let is_wanted = |status: &BundleStatus| status.of(Kind::Mutating).is_some_and(&wanted);
-        if let Ok(Ok(found)) = timeout(SOON, self.0.wait_for(is_wanted)).await {
-            return found.trusts().next().map(|(_, trust)| trust.bundle.to_string());
+    /// Waits for a state and returns the bundle that is trusted then.
+    async fn until(&mut self, what: &str, wanted: impl Fn(&BundleState) -> bool) -> Option<String> {
+        let is_wanted = |status: &BundleStatus| status.get(ConfigurationKind::Mutating).is_some_and(&wanted);
+        if let Ok(Ok(found)) = timeout(DEADLINE, self.0.wait_for(is_wanted)).await {
+            return found.trusts().next().map(|(_, trust)| trust.ca_bundle.to_string());
         }
         panic!("waited for {what}, last was: {}", *self.0.borrow());
     }
 
-    fn is_settled(&self) -> bool {
-        self.0.borrow().is_settled()
+    fn is_known(&self) -> bool {
+        self.0.borrow().is_known()
     }
 }
 
-fn failed(keeping: &Keeping) -> bool {
-    matches!(keeping, Keeping::Failed(_))
+fn failed(state: &BundleState) -> bool {
+    matches!(state, BundleState::Failed(_))
 }
 
-fn in_sync(keeping: &Keeping) -> bool {
-    matches!(keeping, Keeping::InSync(_))
+fn in_sync(state: &BundleState) -> bool {
+    matches!(state, BundleState::InSync(_))
 }
 
-fn changed(keeping: &Keeping) -> bool {
-    matches!(keeping, Keeping::Changed(_))
+fn changed(state: &BundleState) -> bool {
+    matches!(state, BundleState::Changed(_))
 }
 
-#[tokio::test]
-async fn a_bundle_is_put_in_and_put_back() {
+#[tokio::test(start_paused = true)]
+async fn the_bundle_is_written_and_written_again_after_a_change() {
     let api = FakeApi::new(Some(configuration()), Fault::None);
-    kept(&api, async |mut status| {
+    run_with(&api, async |mut status| {
         status.until("in sync", in_sync).await;
         api.change(|state| state.configuration = Some(configuration()));
         api.until("the bundle is applied again", |state| state.applies == 2).await;
@@ -236,139 +248,114 @@ async fn a_bundle_is_put_in_and_put_back() {
     .await;
 }
 
-/// The CA that signs, it and another one, and a bundle of it.
-fn authorities() -> (String, String, Bundle) {
-    let certificate = |content: &str| format!("-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n");
-    let (ours, both) = (certificate("AAAA"), certificate("AAAA") + &certificate("BBBB"));
-    let bundle = Bundle { text: ours.as_str().into(), serving: Some(ours.as_str().into()), shared_until: None };
-    (ours, both, bundle)
-}
-
-#[tokio::test]
-async fn a_bundle_that_somebody_changed_does_not_count_as_ours_until_it_is_read_back() {
+#[tokio::test(start_paused = true)]
+async fn a_changed_bundle_is_not_in_sync_until_it_is_read_back() {
     let api = FakeApi::new(Some(configuration()), Fault::None);
-    let (ours, both, bundle) = authorities();
-    kept_with(&api, bundle, Arc::default(), async |mut status| {
+    run_with(&api, async |mut status| {
         status.until("in sync", in_sync).await;
-        api.change(|state| state.configuration = Some(trusting(&both)));
-        assert_eq!(status.until("the change", changed).await, Some(both), "what the API server verifies us by");
-        assert_eq!(status.until("in sync again", in_sync).await, Some(ours));
+        api.change(|state| state.configuration = Some(configuration_with(&both_cas())));
+        let read = status.until("the change", changed).await;
+        assert_eq!(read, Some(both_cas()), "the bundle by which the API server verifies this replica");
+        assert_eq!(status.until("in sync again", in_sync).await, Some(own_ca()));
     })
     .await;
 }
 
-#[tokio::test]
-async fn a_bundle_that_trusts_what_is_served_stays_while_nothing_tells_why_it_was_changed() {
-    let (api, unread) = (FakeApi::new(Some(configuration()), Fault::None), Arc::<AtomicBool>::default());
-    let (_, both, bundle) = authorities();
-    kept_with(&api, bundle, unread.clone(), async |mut status| {
+#[tokio::test(start_paused = true)]
+async fn a_changed_bundle_that_trusts_this_replica_stays_while_the_secret_is_unreadable() {
+    let (api, signals) = (FakeApi::new(Some(configuration()), Fault::None), Signals::default());
+    run_with_signals(&api, signals.clone(), async |mut status| {
         status.until("in sync", in_sync).await;
-        unread.store(true, Ordering::Relaxed);
+        signals.set_secret_unreadable(true);
         let applies = api.read(|state| state.applies);
-        api.change(|state| state.configuration = Some(trusting(&both)));
+        api.change(|state| state.configuration = Some(configuration_with(&both_cas())));
         status.until("the change", changed).await;
-        // Longer than a bundle is doubted.
-        tokio::time::sleep(3 * BETWEEN_LOOKS).await;
+        // A changed bundle is overwritten at the second read. Here it is read more often.
+        for _ in 0..3 {
+            let reads = api.read(|state| state.reads);
+            api.change(|_| ());
+            api.until("it is read again", |state| state.reads > reads).await;
+        }
         assert_eq!(api.read(|state| state.applies), applies, "another replica may serve by the other CA");
-        unread.store(false, Ordering::Relaxed);
+        signals.set_secret_unreadable(false);
         api.change(|_| ());
         status.until("in sync again", in_sync).await;
     })
     .await;
 }
 
-#[tokio::test]
-async fn what_other_replicas_may_serve_by_stays_beside_ours_for_its_time() {
-    let ca = || Authority::generate(Duration::from_secs(600), clock::now()).unwrap().certificate().pem().to_owned();
-    let (old, new) = (ca(), ca());
-    let (both, junk) = (bundle_pem([&*old, &*new]), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    let api = FakeApi::new(Some(trusting(&format!("{junk}{old}"))), Fault::None);
-    let until = Instant::now() + 5 * BETWEEN_LOOKS;
-    let bundle = Bundle { text: new.as_str().into(), serving: Some(new.as_str().into()), shared_until: Some(until) };
-    kept_with(&api, bundle, Arc::default(), async |mut status| {
-        assert_eq!(status.until("in sync", in_sync).await.as_ref(), Some(&both), "beside what can be used");
-        // As a replica does that has not read the new files.
-        api.change(|state| state.configuration = Some(trusting(&old)));
-        api.until("it is put back", |state| state.applies == 2).await;
-        assert_eq!(status.until("in sync again", in_sync).await, Some(both));
-        sleep_until(until).await;
-        api.change(|_| ());
-        let is_alone = |keeping: &Keeping| matches!(keeping, Keeping::InSync(trust) if *trust.bundle == *new);
-        status.until("ours alone", is_alone).await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_configuration_without_webhooks_counts_as_none() {
+#[tokio::test(start_paused = true)]
+async fn a_configuration_without_webhooks_counts_as_missing() {
     let mut empty = configuration();
     empty["webhooks"] = json!([]);
     let api = FakeApi::new(Some(empty), Fault::None);
-    kept(&api, async |mut status| {
-        status.until("missing", |keeping| *keeping == Keeping::Missing).await;
+    run_with(&api, async |mut status| {
+        status.until("missing", |state| *state == BundleState::Missing).await;
         api.change(|state| state.configuration = Some(configuration()));
         status.until("in sync", in_sync).await;
     })
     .await;
 }
 
-#[tokio::test]
-async fn an_api_server_that_is_away_at_first_is_waited_for() {
-    let api = FakeApi::new(Some(configuration()), Fault::Away);
-    kept(&api, async |mut status| {
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_api_server_at_the_start_is_retried() {
+    let api = FakeApi::new(Some(configuration()), Fault::Unreachable);
+    run_with(&api, async |mut status| {
         status.until("a failure", failed).await;
-        assert!(!status.is_settled());
+        assert!(!status.is_known());
         api.change(|state| state.fault = Fault::None);
         status.until("in sync", in_sync).await;
     })
     .await;
 }
 
-#[tokio::test]
-async fn a_right_that_is_missing_is_told_and_its_return_noticed() {
+#[tokio::test(start_paused = true)]
+async fn a_forbidden_apply_is_a_failure_until_it_is_allowed() {
     let api = FakeApi::new(Some(configuration()), Fault::ForbidsApply);
-    kept(&api, async |mut status| {
-        status.until("the server's words", |keeping| keeping.to_string().ends_with("snapwatcher may not patch")).await;
-        assert!(!status.is_settled());
+    run_with(&api, async |mut status| {
+        status.until("a failure", |state| state.to_string().ends_with("snapwatcher may not patch")).await;
+        assert!(!status.is_known());
         api.change(|state| state.fault = Fault::None);
         status.until("in sync", in_sync).await;
     })
     .await;
 }
 
-#[tokio::test]
-async fn a_configuration_that_appears_later_gets_its_bundle() {
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_is_created_later_gets_its_bundle() {
     let api = FakeApi::new(None, Fault::None);
-    kept(&api, async |mut status| {
-        status.until("missing", |keeping| *keeping == Keeping::Missing).await;
-        assert!(status.is_settled());
+    run_with(&api, async |mut status| {
+        status.until("missing", |state| *state == BundleState::Missing).await;
+        assert!(status.is_known());
         api.change(|state| state.configuration = Some(configuration()));
         status.until("in sync", in_sync).await;
     })
     .await;
 }
 
-#[tokio::test]
-async fn what_was_read_stands_while_the_api_server_is_away() {
+#[tokio::test(start_paused = true)]
+async fn the_last_state_stays_while_the_api_server_is_unreachable() {
     let api = FakeApi::new(Some(configuration()), Fault::None);
-    kept(&api, async |mut status| {
+    run_with(&api, async |mut status| {
         status.until("in sync", in_sync).await;
-        api.change(|state| state.fault = Fault::Away);
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(status.is_settled());
+        api.change(|state| state.fault = Fault::Unreachable);
+        api.until("the outage is noticed, and tried again", |state| state.refused >= 3).await;
+        assert!(status.is_known());
+        status.until("in sync still", in_sync).await;
     })
     .await;
 }
 
-#[tokio::test]
-async fn a_server_that_ends_each_watch_at_once_is_not_flooded() {
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_each_watch_at_once_is_read_once_a_second() {
     let api = FakeApi::new(Some(configuration()), Fault::EndsWatches);
-    kept(&api, async |mut status| {
+    run_with(&api, async |mut status| {
         status.until("in sync", in_sync).await;
-        let before = api.read(|state| state.looks);
-        tokio::time::sleep(Duration::from_millis(2500)).await;
-        let looks = api.read(|state| state.looks) - before;
-        assert!((1..=3).contains(&looks), "{looks} looks in 2.5 s");
+        let before = api.read(|state| state.reads);
+        // In simulated time, so that the number of reads is exact.
+        tokio::time::sleep(60 * MIN_INTERVAL).await;
+        let reads = api.read(|state| state.reads) - before;
+        assert!((59..=61).contains(&reads), "{reads} reads in 60 s");
     })
     .await;
 }
