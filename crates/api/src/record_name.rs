@@ -15,7 +15,7 @@ const LONGEST_NAME: usize = 253;
 /// The longest value of a label, see
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>.
 const LONGEST_LABEL: usize = 63;
-/// Hexadecimal digits at the end of a name: 40 bits tell apart targets with the same readable part.
+/// Hexadecimal digits at the end of a name: 40 bits distinguish targets with the same readable part.
 const DIGEST: usize = 10;
 /// The lengths of the digest, in the order in which they are tried: a longer one if another target has the name.
 pub const DIGESTS: [usize; 3] = [DIGEST, 2 * DIGEST, 4 * DIGEST];

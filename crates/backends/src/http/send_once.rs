@@ -4,8 +4,8 @@
 //! redirects, kept connections (hyper sends a request again if the server closes a kept connection).
 //!
 //! The moment of a failure decides about its outcome: before the connection is established the back-end has not seen the
-//! request, after it the result is unknown. Errors alone can't tell, because a timeout looks the same before and after. But
-//! nothing is pooled, so the connector runs inside the future of its request and can report the connection.
+//! request, after it the result is unknown. An error does not show that moment: a timeout looks the same
+//! before and after. Nothing is pooled, so the connector runs inside the future of its request and can report the connection.
 
 use std::time::Duration;
 

@@ -101,7 +101,7 @@ impl TokenCache {
     }
 }
 
-/// Without an audience the token is for the API server, which a kubelet asks to verify the token.
+/// The token has no audience of its own: it is for the API server, and a kubelet lets the API server verify it.
 fn token_request() -> TokenRequest {
     let seconds = i64::try_from(LIFETIME.as_secs()).ok();
     let spec = TokenRequestSpec { expiration_seconds: seconds, ..TokenRequestSpec::default() };
@@ -136,9 +136,10 @@ mod tests {
         assert_eq!(tokens.identity(), "system:serviceaccount:snap:snapwatcher-kubelet");
         let all = futures::future::join_all((0..8).map(|_| tokens.get())).await;
         assert!(all.into_iter().all(|token| token.unwrap() == "token-1"), "one request for all");
-        let asked = |request: &ApiRequest| (request.path.clone(), request.body["spec"]["expirationSeconds"].clone());
+        let requested =
+            |request: &ApiRequest| (request.path.clone(), request.body["spec"]["expirationSeconds"].clone());
         let path = "/api/v1/namespaces/snap/serviceaccounts/snapwatcher-kubelet/token";
-        assert_eq!(asked(&requests.lock().unwrap()[0]), (path.to_owned(), 600.into()));
+        assert_eq!(requested(&requests.lock().unwrap()[0]), (path.to_owned(), 600.into()));
         tokens.forget("another").await;
         assert_eq!(tokens.get().await.unwrap(), "token-1");
         tokens.forget("token-1").await;

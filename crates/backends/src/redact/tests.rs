@@ -6,7 +6,7 @@ fn redacted(text: &str) -> String {
     redact(text).as_str().to_owned()
 }
 
-/// Each way in which a SNAP server, or a tool that it runs, has been seen to print a secret.
+/// Each form in which a SNAP server, or a tool that it runs, prints a secret.
 fn planted(secret: &str) -> Vec<(&'static str, String)> {
     vec![
         ("bearer", format!("Bearer {secret}")),
@@ -105,7 +105,7 @@ proptest! {
 #[test]
 fn a_secret_on_the_input_limit_leaves_no_part() {
     for (index, (form, text)) in planted("ABCDEFGHIJKLMNOPQRSTUVWX").into_iter().enumerate() {
-        // Nearly all of it is one long secret, so that what stands at the limit is not cut off afterwards.
+        // Nearly all of it is one long secret, so that the text at the limit is not cut off afterwards.
         let filling = format!("token={} ", "x".repeat(INPUT_LIMIT - 17 - index));
         let result = redacted(&format!("{filling}{text} and more"));
         for part in ["ABCD", "EFGH", "IJKL"] {
@@ -123,7 +123,7 @@ fn stays(text: &str) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn a_secret_is_known_by_its_form_or_look() {
+fn a_secret_is_recognized_by_its_form_or_because_it_is_random() {
     for secret in [
         "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl",
         "AKIAIOSFODNN7EXAMPLE",
@@ -142,7 +142,7 @@ fn a_secret_is_known_by_its_form_or_look() {
 }
 
 #[test]
-fn what_helps_a_person_stays() {
+fn text_without_secrets_is_kept() {
     for text in [
         "could not connect to SnapHook at http://snap-back-api/kubelet/checkpoint: connection refused",
         "Checkpoint failed for pod shop/web-5f4d7c9b8d-x2k4z",
@@ -157,7 +157,7 @@ fn what_helps_a_person_stays() {
 }
 
 #[test]
-fn the_words_around_a_secret_stay() {
+fn the_text_around_a_secret_is_kept() {
     for (text, expected) in [
         (
             "Command 'buildah login --username bob --password s3cret --tls-verify=false r' failed with error: 401",
@@ -185,7 +185,7 @@ fn a_long_text_ends_in_an_ellipsis_within_the_limit() {
 }
 
 #[test]
-fn a_hostile_text_takes_no_long_time() {
+fn a_hostile_text_takes_little_time() {
     let begun = std::time::Instant::now();
     for hostile in [
         "token=",

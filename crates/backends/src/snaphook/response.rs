@@ -49,7 +49,7 @@ fn reason(status: StatusCode) -> Option<Reason> {
     }
 }
 
-/// What to do, if it is not in the log of SnapHook alone. It stands before the text of SnapHook, whose end may be cut off.
+/// What to do. A message gives it before the text of SnapHook, because the end of a message may be cut off.
 fn remedy(reason: Reason) -> &'static str {
     match reason {
         Reason::Unauthorized => " (set a valid token by `--snap-back-api-token-file`)",
