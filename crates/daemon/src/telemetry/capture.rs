@@ -1,14 +1,21 @@
 //! For tests: captures what a piece of code logs.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::log::{LogFormat, LogLevel, subscriber};
 
+/// Two subscribers that live as long as the process. With a single one, tracing asks only the thread that first reaches a
+/// log call whether a subscriber wants it, and a thread without a subscriber answers no for all threads.
+static ALWAYS_REGISTERED: LazyLock<[Dispatch; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| Dispatch::new(subscriber(LogLevel::Trace, LogFormat::Text, io::sink))));
+
 /// Returns what this thread logs while `log` runs.
 pub fn capture(level: LogLevel, format: LogFormat, log: impl FnOnce()) -> String {
+    LazyLock::force(&ALWAYS_REGISTERED);
     let written = Written::default();
     tracing::subscriber::with_default(subscriber(level, format, written.clone()), log);
     written.text()
