@@ -1,28 +1,28 @@
-//! What is told once in a while and not for each pod: a Deployment creates its pods over and over.
+//! A limit on repeated log lines: a Deployment creates its pods over and over.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The same is told again after this.
-const AGAIN: Duration = Duration::from_secs(3600);
-/// So many different things are told within [`AGAIN`] at the most; what comes beyond is only counted.
-const MOST: usize = 100;
+/// The same line may be logged again after this time.
+const REPEAT_AFTER: Duration = Duration::from_secs(3600);
+/// How many different lines may be logged within [`REPEAT_AFTER`].
+const MAX_LINES: usize = 100;
 
-/// What was told of late, and when.
+/// The lines that were logged within [`REPEAT_AFTER`], by key, with the time of each.
 #[derive(Default)]
-pub(super) struct Once(Mutex<HashMap<String, Instant>>);
+pub(super) struct LogThrottle(Mutex<HashMap<String, Instant>>);
 
-impl Once {
-    /// Whether that is to be told now, which is then remembered.
-    pub(super) fn is_news(&self, what: &str, now: Instant) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, at| now.saturating_duration_since(*at) < AGAIN);
-        let is_news = told.len() < MOST && !told.contains_key(what);
-        if is_news {
-            told.insert(what.to_owned(), now);
+impl LogThrottle {
+    /// Whether the line with this key may be logged now; if so, the line counts as logged.
+    pub(super) fn should_log(&self, key: &str, now: Instant) -> bool {
+        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.retain(|_, at| now.saturating_duration_since(*at) < REPEAT_AFTER);
+        let should_log = logged.len() < MAX_LINES && !logged.contains_key(key);
+        if should_log {
+            logged.insert(key.to_owned(), now);
         }
-        is_news
+        should_log
     }
 }
 
@@ -31,18 +31,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_is_told_once_an_hour() {
-        let (once, start) = (Once::default(), Instant::now());
-        assert!(once.is_news("shop/web-", start) && once.is_news("shop/db-", start));
-        assert!(!once.is_news("shop/web-", start + Duration::from_secs(3599)));
-        assert!(once.is_news("shop/web-", start + Duration::from_secs(3600)));
+    fn a_line_is_logged_once_an_hour() {
+        let (throttle, start) = (LogThrottle::default(), Instant::now());
+        assert!(throttle.should_log("shop/web-", start) && throttle.should_log("shop/db-", start));
+        assert!(!throttle.should_log("shop/web-", start + Duration::from_secs(3599)));
+        assert!(throttle.should_log("shop/web-", start + Duration::from_secs(3600)));
     }
 
     #[test]
-    fn the_number_of_things_told_is_bounded() {
-        let (once, start) = (Once::default(), Instant::now());
-        let told = (0..1000).filter(|number| once.is_news(&number.to_string(), start)).count();
-        assert_eq!(told, MOST);
-        assert!(once.is_news("later", start + AGAIN));
+    fn the_number_of_lines_is_bounded() {
+        let (throttle, start) = (LogThrottle::default(), Instant::now());
+        let logged = (0..1000).filter(|number| throttle.should_log(&number.to_string(), start)).count();
+        assert_eq!(logged, MAX_LINES);
+        assert!(throttle.should_log("later", start + REPEAT_AFTER));
     }
 }

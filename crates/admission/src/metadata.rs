@@ -1,7 +1,6 @@
-//! The maps of labels and annotations: the values that decide, and keys of ours that nobody reads.
+//! A pod's metadata, as far as admission reads it: name, labels and annotations.
 //!
-//! Read by hand rather than by serde's derive, which can't collect the keys it does not know without copying all of
-//! them.
+//! The two maps have deserializers of their own: serde's derive cannot collect unknown keys without copying all of them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,24 +10,38 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use snapwatcher_api::pod::{ADMISSION, CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, MUTATED, ONCE_PER, PREFIX, SNAP};
 
-use super::review::Text;
+use super::text::Text;
 
-/// Keys this similar are taken for misspelt: so many letters have to change at the most.
-const NEAR: usize = 2;
-/// The longest key there can be, prefix and all.
-const LONGEST: usize = 317;
-/// So many keys that are not read are told of one map: a warning is for people.
-const MOST: usize = 8;
+/// The longest valid key: a prefix of 253 characters, a slash, and a name of 63.
+const MAX_KEY_LENGTH: usize = 317;
+/// How many unknown keys of a map are kept: people read the warnings about them.
+const MAX_UNKNOWN_KEYS: usize = 8;
 
-/// The labels that are read; their keys are those of [`snapwatcher_api::pod`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Metadata<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    generate_name: Option<Text<'a>>,
+    /// `None` if the map is absent or null. A JSONPatch must then add the map before a key in it.
+    #[serde(borrow)]
+    pub(super) labels: Option<Labels<'a>>,
+    /// `None` as for the labels.
+    #[serde(borrow)]
+    pub(super) annotations: Option<Annotations<'a>>,
+}
+
+/// The labels that admission reads, by the keys of [`snapwatcher_api::pod`].
 #[derive(Debug, Default)]
 pub(super) struct Labels<'a> {
     pub(super) snap: Option<Text<'a>>,
     pub(super) mutated: Option<Text<'a>>,
+    /// Other keys with our prefix.
     pub(super) unknown: Vec<String>,
 }
 
-/// The annotations that are read; their keys are those of [`snapwatcher_api::pod`].
+/// The annotations that admission reads, by the keys of [`snapwatcher_api::pod`].
 #[derive(Debug, Default)]
 pub(super) struct Annotations<'a> {
     pub(super) admission: Option<Text<'a>>,
@@ -37,44 +50,39 @@ pub(super) struct Annotations<'a> {
     pub(super) delay: Option<Text<'a>>,
     pub(super) once_per: Option<Text<'a>>,
     pub(super) default_container: Option<Text<'a>>,
+    /// Other keys with our prefix.
     pub(super) unknown: Vec<String>,
 }
 
-/// What is told of keys of ours that nobody reads. Another component of SNAP may read them.
-pub(super) fn unread(labels: Option<&Labels<'_>>, annotations: Option<&Annotations<'_>>) -> Vec<String> {
-    let labels = labels.into_iter().flat_map(|labels| &labels.unknown);
-    let annotations = annotations.into_iter().flat_map(|annotations| &annotations.unknown);
-    let labels = labels.map(|key| told(key, "label", &[SNAP, MUTATED], "annotation", &[CONTAINERS, DELAY, ONCE_PER]));
-    let annotations =
-        annotations.map(|key| told(key, "annotation", &[CONTAINERS, DELAY, ONCE_PER], "label", &[SNAP, MUTATED]));
-    labels.chain(annotations).collect()
-}
-
-fn told(key: &str, kind: &str, known: &[&str], other_kind: &str, others: &[&str]) -> String {
-    if others.contains(&key) {
-        return format!("{kind} {key} is not read: it is meant as {other_kind}");
+impl Metadata<'_> {
+    /// The name, or the prefix from which the API server will generate it.
+    pub(super) fn name(&self) -> &str {
+        let name = self.name.as_deref().filter(|name| !name.is_empty());
+        name.or(self.generate_name.as_deref()).unwrap_or_default()
     }
-    let is_alike = |known: &&&str| key.len().abs_diff(known.len()) <= NEAR;
-    let near = known
-        .iter()
-        .filter(is_alike)
-        .map(|&known| (strsim::osa_distance(&key.to_ascii_lowercase(), known), known))
-        .min();
-    match near.filter(|(distance, _)| *distance <= NEAR) {
-        Some((_, known)) => format!("{kind} {key} is not read; did you mean `{}`?", &known[PREFIX.len()..]),
-        None => format!("{kind} {key} is not read by SnapWatcher"),
+
+    /// The prefix from which the API server generates names, else the name: the same for all pods of a template.
+    ///
+    /// A validating webhook sees a generated name, so the prefix goes first.
+    pub(super) fn template_name(&self) -> &str {
+        self.generate_name.as_deref().filter(|prefix| !prefix.is_empty()).unwrap_or_else(|| self.name())
+    }
+
+    /// Whether the pod is the API server's copy of a static pod.
+    pub(super) fn is_mirror(&self) -> bool {
+        self.annotations.as_ref().is_some_and(|annotations| annotations.mirror.is_some())
     }
 }
 
-/// A map of which some keys are read.
-trait Keyed<'a>: Default {
-    /// Where the value of that key goes; `None`: it is not read.
-    fn slot(&mut self, key: &str) -> Option<&mut Option<Text<'a>>>;
+/// A map of strings of which some keys are read.
+trait KnownKeys<'a>: Default {
+    /// Where the value of `key` is stored; `None` for a key that is not read.
+    fn field(&mut self, key: &str) -> Option<&mut Option<Text<'a>>>;
     fn unknown(&mut self) -> &mut Vec<String>;
 }
 
-impl<'a> Keyed<'a> for Labels<'a> {
-    fn slot(&mut self, key: &str) -> Option<&mut Option<Text<'a>>> {
+impl<'a> KnownKeys<'a> for Labels<'a> {
+    fn field(&mut self, key: &str) -> Option<&mut Option<Text<'a>>> {
         match key {
             SNAP => Some(&mut self.snap),
             MUTATED => Some(&mut self.mutated),
@@ -87,8 +95,8 @@ impl<'a> Keyed<'a> for Labels<'a> {
     }
 }
 
-impl<'a> Keyed<'a> for Annotations<'a> {
-    fn slot(&mut self, key: &str) -> Option<&mut Option<Text<'a>>> {
+impl<'a> KnownKeys<'a> for Annotations<'a> {
+    fn field(&mut self, key: &str) -> Option<&mut Option<Text<'a>>> {
         match key {
             ADMISSION => Some(&mut self.admission),
             MIRROR => Some(&mut self.mirror),
@@ -107,19 +115,19 @@ impl<'a> Keyed<'a> for Annotations<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Reader(PhantomData))
+        deserializer.deserialize_map(KnownKeysVisitor(PhantomData))
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Reader(PhantomData))
+        deserializer.deserialize_map(KnownKeysVisitor(PhantomData))
     }
 }
 
-struct Reader<'a, K>(PhantomData<(&'a (), K)>);
+struct KnownKeysVisitor<'a, K>(PhantomData<(&'a (), K)>);
 
-impl<'de: 'a, 'a, K: Keyed<'a>> Visitor<'de> for Reader<'a, K> {
+impl<'de: 'a, 'a, K: KnownKeys<'a>> Visitor<'de> for KnownKeysVisitor<'a, K> {
     type Value = K;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,20 +135,21 @@ impl<'de: 'a, 'a, K: Keyed<'a>> Visitor<'de> for Reader<'a, K> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<K, M::Error> {
-        let mut read = K::default();
+        let mut keys = K::default();
         while let Some(key) = map.next_key::<Text<'a>>()? {
-            match read.slot(&key) {
+            match keys.field(&key) {
                 Some(Some(_)) => return Err(M::Error::custom("duplicate key")),
-                Some(slot) => *slot = map.next_value()?,
+                Some(field) => *field = map.next_value()?,
                 None => {
                     map.next_value::<IgnoredAny>()?;
-                    if key.starts_with(PREFIX) && key.len() <= LONGEST && read.unknown().len() < MOST {
-                        read.unknown().push(key.to_string());
+                    let is_ours = key.starts_with(PREFIX) && key.len() <= MAX_KEY_LENGTH;
+                    if is_ours && keys.unknown().len() < MAX_UNKNOWN_KEYS {
+                        keys.unknown().push(key.to_string());
                     }
                 }
             }
         }
-        Ok(read)
+        Ok(keys)
     }
 }
 
@@ -150,15 +159,8 @@ mod tests {
 
     use super::*;
 
-    fn told_of(labels: &serde_json::Value, annotations: &serde_json::Value) -> Vec<String> {
-        let (labels, annotations) = (labels.to_string(), annotations.to_string());
-        let labels = serde_json::from_str::<Labels<'_>>(&labels).unwrap();
-        let annotations = serde_json::from_str::<Annotations<'_>>(&annotations).unwrap();
-        unread(Some(&labels), Some(&annotations))
-    }
-
     #[test]
-    fn the_keys_read_are_those_of_the_pod_module() {
+    fn the_keys_of_the_pod_module_are_read() {
         let labels = json!({ SNAP: "1", MUTATED: "2", "app": "web" }).to_string();
         let labels: Labels<'_> = serde_json::from_str(&labels).unwrap();
         assert_eq!((labels.snap.as_deref(), labels.mutated.as_deref()), (Some("1"), Some("2")));
@@ -174,21 +176,30 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_key_is_told_with_the_one_that_was_meant() {
-        for (key, words) in [
-            ("snap.weaversoft.io/delays", "did you mean `delay`?"),
-            ("snap.weaversoft.io/container", "did you mean `containers`?"),
-            ("snap.weaversoft.io/Once_Per", "did you mean `once-per`?"),
-            ("snap.weaversoft.io/restore-from", "is not read by SnapWatcher"),
-            ("snap.weaversoft.io/snap", "it is meant as label"),
+    fn a_key_or_value_with_escapes_is_the_same_as_without() {
+        let labels: Labels<'_> =
+            serde_json::from_str(r#"{"snap.weaversoft.io\/sn\u0061p": "tr\u0075e", "\"quo\\ted\"": "x\n"}"#).unwrap();
+        assert_eq!(labels.snap.as_deref(), Some("true"));
+    }
+
+    #[test]
+    fn a_known_key_twice_is_an_error_and_an_unknown_one_is_not() {
+        for (json, is_valid) in [
+            (r#"{"snap.weaversoft.io/snap": "true", "snap.weaversoft.io/snap": "true"}"#, false),
+            (r#"{"snap.weaversoft.io/snap": "true", "snap.weaversoft.io/sn\u0061p": "false"}"#, false),
+            (r#"{"app": "web", "app": "shop"}"#, true),
         ] {
-            let told = told_of(&json!({}), &json!({ key: "x" }));
-            assert!(matches!(&told[..], [one] if one.contains(words) && one.contains(key)), "{key}: {told:?}");
+            assert_eq!(serde_json::from_str::<Labels<'_>>(json).is_ok(), is_valid, "{json}");
         }
-        let told =
-            told_of(&json!({"snap.weaversoft.io/mutatd": "false", DELAY: "5s", "snap.other.io/x": "1"}), &json!({}));
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told.iter().any(|told| told.contains("did you mean `mutated`?")), "{told:?}");
-        assert!(told.iter().any(|told| told.contains("it is meant as annotation")), "{told:?}");
+    }
+
+    #[test]
+    fn the_unknown_keys_that_are_kept_are_bounded_in_number_and_length() {
+        let mut keys: Vec<String> = (0..100).map(|number| format!("\"{PREFIX}{number}\": \"\"")).collect();
+        keys.insert(0, format!("\"{PREFIX}{}\": \"\"", "x".repeat(MAX_KEY_LENGTH)));
+        let json = format!("{{{}}}", keys.join(","));
+        let labels: Labels<'_> = serde_json::from_str(&json).unwrap();
+        assert_eq!(labels.unknown.len(), MAX_UNKNOWN_KEYS);
+        assert!(labels.unknown.iter().all(|key| key.len() <= MAX_KEY_LENGTH), "{:?}", labels.unknown);
     }
 }

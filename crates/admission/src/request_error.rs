@@ -1,83 +1,88 @@
-//! Why a request to the webhook gets no AdmissionReview: one list for all routes, each with its HTTP status.
+//! Why an HTTP request gets no AdmissionReview as its response, and the HTTP status it gets instead.
 //!
-//! An own fault is never `allowed: false`: with any of these statuses the API server goes by the configuration's
-//! failurePolicy. The words go back to the sender, so they never quote the body.
+//! With each of these statuses, the API server acts by the failurePolicy of the webhook configuration; a fault of this
+//! process is never `allowed: false`. The messages go back to the client, so they never quote the pod.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::error::Category;
 
-use super::room::REVIEW_LIMIT;
-
-/// How much of a wrong apiVersion or kind is repeated to the sender.
-const QUOTED: usize = 64;
-
-/// The API server's are UUIDs of 36 characters; a longer one would be remembered, and written into the pod.
-pub(super) const LONGEST_UID: usize = 128;
+/// How many characters of an unsupported apiVersion or kind are sent back to the client.
+const MAX_QUOTED: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum RequestError {
     #[error("expected content type `application/json`")]
-    ContentType,
-    #[error("the body is longer than the {} MiB allowed", REVIEW_LIMIT >> 20)]
-    TooLarge,
-    #[error("the body did not arrive whole")]
-    Lost,
-    #[error("the body came too slowly")]
-    Slow,
-    #[error("too many long bodies are read at the moment")]
-    Crowded,
+    UnsupportedContentType,
+    #[error("the body exceeds the limit of {} MiB", limit >> 20)]
+    BodyTooLarge { limit: usize },
+    #[error("the connection ended before the whole body arrived")]
+    IncompleteBody,
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    #[error("too many concurrent large requests, try again")]
+    TooManyLargeBodies,
     #[error("the body is empty; expected an AdmissionReview")]
-    Empty,
+    EmptyBody,
     #[error("the body is not UTF-8")]
     NotUtf8,
-    #[error("{problem} at line {line} column {column} of the body")]
+    #[error("the body {problem} at line {line} column {column}")]
     Undecodable { problem: &'static str, line: usize, column: usize },
+    #[error("the pod's spec has an unexpected value at line {line} column {column} of the spec")]
+    UndecodableSpec { line: usize, column: usize },
     #[error("expected `AdmissionReview` of `admission.k8s.io/v1`, found `{kind}` of `{api_version}`")]
-    Version { api_version: String, kind: String },
-    #[error("the AdmissionReview holds no request")]
-    NoRequest,
-    #[error("the request's uid is longer than the {LONGEST_UID} characters allowed")]
-    LongUid,
-    #[error("could not write the answer")]
-    Unwritable { source: serde_json::Error },
+    UnsupportedVersion { api_version: String, kind: String },
+    #[error("the AdmissionReview has no request")]
+    MissingRequest,
+    #[error("the request's uid exceeds the limit of {limit} bytes")]
+    UidTooLong { limit: usize },
+    #[error("SnapWatcher is shutting down")]
+    ShuttingDown,
+    #[error("could not encode the response")]
+    EncodeFailed { source: serde_json::Error },
 }
 
-impl Refusal {
-    /// Keeps of serde's error what quotes nothing.
+impl RequestError {
+    /// Keeps the kind and the position of serde_json's error; its message can quote the pod.
     pub(super) fn undecodable(error: &serde_json::Error) -> Self {
         let problem = match error.classify() {
-            Category::Eof => "the JSON ends too early",
-            Category::Data => "the JSON is not an AdmissionReview",
-            Category::Syntax | Category::Io => "the body is not JSON",
+            Category::Eof => "ends too early",
+            Category::Data => "is not an AdmissionReview",
+            Category::Syntax | Category::Io => "is not JSON",
         };
         Self::Undecodable { problem, line: error.line(), column: error.column() }
     }
 
-    pub(super) fn version(api_version: &str, kind: &str) -> Self {
-        let quoted = |text: &str| text.chars().take(QUOTED).collect();
-        Self::Version { api_version: quoted(api_version), kind: quoted(kind) }
+    /// As [`Self::undecodable`], for the spec, which is known to be JSON.
+    pub(super) fn undecodable_spec(error: &serde_json::Error) -> Self {
+        Self::UndecodableSpec { line: error.line(), column: error.column() }
+    }
+
+    pub(super) fn unsupported_version(api_version: &str, kind: &str) -> Self {
+        let cut = |text: &str| text.chars().take(MAX_QUOTED).collect();
+        Self::UnsupportedVersion { api_version: cut(api_version), kind: cut(kind) }
     }
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Lost
-            | Self::Empty
+            Self::UnsupportedContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::IncompleteBody
+            | Self::EmptyBody
             | Self::NotUtf8
-            | Self::LongUid
             | Self::Undecodable { .. }
-            | Self::Version { .. }
-            | Self::NoRequest => StatusCode::BAD_REQUEST,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unwritable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            | Self::UndecodableSpec { .. }
+            | Self::UnsupportedVersion { .. }
+            | Self::MissingRequest
+            | Self::UidTooLong { .. } => StatusCode::BAD_REQUEST,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyLargeBodies | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::EncodeFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
 
-impl IntoResponse for &Refusal {
+impl IntoResponse for &RequestError {
     fn into_response(self) -> Response {
         (self.status(), format!("{self}\n")).into_response()
     }

@@ -1,29 +1,31 @@
-//! From the bytes of a body to those of the answer: what the two routes do, with nothing remembered and nothing counted.
-//! For benchmarks and fuzzing.
+//! The path from a request's body to the response's body, without HTTP, logging, metrics and state: for benchmarks and
+//! fuzzing.
 
 use axum::http::StatusCode;
-use serde::de::IgnoredAny;
 
-use super::criu::PodSpec;
 use super::mutate;
-use super::refusal::Refusal;
-use super::review::Request;
+use super::request_error::RequestError;
+use super::review::AdmissionRequest;
 use super::validate::{self, ValidationMode};
 
-/// The AdmissionReview that answers this one, or the status of a refusal.
-pub fn answer_to_mutate(body: &[u8]) -> Result<Vec<u8>, StatusCode> {
-    let answer = || -> Result<String, Refusal> {
-        let request: Request<'_, IgnoredAny> = Request::decode(body)?;
-        mutate::decide(&request).answer(&request.uid)?.encode()
-    };
-    answer().map(String::into_bytes).map_err(|refusal| refusal.status())
+/// The AdmissionReview that `/mutate` sends for this body, or the HTTP status of its error.
+pub fn mutate_response(body: &[u8]) -> Result<Vec<u8>, StatusCode> {
+    respond_to_mutate(body).map_err(|error| error.status())
 }
 
-/// The same for validation.
-pub fn answer_to_validate(body: &[u8], mode: ValidationMode) -> Result<Vec<u8>, StatusCode> {
-    let answer = || -> Result<String, Refusal> {
-        let request: Request<'_, PodSpec<'_>> = Request::decode(body)?;
-        validate::judge(&request, mode).answer(&request.uid).encode()
-    };
-    answer().map(String::into_bytes).map_err(|refusal| refusal.status())
+/// The AdmissionReview that `/validate` sends for this body, or the HTTP status of its error.
+pub fn validate_response(body: &[u8], mode: ValidationMode) -> Result<Vec<u8>, StatusCode> {
+    respond_to_validate(body, mode).map_err(|error| error.status())
+}
+
+fn respond_to_mutate(body: &[u8]) -> Result<Vec<u8>, RequestError> {
+    let request = AdmissionRequest::decode(body)?;
+    let response = mutate::decide(&request).response(&request.uid).and_then(|response| response.encode());
+    response.map_err(|source| RequestError::EncodeFailed { source })
+}
+
+fn respond_to_validate(body: &[u8], mode: ValidationMode) -> Result<Vec<u8>, RequestError> {
+    let request = AdmissionRequest::decode(body)?;
+    let decision = validate::decide(&request, mode)?;
+    decision.response(&request.uid).encode().map_err(|source| RequestError::EncodeFailed { source })
 }

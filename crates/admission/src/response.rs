@@ -1,82 +1,76 @@
-//! The AdmissionReview that is sent back.
+//! The AdmissionReview response.
 //!
-//! Source: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>: same
-//! uid, patchType and patch both or neither; the patch is a string of base64, not the array of numbers that a typed
-//! `Vec<u8>` is written as.
+//! Source: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>. The
+//! response has the request's uid. `patchType` and `patch` are both present or both absent; `patch` is a base64 string.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use json_patch::Patch;
 use serde::Serialize;
 
-use super::json;
-use super::refusal::Refusal;
+pub(super) const API_VERSION: &str = "admission.k8s.io/v1";
+pub(super) const KIND: &str = "AdmissionReview";
 
-/// More than an answer with a patch takes, so that it is written without growing.
-const USUAL: usize = 512;
-
-/// What is answered; one of the constructors for each kind of answer.
-#[derive(Debug)]
-pub(super) struct Answer<'r> {
-    uid: &'r str,
-    kind: Kind<'r>,
-}
-
-#[derive(Debug)]
-enum Kind<'r> {
-    Allow,
-    Patch(String),
-    Warn(&'r [String]),
-    Deny(&'r str),
-}
+/// More than most responses with a patch need, so that the buffer does not grow.
+const USUAL_LENGTH: usize = 512;
 
 #[derive(Debug, Serialize)]
-struct Status<'r> {
+#[serde(rename_all = "camelCase")]
+struct ReviewWithResponse<'r> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: &'r AdmissionResponse<'r>,
+}
+
+/// What the API server does with the pod, by one of the constructors.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AdmissionResponse<'r> {
+    uid: &'r str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'r [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<DenialStatus<'r>>,
+}
+
+/// The fields of a Kubernetes `Status` that the API server copies to its client.
+#[derive(Debug, Serialize)]
+struct DenialStatus<'r> {
     code: u16,
     reason: &'static str,
     message: &'r str,
 }
 
-impl<'r> Answer<'r> {
+impl<'r> AdmissionResponse<'r> {
     pub(super) fn allow(uid: &'r str) -> Self {
-        Self { uid, kind: Kind::Allow }
+        Self { uid, allowed: true, patch_type: None, patch: None, warnings: &[], status: None }
     }
 
-    /// `patch` is a JSONPatch.
-    pub(super) fn patch(uid: &'r str, patch: String) -> Self {
-        Self { uid, kind: Kind::Patch(patch) }
+    pub(super) fn patch(uid: &'r str, patch: &Patch) -> serde_json::Result<Self> {
+        let patch = BASE64.encode(serde_json::to_vec(patch)?);
+        Ok(Self { patch_type: Some("JSONPatch"), patch: Some(patch), ..Self::allow(uid) })
     }
 
     pub(super) fn warn(uid: &'r str, warnings: &'r [String]) -> Self {
-        Self { uid, kind: Kind::Warn(warnings) }
+        Self { warnings, ..Self::allow(uid) }
     }
 
     pub(super) fn deny(uid: &'r str, message: &'r str) -> Self {
-        Self { uid, kind: Kind::Deny(message) }
+        let status = DenialStatus { code: 403, reason: "Forbidden", message };
+        Self { allowed: false, status: Some(status), ..Self::allow(uid) }
     }
 
-    /// The whole AdmissionReview as JSON. Nearly all of it is always the same, so it is put together from pieces.
-    pub(super) fn encode(&self) -> Result<String, Refusal> {
-        let mut text = String::with_capacity(USUAL);
-        text.push_str(r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#);
-        json::quote(self.uid, &mut text)?;
-        match &self.kind {
-            Kind::Allow => text.push_str(r#","allowed":true"#),
-            Kind::Patch(patch) => {
-                text.push_str(r#","allowed":true,"patchType":"JSONPatch","patch":""#);
-                BASE64.encode_string(patch, &mut text);
-                text.push('"');
-            }
-            Kind::Warn(warnings) => {
-                text.push_str(r#","allowed":true,"warnings":"#);
-                text.push_str(&json::write(warnings)?);
-            }
-            Kind::Deny(message) => {
-                text.push_str(r#","allowed":false,"status":"#);
-                text.push_str(&json::write(&Status { code: 403, reason: "Forbidden", message })?);
-            }
-        }
-        text.push_str("}}");
-        Ok(text)
+    /// The whole AdmissionReview as JSON.
+    pub(super) fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        let mut json = Vec::with_capacity(USUAL_LENGTH);
+        let review = ReviewWithResponse { api_version: API_VERSION, kind: KIND, response: self };
+        serde_json::to_writer(&mut json, &review)?;
+        Ok(json)
     }
 }
 
@@ -84,40 +78,41 @@ impl<'r> Answer<'r> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::review::{API_VERSION, KIND};
     use super::*;
 
+    fn encoded(response: &AdmissionResponse<'_>) -> Value {
+        serde_json::from_slice(&response.encode().unwrap()).unwrap()
+    }
+
     #[test]
-    fn an_answer_holds_what_its_kind_needs_and_no_more() {
-        let warnings = ["mind".to_owned()];
-        for (answer, expected) in [
-            (Answer::allow("r"), json!({"uid": "r", "allowed": true})),
+    fn a_response_has_the_fields_of_its_kind_and_no_others() {
+        let warnings = ["careful".to_owned()];
+        for (response, expected) in [
+            (AdmissionResponse::allow("r"), json!({"uid": "r", "allowed": true})),
             (
-                Answer::patch("r", "[]".to_owned()),
+                AdmissionResponse::patch("r", &Patch::default()).unwrap(),
                 json!({"uid": "r", "allowed": true, "patchType": "JSONPatch", "patch": "W10="}),
             ),
-            (Answer::warn("r", &warnings), json!({"uid": "r", "allowed": true, "warnings": ["mind"]})),
+            (AdmissionResponse::warn("r", &warnings), json!({"uid": "r", "allowed": true, "warnings": ["careful"]})),
             (
-                Answer::deny("r", "no"),
+                AdmissionResponse::deny("r", "no"),
                 json!({
                     "uid": "r", "allowed": false,
                     "status": {"code": 403, "reason": "Forbidden", "message": "no"},
                 }),
             ),
         ] {
-            let review: Value = serde_json::from_str(&answer.encode().unwrap()).unwrap();
             let whole = json!({"apiVersion": API_VERSION, "kind": KIND, "response": expected});
-            assert_eq!(review, whole);
+            assert_eq!(encoded(&response), whole);
         }
     }
 
     #[test]
-    fn a_uid_is_written_so_that_it_reads_the_same() {
+    fn a_uid_with_any_characters_is_encoded_as_it_is() {
         for uid in
             ["705ab4f5-6393-11e8-b7cc-42010a800002", "", "\"", "a\\b", "line\nline", "\u{1f}\u{7f}", "\u{e9}\u{2028}"]
         {
-            let review: Value = serde_json::from_str(&Answer::allow(uid).encode().unwrap()).unwrap();
-            assert_eq!(review["response"]["uid"], uid);
+            assert_eq!(encoded(&AdmissionResponse::allow(uid))["response"]["uid"], uid);
         }
     }
 }
