@@ -28,9 +28,9 @@ fn review(uid: &str) -> Value {
 
 /// The `response` of a body that is a valid AdmissionReview with this uid.
 fn response_of(body: &str, uid: &str, case: &str) -> Value {
-    let answer: Value = serde_json::from_str(body).unwrap();
-    assert_eq!((&answer["apiVersion"], &answer["kind"]), (&json!("admission.k8s.io/v1"), &json!("AdmissionReview")));
-    let response = answer["response"].clone();
+    let review: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&review["apiVersion"], &review["kind"]), (&json!("admission.k8s.io/v1"), &json!("AdmissionReview")));
+    let response = review["response"].clone();
     assert_eq!((&response["uid"], &response["allowed"]), (&json!(uid), &json!(true)), "{case}");
     assert_eq!(response.get("patch").is_some(), response.get("patchType").is_some(), "{case}: both or neither");
     response
@@ -63,7 +63,7 @@ async fn a_request_that_is_no_review_gets_a_status_and_the_cause() {
                 ("no JSON", JSON, "uid=1".to_owned(), 400, "not JSON"),
                 ("another object", JSON, "{}".to_owned(), 400, "not an AdmissionReview"),
                 ("too deep", JSON, "[".repeat(100_000), 400, "at line"),
-                ("an answer", JSON, good.replace("\"request\"", "\"response\""), 400, "no request"),
+                ("a response", JSON, good.replace("\"request\"", "\"response\""), 400, "no request"),
                 ("parameters", "application/json; charset=utf-8", good.clone(), 200, "uid-1"),
             ] {
                 let reply = caller.post(path, content_type, body).await.unwrap();

@@ -27,12 +27,12 @@ fn webhook(validation: ValidationMode) -> Router {
 
 fn post(webhook: &Router, path: &str, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
     let request = Request::post(path).header("content-type", "application/json").body(Body::from(body)).unwrap();
-    let answer = async {
+    let response = async {
         let response = webhook.clone().oneshot(request).await.unwrap();
         let status = response.status();
         (status, to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec())
     };
-    runtime().block_on(answer)
+    runtime().block_on(response)
 }
 
 fn runtime() -> Runtime {
@@ -54,8 +54,8 @@ fn review(uid: &str, pod: &Value) -> Value {
 fn admitted(webhook: &Router, uid: &str, mut pod: Value) -> Value {
     let (status, body) = post(webhook, MUTATE, review(uid, &pod).to_string().into_bytes());
     assert_eq!(status, StatusCode::OK);
-    let answer: Value = serde_json::from_slice(&body).unwrap();
-    let response = &answer["response"];
+    let review: Value = serde_json::from_slice(&body).unwrap();
+    let response = &review["response"];
     assert_eq!((&response["uid"], &response["allowed"]), (&json!(uid), &json!(true)));
     assert_eq!(response.get("patch").is_some(), response.get("patchType").is_some());
     if let Some(patch) = response["patch"].as_str() {
@@ -182,12 +182,12 @@ fn responds_without_panic(body: &[u8]) -> Result<(), TestCaseError> {
     for (path, mode) in
         [(MUTATE, ValidationMode::Warn), (VALIDATE, ValidationMode::Warn), (VALIDATE, ValidationMode::Deny)]
     {
-        let (status, answer) = post(&webhook(mode), path, body.to_vec());
+        let (status, body) = post(&webhook(mode), path, body.to_vec());
         prop_assert!(matches!(status.as_u16(), 200 | 400), "{path}: {status}");
         if status == StatusCode::OK {
-            let answer: Value = serde_json::from_slice(&answer).unwrap();
-            prop_assert!(answer["response"]["allowed"].is_boolean());
-            let warnings = answer["response"]["warnings"].as_array().cloned().unwrap_or_default();
+            let review: Value = serde_json::from_slice(&body).unwrap();
+            prop_assert!(review["response"]["allowed"].is_boolean());
+            let warnings = review["response"]["warnings"].as_array().cloned().unwrap_or_default();
             prop_assert!(warnings.iter().all(|warning| warning.as_str().unwrap().chars().count() <= 120));
         }
     }

@@ -39,9 +39,9 @@ async fn warnings(ns: &Namespace, pod: &Pod) -> Vec<String> {
     let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", ns.name());
     let request = Request::post(path).header("content-type", "application/json");
     let request = request.body(Body::from(serde_json::to_vec(pod).unwrap())).unwrap();
-    let answer = ns.client().send(request).await.unwrap();
-    assert_eq!(answer.status().as_u16(), 201, "{}", pod.name_any());
-    let headers = answer.headers().get_all("warning").iter();
+    let response = ns.client().send(request).await.unwrap();
+    assert_eq!(response.status().as_u16(), 201, "{}", pod.name_any());
+    let headers = response.headers().get_all("warning").iter();
     headers.map(|header| text_of_warning(std::str::from_utf8(header.as_bytes()).unwrap())).collect()
 }
 

@@ -63,8 +63,8 @@ async fn only_http_1_is_offered() {
         let error = connected(&caller, caller.tls(&["h2"])).await.unwrap_err().to_string();
         assert!(error.contains("NoApplicationProtocol"), "{error}");
         // A client that sends HTTP/2 without ALPN gets no HTTP/2 either.
-        let answer = exchange(&caller, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        let response = exchange(&caller, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{response}");
         assert!(is_serving(&caller).await);
     })
     .await;
@@ -85,9 +85,9 @@ async fn malformed_http_costs_only_its_own_connection() {
             ("two lengths", format!("{post}content-length: 1\r\ncontent-length: 2\r\n\r\nab")),
             ("a chunk that is no chunk", format!("{post}transfer-encoding: chunked\r\n\r\nzz\r\n")),
         ] {
-            let answer = exchange(&caller, bytes.as_bytes()).await;
-            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{case}: {answer}");
-            assert!(!answer.contains("AdmissionReview"), "{case}: {answer}");
+            let response = exchange(&caller, bytes.as_bytes()).await;
+            assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{case}: {response}");
+            assert!(!response.contains("AdmissionReview"), "{case}: {response}");
             assert!(is_serving(&caller).await, "{case}");
         }
     })
@@ -106,13 +106,13 @@ async fn the_limit_applies_to_a_chunked_body_as_it_arrives() {
         let review = review();
         let (first, last) = review.split_at(100);
         let whole = format!("{head}{}{}0\r\n\r\n", chunk(first), chunk(last));
-        let answer = exchange(&caller, whole.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"uid\":\"uid-1\""), "{answer}");
+        let response = exchange(&caller, whole.as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 200 ") && response.contains("\"uid\":\"uid-1\""), "{response}");
 
         // One byte over the limit and no end: the response does not wait for the rest.
         let endless = format!("{head}{}{}", chunk(&review), chunk(&" ".repeat(REVIEW_LIMIT + 1 - review.len())));
-        let answer = exchange(&caller, endless.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        let response = exchange(&caller, endless.as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
     })
     .await;
 }

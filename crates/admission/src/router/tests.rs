@@ -44,12 +44,12 @@ impl TestWebhook {
     async fn review(&self, path: &str, review: &Value) -> Value {
         let (status, body) = self.send(post_json(path, review.to_string())).await;
         assert_eq!(status, StatusCode::OK, "{body}");
-        let mut answer: Value = serde_json::from_str(&body).unwrap();
+        let mut review: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
-            (&answer["apiVersion"], &answer["kind"]),
+            (&review["apiVersion"], &review["kind"]),
             (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
         );
-        answer["response"].take()
+        review["response"].take()
     }
 
     fn metric(&self, line: &str) -> bool {
@@ -212,9 +212,9 @@ async fn a_panic_is_a_counted_500() {
     let webhook = TestWebhook::new(ValidationMode::Warn);
     for length in [2, 100 * 1024] {
         let request = post_json(MUTATE, " ".repeat(length));
-        let answer = super::review(&webhook.state, request, |_, _| panic!("on purpose")).await;
-        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(to_bytes(answer.into_body(), usize::MAX).await.unwrap().is_empty());
+        let response = super::review(&webhook.state, request, |_, _| panic!("on purpose")).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(to_bytes(response.into_body(), usize::MAX).await.unwrap().is_empty());
     }
     assert!(webhook.metric(r#"snapwatcher_admission_http_errors_total{status="500"} 2"#));
 }
