@@ -57,8 +57,9 @@ storm: build ## Run the long forms of the tests that kill, pause and break thing
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- env SNAPWATCHER_STORM=1 \
 		cargo test --locked --no-fail-fast $(addprefix --test ,$(STORMS)) -- --nocapture --test-threads 1
 
-bench: ## Measure admission against a fixed reply and write docs/benchmarks.md (some minutes, after a release build)
+bench: ## Measure admission against a fixed reply and controller-runtime, and write docs/benchmarks.md (some minutes)
 	cargo build --release --locked --package snapwatcher --package bench --bin snapwatcher --bin bench
+	CGO_ENABLED=0 go build -C bench/peers/webhook -mod=readonly -trimpath -o $(CURDIR)/target/release/controller-runtime-webhook .
 	target/release/bench run
 	cargo bench --locked --package bench
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackendSettings, CertificateArgs, RunArgs};
-use snapwatcher_admission::{Admission, AdmissionMetrics, Webhook};
+use snapwatcher_admission::{AdmissionHandler, AdmissionMetrics, router};
 use snapwatcher_api::pod::PodName;
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, KubeletTrust};
@@ -73,8 +73,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let checks = Checks::new(&mut health);
     let admission_metrics = AdmissionMetrics::register(&mut registry);
     let serve_metrics = HttpsMetrics::register(&mut registry);
-    let admission = Admission::new(state.clone(), admission_metrics, admission_args.validation);
-    let webhook = Webhook::new(admission);
+    let admission = AdmissionHandler::new(state.clone(), admission_metrics, admission_args.validation);
+    let webhook = router(admission);
 
     let limits = admission_args.limits();
     let longest_attempt = checkpoint.longest_attempt();

@@ -1,4 +1,4 @@
-//! What admission writes on pods that a real API server sends: the label and the annotation, and nothing else.
+//! The mutating webhook behind a real API server: a labeled pod gets the label and the annotation, and nothing else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use lab::{Namespace, PodStatus, Snapwatcher, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// The annotation of a static pod's copy in the API server.
+/// The annotation of a mirror pod, the API server's copy of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 async fn snapwatcher(ns: &Namespace) -> Arc<Snapwatcher> {
     ns.start_snapwatcher(SNAPWATCHER, &[]).await
 }
 
-/// A labelled pod that stays Pending, so that nothing but admission touches it.
+/// A labeled pod that stays Pending, so that only admission changes it.
 fn labelled(name: &str) -> Pod {
     pod(name).labelled().hold().build()
 }
@@ -32,7 +32,7 @@ fn admission(pod: &Pod) -> Option<&str> {
     pod.annotations().get(ADMISSION).map(String::as_str)
 }
 
-/// Labels or annotations without those that admission adds.
+/// The labels or annotations, except those that admission adds.
 fn without_ours(map: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let ours = |key: &str| [MUTATED, ADMISSION].contains(&key);
     map.iter().filter(|(key, _)| !ours(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -47,19 +47,19 @@ fn pods_with_and_without_metadata() -> Vec<(&'static str, Pod)> {
     bare.metadata.annotations = None;
     let mut empty = labelled("empty");
     empty.metadata.annotations = Some(BTreeMap::new());
-    let crowded = pod("crowded").labelled().hold().label("x.example/team", "shop");
+    let others = pod("others").labelled().hold().label("x.example/team", "shop");
     vec![
         ("an ordinary pod", labelled("web")),
         ("generateName", generated),
         ("one label, no annotations", bare),
         ("an empty map of annotations", empty),
-        ("other labels and annotations", crowded.annotate("x.example/y", "line\n\"two\"").build()),
+        ("other labels and annotations", others.annotate("x.example/y", "line\n\"two\"").build()),
     ]
 }
 
 #[tokio::test]
-async fn a_labelled_pod_gets_label_and_annotation_whatever_else_it_carries() {
-    in_namespace("a_labelled_pod_gets_label_and_annotation", |ns| async move {
+async fn a_labeled_pod_gets_label_and_annotation_whatever_else_it_has() {
+    in_namespace("a_labeled_pod_gets_label_and_annotation", |ns| async move {
         snapwatcher(&ns).await;
         for (case, wanted) in pods_with_and_without_metadata() {
             let stored = ns.create_object(&wanted).await;
@@ -73,8 +73,8 @@ async fn a_labelled_pod_gets_label_and_annotation_whatever_else_it_carries() {
 }
 
 #[tokio::test]
-async fn a_pod_that_did_not_opt_in_is_left_alone() {
-    in_namespace("a_pod_that_did_not_opt_in_is_left_alone", |ns| async move {
+async fn a_pod_that_did_not_opt_in_is_unchanged() {
+    in_namespace("a_pod_that_did_not_opt_in_is_unchanged", |ns| async move {
         snapwatcher(&ns).await;
         let without_labels = {
             let mut plain = pod("plain").build();
@@ -113,30 +113,30 @@ async fn a_given_mutated_label_is_kept() {
 async fn a_given_admission_annotation_is_kept() {
     in_namespace("a_given_admission_annotation_is_kept", |ns| async move {
         snapwatcher(&ns).await;
-        let wanted = pod("copied").labelled().hold().annotate(ADMISSION, "from-another-life").build();
+        let wanted = pod("copied").labelled().hold().annotate(ADMISSION, "from-a-copied-pod").build();
         let stored = ns.create_object(&wanted).await;
-        assert_eq!((mutated(&stored), admission(&stored)), (Some("false"), Some("from-another-life")));
+        assert_eq!((mutated(&stored), admission(&stored)), (Some("false"), Some("from-a-copied-pod")));
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_dry_run_shows_what_would_be_written() {
-    in_namespace("a_dry_run_shows_what_would_be_written", |ns| async move {
+async fn a_dry_run_returns_the_patched_pod_and_stores_nothing() {
+    in_namespace("a_dry_run_returns_the_patched_pod_and_stores_nothing", |ns| async move {
         snapwatcher(&ns).await;
         let pods = ns.api::<Pod>();
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-        let shown = pods.create(&dry_run, &labelled("web")).await.unwrap();
-        assert_eq!(mutated(&shown), Some("false"));
-        assert!(admission(&shown).is_some(), "{:?}", shown.annotations());
+        let returned = pods.create(&dry_run, &labelled("web")).await.unwrap();
+        assert_eq!(mutated(&returned), Some("false"));
+        assert!(admission(&returned).is_some(), "{:?}", returned.annotations());
         assert!(pods.get_opt("web").await.unwrap().is_none(), "nothing was stored");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_mirror_pod_is_neither_written_on_nor_checkpointed() {
-    in_namespace("a_mirror_pod_is_neither_written_on_nor_checkpointed", |ns| async move {
+async fn a_mirror_pod_is_neither_patched_nor_checkpointed() {
+    in_namespace("a_mirror_pod_is_neither_patched_nor_checkpointed", |ns| async move {
         snapwatcher(&ns).await;
         let pods = ns.api::<Pod>();
         let on_node = |spec: &mut PodSpec| {
@@ -146,7 +146,7 @@ async fn a_mirror_pod_is_neither_written_on_nor_checkpointed() {
         let stored = ns.create_object(&wanted).await;
         assert_eq!((stored.labels(), stored.annotations()), (wanted.labels(), wanted.annotations()));
         PodStatus::ready(&stored).write(&pods, &stored).await.unwrap();
-        // A pod that is ready later was asked for: so the mirror pod was passed over, not merely waited with.
+        // A request for a pod that became ready later proves that the mirror pod was skipped and is not just waiting.
         let after = ns.create_object(&labelled("after")).await;
         PodStatus::ready(&after).write(&pods, &after).await.unwrap();
         ns.until_requested("after", 1).await;
@@ -156,19 +156,19 @@ async fn a_mirror_pod_is_neither_written_on_nor_checkpointed() {
 }
 
 #[tokio::test]
-async fn a_pod_of_a_megabyte_is_written_on() {
-    in_namespace("a_pod_of_a_megabyte_is_written_on", |ns| async move {
+async fn a_pod_of_a_megabyte_is_patched() {
+    in_namespace("a_pod_of_a_megabyte_is_patched", |ns| async move {
         snapwatcher(&ns).await;
-        // Annotations may hold 256 KiB in all, so the weight lies in the environment.
+        // Annotations are limited to 256 KiB in all, so the environment is large instead.
         let variable = |index: usize| EnvVar {
-            name: format!("WEIGHT_{index}"),
+            name: format!("LARGE_{index}"),
             value: Some("\"\\ä".repeat(25 * 1024)),
             ..EnvVar::default()
         };
-        let heavy = |spec: &mut PodSpec| {
+        let large = |spec: &mut PodSpec| {
             spec.containers[0].env = Some((0..10).map(variable).collect());
         };
-        let wanted = pod("heavy").labelled().hold().spec(heavy).build();
+        let wanted = pod("large").labelled().hold().spec(large).build();
         assert!(serde_json::to_vec(&wanted).unwrap().len() > 1024 * 1024);
         let stored = ns.create_object(&wanted).await;
         assert_eq!(mutated(&stored), Some("false"));
@@ -179,8 +179,8 @@ async fn a_pod_of_a_megabyte_is_written_on() {
 }
 
 #[tokio::test]
-async fn a_timeline_is_joined_to_its_admission() {
-    in_namespace("a_timeline_is_joined_to_its_admission", |ns| async move {
+async fn the_timeline_of_a_pod_has_its_admission() {
+    in_namespace("the_timeline_of_a_pod_has_its_admission", |ns| async move {
         let watcher = snapwatcher(&ns).await;
         let stored = ns.create_object(&labelled("web")).await;
         let foreign = ns.create_object(&pod("foreign").labelled().hold().annotate(ADMISSION, "unknown").build()).await;

@@ -1,5 +1,5 @@
-//! What the webhook answers to requests that no API server sends, over the real port: TLS that trusts the stored
-//! caBundle, and HTTP with everything wrong that can be.
+//! The responses to requests that no API server sends, over the real port: TLS that trusts the stored caBundle, and
+//! malformed HTTP requests.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -26,17 +26,17 @@ fn review(uid: &str) -> Value {
     review_of_creation(uid, "shop", &pod("web").labelled().build())
 }
 
-/// The response of an answer that is a valid AdmissionReview with this uid.
+/// The `response` of a body that is a valid AdmissionReview with this uid.
 fn response_of(body: &str, uid: &str, case: &str) -> Value {
-    let answer: Value = serde_json::from_str(body).unwrap();
-    assert_eq!((&answer["apiVersion"], &answer["kind"]), (&json!("admission.k8s.io/v1"), &json!("AdmissionReview")));
-    let response = answer["response"].clone();
+    let review: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&review["apiVersion"], &review["kind"]), (&json!("admission.k8s.io/v1"), &json!("AdmissionReview")));
+    let response = review["response"].clone();
     assert_eq!((&response["uid"], &response["allowed"]), (&json!(uid), &json!(true)), "{case}");
     assert_eq!(response.get("patch").is_some(), response.get("patchType").is_some(), "{case}: both or neither");
     response
 }
 
-/// The paths that a response writes to.
+/// The paths of the patch in a response.
 fn patched_paths(response: &Value) -> Vec<String> {
     let Some(patch) = response.get("patch").and_then(Value::as_str) else { return Vec::new() };
     assert_eq!(response["patchType"], json!("JSONPatch"));
@@ -46,8 +46,8 @@ fn patched_paths(response: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_request_that_is_no_review_is_refused_by_a_status_that_says_why() {
-    in_namespace("a_request_that_is_no_review_is_refused", |ns| async move {
+async fn a_request_that_is_no_review_gets_a_status_and_the_cause() {
+    in_namespace("a_request_that_is_no_review_gets_a_status", |ns| async move {
         let (_watcher, webhook_client) = webhook_client(&ns).await;
         let good = review("uid-1").to_string();
         let old = good.replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1");
@@ -63,7 +63,7 @@ async fn a_request_that_is_no_review_is_refused_by_a_status_that_says_why() {
                 ("no JSON", JSON, "uid=1".to_owned(), 400, "not JSON"),
                 ("another object", JSON, "{}".to_owned(), 400, "not an AdmissionReview"),
                 ("too deep", JSON, "[".repeat(100_000), 400, "at line"),
-                ("an answer", JSON, good.replace("\"request\"", "\"response\""), 400, "no request"),
+                ("a response", JSON, good.replace("\"request\"", "\"response\""), 400, "no request"),
                 ("parameters", "application/json; charset=utf-8", good.clone(), 200, "uid-1"),
             ] {
                 let reply = webhook_client.post(path, content_type, body).await.unwrap();
@@ -77,8 +77,8 @@ async fn a_request_that_is_no_review_is_refused_by_a_status_that_says_why() {
 }
 
 #[tokio::test]
-async fn a_body_is_read_up_to_the_limit_and_refused_beyond() {
-    in_namespace("a_body_is_read_up_to_the_limit_and_refused_beyond", |ns| async move {
+async fn a_body_over_the_limit_is_rejected() {
+    in_namespace("a_body_over_the_limit_is_rejected", |ns| async move {
         let (_watcher, webhook_client) = webhook_client(&ns).await;
         let good = review("uid-1").to_string();
         for path in [MUTATE, VALIDATE] {
@@ -98,8 +98,8 @@ async fn a_body_is_read_up_to_the_limit_and_refused_beyond() {
 }
 
 #[tokio::test]
-async fn each_answer_to_a_review_is_a_valid_review_with_the_same_uid() {
-    in_namespace("each_answer_to_a_review_is_a_valid_review", |ns| async move {
+async fn each_response_is_a_valid_review_with_the_same_uid() {
+    in_namespace("each_response_is_a_valid_review", |ns| async move {
         let (_watcher, webhook_client) = webhook_client(&ns).await;
         let changed = |change: &dyn Fn(&mut Value)| {
             let mut changed = review("-");
@@ -162,16 +162,16 @@ async fn each_answer_to_a_review_is_a_valid_review_with_the_same_uid() {
 }
 
 #[tokio::test]
-async fn health_and_unknown_paths_are_answered_without_a_review() {
-    in_namespace("health_and_unknown_paths_are_answered_without_a_review", |ns| async move {
+async fn health_and_unknown_paths_need_no_review() {
+    in_namespace("health_and_unknown_paths_need_no_review", |ns| async move {
         let (_watcher, webhook_client) = webhook_client(&ns).await;
         let health = webhook_client.get(HEALTH).await.unwrap();
         assert_eq!((health.status, health.body.as_str()), (200, "ok"));
         for (path, status) in [("/", 404), ("/mutate/", 404), ("/metrics", 404), ("/readyz", 404), (MUTATE, 405)] {
             assert_eq!(webhook_client.get(path).await.unwrap().status, status, "{path}");
         }
-        let elsewhere = webhook_client.review("/convert", &review("uid-1")).await.unwrap();
-        assert_eq!(elsewhere.status, 404);
+        let unknown = webhook_client.review("/convert", &review("uid-1")).await.unwrap();
+        assert_eq!(unknown.status, 404);
     })
     .await;
 }

@@ -1,11 +1,12 @@
-//! What holds of the webhook for all inputs, through its routes; needs no API server.
+//! Properties of the webhook's routes for all inputs; no API server is needed.
 //!
-//! The patches are applied by a strict engine (RFC 6902), as the API server's is: `add` into a map that is not there
+//! The tests apply the patches by a strict implementation of RFC 6902, as the API server does: `add` into a missing map
 //! fails.
 #![expect(clippy::unwrap_used, reason = "outside a `#[test]` function too, a failed step fails the test")]
 
 use std::collections::BTreeMap;
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use base64::Engine as _;
@@ -13,25 +14,25 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use snapwatcher_admission::{Admission, AdmissionMetrics, MUTATE, VALIDATE, ValidationMode, Webhook};
+use snapwatcher_admission::{AdmissionHandler, AdmissionMetrics, MUTATE, VALIDATE, ValidationMode, router};
 use snapwatcher_api::keys;
 use snapwatcher_state::PodTimelines;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
-fn webhook(validation: ValidationMode) -> Webhook {
+fn webhook(validation: ValidationMode) -> Router {
     let metrics = AdmissionMetrics::register(&mut prometheus_client::registry::Registry::default());
-    Webhook::new(Admission::new(PodTimelines::new(), metrics, validation))
+    router(AdmissionHandler::new(PodTimelines::new(), metrics, validation))
 }
 
-fn post(webhook: &Webhook, path: &str, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
+fn post(webhook: &Router, path: &str, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
     let request = Request::post(path).header("content-type", "application/json").body(Body::from(body)).unwrap();
-    let answer = async {
+    let response = async {
         let response = webhook.clone().oneshot(request).await.unwrap();
         let status = response.status();
         (status, to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec())
     };
-    runtime().block_on(answer)
+    runtime().block_on(response)
 }
 
 fn runtime() -> Runtime {
@@ -49,12 +50,12 @@ fn review(uid: &str, pod: &Value) -> Value {
     })
 }
 
-/// What the API server makes of a pod by our answer.
-fn admitted(webhook: &Webhook, uid: &str, mut pod: Value) -> Value {
+/// The pod after the API server has applied the response.
+fn admitted(webhook: &Router, uid: &str, mut pod: Value) -> Value {
     let (status, body) = post(webhook, MUTATE, review(uid, &pod).to_string().into_bytes());
     assert_eq!(status, StatusCode::OK);
-    let answer: Value = serde_json::from_slice(&body).unwrap();
-    let response = &answer["response"];
+    let review: Value = serde_json::from_slice(&body).unwrap();
+    let response = &review["response"];
     assert_eq!((&response["uid"], &response["allowed"]), (&json!(uid), &json!(true)));
     assert_eq!(response.get("patch").is_some(), response.get("patchType").is_some());
     if let Some(patch) = response["patch"].as_str() {
@@ -65,7 +66,7 @@ fn admitted(webhook: &Webhook, uid: &str, mut pod: Value) -> Value {
     pod
 }
 
-/// Keys with what JSON pointers escape, beside our own; values of any kind of text.
+/// Our own keys and keys with characters that JSON pointers escape; any text as values.
 fn map() -> impl Strategy<Value = BTreeMap<String, String>> {
     let ours = prop::sample::select(vec![
         keys::SNAP,
@@ -83,7 +84,7 @@ fn map() -> impl Strategy<Value = BTreeMap<String, String>> {
     btree_map(key, value, 0..8)
 }
 
-/// Metadata whose maps may be absent, null, empty or full; most pods are labelled.
+/// Metadata whose maps are absent, null, empty or filled; most pods are labeled.
 fn any_pod() -> impl Strategy<Value = Value> {
     let labels = prop_oneof![
         1 => Just(None),
@@ -110,7 +111,7 @@ fn any_pod() -> impl Strategy<Value = Value> {
     })
 }
 
-/// JSON of any shape, with the names that a review has, so that some of it is read.
+/// JSON of any shape, with the keys of a review, so that the webhook reads some of it.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -150,7 +151,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A review of which some part is not what it should be.
+/// A review with one part replaced by other JSON.
 fn broken_review() -> impl Strategy<Value = Value> {
     let pointers = vec![
         "",
@@ -177,16 +178,16 @@ fn broken_review() -> impl Strategy<Value = Value> {
     })
 }
 
-fn answers_and_does_not_panic(body: &[u8]) -> Result<(), TestCaseError> {
+fn responds_without_panic(body: &[u8]) -> Result<(), TestCaseError> {
     for (path, mode) in
         [(MUTATE, ValidationMode::Warn), (VALIDATE, ValidationMode::Warn), (VALIDATE, ValidationMode::Deny)]
     {
-        let (status, answer) = post(&webhook(mode), path, body.to_vec());
+        let (status, body) = post(&webhook(mode), path, body.to_vec());
         prop_assert!(matches!(status.as_u16(), 200 | 400), "{path}: {status}");
         if status == StatusCode::OK {
-            let answer: Value = serde_json::from_slice(&answer).unwrap();
-            prop_assert!(answer["response"]["allowed"].is_boolean());
-            let warnings = answer["response"]["warnings"].as_array().cloned().unwrap_or_default();
+            let review: Value = serde_json::from_slice(&body).unwrap();
+            prop_assert!(review["response"]["allowed"].is_boolean());
+            let warnings = review["response"]["warnings"].as_array().cloned().unwrap_or_default();
             prop_assert!(warnings.iter().all(|warning| warning.as_str().unwrap().chars().count() <= 120));
         }
     }
@@ -222,12 +223,12 @@ proptest! {
 
     #[test]
     fn no_bytes_make_a_handler_panic(body in vec(any::<u8>(), 0..512)) {
-        answers_and_does_not_panic(&body)?;
+        responds_without_panic(&body)?;
     }
 
     #[test]
     fn no_review_makes_a_handler_panic(review in broken_review()) {
-        answers_and_does_not_panic(review.to_string().as_bytes())?;
+        responds_without_panic(review.to_string().as_bytes())?;
     }
 
     #[test]
@@ -240,6 +241,6 @@ proptest! {
             body[place % length] = byte;
         }
         body.truncate(cut.unwrap_or(usize::MAX));
-        answers_and_does_not_panic(&body)?;
+        responds_without_panic(&body)?;
     }
 }

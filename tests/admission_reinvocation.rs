@@ -1,4 +1,4 @@
-//! Admission beside another webhook: asked a second time about the same pod, it changes nothing.
+//! Admission beside another webhook: a second call about the same pod changes nothing.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,17 +22,17 @@ use serde_json::{Value, json};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// What the other webhook writes on a pod, once.
-const MARK: &str = "stranger.example/was-here";
+/// The annotation that the other webhook adds to a pod, once.
+const MARK: &str = "other.example/was-here";
 
-/// Another webhook, which is asked after ours and changes the pod: so ours is asked again.
-struct Stranger {
+/// Another webhook. The API server calls it after ours, and it changes the pod, so the API server calls ours again.
+struct OtherWebhook {
     name: String,
     configurations: Api<MutatingWebhookConfiguration>,
     handle: Handle<std::net::SocketAddr>,
 }
 
-impl Stranger {
+impl OtherWebhook {
     async fn start(ns: &Namespace) -> Self {
         install_crypto_provider();
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -47,22 +47,22 @@ impl Stranger {
         #[expect(clippy::disallowed_methods, reason = "the test ends it by its handle")]
         tokio::spawn(server.serve(router.into_make_service()));
 
-        // The API server asks in the order of names.
-        let name = format!("{}-stranger", ns.name());
+        // The API server calls webhooks in the order of their configurations' names.
+        let name = format!("{}-z-other", ns.name());
         let configurations = Api::all(ns.client());
         let scope = Scope::Namespace(ns.name().to_owned());
         let mut configuration = webhooks::mutating(&name, &scope, &address.to_string());
         let webhook = &mut configuration.webhooks.as_mut().unwrap()[0];
         webhook.client_config.ca_bundle = Some(ByteString(certificate.into_bytes()));
         configurations.create(&PostParams::default(), &configuration).await.unwrap();
-        let stranger = Self { name, configurations, handle };
-        let (pods, probe) = (ns.api::<Pod>(), pod("stranger-probe").labelled().build());
+        let other = Self { name, configurations, handle };
+        let (pods, probe) = (ns.api::<Pod>(), pod("other-probe").labelled().build());
         ns.until("the API server calls the other webhook too", async || {
             let dry_run = PostParams { dry_run: true, ..PostParams::default() };
             pods.create(&dry_run, &probe).await.unwrap().annotations().contains_key(MARK)
         })
         .await;
-        stranger
+        other
     }
 
     async fn end(self) {
@@ -71,7 +71,7 @@ impl Stranger {
     }
 }
 
-/// The answer that marks a pod which has annotations and no mark yet.
+/// The response that adds the mark to a pod with annotations and no mark.
 fn marked(review: &Value) -> Value {
     let request = &review["request"];
     let mut response = json!({"uid": request["uid"], "allowed": true});
@@ -85,8 +85,8 @@ fn marked(review: &Value) -> Value {
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
 }
 
-/// How many reviews were answered with this decision.
-async fn answered(watcher: &Snapwatcher, decision: &str) -> u64 {
+/// How many reviews had this decision.
+async fn reviews(watcher: &Snapwatcher, decision: &str) -> u64 {
     let series = format!("snapwatcher_admission_requests_total{{webhook=\"mutate\",decision=\"{decision}\"}} ");
     let metrics = watcher.metrics().await.unwrap();
     metrics.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
@@ -96,25 +96,25 @@ async fn answered(watcher: &Snapwatcher, decision: &str) -> u64 {
 async fn a_second_call_about_the_same_pod_changes_nothing() {
     in_namespace("a_second_call_about_the_same_pod_changes_nothing", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let stranger = Stranger::start(&ns).await;
-        let before = (answered(&watcher, "patched").await, answered(&watcher, "left").await);
+        let other = OtherWebhook::start(&ns).await;
+        let before = (reviews(&watcher, "patched").await, reviews(&watcher, "left").await);
 
         let stored = ns.create_object(&pod("web").labelled().hold().build()).await;
 
-        let after = (answered(&watcher, "patched").await, answered(&watcher, "left").await);
+        let after = (reviews(&watcher, "patched").await, reviews(&watcher, "left").await);
         assert_eq!(after, (before.0 + 1, before.1 + 1), "called twice, patched once");
         assert_eq!(stored.labels().get(MUTATED).map(String::as_str), Some("false"));
         assert!(stored.annotations().contains_key(MARK), "{:?}", stored.annotations());
         assert_eq!(stored.annotations().get(ADMISSION).map(String::len), Some(36));
-        // The annotation is that of the call which wrote it: this process knows it.
-        ns.until("the pod's timeline is joined to its admission", async || {
+        // The annotation has the UID of the call that patched, which this process has stored.
+        ns.until("the pod's timeline has its admission", async || {
             let shown = watcher.pod_timelines().await.unwrap();
             let timelines = shown["pods"].as_array().cloned().unwrap_or_default();
             let timeline = timelines.iter().find(|timeline| timeline["uid"] == *stored.metadata.uid.as_ref().unwrap());
             timeline.is_some_and(|timeline| timeline["admission"]["by_other_replica"] == false)
         })
         .await;
-        stranger.end().await;
+        other.end().await;
     })
     .await;
 }

@@ -1,5 +1,5 @@
-//! What is told about a pod at its creation, as a client of a real API server gets to see it: warnings, a refusal, or
-//! nothing, by `--validation`.
+//! What a client of a real API server sees of validation at the creation of a pod, by `--validation`: warnings, a denial,
+//! or nothing.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,10 +17,10 @@ use snapwatcher_api::keys::{CONTAINERS, DELAY, ONCE_PER};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// Clients may cut longer ones.
+/// In characters; clients may cut longer warnings.
 const WARNING_LENGTH: usize = 120;
 
-/// Starts SnapWatcher and waits until the API server asks its validating webhook too, which it takes over by itself.
+/// Starts SnapWatcher, and waits until the API server calls its validating webhook.
 async fn start(ns: &Namespace, mode: &str) -> Arc<Snapwatcher> {
     let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--validation", mode]).await;
     let harmless = pod("harmless").labelled().build();
@@ -34,14 +34,14 @@ async fn start(ns: &Namespace, mode: &str) -> Arc<Snapwatcher> {
     watcher
 }
 
-/// Creates a pod as a dry run and returns the warnings of the answer, as kubectl would print them.
+/// Creates a pod as a dry run, and returns the warnings of the response as kubectl would print them.
 async fn warnings(ns: &Namespace, pod: &Pod) -> Vec<String> {
     let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", ns.name());
     let request = Request::post(path).header("content-type", "application/json");
     let request = request.body(Body::from(serde_json::to_vec(pod).unwrap())).unwrap();
-    let answer = ns.client().send(request).await.unwrap();
-    assert_eq!(answer.status().as_u16(), 201, "{}", pod.name_any());
-    let headers = answer.headers().get_all("warning").iter();
+    let response = ns.client().send(request).await.unwrap();
+    assert_eq!(response.status().as_u16(), 201, "{}", pod.name_any());
+    let headers = response.headers().get_all("warning").iter();
     headers.map(|header| text_of_warning(std::str::from_utf8(header.as_bytes()).unwrap())).collect()
 }
 
@@ -52,42 +52,46 @@ fn text_of_warning(header: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_pod_that_can_not_be_what_its_author_means_is_told() {
-    in_namespace("a_pod_that_can_not_be_what_its_author_means_is_told", |ns| async move {
+async fn each_problem_of_a_pod_is_a_warning() {
+    in_namespace("each_problem_of_a_pod_is_a_warning", |ns| async move {
         start(&ns, "warn").await;
         let sctp = |spec: &mut PodSpec| {
             let port =
                 ContainerPort { container_port: 9, protocol: Some("SCTP".to_owned()), ..ContainerPort::default() };
             spec.containers[0].ports = Some(vec![port]);
         };
-        for (name, wanted, words) in [
-            ("misspelt", pod("a").label(SNAP, "True"), "`True` does not count; did you mean \"true\"?"),
-            ("unknown", pod("a").label(SNAP, "yes"), "allowed are \"true\" and \"false\""),
-            ("mutated", pod("a").labelled().label(MUTATED, "junk"), "`junk` counts as \"false\""),
+        for (name, wanted, expected) in [
+            ("misspelt", pod("a").label(SNAP, "True"), "`True` is not recognized; did you mean \"true\"?"),
+            ("unknown", pod("a").label(SNAP, "yes"), "`yes` is not recognized; use \"true\" or \"false\""),
+            ("mutated", pod("a").labelled().label(MUTATED, "junk"), "`junk` is treated as \"false\""),
             ("delay", pod("a").labelled().annotate(DELAY, "soon"), "`soon` is not a duration such as"),
             ("once-per", pod("a").labelled().annotate(ONCE_PER, "year"), "year"),
             ("container", pod("a").labelled().annotate(CONTAINERS, "sidecar"), "sidecar"),
-            ("a key", pod("a").labelled().annotate("snap.weaversoft.io/delays", "5s"), "did you mean `delay`?"),
-            ("criu", pod("a").labelled().spec(sctp), "SCTP sockets can't be checkpointed"),
+            (
+                "a key",
+                pod("a").labelled().annotate("snap.weaversoft.io/delays", "5s"),
+                "is not recognized; did you mean `delay`?",
+            ),
+            ("criu", pod("a").labelled().spec(sctp), "SCTP sockets cannot be checkpointed"),
         ] {
-            let reported = warnings(&ns, &wanted.build()).await;
-            assert_eq!(reported.len(), 1, "{name}: {reported:?}");
-            assert!(reported[0].contains(words), "{name}: {reported:?}");
+            let warnings = warnings(&ns, &wanted.build()).await;
+            assert_eq!(warnings.len(), 1, "{name}: {warnings:?}");
+            assert!(warnings[0].contains(expected), "{name}: {warnings:?}");
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_warning_fits_what_clients_show_whatever_it_quotes() {
-    in_namespace("a_warning_fits_what_clients_show_whatever_it_quotes", |ns| async move {
+async fn a_warning_is_short_enough_for_clients_whatever_it_quotes() {
+    in_namespace("a_warning_is_short_enough_for_clients_whatever_it_quotes", |ns| async move {
         start(&ns, "warn").await;
         let long = "sidecar,".repeat(60);
         for value in [long.as_str(), "line\nbreak", "ümläut \u{1F600} \"quoted\\\"", "\u{7}bell"] {
             let wanted = pod("a").labelled().annotate(CONTAINERS, value).annotate(DELAY, value).build();
-            let reported = warnings(&ns, &wanted).await;
-            assert!(reported.len() >= 2, "{value:?}: {reported:?}");
-            for warning in reported {
+            let warnings = warnings(&ns, &wanted).await;
+            assert!(warnings.len() >= 2, "{value:?}: {warnings:?}");
+            for warning in warnings {
                 assert!(warning.chars().count() <= WARNING_LENGTH, "{value:?}: {warning}");
                 assert!(warning.contains("snap.weaversoft.io/"), "{value:?}: {warning}");
             }
@@ -97,8 +101,8 @@ async fn a_warning_fits_what_clients_show_whatever_it_quotes() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_right_or_has_not_opted_in_is_told_nothing() {
-    in_namespace("a_pod_that_is_right_or_has_not_opted_in_is_told_nothing", |ns| async move {
+async fn a_correct_pod_and_one_that_has_not_opted_in_get_no_warning() {
+    in_namespace("a_correct_pod_and_one_that_has_not_opted_in_get_no_warning", |ns| async move {
         start(&ns, "warn").await;
         for (case, wanted) in [
             ("labelled", pod("a").labelled().annotate(DELAY, "1m30s").annotate(ONCE_PER, "revision")),
@@ -113,15 +117,15 @@ async fn a_pod_that_is_right_or_has_not_opted_in_is_told_nothing() {
 }
 
 #[tokio::test]
-async fn mode_deny_refuses_the_pod_and_says_why() {
-    in_namespace("mode_deny_refuses_the_pod_and_says_why", |ns| async move {
+async fn mode_deny_rejects_the_pod_with_the_reasons() {
+    in_namespace("mode_deny_rejects_the_pod_with_the_reasons", |ns| async move {
         start(&ns, "deny").await;
         let wrong = pod("wrong").labelled().annotate(DELAY, "soon").annotate(CONTAINERS, "sidecar").build();
-        let refusal = ns.api::<Pod>().create(&PostParams::default(), &wrong).await.unwrap_err();
-        let kube::Error::Api(status) = refusal else { panic!("{refusal}") };
+        let error = ns.api::<Pod>().create(&PostParams::default(), &wrong).await.unwrap_err();
+        let kube::Error::Api(status) = error else { panic!("{error}") };
         assert_eq!((status.code, status.reason.as_str()), (403, "Forbidden"));
-        for words in ["validate.snap.weaversoft.io", "denied the request", DELAY, "`soon`", CONTAINERS, "sidecar"] {
-            assert!(status.message.contains(words), "{}", status.message);
+        for expected in ["validate.snap.weaversoft.io", "denied the request", DELAY, "`soon`", CONTAINERS, "sidecar"] {
+            assert!(status.message.contains(expected), "{}", status.message);
         }
         assert!(ns.api::<Pod>().get_opt("wrong").await.unwrap().is_none());
         ns.create_object(&pod("right").labelled().build()).await;
@@ -130,8 +134,8 @@ async fn mode_deny_refuses_the_pod_and_says_why() {
 }
 
 #[tokio::test]
-async fn mode_off_says_nothing() {
-    in_namespace("mode_off_says_nothing", |ns| async move {
+async fn mode_off_gives_no_warning() {
+    in_namespace("mode_off_gives_no_warning", |ns| async move {
         start(&ns, "off").await;
         let wrong = pod("wrong").label(SNAP, "True").annotate(DELAY, "soon").build();
         assert_eq!(warnings(&ns, &wrong).await, Vec::<String>::new());
@@ -142,8 +146,8 @@ async fn mode_off_says_nothing() {
 }
 
 #[tokio::test]
-async fn a_deployment_whose_label_does_not_count_is_told_once_in_the_log() {
-    in_namespace("a_deployment_whose_label_does_not_count", |ns| async move {
+async fn a_deployment_with_an_invalid_label_is_logged_once() {
+    in_namespace("a_deployment_with_an_invalid_label_is_logged_once", |ns| async move {
         let watcher = start(&ns, "warn").await;
         ns.create_object(&deployment("web").replicas(3).label(SNAP, "True").build()).await;
         ns.until("each of its pods is counted", async || {

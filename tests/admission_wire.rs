@@ -1,4 +1,4 @@
-//! The webhook's port below the level of requests: TLS, ALPN and HTTP written by hand.
+//! The webhook's port below the level of HTTP requests: TLS, ALPN, and bytes that are not valid HTTP.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -29,12 +29,12 @@ async fn connected(webhook_client: &WebhookClient, config: ClientConfig) -> io::
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-/// Sends these bytes over TLS and returns all that comes back until the other side closes.
+/// Sends these bytes over TLS, and returns everything received until the server closes the connection.
 async fn exchange(webhook_client: &WebhookClient, bytes: &[u8]) -> String {
     let mut stream = connected(webhook_client, webhook_client.tls(&["http/1.1"])).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut received = Vec::new();
-    // A connection cut without a farewell is a way to refuse; what came before it counts.
+    // A server may close without close_notify; only the bytes before that matter.
     let end = stream.read_to_end(&mut received).await;
     assert!(end.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::UnexpectedEof), "{end:?}");
     String::from_utf8_lossy(&received).into_owned()
@@ -60,11 +60,11 @@ async fn only_http_1_is_offered() {
             let stream = connected(&webhook_client, webhook_client.tls(&offered)).await.unwrap();
             assert_eq!(stream.get_ref().1.alpn_protocol(), chosen, "{offered:?}");
         }
-        let refused = connected(&webhook_client, webhook_client.tls(&["h2"])).await.unwrap_err().to_string();
-        assert!(refused.contains("NoApplicationProtocol"), "{refused}");
-        // Nor is it spoken to a client that does not ask.
-        let answer = exchange(&webhook_client, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        let error = connected(&webhook_client, webhook_client.tls(&["h2"])).await.unwrap_err().to_string();
+        assert!(error.contains("NoApplicationProtocol"), "{error}");
+        // A client that sends HTTP/2 without ALPN gets no HTTP/2 either.
+        let response = exchange(&webhook_client, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{response}");
         assert!(is_serving(&webhook_client).await);
     })
     .await;
@@ -74,20 +74,20 @@ async fn only_http_1_is_offered() {
 async fn malformed_http_costs_only_its_own_connection() {
     in_namespace("malformed_http_costs_only_its_own_connection", |ns| async move {
         let (_watcher, webhook_client) = webhook_client(&ns).await;
-        let crowded = format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n{}\r\n", "x-more: y\r\n".repeat(200));
+        let long_head = format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n{}\r\n", "x-more: y\r\n".repeat(200));
         let post = format!("POST {MUTATE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
         for (case, bytes) in [
             ("no HTTP", "hello\r\n\r\n".to_owned()),
             ("no version", "GET /healthz\r\n\r\n".to_owned()),
             ("a header without a colon", format!("GET {HEALTH} HTTP/1.1\r\nhost\r\n\r\n")),
-            ("too many headers", crowded),
+            ("too many headers", long_head),
             ("a length that is no number", format!("{post}content-length: many\r\n\r\n")),
             ("two lengths", format!("{post}content-length: 1\r\ncontent-length: 2\r\n\r\nab")),
             ("a chunk that is no chunk", format!("{post}transfer-encoding: chunked\r\n\r\nzz\r\n")),
         ] {
-            let answer = exchange(&webhook_client, bytes.as_bytes()).await;
-            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{case}: {answer}");
-            assert!(!answer.contains("AdmissionReview"), "{case}: {answer}");
+            let response = exchange(&webhook_client, bytes.as_bytes()).await;
+            assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{case}: {response}");
+            assert!(!response.contains("AdmissionReview"), "{case}: {response}");
             assert!(is_serving(&webhook_client).await, "{case}");
         }
     })
@@ -95,8 +95,8 @@ async fn malformed_http_costs_only_its_own_connection() {
 }
 
 #[tokio::test]
-async fn a_body_in_chunks_is_counted_as_it_comes() {
-    in_namespace("a_body_in_chunks_is_counted_as_it_comes", |ns| async move {
+async fn the_limit_applies_to_a_chunked_body_as_it_arrives() {
+    in_namespace("the_limit_applies_to_a_chunked_body_as_it_arrives", |ns| async move {
         let (_watcher, webhook_client) = webhook_client(&ns).await;
         let head = format!(
             "POST {MUTATE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
@@ -106,31 +106,31 @@ async fn a_body_in_chunks_is_counted_as_it_comes() {
         let review = review();
         let (first, last) = review.split_at(100);
         let whole = format!("{head}{}{}0\r\n\r\n", chunk(first), chunk(last));
-        let answer = exchange(&webhook_client, whole.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"uid\":\"uid-1\""), "{answer}");
+        let response = exchange(&webhook_client, whole.as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 200 ") && response.contains("\"uid\":\"uid-1\""), "{response}");
 
-        // One byte more than allowed and no end: the answer comes without waiting for the rest.
+        // One byte over the limit and no end: the response does not wait for the rest.
         let endless = format!("{head}{}{}", chunk(&review), chunk(&" ".repeat(REVIEW_LIMIT + 1 - review.len())));
-        let answer = exchange(&webhook_client, endless.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        let response = exchange(&webhook_client, endless.as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_client_without_tls_or_without_trust_gets_no_answer() {
-    in_namespace("a_client_without_tls_or_without_trust_gets_no_answer", |ns| async move {
+async fn a_client_without_tls_or_without_trust_gets_no_response() {
+    in_namespace("a_client_without_tls_or_without_trust_gets_no_response", |ns| async move {
         let (_watcher, webhook_client) = webhook_client(&ns).await;
         let mut plain = TcpStream::connect(webhook_client.address()).await.unwrap();
         plain.write_all(format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
         let mut received = Vec::new();
-        // Reset or closed: only what was said before matters.
+        // Reset or closed: only the bytes before that matter.
         drop(plain.read_to_end(&mut received).await);
         assert!(!String::from_utf8_lossy(&received).contains("HTTP/"), "{received:?}");
 
-        let nobody = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        let refused = connected(&webhook_client, nobody).await.unwrap_err().to_string();
-        assert!(refused.contains("UnknownIssuer"), "{refused}");
+        let no_roots = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let error = connected(&webhook_client, no_roots).await.unwrap_err().to_string();
+        assert!(error.contains("UnknownIssuer"), "{error}");
         assert!(is_serving(&webhook_client).await);
     })
     .await;

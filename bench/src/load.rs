@@ -1,4 +1,4 @@
-//! Load on an HTTPS port: as much as some keep-alive connections carry, or a fixed rate.
+//! Load on an HTTPS port: as many reviews as some keep-alive connections carry, or a fixed rate.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,116 +9,122 @@ use reqwest::{Certificate, Client};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The review that is sent: 3.7 kB, of a pod as a ReplicaSet makes it.
+/// 3.7 kB, of a pod as a ReplicaSet creates it.
 const REVIEW: &str = include_str!("../review.json");
 
-/// In [`REVIEW`]; each request has one of its own, as the API server's have, for what is remembered of them.
+/// The UID in [`REVIEW`]. Each request gets its own instead, as from the API server, since SnapWatcher stores it.
 const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
-/// Why a load is not a measurement.
+/// Why a load gives no measurement.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
-    #[error("could not make an HTTPS client")]
+    #[error("could not create an HTTPS client")]
     Client { source: reqwest::Error },
-    #[error("a review was not answered")]
-    Unanswered { source: reqwest::Error },
-    #[error("a sender ended early")]
-    Ended { source: tokio::task::JoinError },
-    #[error("a review was answered {status}")]
-    Refused { status: u16 },
+    #[error("a review got no response")]
+    NoResponse { source: reqwest::Error },
+    #[error("a sending task failed")]
+    TaskFailed { source: tokio::task::JoinError },
+    #[error("a review got HTTP {status}")]
+    UnexpectedStatus { status: u16 },
+    /// controller-runtime reports its errors with HTTP 200.
+    #[error("a review got a response without a patch")]
+    NoPatch,
 }
 
-/// Where the load goes, and whom it trusts.
+/// A server under load. Clones count reviews together.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub(crate) struct LoadTarget {
     address: SocketAddr,
     ca: Certificate,
-    /// How many reviews were sent.
+    /// The number of reviews sent.
     sent: Arc<AtomicU32>,
 }
 
-impl Target {
+impl LoadTarget {
     pub(crate) fn new(address: SocketAddr, ca: Certificate) -> Self {
         Self { address, ca, sent: Arc::default() }
     }
 
-    /// So many clients of one open connection each.
-    pub(crate) async fn connections(&self, connections: usize) -> Result<Vec<Client>, LoadError> {
+    /// Clients of one open connection each.
+    pub(crate) async fn connect(&self, connections: usize) -> Result<Vec<Client>, LoadError> {
         let mut clients = Vec::new();
         for _ in 0..connections {
-            clients.push(self.connection().await?);
+            clients.push(self.connect_one().await?);
         }
         Ok(clients)
     }
 
     /// A client of one connection, which is open when this returns.
-    async fn connection(&self) -> Result<Client, LoadError> {
+    async fn connect_one(&self) -> Result<Client, LoadError> {
         let builder = Client::builder().tls_certs_only([self.ca.clone()]).no_proxy().pool_max_idle_per_host(1);
         let client = builder.build().map_err(|source| LoadError::Client { source })?;
-        self.ask(&client).await?;
+        self.send_review(&client).await?;
         Ok(client)
     }
 
-    async fn ask(&self, client: &Client) -> Result<(), LoadError> {
-        let unanswered = |source| LoadError::Unanswered { source };
+    async fn send_review(&self, client: &Client) -> Result<(), LoadError> {
+        let no_response = |source| LoadError::NoResponse { source };
         let request = client.post(format!("https://{}/mutate", self.address));
         let uid = format!("{:08x}{}", self.sent.fetch_add(1, Ordering::Relaxed), &UID[8..]);
         let request = request.header("content-type", "application/json").body(REVIEW.replacen(UID, &uid, 1));
-        let answer = request.send().await.map_err(unanswered)?;
-        let status = answer.status().as_u16();
-        answer.bytes().await.map_err(unanswered)?;
-        if status == 200 { Ok(()) } else { Err(LoadError::Refused { status }) }
+        let response = request.send().await.map_err(no_response)?;
+        let status = response.status().as_u16();
+        let body = response.text().await.map_err(no_response)?;
+        if status != 200 {
+            return Err(LoadError::UnexpectedStatus { status });
+        }
+        if body.contains("\"patch\":") { Ok(()) } else { Err(LoadError::NoPatch) }
     }
 
-    /// Each of these connections sends one review after the other; how many were answered.
+    /// Each client sends one review after the other; returns the number of responses.
     pub(crate) async fn saturate(&self, clients: &[Client], time: Duration) -> Result<u64, LoadError> {
         let end = Instant::now() + time;
         let mut senders = JoinSet::new();
         for client in clients {
             let (target, client) = (self.clone(), client.clone());
             senders.spawn(async move {
-                let mut answered = 0;
+                let mut responses = 0;
                 while Instant::now() < end {
-                    target.ask(&client).await?;
-                    answered += 1;
+                    target.send_review(&client).await?;
+                    responses += 1;
                 }
-                Ok(answered)
+                Ok(responses)
             });
         }
-        let mut answered = 0;
+        let mut responses = 0;
         while let Some(sent) = senders.join_next().await {
-            answered += sent.map_err(|source| LoadError::Ended { source })??;
+            responses += sent.map_err(|source| LoadError::TaskFailed { source })??;
         }
-        Ok(answered)
+        Ok(responses)
     }
 
-    /// Sends at this rate over some connections; how long each answer took from when it was due, in order of length.
-    pub(crate) async fn at_rate(
+    /// Sends reviews at this rate; returns the times from when a review was due to its response, sorted.
+    pub(crate) async fn latencies_at_rate(
         &self,
         rate: u32,
         connections: usize,
         time: Duration,
     ) -> Result<Vec<Duration>, LoadError> {
-        let clients = self.connections(connections).await?;
+        let clients = self.connect(connections).await?;
         let mut pace = interval(Duration::from_secs(1) / rate);
         pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let (end, mut asked, mut turn) = (Instant::now() + time, JoinSet::new(), 0);
+        let (end, mut requests, mut next) = (Instant::now() + time, JoinSet::new(), 0);
         while Instant::now() < end {
             let due = pace.tick().await.into_std();
-            let (target, client) = (self.clone(), clients[turn % connections].clone());
-            turn += 1;
-            asked.spawn(async move { target.ask(&client).await.map(|()| due.elapsed()) });
+            let (target, client) = (self.clone(), clients[next % connections].clone());
+            next += 1;
+            requests.spawn(async move { target.send_review(&client).await.map(|()| due.elapsed()) });
         }
-        let mut took = Vec::new();
-        while let Some(answered) = asked.join_next().await {
-            took.push(answered.map_err(|source| LoadError::Ended { source })??);
+        let mut latencies = Vec::new();
+        while let Some(response) = requests.join_next().await {
+            latencies.push(response.map_err(|source| LoadError::TaskFailed { source })??);
         }
-        took.sort();
-        Ok(took)
+        latencies.sort();
+        Ok(latencies)
     }
 }
 
-/// The value below which this part of the sorted values lies.
+/// The value below which `part` of the sorted values lie.
 pub(crate) fn quantile(sorted: &[Duration], part: f64) -> Duration {
     #[expect(
         clippy::cast_possible_truncation,

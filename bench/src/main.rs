@@ -1,11 +1,16 @@
-//! `bench`: what SnapWatcher's webhook costs, beside a server that answers the same requests with a fixed reply. Both run
-//! as processes of their own on the same TLS stack, in turns within one run: on a noisy machine only ratios mean anything.
+//! `bench`: measures SnapWatcher's webhook beside two others, and checks the budgets of admission.
+//!
+//! One of the others sends a fixed reply, the least that a webhook can do. The other does the same job by Go's
+//! controller-runtime (`bench/peers/webhook`). All three are processes of their own, and one client calls them in rounds
+//! within one run: on a noisy machine only ratios mean anything. Nothing of the product depends on this crate.
 
-mod fixed;
+mod fixed_reply;
 mod load;
-mod measured;
-mod page;
-mod server;
+mod measurement;
+mod process_usage;
+mod report;
+mod results;
+mod servers;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -14,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use lab::terminal::{error_chain, print_progress, print_result};
 
-/// As the program has it: both are compared with the same allocator.
+/// The allocator of the program, so that it makes no difference between SnapWatcher and the fixed reply.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -27,26 +32,31 @@ struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure both servers and write the page of benchmarks.
+    /// Measure the three servers and write the page of benchmarks; fails if a budget is missed.
     Run(RunArgs),
-    /// Serve the fixed reply; started by `run`.
-    FixedReply(FixedArgs),
+    /// Serve the fixed reply; `run` starts this.
+    FixedReply(FixedReplyArgs),
 }
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// The built program.
+    /// The release build of SnapWatcher.
     #[arg(long, value_name = "PATH", default_value = "target/release/snapwatcher")]
     snapwatcher: PathBuf,
-    /// The page that is written.
+    /// The build of bench/peers/webhook.
+    #[arg(long, value_name = "PATH", default_value = "target/release/controller-runtime-webhook")]
+    controller_runtime: PathBuf,
+    /// The page to write.
     #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
     page: PathBuf,
 }
 
 #[derive(Debug, Args)]
-struct FixedArgs {
+struct FixedReplyArgs {
+    /// PEM file of the serving certificate.
     #[arg(long, value_name = "FILE")]
     tls_cert: PathBuf,
+    /// PEM file of its key.
     #[arg(long, value_name = "FILE")]
     tls_key: PathBuf,
 }
@@ -55,7 +65,9 @@ struct FixedArgs {
 async fn main() -> ExitCode {
     lab::install_crypto_provider();
     let outcome = match Bench::parse().command {
-        Command::FixedReply(args) => fixed::serve(&args.tls_cert, &args.tls_key).await.map(|()| ExitCode::SUCCESS),
+        Command::FixedReply(args) => {
+            fixed_reply::serve(&args.tls_cert, &args.tls_key).await.map(|()| ExitCode::SUCCESS)
+        }
         Command::Run(args) => run(args).await,
     };
     outcome.unwrap_or_else(|error| {
@@ -64,16 +76,12 @@ async fn main() -> ExitCode {
     })
 }
 
-/// Fails where a budget is missed.
 async fn run(args: RunArgs) -> Result<ExitCode, Box<dyn Error>> {
-    let results = measured::measure(&args.snapwatcher).await?;
+    let results = measurement::measure(&args.snapwatcher, &args.controller_runtime).await?;
     let before = std::fs::read_to_string(&args.page)?;
-    std::fs::write(&args.page, page::write(&results, &before))?;
-    print_result(&page::table(&results));
-    let missed: Vec<String> =
-        results.budgets().into_iter().filter(|budget| !budget.is_met).map(|budget| budget.told).collect();
-    for budget in &missed {
-        print_progress(&format!("missed: {budget}"));
-    }
-    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    std::fs::write(&args.page, report::page(&results, &before))?;
+    print_result(&report::table(&results));
+    print_result(&report::budgets(&results));
+    let all_met = results.budgets().iter().all(|budget| budget.is_met);
+    Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,32 +1,32 @@
-//! Any bytes as the body of a review: an answer with the request's own uid, or a refusal; never a panic.
+//! Any bytes as the body of a review: the response has the request's uid, or is a client error; the handler never panics.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use snapwatcher_admission::{ValidationMode, answer_to_mutate, answer_to_validate};
+use snapwatcher_admission::{ValidationMode, mutate_response, validate_response};
 
 fuzz_target!(|body: &[u8]| {
-    let answers = [
-        answer_to_mutate(body),
-        answer_to_validate(body, ValidationMode::Warn),
-        answer_to_validate(body, ValidationMode::Deny),
+    let responses = [
+        mutate_response(body),
+        validate_response(body, ValidationMode::Warn),
+        validate_response(body, ValidationMode::Deny),
     ];
-    for answer in answers {
-        let answer = match answer {
-            Ok(answer) => answer,
+    for response in responses {
+        let review = match response {
+            Ok(review) => review,
             Err(status) => {
                 assert!(status.is_client_error(), "{status}");
                 continue;
             }
         };
-        let answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");
-        assert_eq!(answer["kind"], "AdmissionReview");
-        assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
-        assert!(answer["response"]["allowed"].is_boolean());
-        // What we skip may be deeper, and its numbers larger, than this reader takes.
-        if let Ok(review) = serde_json::from_slice::<Value>(body) {
-            assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
+        let review: Value = serde_json::from_slice(&review).expect("a response is JSON");
+        assert_eq!(review["kind"], "AdmissionReview");
+        assert_eq!(review["apiVersion"], "admission.k8s.io/v1");
+        assert!(review["response"]["allowed"].is_boolean());
+        // Ignored fields may be nested deeper, and have larger numbers, than `Value` accepts.
+        if let Ok(request) = serde_json::from_slice::<Value>(body) {
+            assert_eq!(review["response"]["uid"], request["request"]["uid"]);
         }
     }
 });

@@ -1,24 +1,30 @@
-//! The webhook: labels a pod at its creation and tells what stands against its checkpoint.
+//! The admission webhook: it labels opted-in pods at their creation, and warns about settings that prevent a checkpoint.
 //!
-//! Every answer is a pure function of the request: no API call, no look-up, no lock held over an await. So admission
-//! goes on when the API server or the back-end is away.
+//! This crate holds the decoding of AdmissionReviews, the two decisions (mutate and validate), the responses, and the
+//! HTTP routes with their limits on request bodies. It makes no call to the API server or to a back-end, and it does not
+//! listen or terminate TLS: the caller serves [`router`]. Each response is a function of its request alone, so admission
+//! keeps working while the API server or the back-end is unreachable.
 
-mod answer;
-mod body;
-mod criu;
-mod json;
-mod keys;
+mod body_reader;
+mod handler;
+mod log_throttle;
+mod metadata;
 mod metrics;
 mod mutate;
-mod once;
-mod refusal;
+mod pod_spec;
+mod request_error;
+mod respond;
+mod response;
 mod review;
-mod room;
-mod server;
+mod router;
+mod text;
+mod unknown_keys;
+mod unsupported_features;
 mod validate;
 
-pub use body::{answer_to_mutate, answer_to_validate};
+pub use body_reader::REVIEW_LIMIT;
+pub use handler::AdmissionHandler;
 pub use metrics::AdmissionMetrics;
-pub use room::REVIEW_LIMIT;
-pub use server::{Admission, HEALTH, MUTATE, VALIDATE, Webhook};
+pub use respond::{mutate_response, validate_response};
+pub use router::{HEALTH, MUTATE, VALIDATE, router};
 pub use validate::ValidationMode;

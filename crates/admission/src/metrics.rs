@@ -1,4 +1,4 @@
-//! What admission counts. Labels are closed enums, so the series can be counted; no names of objects.
+//! The metrics of admission. Labels are closed enums, so that the number of series is known.
 
 use std::fmt::{self, Write as _};
 use std::time::Instant;
@@ -10,36 +10,36 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::mutate;
-use super::validate::Verdict;
+use super::mutate::MutateDecision;
+use super::validate::ValidateDecision;
 
-/// In seconds: an answer takes some 50 µs; the API server waits 3 s.
+/// In seconds. A response takes some 50 µs; the API server waits 3 s.
 const BUCKETS: [f64; 12] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0];
 
-/// Cloning gives another handle to the same numbers.
+/// Clones share their values.
 #[derive(Debug, Clone)]
 pub struct AdmissionMetrics {
-    /// Those of the family, in the order of [`ANSWERS`]: no look-up for each review.
-    requests: [Counter; ANSWERS.len()],
-    refused: Family<Refused, Counter>,
-    mislabelled: Counter,
+    /// In the order of [`REQUEST_LABELS`]: a look-up in the family costs time on each review.
+    requests: [Counter; REQUEST_LABELS.len()],
+    http_errors: Family<HttpErrorLabels, Counter>,
+    mislabeled: Counter,
     duration: Histogram,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
-    webhook: Webhook,
-    decision: Decision,
+struct RequestLabels {
+    webhook: WebhookLabel,
+    decision: DecisionLabel,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Webhook {
+enum WebhookLabel {
     Mutate,
     Validate,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Decision {
+enum DecisionLabel {
     Patched,
     Left,
     Passed,
@@ -48,21 +48,21 @@ enum Decision {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Refused {
+struct HttpErrorLabels {
     status: u16,
 }
 
-/// All decisions there are, so that each has its series from the start.
-const ANSWERS: [Answered; 5] = [
-    Answered { webhook: Webhook::Mutate, decision: Decision::Patched },
-    Answered { webhook: Webhook::Mutate, decision: Decision::Left },
-    Answered { webhook: Webhook::Validate, decision: Decision::Passed },
-    Answered { webhook: Webhook::Validate, decision: Decision::Warned },
-    Answered { webhook: Webhook::Validate, decision: Decision::Denied },
+/// All decisions, so that each has its series from the start.
+const REQUEST_LABELS: [RequestLabels; 5] = [
+    RequestLabels { webhook: WebhookLabel::Mutate, decision: DecisionLabel::Patched },
+    RequestLabels { webhook: WebhookLabel::Mutate, decision: DecisionLabel::Left },
+    RequestLabels { webhook: WebhookLabel::Validate, decision: DecisionLabel::Passed },
+    RequestLabels { webhook: WebhookLabel::Validate, decision: DecisionLabel::Warned },
+    RequestLabels { webhook: WebhookLabel::Validate, decision: DecisionLabel::Denied },
 ];
 
-/// The statuses of refusals; 500 is a panic or an answer that could not be written.
-const REFUSALS: [StatusCode; 6] = [
+/// All statuses of errors; 500 is a panic or a response that could not be encoded.
+const ERROR_STATUSES: [StatusCode; 6] = [
     StatusCode::BAD_REQUEST,
     StatusCode::REQUEST_TIMEOUT,
     StatusCode::PAYLOAD_TOO_LARGE,
@@ -71,7 +71,7 @@ const REFUSALS: [StatusCode; 6] = [
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
-impl EncodeLabelValue for Webhook {
+impl EncodeLabelValue for WebhookLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         encoder.write_str(match self {
             Self::Mutate => "mutate",
@@ -80,7 +80,7 @@ impl EncodeLabelValue for Webhook {
     }
 }
 
-impl EncodeLabelValue for Decision {
+impl EncodeLabelValue for DecisionLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         encoder.write_str(match self {
             Self::Patched => "patched",
@@ -94,67 +94,68 @@ impl EncodeLabelValue for Decision {
 
 impl AdmissionMetrics {
     pub fn register(registry: &mut Registry) -> Self {
-        let requests = Family::<Answered, Counter>::default();
+        let requests = Family::<RequestLabels, Counter>::default();
         let metrics = Self {
-            requests: ANSWERS.map(|answered| requests.get_or_create(&answered).clone()),
-            refused: Family::default(),
-            mislabelled: Counter::default(),
+            requests: REQUEST_LABELS.map(|labels| requests.get_or_create(&labels).clone()),
+            http_errors: Family::default(),
+            mislabeled: Counter::default(),
             duration: Histogram::new(BUCKETS),
         };
-        for status in REFUSALS {
-            drop(metrics.refused.get_or_create(&Refused { status: status.as_u16() }));
+        for status in ERROR_STATUSES {
+            drop(metrics.http_errors.get_or_create(&HttpErrorLabels { status: status.as_u16() }));
         }
         let registry = registry.sub_registry_with_prefix("admission");
-        registry.register("requests", "Reviews answered, by webhook and decision", requests);
-        registry.register("http_errors", "Requests that got no review, by HTTP status", metrics.refused.clone());
-        let help = "Pods created with a value of the label snap that does not count, such as `True`";
-        registry.register("mislabelled", help, metrics.mislabelled.clone());
-        let help = "From the head of a request to its answer";
+        registry.register("requests", "Admission reviews with a response, by webhook and decision", requests);
+        let help = "Requests that got an HTTP error instead of an admission review, by HTTP status";
+        registry.register("http_errors", help, metrics.http_errors.clone());
+        let help = "Pods created with an invalid value of the label snap, such as `True`";
+        registry.register("mislabelled", help, metrics.mislabeled.clone());
+        let help = "Time from the head of a request to its response";
         registry.register_with_unit("duration", help, Unit::Seconds, metrics.duration.clone());
         metrics
     }
 
-    pub(super) fn mutated(&self, decision: &mutate::Decision<'_>) {
+    pub(super) fn mutate_decided(&self, decision: &MutateDecision) {
         let [patched, left, ..] = &self.requests;
         let counter = match decision {
-            mutate::Decision::Patch(_) => patched,
-            mutate::Decision::Leave(_) => left,
+            MutateDecision::Patch(_) => patched,
+            MutateDecision::Unchanged(_) => left,
         };
         counter.inc();
     }
 
-    pub(super) fn validated(&self, verdict: &Verdict) {
+    pub(super) fn validate_decided(&self, decision: &ValidateDecision) {
         let [_, _, passed, warned, denied] = &self.requests;
-        let counter = match verdict {
-            Verdict::Pass => passed,
-            Verdict::Warn(_) => warned,
-            Verdict::Deny(_) => denied,
+        let counter = match decision {
+            ValidateDecision::Pass => passed,
+            ValidateDecision::Warn(_) => warned,
+            ValidateDecision::Deny(_) => denied,
         };
         counter.inc();
     }
 
-    pub(super) fn refused(&self, status: StatusCode) {
-        self.refused.get_or_create(&Refused { status: status.as_u16() }).inc();
+    pub(super) fn http_error(&self, status: StatusCode) {
+        self.http_errors.get_or_create(&HttpErrorLabels { status: status.as_u16() }).inc();
     }
 
-    pub(super) fn mislabelled(&self) {
-        self.mislabelled.inc();
+    pub(super) fn mislabeled(&self) {
+        self.mislabeled.inc();
     }
 
-    /// Takes the time until it is dropped.
+    /// Observes the duration when it is dropped.
     pub(super) fn timer(&self) -> Timer<'_> {
-        Timer { duration: &self.duration, begun: Instant::now() }
+        Timer { duration: &self.duration, started: Instant::now() }
     }
 }
 
 pub(super) struct Timer<'m> {
     duration: &'m Histogram,
-    begun: Instant,
+    started: Instant,
 }
 
 impl Drop for Timer<'_> {
     fn drop(&mut self) {
-        self.duration.observe(self.begun.elapsed().as_secs_f64());
+        self.duration.observe(self.started.elapsed().as_secs_f64());
     }
 }
 
@@ -162,6 +163,7 @@ impl Drop for Timer<'_> {
 mod tests {
     use prometheus_client::encoding::text::encode;
 
+    use super::super::mutate::UnchangedReason;
     use super::*;
 
     fn encoded(use_metrics: impl FnOnce(&AdmissionMetrics)) -> String {
@@ -177,24 +179,24 @@ mod tests {
         let count = |text: &str, name: &str| text.lines().filter(|line| line.starts_with(name)).count();
         let unused = encoded(|_| ());
         let used = encoded(|metrics| {
-            metrics.mutated(&mutate::Decision::Patch(Vec::new()));
-            metrics.validated(&Verdict::Deny(String::new()));
-            for status in REFUSALS {
-                metrics.refused(status);
+            metrics.mutate_decided(&MutateDecision::Patch(json_patch::Patch::default()));
+            metrics.validate_decided(&ValidateDecision::Deny(String::new()));
+            for status in ERROR_STATUSES {
+                metrics.http_error(status);
             }
         });
         for text in [unused, used] {
-            assert_eq!(count(&text, "snapwatcher_admission_requests_total{"), ANSWERS.len(), "{text}");
-            assert_eq!(count(&text, "snapwatcher_admission_http_errors_total{"), REFUSALS.len(), "{text}");
+            assert_eq!(count(&text, "snapwatcher_admission_requests_total{"), REQUEST_LABELS.len(), "{text}");
+            assert_eq!(count(&text, "snapwatcher_admission_http_errors_total{"), ERROR_STATUSES.len(), "{text}");
         }
     }
 
     #[test]
-    fn each_use_shows_under_its_name() {
+    fn each_event_is_counted_in_its_series() {
         let text = encoded(|metrics| {
-            metrics.mutated(&mutate::Decision::Leave(mutate::Cause::Mirror));
-            metrics.validated(&Verdict::Warn(Vec::new()));
-            metrics.refused(StatusCode::BAD_REQUEST);
+            metrics.mutate_decided(&MutateDecision::Unchanged(UnchangedReason::Mirror));
+            metrics.validate_decided(&ValidateDecision::Warn(Vec::new()));
+            metrics.http_error(StatusCode::BAD_REQUEST);
             drop(metrics.timer());
         });
         for line in [

@@ -1,183 +1,106 @@
-//! The AdmissionReview as far as it is read.
+//! The AdmissionReview request, as far as admission reads it.
 //!
-//! Own types with just the fields that decide, borrowed from the body: the typed review of a whole `Pod` costs five to
-//! six times as much. Unknown fields are ignored; the pod is never written back as a whole.
+//! These types hold only the fields that decide, borrowed from the body: decoding a whole `Pod` takes five to six times
+//! as long. Unknown fields are ignored.
 //! Source: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#request>.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::ops::Deref;
-
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
+use serde_json::value::RawValue;
 
-use super::json::{self, Unsure};
-use super::keys::{Annotations, Labels};
-use super::refusal::{LONGEST_UID, Refusal};
+use super::metadata::Metadata;
+use super::request_error::RequestError;
+use super::response::{API_VERSION, KIND};
+use super::text::Text;
 
-pub(super) const API_VERSION: &str = "admission.k8s.io/v1";
-pub(super) const KIND: &str = "AdmissionReview";
+/// In bytes. The API server's UIDs are UUIDs of 36; the UID is kept in memory and written into the pod.
+const MAX_UID_LENGTH: usize = 128;
 
-/// A string of the review: borrowed from the body, owned where it was written with escapes.
-///
-/// serde borrows a `Cow` only where it is a field of its own, hence the type for those inside an `Option` or a map.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Text<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Owned(text.to_owned())))
-    }
-}
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-/// What is around the request.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", bound(deserialize = "S: Deserialize<'de>"))]
-pub(super) struct Envelope<'a, S> {
+#[serde(rename_all = "camelCase")]
+struct AdmissionReview<'a> {
     #[serde(borrow)]
     api_version: Text<'a>,
     #[serde(borrow)]
     kind: Text<'a>,
     #[serde(borrow)]
-    request: Option<Request<'a, S>>,
+    request: Option<AdmissionRequest<'a>>,
 }
 
-/// What is asked. `S` is what is read of the pod's spec: nothing for labelling, [`PodSpec`](super::criu::PodSpec)
-/// for validation.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", bound(deserialize = "S: Deserialize<'de>"))]
-pub(super) struct Request<'a, S> {
+#[serde(rename_all = "camelCase")]
+pub(super) struct AdmissionRequest<'a> {
     #[serde(borrow)]
     pub(super) uid: Text<'a>,
     #[serde(borrow)]
     pub(super) namespace: Option<Text<'a>>,
-    pub(super) dry_run: Option<bool>,
+    dry_run: Option<bool>,
     #[serde(borrow)]
     operation: Text<'a>,
     #[serde(borrow)]
-    resource: Resource<'a>,
+    resource: GroupVersionResource<'a>,
     #[serde(borrow)]
     sub_resource: Option<Text<'a>>,
     #[serde(borrow)]
-    object: Option<Pod<'a, S>>,
+    object: Option<ReviewedPod<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Resource<'a> {
+struct GroupVersionResource<'a> {
     #[serde(borrow)]
     group: Option<Text<'a>>,
     #[serde(borrow)]
     version: Text<'a>,
-    #[serde(borrow, rename = "resource")]
-    plural: Text<'a>,
+    #[serde(borrow)]
+    resource: Text<'a>,
 }
 
+/// The object of the request. Its spec stays JSON text, since only validation reads it.
 #[derive(Debug, Deserialize)]
-#[serde(bound(deserialize = "S: Deserialize<'de>"))]
-pub(super) struct Pod<'a, S> {
+pub(super) struct ReviewedPod<'a> {
     #[serde(borrow, default)]
     pub(super) metadata: Metadata<'a>,
-    pub(super) spec: Option<S>,
+    #[serde(borrow)]
+    pub(super) spec: Option<&'a RawValue>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Metadata<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    generate_name: Option<Text<'a>>,
-    /// `None`: the map is absent or null, and an operation on a key in it would be invalid.
-    #[serde(borrow)]
-    pub(super) labels: Option<Labels<'a>>,
-    /// `None`: as for the labels.
-    #[serde(borrow)]
-    pub(super) annotations: Option<Annotations<'a>>,
-}
-
-impl<'a, S: Deserialize<'a>> Request<'a, S> {
-    /// Reads the body of a review.
-    pub(super) fn decode(body: &'a [u8]) -> Result<Self, Refusal> {
+impl<'a> AdmissionRequest<'a> {
+    /// Decodes the body of an HTTP request.
+    pub(super) fn decode(body: &'a [u8]) -> Result<Self, RequestError> {
         if body.is_empty() {
-            return Err(Refusal::Empty);
+            return Err(RequestError::EmptyBody);
         }
-        // Ignored strings are skipped without a look at their bytes, so the whole body is looked at here.
-        let text = std::str::from_utf8(body).map_err(|_| Refusal::NotUtf8)?;
-        let review: Envelope<'a, S> = json::read(text)
-            .or_else(|Unsure| serde_json::from_str(text))
-            .map_err(|error| Refusal::undecodable(&error))?;
+        // serde_json does not check the bytes of strings that it skips, so the whole body is checked here.
+        let text = std::str::from_utf8(body).map_err(|_| RequestError::NotUtf8)?;
+        let review: AdmissionReview<'a> =
+            serde_json::from_str(text).map_err(|error| RequestError::undecodable(&error))?;
         if &*review.api_version != API_VERSION || &*review.kind != KIND {
-            return Err(Refusal::version(&review.api_version, &review.kind));
+            return Err(RequestError::unsupported_version(&review.api_version, &review.kind));
         }
-        let request = review.request.ok_or(Refusal::NoRequest)?;
-        if request.uid.len() > LONGEST_UID { Err(Refusal::LongUid) } else { Ok(request) }
+        let request = review.request.ok_or(RequestError::MissingRequest)?;
+        if request.uid.len() > MAX_UID_LENGTH {
+            return Err(RequestError::UidTooLong { limit: MAX_UID_LENGTH });
+        }
+        Ok(request)
     }
-}
 
-impl<'a, S> Request<'a, S> {
     /// The pod that is being created; `None` for every other operation, resource and subresource.
-    pub(super) fn created_pod(&self) -> Option<&Pod<'a, S>> {
-        let Resource { group, version, plural } = &self.resource;
-        let core = group.as_deref().is_none_or(str::is_empty);
-        let whole = self.sub_resource.as_deref().is_none_or(str::is_empty);
-        let pod = core && &**version == "v1" && &**plural == "pods" && whole;
-        self.object.as_ref().filter(|_| pod && &*self.operation == "CREATE")
+    pub(super) fn created_pod(&self) -> Option<&ReviewedPod<'a>> {
+        let GroupVersionResource { group, version, resource } = &self.resource;
+        let is_core = group.as_deref().is_none_or(str::is_empty);
+        let is_whole_object = self.sub_resource.as_deref().is_none_or(str::is_empty);
+        let is_pod = is_core && &**version == "v1" && &**resource == "pods" && is_whole_object;
+        self.object.as_ref().filter(|_| is_pod && &*self.operation == "CREATE")
     }
 
-    /// Nothing will come of the request but its answer.
+    /// Whether the API server will discard the object.
     pub(super) fn is_dry_run(&self) -> bool {
         self.dry_run == Some(true)
     }
 }
 
-impl Metadata<'_> {
-    /// The name, or what the API server will make one of.
-    pub(super) fn name(&self) -> &str {
-        let name = self.name.as_deref().filter(|name| !name.is_empty());
-        name.or(self.generate_name.as_deref()).unwrap_or_default()
-    }
-
-    /// What its controller makes names of, else its name: the same for all pods of a template. A validating webhook is
-    /// called when the name is already made.
-    pub(super) fn template(&self) -> &str {
-        self.generate_name.as_deref().filter(|prefix| !prefix.is_empty()).unwrap_or_else(|| self.name())
-    }
-
-    /// The pod is a static pod's copy in the API server.
-    pub(super) fn is_mirror(&self) -> bool {
-        self.annotations.as_ref().is_some_and(|annotations| annotations.mirror.is_some())
-    }
-}
-
 /// The review of a pod's creation, as the API server sends it.
 #[cfg(test)]
-pub(super) fn creation(uid: &str, pod: &serde_json::Value) -> serde_json::Value {
+pub(super) fn review_of_creation(uid: &str, pod: &serde_json::Value) -> serde_json::Value {
     serde_json::json!({
         "apiVersion": API_VERSION, "kind": KIND,
         "request": {
@@ -191,25 +114,17 @@ pub(super) fn creation(uid: &str, pod: &serde_json::Value) -> serde_json::Value 
 
 #[cfg(test)]
 mod tests {
-    use serde::de::IgnoredAny;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn decode(body: &[u8]) -> Result<Request<'_, IgnoredAny>, Refusal> {
-        Request::decode(body)
+    fn review() -> Value {
+        review_of_creation("r-1", &json!({"metadata": {"generateName": "web-"}, "spec": {"x": "ignored"}}))
     }
 
-    fn review() -> serde_json::Value {
-        creation("r-1", &json!({"metadata": {"generateName": "web-"}}))
-    }
-
-    #[test]
-    fn text_is_borrowed_unless_it_was_escaped() {
-        for (json, borrowed) in [(r#""plain""#, true), (r#""esc\u0061ped""#, false)] {
-            let text: Option<Text<'_>> = serde_json::from_str(json).unwrap();
-            assert_eq!(matches!(text.unwrap().0, Cow::Borrowed(_)), borrowed, "{json}");
-        }
+    /// A review with `json` in place of a value that nothing reads.
+    fn review_with(json: &str) -> String {
+        review().to_string().replacen("\"ignored\"", json, 1)
     }
 
     #[test]
@@ -225,43 +140,82 @@ mod tests {
             let mut review = review();
             *review.pointer_mut(pointer).unwrap() = value;
             let body = review.to_string();
-            assert_eq!(decode(body.as_bytes()).unwrap().created_pod().is_some(), expected, "{case}");
+            let request = AdmissionRequest::decode(body.as_bytes()).unwrap();
+            assert_eq!(request.created_pod().is_some(), expected, "{case}");
         }
         let mut review = review();
         review["request"]["subResource"] = json!("ephemeralcontainers");
-        assert!(decode(review.to_string().as_bytes()).unwrap().created_pod().is_none(), "a subresource");
+        let body = review.to_string();
+        let request = AdmissionRequest::decode(body.as_bytes()).unwrap();
+        assert!(request.created_pod().is_none(), "a subresource");
     }
 
     #[test]
-    fn a_pod_without_a_name_is_called_by_what_it_will_be_made_of() {
+    fn a_pod_without_a_name_goes_by_its_generate_name() {
         let body = review().to_string();
-        let request = decode(body.as_bytes()).unwrap();
+        let request = AdmissionRequest::decode(body.as_bytes()).unwrap();
         assert_eq!(request.created_pod().unwrap().metadata.name(), "web-");
     }
 
     #[test]
-    fn what_is_no_review_is_refused_with_its_cause() {
+    fn a_body_that_is_no_review_is_an_error_that_names_the_cause() {
         let whole = review().to_string();
         let mut beta = review();
         beta["apiVersion"] = json!("admission.k8s.io/v1beta1");
         let mut bare = review();
         bare["request"] = json!(null);
-        let mut foreign = whole.clone().into_bytes();
-        foreign.splice(1..1, *b"\"ignored\":\"\xff\",");
-        for (case, body, words) in [
-            ("nothing", Vec::new(), "empty"),
-            ("half of it", whole.as_bytes()[..whole.len() / 2].to_vec(), "ends too early"),
-            ("no JSON", b"patch me".to_vec(), "not JSON"),
-            ("another shape", b"[]".to_vec(), "not an AdmissionReview"),
-            ("a doubled key", whole.replacen("\"uid\"", "\"uid\":\"r-0\",\"uid\"", 1).into_bytes(), "not an Admission"),
-            ("deeply nested", vec![b'['; 100_000], "not"),
-            ("no UTF-8, even where it is not read", foreign, "UTF-8"),
+        let mut not_utf8 = whole.clone().into_bytes();
+        not_utf8.splice(1..1, *b"\"ignored\":\"\xff\",");
+        for (case, body, message) in [
+            ("nothing", Vec::new(), "the body is empty"),
+            ("half of it", whole.as_bytes()[..whole.len() / 2].to_vec(), "ends too early at line 1"),
+            ("no JSON", b"patch me".to_vec(), "the body is not JSON at line 1 column 1"),
+            ("another type", b"[]".to_vec(), "not an AdmissionReview"),
+            ("a known key twice", whole.replacen("\"uid\"", "\"uid\":\"r-0\",\"uid\"", 1).into(), "not an Admission"),
+            ("deep nesting in a field that is read", vec![b'['; 100_000], "not an AdmissionReview"),
+            ("not UTF-8 in a field that is ignored", not_utf8, "not UTF-8"),
+            ("more than one value", format!("{whole}{whole}").into_bytes(), "the body is not JSON"),
+            ("a lone surrogate in the uid", whole.replacen("r-1", "\\uD800", 1).into_bytes(), "the body is not JSON"),
             ("an old version", beta.to_string().into_bytes(), "v1beta1"),
             ("no request", bare.to_string().into_bytes(), "no request"),
+            ("a long uid", whole.replacen("r-1", &"u".repeat(129), 1).into_bytes(), "uid exceeds the limit of 128"),
         ] {
-            let refusal = decode(&body).unwrap_err();
-            assert_eq!(refusal.status(), 400, "{case}");
-            assert!(refusal.to_string().contains(words), "{case}: {refusal}");
+            let error = AdmissionRequest::decode(&body).unwrap_err();
+            assert_eq!(error.status(), 400, "{case}");
+            assert!(error.to_string().contains(message), "{case}: {error}");
         }
+    }
+
+    #[test]
+    fn an_ignored_field_may_hold_any_json_value() {
+        let deep = format!("{}1{}", "[{\"a\":".repeat(50_000), "}]".repeat(50_000));
+        for (case, json) in [
+            ("deep nesting", deep.as_str()),
+            ("a number out of range", "-1e400"),
+            ("a long number", &"9".repeat(10_000)),
+            ("a lone surrogate", r#""\uD800""#),
+            ("a key twice", r#"{"a":1,"a":2}"#),
+        ] {
+            let body = review_with(json);
+            let request = AdmissionRequest::decode(body.as_bytes()).unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert!(request.created_pod().is_some(), "{case}");
+        }
+    }
+
+    #[test]
+    fn an_ignored_field_that_is_no_json_is_an_error() {
+        for json in ["NaN", "Infinity", "01", "1.", "+1", "'x'", r#""\x""#, r#""\u00g0""#, "\"\n\"", "[1,]", "{a:1}"] {
+            let error = AdmissionRequest::decode(review_with(json).as_bytes()).map(drop).unwrap_err();
+            assert_eq!(error.status(), 400, "{json}");
+        }
+    }
+
+    #[test]
+    fn keys_and_values_with_escapes_are_read_as_without() {
+        let escaped = review().to_string().replacen("\"uid\":\"r-1\"", r#""u\u0069d":"r\u002d1\n\"""#, 1);
+        let escaped = escaped.replacen("\"operation\":\"CREATE\"", r#""oper\u0061tion":"CRE\u0041TE""#, 1);
+        let request = AdmissionRequest::decode(escaped.as_bytes()).unwrap();
+        assert_eq!(&*request.uid, "r-1\n\"");
+        assert!(request.created_pod().is_some());
     }
 }

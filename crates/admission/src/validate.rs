@@ -1,7 +1,7 @@
-//! What is told about a pod at its creation: label values, annotations, and what CRIU can't checkpoint.
+//! What the webhook says about a pod at its creation: label values, annotations, and what CRIU cannot checkpoint.
 //!
-//! A pure function of the request. The watch parses the same annotations by the same [`CheckpointOptions`], so a pod warned of
-//! here is the one that is never claimed there.
+//! The pod watch parses the same annotations by the same [`CheckpointOptions`]: a pod that gets a warning about an
+//! annotation here is not checkpointed there.
 //! On warnings: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>.
 
 use std::collections::BTreeMap;
@@ -11,23 +11,26 @@ use snapwatcher_api::keys::{
 };
 use snapwatcher_api::pod::CheckpointOptions;
 
-use super::answer::Answer;
-use super::criu::PodSpec;
-use super::keys::{self, Annotations};
-use super::review::{Pod, Request};
+use super::metadata::Annotations;
+use super::pod_spec::PodSpec;
+use super::request_error::RequestError;
+use super::response::AdmissionResponse;
+use super::review::{AdmissionRequest, ReviewedPod};
+use super::unknown_keys::unknown_key_warnings;
+use super::unsupported_features::unsupported_features;
 
-/// Clients may cut longer warnings; Kubernetes asks for no more.
-const WARNING_LENGTH: usize = 120;
+/// In characters. Kubernetes recommends this limit; clients may cut longer warnings.
+const MAX_WARNING_LENGTH: usize = 120;
 
-/// What is done about a pod with something to be told.
+/// What happens to a pod with a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ValidationMode {
-    /// Admit it with warnings.
+    /// Admit the pod with warnings.
     #[default]
     Warn,
-    /// Refuse it.
+    /// Reject the pod.
     Deny,
-    /// Say nothing.
+    /// Admit the pod without warnings.
     Off,
 }
 
@@ -42,97 +45,97 @@ impl ValidationMode {
     }
 }
 
-/// The answer to a pod's creation.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ValidateDecision {
     Pass,
-    /// Sentences of at most 120 characters.
+    /// Each warning has at most [`MAX_WARNING_LENGTH`] characters.
     Warn(Vec<String>),
-    /// One text.
+    /// All problems in one message.
     Deny(String),
 }
 
-impl Verdict {
-    /// The answer to the request of that UID.
-    pub(super) fn answer<'a>(&'a self, uid: &'a str) -> Answer<'a> {
+impl ValidateDecision {
+    /// The response to the request with this UID.
+    pub(super) fn response<'r>(&'r self, uid: &'r str) -> AdmissionResponse<'r> {
         match self {
-            Self::Pass => Answer::allow(uid),
-            Self::Warn(warnings) => Answer::warn(uid, warnings),
-            Self::Deny(message) => Answer::deny(uid, message),
+            Self::Pass => AdmissionResponse::allow(uid),
+            Self::Warn(warnings) => AdmissionResponse::warn(uid, warnings),
+            Self::Deny(message) => AdmissionResponse::deny(uid, message),
         }
     }
 }
 
-pub(super) fn judge(request: &Request<'_, PodSpec<'_>>, mode: ValidationMode) -> Verdict {
-    let Some(pod) = request.created_pod().filter(|_| mode != ValidationMode::Off) else { return Verdict::Pass };
-    let Findings { problems, hints } = findings(pod);
-    match mode {
-        ValidationMode::Deny if !problems.is_empty() => Verdict::Deny(problems.join("; ")),
-        _ if problems.is_empty() && hints.is_empty() => Verdict::Pass,
-        _ => Verdict::Warn(problems.iter().chain(&hints).map(|finding| warning(finding)).collect()),
-    }
+pub(super) fn decide(request: &AdmissionRequest<'_>, mode: ValidationMode) -> Result<ValidateDecision, RequestError> {
+    let Some(pod) = request.created_pod().filter(|_| mode != ValidationMode::Off) else {
+        return Ok(ValidateDecision::Pass);
+    };
+    let Findings { problems, hints } = findings(pod)?;
+    Ok(match mode {
+        ValidationMode::Deny if !problems.is_empty() => ValidateDecision::Deny(problems.join("; ")),
+        _ if problems.is_empty() && hints.is_empty() => ValidateDecision::Pass,
+        _ => ValidateDecision::Warn(problems.iter().chain(&hints).map(|finding| warning(finding)).collect()),
+    })
 }
 
-/// The words about a value of the label [`SNAP`] that does not count.
-pub(super) fn mislabelled(pod: &Pod<'_, PodSpec<'_>>) -> Option<String> {
+/// The problem of a pod whose label [`SNAP`] has an invalid value.
+pub(super) fn invalid_snap_label(pod: &ReviewedPod<'_>) -> Option<String> {
     let snap = pod.metadata.labels.as_ref()?.snap.as_deref()?;
     let problem = snap_problem(snap).filter(|_| !pod.metadata.is_mirror())?;
-    // It goes into the log, and the value came from outside.
-    Some(problem.chars().take(WARNING_LENGTH).collect())
+    // The problem quotes the value, which can be long, and goes into the log.
+    Some(problem.chars().take(MAX_WARNING_LENGTH).collect())
 }
 
-/// What is to be told of a pod, in sentences.
 #[derive(Default)]
 struct Findings {
     problems: Vec<String>,
-    /// Keys that may be another component's: never a reason to deny a pod.
+    /// Warnings about keys that may belong to another component, which are no reason to deny a pod.
     hints: Vec<String>,
 }
 
-/// What is wrong with a pod; nothing of a pod that has nothing to do with us.
-fn findings(pod: &Pod<'_, PodSpec<'_>>) -> Findings {
+/// Empty for a pod without the label [`SNAP`], and for a mirror pod.
+fn findings(pod: &ReviewedPod<'_>) -> Result<Findings, RequestError> {
     let metadata = &pod.metadata;
     let labels = metadata.labels.as_ref();
-    let Some(snap) = labels.and_then(|labels| labels.snap.as_deref()) else { return Findings::default() };
+    let Some(snap) = labels.and_then(|labels| labels.snap.as_deref()) else { return Ok(Findings::default()) };
     if metadata.is_mirror() {
-        return Findings::default();
+        return Ok(Findings::default());
     }
     let mutated = labels.and_then(|labels| labels.mutated.as_deref());
     let mut problems: Vec<String> = snap_problem(snap).into_iter().chain(mutated.and_then(mutated_problem)).collect();
-    // What follows is about how the pod would be checkpointed.
+    // The remaining problems are of no interest on a pod that will not be checkpointed.
     if snap != OPTED_IN || mutated == Some(RESTORED) {
-        return Findings { problems, hints: Vec::new() };
+        return Ok(Findings { problems, hints: Vec::new() });
     }
-    let spec = pod.spec.as_ref();
-    let containers = spec.map(PodSpec::container_names).unwrap_or_default();
-    let annotations = metadata.annotations.as_ref().map(wish_annotations).unwrap_or_default();
+    let spec = pod.spec.map(PodSpec::decode).transpose()?;
+    let containers = spec.as_ref().map(PodSpec::container_names).unwrap_or_default();
+    let annotations = metadata.annotations.as_ref().map(option_annotations).unwrap_or_default();
     let chosen = match CheckpointOptions::parse(&annotations, &containers) {
-        Ok(wishes) => wishes.containers,
-        Err(wrong) => {
-            problems.extend(wrong.iter().map(ToString::to_string));
+        Ok(options) => options.containers,
+        Err(invalid) => {
+            problems.extend(invalid.iter().map(ToString::to_string));
             containers.into_iter().map(str::to_owned).collect()
         }
     };
-    problems.extend(spec.map(|spec| spec.obstacles(&chosen)).unwrap_or_default());
-    Findings { problems, hints: keys::unread(labels, metadata.annotations.as_ref()) }
+    problems.extend(spec.iter().flat_map(|spec| unsupported_features(spec, &chosen)));
+    Ok(Findings { problems, hints: unknown_key_warnings(labels, metadata.annotations.as_ref()) })
 }
 
 fn snap_problem(value: &str) -> Option<String> {
-    let meant = [OPTED_IN, "false"].into_iter().find(|allowed| value.eq_ignore_ascii_case(allowed));
-    match meant {
+    let intended = [OPTED_IN, "false"].into_iter().find(|allowed| value.eq_ignore_ascii_case(allowed));
+    match intended {
         Some(allowed) if allowed == value => None,
-        Some(allowed) => Some(format!("label {SNAP}: `{value}` does not count; did you mean \"{allowed}\"?")),
-        None => Some(format!("label {SNAP}: `{value}` does not count; allowed are \"true\" and \"false\"")),
+        Some(allowed) => Some(format!("label {SNAP}: `{value}` is not recognized; did you mean \"{allowed}\"?")),
+        None => Some(format!("label {SNAP}: `{value}` is not recognized; use \"true\" or \"false\"")),
     }
 }
 
 fn mutated_problem(value: &str) -> Option<String> {
-    let known = value == ORIGINAL || value == RESTORED;
-    (!known).then(|| format!("label {MUTATED}: `{value}` counts as \"false\"; allowed are \"true\" and \"false\""))
+    let is_known = value == ORIGINAL || value == RESTORED;
+    (!is_known).then(|| format!("label {MUTATED}: `{value}` is treated as \"false\"; use \"true\" or \"false\""))
 }
 
-/// The annotations that [`CheckpointOptions`] are read from.
-fn wish_annotations(annotations: &Annotations<'_>) -> BTreeMap<String, String> {
+/// The annotations that [`CheckpointOptions`] are parsed from.
+fn option_annotations(annotations: &Annotations<'_>) -> BTreeMap<String, String> {
     let Annotations { containers, delay, once_per, default_container, .. } = annotations;
     [(CONTAINERS, containers), (DELAY, delay), (ONCE_PER, once_per), (DEFAULT_CONTAINER, default_container)]
         .into_iter()
@@ -140,13 +143,13 @@ fn wish_annotations(annotations: &Annotations<'_>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Cuts to the length that clients show whole; control characters would have the API server drop the warning.
+/// Cuts a finding to [`MAX_WARNING_LENGTH`], and removes control characters: the API server drops warnings with them.
 fn warning(finding: &str) -> String {
     let clean = |letter: char| if letter.is_control() { ' ' } else { letter };
-    if finding.chars().nth(WARNING_LENGTH).is_none() {
+    if finding.chars().nth(MAX_WARNING_LENGTH).is_none() {
         return finding.chars().map(clean).collect();
     }
-    finding.chars().take(WARNING_LENGTH - 1).map(clean).chain(['…']).collect()
+    finding.chars().take(MAX_WARNING_LENGTH - 1).map(clean).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -154,30 +157,34 @@ mod tests {
     use clap::ValueEnum as _;
     use serde_json::{Value, json};
 
-    use super::super::review::creation;
+    use super::super::review::review_of_creation;
     use super::*;
     use snapwatcher_api::keys::MIRROR;
 
-    fn judged(metadata: &Value, mode: ValidationMode) -> Verdict {
+    fn decision(metadata: &Value, mode: ValidationMode) -> ValidateDecision {
         let pod = json!({"metadata": metadata, "spec": {"hostIPC": true, "containers": [{"name": "app"}]}});
-        let body = creation("r-1", &pod).to_string();
-        judge(&Request::decode(body.as_bytes()).unwrap(), mode)
+        let body = review_of_creation("r-1", &pod).to_string();
+        decide(&AdmissionRequest::decode(body.as_bytes()).unwrap(), mode).unwrap()
     }
 
     fn warnings(metadata: &Value) -> Vec<String> {
-        match judged(metadata, ValidationMode::Warn) {
-            Verdict::Warn(warnings) => warnings,
-            Verdict::Pass => Vec::new(),
-            Verdict::Deny(message) => panic!("denied: {message}"),
+        match decision(metadata, ValidationMode::Warn) {
+            ValidateDecision::Warn(warnings) => warnings,
+            ValidateDecision::Pass => Vec::new(),
+            ValidateDecision::Deny(message) => panic!("denied: {message}"),
         }
     }
 
     #[test]
-    fn each_problem_is_told() {
-        for (case, metadata, words) in [
-            ("a capital", json!({"labels": {SNAP: "True"}}), &["did you mean \"true\"?"][..]),
-            ("another word", json!({"labels": {SNAP: "yes"}}), &["`yes` does not count; allowed are"]),
-            ("junk", json!({"labels": {SNAP: "false", MUTATED: "junk"}}), &["`junk` counts as \"false\""]),
+    fn each_problem_is_a_warning() {
+        for (case, metadata, expected) in [
+            ("a capital", json!({"labels": {SNAP: "True"}}), &["`True` is not recognized; did you mean \"true\"?"][..]),
+            ("another word", json!({"labels": {SNAP: "yes"}}), &["`yes` is not recognized; use \"true\" or \"false\""]),
+            (
+                "junk",
+                json!({"labels": {SNAP: "false", MUTATED: "junk"}}),
+                &["`junk` is treated as \"false\"; use \"true\" or \"false\""],
+            ),
             (
                 "annotations, all at once",
                 json!({
@@ -189,15 +196,15 @@ mod tests {
             ("the spec", json!({"labels": {SNAP: "true", MUTATED: "false"}}), &["hostIPC"]),
         ] {
             let warnings = warnings(&metadata);
-            assert_eq!(warnings.len(), words.len(), "{case}: {warnings:?}");
-            for (warning, words) in warnings.iter().zip(words) {
-                assert!(warning.contains(words), "{case}: {warning}");
+            assert_eq!(warnings.len(), expected.len(), "{case}: {warnings:?}");
+            for (warning, expected) in warnings.iter().zip(expected) {
+                assert!(warning.contains(expected), "{case}: {warning}");
             }
         }
     }
 
     #[test]
-    fn a_pod_that_is_not_to_be_checkpointed_is_not_talked_about() {
+    fn a_pod_that_will_not_be_checkpointed_gets_no_warning() {
         let junk = json!({DELAY: "soon"});
         for (case, metadata) in [
             ("no label", json!({"annotations": junk})),
@@ -205,35 +212,54 @@ mod tests {
             ("from a checkpoint", json!({"labels": {SNAP: "true", MUTATED: "true"}, "annotations": junk})),
             ("mirror", json!({"labels": {SNAP: "True"}, "annotations": {MIRROR: "x"}})),
         ] {
-            assert_eq!(judged(&metadata, ValidationMode::Deny), Verdict::Pass, "{case}");
+            assert_eq!(decision(&metadata, ValidationMode::Deny), ValidateDecision::Pass, "{case}");
         }
     }
 
     #[test]
-    fn the_mode_decides_what_is_done() {
+    fn the_mode_decides_what_happens_to_a_pod_with_problems() {
         let metadata = json!({"labels": {SNAP: "True", MUTATED: "junk"}});
-        assert!(matches!(judged(&metadata, ValidationMode::Warn), Verdict::Warn(warnings) if warnings.len() == 2));
-        assert_eq!(judged(&metadata, ValidationMode::Off), Verdict::Pass);
-        let Verdict::Deny(message) = judged(&metadata, ValidationMode::Deny) else { panic!("not denied") };
+        assert!(
+            matches!(decision(&metadata, ValidationMode::Warn), ValidateDecision::Warn(warnings) if warnings.len() == 2)
+        );
+        assert_eq!(decision(&metadata, ValidationMode::Off), ValidateDecision::Pass);
+        let ValidateDecision::Deny(message) = decision(&metadata, ValidationMode::Deny) else { panic!("not denied") };
         assert!(message.contains("did you mean") && message.contains("junk"), "{message}");
     }
 
     #[test]
-    fn a_key_that_nobody_reads_is_never_a_reason_to_deny() {
+    fn an_unknown_key_is_no_reason_to_deny() {
         let pod = json!({
             "metadata": {"labels": {SNAP: "true"}, "annotations": {"snap.weaversoft.io/delays": "5s"}},
             "spec": {"containers": [{"name": "app"}]},
         });
-        let body = creation("r-1", &pod).to_string();
-        let request = Request::decode(body.as_bytes()).unwrap();
+        let body = review_of_creation("r-1", &pod).to_string();
+        let request = AdmissionRequest::decode(body.as_bytes()).unwrap();
         for mode in [ValidationMode::Warn, ValidationMode::Deny] {
-            let verdict = judge(&request, mode);
+            let decision = decide(&request, mode).unwrap();
             assert!(
-                matches!(&verdict, Verdict::Warn(warnings) if warnings.len() == 1 && warnings[0].contains("`delay`")),
-                "{mode:?}: {verdict:?}"
+                matches!(&decision, ValidateDecision::Warn(warnings) if warnings.len() == 1 && warnings[0].contains("`delay`")),
+                "{mode:?}: {decision:?}"
             );
         }
-        assert_eq!(judge(&request, ValidationMode::Off), Verdict::Pass);
+        assert_eq!(decide(&request, ValidationMode::Off).unwrap(), ValidateDecision::Pass);
+    }
+
+    #[test]
+    fn a_spec_is_decoded_only_where_it_is_needed() {
+        let odd =
+            |metadata: Value| review_of_creation("r-1", &json!({"metadata": metadata, "spec": "odd"})).to_string();
+        let body = odd(json!({"labels": {SNAP: "true"}}));
+        let request = AdmissionRequest::decode(body.as_bytes()).unwrap();
+        let error = decide(&request, ValidationMode::Warn).unwrap_err();
+        assert_eq!(
+            (error.status().as_u16(), error.to_string().as_str()),
+            (400, "the pod's spec has an unexpected value at line 1 column 5 of the spec")
+        );
+        assert_eq!(decide(&request, ValidationMode::Off).unwrap(), ValidateDecision::Pass);
+        let body = odd(json!({"labels": {SNAP: "false"}}));
+        let request = AdmissionRequest::decode(body.as_bytes()).unwrap();
+        assert_eq!(decide(&request, ValidationMode::Deny).unwrap(), ValidateDecision::Pass);
     }
 
     #[test]
@@ -248,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_written_as_its_flag() {
+    fn a_mode_has_the_name_of_its_flag_value() {
         for mode in ValidationMode::value_variants() {
             assert_eq!(mode.to_possible_value().unwrap().get_name(), mode.as_str());
         }

@@ -1,4 +1,4 @@
-//! The least that a webhook can do: read the whole body and answer the same every time.
+//! The least that a webhook can do: read the whole body, and always send the same response.
 
 use std::error::Error;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// As long as SnapWatcher's answer to the review that is sent.
+/// As long as SnapWatcher's response to the review that the client sends.
 const REPLY: &str = concat!(
     r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002","#,
     r#""allowed":true,"patchType":"JSONPatch","patch":"W3sib3AiOiJhZGQiLCJwYXRoIjoiL21ldGFkYXRhL2xhYmVscy9zbmFwLndlYXZlcnNvZnQuaW8"#,
@@ -24,7 +24,7 @@ const REPLY: &str = concat!(
     r#"YWRtaXNzaW9uIiwidmFsdWUiOiI3MDVhYjRmNS02MzkzLTExZTgtYjdjYy00MjAxMGE4MDAwMDIifV0="}}"#
 );
 
-/// Tells its address on stdout, then serves until it is killed.
+/// Writes its address to stdout, then serves until it is killed.
 pub(crate) async fn serve(certificate: &Path, key: &Path) -> Result<(), Box<dyn Error>> {
     let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
     let mut tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -1,49 +1,56 @@
 use axum::body::{Body, Bytes, to_bytes};
-use axum::http::Request as HttpRequest;
+use axum::http::header::ALLOW;
+use axum::http::{Method, Request as HttpRequest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use snapwatcher_daemon::clock;
+use snapwatcher_state::PodTimelines;
 use tower::ServiceExt as _;
 
-use super::super::review::creation;
-use super::super::room::REVIEW_LIMIT;
+use super::super::body_reader::REVIEW_LIMIT;
+use super::super::metrics::AdmissionMetrics;
+use super::super::review::review_of_creation;
+use super::super::validate::ValidationMode;
 use super::*;
 use snapwatcher_api::keys::{ADMISSION, DELAY, MUTATED, SNAP};
-use snapwatcher_api::pod::{PodFacts, WatchedPod};
+use snapwatcher_api::pod::{CheckpointOptions, PodFacts, WatchedPod};
 
-/// A webhook with what can be seen of it from outside.
-struct Observed {
+/// A webhook, and the metrics and timelines that it writes.
+struct TestWebhook {
     timelines: PodTimelines,
     registry: Registry,
-    webhook: Webhook,
+    state: RouteState,
+    router: Router,
 }
 
-impl Observed {
+impl TestWebhook {
     fn new(validation: ValidationMode) -> Self {
         let (timelines, mut registry) = (PodTimelines::new(), Registry::with_prefix("snapwatcher"));
         let metrics = AdmissionMetrics::register(&mut registry);
-        let webhook = Webhook::new(Admission::new(timelines.clone(), metrics, validation));
-        Self { timelines, registry, webhook }
+        let handler = || AdmissionHandler::new(timelines.clone(), metrics.clone(), validation);
+        let state = RouteState { handler: Arc::new(handler()), bodies: BodyReader::default() };
+        Self { state, router: router(handler()), timelines, registry }
     }
 
     async fn send(&self, request: HttpRequest<Body>) -> (StatusCode, String) {
-        let response = self.webhook.clone().oneshot(request).await.unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
-    /// Posts a review and gives back the `response` of the answer.
+    /// Posts a review, and returns the AdmissionResponse.
     async fn review(&self, path: &str, review: &Value) -> Value {
         let (status, body) = self.send(post_json(path, review.to_string())).await;
         assert_eq!(status, StatusCode::OK, "{body}");
-        let mut answer: Value = serde_json::from_str(&body).unwrap();
+        let mut review: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
-            (&answer["apiVersion"], &answer["kind"]),
+            (&review["apiVersion"], &review["kind"]),
             (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
         );
-        answer["response"].take()
+        review["response"].take()
     }
 
     fn metric(&self, line: &str) -> bool {
@@ -52,8 +59,8 @@ impl Observed {
         text.lines().any(|shown| shown == line)
     }
 
-    /// The admission of a pod that carries the annotation was answered here.
-    fn remembers(&self, request_uid: &str) -> bool {
+    /// Whether the webhook stored the admission with this UID.
+    fn has_stored(&self, request_uid: &str) -> bool {
         let pod: WatchedPod = serde_json::from_value(json!({
             "metadata": {"uid": request_uid, "annotations": {ADMISSION: request_uid}},
         }))
@@ -68,7 +75,7 @@ fn post_json(path: &str, body: impl Into<Body>) -> HttpRequest<Body> {
 }
 
 fn review(uid: &str, metadata: &Value) -> Value {
-    creation(uid, &json!({"metadata": metadata, "spec": {"containers": [{"name": "app"}]}}))
+    review_of_creation(uid, &json!({"metadata": metadata, "spec": {"containers": [{"name": "app"}]}}))
 }
 
 fn patch_of(response: &Value) -> Value {
@@ -76,48 +83,48 @@ fn patch_of(response: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_labelled_pod_is_patched_and_its_admission_remembered() {
-    let webhook = Observed::new(ValidationMode::Warn);
+async fn a_labeled_pod_is_patched_and_its_admission_stored() {
+    let webhook = TestWebhook::new(ValidationMode::Warn);
     let response = webhook.review(MUTATE, &review("r-1", &json!({"labels": {SNAP: "true"}}))).await;
     assert_eq!(
         (&response["uid"], &response["allowed"], &response["patchType"]),
         (&json!("r-1"), &json!(true), &json!("JSONPatch"))
     );
     assert_eq!(patch_of(&response).as_array().unwrap().len(), 3);
-    assert!(webhook.remembers("r-1"));
+    assert!(webhook.has_stored("r-1"));
     assert!(webhook.metric(r#"snapwatcher_admission_requests_total{webhook="mutate",decision="patched"} 1"#));
     assert!(webhook.metric("snapwatcher_admission_duration_seconds_count 1"));
 }
 
 #[tokio::test]
-async fn a_pod_left_alone_is_answered_without_patch_and_patch_type() {
-    let webhook = Observed::new(ValidationMode::Warn);
+async fn an_unchanged_pod_gets_neither_patch_nor_patch_type() {
+    let webhook = TestWebhook::new(ValidationMode::Warn);
     let response = webhook.review(MUTATE, &review("r-1", &json!({}))).await;
     assert_eq!(response, json!({"uid": "r-1", "allowed": true}));
     assert!(webhook.metric(r#"snapwatcher_admission_requests_total{webhook="mutate",decision="left"} 1"#));
 }
 
 #[tokio::test]
-async fn an_admission_that_no_pod_will_carry_is_not_remembered() {
-    let webhook = Observed::new(ValidationMode::Warn);
+async fn an_admission_that_no_pod_will_have_is_not_stored() {
+    let webhook = TestWebhook::new(ValidationMode::Warn);
     let mut dry = review("dry", &json!({"labels": {SNAP: "true"}}));
     dry["request"]["dryRun"] = json!(true);
     let response = webhook.review(MUTATE, &dry).await;
     assert_eq!(patch_of(&response).as_array().unwrap().len(), 3, "a dry run is patched all the same");
-    assert!(!webhook.remembers("dry"));
+    assert!(!webhook.has_stored("dry"));
 
     let kept = review("second", &json!({"labels": {SNAP: "true"}, "annotations": {ADMISSION: "first"}}));
     webhook.review(MUTATE, &kept).await;
-    assert!(!webhook.remembers("second"));
+    assert!(!webhook.has_stored("second"));
 }
 
 #[tokio::test]
-async fn a_label_that_does_not_count_is_counted_for_each_pod() {
-    let mislabelled = review("r-1", &json!({"generateName": "web-", "labels": {SNAP: "True"}}));
+async fn an_invalid_snap_label_is_counted_for_each_pod() {
+    let invalid = review("r-1", &json!({"generateName": "web-", "labels": {SNAP: "True"}}));
     for (mode, count) in [(ValidationMode::Warn, 2), (ValidationMode::Deny, 2), (ValidationMode::Off, 0)] {
-        let webhook = Observed::new(mode);
+        let webhook = TestWebhook::new(mode);
         for _ in 0..2 {
-            webhook.review(VALIDATE, &mislabelled).await;
+            webhook.review(VALIDATE, &invalid).await;
         }
         webhook.review(VALIDATE, &review("r-2", &json!({"labels": {SNAP: "false"}}))).await;
         let line = format!("snapwatcher_admission_mislabelled_total {count}");
@@ -126,19 +133,21 @@ async fn a_label_that_does_not_count_is_counted_for_each_pod() {
 }
 
 #[tokio::test]
-async fn validation_answers_by_its_mode() {
+async fn the_response_to_a_problem_depends_on_the_mode() {
     let wrong = review("r-1", &json!({"labels": {SNAP: "true"}, "annotations": {DELAY: "soon"}}));
-    let words = "annotation snap.weaversoft.io/delay: `soon` is not a duration such as `30s`, `2m` or `1h30m`; units are h, m, s and ms";
+    let annotations = [(DELAY.to_owned(), "soon".to_owned())].into();
+    let message = CheckpointOptions::parse(&annotations, &["app"]).unwrap_err()[0].to_string();
+    assert!(message.contains(DELAY) && message.contains("`soon`"), "{message}");
     for (mode, decision, expected) in [
-        (ValidationMode::Warn, "warned", json!({"uid": "r-1", "allowed": true, "warnings": [words]})),
+        (ValidationMode::Warn, "warned", json!({"uid": "r-1", "allowed": true, "warnings": [message]})),
         (
             ValidationMode::Deny,
             "denied",
-            json!({"uid": "r-1", "allowed": false, "status": {"code": 403, "reason": "Forbidden", "message": words}}),
+            json!({"uid": "r-1", "allowed": false, "status": {"code": 403, "reason": "Forbidden", "message": message}}),
         ),
         (ValidationMode::Off, "passed", json!({"uid": "r-1", "allowed": true})),
     ] {
-        let webhook = Observed::new(mode);
+        let webhook = TestWebhook::new(mode);
         assert_eq!(webhook.review(VALIDATE, &wrong).await, expected, "{}", mode.as_str());
         let line = format!(r#"snapwatcher_admission_requests_total{{webhook="validate",decision="{decision}"}} 1"#);
         assert!(webhook.metric(&line), "{line}");
@@ -146,7 +155,7 @@ async fn validation_answers_by_its_mode() {
 }
 
 #[tokio::test]
-async fn every_route_refuses_alike() {
+async fn both_review_routes_reject_the_same_requests() {
     let good = || review("r-1", &json!({})).to_string();
     let long = |length: usize| good() + &" ".repeat(length - good().len());
     let typed = |path: &str, content_type: Option<&str>| {
@@ -160,7 +169,7 @@ async fn every_route_refuses_alike() {
     };
     let cut_off = || Body::from_stream(futures::stream::iter([Ok(chunk()), Err(std::io::Error::other("reset"))]));
     for path in [MUTATE, VALIDATE] {
-        let webhook = Observed::new(ValidationMode::Warn);
+        let webhook = TestWebhook::new(ValidationMode::Warn);
         for (case, request, expected) in [
             ("parameters", typed(path, Some("Application/JSON; charset=utf-8")), StatusCode::OK),
             ("another type", typed(path, Some("application/json-patch+json")), StatusCode::UNSUPPORTED_MEDIA_TYPE),
@@ -185,8 +194,8 @@ async fn every_route_refuses_alike() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_is_expected_and_quotes_nothing_of_the_pod() {
-    let webhook = Observed::new(ValidationMode::Warn);
+async fn an_error_names_what_is_expected_and_quotes_nothing_of_the_pod() {
+    let webhook = TestWebhook::new(ValidationMode::Warn);
     let old = review("r-1", &json!({})).to_string().replace("io/v1", "io/v1beta1");
     let (_, body) = webhook.send(post_json(MUTATE, old)).await;
     assert_eq!(
@@ -201,26 +210,41 @@ async fn a_refusal_says_what_is_expected_and_quotes_nothing_of_the_pod() {
 
 #[tokio::test]
 async fn a_panic_is_a_counted_500() {
-    let observed = Observed::new(ValidationMode::Warn);
+    let webhook = TestWebhook::new(ValidationMode::Warn);
     for length in [2, 100 * 1024] {
         let request = post_json(MUTATE, " ".repeat(length));
-        let answer = observed.webhook.clone().review(request, |_, _| panic!("on purpose")).await;
-        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(to_bytes(answer.into_body(), usize::MAX).await.unwrap().is_empty());
+        let response = super::review(&webhook.state, request, |_, _| panic!("on purpose")).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(to_bytes(response.into_body(), usize::MAX).await.unwrap().is_empty());
     }
-    assert!(observed.metric(r#"snapwatcher_admission_http_errors_total{status="500"} 2"#));
+    assert!(webhook.metric(r#"snapwatcher_admission_http_errors_total{status="500"} 2"#));
 }
 
 #[tokio::test]
-async fn health_is_told_without_a_review() {
-    let webhook = Observed::new(ValidationMode::Warn);
+async fn health_and_unknown_paths_need_no_review() {
+    let webhook = TestWebhook::new(ValidationMode::Warn);
     let (status, body) = webhook.send(HttpRequest::get(HEALTH).body(Body::empty()).unwrap()).await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, "ok"));
+    for (method, path, expected, allowed) in [
+        (Method::HEAD, HEALTH, StatusCode::OK, None),
+        (Method::POST, HEALTH, StatusCode::METHOD_NOT_ALLOWED, Some("GET,HEAD")),
+        (Method::GET, MUTATE, StatusCode::METHOD_NOT_ALLOWED, Some("POST")),
+        (Method::HEAD, VALIDATE, StatusCode::METHOD_NOT_ALLOWED, Some("POST")),
+        (Method::GET, "/", StatusCode::NOT_FOUND, None),
+        (Method::POST, "/mutate/", StatusCode::NOT_FOUND, None),
+        (Method::POST, "/convert", StatusCode::NOT_FOUND, None),
+    ] {
+        let request = HttpRequest::builder().method(&method).uri(path).body(Body::empty()).unwrap();
+        let response = webhook.router.clone().oneshot(request).await.unwrap();
+        let allow = response.headers().get(ALLOW).map(|value| value.to_str().unwrap());
+        assert_eq!((response.status(), allow), (expected, allowed), "{method} {path}");
+        assert!(to_bytes(response.into_body(), usize::MAX).await.unwrap().is_empty(), "{method} {path}");
+    }
 }
 
 #[tokio::test]
-async fn a_uid_with_escapes_comes_back_the_same() {
-    let webhook = Observed::new(ValidationMode::Warn);
+async fn a_uid_with_escapes_is_sent_back_as_it_is() {
+    let webhook = TestWebhook::new(ValidationMode::Warn);
     let uid = "\"quoted\\ and\nbroken\u{1F600}";
     let response = webhook.review(MUTATE, &review(uid, &json!({"labels": {SNAP: "true", MUTATED: "false"}}))).await;
     assert_eq!(response["uid"], uid);

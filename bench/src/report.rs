@@ -1,0 +1,127 @@
+//! The page of benchmarks: its measured part is written by the run, the rest of the page stays.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::results::{Measurements, Results, median};
+
+const INTRODUCTION: &str = "\
+# Benchmarks
+
+Written by `make bench`. It measures `/mutate` of three servers in one run, with the same client, certificates and review (3.7 kB,
+a pod as a ReplicaSet creates it):
+
+- SnapWatcher;
+- a fixed reply: an axum server that reads the whole body and always sends the same response, on the same TLS stack (rustls with
+  ring, HTTP/1.1, keep-alive) and with the same allocator;
+- the same job in Go by controller-runtime ([bench/peers/webhook](../bench/peers/webhook/main.go)), also over HTTP/1.1.
+
+CPU time is that of the server alone. Absolute numbers mean little on a small or busy machine, so compare the ratios. The
+ratios of requests per CPU second are medians of 60 rounds; in each round, every server is measured for 200 ms.
+
+";
+
+/// The heading of the part that `make e2e` measures.
+const REAL_NODE: &str = "\n## On a real node\n";
+
+/// The whole page, with the parts of `before` that this run does not measure.
+pub(crate) fn page(results: &Results, before: &str) -> String {
+    let kept = before.find(REAL_NODE).map_or("", |start| &before[start..]);
+    format!("{INTRODUCTION}{}\n{}{kept}", table(results), budgets(results))
+}
+
+pub(crate) fn budgets(results: &Results) -> String {
+    let mut list = String::from("Budgets:\n\n");
+    for budget in results.budgets() {
+        // Writing to a String does not fail.
+        let _ = writeln!(list, "- {} ({})", budget.text, if budget.is_met { "met" } else { "missed" });
+    }
+    list
+}
+
+pub(crate) fn table(results: &Results) -> String {
+    let mut table = String::from(
+        "| | SnapWatcher | fixed reply | controller-runtime | ratio to the fixed reply | ratio to controller-runtime |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
+    );
+    let mut row = |label: String, values: [String; 3], ratios: [String; 2]| {
+        // Writing to a String does not fail.
+        let _ = writeln!(table, "| {label} | {} | {} |", values.join(" | "), ratios.join(" | "));
+    };
+    let servers = results.servers.as_array();
+    let ratios = results.ratios_to_fixed_reply().into_iter().zip(results.ratios_to_controller_runtime());
+    for ((index, connections), (to_fixed_reply, to_controller_runtime)) in
+        results.connections.iter().enumerate().zip(ratios)
+    {
+        row(
+            format!("requests per CPU second, connections: {connections}"),
+            servers.map(|server| format!("{:.0}", median(server.per_cpu_second[index].iter().copied()))),
+            [format!("{to_fixed_reply:.2}"), format!("{to_controller_runtime:.1}")],
+        );
+    }
+    for (index, part) in ["p50", "p99", "p99.9"].into_iter().enumerate() {
+        let milliseconds = servers.map(|server| milliseconds(server.latency[index]));
+        row(
+            format!("{part} at {}/s, ms", results.rate),
+            milliseconds.map(|value| format!("{value:.2}")),
+            ratios_of(milliseconds),
+        );
+    }
+    for (index, when) in ["idle", "after the load"].into_iter().enumerate() {
+        let memory = servers.map(|server: &Measurements| server.memory[index]);
+        row(format!("memory {when}, MiB"), memory.map(|value| format!("{value:.1}")), ratios_of(memory));
+    }
+    table
+}
+
+fn ratios_of([ours, fixed_reply, controller_runtime]: [f64; 3]) -> [String; 2] {
+    [format!("{:.1}", ours / fixed_reply), format!("{:.2}", ours / controller_runtime)]
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::PerServer;
+
+    fn results() -> Results {
+        let measurements = |per_cpu_second: f64, latency: u64, memory: f64| Measurements {
+            per_cpu_second: vec![vec![per_cpu_second]],
+            latency: [latency; 3].map(Duration::from_millis),
+            memory: [memory; 2],
+        };
+        let servers = PerServer {
+            snapwatcher: measurements(800.0, 2, 20.0),
+            fixed_reply: measurements(1000.0, 1, 10.0),
+            controller_runtime: measurements(20.0, 4, 40.0),
+        };
+        Results { connections: vec![25], rate: 500, servers }
+    }
+
+    #[test]
+    fn the_table_has_the_values_of_each_server_and_both_ratios() {
+        let table = table(&results());
+        for line in [
+            "| requests per CPU second, connections: 25 | 800 | 1000 | 20 | 0.80 | 40.0 |",
+            "| p99 at 500/s, ms | 2.00 | 1.00 | 4.00 | 2.0 | 0.50 |",
+            "| memory idle, MiB | 20.0 | 10.0 | 40.0 | 2.0 | 0.50 |",
+        ] {
+            assert!(table.lines().any(|shown| shown == line), "{line}\n{table}");
+        }
+    }
+
+    #[test]
+    fn the_page_keeps_what_another_run_measures() {
+        let before = format!("# Benchmarks\n\nold\n{REAL_NODE}\nkept\n");
+        let page = page(&results(), &before);
+        assert!(page.starts_with(INTRODUCTION) && page.ends_with("(met)\n\n## On a real node\n\nkept\n"), "{page}");
+        assert!(!page.contains("old"), "{page}");
+        assert!(
+            page.contains("- requests per CPU second, at least 20 times controller-runtime's: 40.0 (met)\n"),
+            "{page}"
+        );
+    }
+}

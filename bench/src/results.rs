@@ -1,0 +1,156 @@
+//! The numbers of one run, their ratios, and the budgets that the ratios have to meet.
+
+use std::time::Duration;
+
+/// See docs/decisions/0014.
+const MIN_RATIO_TO_FIXED_REPLY: f64 = 0.70;
+/// See docs/decisions/0014.
+const MIN_RATIO_TO_CONTROLLER_RUNTIME: f64 = 20.0;
+const MAX_IDLE_MEMORY_MIB: f64 = 20.0;
+
+/// The measurements of one server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measurements {
+    /// Requests per second of the server's CPU time: one list for each number of connections, one value for each round.
+    pub(crate) per_cpu_second: Vec<Vec<f64>>,
+    /// p50, p99 and p99.9 at the fixed rate.
+    pub(crate) latency: [Duration; 3],
+    /// In MiB: idle after the start, and after the load.
+    pub(crate) memory: [f64; 2],
+}
+
+/// One value for each server of the comparison.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PerServer<T> {
+    pub(crate) snapwatcher: T,
+    pub(crate) fixed_reply: T,
+    pub(crate) controller_runtime: T,
+}
+
+#[derive(Debug)]
+pub(crate) struct Results {
+    /// The numbers of connections, in the order of [`Measurements::per_cpu_second`].
+    pub(crate) connections: Vec<usize>,
+    /// Requests a second in the measurement of latency.
+    pub(crate) rate: u32,
+    pub(crate) servers: PerServer<Measurements>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Budget {
+    pub(crate) text: String,
+    pub(crate) is_met: bool,
+}
+
+impl<T> PerServer<T> {
+    /// In the order of a round.
+    pub(crate) fn as_array(&self) -> [&T; 3] {
+        [&self.snapwatcher, &self.fixed_reply, &self.controller_runtime]
+    }
+
+    pub(crate) fn as_mut_array(&mut self) -> [&mut T; 3] {
+        [&mut self.snapwatcher, &mut self.fixed_reply, &mut self.controller_runtime]
+    }
+}
+
+impl Results {
+    /// SnapWatcher's requests per CPU second divided by the fixed reply's, for each number of connections.
+    pub(crate) fn ratios_to_fixed_reply(&self) -> Vec<f64> {
+        ratios(&self.servers.snapwatcher, &self.servers.fixed_reply)
+    }
+
+    /// SnapWatcher's requests per CPU second divided by controller-runtime's, for each number of connections.
+    pub(crate) fn ratios_to_controller_runtime(&self) -> Vec<f64> {
+        ratios(&self.servers.snapwatcher, &self.servers.controller_runtime)
+    }
+
+    pub(crate) fn budgets(&self) -> Vec<Budget> {
+        let to_fixed_reply = least(&self.ratios_to_fixed_reply());
+        let to_controller_runtime = least(&self.ratios_to_controller_runtime());
+        let memory = self.servers.snapwatcher.memory[0];
+        vec![
+            Budget {
+                text: format!(
+                    "requests per CPU second, at least {MIN_RATIO_TO_FIXED_REPLY:.2} of the fixed reply's: \
+                     {to_fixed_reply:.2}"
+                ),
+                is_met: to_fixed_reply.is_finite() && to_fixed_reply >= MIN_RATIO_TO_FIXED_REPLY,
+            },
+            Budget {
+                text: format!(
+                    "requests per CPU second, at least {MIN_RATIO_TO_CONTROLLER_RUNTIME:.0} times \
+                     controller-runtime's: {to_controller_runtime:.1}"
+                ),
+                is_met: to_controller_runtime.is_finite() && to_controller_runtime >= MIN_RATIO_TO_CONTROLLER_RUNTIME,
+            },
+            Budget {
+                text: format!("idle memory, at most {MAX_IDLE_MEMORY_MIB:.0} MiB: {memory:.1} MiB"),
+                is_met: memory <= MAX_IDLE_MEMORY_MIB,
+            },
+        ]
+    }
+}
+
+/// For each number of connections the median of the ratios of all rounds. Both values of a ratio are of the same round, so
+/// that other load on the machine affects both.
+fn ratios(ours: &Measurements, theirs: &Measurements) -> Vec<f64> {
+    let rounds = ours.per_cpu_second.iter().zip(&theirs.per_cpu_second);
+    rounds.map(|(ours, theirs)| median(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs))).collect()
+}
+
+fn least(ratios: &[f64]) -> f64 {
+    ratios.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// The upper median; 0 of no values.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measurements(per_cpu_second: &[&[f64]], memory: f64) -> Measurements {
+        let per_cpu_second = per_cpu_second.iter().map(|rounds| rounds.to_vec()).collect();
+        Measurements { per_cpu_second, memory: [memory, memory], ..Measurements::default() }
+    }
+
+    fn results(snapwatcher: &[&[f64]], memory: f64) -> Results {
+        let fixed_reply = measurements(&[&[100.0, 50.0, 100.0], &[100.0, 100.0, 100.0]], 1.0);
+        let controller_runtime = measurements(&[&[3.0, 3.0, 3.0], &[3.0, 3.0, 3.0]], 1.0);
+        let snapwatcher = measurements(snapwatcher, memory);
+        let servers = PerServer { snapwatcher, fixed_reply, controller_runtime };
+        Results { connections: vec![1, 25], rate: 500, servers }
+    }
+
+    #[test]
+    fn a_ratio_is_the_median_of_the_ratios_of_each_round() {
+        let results = results(&[&[80.0, 40.0, 10.0], &[70.0, 72.0, 71.0]], 10.0);
+        assert_eq!(results.ratios_to_fixed_reply(), [0.8, 0.71]);
+        assert_eq!(results.ratios_to_controller_runtime(), [40.0 / 3.0, 71.0 / 3.0]);
+    }
+
+    #[test]
+    fn a_budget_holds_for_each_number_of_connections() {
+        for (case, rounds, memory, expected) in [
+            ("all met", [[90.0, 80.0, 70.0], [70.0, 70.0, 70.0]], 20.0, [true, true, true]),
+            ("too slow at 25", [[90.0, 80.0, 70.0], [69.0, 69.0, 69.0]], 20.0, [false, true, true]),
+            ("slower than 20 times", [[90.0, 80.0, 70.0], [59.0, 59.0, 59.0]], 20.0, [false, false, true]),
+            ("too much memory", [[90.0, 80.0, 70.0], [70.0, 70.0, 70.0]], 20.1, [true, true, false]),
+        ] {
+            let budgets = results(&[&rounds[0], &rounds[1]], memory).budgets();
+            let is_met: Vec<bool> = budgets.iter().map(|budget| budget.is_met).collect();
+            assert_eq!(is_met, expected, "{case}: {budgets:?}");
+        }
+    }
+
+    #[test]
+    fn no_measurement_meets_no_budget() {
+        let results = Results { connections: vec![], rate: 500, servers: PerServer::default() };
+        let budgets = results.budgets();
+        assert!(budgets[..2].iter().all(|budget| !budget.is_met), "{budgets:?}");
+    }
+}

@@ -1,0 +1,173 @@
+//! Reading request bodies within limits: for one body, and for all bodies together.
+//!
+//! A review can have 7 MiB, and there can be a thousand connections. Usual reviews have some 10 KiB, so up to 64 KiB of
+//! each body is read without a permit, and the few larger ones share a small number of permits. All bodies together take
+//! at most 1,024 x 64 KiB and 8 x 7 MiB of memory, whatever clients send.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody as _};
+use futures::{Stream, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::request_error::RequestError;
+
+/// The longest body in bytes. The API server accepts objects of at most 3 MiB, and the review of an update holds two.
+pub const REVIEW_LIMIT: usize = 7 * 1024 * 1024;
+
+/// How many bytes of a body are read without a permit: more than nearly all pods have.
+const SMALL_BODY: usize = 64 * 1024;
+
+/// How many larger bodies are held at the same time. An API server sends 7 MiB in some 50 ms.
+const MAX_LARGE_BODIES: usize = 8;
+
+/// For a permit, and then again for the rest of the body. An API server gives up after 10 s at most; both together are
+/// less than the listener's limit for a request.
+const LARGE_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reads bodies. Clones share the permits for large bodies.
+#[derive(Debug, Clone)]
+pub(super) struct BodyReader {
+    large_bodies: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+/// A complete body. A large one returns its permit when it is dropped.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    bytes: Bytes,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for BodyReader {
+    fn default() -> Self {
+        Self { large_bodies: Arc::new(Semaphore::new(MAX_LARGE_BODIES)), timeout: LARGE_BODY_TIMEOUT }
+    }
+}
+
+impl BodyReader {
+    /// Reads a body to its end.
+    pub(super) async fn read(&self, body: Body) -> Result<RequestBody, RequestError> {
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut frames = body.into_data_stream();
+        let Some(frame) = frames.next().await else { return Ok(RequestBody::small(Bytes::new())) };
+        let mut frame = frame.map_err(|_| RequestError::IncompleteBody)?;
+        if frames.is_end_stream() && frame.len() <= SMALL_BODY {
+            // Most reviews arrive in one frame, which needs no copy.
+            return Ok(RequestBody::small(frame));
+        }
+        let mut bytes = Vec::with_capacity(announced.min(SMALL_BODY));
+        while bytes.len() + frame.len() <= SMALL_BODY {
+            append(&mut bytes, &frame)?;
+            let Some(next) = frames.next().await else { return Ok(RequestBody::small(bytes.into())) };
+            frame = next.map_err(|_| RequestError::IncompleteBody)?;
+        }
+        let permit = self.acquire_permit().await?;
+        // The whole limit at once: a buffer that grows is in memory twice while it is copied.
+        bytes.reserve_exact(REVIEW_LIMIT.saturating_sub(bytes.len()));
+        append(&mut bytes, &frame)?;
+        timeout(self.timeout, append_all(&mut bytes, frames)).await.map_err(|_| RequestError::BodyTimeout)??;
+        Ok(RequestBody { bytes: bytes.into(), permit: Some(permit) })
+    }
+
+    async fn acquire_permit(&self) -> Result<OwnedSemaphorePermit, RequestError> {
+        let permit = timeout(self.timeout, Arc::clone(&self.large_bodies).acquire_owned()).await;
+        permit.map_err(|_| RequestError::TooManyLargeBodies)?.map_err(|_| RequestError::TooManyLargeBodies)
+    }
+}
+
+impl RequestBody {
+    fn small(bytes: Bytes) -> Self {
+        Self { bytes, permit: None }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether the body holds one of the permits.
+    pub(super) fn is_large(&self) -> bool {
+        self.permit.is_some()
+    }
+}
+
+async fn append_all<E>(
+    bytes: &mut Vec<u8>,
+    mut frames: impl Stream<Item = Result<Bytes, E>> + Unpin,
+) -> Result<(), RequestError> {
+    while let Some(frame) = frames.next().await {
+        append(bytes, &frame.map_err(|_| RequestError::IncompleteBody)?)?;
+    }
+    Ok(())
+}
+
+fn append(bytes: &mut Vec<u8>, frame: &[u8]) -> Result<(), RequestError> {
+    if bytes.len() + frame.len() > REVIEW_LIMIT {
+        return Err(RequestError::BodyTooLarge { limit: REVIEW_LIMIT });
+    }
+    bytes.extend_from_slice(frame);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::stream::{iter, pending};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    fn reader(permits: usize) -> BodyReader {
+        BodyReader { large_bodies: Arc::new(Semaphore::new(permits)), timeout: SHORT }
+    }
+
+    fn frames(lengths: &[usize]) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
+        let frame = |(letter, &length): (u8, &usize)| Ok(Bytes::from(vec![letter; length]));
+        iter((b'a'..).zip(lengths).map(frame).collect::<Vec<_>>())
+    }
+
+    #[tokio::test]
+    async fn the_frames_of_a_body_are_joined() {
+        for lengths in [&[][..], &[10], &[SMALL_BODY], &[SMALL_BODY, 1], &[1, SMALL_BODY, 5], &[REVIEW_LIMIT]] {
+            let body = reader(1).read(Body::from_stream(frames(lengths))).await.unwrap();
+            let expected = (b'a'..).zip(lengths).flat_map(|(letter, &length)| std::iter::repeat_n(letter, length));
+            assert!(body.bytes().iter().copied().eq(expected), "{lengths:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_rejected_at_the_first_byte_over_the_limit() {
+        for lengths in [&[REVIEW_LIMIT + 1][..], &[SMALL_BODY, REVIEW_LIMIT - SMALL_BODY, 1]] {
+            let endless = frames(lengths).chain(pending());
+            assert!(
+                matches!(reader(1).read(Body::from_stream(endless)).await, Err(RequestError::BodyTooLarge { .. })),
+                "{lengths:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn large_bodies_wait_for_a_permit_and_small_ones_do_not() {
+        let reader = reader(1);
+        let first = reader.read(Body::from_stream(frames(&[SMALL_BODY + 1]))).await.unwrap();
+        assert!(matches!(
+            reader.read(Body::from_stream(frames(&[SMALL_BODY + 1]))).await,
+            Err(RequestError::TooManyLargeBodies)
+        ));
+        assert!(reader.read(Body::from_stream(frames(&[SMALL_BODY]))).await.is_ok());
+        drop(first);
+        assert!(reader.read(Body::from_stream(frames(&[SMALL_BODY + 1]))).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_large_body_that_does_not_arrive_returns_its_permit() {
+        let reader = reader(1);
+        let stuck = Body::from_stream(frames(&[SMALL_BODY + 1]).chain(pending()));
+        assert!(matches!(reader.read(stuck).await, Err(RequestError::BodyTimeout)));
+        assert!(reader.read(Body::from_stream(frames(&[SMALL_BODY + 1]))).await.is_ok());
+    }
+}

@@ -1,0 +1,106 @@
+//! The HTTP routes of the webhook; the caller brings listener and TLS.
+//!
+//! A panic in a handler is a response with status 500, so that the failurePolicy of the webhook configuration decides.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures::FutureExt as _;
+use tracing::{debug, error};
+
+use super::body_reader::BodyReader;
+use super::handler::AdmissionHandler;
+use super::request_error::RequestError;
+
+pub const MUTATE: &str = "/mutate";
+pub const VALIDATE: &str = "/validate";
+pub const HEALTH: &str = "/healthz";
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// From the body of a request to the body of its response.
+type ReviewHandler = fn(&AdmissionHandler, &[u8]) -> Result<Vec<u8>, RequestError>;
+
+#[derive(Clone)]
+struct RouteState {
+    handler: Arc<AdmissionHandler>,
+    bodies: BodyReader,
+}
+
+/// The routes of the webhook.
+pub fn router(handler: AdmissionHandler) -> Router {
+    Router::new()
+        .route(MUTATE, post(mutate))
+        .route(VALIDATE, post(validate))
+        .route(HEALTH, get(async || "ok"))
+        .with_state(RouteState { handler: Arc::new(handler), bodies: BodyReader::default() })
+}
+
+async fn mutate(State(state): State<RouteState>, request: Request) -> Response {
+    review(&state, request, AdmissionHandler::mutate).await
+}
+
+async fn validate(State(state): State<RouteState>, request: Request) -> Response {
+    review(&state, request, AdmissionHandler::validate).await
+}
+
+/// Responds to a review. Errors and panics become HTTP statuses, and are counted.
+async fn review(state: &RouteState, request: Request, handler: ReviewHandler) -> Response {
+    let metrics = &state.handler.metrics;
+    let _timer = metrics.timer();
+    match AssertUnwindSafe(read_and_handle(state, request, handler)).catch_unwind().await {
+        Ok(Ok(body)) => ([(CONTENT_TYPE, JSON)], Body::from(body)).into_response(),
+        Ok(Err(error)) => {
+            let status = error.status();
+            debug!(status = status.as_u16(), "Rejected a request: {error}");
+            metrics.http_error(status);
+            (&error).into_response()
+        }
+        Err(_) => {
+            metrics.http_error(StatusCode::INTERNAL_SERVER_ERROR);
+            // The panic's message can quote the body, so only the panic hook's line says where the panic was.
+            error!(
+                "Admission review failed with HTTP 500: its handler panicked, see the log line before. Report this bug"
+            );
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn read_and_handle(
+    state: &RouteState,
+    request: Request,
+    handler: ReviewHandler,
+) -> Result<Vec<u8>, RequestError> {
+    if !is_json(request.headers()) {
+        return Err(RequestError::UnsupportedContentType);
+    }
+    // The listener limits the time for a small body, on all routes.
+    let body = state.bodies.read(request.into_body()).await?;
+    if !body.is_large() {
+        return handler(&state.handler, body.bytes());
+    }
+    // A large body takes some milliseconds, for which small ones must not wait.
+    let admission = Arc::clone(&state.handler);
+    match tokio::task::spawn_blocking(move || handler(&admission, body.bytes())).await {
+        Ok(response) => response,
+        Err(error) => Err(error.try_into_panic().map_or(RequestError::ShuttingDown, |panic| resume_unwind(panic))),
+    }
+}
+
+/// Whether the media type is JSON. RFC 9110, 8.3.1: it is case-insensitive, and parameters may follow.
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = value.map(|value| value.split(';').next().unwrap_or_default().trim());
+    media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"))
+}
+
+#[cfg(test)]
+mod tests;
