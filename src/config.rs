@@ -18,7 +18,7 @@ use snapwatcher_api::duration;
 use snapwatcher_api::pod::OncePer;
 use snapwatcher_backends::snaphook::Contract;
 use snapwatcher_certificates::{TlsSource, service_names};
-use snapwatcher_controller::checkpoint::progress::{Holder, Policy, UnknownResult};
+use snapwatcher_controller::checkpoint::transitions::{Holder, Policy, UnknownResult};
 use snapwatcher_controller::checkpoint::retention::RetentionPolicy;
 use snapwatcher_controller::leadership;
 use snapwatcher_kubernetes::leader::Times;

@@ -16,7 +16,7 @@ use snapwatcher_backends::snaphook::{BackendError, SnapHook};
 use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates, Tell};
 use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
 use snapwatcher_controller::leadership::{Checks, ClaimMode, LeaderServices};
-use snapwatcher_controller::timelines::PodsPage;
+use snapwatcher_controller::pods_page::PodsPage;
 use snapwatcher_controller::watch::metrics::WatchMetrics;
 use snapwatcher_daemon::admin::{self, AdminState, Gate, Health};
 use snapwatcher_daemon::listen::listen;

@@ -15,7 +15,7 @@ use snapwatcher::cli;
 use snapwatcher_admission::AdmissionMetrics;
 use snapwatcher_certificates::{CertificateMetrics, Keeping, Kind};
 use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
-use snapwatcher_controller::timelines::{PODS, PodsPage};
+use snapwatcher_controller::pods_page::{PODS, PodsPage};
 use snapwatcher_controller::watch::metrics::WatchMetrics;
 use snapwatcher_daemon::admin::{AdminState, Gate, HEALTHZ, Health, LIVEZ, METRICS, READYZ, router};
 use snapwatcher_daemon::telemetry::metrics::registry;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use snapwatcher_backends::{kubelet, snaphook};
-use snapwatcher_controller::checkpoint::budget::Limits;
+use snapwatcher_controller::checkpoint::concurrency_limiter::Limits;
 
 use super::CheckpointArgs;
 use super::values::{object_name, timeout};

@@ -7,5 +7,5 @@
 pub mod checkpoint;
 pub mod dry_run;
 pub mod leadership;
-pub mod timelines;
+pub mod pods_page;
 pub mod watch;

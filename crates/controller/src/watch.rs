@@ -2,13 +2,13 @@
 //!
 //! [`ready`] decides about one pod, [`table`] folds the events of the watch into tasks, [`service`] carries them out.
 
-mod announce;
+pub mod eligibility;
+mod log_block;
 pub mod metrics;
-mod missed_mutation;
-pub mod ready;
-mod service;
-mod slips;
-pub mod table;
+mod missed_mutations;
+mod mutation_check;
+pub mod pod_table;
+mod pod_watch;
 
-pub use service::{Watch, WatchError};
-pub use slips::MissedMutations;
+pub use missed_mutations::MissedMutations;
+pub use pod_watch::{Watch, WatchError};

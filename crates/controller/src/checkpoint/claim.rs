@@ -12,9 +12,9 @@ use snapwatcher_api::pod::{OncePer, PodFacts};
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
 use snapwatcher_kubernetes::owner::{OwnerError, Owners, Workload};
 
-use super::consent::{self, Refusal};
-use super::ledger::CheckpointIndex;
-use super::progress::Holder;
+use super::checkpoint_index::CheckpointIndex;
+use super::preconditions::{self, Refusal};
+use super::transitions::Holder;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, WorkloadReference};
 use snapwatcher_api::record_name;
 
@@ -127,7 +127,7 @@ impl Claims {
     ) -> Result<Option<Claimed>, ClaimError> {
         let live = read_pod(&self.client, &pod.name).await?.map(|live| live.facts);
         // Also where the wish is for a revision, it is this very pod that shows that there is one to checkpoint.
-        consent::container_now(&of_pod(pod, container), &pod.name, live.as_ref()).map_err(ClaimError::Refused)?;
+        preconditions::container_now(&of_pod(pod, container), &pod.name, live.as_ref()).map_err(ClaimError::Refused)?;
         let pod = live.unwrap_or_else(|| pod.clone());
         let workload = self.owners.workload(&pod).await?;
         let node = pod.node.clone().unwrap_or_default();

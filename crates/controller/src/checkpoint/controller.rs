@@ -22,13 +22,13 @@ use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{Scope, WatchFault, watch};
 use snapwatcher_state::PodTimelines;
 
-use super::attempts::Wanted;
-use super::budget::ConcurrencyLimiter;
+use super::attempt_observations::AttemptObservations;
+use super::attempt_scheduler::Wanted;
+use super::checkpoint_index::{self, Changes, CheckpointIndex, Forgotten};
 use super::claim::ClaimError;
-use super::ledger::{self, Changes, CheckpointIndex, Forgotten};
+use super::concurrency_limiter::ConcurrencyLimiter;
 use super::metrics::CheckpointMetrics;
-use super::progress::{Holder, Policy, Step, plan};
-use super::sightings::AttemptObservations;
+use super::transitions::{Holder, Policy, Step, plan};
 use snapwatcher_api::checkpoint::Checkpoint;
 
 /// A record that needs something is looked at again after this, whatever was told of it or of its pod meanwhile.
@@ -132,7 +132,10 @@ impl Records {
 
     /// Puts what a record tells into the timeline of its pod.
     fn join(&self, record: &Checkpoint) {
-        let (Some(uid), Some(container)) = (ledger::pod_uid(record), ledger::container(record)) else { return };
+        let (Some(uid), Some(container)) = (checkpoint_index::pod_uid(record), checkpoint_index::container(record))
+        else {
+            return;
+        };
         let wished = record.spec.pod.as_ref().map(|pod| &pod.name);
         let status = record.status.as_ref();
         let Some(name) = wished.or_else(|| status.and_then(|status| status.pod.as_ref()).map(|pod| &pod.name)) else {

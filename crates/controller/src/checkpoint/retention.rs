@@ -17,10 +17,10 @@ use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
 use snapwatcher_kubernetes::owner::Owners;
 
-use super::alive::KnownPods;
-use super::candidate;
+use super::candidates;
+use super::checkpoint_index;
 use super::claim::WORKLOAD;
-use super::ledger;
+use super::known_pods::KnownPods;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::record_name;
@@ -126,7 +126,7 @@ impl Retention {
                 Ok(live.is_none_or(|live| uid.as_ref().is_some_and(|uid| *uid != live.facts.uid)))
             }
             About::Revision { workload_uid, revision } => {
-                for pod in candidate::labelled_pods(&self.client, &record.namespace, revision).await? {
+                for pod in candidates::labelled_pods(&self.client, &record.namespace, revision).await? {
                     // One whose workload can't be told may be of this revision.
                     if self.owners.workload(&pod).await.map_or(true, |workload| workload.uid == *workload_uid) {
                         return Ok(false);
@@ -164,7 +164,7 @@ impl Finished {
         let about = match wish {
             CheckpointTarget::Pod { name, uid, .. } => About::Pod { name, uid: Some(uid) },
             CheckpointTarget::Manual { name, .. } => {
-                About::Pod { name, uid: ledger::pod_uid(record).map(str::to_owned) }
+                About::Pod { name, uid: checkpoint_index::pod_uid(record).map(str::to_owned) }
             }
             CheckpointTarget::Revision { workload, revision, .. } => {
                 About::Revision { workload_uid: workload.uid, revision }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ledger;
+use super::checkpoint_index;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::record_name;
@@ -142,8 +142,9 @@ fn shown(record: &Checkpoint, response_timeout: Duration) -> Option<Slot> {
         _ => return None,
     };
     let pod = status.pod.as_ref();
-    let subject =
-        pod.zip(ledger::container(record)).and_then(|(pod, container)| Some((pod.uid.clone()?, container.to_owned())));
+    let subject = pod
+        .zip(checkpoint_index::container(record))
+        .and_then(|(pod, container)| Some((pod.uid.clone()?, container.to_owned())));
     let node = pod.and_then(|pod| pod.node.as_deref()).map(record_name::label_value);
     Some(Slot { is_taken: false, until: Some(until), node, subject })
 }

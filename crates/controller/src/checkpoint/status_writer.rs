@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{self, CallError, call};
 
-use super::progress;
+use super::transitions;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus};
 
 /// The waits between two tries of the same write or read; each up to doubled by chance.
@@ -42,7 +42,7 @@ impl StatusWriter {
                 }
             };
             match found {
-                Some(found) if progress::is_same_attempt(status, found.status.as_ref()) => return Ok(Some(found)),
+                Some(found) if transitions::is_same_attempt(status, found.status.as_ref()) => return Ok(Some(found)),
                 // It has not arrived. The very same write once more, so that one that comes late is ours as well.
                 Some(found) if found.resource_version() == record.resource_version() => {
                     sleep(writes.next().unwrap_or(LONGEST_WAIT)).await;
@@ -77,7 +77,7 @@ impl StatusWriter {
                 }
             }
             match self.read(&record).await {
-                Ok(Some(found)) if progress::takes_outcome(&attempt, &found) => record = found,
+                Ok(Some(found)) if transitions::takes_outcome(&attempt, &found) => record = found,
                 // Written by the put whose answer was lost, taken over, or deleted.
                 Ok(_) => return,
                 Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,

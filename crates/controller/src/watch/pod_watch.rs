@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::{DelayQueue, delay_queue::Key};
 
-use crate::checkpoint::alive::KnownPods;
+use crate::checkpoint::checkpoint_index::Forgotten;
 use crate::checkpoint::claim::{Claim, ClaimError, Claimed};
-use crate::checkpoint::ledger::Forgotten;
+use crate::checkpoint::known_pods::KnownPods;
 use crate::checkpoint::metrics::CheckpointMetrics;
-use crate::watch::announce::{self, Block, SeenAs};
+use crate::watch::log_block::{self, Block, SeenAs};
 use snapwatcher_api::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
@@ -28,10 +28,10 @@ use snapwatcher_kubernetes::events::{Events, INVALID_ANNOTATION};
 use snapwatcher_kubernetes::owner::OwnerError;
 use snapwatcher_state::PodTimelines;
 
+use super::eligibility::Cause;
 use super::metrics::WatchMetrics;
-use super::ready::Cause;
-use super::slips::MissedMutations;
-use super::table::{Table, Task};
+use super::missed_mutations::MissedMutations;
+use super::pod_table::{Table, Task};
 
 /// Claims under way at once; each is two or three calls to the API server.
 const CLAIMS: usize = 16;
@@ -266,8 +266,8 @@ impl Running {
         let again = self.table.claimed(&pod.uid, &container, now);
         if let Claimed::New { workload, node, .. } = claimed {
             self.watch.definition_check.pass();
-            let workload = announce::Workload { kind: workload.kind, name: workload.name };
-            announce::print(&Block { event: seen_as, pod: pod.name, workload, container, node });
+            let workload = log_block::Workload { kind: workload.kind, name: workload.name };
+            log_block::print(&Block { event: seen_as, pod: pod.name, workload, container, node });
         }
         again.into_iter().collect()
     }

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::Event;
 
-use crate::checkpoint::alive::KnownPods;
-use crate::watch::announce::SeenAs;
+use crate::checkpoint::known_pods::KnownPods;
+use crate::watch::log_block::SeenAs;
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
 
-use super::ready::{Cause, Verdict, assess};
+use super::eligibility::{Cause, Verdict, assess};
 
 /// How long the watch of records may be behind what was created.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::breaker::{Breaker, Shown};
+use super::circuit_breaker::{Breaker, Shown};
 
 /// An address that was away and that nobody has wanted to ask for this much longer is forgotten. Long, since a revision
 /// takes its nodes in turn by what is known of them.

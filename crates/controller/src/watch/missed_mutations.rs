@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{Api, Client};
 
-use crate::watch::missed_mutation::{Judgement, judge};
+use crate::watch::mutation_check::{Judgement, judge};
 use snapwatcher_api::pod::PodFacts;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::call;

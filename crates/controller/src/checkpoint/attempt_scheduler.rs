@@ -18,12 +18,12 @@ use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::{error_chain, join_error_message};
 use snapwatcher_kubernetes::cluster::CallError;
 
-use super::attempt::{Attempt, Made};
-use super::breaker::Shown;
-use super::breakers::Turn;
+use super::attempt_queue::{Next, Queue};
+use super::attempt_runner::{Attempt, Made};
+use super::circuit_breaker::Shown;
 use super::claim::NODE;
+use super::endpoint_breakers::Turn;
 use super::metrics::CheckpointMetrics;
-use super::queue::{Next, Queue};
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 
 /// The waits, doubling, while the API server can't be spoken to: of all records, since it is away for all.

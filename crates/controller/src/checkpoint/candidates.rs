@@ -13,8 +13,8 @@ use snapwatcher_api::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
 use snapwatcher_kubernetes::cluster::{CallError, call};
 use snapwatcher_kubernetes::owner::Owners;
 
-use super::breakers::{Breakers, Standing, Turn};
-use super::consent::{self, Refusal};
+use super::endpoint_breakers::{Breakers, Standing, Turn};
+use super::preconditions::{self, Refusal};
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, PodStatus};
 use snapwatcher_api::outcome::{Reason, RetryClass};
 use snapwatcher_api::record_name;
@@ -43,8 +43,9 @@ impl Candidates<'_> {
         };
         let tried = record.status.as_ref().map(|status| status.tried_pods.as_slice()).unwrap_or_default();
         let mut candidates = labelled_pods(self.client, &record.namespace().unwrap_or_default(), revision).await?;
-        candidates
-            .retain(|pod| !tried.contains(&pod.uid) && consent::container_now(wish, &pod.name, Some(pod)).is_ok());
+        candidates.retain(|pod| {
+            !tried.contains(&pod.uid) && preconditions::container_now(wish, &pod.name, Some(pod)).is_ok()
+        });
         let pin = Pin::of(record);
         candidates.sort_by_cached_key(|pod| {
             let standing =

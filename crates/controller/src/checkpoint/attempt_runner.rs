@@ -18,14 +18,14 @@ use snapwatcher_kubernetes::cluster::{CallError, LivePod, read_pod};
 use snapwatcher_kubernetes::owner::{Owners, Workload};
 use snapwatcher_state::PodTimelines;
 
-use super::breaker::Shown;
-use super::breakers::{Breakers, Turn};
-use super::budget::ConcurrencyLimiter;
-use super::candidate::Candidates;
-use super::consent::{self, Refusal};
+use super::candidates::Candidates;
+use super::circuit_breaker::Shown;
+use super::concurrency_limiter::ConcurrencyLimiter;
+use super::endpoint_breakers::{Breakers, Turn};
 use super::metrics::CheckpointMetrics;
-use super::progress::{self, Holder, Policy, Target};
-use super::writes::{LONGEST_WAIT, StatusWriter, waits};
+use super::preconditions::{self, Refusal};
+use super::status_writer::{LONGEST_WAIT, StatusWriter, waits};
+use super::transitions::{self, Holder, Policy, Target};
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget, Phase, PodStatus};
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted, RetryClass};
 use snapwatcher_api::record_name;
@@ -176,7 +176,7 @@ impl Attempt {
             },
         };
         let pod = read_pod(&self.client, &name).await?;
-        let container = match consent::container_now(&wish, &name, pod.as_ref().map(|pod| &pod.facts)) {
+        let container = match preconditions::container_now(&wish, &name, pod.as_ref().map(|pod| &pod.facts)) {
             Ok(container) => container,
             // It was eligible in the listing a moment ago: the turn is another pod's, and no candidate is used up.
             Err(Refusal { message, .. }) if matches!(wish, CheckpointTarget::Revision { .. }) => {
@@ -191,7 +191,7 @@ impl Attempt {
         let target = target(&pod.facts, container, &workload);
         let longest =
             SignedDuration::try_from(SEND_WINDOW + self.backend.longest_attempt()).unwrap_or(SignedDuration::MAX);
-        let status = progress::begun(record, &target, &self.holder, longest, clock::now());
+        let status = transitions::begun(record, &target, &self.holder, longest, clock::now());
         Ok(Ok(Ready { pod, status }))
     }
 
@@ -215,7 +215,7 @@ impl Attempt {
         }
         let outcome = Outcome::Failed { reason: refusal.reason, message, retry_after: None };
         let mut status = self.status_after(record, &outcome, NextPod::None);
-        status.pod = progress::refused_pod(record, pod);
+        status.pod = transitions::refused_pod(record, pod);
         match self.writes.put(record, status).await {
             // Somebody else has written: the watch brings it, and the record is looked at again.
             Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
@@ -241,7 +241,7 @@ impl Attempt {
     async fn withdraw(&self, written: &Checkpoint) {
         let message = Redacted::own("a pause, or the API server, held the attempt up too long; nothing was sent");
         tracing::warn!(checkpoint = written.name_any(), "Attempt is withdrawn: {message}");
-        let status = progress::withdrawn(written, &message, clock::now());
+        let status = transitions::withdrawn(written, &message, clock::now());
         self.writes.until_it_stands(written.clone(), |_| status.clone()).await;
     }
 
@@ -266,7 +266,7 @@ impl Attempt {
         drop(under_way);
         self.metrics.ended(&outcome, since.elapsed());
         let done = clock::now();
-        let after = progress::settled(written, &outcome, &self.policy, 0.0, done).phase.unwrap_or(Phase::Pending);
+        let after = transitions::settled(written, &outcome, &self.policy, 0.0, done).phase.unwrap_or(Phase::Pending);
         timeline(&|timeline| {
             timeline.finished = after.is_final().then_some(done);
             timeline.outcome = Some(outcome.as_str().to_owned());
@@ -302,16 +302,16 @@ impl Attempt {
 
     fn status_after(&self, record: &Checkpoint, outcome: &Outcome, next_pod: NextPod) -> CheckpointStatus {
         let now = clock::now();
-        let status = progress::settled(record, outcome, &self.policy, fastrand::f64(), now);
+        let status = transitions::settled(record, outcome, &self.policy, fastrand::f64(), now);
         match next_pod {
             NextPod::None => status,
-            NextPod::IsReady => progress::next_pod(record, status, now),
+            NextPod::IsReady => transitions::next_pod(record, status, now),
         }
     }
 
     /// Whether another pod of the revision stands in for one that comes to nothing by this outcome.
     async fn next_pod(&self, record: &Checkpoint, outcome: &Outcome) -> Result<NextPod, CallError> {
-        let ended = progress::settled(record, outcome, &self.policy, 0.0, clock::now());
+        let ended = transitions::settled(record, outcome, &self.policy, 0.0, clock::now());
         let is_lost = matches!(ended.phase, Some(Phase::Failed | Phase::Unknown));
         let Some(wish @ CheckpointTarget::Revision { .. }) = wish(record) else { return Ok(NextPod::None) };
         if !is_lost || ended.tried_pods.len() + 1 >= self.max_pods_per_revision {

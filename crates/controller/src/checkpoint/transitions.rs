@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use snapwatcher_api::pod::PodFacts;
 
-use super::breaker;
+use super::circuit_breaker;
 use snapwatcher_api::checkpoint::{
     COMPLETE, Checkpoint, CheckpointStatus, LocationStatus, Phase, PodStatus, set_conditions,
 };
@@ -180,7 +180,7 @@ pub fn settled(
             if phase == Phase::Pending && *reason != Reason::NotReady {
                 let before = if counts(*reason, policy) { status.failures } else { status.attempt - status.failures };
                 let failures = u32::try_from(before.max(1)).unwrap_or(u32::MAX);
-                let wait = breaker::wait(failures, policy.longest_wait, *retry_after, jitter);
+                let wait = circuit_breaker::wait(failures, policy.longest_wait, *retry_after, jitter);
                 // What was interrupted was no fault of the back-end's.
                 let wait = if *reason == Reason::Interrupted { SignedDuration::ZERO } else { wait };
                 status.next_attempt_time = Some(MicroTime(now + wait));
