@@ -3,6 +3,7 @@
 //!
 //! No decision about checkpoints is made here.
 
+pub mod backoff;
 pub mod cluster;
 pub mod events;
 pub mod leader;
