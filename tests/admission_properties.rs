@@ -14,7 +14,7 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use snapwatcher_admission::{Admission, AdmissionMetrics, MUTATE, VALIDATE, ValidationMode, Webhook};
-use snapwatcher_api::pod;
+use snapwatcher_api::keys;
 use snapwatcher_state::PodTimelines;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
@@ -68,13 +68,13 @@ fn admitted(webhook: &Webhook, uid: &str, mut pod: Value) -> Value {
 /// Keys with what JSON pointers escape, beside our own; values of any kind of text.
 fn map() -> impl Strategy<Value = BTreeMap<String, String>> {
     let ours = prop::sample::select(vec![
-        pod::SNAP,
-        pod::MUTATED,
-        pod::ADMISSION,
-        pod::MIRROR,
-        pod::CONTAINERS,
-        pod::DELAY,
-        pod::ONCE_PER,
+        keys::SNAP,
+        keys::MUTATED,
+        keys::ADMISSION,
+        keys::MIRROR,
+        keys::CONTAINERS,
+        keys::DELAY,
+        keys::ONCE_PER,
         "snap.weaversoft.io~1mutated",
         "~0~1/",
     ]);
@@ -90,7 +90,7 @@ fn any_pod() -> impl Strategy<Value = Value> {
         1 => Just(Some(Value::Null)),
         2 => map().prop_map(|labels| Some(json!(labels))),
         6 => map().prop_map(|mut labels| {
-            labels.insert(pod::SNAP.to_owned(), pod::OPTED_IN.to_owned());
+            labels.insert(keys::SNAP.to_owned(), keys::OPTED_IN.to_owned());
             Some(json!(labels))
         }),
     ];
@@ -140,9 +140,9 @@ fn any_json() -> impl Strategy<Value = Value> {
         "volumeMounts",
         "ports",
         "protocol",
-        pod::SNAP,
-        pod::MUTATED,
-        pod::CONTAINERS,
+        keys::SNAP,
+        keys::MUTATED,
+        keys::CONTAINERS,
     ]);
     leaf.prop_recursive(6, 64, 6, move |inner| {
         let object = btree_map(key.clone().prop_map(str::to_owned), inner.clone(), 0..6);
@@ -210,11 +210,11 @@ proptest! {
                 prop_assert_eq!(&after["metadata"][map][key], value);
             }
         }
-        let labelled = pod["metadata"]["labels"][pod::SNAP] == pod::OPTED_IN;
-        let mirror = pod["metadata"]["annotations"].get(pod::MIRROR).is_some();
+        let labelled = pod["metadata"]["labels"][keys::SNAP] == keys::OPTED_IN;
+        let mirror = pod["metadata"]["annotations"].get(keys::MIRROR).is_some();
         if labelled && !mirror {
-            prop_assert!(after["metadata"]["labels"][pod::MUTATED].is_string());
-            prop_assert!(after["metadata"]["annotations"][pod::ADMISSION].is_string());
+            prop_assert!(after["metadata"]["labels"][keys::MUTATED].is_string());
+            prop_assert!(after["metadata"]["annotations"][keys::ADMISSION].is_string());
         } else {
             prop_assert_eq!(after, pod);
         }

@@ -13,7 +13,7 @@ use kube::client::Body;
 use lab::objects::{deployment, pod};
 use lab::webhooks::{MUTATED, SNAP};
 use lab::{Namespace, Snapwatcher, in_namespace};
-use snapwatcher_api::pod::{CONTAINERS, DELAY, ONCE_PER};
+use snapwatcher_api::keys::{CONTAINERS, DELAY, ONCE_PER};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

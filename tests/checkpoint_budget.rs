@@ -4,7 +4,7 @@ use kube::api::DeleteParams;
 use lab::objects::pod;
 use lab::snaphook::{Behaviour, Gate};
 use lab::{Namespace, PodStatus, in_namespace};
-use snapwatcher_api::pod::SNAP;
+use snapwatcher_api::keys::SNAP;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

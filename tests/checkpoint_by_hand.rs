@@ -9,7 +9,7 @@ use lab::snaphook::{Behaviour, Gate};
 use lab::webhooks::MUTATED;
 use lab::{PodStatus, in_namespace};
 use serde_json::{Value, json};
-use snapwatcher_api::pod::{CONTAINERS, DELAY};
+use snapwatcher_api::keys::{CONTAINERS, DELAY};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

@@ -7,7 +7,7 @@ use lab::objects::pod;
 use lab::snaphook::Behaviour;
 use lab::webhooks::MUTATED;
 use serde_json::json;
-use snapwatcher_api::pod::DELAY;
+use snapwatcher_api::keys::DELAY;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

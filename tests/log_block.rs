@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use lab::objects::{deployment, pod};
 use lab::{Namespace, PodStatus, Snapwatcher, in_namespace};
 use serde_json::{Value, json};
-use snapwatcher_api::pod::CONTAINERS;
+use snapwatcher_api::keys::CONTAINERS;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

@@ -9,7 +9,7 @@ use lab::objects::{deployment, pod};
 use lab::snaphook::{Behaviour, Gate};
 use lab::{Namespace, Snapwatcher, in_namespace};
 use serde_json::Value;
-use snapwatcher_api::pod::CONTAINERS;
+use snapwatcher_api::keys::CONTAINERS;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

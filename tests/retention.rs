@@ -12,7 +12,7 @@ use lab::storm::Size;
 use lab::terminal::say;
 use lab::{Namespace, Tally, in_namespace, reached};
 use serde_json::json;
-use snapwatcher_api::pod::{ONCE_PER, SNAP};
+use snapwatcher_api::keys::{ONCE_PER, SNAP};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

@@ -14,7 +14,7 @@ use lab::storm::Size;
 use lab::terminal::say;
 use lab::{Namespace, Record, Snapwatcher, SnapwatcherOptions, in_namespace};
 use serde_json::json;
-use snapwatcher_api::pod::ONCE_PER;
+use snapwatcher_api::keys::ONCE_PER;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 

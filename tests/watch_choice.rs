@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use lab::objects::pod;
 use lab::webhooks::{MUTATED, SNAP};
 use lab::{Namespace, Record, in_namespace};
-use snapwatcher_api::pod::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, ONCE_PER};
+use snapwatcher_api::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, ONCE_PER};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -60,10 +60,10 @@ async fn an_annotation_that_cannot_be_understood_is_told_once_and_never_claimed(
     in_namespace("an_annotation_that_cannot_be_understood_is_told_once", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let cases = [
-            ("no-such", CONTAINERS, "app,nope", "the pod has no container `nope`; it has app"),
-            ("empty", CONTAINERS, "", "holds an empty name"),
+            ("no-such", CONTAINERS, "app,nope", "the pod has no container `nope`; its containers are app"),
+            ("empty", CONTAINERS, "", "has an empty name"),
             ("late", DELAY, "soon", "`soon`"),
-            ("often", ONCE_PER, "week", "`week` is neither `pod` nor `revision`"),
+            ("often", ONCE_PER, "week", "`week` is not allowed; write `pod` or `revision`"),
         ];
         for (name, key, value, words) in cases {
             let created = ns.ready_pod(&pod(name).labelled().annotate(key, value).build()).await;

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use lab::objects::pod;
 use lab::{PodStatus, in_namespace};
-use snapwatcher_api::pod::DELAY;
+use snapwatcher_api::keys::DELAY;
 use snapwatcher_daemon::clock::now;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
 use super::finding::{Finding, Topic};
-use snapwatcher_api::pod::{MUTATED, SNAP};
+use snapwatcher_api::keys::{MUTATED, SNAP};
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 

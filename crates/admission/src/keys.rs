@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use snapwatcher_api::pod::{ADMISSION, CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, MUTATED, ONCE_PER, PREFIX, SNAP};
+use snapwatcher_api::keys::{ADMISSION, CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, MUTATED, ONCE_PER, PREFIX, SNAP};
 
 use super::review::Text;
 

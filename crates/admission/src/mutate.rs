@@ -4,7 +4,7 @@
 //! not there (4.1), so an absent map is added first. What the pod carries already is kept, so that a second application
 //! changes nothing: the API server may ask again after another webhook (`reinvocationPolicy: IfNeeded`).
 
-use snapwatcher_api::pod::{OPTED_IN, ORIGINAL};
+use snapwatcher_api::keys::{OPTED_IN, ORIGINAL};
 
 use super::answer::Answer;
 use super::json;
@@ -139,7 +139,7 @@ mod tests {
 
     use super::super::review::creation;
     use super::*;
-    use snapwatcher_api::pod::{ADMISSION, MIRROR, MUTATED, SNAP};
+    use snapwatcher_api::keys::{ADMISSION, MIRROR, MUTATED, SNAP};
 
     fn review(metadata: &Json) -> String {
         creation("r-1", &json!({"metadata": metadata})).to_string()

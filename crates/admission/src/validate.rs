@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use snapwatcher_api::pod::{
-    CONTAINERS, CheckpointOptions, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_IN, ORIGINAL, RESTORED, SNAP,
+use snapwatcher_api::keys::{
+    CONTAINERS, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_IN, ORIGINAL, RESTORED, SNAP,
 };
+use snapwatcher_api::pod::CheckpointOptions;
 
 use super::answer::Answer;
 use super::criu::PodSpec;
@@ -155,7 +156,7 @@ mod tests {
 
     use super::super::review::creation;
     use super::*;
-    use snapwatcher_api::pod::MIRROR;
+    use snapwatcher_api::keys::MIRROR;
 
     fn judged(metadata: &Value, mode: ValidationMode) -> Verdict {
         let pod = json!({"metadata": metadata, "spec": {"hostIPC": true, "containers": [{"name": "app"}]}});

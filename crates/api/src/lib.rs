@@ -1,10 +1,12 @@
-//! The words that all parts of SnapWatcher share: the `Checkpoint` resource, label and annotation keys, what is read of a
-//! pod, outcomes and the names of records.
+//! What all parts of SnapWatcher share: the `Checkpoint` resource, the label and annotation keys, the facts of a pod, the
+//! outcomes of an attempt, the names of Checkpoints, and the notation of durations.
 //!
-//! Plain values and pure functions only. No I/O, no runtime, no clock: `now` is a parameter.
+//! Only plain values and pure functions belong here: no I/O, no async runtime, no clock (`now` is a parameter), and no other
+//! crate of this workspace.
 
 pub mod checkpoint;
 pub mod duration;
+pub mod keys;
 pub mod outcome;
 pub mod pod;
 pub mod record_name;

@@ -15,7 +15,7 @@ use moka::future::Cache;
 use serde::de::DeserializeOwned;
 
 use crate::cluster::{CallError, call};
-use snapwatcher_api::pod::{Controller, PodFacts};
+use snapwatcher_api::pod::{ControllerReference, PodFacts};
 
 /// Look-ups that are remembered; one serves all pods of a ReplicaSet.
 const REMEMBERED: u64 = 10_000;
@@ -37,9 +37,9 @@ impl fmt::Display for Workload {
     }
 }
 
-impl From<&Controller> for Workload {
-    fn from(controller: &Controller) -> Self {
-        let Controller { api_version, kind, name, uid } = controller.clone();
+impl From<&ControllerReference> for Workload {
+    fn from(controller: &ControllerReference) -> Self {
+        let ControllerReference { api_version, kind, name, uid } = controller.clone();
         Self { api_version, kind, name, uid }
     }
 }
@@ -58,7 +58,7 @@ pub enum OwnerError {
 pub struct Owners {
     client: Client,
     /// The controller of a controller, by the UID of the latter; `None`: it has none, so it is the top.
-    above: Cache<String, Option<Controller>>,
+    above: Cache<String, Option<ControllerReference>>,
 }
 
 impl Owners {
@@ -81,11 +81,15 @@ impl Owners {
         Ok(Workload::from(above.as_ref().unwrap_or(controller)))
     }
 
-    async fn above<K>(&self, pod: &PodFacts, controller: &Controller) -> Result<Option<Controller>, OwnerError>
+    async fn above<K>(
+        &self,
+        pod: &PodFacts,
+        controller: &ControllerReference,
+    ) -> Result<Option<ControllerReference>, OwnerError>
     where
         K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
-        let Controller { kind, name, uid, .. } = controller;
+        let ControllerReference { kind, name, uid, .. } = controller;
         let namespace = &pod.name.namespace;
         let gone = || OwnerError::Gone { kind: kind.clone(), name: name.clone(), pod: pod.name.to_string() };
         let look_up = async {
@@ -93,7 +97,7 @@ impl Owners {
             let read = call(format!("read {kind} `{namespace}/{name}`"), api.get_metadata(name)).await;
             match read {
                 Ok(found) if found.metadata.uid.as_ref() == Some(uid) => {
-                    Ok(Controller::among(found.metadata.owner_references.as_deref().unwrap_or_default()))
+                    Ok(ControllerReference::among(found.metadata.owner_references.as_deref().unwrap_or_default()))
                 }
                 Ok(_) => Err(gone()),
                 Err(error) if error.is_not_found() => Err(gone()),
@@ -104,7 +108,7 @@ impl Owners {
     }
 }
 
-fn group_and_kind(controller: &Controller) -> (&str, &str) {
+fn group_and_kind(controller: &ControllerReference) -> (&str, &str) {
     let group = controller.api_version.split_once('/').map_or("", |(group, _)| group);
     (group, &controller.kind)
 }

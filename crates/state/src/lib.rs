@@ -167,7 +167,7 @@ mod tests {
         }))
         .unwrap();
         pod.metadata.annotations =
-            admission.map(|uid| [(snapwatcher_api::pod::ADMISSION.to_owned(), uid.to_owned())].into_iter().collect());
+            admission.map(|uid| [(snapwatcher_api::keys::ADMISSION.to_owned(), uid.to_owned())].into_iter().collect());
         pod.into()
     }
 

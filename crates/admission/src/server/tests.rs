@@ -9,7 +9,8 @@ use tower::ServiceExt as _;
 use super::super::review::creation;
 use super::super::room::REVIEW_LIMIT;
 use super::*;
-use snapwatcher_api::pod::{ADMISSION, DELAY, MUTATED, PodFacts, SNAP, WatchedPod};
+use snapwatcher_api::keys::{ADMISSION, DELAY, MUTATED, SNAP};
+use snapwatcher_api::pod::{PodFacts, WatchedPod};
 
 /// A webhook with what can be seen of it from outside.
 struct Observed {

@@ -1,83 +1,21 @@
-//! The few facts of a pod that the watch keeps, about 1 KiB, and the slim type it decodes them from.
-//!
-//! A whole `Pod` of k8s-openapi is some hundred fields; a cluster with 10,000 labelled pods would be held in memory
-//! for the dozen that decide. Unknown fields are skipped while decoding.
+//! The few facts of a pod that decide about a checkpoint, about 1 KiB, as plain values.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use serde::{Deserialize, Serialize};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use super::{ADMISSION, CheckpointOptions, MIRROR, MUTATED, OPTED_IN, PodName, RESTORED, SNAP};
+use crate::keys::{ADMISSION, MIRROR, MUTATED, OPTED_IN, RESTORED, SNAP};
 
-/// Labels that tell the revision of a pod, in order of weight, see
+use super::name::PodName;
+use super::options::CheckpointOptions;
+use super::watched::{WatchedCondition, WatchedContainer, WatchedContainerStatus, WatchedPod};
+
+/// Labels that identify the revision of a pod, the first one that is set counts, see
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/>.
 const REVISION_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
 
-/// A pod as the API server tells it, with just the fields that are read.
-#[derive(Debug, Clone, Serialize, Deserialize, kube::Resource)]
-#[resource(inherit = Pod)]
-pub struct WatchedPod {
-    pub metadata: ObjectMeta,
-    #[serde(default)]
-    pub spec: WatchedSpec,
-    #[serde(default)]
-    pub status: WatchedStatus,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct WatchedSpec {
-    pub containers: Vec<Named>,
-    pub node_name: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Named {
-    pub name: String,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct WatchedStatus {
-    pub phase: Option<String>,
-    pub conditions: Vec<Condition>,
-    pub container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    pub r#type: String,
-    pub status: String,
-    pub last_transition_time: Option<Timestamp>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ContainerStatus {
-    pub name: String,
-    pub started: Option<bool>,
-    pub image: Option<String>,
-    #[serde(rename = "imageID")]
-    pub image_id: Option<String>,
-    pub state: Option<ContainerState>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ContainerState {
-    pub running: Option<Running>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Running {
-    pub started_at: Option<Timestamp>,
-}
-
-/// What is known of one pod; plain values, no longer a Kubernetes object.
+/// What is known of one pod.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each read on its own")]
 pub struct PodFacts {
@@ -91,44 +29,44 @@ pub struct PodFacts {
     pub mutated: Option<String>,
     /// The annotation [`ADMISSION`].
     pub admission: Option<String>,
-    /// A static pod's copy; it can't be labelled by admission nor checkpointed by its name.
+    /// A mirror pod: the API server's copy of a static pod. It can't be labelled by admission or checkpointed by its name.
     pub mirror: bool,
-    /// It has a deletion time.
+    /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,
-    /// Phase is Running.
+    /// The phase is Running.
     pub running: bool,
-    /// Condition Ready is True since then; `None`: not Ready.
+    /// Since when the condition Ready is True; `None` while the pod is not Ready.
     pub ready_since: Option<Timestamp>,
     pub node: Option<String>,
     /// The owner reference with `controller: true`.
-    pub controller: Option<Controller>,
-    /// Hash of the pod's template as its controller labelled it.
+    pub controller: Option<ControllerReference>,
+    /// Hash of the pod template, from the label that the pod's controller sets.
     pub template_hash: Option<String>,
     pub containers: Vec<ContainerFacts>,
-    /// What the annotations ask for, or why they can't be understood (sentences).
-    pub wishes: Result<CheckpointOptions, String>,
+    /// The checkpoint options in the annotations, or what is wrong with the annotations.
+    pub options: Result<CheckpointOptions, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerFacts {
     pub name: String,
-    /// `started` is true and the state is running: its start-up probe, if any, has passed.
+    /// Running, and past its startup probe if it has one.
     pub started: bool,
     pub image: Option<String>,
     pub image_id: Option<String>,
 }
 
-/// The object that manages another, by its owner reference.
+/// The controller of an object, as its owner reference names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Controller {
+pub struct ControllerReference {
     pub api_version: String,
     pub kind: String,
     pub name: String,
     pub uid: String,
 }
 
-impl Controller {
-    /// The reference with `controller: true`, of which there is at most one.
+impl ControllerReference {
+    /// Finds the reference with `controller: true`; Kubernetes allows one at most.
     pub fn among(references: &[OwnerReference]) -> Option<Self> {
         let owner = references.iter().find(|owner| owner.controller == Some(true))?;
         Some(Self {
@@ -150,7 +88,7 @@ impl PodFacts {
         self.containers.iter().find(|container| container.name == name)
     }
 
-    /// The revision of its workload: the template's hash, else the UID of the direct controller, else its own.
+    /// The revision of the workload: the template hash, else the UID of the direct controller, else the pod's own UID.
     pub fn revision(&self) -> &str {
         let controller = || self.controller.as_ref().map(|controller| controller.uid.as_str());
         self.template_hash.as_deref().or_else(controller).unwrap_or(&self.uid)
@@ -164,7 +102,7 @@ impl From<WatchedPod> for PodFacts {
         let annotations = metadata.annotations.unwrap_or_default();
         let created = metadata.creation_timestamp.map(|created| created.0);
         let names: Vec<&str> = spec.containers.iter().map(|container| container.name.as_str()).collect();
-        let wishes = CheckpointOptions::parse(&annotations, &names)
+        let options = CheckpointOptions::parse(&annotations, &names)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
         Self {
             name: PodName {
@@ -181,16 +119,16 @@ impl From<WatchedPod> for PodFacts {
             running: status.phase.as_deref() == Some("Running"),
             ready_since: ready_since(&status.conditions, created),
             node: spec.node_name.clone(),
-            controller: Controller::among(metadata.owner_references.as_deref().unwrap_or_default()),
+            controller: ControllerReference::among(metadata.owner_references.as_deref().unwrap_or_default()),
             template_hash: template_hash(&labels),
             containers: containers(&spec.containers, &status.container_statuses),
-            wishes,
+            options,
         }
     }
 }
 
-/// A Ready condition without a time (the field is optional) counts from the pod's creation.
-fn ready_since(conditions: &[Condition], created: Option<Timestamp>) -> Option<Timestamp> {
+/// A Ready condition without a transition time, which is optional, counts from the pod's creation.
+fn ready_since(conditions: &[WatchedCondition], created: Option<Timestamp>) -> Option<Timestamp> {
     let ready = conditions.iter().find(|condition| condition.r#type == "Ready" && condition.status == "True")?;
     ready.last_transition_time.or(created)
 }
@@ -199,10 +137,11 @@ fn template_hash(labels: &BTreeMap<String, String>) -> Option<String> {
     REVISION_LABELS.iter().find_map(|key| labels.get(*key)).cloned()
 }
 
-fn containers(specs: &[Named], statuses: &[ContainerStatus]) -> Vec<ContainerFacts> {
-    let facts = |spec: &Named| {
+fn containers(specs: &[WatchedContainer], statuses: &[WatchedContainerStatus]) -> Vec<ContainerFacts> {
+    let facts = |spec: &WatchedContainer| {
         let status = statuses.iter().find(|status| status.name == spec.name);
-        let running = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+        let running =
+            |status: &WatchedContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
         ContainerFacts {
             name: spec.name.clone(),
             started: status.is_some_and(|status| status.started == Some(true) && running(status)),
@@ -223,6 +162,7 @@ mod tests {
         serde_json::from_value::<WatchedPod>(pod).unwrap().into()
     }
 
+    /// A pod as the API server sends it. It is written out, so that a wrong field name in `WatchedPod` fails a test.
     fn ready_pod() -> Value {
         json!({
             "metadata": {

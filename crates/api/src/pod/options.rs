@@ -1,4 +1,4 @@
-//! What users write on a pod about its checkpoint, parsed once for admission and watch alike.
+//! The checkpoint options: what the annotations of a pod say about its checkpoint. Admission and watch both use this parser.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,10 +6,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::duration;
+use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, ONCE_PER};
 
-use super::{CONTAINERS, DEFAULT_CONTAINER, DELAY, ONCE_PER};
-
-/// What must happen once: a checkpoint of each pod, or of each revision of a workload.
+/// Whether one checkpoint is taken of each pod, or of each revision of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum OncePer {
@@ -38,12 +37,12 @@ impl FromStr for OncePer {
     }
 }
 
-/// An annotation of ours that can't be understood: such a pod is never claimed.
+/// An annotation of SNAP with an invalid value. A pod that has one is never claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidAnnotation {
     /// The annotation's key.
     pub key: &'static str,
-    /// What is wrong and what is allowed.
+    /// What is wrong, and which values are allowed.
     pub problem: String,
 }
 
@@ -56,17 +55,17 @@ impl fmt::Display for InvalidAnnotation {
 /// The parsed annotations of one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointOptions {
-    /// Names of the containers to checkpoint, each once, in the order written (of the pod for `*`); never empty
-    /// for a pod that has containers.
+    /// The containers to checkpoint, each once, in the order of the annotation (for `*`, in the order of the pod). Never
+    /// empty for a pod that has containers.
     pub containers: Vec<String>,
     /// How long the pod must have been Ready without a break.
     pub delay: Duration,
-    /// `None`: as the program's setting says.
+    /// `None`: the flag `--once-per` decides.
     pub once_per: Option<OncePer>,
 }
 
 impl CheckpointOptions {
-    /// Reads the annotations of a pod whose regular containers are `containers`; all problems at once.
+    /// Parses the annotations of a pod whose regular containers are `containers`. The error lists every problem.
     pub fn parse(annotations: &BTreeMap<String, String>, containers: &[&str]) -> Result<Self, Vec<InvalidAnnotation>> {
         let mut problems = Vec::new();
         let mut read = |key: &'static str, parsed: Result<(), String>| {
@@ -74,23 +73,23 @@ impl CheckpointOptions {
                 problems.push(InvalidAnnotation { key, problem });
             }
         };
-        let mut wishes =
+        let mut options =
             Self { containers: default_container(annotations, containers), delay: Duration::ZERO, once_per: None };
         if let Some(text) = annotations.get(CONTAINERS) {
-            read(CONTAINERS, chosen(text, containers).map(|names| wishes.containers = names));
+            read(CONTAINERS, chosen(text, containers).map(|names| options.containers = names));
         }
         if let Some(text) = annotations.get(DELAY) {
-            read(DELAY, duration::parse(text).map(|delay| wishes.delay = delay).map_err(|error| error.to_string()));
+            read(DELAY, duration::parse(text).map(|delay| options.delay = delay).map_err(|error| error.to_string()));
         }
         if let Some(text) = annotations.get(ONCE_PER) {
-            let parsed = text.parse().map(|once| wishes.once_per = Some(once));
-            read(ONCE_PER, parsed.map_err(|()| format!("`{text}` is neither `pod` nor `revision`")));
+            let parsed = text.parse().map(|once| options.once_per = Some(once));
+            read(ONCE_PER, parsed.map_err(|()| format!("`{text}` is not allowed; write `pod` or `revision`")));
         }
-        if problems.is_empty() { Ok(wishes) } else { Err(problems) }
+        if problems.is_empty() { Ok(options) } else { Err(problems) }
     }
 }
 
-/// kubectl's choice: the annotated container if the pod has it, else the first.
+/// The container that kubectl picks: the annotated one if the pod has it, else the first.
 fn default_container(annotations: &BTreeMap<String, String>, containers: &[&str]) -> Vec<String> {
     let annotated = annotations.get(DEFAULT_CONTAINER).map(String::as_str).filter(|name| containers.contains(name));
     annotated.or_else(|| containers.first().copied()).map(str::to_owned).into_iter().collect()
@@ -103,10 +102,10 @@ fn chosen(text: &str, containers: &[&str]) -> Result<Vec<String>, String> {
     let mut names: Vec<String> = Vec::new();
     for name in text.split(',').map(str::trim) {
         if name.is_empty() {
-            return Err(format!("`{text}` holds an empty name; allowed are container names, comma-separated, or `*`"));
+            return Err(format!("`{text}` has an empty name; write container names, separated by commas, or `*`"));
         }
         if !containers.contains(&name) {
-            return Err(format!("the pod has no container `{name}`; it has {}", containers.join(", ")));
+            return Err(format!("the pod has no container `{name}`; its containers are {}", containers.join(", ")));
         }
         if !names.iter().any(|known| known == name) {
             names.push(name.to_owned());
@@ -135,8 +134,8 @@ mod tests {
             ("two names, spaced, twice", &[(CONTAINERS, "proxy, app,proxy")], &["proxy", "app"]),
             ("all", &[(CONTAINERS, "*")], &["app", "proxy"]),
         ] {
-            let wishes = CheckpointOptions::parse(&annotations(pairs), &pod).unwrap();
-            assert_eq!(wishes.containers, expected, "{case}");
+            let options = CheckpointOptions::parse(&annotations(pairs), &pod).unwrap();
+            assert_eq!(options.containers, expected, "{case}");
         }
     }
 
@@ -148,7 +147,7 @@ mod tests {
         assert_eq!(keys, [CONTAINERS, DELAY, ONCE_PER]);
         assert_eq!(
             problems[0].to_string(),
-            "annotation snap.weaversoft.io/containers: the pod has no container `nope`; it has app"
+            "annotation snap.weaversoft.io/containers: the pod has no container `nope`; its containers are app"
         );
     }
 
@@ -161,8 +160,8 @@ mod tests {
 
     #[test]
     fn delay_and_once_per_are_read() {
-        let wishes =
+        let options =
             CheckpointOptions::parse(&annotations(&[(DELAY, "2m"), (ONCE_PER, "revision")]), &["app"]).unwrap();
-        assert_eq!((wishes.delay, wishes.once_per), (Duration::from_secs(120), Some(OncePer::Revision)));
+        assert_eq!((options.delay, options.once_per), (Duration::from_secs(120), Some(OncePer::Revision)));
     }
 }

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
-use snapwatcher_api::pod::{OPTED_IN, PodFacts, PodName, SNAP, WatchedPod};
+use snapwatcher_api::keys::{OPTED_IN, SNAP};
+use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
 use snapwatcher_kubernetes::cluster::{CallError, call};
 use snapwatcher_kubernetes::owner::Owners;
 

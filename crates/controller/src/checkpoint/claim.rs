@@ -102,7 +102,7 @@ impl Claims {
 
     /// What must happen once, by the pod's own wish or by the setting.
     async fn wish(&self, pod: &PodFacts, container: &str) -> Result<CheckpointTarget, OwnerError> {
-        let wished = pod.wishes.as_ref().ok().and_then(|wishes| wishes.once_per);
+        let wished = pod.options.as_ref().ok().and_then(|wishes| wishes.once_per);
         Ok(match wished.unwrap_or(self.once_per) {
             OncePer::Pod => of_pod(pod, container),
             OncePer::Revision => {

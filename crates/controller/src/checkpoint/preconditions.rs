@@ -61,7 +61,7 @@ pub fn container_now(wish: &CheckpointTarget, name: &PodName, pod: Option<&PodFa
         let words = "runs from a checkpoint already (mutated: \"true\"), so it is not checkpointed again";
         return refuse(Reason::AlreadyRestored, format!("pod {name} {words}"));
     }
-    let container = match (wished, &pod.wishes) {
+    let container = match (wished, &pod.options) {
         (Some(container), _) => container,
         (None, Ok(CheckpointOptions { containers, .. })) => match containers.as_slice() {
             [container] => container,
@@ -152,7 +152,7 @@ mod tests {
             (
                 "annotation broken",
                 by_hand(None, None),
-                change(|pod| pod.wishes = Err("broken".into())),
+                change(|pod| pod.options = Err("broken".into())),
                 Reason::InvalidSpec,
             ),
         ] {

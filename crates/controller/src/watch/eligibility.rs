@@ -79,7 +79,7 @@ pub fn assess(pod: &PodFacts, now: Timestamp) -> Verdict {
     if pod.terminating {
         return Verdict::Never(Cause::Terminating);
     }
-    let CheckpointOptions { containers, delay, .. } = match &pod.wishes {
+    let CheckpointOptions { containers, delay, .. } = match &pod.options {
         Ok(wishes) => wishes,
         Err(problem) => return Verdict::Never(Cause::InvalidAnnotation(problem.clone())),
     };

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use snapwatcher_api::pod::{OPTED_IN, PodFacts, SNAP};
+use snapwatcher_api::keys::{OPTED_IN, SNAP};
+use snapwatcher_api::pod::PodFacts;
 
 /// Label by which every namespace carries its own name, see
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name>.

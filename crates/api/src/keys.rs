@@ -1,0 +1,44 @@
+//! Labels and annotations: those of SNAP, and those of Kubernetes that SnapWatcher reads.
+
+/// Each key of SNAP begins with this.
+pub const PREFIX: &str = "snap.weaversoft.io/";
+
+/// Pod label: opts in with [`OPTED_IN`]; any other value does not.
+pub const SNAP: &str = "snap.weaversoft.io/snap";
+/// The value of [`SNAP`] that opts in.
+pub const OPTED_IN: &str = "true";
+/// Pod label: whether the pod runs from its own image ([`ORIGINAL`]) or from a checkpoint image ([`RESTORED`]).
+pub const MUTATED: &str = "snap.weaversoft.io/mutated";
+/// The value of [`MUTATED`] on a pod that runs from a checkpoint image. Such a pod is never checkpointed.
+pub const RESTORED: &str = "true";
+/// The value of [`MUTATED`] on a pod that runs from its own image. Admission writes it where the label is missing.
+pub const ORIGINAL: &str = "false";
+
+/// Pod annotation: which containers to checkpoint.
+pub const CONTAINERS: &str = "snap.weaversoft.io/containers";
+/// Pod annotation: how long the pod must have been Ready.
+pub const DELAY: &str = "snap.weaversoft.io/delay";
+/// Pod annotation: `pod` or `revision`.
+pub const ONCE_PER: &str = "snap.weaversoft.io/once-per";
+/// Pod annotation, written by admission: UID of the admission request that labelled the pod.
+pub const ADMISSION: &str = "snap.weaversoft.io/admission";
+
+/// Checkpoint label: name of the pod's workload.
+pub const WORKLOAD: &str = "snap.weaversoft.io/workload";
+/// Checkpoint label: node of the pod, if it was known at the claim.
+pub const NODE: &str = "snap.weaversoft.io/node";
+/// Checkpoint label: UID of the pod.
+pub const POD_UID: &str = "snap.weaversoft.io/pod-uid";
+/// Checkpoint annotation: which process made the claim, and for which pod. A process that lost the answer to its creation
+/// recognizes its own claim by it.
+pub const CLAIMED_BY: &str = "snap.weaversoft.io/claimed-by";
+
+/// Label: which program manages an object, see
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/#app-kubernetes-io-managed-by>.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Annotation of the mirror pod of a static pod, see
+/// <https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/>.
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Annotation: the container that `kubectl` picks, see
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/#kubectl-kubernetes-io-default-container>.
+pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
