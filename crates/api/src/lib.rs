@@ -6,6 +6,8 @@
 
 pub mod checkpoint;
 pub mod duration;
+#[cfg(any(test, feature = "test-support"))]
+pub mod fixtures;
 pub mod keys;
 pub mod outcome;
 pub mod pod;
