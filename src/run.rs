@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackendSettings, CertificateArgs, RunArgs};
@@ -14,20 +15,18 @@ use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, Trust};
 use snapwatcher_backends::request::Backend;
 use snapwatcher_backends::snaphook::{BackendError, SnapHook};
 use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates, Tell};
-use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
-use snapwatcher_controller::leadership::{Checks, ClaimMode, LeaderServices};
-use snapwatcher_controller::pods_page::PodsPage;
-use snapwatcher_controller::watch::metrics::WatchMetrics;
+use snapwatcher_controller::{
+    CheckpointMetrics, ControllerChecks, ControllerContext, LeaderServices, PodsPage, WatchMetrics, WatchSettings,
+};
 use snapwatcher_daemon::admin::{self, AdminState, Gate, Health};
 use snapwatcher_daemon::listen::listen;
 use snapwatcher_daemon::services::{ServiceError, Services};
 use snapwatcher_daemon::signals;
-use snapwatcher_daemon::telemetry::metrics::registry;
+use snapwatcher_daemon::telemetry::metrics::{gauge, registry};
 use snapwatcher_https::HttpsMetrics;
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{Events, events};
 use snapwatcher_kubernetes::leader::Leader;
-use snapwatcher_kubernetes::owner::Owners;
 use snapwatcher_state::PodTimelines;
 
 /// Beyond the longest request to a back-end and the drain: for an attempt that was just written, for writing its outcome,
@@ -68,7 +67,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         trust: health.check("ca-trust", Gate::Informational),
     };
     let shutdown = health.check("shutdown", Gate::Readiness);
-    let checks = Checks::new(&mut health);
+    let checks = ControllerChecks::new(&mut health);
     let admission_metrics = AdmissionMetrics::register(&mut registry);
     let serve_metrics = HttpsMetrics::register(&mut registry);
     let admission = Admission::new(state.clone(), admission_metrics, admission_args.validation);
@@ -92,29 +91,32 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (leads, is_leading) = tokio::sync::watch::channel(leader.standalone);
     let work_is_done = CancellationToken::new();
     let (leader_check, done) = (checks.leader.clone(), work_is_done.clone());
-    let term = LeaderServices {
-        scopes: Scope::of(&watch.namespaces()),
-        owners: Owners::new(cluster.calls.clone()),
+    let context = ControllerContext {
         cluster: cluster.clone(),
-        state: state.clone(),
+        timelines: state.clone(),
         watch_metrics: WatchMetrics::register(&mut registry),
-        metrics: CheckpointMetrics::register(&mut registry),
+        checkpoint_metrics: CheckpointMetrics::register(&mut registry),
         checks,
         events,
-        mutating: certificate.mutating_webhook_configuration,
-        keep: checkpoint.keep(),
-        claiming: ClaimMode::Told,
     };
+    let watch_settings = WatchSettings {
+        scopes: Scope::of(&watch.namespaces()),
+        mutating_webhook_configuration: certificate.mutating_webhook_configuration,
+    };
+    let unverified = "1 if --kubelet-insecure-skip-verify is set, so that kubelet certificates are not verified";
+    let unverified = gauge(&mut registry, "kubelet_insecure_skip_verify", unverified);
     let backend: Option<Arc<dyn Backend>> = match checkpoint.backend() {
         BackendSettings::Log => None,
         BackendSettings::SnapHook(settings) => Some(Arc::new(SnapHook::new(*settings)?)),
         BackendSettings::Kubelet(settings) => {
-            tell_of_trust(&settings, &term.metrics);
+            tell_of_trust(&settings, &unverified);
             Some(Arc::new(Kubelet::new(*settings, &certificate.ca.service_namespace, &cluster)?))
         }
     };
-    let term = if let Some(backend) = backend {
-        let (attempts, term) = term.with_records(
+    let leader_services = if let Some(backend) = backend {
+        let (attempts, leader_services) = LeaderServices::with_backend(
+            context,
+            watch_settings,
             checkpoint.controller(),
             backend,
             holder.clone(),
@@ -122,13 +124,11 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
             work_is_done.clone(),
         );
         services.start("attempts", |stop| attempts.run(stop));
-        term
+        leader_services
     } else {
-        term.without_records()
-    };
-    if matches!(term.claiming, ClaimMode::Told) {
         work_is_done.cancel();
-    }
+        LeaderServices::dry_run(context, watch_settings)
+    };
     if leader.standalone {
         leader_check.pass();
     } else {
@@ -144,7 +144,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         };
         services.start("leader", |stop| leader.run(stop, work_is_done));
     }
-    services.start("term", |stop| term.run(is_leading, stop));
+    services.start("leader-services", |stop| leader_services.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
     services.start("admission", |stop| {
         snapwatcher_https::apart(snapwatcher_https::serve(
@@ -161,7 +161,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     // Probes see that the process is not ready while it drains, and what it still does can be scraped.
     services.start_to_end_last("signals", |end| signals::serve(shutdown, stop, end));
     let admin_state = AdminState::new(health, registry);
-    let pages = vec![PodsPage { state, leader: leader_seen, is_suspended }.page()];
+    let pages = vec![PodsPage { timelines: state, leader: leader_seen, is_suspended }.page()];
     services.start_to_end_last("admin", |end| admin::serve(admin_listener, admin::router(admin_state, pages), end));
     services.finish().await?;
     tracing::info!("Stopped");
@@ -173,9 +173,9 @@ fn bound(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, RunE
 }
 
 /// Says loudly that whoever answers at a node's address gets the token.
-fn tell_of_trust(settings: &kubelet::Settings, metrics: &CheckpointMetrics) {
+fn tell_of_trust(settings: &kubelet::Settings, unverified: &Gauge) {
     if settings.trust == Trust::Unverified {
-        metrics.kubelet_unverified();
+        unverified.set(1);
         tracing::warn!(
             "Kubelets' certificates are not verified (--kubelet-insecure-skip-verify): whoever answers at a node's address \
              gets a token of service account `{}`, and its word is taken for checkpoints",

@@ -1,7 +1,7 @@
-//! The form in which timelines are told: the stages of each pod at a glance, its containers below.
+//! The page `/pods` of the admin port: the timelines as JSON, the stages of each pod first, then its containers.
 //!
-//! Apart from `state`, so that what scripts read does not change with what we remember. What has not happened is left
-//! out.
+//! The JSON has types of its own, so that its format does not change with the types of the store. A stage that was not
+//! reached is left out.
 
 use std::collections::BTreeMap;
 
@@ -14,34 +14,34 @@ use tokio::sync::watch;
 
 use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::admin::Page;
-use snapwatcher_state::{Admission, ContainerTimeline, PodTimeline, PodTimelines};
+use snapwatcher_state::{AdmissionTime, ContainerTimeline, PodTimeline, PodTimelines};
 
-/// Path of the admin port under which the timelines are shown, as JSON.
+/// Path of the page.
 pub const PODS: &str = "/pods";
-/// What a claimed pod waits for in a process that asks for none.
+/// What a claimed pod is waiting for with `--suspend`.
 const SUSPENDED: &str = "Suspended";
 
-/// What is shown of this process beside the timelines of pods.
+/// What the page shows.
 #[derive(Clone)]
 pub struct PodsPage {
-    pub state: PodTimelines,
-    /// The holder of the Lease, where several replicas stand for election.
+    pub timelines: PodTimelines,
+    /// The holder of the Lease, with leader election.
     pub leader: watch::Receiver<Option<String>>,
     pub is_suspended: bool,
 }
 
 impl PodsPage {
-    /// The page of the admin port that shows them.
+    /// The page for the admin port.
     pub fn page(self) -> Page {
         let show = async move || {
             let leader = self.leader.borrow().clone();
-            Json(PodsJson::new(self.is_suspended, leader.as_deref(), &self.state.timelines())).into_response()
+            Json(PodsJson::new(self.is_suspended, leader.as_deref(), &self.timelines.all())).into_response()
         };
         Page { path: PODS, answer: get(show) }
     }
 }
 
-/// All timelines of this process; with several replicas most of them are the leader's, so it is named.
+/// All timelines of this process. Of several replicas the leader has most of them, so it is named.
 #[derive(Serialize)]
 struct PodsJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,55 +54,55 @@ struct PodJson<'a> {
     pod: &'a PodName,
     uid: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    admission: Option<Admitted>,
-    stages: Stages,
+    admission: Option<AdmissionJson>,
+    stages: StagesJson,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_for: Option<&'a str>,
-    containers: BTreeMap<&'a str, Container<'a>>,
+    containers: BTreeMap<&'a str, ContainerJson<'a>>,
 }
 
-/// A time to the millisecond, in as many digits whatever it is.
-struct Moment(Timestamp);
+/// A time with exactly three digits of milliseconds.
+struct Milliseconds(Timestamp);
 
-impl Serialize for Moment {
+impl Serialize for Milliseconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{:.3}", self.0))
     }
 }
 
 #[derive(Serialize)]
-struct Admitted {
-    at: Moment,
+struct AdmissionJson {
+    at: Milliseconds,
     by_other_replica: bool,
 }
 
-/// When a pod reached each stage, by its first container; `finished` is reached by its last.
+/// When the first container of a pod reached each stage; `finished` is when the last one did.
 #[derive(Serialize)]
-struct Stages {
+struct StagesJson {
     #[serde(skip_serializing_if = "Option::is_none")]
-    admitted: Option<Moment>,
+    admitted: Option<Milliseconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    seen: Option<Moment>,
+    seen: Option<Milliseconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ready: Option<Moment>,
+    ready: Option<Milliseconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    claimed: Option<Moment>,
+    claimed: Option<Milliseconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    requested: Option<Moment>,
+    requested: Option<Milliseconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    finished: Option<Moment>,
+    finished: Option<Milliseconds>,
 }
 
 #[derive(Serialize)]
-struct Container<'a> {
+struct ContainerJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    claimed: Option<Moment>,
+    claimed: Option<Milliseconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    requested: Option<Moment>,
+    requested: Option<Milliseconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    finished: Option<Moment>,
+    finished: Option<Milliseconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a str>,
 }
@@ -116,12 +116,12 @@ impl<'a> PodsJson<'a> {
 impl<'a> PodJson<'a> {
     fn new(is_suspended: bool, timeline: &'a PodTimeline) -> Self {
         let containers = timeline.containers.iter();
-        let is_owed = |container: &ContainerTimeline| container.claimed.is_some() && container.finished.is_none();
-        let is_suspended = is_suspended && timeline.containers.values().any(is_owed);
+        let is_waiting = |container: &ContainerTimeline| container.claimed.is_some() && container.finished.is_none();
+        let is_suspended = is_suspended && timeline.containers.values().any(is_waiting);
         Self {
             pod: &timeline.pod,
             uid: &timeline.uid,
-            admission: timeline.admission.as_ref().map(Admitted::from),
+            admission: timeline.admission.as_ref().map(AdmissionJson::from),
             stages: timeline.into(),
             waiting_for: timeline.waiting_for.as_deref().or(is_suspended.then_some(SUSPENDED)),
             containers: containers.map(|(name, container)| (name.as_str(), container.into())).collect(),
@@ -129,42 +129,42 @@ impl<'a> PodJson<'a> {
     }
 }
 
-impl From<&Admission> for Admitted {
-    fn from(admission: &Admission) -> Self {
-        let Admission { at, by_other_replica } = *admission;
-        Self { at: Moment(at), by_other_replica }
+impl From<&AdmissionTime> for AdmissionJson {
+    fn from(admission: &AdmissionTime) -> Self {
+        let AdmissionTime { at, by_other_replica } = *admission;
+        Self { at: Milliseconds(at), by_other_replica }
     }
 }
 
-impl From<&PodTimeline> for Stages {
+impl From<&PodTimeline> for StagesJson {
     fn from(timeline: &PodTimeline) -> Self {
         let containers = || timeline.containers.values();
         let all_finished = containers().all(|container| container.finished.is_some());
         let claimed = containers().filter_map(|container| container.claimed).min();
         Self {
-            admitted: timeline.admission.as_ref().map(|admission| Moment(admission.at)),
-            seen: timeline.seen.map(Moment),
-            // Claimed before this process looked at it: when it became eligible is not known.
-            ready: timeline.ready.filter(|ready| claimed.is_none_or(|claimed| *ready <= claimed)).map(Moment),
-            claimed: claimed.map(Moment),
-            requested: containers().filter_map(|container| container.requested).min().map(Moment),
+            admitted: timeline.admission.as_ref().map(|admission| Milliseconds(admission.at)),
+            seen: timeline.seen.map(Milliseconds),
+            // A pod that was claimed before this process saw it: when it became eligible is not known.
+            ready: timeline.ready.filter(|ready| claimed.is_none_or(|claimed| *ready <= claimed)).map(Milliseconds),
+            claimed: claimed.map(Milliseconds),
+            requested: containers().filter_map(|container| container.requested).min().map(Milliseconds),
             finished: containers()
                 .filter_map(|container| container.finished)
                 .max()
                 .filter(|_| all_finished)
-                .map(Moment),
+                .map(Milliseconds),
         }
     }
 }
 
-impl<'a> From<&'a ContainerTimeline> for Container<'a> {
+impl<'a> From<&'a ContainerTimeline> for ContainerJson<'a> {
     fn from(container: &'a ContainerTimeline) -> Self {
         let ContainerTimeline { checkpoint, claimed, requested, finished, outcome } = container;
         Self {
             checkpoint: checkpoint.as_deref(),
-            claimed: claimed.map(Moment),
-            requested: requested.map(Moment),
-            finished: finished.map(Moment),
+            claimed: claimed.map(Milliseconds),
+            requested: requested.map(Milliseconds),
+            finished: finished.map(Milliseconds),
             outcome: outcome.as_deref(),
         }
     }
@@ -175,10 +175,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + second).unwrap()
-    }
+    use snapwatcher_api::fixtures::at;
 
     fn timeline() -> PodTimeline {
         PodTimeline {
@@ -192,45 +189,44 @@ mod tests {
         }
     }
 
-    /// As it is told.
     fn text(second: i64) -> String {
         format!("{:.3}", at(second))
     }
 
-    fn told(timeline: PodTimeline) -> Value {
-        let mut told = serde_json::to_value(PodsJson::new(false, None, &[timeline])).unwrap();
-        told["pods"][0].take()
+    fn json(timeline: PodTimeline) -> Value {
+        let mut page = serde_json::to_value(PodsJson::new(false, None, &[timeline])).unwrap();
+        page["pods"][0].take()
     }
 
     #[test]
-    fn the_leader_is_named_where_there_is_one() {
-        let told = |leader| serde_json::to_value(PodsJson::new(false, leader, &[])).unwrap();
-        assert_eq!(told(Some("snapwatcher-0/b1")), json!({"leader": "snapwatcher-0/b1", "pods": []}));
-        assert_eq!(told(None), json!({"pods": []}));
+    fn the_leader_is_named_if_there_is_one() {
+        let page = |leader| serde_json::to_value(PodsJson::new(false, leader, &[])).unwrap();
+        assert_eq!(page(Some("snapwatcher-0/b1")), json!({"leader": "snapwatcher-0/b1", "pods": []}));
+        assert_eq!(page(None), json!({"pods": []}));
     }
 
     #[test]
-    fn times_are_told_to_the_millisecond() {
+    fn times_have_three_digits_of_milliseconds() {
         for (nanosecond, expected) in [(0, "00.000Z"), (120_000_000, "00.120Z"), (123_456_789, "00.123Z")] {
             let time = Timestamp::new(1_700_000_040, nanosecond).unwrap();
-            let told = serde_json::to_value(Moment(time)).unwrap();
-            assert!(told.as_str().unwrap().ends_with(expected), "{told}");
+            let text = serde_json::to_value(Milliseconds(time)).unwrap();
+            assert!(text.as_str().unwrap().ends_with(expected), "{text}");
         }
     }
 
     #[test]
-    fn what_has_not_happened_is_left_out() {
+    fn a_stage_that_was_not_reached_is_left_out() {
         let expected = json!({
             "pod": {"namespace": "default", "name": "web"}, "uid": "u1",
             "stages": {"seen": text(1)}, "waiting_for": "NotReady", "containers": {},
         });
-        assert_eq!(told(timeline()), expected);
+        assert_eq!(json(timeline()), expected);
     }
 
     #[test]
-    fn a_stage_is_reached_by_the_first_container_and_done_by_the_last() {
+    fn the_first_container_reaches_a_stage_and_the_last_one_finishes() {
         let mut timeline = timeline();
-        timeline.admission = Some(Admission { at: at(0), by_other_replica: false });
+        timeline.admission = Some(AdmissionTime { at: at(0), by_other_replica: false });
         timeline.ready = Some(at(2));
         timeline.waiting_for = None;
         let container = |claimed, requested, finished: Option<i64>| ContainerTimeline {
@@ -242,19 +238,19 @@ mod tests {
         };
         timeline.containers.insert("app".to_owned(), container(4, 5, Some(8)));
         timeline.containers.insert("side".to_owned(), container(3, 6, None));
-        let told_before = told(timeline.clone());
+        let before = json(timeline.clone());
         let mut stages = json!({
             "admitted": text(0), "seen": text(1), "ready": text(2), "claimed": text(3), "requested": text(5),
         });
-        assert_eq!(told_before["stages"], stages);
+        assert_eq!(before["stages"], stages);
         let app = json!({
             "checkpoint": "web-app-0123456789", "claimed": text(4), "requested": text(5), "finished": text(8), "outcome": "Succeeded",
         });
-        assert_eq!(told_before["containers"]["app"], app);
+        assert_eq!(before["containers"]["app"], app);
 
         timeline.containers.insert("side".to_owned(), container(3, 6, Some(7)));
         stages["finished"] = json!(text(8));
-        assert_eq!(told(timeline)["stages"], stages);
+        assert_eq!(json(timeline)["stages"], stages);
     }
 
     #[test]
@@ -263,11 +259,11 @@ mod tests {
         timeline.ready = Some(at(5));
         let container = ContainerTimeline { claimed: Some(at(3)), ..Default::default() };
         timeline.containers.insert("app".to_owned(), container);
-        assert_eq!(told(timeline)["stages"], json!({"seen": text(1), "claimed": text(3)}));
+        assert_eq!(json(timeline)["stages"], json!({"seen": text(1), "claimed": text(3)}));
     }
 
     #[test]
-    fn a_claimed_pod_waits_for_the_brake_to_be_taken_off() {
+    fn a_claimed_pod_waits_while_suspended() {
         let mut timeline = timeline();
         timeline.waiting_for = None;
         let waiting_for = |timeline: &PodTimeline| PodJson::new(true, timeline).waiting_for.map(str::to_owned);

@@ -1,14 +1,14 @@
-//! Labelled pods, from the first time they are seen to the claim of each chosen container.
+//! The watch of labeled pods, from the first event of a pod to the claim of each chosen container.
 //!
-//! [`ready`] decides about one pod, [`table`] folds the events of the watch into tasks, [`service`] carries them out.
+//! [`eligibility`] decides about one pod, [`pod_table`] turns events into actions, and [`PodWatch`] executes them.
 
-pub mod eligibility;
+mod eligibility;
 mod log_block;
-pub mod metrics;
+pub(crate) mod metrics;
 mod missed_mutations;
 mod mutation_check;
-pub mod pod_table;
+mod pod_table;
 mod pod_watch;
 
-pub use missed_mutations::MissedMutations;
-pub use pod_watch::{Watch, WatchError};
+pub(crate) use missed_mutations::MissedMutations;
+pub(crate) use pod_watch::PodWatch;

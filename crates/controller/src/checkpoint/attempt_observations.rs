@@ -1,5 +1,7 @@
-//! For how long this process has seen an attempt as it is: by its own monotonic clock, since the clock of whoever wrote
-//! the attempt's times may be any.
+//! How long this process has seen each attempt unchanged.
+//!
+//! Measured by the monotonic clock of this process: the times in the status come from the holder's clock, which may be
+//! wrong.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,11 +11,11 @@ use jiff::Timestamp;
 
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 
-/// The attempts that are in progress, by UID of their record.
+/// The attempts in progress, by UID of their Checkpoint.
 #[derive(Default)]
-pub struct AttemptObservations(Mutex<HashMap<String, Sighting>>);
+pub(crate) struct AttemptObservations(Mutex<HashMap<String, Observation>>);
 
-struct Sighting {
+struct Observation {
     attempt: i64,
     holder: Option<String>,
     started: Option<Timestamp>,
@@ -21,53 +23,51 @@ struct Sighting {
 }
 
 impl AttemptObservations {
-    /// Follows one record as the watch told it; `None`: it is gone. A relist of the same attempt changes nothing.
-    pub fn note(&self, uid: &str, record: Option<&Checkpoint>) {
-        let mut sightings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_progress = record.filter(|record| record.phase() == Phase::InProgress);
-        let Some(status) = in_progress.and_then(|record| record.status.as_ref()) else {
-            sightings.remove(uid);
+    /// Takes over a Checkpoint from the watch. `None`: it was deleted. A relist of the same attempt changes nothing.
+    pub(crate) fn observe(&self, uid: &str, checkpoint: Option<&Checkpoint>) {
+        let mut observations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_progress = checkpoint.filter(|checkpoint| checkpoint.phase() == Phase::InProgress);
+        let Some(status) = in_progress.and_then(|checkpoint| checkpoint.status.as_ref()) else {
+            observations.remove(uid);
             return;
         };
         let started = status.start_time.as_ref().map(|start| start.0);
-        let known = sightings.get(uid).is_some_and(|known| {
+        let is_known = observations.get(uid).is_some_and(|known| {
             (known.attempt, &known.holder, known.started) == (status.attempt, &status.holder, started)
         });
-        if !known {
+        if !is_known {
             let (attempt, holder) = (status.attempt, status.holder.clone());
-            sightings.insert(uid.to_owned(), Sighting { attempt, holder, started, since: Instant::now() });
+            observations.insert(uid.to_owned(), Observation { attempt, holder, started, since: Instant::now() });
         }
     }
 
-    /// How long the attempt of that record has been seen as it is; zero where none is known.
-    pub fn unchanged_for(&self, uid: &str) -> Duration {
-        let sightings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sightings.get(uid).map(|sighting| sighting.since.elapsed()).unwrap_or_default()
+    /// How long the attempt has been seen unchanged; zero if none is known.
+    pub(crate) fn age(&self, uid: &str) -> Duration {
+        let observations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        observations.get(uid).map(|observation| observation.since.elapsed()).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapwatcher_api::checkpoint::{CheckpointSpec, CheckpointStatus};
+    use snapwatcher_api::fixtures::checkpoint;
 
-    fn record(phase: Phase, attempt: i64) -> Checkpoint {
-        let mut record = Checkpoint::new("r", CheckpointSpec::default());
-        record.status = Some(CheckpointStatus { phase: Some(phase), attempt, ..Default::default() });
-        record
+    fn object(phase: Phase, attempt: i64) -> Checkpoint {
+        checkpoint("web").phase(phase).status(|status| status.attempt = attempt).build()
     }
 
     #[test]
-    fn the_time_runs_from_the_first_sight_of_an_attempt_until_it_changes() {
-        let sightings = AttemptObservations::default();
-        sightings.note("u", Some(&record(Phase::InProgress, 1)));
-        let first = sightings.0.lock().unwrap()["u"].since;
-        sightings.note("u", Some(&record(Phase::InProgress, 1)));
-        assert_eq!(sightings.0.lock().unwrap()["u"].since, first, "told again, unchanged");
-        std::thread::sleep(Duration::from_millis(2)); // so that another instant is another
-        sightings.note("u", Some(&record(Phase::InProgress, 2)));
-        assert!(sightings.0.lock().unwrap()["u"].since > first, "another attempt");
-        sightings.note("u", Some(&record(Phase::Succeeded, 2)));
-        assert_eq!(sightings.unchanged_for("u"), Duration::ZERO, "nothing is in progress");
+    fn the_age_of_an_attempt_runs_until_the_attempt_changes() {
+        let observations = AttemptObservations::default();
+        observations.observe("u", Some(&object(Phase::InProgress, 1)));
+        let first = observations.0.lock().unwrap()["u"].since;
+        observations.observe("u", Some(&object(Phase::InProgress, 1)));
+        assert_eq!(observations.0.lock().unwrap()["u"].since, first, "seen again, unchanged");
+        std::thread::sleep(Duration::from_millis(2)); // so that the instants differ
+        observations.observe("u", Some(&object(Phase::InProgress, 2)));
+        assert!(observations.0.lock().unwrap()["u"].since > first, "another attempt");
+        observations.observe("u", Some(&object(Phase::Succeeded, 2)));
+        assert_eq!(observations.age("u"), Duration::ZERO, "nothing is in progress");
     }
 }

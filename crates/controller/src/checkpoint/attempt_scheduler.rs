@@ -1,5 +1,7 @@
-//! The service that makes attempts: it holds the queue, the slots and the breakers, and owns each attempt's task, so that
-//! none is cancelled when leadership or the watch goes.
+//! Schedules attempts: owns the queue, the slots, the circuit breakers and the task of each attempt.
+//!
+//! The tasks belong to this service and not to the controller, so that an attempt is finished when leadership or the
+//! watch is lost.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,306 +11,314 @@ use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::time::DelayQueue;
 
+use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::{error_chain, join_error_message};
+use snapwatcher_kubernetes::backoff::Backoff;
 use snapwatcher_kubernetes::cluster::CallError;
 
-use super::attempt_queue::{Next, Queue};
-use super::attempt_runner::{Attempt, Made};
-use super::circuit_breaker::Shown;
-use super::claim::NODE;
-use super::endpoint_breakers::Turn;
+use super::attempt_queue::{AttemptQueue, QueuedAttempt};
+use super::attempt_runner::{AttemptResult, AttemptRunner};
+use super::circuit_breaker::EndpointSignal;
+use super::endpoint_breakers::Permit;
+use super::fields;
 use super::metrics::CheckpointMetrics;
-use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 
-/// The waits, doubling, while the API server can't be spoken to: of all records, since it is away for all.
-const FIRST_TROUBLE: Duration = Duration::from_secs(1);
-const LONGEST_TROUBLE: Duration = Duration::from_secs(15);
-/// For how long a record that met trouble is put off at the least.
-const AGAIN: Duration = Duration::from_secs(1);
-/// Waiting longer than this is looked at anew, whatever the timers say.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The longest pause of all attempts while the API server cannot be reached.
+const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(15);
+/// The pauses of all attempts while the API server cannot be reached.
+const OUTAGE_RETRY: Backoff = Backoff::new(Duration::from_secs(1), LONGEST_OUTAGE_WAIT);
+/// The shortest wait of a Checkpoint whose attempt met such an outage.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The scheduler wakes up at least this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What the controller wants done.
+/// What the controller sends to the scheduler.
 #[derive(Debug, Clone)]
-pub enum Wanted {
+pub enum SchedulerCommand {
+    /// Queue an attempt of this Checkpoint.
     Attempt(Arc<Checkpoint>),
-    /// The attempt in this record was interrupted.
-    GiveUp(Arc<Checkpoint>),
-    /// A record has changed, and with it perhaps a slot.
-    Look,
+    /// Write that the attempt in this Checkpoint was interrupted.
+    MarkInterrupted(Arc<Checkpoint>),
+    /// A Checkpoint has changed, so a slot may be free.
+    Recheck,
 }
 
-/// The parts of the service.
+/// The service.
 pub struct AttemptScheduler {
-    pub attempt: Arc<Attempt>,
-    pub wanted: mpsc::UnboundedReceiver<Wanted>,
-    /// While false nothing new is begun.
+    pub runner: Arc<AttemptRunner>,
+    pub commands: mpsc::UnboundedReceiver<SchedulerCommand>,
+    /// While false, no attempt is started.
     pub leads: watch::Receiver<bool>,
-    /// Nothing is asked at all: the emergency brake.
+    /// With `--suspend`: no attempt is started.
     pub is_suspended: bool,
     pub metrics: CheckpointMetrics,
-    /// Dropped when the last attempt has ended.
-    pub at_work: DropGuard,
+    /// Dropped when the last attempt has finished.
+    pub work_done: DropGuard,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum AttemptsError {
+pub enum SchedulerError {
     #[error("an attempt panicked: {0}")]
     Panicked(String),
 }
 
-/// One task that came to its end.
-struct Ended {
+/// The result of one task.
+struct FinishedAttempt {
     uid: String,
-    record: Arc<Checkpoint>,
-    turn: Turn,
-    result: Result<Made, CallError>,
+    checkpoint: Arc<Checkpoint>,
+    permit: Permit,
+    result: Result<AttemptResult, CallError>,
 }
 
-struct Running {
-    parts: AttemptScheduler,
-    queue: Queue,
-    tasks: JoinSet<Ended>,
-    /// Records with a task, by UID, each with what was wanted of it meanwhile.
-    under_way: HashMap<String, Option<Wanted>>,
-    again: DelayQueue<Wanted>,
-    /// Records that found no room once their pod was read; looked at again when a slot may have fallen free.
-    parked: Vec<(Arc<Checkpoint>, String)>,
-    /// Since when nothing is begun because the API server is in trouble, and how often in a row it was.
-    trouble: Option<Trouble>,
-    /// Whether something that is asked was away when last looked.
-    is_away: bool,
+/// The state of the service while it runs.
+struct ActiveScheduler {
+    scheduler: AttemptScheduler,
+    queue: AttemptQueue,
+    tasks: JoinSet<FinishedAttempt>,
+    /// UIDs of the Checkpoints that have a task, each with the last command that arrived meanwhile.
+    under_way: HashMap<String, Option<SchedulerCommand>>,
+    retries: DelayQueue<SchedulerCommand>,
+    /// Checkpoints that found no free slot on their node. They are queued again when a slot may be free.
+    blocked: Vec<(Arc<Checkpoint>, String)>,
+    outage: Option<ApiOutage>,
+    /// Whether a circuit breaker was open at the last look.
+    had_open_breaker: bool,
     stop: CancellationToken,
 }
 
-/// The API server can't be spoken to.
+/// The API server cannot be reached, so no attempt is started until then.
 #[derive(Debug, Clone, Copy)]
-struct Trouble {
-    times: u32,
+struct ApiOutage {
+    failures: u32,
     until: Timestamp,
 }
 
 impl AttemptScheduler {
-    /// Runs until the stop; attempts that were begun are then finished and their outcomes written.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), AttemptsError> {
-        let mut running = Running {
-            parts: self,
-            queue: Queue::default(),
+    /// Runs until the stop. Attempts that were started are finished, and their outcomes written.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), SchedulerError> {
+        let mut active = ActiveScheduler {
+            scheduler: self,
+            queue: AttemptQueue::default(),
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
-            again: DelayQueue::new(),
-            parked: Vec::new(),
-            trouble: None,
-            is_away: false,
+            retries: DelayQueue::new(),
+            blocked: Vec::new(),
+            outage: None,
+            had_open_breaker: false,
             stop: stop.clone(),
         };
         while !stop.is_cancelled() {
-            running.turn().await?;
+            active.step().await?;
         }
-        while let Some(joined) = running.tasks.join_next().await {
+        while let Some(joined) = active.tasks.join_next().await {
             joined.map_err(panicked)?;
         }
         Ok(())
     }
 }
 
-impl Running {
-    /// Waits for something to happen, then begins what may be begun.
-    async fn turn(&mut self) -> Result<(), AttemptsError> {
-        let pause = self.pause(clock::now());
-        // All branches take whole items from queues: dropping one at an await loses nothing.
+impl ActiveScheduler {
+    /// Waits for one event, then starts the attempts that can start.
+    async fn step(&mut self) -> Result<(), SchedulerError> {
+        let wait = self.until_next_wakeup(clock::now());
+        // Each branch takes whole items from a queue: if it is dropped at its await, nothing is lost.
         tokio::select! {
             () = self.stop.cancelled() => return Ok(()),
-            Some(wanted) = self.parts.wanted.recv() => {
-                self.want(wanted);
-                // A burst is taken in at once: the queue decides better the more it knows.
-                while let Ok(wanted) = self.parts.wanted.try_recv() {
-                    self.want(wanted);
+            Some(command) = self.scheduler.commands.recv() => {
+                self.handle(command);
+                // All commands of a burst go into the queue first: its order depends on all that are queued.
+                while let Ok(command) = self.scheduler.commands.try_recv() {
+                    self.handle(command);
                 }
             }
-            Some(joined) = self.tasks.join_next() => self.ended(joined.map_err(panicked)?, clock::now()),
-            Some(due) = self.again.next() => self.want(due.into_inner()),
-            Ok(()) = self.parts.leads.changed() => self.leadership_changed(),
-            () = sleep(pause) => self.unpark(),
+            Some(joined) = self.tasks.join_next() => self.finished(joined.map_err(panicked)?, clock::now()),
+            Some(due) = self.retries.next() => self.handle(due.into_inner()),
+            Ok(()) = self.scheduler.leads.changed() => self.leadership_changed(),
+            () = sleep(wait) => self.requeue_blocked(),
         }
-        self.tell_away(clock::now());
-        self.begin(clock::now());
+        self.report_breakers(clock::now());
+        self.start(clock::now());
         Ok(())
     }
 
-    /// Until a slot falls free or a breaker lets the next one through, or what was away is no concern any more, if nothing
-    /// happens before.
-    fn pause(&self, now: Timestamp) -> Duration {
-        let Attempt { budget, breakers, policy, .. } = self.parts.attempt.as_ref();
-        let left_out = breakers.next_left_out(policy.longest_wait, now);
-        let nobody_waits = self.queue.is_empty() && self.parked.is_empty();
-        let of_those_that_wait =
-            || [budget.next_free(now), breakers.next_open(now), self.trouble.map(|trouble| trouble.until)];
-        let next = if nobody_waits { [None; 3] } else { of_those_that_wait() };
-        let next = next.into_iter().chain([left_out]).flatten().filter(|at| *at > now);
-        let pause = next.min().and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-        pause.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    /// The time until a slot expires, an endpoint may be probed, the outage is over, or a breaker becomes stale.
+    fn until_next_wakeup(&self, now: Timestamp) -> Duration {
+        let AttemptRunner { limiter, breakers, policy, .. } = self.scheduler.runner.as_ref();
+        let breaker_expiry = breakers.next_expiry(policy.longest_wait, now);
+        let none_waits = self.queue.is_empty() && self.blocked.is_empty();
+        let for_waiting =
+            || [limiter.next_expiry(now), breakers.next_probe(now), self.outage.map(|outage| outage.until)];
+        let times = if none_waits { [None; 3] } else { for_waiting() };
+        let next = times.into_iter().chain([breaker_expiry]).flatten().filter(|at| *at > now).min();
+        let wait = next.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+        wait.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
     }
 
-    fn want(&mut self, wanted: Wanted) {
-        let record = match &wanted {
-            Wanted::Attempt(record) | Wanted::GiveUp(record) => record.clone(),
-            Wanted::Look => return self.unpark(),
+    fn handle(&mut self, command: SchedulerCommand) {
+        let checkpoint = match &command {
+            SchedulerCommand::Attempt(checkpoint) | SchedulerCommand::MarkInterrupted(checkpoint) => checkpoint.clone(),
+            SchedulerCommand::Recheck => return self.requeue_blocked(),
         };
-        let uid = record.uid().unwrap_or_default();
-        if let Some(meanwhile) = self.under_way.get_mut(&uid) {
-            *meanwhile = Some(wanted);
+        let uid = checkpoint.uid().unwrap_or_default();
+        if let Some(pending) = self.under_way.get_mut(&uid) {
+            *pending = Some(command);
             return;
         }
-        match wanted {
-            // Who leads next wants it, or our controller does when we lead again.
-            Wanted::Attempt(_) if !self.leads() => {}
-            Wanted::Attempt(record) => {
-                let node = node(&record);
-                self.queue.put(record, node);
+        match command {
+            // The controller of the next leader sends the command again.
+            SchedulerCommand::Attempt(_) if !self.leads() => {}
+            SchedulerCommand::Attempt(checkpoint) => {
+                let node = fields::node(&checkpoint);
+                self.queue.push(checkpoint, node);
             }
-            Wanted::GiveUp(record) => self.give_up(uid, record),
-            Wanted::Look => {}
+            SchedulerCommand::MarkInterrupted(checkpoint) => self.mark_interrupted(uid, checkpoint),
+            SchedulerCommand::Recheck => {}
         }
     }
 
     fn leads(&self) -> bool {
-        *self.parts.leads.borrow()
+        *self.scheduler.leads.borrow()
     }
 
-    fn unpark(&mut self) {
-        for (record, node) in self.parked.drain(..) {
-            self.queue.put_back(record, Some(node));
+    fn requeue_blocked(&mut self) {
+        for (checkpoint, node) in self.blocked.drain(..) {
+            self.queue.requeue(checkpoint, Some(node));
         }
     }
 
     fn leadership_changed(&mut self) {
-        if !*self.parts.leads.borrow_and_update() {
-            // The next leader's controller wants them, or ours does when we lead again.
-            self.queue = Queue::default();
-            self.again.clear();
-            self.parked.clear();
+        if !*self.scheduler.leads.borrow_and_update() {
+            // The controller of the next leader queues them again.
+            self.queue = AttemptQueue::default();
+            self.retries.clear();
+            self.blocked.clear();
         }
     }
 
-    fn begin(&mut self, now: Timestamp) {
-        let in_trouble = self.trouble.is_some_and(|trouble| trouble.until > now);
-        if self.leads() && !self.parts.is_suspended && !in_trouble {
-            while self.begin_next(now) {}
+    fn start(&mut self, now: Timestamp) {
+        let has_outage = self.outage.is_some_and(|outage| outage.until > now);
+        if self.leads() && !self.scheduler.is_suspended && !has_outage {
+            while self.start_next(now) {}
         }
-        self.parts.metrics.waiting(self.queue.len());
+        self.scheduler.metrics.queued(self.queue.len());
     }
 
-    /// Begins the next attempt that may be made; false: there is none.
-    fn begin_next(&mut self, now: Timestamp) -> bool {
-        let attempt = self.parts.attempt.clone();
-        let Attempt { budget, breakers, backend, .. } = attempt.as_ref();
-        let may_ask = |node: Option<&str>| breakers.allows(backend.address(node), now) && budget.has_room(node, now);
-        let Some(Next { uid, record, node }) = self.queue.next(may_ask) else { return false };
-        if !budget.take(&uid, node.as_deref(), now) {
-            self.queue.put_back(record, node);
+    /// Starts the next attempt that can start. False: there is none.
+    fn start_next(&mut self, now: Timestamp) -> bool {
+        let runner = self.scheduler.runner.clone();
+        let AttemptRunner { limiter, breakers, backend, .. } = runner.as_ref();
+        let can_start =
+            |node: Option<&str>| breakers.allows(backend.address(node), now) && limiter.has_free_slot(node, now);
+        let Some(QueuedAttempt { uid, checkpoint, node }) = self.queue.pop(can_start) else { return false };
+        if !limiter.acquire(&uid, node.as_deref(), now) {
+            self.queue.requeue(checkpoint, node);
             return false;
         }
-        let mut turn = breakers.begin(backend.address(node.as_deref()));
+        let mut permit = breakers.issue(backend.address(node.as_deref()));
         self.under_way.insert(uid.clone(), None);
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            // Boxed: there may be many, and most of one is the request.
-            let result = Box::pin(attempt.make(&record, &mut turn, &stop)).await;
-            attempt.budget.give_back(&uid);
-            Ended { uid, record, turn, result }
+            // Boxed: the future is large, and many tasks run at once.
+            let result = Box::pin(runner.run(&checkpoint, &mut permit, &stop)).await;
+            runner.limiter.release(&uid);
+            FinishedAttempt { uid, checkpoint, permit, result }
         });
         true
     }
 
-    fn give_up(&mut self, uid: String, record: Arc<Checkpoint>) {
+    fn mark_interrupted(&mut self, uid: String, checkpoint: Arc<Checkpoint>) {
         self.under_way.insert(uid.clone(), None);
-        let attempt = self.parts.attempt.clone();
+        let runner = self.scheduler.runner.clone();
         self.tasks.spawn(async move {
-            let result = attempt.give_up(&record).await.map(|()| Made::NotSent);
-            Ended { uid, record, turn: Turn::default(), result }
+            let result = runner.mark_interrupted(&checkpoint).await.map(|()| AttemptResult::NotSent);
+            FinishedAttempt { uid, checkpoint, permit: Permit::default(), result }
         });
     }
 
-    fn ended(&mut self, ended: Ended, now: Timestamp) {
-        let Ended { uid, record, turn, result } = ended;
-        let shown = if let Ok(Made::Asked(shown)) = &result { *shown } else { Shown::Nothing };
-        let Attempt { breakers, policy, .. } = self.parts.attempt.as_ref();
-        breakers.end(&turn, shown, policy.longest_wait, fastrand::f64(), now);
-        let meanwhile = self.under_way.remove(&uid).flatten();
+    fn finished(&mut self, finished: FinishedAttempt, now: Timestamp) {
+        let FinishedAttempt { uid, checkpoint, permit, result } = finished;
+        let signal = if let Ok(AttemptResult::Sent(signal)) = &result { *signal } else { EndpointSignal::NotSent };
+        let AttemptRunner { breakers, policy, .. } = self.scheduler.runner.as_ref();
+        breakers.record(&permit, signal, policy.longest_wait, fastrand::f64(), now);
+        let pending = self.under_way.remove(&uid).flatten();
         match &result {
-            Err(error) if is_of_record(error) => {
-                let name = record.name_any();
-                tracing::warn!(checkpoint = name, "Attempt is put off: {}", error_chain(error));
+            Err(error) if is_about_checkpoint(error) => {
+                let name = fields::full_name(&checkpoint);
+                tracing::warn!(
+                    checkpoint = name,
+                    "Could not attempt Checkpoint `{name}`, retrying in {} s: {}",
+                    LONGEST_OUTAGE_WAIT.as_secs(),
+                    error_chain(error)
+                );
             }
-            Err(error) => self.note_trouble(error, now),
+            Err(error) => self.record_outage(error, now),
             Ok(_) => {
-                if self.trouble.take().is_some() {
-                    tracing::info!("AttemptScheduler go on");
+                if self.outage.take().is_some() {
+                    tracing::info!("API server reachable again, resuming checkpoints");
                 }
             }
         }
-        match (result, meanwhile) {
-            (Ok(Made::NoRoom { node }), None) if self.leads() => return self.parked.push((record, node)),
-            (Err(error), None) => {
-                let is_in_progress = record.phase() == Phase::InProgress;
-                let wait = if is_of_record(&error) { LONGEST_TROUBLE } else { AGAIN };
-                let wanted = if is_in_progress { Wanted::GiveUp(record) } else { Wanted::Attempt(record) };
-                self.again.insert(wanted, wait);
+        match (result, pending) {
+            (Ok(AttemptResult::NoFreeSlot { node }), None) if self.leads() => {
+                return self.blocked.push((checkpoint, node));
             }
-            (_, Some(wanted)) => self.want(wanted),
+            (Err(error), None) => {
+                let is_in_progress = checkpoint.phase() == Phase::InProgress;
+                let wait = if is_about_checkpoint(&error) { LONGEST_OUTAGE_WAIT } else { RETRY_AFTER };
+                let command = if is_in_progress {
+                    SchedulerCommand::MarkInterrupted(checkpoint)
+                } else {
+                    SchedulerCommand::Attempt(checkpoint)
+                };
+                self.retries.insert(command, wait);
+            }
+            (_, Some(command)) => self.handle(command),
             (Ok(_), None) => {}
         }
-        self.unpark();
+        self.requeue_blocked();
     }
 
-    /// Tells how much is away. Where it is nothing any more since nobody asks it, the check passes; an attempt that is under
-    /// way may have failed it for a reason of its own.
-    fn tell_away(&mut self, now: Timestamp) {
-        let Attempt { breakers, policy, backend_check, .. } = self.parts.attempt.as_ref();
-        let away = breakers.away(policy.longest_wait, now);
-        self.parts.metrics.away(away);
-        if away > 0 {
-            self.is_away = true;
-        } else if self.is_away && self.tasks.is_empty() {
-            self.is_away = false;
-            backend_check.pass();
+    /// Updates the metric of open circuit breakers. When the last one became stale or closed, the health check passes,
+    /// unless an attempt is under way that may have failed the check for another reason.
+    fn report_breakers(&mut self, now: Timestamp) {
+        let AttemptRunner { breakers, policy, context, .. } = self.scheduler.runner.as_ref();
+        let open = breakers.open_count(policy.longest_wait, now);
+        self.scheduler.metrics.open_breakers(open);
+        if open > 0 {
+            self.had_open_breaker = true;
+        } else if self.had_open_breaker && self.tasks.is_empty() {
+            self.had_open_breaker = false;
+            context.checks.backend.pass();
         }
     }
 
-    /// Told when it begins; those that were under way then tell nothing new.
-    fn note_trouble(&mut self, error: &CallError, now: Timestamp) {
-        let times = match self.trouble {
-            Some(trouble) if trouble.until > now => return,
-            Some(trouble) => trouble.times + 1,
+    /// Pauses all attempts. Attempts that were under way when the pause began do not prolong it.
+    fn record_outage(&mut self, error: &CallError, now: Timestamp) {
+        let failures = match self.outage {
+            Some(outage) if outage.until > now => return,
+            Some(outage) => outage.failures + 1,
             None => 1,
         };
-        if times == 1 {
-            tracing::warn!("AttemptScheduler are put off: {}", error_chain(error));
+        if failures == 1 {
+            tracing::warn!("Checkpoints paused: API server error, retrying until it responds: {}", error_chain(error));
         }
-        let wait = FIRST_TROUBLE.saturating_mul(1 << (times - 1).min(10)).min(LONGEST_TROUBLE);
-        let wait = SignedDuration::try_from(wait.mul_f64(0.75 + fastrand::f64() / 2.0)).unwrap_or_default();
-        self.trouble = Some(Trouble { times, until: now + wait });
+        let wait = OUTAGE_RETRY.wait(failures, fastrand::f64());
+        let until = now + SignedDuration::try_from(wait).unwrap_or_default();
+        self.outage = Some(ApiOutage { failures, until });
     }
 }
 
-/// Whether the API server turned down this record rather than being away for all: what it holds is not taken, or we may
-/// not write it.
-fn is_of_record(error: &CallError) -> bool {
+/// Whether the API server rejected this one Checkpoint, so that others can still be attempted.
+fn is_about_checkpoint(error: &CallError) -> bool {
     error.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422))
 }
 
-/// The node of a record's pod as its claim or its last attempt tells, named as in labels.
-fn node(record: &Checkpoint) -> Option<String> {
-    record.labels().get(NODE).cloned()
-}
-
-fn panicked(error: tokio::task::JoinError) -> AttemptsError {
-    AttemptsError::Panicked(join_error_message(error))
+fn panicked(error: JoinError) -> SchedulerError {
+    SchedulerError::Panicked(join_error_message(error))
 }

@@ -1,5 +1,7 @@
-//! What exists of records, as a small key for each: so that a pod that was claimed before costs no request, and memory
-//! does not grow with history beyond that.
+//! A small key of each Checkpoint in the watched namespaces.
+//!
+//! A container that has a Checkpoint costs no request when its pod is seen again, and finished Checkpoints take little
+//! memory.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,138 +14,141 @@ use tokio::sync::watch;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::Reason;
 
-/// The keys of all records in the watched namespaces. The watch of records is its only writer.
-pub struct CheckpointIndex {
-    inner: Mutex<Inner>,
+use super::fields;
+
+/// The keys, written by the watch of Checkpoints alone.
+pub(crate) struct CheckpointIndex {
+    entries: Mutex<Entries>,
     /// How many scopes there are.
     scopes: usize,
-    /// Those that were listed.
+    /// The scopes whose first listing is complete.
     listed: watch::Sender<HashSet<usize>>,
 }
 
 #[derive(Default)]
-struct Inner {
-    /// By record.
-    records: HashMap<Key, Entry>,
-    /// How many Succeeded records there are of a pod and container.
-    successes: HashMap<Key, usize>,
-    /// What a listing under way has told, by scope.
-    listings: HashMap<usize, HashSet<Key>>,
+struct Entries {
+    by_name: HashMap<KeyDigest, IndexEntry>,
+    /// How many Succeeded Checkpoints each pod and container has.
+    successes: HashMap<KeyDigest, usize>,
+    /// What a listing under way has delivered, by scope.
+    listings: HashMap<usize, HashSet<KeyDigest>>,
 }
 
-struct Entry {
+struct IndexEntry {
     scope: usize,
-    subject: Option<Key>,
+    subject: Option<KeyDigest>,
     succeeded: bool,
-    /// UID of a record that may hold a slot; few do at any time.
-    holder: Option<String>,
+    /// UID of the Checkpoint, if it may hold a slot. Few do at any time.
+    slot_holder: Option<String>,
 }
 
-/// 128 bits of a SHA-256: two records never share one, in practice.
-type Key = u128;
+/// 128 bits of a SHA-256: in practice no two keys share one.
+type KeyDigest = u128;
 
-/// What the watch of pods has to look at again.
+/// Which pods the pod watch must try to claim again, because Checkpoints were deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Forgotten {
-    /// The record of this pod (UID) was deleted.
+pub(crate) enum Reclaim {
+    /// The pod of this UID.
     Pod(String),
-    /// The record of a revision was deleted, or records went while the watch was interrupted.
-    Some,
+    /// Any pod: the Checkpoint of a revision was deleted, or some were deleted while the watch was interrupted.
+    All,
 }
 
-/// What follows from one event.
+/// What one event changed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    pub forgotten: Option<Forgotten>,
-    /// UIDs of records that may have held a slot and went while the watch was interrupted.
-    pub missed: Vec<String>,
+pub(crate) struct IndexChanges {
+    pub reclaim: Option<Reclaim>,
+    /// UIDs of Checkpoints that may have held a slot and were deleted while the watch was interrupted.
+    pub removed_uids: Vec<String>,
 }
 
-impl From<Option<Forgotten>> for Changes {
-    fn from(forgotten: Option<Forgotten>) -> Self {
-        Self { forgotten, missed: Vec::new() }
+impl From<Option<Reclaim>> for IndexChanges {
+    fn from(reclaim: Option<Reclaim>) -> Self {
+        Self { reclaim, removed_uids: Vec::new() }
     }
 }
 
 impl CheckpointIndex {
-    /// An empty ledger over that many scopes.
-    pub fn new(scopes: usize) -> Self {
-        Self { inner: Mutex::default(), scopes, listed: watch::Sender::default() }
+    /// An empty index over that many scopes.
+    pub(crate) fn new(scopes: usize) -> Self {
+        Self { entries: Mutex::default(), scopes, listed: watch::Sender::default() }
     }
 
-    /// Waits until every scope was listed once: before, an absent record proves nothing.
-    pub async fn complete(&self) {
-        // The sender lives in self, so waiting can only end with the condition.
+    /// Waits for the first listing of every scope. Before it, a missing Checkpoint proves nothing.
+    pub(crate) async fn until_all_listed(&self) {
+        // The sender is part of `self`, so the wait ends with the condition only.
         let _ = self.listed.subscribe().wait_for(|listed| listed.len() == self.scopes).await;
     }
 
-    /// Waits until that scope was listed once. What another scope holds is nothing to a pod of this one.
-    pub async fn listed(&self, scope: usize) {
+    /// Waits for the first listing of that scope. Checkpoints in other watched namespaces do not matter for its pods.
+    pub(crate) async fn until_listed(&self, scope: usize) {
         let _ = self.listed.subscribe().wait_for(|listed| listed.contains(&scope)).await;
     }
 
-    pub fn contains(&self, namespace: &str, name: &str) -> bool {
-        self.lock().records.contains_key(&key(&[namespace, name]))
+    pub(crate) fn contains(&self, namespace: &str, name: &str) -> bool {
+        self.lock().by_name.contains_key(&digest(&[namespace, name]))
     }
 
-    /// Whether any Succeeded record of that pod and container exists, whatever its name.
-    pub fn has_success(&self, pod_uid: &str, container: &str) -> bool {
-        self.lock().successes.contains_key(&key(&[pod_uid, container]))
+    /// Whether a Succeeded Checkpoint of that pod and container exists, whatever its name.
+    pub(crate) fn has_success(&self, pod_uid: &str, container: &str) -> bool {
+        self.lock().successes.contains_key(&digest(&[pod_uid, container]))
     }
 
-    /// Follows one event of the watch of `scope`.
-    pub fn apply(&self, scope: usize, event: &Event<Checkpoint>) -> Changes {
-        let mut inner = self.lock();
+    /// Takes over one event of the watch of `scope`.
+    pub(crate) fn apply(&self, scope: usize, event: &Event<Checkpoint>) -> IndexChanges {
+        let mut entries = self.lock();
         match event {
             Event::Init => {
-                inner.listings.insert(scope, HashSet::new());
-                Changes::default()
+                entries.listings.insert(scope, HashSet::new());
+                IndexChanges::default()
             }
-            Event::InitApply(record) => {
-                let key = inner.note(scope, record);
-                inner.listings.entry(scope).or_default().insert(key);
-                Changes::default()
+            Event::InitApply(checkpoint) => {
+                let key = entries.insert(scope, checkpoint);
+                entries.listings.entry(scope).or_default().insert(key);
+                IndexChanges::default()
             }
             Event::InitDone => {
-                let gone = inner.finish_listing(scope);
+                let removed = entries.finish_listing(scope);
                 self.listed.send_if_modified(|listed| listed.insert(scope));
-                let forgotten = (!gone.is_empty()).then_some(Forgotten::Some);
-                Changes { forgotten, missed: gone.into_iter().filter_map(|entry| entry.holder).collect() }
+                let reclaim = (!removed.is_empty()).then_some(Reclaim::All);
+                let removed_uids = removed.into_iter().filter_map(|entry| entry.slot_holder).collect();
+                IndexChanges { reclaim, removed_uids }
             }
-            Event::Apply(record) => {
-                inner.note(scope, record);
-                Changes::default()
+            Event::Apply(checkpoint) => {
+                entries.insert(scope, checkpoint);
+                IndexChanges::default()
             }
-            Event::Delete(record) => {
-                inner.forget(record_key(record));
-                // Any pod of a revision may want a new record, not just the one that stood for it.
-                let of_one_pod = pod_uid(record).filter(|_| record.spec.workload.is_none());
-                Some(of_one_pod.map_or(Forgotten::Some, |uid| Forgotten::Pod(uid.to_owned()))).into()
+            Event::Delete(checkpoint) => {
+                entries.remove(name_digest(checkpoint));
+                // A revision's new Checkpoint may be claimed for any of its pods, not only for the one in the status.
+                let pod = fields::pod_uid(checkpoint).filter(|_| checkpoint.spec.workload.is_none());
+                Some(pod.map_or(Reclaim::All, |uid| Reclaim::Pod(uid.to_owned()))).into()
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
-    fn note(&mut self, scope: usize, record: &Checkpoint) -> Key {
-        let key = record_key(record);
-        self.forget(key);
-        let holder = record.uid().filter(|_| may_hold_slot(record));
-        let entry = Entry { scope, subject: subject(record), succeeded: record.phase() == Phase::Succeeded, holder };
+impl Entries {
+    fn insert(&mut self, scope: usize, checkpoint: &Checkpoint) -> KeyDigest {
+        let key = name_digest(checkpoint);
+        self.remove(key);
+        let slot_holder = checkpoint.uid().filter(|_| may_hold_slot(checkpoint));
+        let succeeded = checkpoint.phase() == Phase::Succeeded;
+        let entry = IndexEntry { scope, subject: subject_digest(checkpoint), succeeded, slot_holder };
         if let (Some(subject), true) = (entry.subject, entry.succeeded) {
             *self.successes.entry(subject).or_default() += 1;
         }
-        self.records.insert(key, entry);
+        self.by_name.insert(key, entry);
         key
     }
 
-    fn forget(&mut self, key: Key) -> Option<Entry> {
-        let entry = self.records.remove(&key)?;
-        if let Entry { subject: Some(subject), succeeded: true, .. } = &entry
+    fn remove(&mut self, key: KeyDigest) -> Option<IndexEntry> {
+        let entry = self.by_name.remove(&key)?;
+        if let IndexEntry { subject: Some(subject), succeeded: true, .. } = &entry
             && let Some(count) = self.successes.get_mut(subject)
         {
             *count -= 1;
@@ -154,49 +159,32 @@ impl Inner {
         Some(entry)
     }
 
-    /// Drops and returns what the listing did not tell.
-    fn finish_listing(&mut self, scope: usize) -> Vec<Entry> {
+    /// Removes and returns the entries that the listing did not contain.
+    fn finish_listing(&mut self, scope: usize) -> Vec<IndexEntry> {
         let listed = self.listings.remove(&scope).unwrap_or_default();
-        let gone: Vec<Key> = self
-            .records
-            .iter()
-            .filter(|(key, entry)| entry.scope == scope && !listed.contains(key))
-            .map(|(key, _)| *key)
-            .collect();
-        gone.into_iter().filter_map(|key| self.forget(key)).collect()
+        let is_gone = |(key, entry): &(&KeyDigest, &IndexEntry)| entry.scope == scope && !listed.contains(key);
+        let gone: Vec<KeyDigest> = self.by_name.iter().filter(is_gone).map(|(key, _)| *key).collect();
+        gone.into_iter().filter_map(|key| self.remove(key)).collect()
     }
 }
 
-/// As the budget counts slots.
-fn may_hold_slot(record: &Checkpoint) -> bool {
-    record.phase() == Phase::InProgress || record.reason() == Some(Reason::NoResponse.as_str())
+/// The rule of the concurrency limiter, without the deadline.
+fn may_hold_slot(checkpoint: &Checkpoint) -> bool {
+    checkpoint.phase() == Phase::InProgress || checkpoint.reason() == Some(Reason::NoResponse.as_str())
 }
 
-/// UID of the pod a record is about, by its wish or as resolved.
-pub fn pod_uid(record: &Checkpoint) -> Option<&str> {
-    let wished = record.spec.pod.as_ref().and_then(|pod| pod.uid.as_deref());
-    let resolved = || record.status.as_ref().and_then(|status| status.pod.as_ref()).and_then(|pod| pod.uid.as_deref());
-    wished.or_else(resolved)
+fn subject_digest(checkpoint: &Checkpoint) -> Option<KeyDigest> {
+    Some(digest(&[fields::pod_uid(checkpoint)?, fields::container(checkpoint)?]))
 }
 
-/// The container a record is about, by its wish or as resolved.
-pub fn container(record: &Checkpoint) -> Option<&str> {
-    let resolved = || record.status.as_ref().and_then(|status| status.container.as_deref());
-    record.spec.container.as_deref().or_else(resolved)
+fn name_digest(checkpoint: &Checkpoint) -> KeyDigest {
+    digest(&[&checkpoint.namespace().unwrap_or_default(), &checkpoint.name_any()])
 }
 
-fn subject(record: &Checkpoint) -> Option<Key> {
-    Some(key(&[pod_uid(record)?, container(record)?]))
-}
-
-fn record_key(record: &Checkpoint) -> Key {
-    key(&[&record.namespace().unwrap_or_default(), &record.name_any()])
-}
-
-/// Names hold no `/`, so joined parts are as different as the parts.
-fn key(parts: &[&str]) -> Key {
+/// Names contain no `/`, so different parts give different texts.
+fn digest(parts: &[&str]) -> KeyDigest {
     let digest = Sha256::digest(parts.join("/"));
-    digest.iter().take(16).fold(0, |key, &byte| key << 8 | Key::from(byte))
+    digest.iter().take(16).fold(0, |key, &byte| key << 8 | KeyDigest::from(byte))
 }
 
 #[cfg(test)]
@@ -204,65 +192,64 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use snapwatcher_api::checkpoint::{CheckpointSpec, CheckpointStatus, PodReference};
+    use snapwatcher_api::fixtures::checkpoint;
 
-    fn record(name: &str, phase: Phase) -> Checkpoint {
-        let pod = PodReference { name: "web".into(), uid: Some(format!("uid-of-{name}")) };
-        let spec = CheckpointSpec { pod: Some(pod), container: Some("app".into()), ..Default::default() };
-        let mut record = Checkpoint::new(name, spec);
-        (record.metadata.namespace, record.metadata.uid) = (Some("default".into()), Some(name.to_owned()));
-        record.status = Some(CheckpointStatus { phase: Some(phase), ..Default::default() });
-        record
+    /// With the UID `<name>`, of the pod `uid-of-<name>`.
+    fn object(name: &str, phase: Phase) -> Checkpoint {
+        let pod_uid = Some(format!("uid-of-{name}"));
+        let object = checkpoint("web").named(name).uid(name).phase(phase);
+        object.spec(|spec| spec.pod.as_mut().unwrap().uid = pod_uid).build()
     }
 
-    fn list(ledger: &CheckpointIndex, records: &[Checkpoint]) -> Changes {
-        ledger.apply(0, &Event::Init);
-        for record in records {
-            ledger.apply(0, &Event::InitApply(record.clone()));
+    fn list(index: &CheckpointIndex, checkpoints: &[Checkpoint]) -> IndexChanges {
+        index.apply(0, &Event::Init);
+        for checkpoint in checkpoints {
+            index.apply(0, &Event::InitApply(checkpoint.clone()));
         }
-        ledger.apply(0, &Event::InitDone)
+        index.apply(0, &Event::InitDone)
     }
 
     #[tokio::test]
-    async fn the_ledger_is_complete_once_every_scope_was_listed() {
-        let ledger = CheckpointIndex::new(2);
-        let is_complete = || ledger.complete().now_or_never().is_some();
-        list(&ledger, &[]);
-        ledger.listed(0).await;
-        assert!(!is_complete() && ledger.listed(1).now_or_never().is_none());
-        list(&ledger, &[]); // a relist of the same scope does not count twice
+    async fn the_index_is_complete_once_every_scope_was_listed() {
+        let index = CheckpointIndex::new(2);
+        let is_complete = || index.until_all_listed().now_or_never().is_some();
+        list(&index, &[]);
+        index.until_listed(0).await;
+        assert!(!is_complete() && index.until_listed(1).now_or_never().is_none());
+        list(&index, &[]); // a relist of the same scope does not count twice
         assert!(!is_complete());
-        ledger.apply(1, &Event::InitDone);
+        index.apply(1, &Event::InitDone);
         assert!(is_complete());
     }
 
     #[test]
-    fn a_success_is_known_by_pod_and_container_until_its_last_record_goes() {
-        let ledger = CheckpointIndex::new(1);
-        let known = || ledger.has_success("uid-of-a", "app");
-        ledger.apply(0, &Event::Apply(record("a", Phase::InProgress)));
-        assert!(ledger.contains("default", "a") && !known());
-        ledger.apply(0, &Event::Apply(record("a", Phase::Succeeded)));
-        ledger.apply(0, &Event::Apply(record("a", Phase::Succeeded)));
-        let mut by_hand = record("a", Phase::Succeeded);
-        by_hand.metadata.name = Some("by-hand".into());
-        ledger.apply(0, &Event::Apply(by_hand.clone()));
-        let forgotten = ledger.apply(0, &Event::Delete(record("a", Phase::Succeeded)));
-        assert_eq!(forgotten, Some(Forgotten::Pod("uid-of-a".into())).into());
-        assert!(known(), "another record of the same pod and container is left");
-        ledger.apply(0, &Event::Delete(by_hand));
-        assert!(!known() && !ledger.contains("default", "a"));
+    fn a_success_is_known_by_pod_and_container_until_its_last_checkpoint_is_deleted() {
+        let index = CheckpointIndex::new(1);
+        let is_known = || index.has_success("uid-of-a", "app");
+        index.apply(0, &Event::Apply(object("a", Phase::InProgress)));
+        assert!(index.contains("default", "a") && !is_known());
+        index.apply(0, &Event::Apply(object("a", Phase::Succeeded)));
+        index.apply(0, &Event::Apply(object("a", Phase::Succeeded)));
+        let mut manual = object("a", Phase::Succeeded);
+        manual.metadata.name = Some("manual".into());
+        index.apply(0, &Event::Apply(manual.clone()));
+        let changes = index.apply(0, &Event::Delete(object("a", Phase::Succeeded)));
+        assert_eq!(changes, Some(Reclaim::Pod("uid-of-a".into())).into());
+        assert!(is_known(), "another Checkpoint of the same pod and container is left");
+        index.apply(0, &Event::Delete(manual));
+        assert!(!is_known() && !index.contains("default", "a"));
     }
 
     #[test]
-    fn a_deletion_missed_while_disconnected_is_noticed_at_the_relist() {
-        let ledger = CheckpointIndex::new(1);
-        let (a, b, c) = (record("a", Phase::Succeeded), record("b", Phase::Pending), record("c", Phase::InProgress));
-        assert_eq!(list(&ledger, &[a, b.clone(), c.clone()]), Changes::default());
-        assert_eq!(list(&ledger, &[b.clone(), c]), Some(Forgotten::Some).into());
-        assert!(!ledger.contains("default", "a") && !ledger.has_success("uid-of-a", "app"));
-        assert!(ledger.contains("default", "b") && ledger.contains("default", "c"));
-        let missed = vec!["c".to_owned()];
-        assert_eq!(list(&ledger, &[b]), Changes { forgotten: Some(Forgotten::Some), missed }, "it held a slot");
+    fn a_deletion_during_an_interruption_is_noticed_at_the_relist() {
+        let index = CheckpointIndex::new(1);
+        let (a, b, c) = (object("a", Phase::Succeeded), object("b", Phase::Pending), object("c", Phase::InProgress));
+        assert_eq!(list(&index, &[a, b.clone(), c.clone()]), IndexChanges::default());
+        assert_eq!(list(&index, &[b.clone(), c]), Some(Reclaim::All).into());
+        assert!(!index.contains("default", "a") && !index.has_success("uid-of-a", "app"));
+        assert!(index.contains("default", "b") && index.contains("default", "c"));
+        let removed_uids = vec!["c".to_owned()];
+        let changes = IndexChanges { reclaim: Some(Reclaim::All), removed_uids };
+        assert_eq!(list(&index, &[b]), changes, "it held a slot");
     }
 }

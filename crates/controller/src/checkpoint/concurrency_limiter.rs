@@ -1,7 +1,8 @@
-//! How many checkpoints are taken at once: each freezes its container and loads its node.
+//! Limits how many attempts run at once, in all and on one node: a checkpoint freezes its container and loads its node.
 //!
-//! A slot is an InProgress record of any holder until its deadline, or one whose request was never answered until nobody
-//! can still be at work on it; so the slots are counted from the records, and by what this process is about to write.
+//! A slot is held by an InProgress Checkpoint of any holder until its deadline. After NoResponse it is held longer, since
+//! the back-end may still be working. So slots are counted from the Checkpoints, and from the attempts that this process
+//! is about to write.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,90 +10,92 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::checkpoint_index;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::record_name;
 
-/// The limits of one process, which is the only one that starts attempts.
+use super::fields;
+
+/// The limits. Only the leader starts attempts, so they hold for the cluster.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ConcurrencyLimits {
     pub concurrent: usize,
     pub per_node: usize,
-    /// How long a back-end may go on after its deadline with a request that it never answered.
+    /// How long a back-end may go on working after the deadline of a request to which it never responded.
     pub response_timeout: Duration,
 }
 
-/// All slots. Nodes are named as in labels, see [`record_name::label_value`]. Cloning gives another handle to the same.
+/// All slots, by UID of the Checkpoint. Nodes are named as in labels, see [`record_name::label_value`]. Cloning gives
+/// another handle to the same slots.
 #[derive(Clone)]
 pub struct ConcurrencyLimiter {
-    limits: Limits,
+    limits: ConcurrencyLimits,
     slots: Arc<Mutex<HashMap<String, Slot>>>,
 }
 
-/// What one record takes up.
+/// The slot of one Checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Slot {
-    /// Taken by this process, whatever the record says.
-    is_taken: bool,
-    /// Shown by the record until then.
-    until: Option<Timestamp>,
+    /// Acquired by this process, whatever the status says.
+    is_acquired: bool,
+    /// Held by the status until then.
+    expires_at: Option<Timestamp>,
     node: Option<String>,
-    /// UID of the pod and its container.
+    /// UID of the pod and name of its container.
     subject: Option<(String, String)>,
 }
 
 impl Slot {
-    fn counts(&self, now: Timestamp) -> bool {
-        self.is_taken || self.until.is_some_and(|until| until > now)
+    fn is_held(&self, now: Timestamp) -> bool {
+        self.is_acquired || self.expires_at.is_some_and(|at| at > now)
     }
 }
 
 impl ConcurrencyLimiter {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: ConcurrencyLimits) -> Self {
         Self { limits, slots: Arc::default() }
     }
 
-    /// Follows one record as the watch told it; `None`: it is gone.
-    pub fn observe(&self, uid: &str, record: Option<&Checkpoint>) {
-        let shown = record.and_then(|record| shown(record, self.limits.response_timeout));
+    /// Takes over a Checkpoint from the watch. `None`: it was deleted.
+    pub fn observe(&self, uid: &str, checkpoint: Option<&Checkpoint>) {
+        let shown = checkpoint.and_then(|checkpoint| slot_of(checkpoint, self.limits.response_timeout));
         let mut slots = self.lock();
-        let is_taken = slots.get(uid).is_some_and(|slot| slot.is_taken);
+        let is_acquired = slots.get(uid).is_some_and(|slot| slot.is_acquired);
         match shown {
-            Some(shown) => drop(slots.insert(uid.to_owned(), Slot { is_taken, ..shown })),
-            None if is_taken => {
+            Some(shown) => drop(slots.insert(uid.to_owned(), Slot { is_acquired, ..shown })),
+            None if is_acquired => {
                 if let Some(slot) = slots.get_mut(uid) {
-                    slot.until = None;
+                    slot.expires_at = None;
                 }
             }
             None => drop(slots.remove(uid)),
         }
     }
 
-    /// Whether an attempt on that node, if it is known yet, has room now.
-    pub fn has_room(&self, node: Option<&str>, now: Timestamp) -> bool {
-        self.room(&self.lock(), None, node, now)
+    /// Whether an attempt on that node (`None`: not known yet) can get a slot now.
+    pub fn has_free_slot(&self, node: Option<&str>, now: Timestamp) -> bool {
+        self.is_free(&self.lock(), None, node, now)
     }
 
-    /// Takes a slot for a record; false: there is none.
-    pub fn take(&self, uid: &str, node: Option<&str>, now: Timestamp) -> bool {
+    /// Acquires a slot for a Checkpoint. False: none is free.
+    pub fn acquire(&self, uid: &str, node: Option<&str>, now: Timestamp) -> bool {
         let mut slots = self.lock();
-        let is_free = self.room(&slots, Some(uid), node, now);
+        let is_free = self.is_free(&slots, Some(uid), node, now);
         if is_free {
             let slot = slots.entry(uid.to_owned()).or_default();
-            (slot.is_taken, slot.node) = (true, node.map(str::to_owned));
+            (slot.is_acquired, slot.node) = (true, node.map(str::to_owned));
         }
         is_free
     }
 
-    /// Says what a slot that was taken is about, once the pod was read; false: its node is full, or another record of
-    /// the same container is under way.
-    pub fn settle(&self, uid: &str, node: &str, subject: (String, String), now: Timestamp) -> bool {
+    /// Assigns an acquired slot to the node of the pod that was read. False: the node has no free slot, or another
+    /// Checkpoint of the same container holds one.
+    pub fn assign_node(&self, uid: &str, node: &str, subject: (String, String), now: Timestamp) -> bool {
         let mut slots = self.lock();
-        let same = |(other, slot): (&String, &Slot)| {
-            other != uid && slot.counts(now) && slot.subject.as_ref() == Some(&subject)
+        let has_same_subject = |(other, slot): (&String, &Slot)| {
+            other != uid && slot.is_held(now) && slot.subject.as_ref() == Some(&subject)
         };
-        if slots.iter().any(same) || !self.room(&slots, Some(uid), Some(node), now) {
+        if slots.iter().any(has_same_subject) || !self.is_free(&slots, Some(uid), Some(node), now) {
             return false;
         }
         let slot = slots.entry(uid.to_owned()).or_default();
@@ -100,26 +103,26 @@ impl ConcurrencyLimiter {
         true
     }
 
-    /// Gives back a slot; what the record shows goes on counting.
-    pub fn give_back(&self, uid: &str) {
+    /// Releases an acquired slot. The status may still hold it.
+    pub fn release(&self, uid: &str) {
         let mut slots = self.lock();
         if let Some(slot) = slots.get_mut(uid) {
-            slot.is_taken = false;
-            if slot.until.is_none() {
+            slot.is_acquired = false;
+            if slot.expires_at.is_none() {
                 slots.remove(uid);
             }
         }
     }
 
-    /// When the next slot falls free by itself; those that have are dropped.
-    pub fn next_free(&self, now: Timestamp) -> Option<Timestamp> {
+    /// When the next slot expires. Expired slots are dropped.
+    pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let mut slots = self.lock();
-        slots.retain(|_, slot| slot.counts(now));
-        slots.values().filter(|slot| !slot.is_taken).filter_map(|slot| slot.until).min()
+        slots.retain(|_, slot| slot.is_held(now));
+        slots.values().filter(|slot| !slot.is_acquired).filter_map(|slot| slot.expires_at).min()
     }
 
-    fn room(&self, slots: &HashMap<String, Slot>, but: Option<&str>, node: Option<&str>, now: Timestamp) -> bool {
-        let others = || slots.iter().filter(|(uid, slot)| but != Some(uid.as_str()) && slot.counts(now));
+    fn is_free(&self, slots: &HashMap<String, Slot>, except: Option<&str>, node: Option<&str>, now: Timestamp) -> bool {
+        let others = || slots.iter().filter(|(uid, slot)| except != Some(uid.as_str()) && slot.is_held(now));
         let on_node = || others().filter(|(_, slot)| slot.node.as_deref() == node).count();
         others().count() < self.limits.concurrent && (node.is_none() || on_node() < self.limits.per_node)
     }
@@ -129,13 +132,13 @@ impl ConcurrencyLimiter {
     }
 }
 
-/// The slot that a record shows.
-fn shown(record: &Checkpoint, response_timeout: Duration) -> Option<Slot> {
-    let status = record.status.as_ref()?;
+/// The slot that the status of a Checkpoint holds.
+fn slot_of(checkpoint: &Checkpoint, response_timeout: Duration) -> Option<Slot> {
+    let status = checkpoint.status.as_ref()?;
     let deadline = status.deadline.as_ref()?.0;
-    let until = match record.phase() {
+    let expires_at = match checkpoint.phase() {
         Phase::InProgress => deadline,
-        _ if record.reason() == Some(Reason::NoResponse.as_str()) => {
+        _ if checkpoint.reason() == Some(Reason::NoResponse.as_str()) => {
             let longer = SignedDuration::try_from(response_timeout).unwrap_or_default();
             deadline.saturating_add(longer).unwrap_or(Timestamp::MAX)
         }
@@ -143,10 +146,10 @@ fn shown(record: &Checkpoint, response_timeout: Duration) -> Option<Slot> {
     };
     let pod = status.pod.as_ref();
     let subject = pod
-        .zip(checkpoint_index::container(record))
+        .zip(fields::container(checkpoint))
         .and_then(|(pod, container)| Some((pod.uid.clone()?, container.to_owned())));
     let node = pod.and_then(|pod| pod.node.as_deref()).map(record_name::label_value);
-    Some(Slot { is_taken: false, until: Some(until), node, subject })
+    Some(Slot { is_acquired: false, expires_at: Some(expires_at), node, subject })
 }
 
 #[cfg(test)]
@@ -154,95 +157,80 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
     use super::*;
-    use snapwatcher_api::checkpoint::{CheckpointSpec, CheckpointStatus, PodStatus};
+    use snapwatcher_api::fixtures::{at, checkpoint};
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    fn limiter(concurrent: usize, per_node: usize) -> ConcurrencyLimiter {
+        let response_timeout = Duration::from_secs(120);
+        ConcurrencyLimiter::new(ConcurrencyLimits { concurrent, per_node, response_timeout })
     }
 
-    fn budget(concurrent: usize, per_node: usize) -> ConcurrencyLimiter {
-        ConcurrencyLimiter::new(Limits { concurrent, per_node, response_timeout: Duration::from_secs(120) })
-    }
-
-    fn in_progress(node: &str, deadline: Timestamp) -> Checkpoint {
-        let mut record = Checkpoint::new("r", CheckpointSpec { container: Some("app".into()), ..Default::default() });
-        record.status = Some(CheckpointStatus {
-            phase: Some(Phase::InProgress),
-            deadline: Some(MicroTime(deadline)),
-            pod: Some(PodStatus { name: "web".into(), uid: Some("u".into()), node: Some(node.into()) }),
-            ..Default::default()
-        });
-        record
+    /// In progress on node `n1`.
+    fn in_progress(deadline: Timestamp) -> Checkpoint {
+        checkpoint("web").in_progress().status(|status| status.deadline = Some(MicroTime(deadline))).build()
     }
 
     #[test]
-    fn a_node_and_the_whole_have_their_limits() {
-        let budget = budget(3, 1);
-        assert!(budget.take("a", Some("n1"), at(0)));
-        assert!(!budget.take("b", Some("n1"), at(0)), "the node is full");
-        assert!(budget.take("b", Some("n2"), at(0)) && budget.take("c", Some("n3"), at(0)));
-        assert!(!budget.take("d", Some("n4"), at(0)), "all slots are taken");
-        budget.give_back("a");
-        assert!(budget.take("d", Some("n4"), at(0)));
+    fn the_limits_in_all_and_of_each_node_hold() {
+        let limiter = limiter(3, 1);
+        assert!(limiter.acquire("a", Some("n1"), at(0)));
+        assert!(!limiter.acquire("b", Some("n1"), at(0)), "the node is full");
+        assert!(limiter.acquire("b", Some("n2"), at(0)) && limiter.acquire("c", Some("n3"), at(0)));
+        assert!(!limiter.acquire("d", Some("n4"), at(0)), "all slots are taken");
+        limiter.release("a");
+        assert!(limiter.acquire("d", Some("n4"), at(0)));
     }
 
     #[test]
-    fn records_of_other_holders_take_slots_until_their_deadline() {
-        let budget = budget(8, 1);
-        budget.observe("theirs", Some(&in_progress("n1", at(10))));
-        assert!(!budget.has_room(Some("n1"), at(9)));
-        assert_eq!(budget.next_free(at(9)), Some(at(10)));
-        assert!(budget.has_room(Some("n1"), at(10)));
+    fn checkpoints_of_other_holders_hold_slots_until_their_deadline() {
+        let limiter = limiter(8, 1);
+        limiter.observe("theirs", Some(&in_progress(at(10))));
+        assert!(!limiter.has_free_slot(Some("n1"), at(9)));
+        assert_eq!(limiter.next_expiry(at(9)), Some(at(10)));
+        assert!(limiter.has_free_slot(Some("n1"), at(10)));
     }
 
     #[test]
-    fn a_request_without_an_answer_holds_its_slot_longer() {
-        let budget = budget(8, 1);
-        let mut record = in_progress("n1", at(10));
-        let status = record.status.as_mut().unwrap();
-        status.phase = Some(Phase::Unknown);
-        snapwatcher_api::checkpoint::set_conditions(
-            &mut status.conditions,
-            Phase::Unknown,
-            "NoResponse",
-            None,
-            None,
-            at(9),
-        );
-        budget.observe("r", Some(&record));
-        assert!(!budget.has_room(Some("n1"), at(129)));
-        assert!(budget.has_room(Some("n1"), at(130)));
+    fn a_request_without_a_response_holds_its_slot_longer() {
+        let limiter = limiter(8, 1);
+        let no_response = checkpoint("web")
+            .in_progress()
+            .reason(Phase::Unknown, Reason::NoResponse)
+            .status(|status| status.deadline = Some(MicroTime(at(10))))
+            .build();
+        limiter.observe("r", Some(&no_response));
+        assert!(!limiter.has_free_slot(Some("n1"), at(129)));
+        assert!(limiter.has_free_slot(Some("n1"), at(130)));
     }
 
     #[test]
-    fn a_slot_is_kept_from_taking_it_until_the_record_shows_the_end() {
-        let budget = budget(1, 1);
-        assert!(budget.take("a", Some("n1"), at(0)));
-        budget.observe("a", Some(&in_progress("n1", at(100))));
-        budget.give_back("a");
-        assert!(!budget.has_room(None, at(1)), "the record is still InProgress");
-        let mut done = in_progress("n1", at(100));
+    fn a_slot_is_held_until_the_status_shows_the_end_of_the_attempt() {
+        let limiter = limiter(1, 1);
+        assert!(limiter.acquire("a", Some("n1"), at(0)));
+        limiter.observe("a", Some(&in_progress(at(100))));
+        limiter.release("a");
+        assert!(!limiter.has_free_slot(None, at(1)), "the Checkpoint is still InProgress");
+        let mut done = in_progress(at(100));
         done.status.as_mut().unwrap().phase = Some(Phase::Succeeded);
-        budget.observe("a", Some(&done));
-        assert!(budget.has_room(None, at(1)));
+        limiter.observe("a", Some(&done));
+        assert!(limiter.has_free_slot(None, at(1)));
     }
 
     #[test]
-    fn two_records_of_one_container_are_never_under_way_at_once() {
-        let budget = budget(8, 8);
+    fn two_checkpoints_of_one_container_never_run_at_once() {
+        let limiter = limiter(8, 8);
         let subject = || ("u".to_owned(), "app".to_owned());
-        assert!(budget.take("automatic", None, at(0)) && budget.settle("automatic", "n1", subject(), at(0)));
-        assert!(budget.take("by-hand", None, at(0)));
-        assert!(!budget.settle("by-hand", "n1", subject(), at(0)));
-        budget.give_back("automatic");
-        assert!(budget.settle("by-hand", "n1", subject(), at(0)));
+        assert!(limiter.acquire("automatic", None, at(0)) && limiter.assign_node("automatic", "n1", subject(), at(0)));
+        assert!(limiter.acquire("manual", None, at(0)));
+        assert!(!limiter.assign_node("manual", "n1", subject(), at(0)));
+        limiter.release("automatic");
+        assert!(limiter.assign_node("manual", "n1", subject(), at(0)));
     }
 
     #[test]
-    fn a_deleted_record_gives_its_slot_back() {
-        let budget = budget(1, 1);
-        budget.observe("a", Some(&in_progress("n1", at(100))));
-        budget.observe("a", None);
-        assert!(budget.has_room(Some("n1"), at(1)));
+    fn a_deleted_checkpoint_frees_its_slot() {
+        let limiter = limiter(1, 1);
+        limiter.observe("a", Some(&in_progress(at(100))));
+        limiter.observe("a", None);
+        assert!(limiter.has_free_slot(Some("n1"), at(1)));
     }
 }

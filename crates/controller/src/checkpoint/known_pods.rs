@@ -1,23 +1,26 @@
-//! Which pods the watch knows: proof that they are there, at no request. Absence proves nothing, since the watch may be
-//! behind and follows labelled pods only.
+//! UIDs of the pods in the watch cache. A hit saves a GET; a miss must be confirmed by a live read.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// UIDs of the watched pods. The watch of pods is its only writer; cloning gives another handle to the same.
+/// UIDs of the watched pods, written by the pod watch alone. Cloning gives another handle to the same set.
 #[derive(Clone, Default)]
-pub struct KnownPods(Arc<Mutex<HashSet<Box<str>>>>);
+pub(crate) struct KnownPods(Arc<Mutex<HashSet<Box<str>>>>);
 
 impl KnownPods {
-    pub fn seen(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.into());
+    pub(crate) fn insert(&self, uid: &str) {
+        self.lock().insert(uid.into());
     }
 
-    pub fn gone(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    pub(crate) fn remove(&self, uid: &str) {
+        self.lock().remove(uid);
     }
 
-    pub fn contains(&self, uid: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    pub(crate) fn contains(&self, uid: &str) -> bool {
+        self.lock().contains(uid)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,111 +1,117 @@
-//! Writing the status of records: by compare-and-swap on resourceVersion, and read again until it is known what stands,
-//! since a write whose answer was lost may have had its effect.
+//! Writes the status of Checkpoints by compare-and-swap on resourceVersion.
+//!
+//! A write whose response was lost may have had its effect. So after an error the object is read again until it is known
+//! which status it has.
 
 use std::time::Duration;
 
-use backon::ExponentialBackoff;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::time::sleep;
 
-use snapwatcher_daemon::telemetry::error_chain;
-use snapwatcher_kubernetes::cluster::{self, CallError, call};
-
-use super::transitions;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus};
+use snapwatcher_daemon::telemetry::error_chain;
+use snapwatcher_kubernetes::backoff::Backoff;
+use snapwatcher_kubernetes::cluster::{CallError, call};
 
-/// The waits between two tries of the same write or read; each up to doubled by chance.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
+use super::fields;
+use super::transitions;
 
-/// StatusWriter records of any namespace.
-pub struct StatusWriter(pub Client);
+/// The waits between two tries of the same write or read.
+pub(super) const RETRY: Backoff = Backoff::new(Duration::from_millis(300), Duration::from_millis(7500));
 
-impl StatusWriter {
-    /// StatusWriter the attempt by compare-and-swap. `None`: somebody else was first, or the record is gone.
-    pub async fn begun(&self, record: &Checkpoint, status: &CheckpointStatus) -> Result<Option<Checkpoint>, CallError> {
-        let mut writes = waits();
+/// Writes to Checkpoints of any namespace.
+pub(super) struct StatusWriter<'a>(pub &'a Client);
+
+impl StatusWriter<'_> {
+    /// Writes the start of an attempt. `None`: another process has changed the Checkpoint first, or it was deleted.
+    pub(super) async fn start(
+        &self,
+        checkpoint: &Checkpoint,
+        status: &CheckpointStatus,
+    ) -> Result<Option<Checkpoint>, CallError> {
+        let mut writes = RETRY.retries();
         loop {
-            match self.put(record, status.clone()).await {
+            match self.put(checkpoint, status.clone()).await {
                 Ok(written) => return Ok(Some(written)),
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) if error.is_conflict() || error.is_ambiguous() => {}
                 Err(error) => return Err(error),
             }
-            // It may have been written all the same. Until that is known nothing may be given up: the record would stay
-            // InProgress with nobody at work on it.
-            let mut reads = waits();
+            // The write may have had its effect. Stopping before that is known would leave the Checkpoint InProgress
+            // without a process that works on it.
+            let mut reads = RETRY.retries();
             let found = loop {
-                match self.read(record).await {
+                match self.read(checkpoint).await {
                     Ok(found) => break found,
-                    Err(_) => sleep(reads.next().unwrap_or(LONGEST_WAIT)).await,
+                    Err(_) => sleep(reads.next_wait()).await,
                 }
             };
             match found {
                 Some(found) if transitions::is_same_attempt(status, found.status.as_ref()) => return Ok(Some(found)),
-                // It has not arrived. The very same write once more, so that one that comes late is ours as well.
-                Some(found) if found.resource_version() == record.resource_version() => {
-                    sleep(writes.next().unwrap_or(LONGEST_WAIT)).await;
+                // Not written so far. The same write is repeated, so that a delayed first one still counts as ours.
+                Some(found) if found.resource_version() == checkpoint.resource_version() => {
+                    sleep(writes.next_wait()).await;
                 }
                 _ => return Ok(None),
             }
         }
     }
 
-    /// Puts a status over an attempt of ours until it stands, or the attempt is no longer ours to write.
-    pub async fn until_it_stands(&self, written: Checkpoint, change: impl Fn(&Checkpoint) -> CheckpointStatus) {
+    /// Writes the status after an attempt of this process, until it is written or the attempt belongs to another process.
+    pub(super) async fn write_until_confirmed(
+        &self,
+        written: Checkpoint,
+        change: impl Fn(&Checkpoint) -> CheckpointStatus,
+    ) {
         let attempt = written.status.clone().unwrap_or_default();
-        let mut record = written;
-        let mut waits = waits();
+        let mut checkpoint = written;
+        let mut retries = RETRY.retries();
         loop {
-            match self.put(&record, change(&record)).await {
+            match self.put(&checkpoint, change(&checkpoint)).await {
                 Ok(_) => return,
                 Err(error) if error.is_conflict() => {}
                 Err(error) if error.is_not_found() => {
-                    return tracing::info!(
-                        checkpoint = record.name_any(),
-                        "The record was deleted before its outcome was written"
-                    );
+                    let name = fields::full_name(&checkpoint);
+                    tracing::info!(checkpoint = name, "Checkpoint `{name}` was deleted before its outcome was written");
+                    return;
                 }
                 Err(error) => {
+                    let name = fields::full_name(&checkpoint);
                     tracing::warn!(
-                        checkpoint = record.name_any(),
-                        "Outcome is not written yet: {}",
+                        checkpoint = name,
+                        "Could not write the outcome of Checkpoint `{name}`, retrying: {}",
                         error_chain(&error)
                     );
-                    sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+                    sleep(retries.next_wait()).await;
                 }
             }
-            match self.read(&record).await {
-                Ok(Some(found)) if transitions::takes_outcome(&attempt, &found) => record = found,
-                // Written by the put whose answer was lost, taken over, or deleted.
+            match self.read(&checkpoint).await {
+                Ok(Some(found)) if transitions::accepts_outcome(&attempt, &found) => checkpoint = found,
+                // The write whose response was lost has succeeded, another process has written, or it was deleted.
                 Ok(_) => return,
-                Err(_) => sleep(waits.next().unwrap_or(LONGEST_WAIT)).await,
+                Err(_) => sleep(retries.next_wait()).await,
             }
         }
     }
 
-    /// Replaces the status; the record's resourceVersion makes it a compare-and-swap.
-    pub async fn put(&self, record: &Checkpoint, status: CheckpointStatus) -> Result<Checkpoint, CallError> {
-        let changed = Checkpoint { status: Some(status), ..record.clone() };
-        let (api, name) = (self.api(record), record.name_any());
-        let what = format!("write the status of Checkpoint `{name}`");
+    /// Replaces the status if the Checkpoint still has the same resourceVersion.
+    pub(super) async fn put(&self, checkpoint: &Checkpoint, status: CheckpointStatus) -> Result<Checkpoint, CallError> {
+        let changed = Checkpoint { status: Some(status), ..checkpoint.clone() };
+        let (api, name) = (self.api(checkpoint), checkpoint.name_any());
+        let what = format!("write the status of Checkpoint `{}`", fields::full_name(checkpoint));
         call(what, api.replace_status(&name, &PostParams::default(), &changed)).await
     }
 
-    /// The record of the same UID as it is now.
-    async fn read(&self, record: &Checkpoint) -> Result<Option<Checkpoint>, CallError> {
-        let (api, name) = (self.api(record), record.name_any());
-        let found = call(format!("read Checkpoint `{name}`"), api.get_opt(&name)).await?;
-        Ok(found.filter(|found| found.uid() == record.uid()))
+    /// Reads the Checkpoint of the same UID.
+    async fn read(&self, checkpoint: &Checkpoint) -> Result<Option<Checkpoint>, CallError> {
+        let api = self.api(checkpoint);
+        let what = format!("read Checkpoint `{}`", fields::full_name(checkpoint));
+        let found = call(what, api.get_opt(&checkpoint.name_any())).await?;
+        Ok(found.filter(|found| found.uid() == checkpoint.uid()))
     }
 
-    fn api(&self, record: &Checkpoint) -> Api<Checkpoint> {
-        Api::namespaced(self.0.clone(), &record.namespace().unwrap_or_default())
+    fn api(&self, checkpoint: &Checkpoint) -> Api<Checkpoint> {
+        Api::namespaced(self.0.clone(), &checkpoint.namespace().unwrap_or_default())
     }
-}
-
-/// The waits before each further try.
-pub(super) fn waits() -> ExponentialBackoff {
-    cluster::waits(FIRST_WAIT, LONGEST_WAIT)
 }

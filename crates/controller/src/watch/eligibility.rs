@@ -1,28 +1,30 @@
-//! When a pod is worth checkpointing: the state decides, never the event that told it.
+//! Whether a pod is eligible to be checkpointed. It depends on the state of the pod alone, never on the kind of event.
+
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
 use snapwatcher_api::pod::{CheckpointOptions, PodFacts};
 
-/// What follows from a pod's state for its chosen containers.
+/// What follows from the state of a pod for its chosen containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// These containers are to be claimed now.
-    Claim(Vec<String>),
-    /// Eligible but for its delay, which is over at that time.
+pub(super) enum Eligibility {
+    /// These containers can be claimed now.
+    Eligible(Vec<String>),
+    /// Eligible at that time, when the delay has passed.
     Delayed(Timestamp),
-    /// Not now; a later state may change it.
-    Wait(Cause),
-    /// Not this pod, whatever it becomes, unless its labels or annotations change.
-    Never(Cause),
+    /// Not eligible now. A later state may change it.
+    NotYet(Ineligible),
+    /// Not eligible, unless its labels or annotations change.
+    Never(Ineligible),
 }
 
-/// What holds a pod back.
+/// Why a pod is not eligible; `waiting_for` in `/pods`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
+pub(super) enum Ineligible {
     NotLabelled,
     AlreadyRestored,
-    Mirror,
+    StaticPod,
     Terminating,
     NotRunning,
     NotReady,
@@ -31,17 +33,17 @@ pub enum Cause {
     },
     InvalidAnnotation(String),
     NoContainer,
-    /// Its delay is over at that time.
+    /// The delay has passed at that time.
     Delayed(Timestamp),
 }
 
-impl Cause {
-    /// One CamelCase word.
-    pub fn as_str(&self) -> &'static str {
+impl Ineligible {
+    /// The CamelCase word with which the text of `waiting_for` starts.
+    pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::NotLabelled => "NotLabelled",
             Self::AlreadyRestored => "AlreadyRestored",
-            Self::Mirror => "MirrorPod",
+            Self::StaticPod => "StaticPod",
             Self::Terminating => "Terminating",
             Self::NotRunning => "NotRunning",
             Self::NotReady => "NotReady",
@@ -53,8 +55,8 @@ impl Cause {
     }
 }
 
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Ineligible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())?;
         match self {
             Self::InvalidAnnotation(problem) => write!(f, ": {problem}"),
@@ -65,157 +67,131 @@ impl std::fmt::Display for Cause {
     }
 }
 
-/// Assesses a pod: eligible by every rule, and Ready for as long as its delay asks.
-pub fn assess(pod: &PodFacts, now: Timestamp) -> Verdict {
+/// Assesses a pod at that time.
+pub(super) fn assess(pod: &PodFacts, now: Timestamp) -> Eligibility {
     if !pod.labelled {
-        return Verdict::Never(Cause::NotLabelled);
+        return Eligibility::Never(Ineligible::NotLabelled);
     }
     if pod.mirror {
-        return Verdict::Never(Cause::Mirror);
+        return Eligibility::Never(Ineligible::StaticPod);
     }
     if pod.restored() {
-        return Verdict::Never(Cause::AlreadyRestored);
+        return Eligibility::Never(Ineligible::AlreadyRestored);
     }
     if pod.terminating {
-        return Verdict::Never(Cause::Terminating);
+        return Eligibility::Never(Ineligible::Terminating);
     }
     let CheckpointOptions { containers, delay, .. } = match &pod.options {
-        Ok(wishes) => wishes,
-        Err(problem) => return Verdict::Never(Cause::InvalidAnnotation(problem.clone())),
+        Ok(options) => options,
+        Err(problem) => return Eligibility::Never(Ineligible::InvalidAnnotation(problem.clone())),
     };
     if containers.is_empty() {
-        return Verdict::Never(Cause::NoContainer);
+        return Eligibility::Never(Ineligible::NoContainer);
     }
     if !pod.running {
-        return Verdict::Wait(Cause::NotRunning);
+        return Eligibility::NotYet(Ineligible::NotRunning);
     }
     let Some(ready_since) = pod.ready_since else {
-        return Verdict::Wait(Cause::NotReady);
+        return Eligibility::NotYet(Ineligible::NotReady);
     };
     let is_started = |name: &String| pod.container(name).is_some_and(|container| container.started);
     if let Some(container) = containers.iter().find(|name| !is_started(name)) {
-        return Verdict::Wait(Cause::NotStarted { container: container.clone() });
+        return Eligibility::NotYet(Ineligible::NotStarted { container: container.clone() });
     }
     let delay = SignedDuration::try_from(*delay).unwrap_or(SignedDuration::MAX);
     match ready_since.checked_add(delay) {
-        Ok(due) if !delay.is_zero() && due > now => Verdict::Delayed(due),
-        _ => Verdict::Claim(containers.clone()),
+        Ok(due) if !delay.is_zero() && due > now => Eligibility::Delayed(due),
+        _ => Eligibility::Eligible(containers.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
-    use snapwatcher_api::pod::WatchedPod;
+    use snapwatcher_api::fixtures::{PodFixture, at, pod};
+    use snapwatcher_api::keys::{CONTAINERS, DELAY, SNAP};
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    /// Two containers, Ready since `at(0)`.
+    fn eligible() -> PodFixture {
+        pod("web").labeled().containers(["app", "proxy"]).ready(0)
     }
 
-    /// A labelled pod of two containers, Ready since `at(0)`.
-    fn eligible() -> Value {
-        json!({
-            "metadata": {"namespace": "default", "name": "web", "uid": "u", "labels": {"snap.weaversoft.io/snap": "true"}, "annotations": {}},
-            "spec": {"nodeName": "n", "containers": [{"name": "app"}, {"name": "proxy"}]},
-            "status": {
-                "phase": "Running",
-                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": at(0).to_string()}],
-                "containerStatuses": [
-                    {"name": "app", "started": true, "state": {"running": {}}},
-                    {"name": "proxy", "started": true, "state": {"running": {}}},
-                ],
-            },
-        })
-    }
-
-    fn verdict(change: impl FnOnce(&mut Value), now: Timestamp) -> Verdict {
-        let mut pod = eligible();
-        change(&mut pod);
-        assess(&serde_json::from_value::<WatchedPod>(pod).unwrap().into(), now)
-    }
-
-    fn annotated(key: &str, value: &str, now: Timestamp) -> Verdict {
-        verdict(|pod| pod["metadata"]["annotations"][key] = json!(value), now)
+    fn app() -> Eligibility {
+        Eligibility::Eligible(vec!["app".into()])
     }
 
     #[test]
     fn an_eligible_pod_is_claimed_for_its_chosen_containers() {
-        assert_eq!(verdict(|_| (), at(0)), Verdict::Claim(vec!["app".into()]));
-        let both = Verdict::Claim(vec!["app".into(), "proxy".into()]);
-        assert_eq!(annotated("snap.weaversoft.io/containers", "*", at(0)), both);
+        assert_eq!(assess(&eligible().facts(), at(0)), app());
+        let both = Eligibility::Eligible(vec!["app".into(), "proxy".into()]);
+        assert_eq!(assess(&eligible().annotation(CONTAINERS, "*").facts(), at(0)), both);
     }
 
     #[test]
-    fn assess_names_what_holds_a_pod_back() {
-        type Change = fn(&mut Value);
-        let cases: [(&str, Change, Verdict); 11] = [
-            (
-                "snap: \"True\"",
-                |pod| pod["metadata"]["labels"]["snap.weaversoft.io/snap"] = json!("True"),
-                Verdict::Never(Cause::NotLabelled),
-            ),
-            ("no labels", |pod| pod["metadata"]["labels"] = json!({}), Verdict::Never(Cause::NotLabelled)),
-            (
-                "restored",
-                |pod| pod["metadata"]["labels"]["snap.weaversoft.io/mutated"] = json!("true"),
-                Verdict::Never(Cause::AlreadyRestored),
-            ),
-            (
-                "mirror pod",
-                |pod| pod["metadata"]["annotations"]["kubernetes.io/config.mirror"] = json!("x"),
-                Verdict::Never(Cause::Mirror),
-            ),
-            (
-                "terminating",
-                |pod| pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"),
-                Verdict::Never(Cause::Terminating),
-            ),
-            ("pending", |pod| pod["status"]["phase"] = json!("Pending"), Verdict::Wait(Cause::NotRunning)),
-            ("succeeded", |pod| pod["status"]["phase"] = json!("Succeeded"), Verdict::Wait(Cause::NotRunning)),
-            (
-                "not Ready",
-                |pod| pod["status"]["conditions"][0]["status"] = json!("False"),
-                Verdict::Wait(Cause::NotReady),
-            ),
-            ("no conditions", |pod| pod["status"]["conditions"] = json!([]), Verdict::Wait(Cause::NotReady)),
-            (
-                "not started",
-                |pod| pod["status"]["containerStatuses"][0]["started"] = json!(null),
-                Verdict::Wait(Cause::NotStarted { container: "app".into() }),
-            ),
-            ("no container at all", |pod| pod["spec"]["containers"] = json!([]), Verdict::Never(Cause::NoContainer)),
+    fn assess_names_why_a_pod_is_not_eligible() {
+        use Eligibility::{Never, NotYet};
+        let not_started = Ineligible::NotStarted { container: "app".into() };
+        let cases = [
+            ("snap: \"True\"", eligible().label(SNAP, "True"), Never(Ineligible::NotLabelled)),
+            ("no labels", pod("web").ready(0), Never(Ineligible::NotLabelled)),
+            ("restored", eligible().mutated("true"), Never(Ineligible::AlreadyRestored)),
+            ("mirror pod", eligible().mirror(), Never(Ineligible::StaticPod)),
+            ("terminating", eligible().terminating(), Never(Ineligible::Terminating)),
+            ("pending", eligible().phase("Pending"), NotYet(Ineligible::NotRunning)),
+            ("succeeded", eligible().phase("Succeeded"), NotYet(Ineligible::NotRunning)),
+            ("not Ready", eligible().not_ready(0), NotYet(Ineligible::NotReady)),
+            ("no conditions", pod("web").labeled().phase("Running"), NotYet(Ineligible::NotReady)),
+            ("not started", eligible().not_started("app"), NotYet(not_started)),
+            ("no container", pod("web").labeled().containers([]).ready(0), Never(Ineligible::NoContainer)),
         ];
-        for (case, change, expected) in cases {
-            assert_eq!(verdict(change, at(0)), expected, "{case}");
+        for (case, pod, expected) in cases {
+            assert_eq!(assess(&pod.facts(), at(0)), expected, "{case}");
         }
     }
 
     #[test]
-    fn mutated_given_as_anything_but_true_is_no_obstacle() {
+    fn mutated_with_another_value_than_true_does_not_matter() {
         for value in ["false", "junk", ""] {
-            let given = verdict(|pod| pod["metadata"]["labels"]["snap.weaversoft.io/mutated"] = json!(value), at(0));
-            assert_eq!(given, Verdict::Claim(vec!["app".into()]), "{value:?}");
+            assert_eq!(assess(&eligible().mutated(value).facts(), at(0)), app(), "{value:?}");
         }
     }
 
     #[test]
     fn a_delay_counts_from_the_last_time_the_pod_became_ready() {
-        let delayed = |now| annotated("snap.weaversoft.io/delay", "30s", now);
-        assert_eq!(delayed(at(0)), Verdict::Delayed(at(30)));
-        assert_eq!(delayed(at(29)), Verdict::Delayed(at(30)));
-        assert_eq!(delayed(at(30)), Verdict::Claim(vec!["app".into()]));
+        let delayed = |now| assess(&eligible().annotation(DELAY, "30s").facts(), now);
+        assert_eq!(delayed(at(0)), Eligibility::Delayed(at(30)));
+        assert_eq!(delayed(at(29)), Eligibility::Delayed(at(30)));
+        assert_eq!(delayed(at(30)), app());
     }
 
     #[test]
-    fn a_clock_behind_the_nodes_does_not_hold_back_a_pod_without_delay() {
-        assert_eq!(verdict(|_| (), at(-100)), Verdict::Claim(vec!["app".into()]));
+    fn a_clock_behind_the_clock_of_the_nodes_does_not_delay_a_pod_without_delay() {
+        assert_eq!(assess(&eligible().facts(), at(-100)), app());
     }
 
     #[test]
-    fn an_annotation_that_cannot_be_parsed_means_never() {
-        let verdict = annotated("snap.weaversoft.io/delay", "soon", at(0));
-        assert!(matches!(verdict, Verdict::Never(Cause::InvalidAnnotation(_))), "{verdict:?}");
+    fn a_pod_with_an_invalid_annotation_is_never_eligible() {
+        let result = assess(&eligible().annotation(DELAY, "soon").facts(), at(0));
+        assert!(matches!(result, Eligibility::Never(Ineligible::InvalidAnnotation(_))), "{result:?}");
+    }
+
+    /// Two causes are left out: the watch selects by the label, and the API server accepts no pod without containers.
+    #[test]
+    fn the_page_of_troubleshooting_lists_the_causes() {
+        let page = include_str!("../../../../docs/troubleshooting.md");
+        let rows: Vec<&str> = page.split("| `waiting_for` |").nth(1).unwrap().lines().collect();
+        for cause in [
+            Ineligible::NotRunning,
+            Ineligible::NotReady,
+            Ineligible::NotStarted { container: "app".into() },
+            Ineligible::Delayed(at(0)),
+            Ineligible::InvalidAnnotation("broken".into()),
+            Ineligible::AlreadyRestored,
+            Ineligible::StaticPod,
+            Ineligible::Terminating,
+        ] {
+            let start = format!("| {} |", cause.as_str());
+            assert!(rows.iter().any(|row| row.starts_with(&start)), "{}", cause.as_str());
+        }
     }
 }

@@ -1,42 +1,34 @@
-//! The block that says that a container is now worth keeping.
+//! The log block that announces a claim.
 //!
-//! People and their tools read these seven lines since the first SnapWatcher, so their words and columns do not change.
-//! It is one event like any other: the text format lays it out as a block, the JSON format as one object.
-
-use std::fmt;
+//! Programs parse these seven lines since the first version of SnapWatcher, so their words and columns must not change.
+//! The block is one log event: the text format prints it as a block, the JSON format as one object.
 
 use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::telemetry::BLOCK_TARGET;
+use snapwatcher_kubernetes::owner::Workload;
 
-/// What is said of a container that is about to be checkpointed.
+/// The content of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Block {
-    pub event: SeenAs,
+pub(super) struct LogBlock {
+    pub event: BlockEvent,
     pub pod: PodName,
     pub workload: Workload,
     pub container: String,
     pub node: String,
 }
 
-/// How a pod came to be eligible, in the words of a watch event.
+/// The line `Event:`, named as a watch event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SeenAs {
-    /// It was eligible when this process first saw it.
+pub(super) enum BlockEvent {
+    /// The pod was eligible when this process first saw it.
     Added,
-    /// It became eligible later.
+    /// The pod became eligible later.
     Modified,
 }
 
-/// Kind and name of the workload of a pod; the pod itself where nothing controls it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Workload {
-    pub kind: String,
-    pub name: String,
-}
-
-impl SeenAs {
+impl BlockEvent {
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Added => "ADDED",
             Self::Modified => "MODIFIED",
@@ -44,17 +36,11 @@ impl SeenAs {
     }
 }
 
-impl fmt::Display for Workload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind, self.name)
-    }
-}
-
-/// Logs the block, at level INFO.
-pub(super) fn print(block: &Block) {
-    let Block { event, pod: PodName { namespace, name }, workload, container, node } = block;
+/// Logs the block at level INFO.
+pub(super) fn print(block: &LogBlock) {
+    let LogBlock { event, pod: PodName { namespace, name }, workload, container, node } = block;
     let event = event.as_str();
-    // Two events, since the names of an event's fields are fixed where it stands.
+    // Two calls, since the names of a log event's fields are fixed at compile time.
     if workload.kind == "Deployment" {
         let deployment = &workload.name;
         tracing::info!(target: BLOCK_TARGET, event, namespace, deployment, pod = name, container, node,
@@ -72,24 +58,29 @@ mod tests {
     use snapwatcher_daemon::telemetry::capture::capture;
     use snapwatcher_daemon::telemetry::{LogFormat, LogLevel};
 
-    fn block(kind: &str, name: &str) -> Block {
-        Block {
-            event: SeenAs::Added,
+    fn block(kind: &str, name: &str) -> LogBlock {
+        LogBlock {
+            event: BlockEvent::Added,
             pod: PodName { namespace: "default".to_owned(), name: "my-app-7d4b8c8f9-xyz12".to_owned() },
-            workload: Workload { kind: kind.to_owned(), name: name.to_owned() },
+            workload: Workload {
+                api_version: "apps/v1".to_owned(),
+                kind: kind.to_owned(),
+                name: name.to_owned(),
+                uid: "u".to_owned(),
+            },
             container: "app".to_owned(),
             node: "worker-node-1".to_owned(),
         }
     }
 
-    fn text(block: &Block) -> String {
+    fn text(block: &LogBlock) -> String {
         let written = capture(LogLevel::Info, LogFormat::Text, || print(block));
         // The prefix is time and level: `2026-11-23T03:15:06.123456Z  INFO `.
         written.split_at(34).1.to_owned()
     }
 
     #[test]
-    fn the_block_is_laid_out_as_it_always_was() {
+    fn the_block_has_its_seven_lines_in_the_text_format() {
         assert_eq!(
             text(&block("Deployment", "my-app")),
             "Now we should checkpoint\n  \
@@ -105,7 +96,7 @@ mod tests {
     #[test]
     fn another_workload_is_named_with_its_kind() {
         let mut block = block("StatefulSet", "db");
-        block.event = SeenAs::Modified;
+        block.event = BlockEvent::Modified;
         let written = text(&block);
         assert!(written.contains("\n  Event:      MODIFIED\n"), "{written}");
         assert!(written.contains("\n  Workload:   StatefulSet/db\n"), "{written}");

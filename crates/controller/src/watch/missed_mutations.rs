@@ -1,60 +1,68 @@
-//! Tells and counts slips: once a pod, when it is claimed.
+//! Reports and counts missed mutations: once for each pod, at its claim.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use kube::{Api, Client};
+use kube::Api;
 
-use crate::watch::mutation_check::{Judgement, judge};
-use snapwatcher_api::pod::PodFacts;
+use snapwatcher_api::pod::{PodFacts, PodName};
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::call;
-use snapwatcher_kubernetes::events::{Events, NOT_MUTATED};
+use snapwatcher_kubernetes::events::NOT_MUTATED;
 
-use super::metrics::WatchMetrics;
+use super::mutation_check::{MutationCheck, check_mutation};
+use crate::context::ControllerContext;
 
-/// Judges pods by the live configuration, which is read only for a pod that lacks the label: a rare one.
-pub struct MissedMutations {
-    client: Client,
-    /// Name of our `MutatingWebhookConfiguration`; none: admission is nobody's promise, so nothing slips.
+/// Checks pods against the live configuration, which is read only for a pod without the label `mutated`.
+pub(crate) struct MissedMutations {
+    context: ControllerContext,
+    /// Name of the `MutatingWebhookConfiguration`. Without it nothing is checked.
     configuration: Option<String>,
-    metrics: WatchMetrics,
-    events: Events,
-    told_off: AtomicBool,
+    undecidable_logged: AtomicBool,
 }
 
 impl MissedMutations {
-    pub fn new(client: Client, configuration: Option<String>, metrics: WatchMetrics, events: Events) -> Self {
-        Self { client, configuration, metrics, events, told_off: AtomicBool::new(false) }
+    pub(crate) fn new(context: &ControllerContext, configuration: Option<String>) -> Self {
+        Self { context: context.clone(), configuration, undecidable_logged: AtomicBool::new(false) }
     }
 
-    /// Looks whether this pod, just claimed, slipped by.
-    pub async fn look(&self, pod: &PodFacts) {
-        let (Some(name), None) = (&self.configuration, &pod.mutated) else { return };
-        let api: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
-        let what = format!("read MutatingWebhookConfiguration `{name}` to tell whether pod {} slipped by", pod.name);
-        match call(what, api.get_opt(name)).await {
+    /// Checks a pod that was just claimed.
+    pub(crate) async fn check(&self, pod: &PodFacts) {
+        let (Some(configuration), None) = (&self.configuration, &pod.mutated) else { return };
+        let api: Api<MutatingWebhookConfiguration> = Api::all(self.context.cluster.calls.clone());
+        let what = format!("read MutatingWebhookConfiguration `{configuration}`");
+        match call(what, api.get_opt(configuration)).await {
             Ok(None) => {}
-            Ok(Some(configuration)) => self.tell(judge(&configuration, pod), pod, name),
-            Err(error) => tracing::warn!("{}", error_chain(&error)),
+            Ok(Some(live)) => self.report(check_mutation(&live, pod), pod, configuration),
+            Err(error) => tracing::warn!(
+                "Missed mutation of pod `{}` cannot be detected: {}. Check the rights with `snapwatcher check`",
+                pod.name,
+                error_chain(&error)
+            ),
         }
     }
 
-    fn tell(&self, judgement: Judgement, pod: &PodFacts, configuration: &str) {
-        match judgement {
-            Judgement::NotOurs => {}
-            Judgement::Slip => {
-                self.metrics.slipped();
-                let words = "was not labelled at its admission, so the webhook was away or failed; or the label \
-                             snap.weaversoft.io/snap was put on later. It is checkpointed all the same";
-                self.events.warn(pod, NOT_MUTATED, format!("the pod {words}"));
-                tracing::warn!(namespace = pod.name.namespace, pod = pod.name.name, "Pod {} {words}", pod.name);
+    fn report(&self, result: MutationCheck, pod: &PodFacts, configuration: &str) {
+        match result {
+            MutationCheck::NotMissed => {}
+            MutationCheck::Missed => {
+                self.context.watch_metrics.mutation_missed();
+                let note = "Created without the mutated label: the webhook was unavailable, or the snap label was added \
+                            later. The pod is still checkpointed. To test the webhook, run `snapwatcher check`";
+                self.context.events.warn(pod, NOT_MUTATED, note.to_owned());
+                let PodName { namespace, name } = &pod.name;
+                tracing::warn!(
+                    namespace,
+                    pod = name,
+                    "Pod `{namespace}/{name}` was created without the mutated label: the webhook was unavailable, or the \
+                     snap label was added later. The pod is still checkpointed. To test the webhook, run `snapwatcher check`"
+                );
             }
-            Judgement::CannotTell => {
-                if !self.told_off.swap(true, Ordering::Relaxed) {
+            MutationCheck::Undecidable => {
+                if !self.undecidable_logged.swap(true, Ordering::Relaxed) {
                     tracing::info!(
-                        "MissedMutations are not counted: MutatingWebhookConfiguration `{configuration}` selects by labels other \
-                         than the namespace's name"
+                        "Missed mutations are not detected: MutatingWebhookConfiguration `{configuration}` selects \
+                         namespaces or pods by other labels than the namespace's name"
                     );
                 }
             }

@@ -1,4 +1,4 @@
-//! The service around the table: streams of pods in, claims out.
+//! The service that watches pods: it feeds the events into the table and executes the actions.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -6,305 +6,299 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use jiff::{SignedDuration, Timestamp};
-use kube::Client;
+use jiff::Timestamp;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::{DelayQueue, delay_queue::Key};
 
-use crate::checkpoint::checkpoint_index::Forgotten;
-use crate::checkpoint::claim::{Claim, ClaimError, Claimed};
-use crate::checkpoint::known_pods::KnownPods;
-use crate::checkpoint::metrics::CheckpointMetrics;
-use crate::watch::log_block::{self, Block, SeenAs};
 use snapwatcher_api::keys::{OPTED_IN, SNAP};
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
-use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::{error_chain, join_error_message};
 use snapwatcher_kubernetes::cluster::{Scope, WatchFault, watch};
-use snapwatcher_kubernetes::events::{Events, INVALID_ANNOTATION};
+use snapwatcher_kubernetes::events::INVALID_ANNOTATION;
 use snapwatcher_kubernetes::owner::OwnerError;
-use snapwatcher_state::PodTimelines;
 
-use super::eligibility::Cause;
-use super::metrics::WatchMetrics;
+use super::eligibility::Ineligible;
+use super::log_block::{self, BlockEvent, LogBlock};
 use super::missed_mutations::MissedMutations;
-use super::pod_table::{Table, Task};
+use super::pod_table::{PodTable, WatchAction};
+use crate::checkpoint::checkpoint_index::Reclaim;
+use crate::checkpoint::claim::{ClaimError, Claimed, Claimer};
+use crate::checkpoint::known_pods::KnownPods;
+use crate::context::ControllerContext;
 
-/// Claims under way at once; each is two or three calls to the API server.
-const CLAIMS: usize = 16;
-/// The wait before a failed claim is made again; it doubles.
-const CLAIM_AGAIN: SignedDuration = SignedDuration::from_secs(1);
+/// How many claims run at once. Each makes two or three calls to the API server.
+const MAX_CONCURRENT_CLAIMS: usize = 16;
 
-/// Looked at again after this at the latest, however far the pod's own clock is ahead: timers end at some years.
-const LONGEST_DELAY: Duration = Duration::from_secs(24 * 3600);
+/// The longest wait for a recheck: timers are limited to some years, and the clock of a node may be far ahead.
+const MAX_RECHECK_DELAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What the watch works with.
-pub struct Watch {
-    pub client: Client,
-    pub watch_timeout: Duration,
+/// The service.
+pub(crate) struct PodWatch {
+    pub context: ControllerContext,
     pub scopes: Vec<Scope>,
-    pub state: PodTimelines,
-    pub claim: Arc<dyn Claim>,
-    pub slips: MissedMutations,
-    pub events: Events,
-    /// Pods of which records were deleted.
-    pub forgotten: mpsc::UnboundedReceiver<Forgotten>,
-    /// Called with each pod whose waiting attempt may go on.
-    pub changed: Box<dyn Fn(PodName) + Send + Sync>,
-    /// Told of each watched pod.
-    pub alive: KnownPods,
-    pub metrics: WatchMetrics,
-    pub checkpoint_metrics: CheckpointMetrics,
-    pub watch_check: CheckHandle,
-    pub definition_check: CheckHandle,
+    pub claimer: Arc<dyn Claimer>,
+    pub missed_mutations: MissedMutations,
+    pub reclaims: mpsc::UnboundedReceiver<Reclaim>,
+    /// Called with each pod for which an attempt may be waiting.
+    pub on_pod_changed: Box<dyn Fn(PodName) + Send + Sync>,
+    pub known_pods: KnownPods,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum WatchError {
+pub(crate) enum PodWatchError {
     #[error("a claim panicked: {0}")]
     Panicked(String),
 }
 
-/// One claim that came to its end.
-struct Ended {
+/// The result of one claim.
+struct FinishedClaim {
     pod: PodFacts,
     container: String,
-    seen_as: SeenAs,
+    event: BlockEvent,
     result: Result<Claimed, ClaimError>,
 }
 
-/// The moving parts while the service runs.
-struct Running {
-    watch: Arc<Watch>,
-    table: Table,
-    claims: JoinSet<Option<Ended>>,
-    slots: Arc<Semaphore>,
-    delays: DelayQueue<String>,
-    /// The entry of each pod in `delays`.
-    delayed: HashMap<String, Key>,
+/// The state of the service while it runs.
+struct ActiveWatch {
+    watch: Arc<PodWatch>,
+    table: PodTable,
+    claims: JoinSet<Option<FinishedClaim>>,
+    claim_slots: Arc<Semaphore>,
+    rechecks: DelayQueue<String>,
+    /// The key of each pod in `rechecks`.
+    recheck_keys: HashMap<String, Key>,
     stop: CancellationToken,
 }
 
-impl Watch {
-    /// Watches until the stop; claims under way are then finished.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), WatchError> {
+impl PodWatch {
+    /// Watches until the stop. Claims under way are then finished.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), PodWatchError> {
         let config = watcher::Config::default().labels(&format!("{SNAP}={OPTED_IN}"));
-        let events = self.scopes.iter().enumerate().map(|(scope, namespaces)| {
-            let check = self.watch_check.clone();
-            let stands = move || check.pass();
-            watch::<WatchedPod, _>(&self.client, namespaces, self.watch_timeout, config.clone(), stands)
-                .map(move |item| (scope, item))
+        let cluster = &self.context.cluster;
+        let events = self.scopes.iter().enumerate().map(|(number, scope)| {
+            let check = self.context.checks.watch.clone();
+            let on_established = move || check.pass();
+            watch::<WatchedPod, _>(&cluster.watches, scope, cluster.watch_timeout, config.clone(), on_established)
+                .map(move |item| (number, item))
                 .boxed()
         });
         let mut events = stream::select_all(events);
-        let (_keep_open, nothing) = mpsc::unbounded_channel();
-        let mut forgotten = std::mem::replace(&mut self.forgotten, nothing);
-        let alive = self.alive.clone();
-        let mut running = Running {
+        let (_keep_open, none) = mpsc::unbounded_channel();
+        let mut reclaims = std::mem::replace(&mut self.reclaims, none);
+        let known_pods = self.known_pods.clone();
+        let mut active = ActiveWatch {
             watch: Arc::new(self),
-            table: Table::new(alive),
+            table: PodTable::new(known_pods),
             claims: JoinSet::new(),
-            slots: Arc::new(Semaphore::new(CLAIMS)),
-            delays: DelayQueue::new(),
-            delayed: HashMap::new(),
+            claim_slots: Arc::new(Semaphore::new(MAX_CONCURRENT_CLAIMS)),
+            rechecks: DelayQueue::new(),
+            recheck_keys: HashMap::new(),
             stop: stop.clone(),
         };
         loop {
             let now = clock::now;
-            // All branches take whole items from queues: dropping one at an await loses nothing.
-            let tasks = tokio::select! {
+            // Each branch takes whole items from a queue: if it is dropped at its await, nothing is lost.
+            let actions = tokio::select! {
                 () = stop.cancelled() => break,
-                Some((scope, item)) = events.next() => running.event(scope, item, now()),
-                Some(joined) = running.claims.join_next() => match joined {
-                    Ok(ended) => ended.map(|ended| running.ended(ended, now())).unwrap_or_default(),
-                    Err(error) => return Err(WatchError::Panicked(join_error_message(error))),
+                Some((scope, item)) = events.next() => active.event(scope, item, now()),
+                Some(joined) = active.claims.join_next() => match joined {
+                    Ok(finished) => finished.map(|finished| active.claim_finished(finished, now())).unwrap_or_default(),
+                    Err(error) => return Err(PodWatchError::Panicked(join_error_message(error))),
                 },
-                uid = due(&mut running.delays) => {
-                    running.delayed.remove(&uid);
-                    running.table.look_again(&uid, now())
+                uid = next_due(&mut active.rechecks) => {
+                    active.recheck_keys.remove(&uid);
+                    active.table.recheck(&uid, now())
                 }
-                Some(first) = forgotten.recv() => running.forget(first, &mut forgotten, now()),
+                Some(first) = reclaims.recv() => active.reclaim(first, &mut reclaims, now()),
             };
-            running.carry_out(tasks, now());
+            active.execute(actions, now());
         }
-        while let Some(joined) = running.claims.join_next().await {
+        while let Some(joined) = active.claims.join_next().await {
             match joined {
-                Ok(ended) => drop(ended.map(|ended| running.ended(ended, clock::now()))),
-                Err(error) => return Err(WatchError::Panicked(join_error_message(error))),
+                Ok(finished) => drop(finished.map(|finished| active.claim_finished(finished, clock::now()))),
+                Err(error) => return Err(PodWatchError::Panicked(join_error_message(error))),
             }
         }
         Ok(())
     }
 
-    /// Puts a claim into the timeline of its pod.
-    fn join(&self, pod: &PodFacts, container: &str, claimed: &Claimed, at: Timestamp) {
-        self.state.container(&pod.name, &pod.uid, container, |timeline| match claimed {
-            Claimed::New { record, .. } => {
-                timeline.checkpoint.clone_from(record);
+    /// Writes a claim into the timeline of its pod.
+    fn update_timeline(&self, pod: &PodFacts, container: &str, claimed: &Claimed, at: Timestamp) {
+        self.context.timelines.update_container(&pod.name, &pod.uid, container, |timeline| match claimed {
+            Claimed::Created { checkpoint, .. } => {
+                timeline.checkpoint.clone_from(checkpoint);
                 timeline.claimed = Some(at);
             }
-            Claimed::Before { record } => timeline.checkpoint = record.clone().or(timeline.checkpoint.take()),
+            Claimed::AlreadyClaimed { checkpoint } => {
+                timeline.checkpoint = checkpoint.clone().or(timeline.checkpoint.take());
+            }
         });
     }
 }
 
-impl Running {
-    fn event(&mut self, scope: usize, item: Result<Event<WatchedPod>, WatchFault>, now: Timestamp) -> Vec<Task> {
+impl ActiveWatch {
+    fn event(&mut self, scope: usize, item: Result<Event<WatchedPod>, WatchFault>, now: Timestamp) -> Vec<WatchAction> {
+        let ControllerContext { checks, watch_metrics, .. } = &self.watch.context;
         match item {
             Ok(event) => {
                 if matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_)) {
-                    self.watch.watch_check.pass();
+                    checks.watch.pass();
                 }
-                let tasks = self.table.apply(scope, event, now);
-                self.watch.metrics.watched(self.table.len());
-                tasks
+                let actions = self.table.apply(scope, event, now);
+                watch_metrics.watched(self.table.len());
+                actions
             }
             Err(fault @ WatchFault::Undecodable { .. }) => {
-                self.watch.metrics.skipped();
-                tracing::warn!("Watching pods: {}", error_chain(&fault));
+                watch_metrics.undecodable();
+                tracing::warn!("Skipped a pod in the watch: {}", error_chain(&fault));
                 Vec::new()
             }
             Err(fault @ WatchFault::Interrupted { .. }) => {
-                self.watch.metrics.interrupted();
-                self.watch.watch_check.fail(error_chain(&fault));
+                watch_metrics.interrupted();
+                checks.watch.fail(error_chain(&fault));
                 Vec::new()
             }
         }
     }
 
-    /// Deletions come in bursts: one look at all pods serves any number of them.
-    fn forget(&mut self, first: Forgotten, more: &mut mpsc::UnboundedReceiver<Forgotten>, now: Timestamp) -> Vec<Task> {
+    /// Checkpoints are deleted in bursts, so all that are queued are handled at once.
+    fn reclaim(
+        &mut self,
+        first: Reclaim,
+        more: &mut mpsc::UnboundedReceiver<Reclaim>,
+        now: Timestamp,
+    ) -> Vec<WatchAction> {
         let mut pods = Vec::new();
         let mut next = Some(first);
-        while let Some(forgotten) = next {
-            match forgotten {
-                Forgotten::Pod(uid) => pods.push(uid),
-                Forgotten::Some => {
+        while let Some(reclaim) = next {
+            match reclaim {
+                Reclaim::Pod(uid) => pods.push(uid),
+                Reclaim::All => {
                     while more.try_recv().is_ok() {}
-                    return self.table.forget_claims(None, now);
+                    return self.table.reclaim(None, now);
                 }
             }
             next = more.try_recv().ok();
         }
-        pods.iter().flat_map(|uid| self.table.forget_claims(Some(uid), now)).collect()
+        pods.iter().flat_map(|uid| self.table.reclaim(Some(uid), now)).collect()
     }
 
-    fn carry_out(&mut self, tasks: Vec<Task>, now: Timestamp) {
-        for task in tasks {
-            match task {
-                Task::Seen(pod) => self.watch.state.seen(&pod, now),
-                Task::Claim { pod, container, seen_as } => self.claim(pod, container, seen_as, now),
-                Task::Changed(pod) => (self.watch.changed)(pod),
-                Task::LookAgain { uid, at } => self.look_again_at(uid, at, now),
-                Task::Held { pod, cause } => self.held(&pod, &cause),
-                Task::Freed(pod) => self.watch.state.unblocked(&pod),
+    fn execute(&mut self, actions: Vec<WatchAction>, now: Timestamp) {
+        for action in actions {
+            match action {
+                WatchAction::Seen(pod) => self.watch.context.timelines.seen(&pod, now),
+                WatchAction::Claim { pod, container, event } => self.claim(pod, container, event, now),
+                WatchAction::PodChanged(pod) => (self.watch.on_pod_changed)(pod),
+                WatchAction::Recheck { uid, at } => self.recheck_at(uid, at, now),
+                WatchAction::Blocked { pod, cause } => self.blocked(&pod, &cause),
+                WatchAction::Unblocked(pod) => self.watch.context.timelines.unblocked(&pod),
             }
         }
     }
 
-    fn claim(&mut self, pod: PodFacts, container: String, seen_as: SeenAs, now: Timestamp) {
-        self.watch.state.ready(&pod, now);
-        // So that no timeline of several containers looks done while one of them has not begun.
-        self.watch.state.container(&pod.name, &pod.uid, &container, |_| {});
-        let (watch, slots, stop) = (self.watch.clone(), self.slots.clone(), self.stop.clone());
+    fn claim(&mut self, pod: PodFacts, container: String, event: BlockEvent, now: Timestamp) {
+        let timelines = &self.watch.context.timelines;
+        timelines.ready(&pod, now);
+        // Adds the container, so that the timeline is not shown as finished while another container has not started.
+        timelines.update_container(&pod.name, &pod.uid, &container, |_| {});
+        let (watch, claim_slots, stop) = (self.watch.clone(), self.claim_slots.clone(), self.stop.clone());
         self.claims.spawn(async move {
-            let _slot = slots.acquire().await.ok()?;
-            // Without its listing of records a claim waits, and at the stop it need not.
-            stop.run_until_cancelled(watch.claim.ready(&pod.name.namespace)).await?;
-            let result = watch.claim.claim(&pod, &container).await;
-            watch.checkpoint_metrics.claimed(&result);
+            let _slot = claim_slots.acquire().await.ok()?;
+            // A claim waits for the listing of Checkpoints. At the stop it is abandoned.
+            stop.run_until_cancelled(watch.claimer.ready(&pod.name.namespace)).await?;
+            let result = watch.claimer.claim(&pod, &container).await;
+            watch.context.checkpoint_metrics.claimed(&result);
             if let Ok(claimed) = &result {
-                // Now, not when this task is joined: the attempt may have come to its end by then.
-                watch.join(&pod, &container, claimed, clock::now());
+                // Not in `claim_finished`: the attempt may have ended before this task is joined.
+                watch.update_timeline(&pod, &container, claimed, clock::now());
             }
-            if matches!(result, Ok(Claimed::New { .. })) {
-                watch.slips.look(&pod).await;
+            if matches!(result, Ok(Claimed::Created { .. })) {
+                watch.missed_mutations.check(&pod).await;
             }
-            Some(Ended { pod, container, seen_as, result })
+            Some(FinishedClaim { pod, container, event, result })
         });
     }
 
-    fn look_again_at(&mut self, uid: String, at: Timestamp, now: Timestamp) {
-        let wait = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(LONGEST_DELAY);
-        match self.delayed.get(&uid) {
-            Some(key) => self.delays.reset(key, wait),
-            None => drop(self.delayed.insert(uid.clone(), self.delays.insert(uid, wait))),
+    fn recheck_at(&mut self, uid: String, at: Timestamp, now: Timestamp) {
+        let wait = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(MAX_RECHECK_DELAY);
+        match self.recheck_keys.get(&uid) {
+            Some(key) => self.rechecks.reset(key, wait),
+            None => drop(self.recheck_keys.insert(uid.clone(), self.rechecks.insert(uid, wait))),
         }
     }
 
-    fn held(&self, pod: &PodFacts, cause: &Cause) {
-        self.watch.state.waits(pod, &cause.to_string());
-        if let Cause::InvalidAnnotation(problem) = cause {
-            self.watch.events.warn(pod, INVALID_ANNOTATION, format!("the pod is never checkpointed: {problem}"));
-            tracing::warn!(
-                namespace = pod.name.namespace,
-                pod = pod.name.name,
-                reason = cause.as_str(),
-                "Pod {} is never checkpointed: {problem}",
-                pod.name
-            );
-        } else {
-            tracing::debug!(
-                namespace = pod.name.namespace,
-                pod = pod.name.name,
-                reason = cause.as_str(),
-                "Pod {} is held back: {cause}",
-                pod.name
-            );
-        }
+    fn blocked(&self, pod: &PodFacts, cause: &Ineligible) {
+        self.watch.context.timelines.waiting_for(pod, &cause.to_string());
+        let (PodName { namespace, name }, reason) = (&pod.name, cause.as_str());
+        let Ineligible::InvalidAnnotation(problem) = cause else {
+            return tracing::debug!(namespace, pod = name, reason, "Pod `{namespace}/{name}` is not eligible: {cause}");
+        };
+        let note = format!("The pod is not checkpointed: {problem}. Correct the annotation in the pod's template");
+        self.watch.context.events.warn(pod, INVALID_ANNOTATION, note);
+        tracing::warn!(
+            namespace,
+            pod = name,
+            reason,
+            "Pod `{namespace}/{name}` is not checkpointed: {problem}. Correct the annotation in the pod's template"
+        );
     }
 
-    fn ended(&mut self, ended: Ended, now: Timestamp) -> Vec<Task> {
-        let Ended { pod, container, seen_as, result } = ended;
+    fn claim_finished(&mut self, finished: FinishedClaim, now: Timestamp) -> Vec<WatchAction> {
+        let FinishedClaim { pod, container, event, result } = finished;
         let claimed = match result {
             Ok(claimed) => claimed,
-            Err(error) => return self.unclaimed(&pod, &container, &error, now),
+            Err(error) => return self.claim_failed(&pod, &container, &error, now),
         };
-        let again = self.table.claimed(&pod.uid, &container, now);
-        if let Claimed::New { workload, node, .. } = claimed {
-            self.watch.definition_check.pass();
-            let workload = log_block::Workload { kind: workload.kind, name: workload.name };
-            log_block::print(&Block { event: seen_as, pod: pod.name, workload, container, node });
+        let recheck = self.table.claim_made(&pod.uid, &container, now);
+        if let Claimed::Created { workload, node, .. } = claimed {
+            self.watch.context.checks.definition.pass();
+            log_block::print(&LogBlock { event, pod: pod.name, workload, container, node });
         }
-        again.into_iter().collect()
+        recheck.into_iter().collect()
     }
 
-    fn unclaimed(&mut self, pod: &PodFacts, container: &str, error: &ClaimError, now: Timestamp) -> Vec<Task> {
-        let again = match error {
-            // The next state of the pod decides. One whose controller is gone is about to be collected.
-            ClaimError::Refused(_) | ClaimError::Owner(OwnerError::Gone { .. }) => {
-                self.table.refused(&pod.uid, container);
+    fn claim_failed(
+        &mut self,
+        pod: &PodFacts,
+        container: &str,
+        error: &ClaimError,
+        now: Timestamp,
+    ) -> Vec<WatchAction> {
+        let recheck = match error {
+            // The next state of the pod decides. A pod whose controller is gone will be garbage-collected.
+            ClaimError::Ineligible(_) | ClaimError::Owner(OwnerError::Gone { .. }) => {
+                self.table.claim_ineligible(&pod.uid, container);
                 None
             }
-            ClaimError::NamespaceTerminating(_) => self.table.claimed(&pod.uid, container, now),
+            ClaimError::NamespaceTerminating(_) => self.table.claim_made(&pod.uid, container, now),
             ClaimError::NoDefinition => {
-                self.watch.definition_check.fail(error.to_string());
-                self.table.failed(&pod.uid, container, CLAIM_AGAIN, now)
+                self.watch.context.checks.definition.fail(error.to_string());
+                self.table.claim_failed(&pod.uid, container, now)
             }
-            ClaimError::Owner(OwnerError::LookUp { .. }) | ClaimError::NoName | ClaimError::Call(_) => {
+            ClaimError::Owner(OwnerError::LookUp { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
+                let PodName { namespace, name } = &pod.name;
                 tracing::warn!(
-                    namespace = pod.name.namespace,
-                    pod = pod.name.name,
+                    namespace,
+                    pod = name,
                     container,
-                    "Pod {} is not claimed yet: {}",
-                    pod.name,
+                    "Could not create the Checkpoint of pod `{namespace}/{name}`, container `{container}`, retrying: {}",
                     error_chain(error)
                 );
-                self.table.failed(&pod.uid, container, CLAIM_AGAIN, now)
+                self.table.claim_failed(&pod.uid, container, now)
             }
         };
-        self.watch.state.waits(pod, &error_chain(error));
-        again.into_iter().collect()
+        self.watch.context.timelines.waiting_for(pod, &error_chain(error));
+        recheck.into_iter().collect()
     }
 }
 
-/// The next pod whose time has come; waits for ever while there is none.
-async fn due(delays: &mut DelayQueue<String>) -> String {
-    match delays.next().await {
+/// The next pod to recheck. Waits forever while there is none.
+async fn next_due(rechecks: &mut DelayQueue<String>) -> String {
+    match rechecks.next().await {
         Some(expired) => expired.into_inner(),
         None => pending().await,
     }
