@@ -5,7 +5,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackendSettings, CertificateArgs, RunArgs};
@@ -109,7 +108,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         BackendSettings::Log => None,
         BackendSettings::SnapHook(settings) => Some(Arc::new(SnapHook::new(*settings)?)),
         BackendSettings::Kubelet(settings) => {
-            tell_of_trust(&settings, &unverified);
+            unverified.set(i64::from(settings.trust == Trust::Unverified));
+            tell_of_trust(&settings);
             Some(Arc::new(Kubelet::new(*settings, &certificate.ca.service_namespace, &cluster)?))
         }
     };
@@ -173,9 +173,8 @@ fn bound(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, RunE
 }
 
 /// Says loudly that whoever answers at a node's address gets the token.
-fn tell_of_trust(settings: &kubelet::Settings, unverified: &Gauge) {
+fn tell_of_trust(settings: &kubelet::Settings) {
     if settings.trust == Trust::Unverified {
-        unverified.set(1);
         tracing::warn!(
             "Kubelets' certificates are not verified (--kubelet-insecure-skip-verify): whoever answers at a node's address \
              gets a token of service account `{}`, and its word is taken for checkpoints",

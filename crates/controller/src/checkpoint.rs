@@ -3,7 +3,9 @@
 //! [`claim`] creates a Checkpoint. [`controller`] decides what each one needs, [`attempt_scheduler`] schedules the attempts,
 //! and [`attempt_runner`] runs one. [`preconditions`] and [`transitions`] hold the rules.
 
+mod api_outage;
 pub(crate) mod attempt_observations;
+pub(crate) mod attempt_preparation;
 mod attempt_queue;
 pub(crate) mod attempt_runner;
 pub(crate) mod attempt_scheduler;

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::attempt_observations::AttemptObservations;
-use crate::checkpoint::attempt_runner::{AttemptRunner, SEND_WINDOW};
+use crate::checkpoint::attempt_preparation::SEND_WINDOW;
+use crate::checkpoint::attempt_runner::AttemptRunner;
 use crate::checkpoint::attempt_scheduler::{AttemptScheduler, SchedulerCommand};
 use crate::checkpoint::checkpoint_index::{CheckpointIndex, Reclaim};
 use crate::checkpoint::claim::{CheckpointClaimer, Claimer};

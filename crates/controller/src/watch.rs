@@ -9,6 +9,7 @@ mod missed_mutations;
 mod mutation_check;
 mod pod_table;
 mod pod_watch;
+mod recheck_queue;
 
 pub(crate) use missed_mutations::MissedMutations;
 pub(crate) use pod_watch::PodWatch;

@@ -4,9 +4,7 @@
 //! that sent it, and the write is retried for as long as that process lives.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::SignedDuration;
 use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -17,23 +15,19 @@ use snapwatcher_api::pod::{PodFacts, PodName};
 use snapwatcher_api::record_name;
 use snapwatcher_backends::request::{Backend, CheckpointRequest};
 use snapwatcher_daemon::clock;
-use snapwatcher_kubernetes::cluster::{CallError, LivePod, read_pod};
-use snapwatcher_kubernetes::owner::{Owners, Workload};
+use snapwatcher_kubernetes::cluster::{CallError, LivePod};
+use snapwatcher_kubernetes::owner::Owners;
 use snapwatcher_state::ContainerTimeline;
 
-use super::candidates::Candidates;
+use super::attempt_preparation::{AttemptPreparation, NotPrepared, PreparedAttempt, SEND_WINDOW};
 use super::circuit_breaker::EndpointSignal;
 use super::concurrency_limiter::ConcurrencyLimiter;
 use super::endpoint_breakers::{EndpointBreakers, Permit};
 use super::fields;
-use super::preconditions::{self, UnmetPrecondition};
+use super::preconditions::UnmetPrecondition;
 use super::status_writer::{RETRY, StatusWriter};
-use super::transitions::{self, AttemptTarget, Holder, RetryPolicy};
+use super::transitions::{self, Holder, RetryPolicy};
 use crate::context::ControllerContext;
-
-/// How long after the start of its write an attempt may still be sent. Later, another process may already have marked
-/// it Interrupted, so it is cancelled instead.
-pub(crate) const SEND_WINDOW: Duration = Duration::from_secs(15);
 
 /// Message of a Checkpoint that is marked Interrupted.
 const INTERRUPTED: &str = "the SnapWatcher instance stopped before recording the result; the checkpoint may exist. \
@@ -71,24 +65,6 @@ enum NextPod {
     IsReady,
 }
 
-/// A pod that can be checkpointed now, and the status that starts its attempt.
-struct PreparedAttempt {
-    pod: LivePod,
-    status: CheckpointStatus,
-}
-
-/// Why there is no attempt, and the pod if it exists.
-struct NotPrepared {
-    unmet: UnmetPrecondition,
-    pod: Option<PodFacts>,
-}
-
-impl From<UnmetPrecondition> for NotPrepared {
-    fn from(unmet: UnmetPrecondition) -> Self {
-        Self { unmet, pod: None }
-    }
-}
-
 impl AttemptRunner {
     /// Runs one attempt of a Checkpoint that holds a slot. An error means that nothing was sent and that the status does
     /// not claim otherwise. After the stop no attempt is started.
@@ -98,7 +74,7 @@ impl AttemptRunner {
         permit: &mut Permit,
         stop: &CancellationToken,
     ) -> Result<AttemptResult, CallError> {
-        let PreparedAttempt { pod, status } = match self.prepare(checkpoint, permit).await? {
+        let PreparedAttempt { pod, status } = match self.preparation(permit).prepare(checkpoint).await? {
             Ok(prepared) => prepared,
             Err(NotPrepared { unmet, pod }) => {
                 return self.write_unmet(checkpoint, &unmet, pod.as_ref()).await.map(|()| AttemptResult::NotSent);
@@ -158,59 +134,6 @@ impl AttemptRunner {
         let has_slot = self.limiter.assign_node(&checkpoint.uid().unwrap_or_default(), &node, subject, now);
         let may_send = has_slot && self.breakers.move_permit(permit, self.backend.address(Some(&node)), now);
         (!may_send).then_some(node)
-    }
-
-    /// Reads the pod live and checks the preconditions.
-    async fn prepare(
-        &self,
-        checkpoint: &Checkpoint,
-        permit: &Permit,
-    ) -> Result<Result<PreparedAttempt, NotPrepared>, CallError> {
-        let Some(target) = fields::target(checkpoint) else {
-            let message = "spec names neither a pod nor a complete workload: recreate the Checkpoint with one of them";
-            return Ok(Err(UnmetPrecondition { reason: Reason::InvalidSpec, message: message.to_owned() }.into()));
-        };
-        let namespace = checkpoint.namespace().unwrap_or_default();
-        let name = match &target {
-            CheckpointTarget::Pod { name, .. } | CheckpointTarget::Manual { name, .. } => {
-                PodName { namespace, name: name.clone() }
-            }
-            CheckpointTarget::Revision { .. } => {
-                match self.candidates(permit).find(checkpoint, &target, clock::now()).await? {
-                    Ok(name) => name,
-                    Err(unmet) => return Ok(Err(unmet.into())),
-                }
-            }
-        };
-        let live = read_pod(&self.context.cluster.calls, &name).await?;
-        let container = match preconditions::check(&target, &name, live.as_ref().map(|pod| &pod.facts)) {
-            Ok(container) => container,
-            // The pod was eligible in the listing before. Another pod is chosen next time, and this one does not count.
-            Err(UnmetPrecondition { message, .. }) if matches!(target, CheckpointTarget::Revision { .. }) => {
-                return Ok(Err(UnmetPrecondition { reason: Reason::NotReady, message }.into()));
-            }
-            Err(unmet) => return Ok(Err(NotPrepared { unmet, pod: live.map(|pod| pod.facts) })),
-        };
-        let Some(pod) = live else {
-            return Ok(Err(UnmetPrecondition::pod_gone(&name).into()));
-        };
-        let workload = self.workload(&pod.facts).await;
-        let target = AttemptTarget::new(&pod.facts, container, workload.to_string());
-        let longest =
-            SignedDuration::try_from(SEND_WINDOW + self.backend.longest_attempt()).unwrap_or(SignedDuration::MAX);
-        let status = transitions::start_attempt(checkpoint, &target, &self.holder, longest, clock::now());
-        Ok(Ok(PreparedAttempt { pod, status }))
-    }
-
-    /// The workload for the status. If it cannot be looked up, the pod's own owner reference serves: it is for display.
-    async fn workload(&self, pod: &PodFacts) -> Workload {
-        let found = self.owners.workload(pod).await;
-        let direct = || {
-            let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
-            let itself = Workload { api_version: "v1".into(), kind: "Pod".into(), name, uid };
-            pod.controller.as_ref().map_or(itself, Workload::from)
-        };
-        found.unwrap_or_else(|_| direct())
     }
 
     /// Writes the unmet precondition to the status, unless the status already holds it.
@@ -333,13 +256,14 @@ impl AttemptRunner {
         let mut tried = checkpoint.clone();
         let status = tried.status.get_or_insert_default();
         status.tried_pods.extend(status.pod.as_ref().and_then(|pod| pod.uid.clone()));
-        let found = self.candidates(&Permit::default()).find(&tried, &target, clock::now()).await?;
+        let found = self.preparation(&Permit::default()).candidates().find(&tried, &target, clock::now()).await?;
         Ok(if found.is_ok() { NextPod::IsReady } else { NextPod::None })
     }
 
-    fn candidates<'a>(&'a self, permit: &'a Permit) -> Candidates<'a> {
-        let Self { context, owners, backend, breakers, .. } = self;
-        Candidates { client: &context.cluster.calls, owners, backend: backend.as_ref(), breakers, permit }
+    fn preparation<'a>(&'a self, permit: &'a Permit) -> AttemptPreparation<'a> {
+        let Self { context, owners, backend, breakers, holder, .. } = self;
+        let client = &context.cluster.calls;
+        AttemptPreparation { client, owners, backend: backend.as_ref(), breakers, holder, permit }
     }
 
     fn status_writer(&self) -> StatusWriter<'_> {

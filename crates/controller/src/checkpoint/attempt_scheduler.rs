@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -19,9 +19,9 @@ use tokio_util::time::DelayQueue;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::{error_chain, join_error_message};
-use snapwatcher_kubernetes::backoff::Backoff;
 use snapwatcher_kubernetes::cluster::CallError;
 
+use super::api_outage::{ApiOutage, LONGEST_PAUSE, is_about_checkpoint};
 use super::attempt_queue::{AttemptQueue, QueuedAttempt};
 use super::attempt_runner::{AttemptResult, AttemptRunner};
 use super::circuit_breaker::EndpointSignal;
@@ -29,10 +29,6 @@ use super::endpoint_breakers::Permit;
 use super::fields;
 use super::metrics::CheckpointMetrics;
 
-/// The longest pause of all attempts while the API server cannot be reached.
-const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(15);
-/// The pauses of all attempts while the API server cannot be reached.
-const OUTAGE_RETRY: Backoff = Backoff::new(Duration::from_secs(1), LONGEST_OUTAGE_WAIT);
 /// The shortest wait of a Checkpoint whose attempt met such an outage.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The scheduler wakes up at least this often.
@@ -90,13 +86,6 @@ struct ActiveScheduler {
     /// Whether a circuit breaker was open at the last look.
     had_open_breaker: bool,
     stop: CancellationToken,
-}
-
-/// The API server cannot be reached, so no attempt is started until then.
-#[derive(Debug, Clone, Copy)]
-struct ApiOutage {
-    failures: u32,
-    until: Timestamp,
 }
 
 impl AttemptScheduler {
@@ -253,7 +242,7 @@ impl ActiveScheduler {
                 tracing::warn!(
                     checkpoint = name,
                     "Could not attempt Checkpoint `{name}`, retrying in {} s: {}",
-                    LONGEST_OUTAGE_WAIT.as_secs(),
+                    LONGEST_PAUSE.as_secs(),
                     error_chain(error)
                 );
             }
@@ -270,7 +259,7 @@ impl ActiveScheduler {
             }
             (Err(error), None) => {
                 let is_in_progress = checkpoint.phase() == Phase::InProgress;
-                let wait = if is_about_checkpoint(&error) { LONGEST_OUTAGE_WAIT } else { RETRY_AFTER };
+                let wait = if is_about_checkpoint(&error) { LONGEST_PAUSE } else { RETRY_AFTER };
                 let command = if is_in_progress {
                     SchedulerCommand::MarkInterrupted(checkpoint)
                 } else {
@@ -298,25 +287,14 @@ impl ActiveScheduler {
         }
     }
 
-    /// Pauses all attempts. Attempts that were under way when the pause began do not prolong it.
+    /// Pauses all attempts.
     fn record_outage(&mut self, error: &CallError, now: Timestamp) {
-        let failures = match self.outage {
-            Some(outage) if outage.until > now => return,
-            Some(outage) => outage.failures + 1,
-            None => 1,
-        };
-        if failures == 1 {
+        let Some(outage) = ApiOutage::after(self.outage, fastrand::f64(), now) else { return };
+        if outage.pauses == 1 {
             tracing::warn!("Checkpoints paused: API server error, retrying until it responds: {}", error_chain(error));
         }
-        let wait = OUTAGE_RETRY.wait(failures, fastrand::f64());
-        let until = now + SignedDuration::try_from(wait).unwrap_or_default();
-        self.outage = Some(ApiOutage { failures, until });
+        self.outage = Some(outage);
     }
-}
-
-/// Whether the API server rejected this one Checkpoint, so that others can still be attempted.
-fn is_about_checkpoint(error: &CallError) -> bool {
-    error.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422))
 }
 
 fn panicked(error: JoinError) -> SchedulerError {

@@ -98,11 +98,11 @@ fn chosen_container<'a>(
     name: &PodName,
     pod: &'a PodFacts,
 ) -> Result<&'a str, UnmetPrecondition> {
-    let named = match target {
+    let container = match target {
         CheckpointTarget::Pod { container, .. } | CheckpointTarget::Revision { container, .. } => Some(container),
         CheckpointTarget::Manual { container, .. } => container.as_ref(),
     };
-    match (named, &pod.options) {
+    match (container, &pod.options) {
         (Some(container), _) => Ok(container),
         (None, Ok(options)) => match options.containers.as_slice() {
             [container] => Ok(container),

@@ -1,9 +1,6 @@
 //! The service that watches pods: it feeds the events into the table and executes the actions.
 
-use std::collections::HashMap;
-use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -11,7 +8,6 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::time::{DelayQueue, delay_queue::Key};
 
 use snapwatcher_api::keys::{OPTED_IN, SNAP};
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
@@ -25,6 +21,7 @@ use super::eligibility::Ineligible;
 use super::log_block::{self, BlockEvent, LogBlock};
 use super::missed_mutations::MissedMutations;
 use super::pod_table::{PodTable, WatchAction};
+use super::recheck_queue::RecheckQueue;
 use crate::checkpoint::checkpoint_index::Reclaim;
 use crate::checkpoint::claim::{ClaimError, Claimed, Claimer};
 use crate::checkpoint::known_pods::KnownPods;
@@ -32,9 +29,6 @@ use crate::context::ControllerContext;
 
 /// How many claims run at once. Each makes two or three calls to the API server.
 const MAX_CONCURRENT_CLAIMS: usize = 16;
-
-/// The longest wait for a recheck: timers are limited to some years, and the clock of a node may be far ahead.
-const MAX_RECHECK_DELAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The service.
 pub(crate) struct PodWatch {
@@ -68,9 +62,7 @@ struct ActiveWatch {
     table: PodTable,
     claims: JoinSet<Option<FinishedClaim>>,
     claim_slots: Arc<Semaphore>,
-    rechecks: DelayQueue<String>,
-    /// The key of each pod in `rechecks`.
-    recheck_keys: HashMap<String, Key>,
+    rechecks: RecheckQueue,
     stop: CancellationToken,
 }
 
@@ -95,8 +87,7 @@ impl PodWatch {
             table: PodTable::new(known_pods),
             claims: JoinSet::new(),
             claim_slots: Arc::new(Semaphore::new(MAX_CONCURRENT_CLAIMS)),
-            rechecks: DelayQueue::new(),
-            recheck_keys: HashMap::new(),
+            rechecks: RecheckQueue::default(),
             stop: stop.clone(),
         };
         loop {
@@ -109,10 +100,7 @@ impl PodWatch {
                     Ok(finished) => finished.map(|finished| active.claim_finished(finished, now())).unwrap_or_default(),
                     Err(error) => return Err(PodWatchError::Panicked(join_error_message(error))),
                 },
-                uid = next_due(&mut active.rechecks) => {
-                    active.recheck_keys.remove(&uid);
-                    active.table.recheck(&uid, now())
-                }
+                uid = active.rechecks.next() => active.table.recheck(&uid, now()),
                 Some(first) = reclaims.recv() => active.reclaim(first, &mut reclaims, now()),
             };
             active.execute(actions, now());
@@ -193,7 +181,7 @@ impl ActiveWatch {
                 WatchAction::Seen(pod) => self.watch.context.timelines.seen(&pod, now),
                 WatchAction::Claim { pod, container, event } => self.claim(pod, container, event, now),
                 WatchAction::PodChanged(pod) => (self.watch.on_pod_changed)(pod),
-                WatchAction::Recheck { uid, at } => self.recheck_at(uid, at, now),
+                WatchAction::Recheck { uid, at } => self.rechecks.set(uid, at, now),
                 WatchAction::Blocked { pod, cause } => self.blocked(&pod, &cause),
                 WatchAction::Unblocked(pod) => self.watch.context.timelines.unblocked(&pod),
             }
@@ -221,14 +209,6 @@ impl ActiveWatch {
             }
             Some(FinishedClaim { pod, container, event, result })
         });
-    }
-
-    fn recheck_at(&mut self, uid: String, at: Timestamp, now: Timestamp) {
-        let wait = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(MAX_RECHECK_DELAY);
-        match self.recheck_keys.get(&uid) {
-            Some(key) => self.rechecks.reset(key, wait),
-            None => drop(self.recheck_keys.insert(uid.clone(), self.rechecks.insert(uid, wait))),
-        }
     }
 
     fn blocked(&self, pod: &PodFacts, cause: &Ineligible) {
@@ -293,13 +273,5 @@ impl ActiveWatch {
         };
         self.watch.context.timelines.waiting_for(pod, &error_chain(error));
         recheck.into_iter().collect()
-    }
-}
-
-/// The next pod to recheck. Waits forever while there is none.
-async fn next_due(rechecks: &mut DelayQueue<String>) -> String {
-    match rechecks.next().await {
-        Some(expired) => expired.into_inner(),
-        None => pending().await,
     }
 }
