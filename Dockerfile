@@ -1,17 +1,18 @@
-# The image of SnapWatcher: one static program, a bundle of the well-known CAs, nothing else.
+# The image of SnapWatcher has one static program and the public CA certificates, and nothing else. Build it with
 #
 #   docker build -t snapwatcher:latest .
+#   podman build -t snapwatcher:latest .
 #
-# builds the program too. BINARY=outside takes one that was built before (`make image` does so where no engine can run
-# the stage `build`): target/image/ has to hold it and the CA bundle.
+# With --build-arg BINARY=outside the image gets a program that was built before: `make image` puts the program and the CA
+# certificates into target/image/ if no engine can run the stage `build`.
 
 ARG BINARY=build
 
 FROM docker.io/library/rust:1.89-bookworm AS build
 WORKDIR /source
 COPY . .
-# A target is named, so that the flag below is not for build scripts and macros, which have to be dynamic.
-# The caches make the next build one of what has changed.
+# With a target, the flag below does not apply to build scripts and macros, which must be dynamic.
+# With the caches the next build compiles only what changed.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     target="$(rustc --print host-tuple)" && \
@@ -29,7 +30,7 @@ FROM scratch
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="SnapWatcher" \
-      org.opencontainers.image.description="Turns a pod label into a checkpoint: admission webhook and watcher in one process" \
+      org.opencontainers.image.description="Checkpoints labeled pods, with an admission webhook and a watcher in one process" \
       org.opencontainers.image.vendor="WeaverSoft" \
       org.opencontainers.image.source="https://github.com/weaversoft/snap" \
       org.opencontainers.image.documentation="https://github.com/weaversoft/snap" \
@@ -37,7 +38,7 @@ LABEL org.opencontainers.image.title="SnapWatcher" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=binary /image/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=binary /image/snapwatcher /snapwatcher
-# By number: there is no file that could give it a name, and Kubernetes has to see that it is not root.
+# By number, because the image has no /etc/passwd, and Kubernetes verifies runAsNonRoot only for a number.
 USER 1001:1001
 EXPOSE 8443 8080
 ENTRYPOINT ["/snapwatcher"]

@@ -19,7 +19,7 @@ use snapwatcher_api::pod::OncePer;
 use snapwatcher_backends::snaphook::Contract;
 use snapwatcher_certificates::{TlsSource, service_names};
 use snapwatcher_controller::{CheckpointSettings, Holder, RetentionPolicy, RetryPolicy, UnknownResult};
-use snapwatcher_kubernetes::leader::Times;
+use snapwatcher_kubernetes::leader::LeaseTimes;
 
 use snapwatcher_daemon::telemetry::{LogFormat, LogLevel};
 
@@ -286,9 +286,14 @@ pub struct LeaderArgs {
 
 impl LeaderArgs {
     /// The default times, in proportion to the duration.
-    pub fn times(&self) -> Times {
+    pub fn times(&self) -> LeaseTimes {
         let part = |thirds: u32| self.lease_duration * thirds / 15;
-        Times { duration: self.lease_duration, renew: part(5), poll: part(2), give_up: part(10) }
+        LeaseTimes {
+            lease_duration: self.lease_duration,
+            renew_interval: part(5),
+            retry_interval: part(2),
+            renew_deadline: part(10),
+        }
     }
 }
 

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{BackendSettings, CertificateArgs, RunArgs};
 use snapwatcher_admission::{Admission, AdmissionMetrics, Webhook};
 use snapwatcher_api::pod::PodName;
-use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, Trust};
-use snapwatcher_backends::request::Backend;
-use snapwatcher_backends::snaphook::{BackendError, SnapHook};
+use snapwatcher_backends::backend::CheckpointBackend;
+use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, KubeletTrust};
+use snapwatcher_backends::metrics::BackendMetrics;
+use snapwatcher_backends::snaphook::{SnapHook, SnapHookError};
 use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates, Tell};
 use snapwatcher_controller::{
     CheckpointMetrics, ControllerChecks, ControllerContext, LeaderServices, PodsPage, WatchMetrics, WatchSettings,
@@ -21,11 +22,11 @@ use snapwatcher_daemon::admin::{self, AdminState, Gate, Health};
 use snapwatcher_daemon::listen::listen;
 use snapwatcher_daemon::services::{ServiceError, Services};
 use snapwatcher_daemon::signals;
-use snapwatcher_daemon::telemetry::metrics::{gauge, registry};
+use snapwatcher_daemon::telemetry::metrics::registry;
 use snapwatcher_https::HttpsMetrics;
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{Events, events};
-use snapwatcher_kubernetes::leader::Leader;
+use snapwatcher_kubernetes::leader::LeaderElector;
 use snapwatcher_state::PodTimelines;
 
 /// Beyond the longest request to a back-end and the drain: for an attempt that was just written, for writing its outcome,
@@ -40,7 +41,7 @@ pub enum RunError {
     #[error("could not listen on {address} for {purpose}")]
     Listen { address: SocketAddr, purpose: &'static str, source: io::Error },
     #[error(transparent)]
-    Backend(#[from] BackendError),
+    Backend(#[from] SnapHookError),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
@@ -102,14 +103,12 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         scopes: Scope::of(&watch.namespaces()),
         mutating_webhook_configuration: certificate.mutating_webhook_configuration,
     };
-    let unverified = "1 if --kubelet-insecure-skip-verify is set, so that kubelet certificates are not verified";
-    let unverified = gauge(&mut registry, "kubelet_insecure_skip_verify", unverified);
-    let backend: Option<Arc<dyn Backend>> = match checkpoint.backend() {
+    let backend_metrics = BackendMetrics::register(&mut registry);
+    let backend: Option<Arc<dyn CheckpointBackend>> = match checkpoint.backend() {
         BackendSettings::Log => None,
         BackendSettings::SnapHook(settings) => Some(Arc::new(SnapHook::new(*settings)?)),
         BackendSettings::Kubelet(settings) => {
-            unverified.set(i64::from(settings.trust == Trust::Unverified));
-            tell_of_trust(&settings);
+            warn_of_insecure_skip_verify(&settings, &backend_metrics);
             Some(Arc::new(Kubelet::new(*settings, &certificate.ca.service_namespace, &cluster)?))
         }
     };
@@ -132,7 +131,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     if leader.standalone {
         leader_check.pass();
     } else {
-        let leader = Leader {
+        let leader = LeaderElector {
             client: cluster.calls.clone(),
             namespace: certificate.ca.service_namespace,
             times: leader.times(),
@@ -147,7 +146,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     services.start("leader-services", |stop| leader_services.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
     services.start("admission", |stop| {
-        snapwatcher_https::apart(snapwatcher_https::serve(
+        snapwatcher_https::dedicated_thread::run(snapwatcher_https::serve(
             webhook_listener,
             webhook,
             resolver,
@@ -172,12 +171,13 @@ fn bound(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, RunE
     listen(address).map_err(|source| RunError::Listen { address, purpose, source })
 }
 
-/// Says loudly that whoever answers at a node's address gets the token.
-fn tell_of_trust(settings: &kubelet::Settings) {
-    if settings.trust == Trust::Unverified {
+/// Warns that any server at a node's address receives the token.
+fn warn_of_insecure_skip_verify(settings: &kubelet::KubeletSettings, metrics: &BackendMetrics) {
+    if settings.trust == KubeletTrust::Unverified {
+        metrics.kubelets_not_verified();
         tracing::warn!(
-            "Kubelets' certificates are not verified (--kubelet-insecure-skip-verify): whoever answers at a node's address \
-             gets a token of service account `{}`, and its word is taken for checkpoints",
+            "Kubelet certificates are not verified (--kubelet-insecure-skip-verify): any server at a node's address receives \
+             a token of service account `{}` and can report checkpoints. Set --kubelet-ca-file instead",
             settings.service_account
         );
     }
@@ -190,7 +190,7 @@ fn telling(events: &Events, certificate: &CertificateArgs, pod_name: Option<Stri
     let pod = pod_name.map(|name| PodName { namespace, name });
     Arc::new(move |reason, note| {
         if let Some(pod) = &pod {
-            events.warn_of_self(pod, uid.clone(), reason, note);
+            events.warn_on_own_pod(pod, uid.clone(), reason, note);
         }
     })
 }

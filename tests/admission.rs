@@ -149,7 +149,7 @@ async fn a_mirror_pod_is_neither_written_on_nor_checkpointed() {
         // A pod that is ready later was asked for: so the mirror pod was passed over, not merely waited with.
         let after = ns.create_object(&labelled("after")).await;
         PodStatus::ready(&after).write(&pods, &after).await.unwrap();
-        ns.asked("after", 1).await;
+        ns.until_requested("after", 1).await;
         assert!(ns.snaphook().requests_for(ns.name(), "static-web").is_empty());
     })
     .await;
@@ -179,18 +179,18 @@ async fn a_pod_of_a_megabyte_is_written_on() {
 }
 
 #[tokio::test]
-async fn a_journey_is_joined_to_its_admission() {
-    in_namespace("a_journey_is_joined_to_its_admission", |ns| async move {
+async fn a_timeline_is_joined_to_its_admission() {
+    in_namespace("a_timeline_is_joined_to_its_admission", |ns| async move {
         let watcher = snapwatcher(&ns).await;
         let stored = ns.create_object(&labelled("web")).await;
         let foreign = ns.create_object(&pod("foreign").labelled().hold().annotate(ADMISSION, "unknown").build()).await;
-        for (pod, elsewhere) in [(&stored, false), (&foreign, true)] {
+        for (pod, by_other_replica) in [(&stored, false), (&foreign, true)] {
             let name = pod.name_any();
-            ns.until(&format!("the journey of `{name}` has elsewhere={elsewhere}"), async || {
-                let shown = watcher.journeys().await.unwrap();
-                let journeys = shown["journeys"].as_array().cloned().unwrap_or_default();
-                let journey = journeys.iter().find(|journey| journey["uid"] == *pod.metadata.uid.as_ref().unwrap());
-                journey.is_some_and(|journey| journey["admission"]["elsewhere"] == elsewhere)
+            ns.until(&format!("the timeline of `{name}` has by_other_replica={by_other_replica}"), async || {
+                let shown = watcher.pod_timelines().await.unwrap();
+                let timelines = shown["pods"].as_array().cloned().unwrap_or_default();
+                let timeline = timelines.iter().find(|timeline| timeline["uid"] == *pod.metadata.uid.as_ref().unwrap());
+                timeline.is_some_and(|timeline| timeline["admission"]["by_other_replica"] == by_other_replica)
             })
             .await;
         }

@@ -9,17 +9,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lab::objects::pod;
 use lab::webhooks::{ADMISSION, MUTATED, SNAP};
-use lab::{Caller, Namespace, Snapwatcher, in_namespace, review_of_creation};
+use lab::{Namespace, Snapwatcher, WebhookClient, in_namespace, review_of_creation};
 use serde_json::{Value, json};
 use snapwatcher_admission::{HEALTH, MUTATE, REVIEW_LIMIT, VALIDATE};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const JSON: &str = "application/json";
 
-async fn caller(ns: &Namespace) -> (Arc<Snapwatcher>, Caller) {
+async fn webhook_client(ns: &Namespace) -> (Arc<Snapwatcher>, WebhookClient) {
     let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-    let caller = Caller::of(ns, &watcher).await.unwrap();
-    (watcher, caller)
+    let webhook_client = WebhookClient::of(ns, &watcher).await.unwrap();
+    (watcher, webhook_client)
 }
 
 fn review(uid: &str) -> Value {
@@ -48,7 +48,7 @@ fn patched_paths(response: &Value) -> Vec<String> {
 #[tokio::test]
 async fn a_request_that_is_no_review_is_refused_by_a_status_that_says_why() {
     in_namespace("a_request_that_is_no_review_is_refused", |ns| async move {
-        let (_watcher, caller) = caller(&ns).await;
+        let (_watcher, webhook_client) = webhook_client(&ns).await;
         let good = review("uid-1").to_string();
         let old = good.replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1");
         let truncated = good[..good.len() / 2].to_owned();
@@ -66,7 +66,7 @@ async fn a_request_that_is_no_review_is_refused_by_a_status_that_says_why() {
                 ("an answer", JSON, good.replace("\"request\"", "\"response\""), 400, "no request"),
                 ("parameters", "application/json; charset=utf-8", good.clone(), 200, "uid-1"),
             ] {
-                let reply = caller.post(path, content_type, body).await.unwrap();
+                let reply = webhook_client.post(path, content_type, body).await.unwrap();
                 assert_eq!(reply.status, status, "{path}, {case}: {}", reply.body);
                 assert!(reply.body.contains(words), "{path}, {case}: {}", reply.body);
                 assert!(status == 200 || reply.body.lines().count() == 1, "{path}, {case}: {}", reply.body);
@@ -79,12 +79,12 @@ async fn a_request_that_is_no_review_is_refused_by_a_status_that_says_why() {
 #[tokio::test]
 async fn a_body_is_read_up_to_the_limit_and_refused_beyond() {
     in_namespace("a_body_is_read_up_to_the_limit_and_refused_beyond", |ns| async move {
-        let (_watcher, caller) = caller(&ns).await;
+        let (_watcher, webhook_client) = webhook_client(&ns).await;
         let good = review("uid-1").to_string();
         for path in [MUTATE, VALIDATE] {
             for (size, status) in [(REVIEW_LIMIT, 200), (REVIEW_LIMIT + 1, 413)] {
                 let padded = format!("{good}{}", " ".repeat(size - good.len()));
-                let reply = caller.post(path, JSON, padded).await.unwrap();
+                let reply = webhook_client.post(path, JSON, padded).await.unwrap();
                 assert_eq!(reply.status, status, "{path}, {size} bytes: {}", reply.body);
                 if status == 413 {
                     assert!(reply.body.contains("7 MiB"), "{}", reply.body);
@@ -100,7 +100,7 @@ async fn a_body_is_read_up_to_the_limit_and_refused_beyond() {
 #[tokio::test]
 async fn each_answer_to_a_review_is_a_valid_review_with_the_same_uid() {
     in_namespace("each_answer_to_a_review_is_a_valid_review", |ns| async move {
-        let (_watcher, caller) = caller(&ns).await;
+        let (_watcher, webhook_client) = webhook_client(&ns).await;
         let changed = |change: &dyn Fn(&mut Value)| {
             let mut changed = review("-");
             change(&mut changed["request"]);
@@ -150,7 +150,7 @@ async fn each_answer_to_a_review_is_a_valid_review_with_the_same_uid() {
                 let uid = format!("{path} \"{case}\" \u{1F600}\n");
                 let mut review = review.clone();
                 review["request"]["uid"] = json!(uid);
-                let reply = caller.review(path, &review).await.unwrap();
+                let reply = webhook_client.review(path, &review).await.unwrap();
                 assert_eq!(reply.status, 200, "{path}, {case}: {}", reply.body);
                 let response = response_of(&reply.body, &uid, case);
                 let expected = if path == MUTATE { paths.clone() } else { Vec::new() };
@@ -164,13 +164,13 @@ async fn each_answer_to_a_review_is_a_valid_review_with_the_same_uid() {
 #[tokio::test]
 async fn health_and_unknown_paths_are_answered_without_a_review() {
     in_namespace("health_and_unknown_paths_are_answered_without_a_review", |ns| async move {
-        let (_watcher, caller) = caller(&ns).await;
-        let health = caller.get(HEALTH).await.unwrap();
+        let (_watcher, webhook_client) = webhook_client(&ns).await;
+        let health = webhook_client.get(HEALTH).await.unwrap();
         assert_eq!((health.status, health.body.as_str()), (200, "ok"));
         for (path, status) in [("/", 404), ("/mutate/", 404), ("/metrics", 404), ("/readyz", 404), (MUTATE, 405)] {
-            assert_eq!(caller.get(path).await.unwrap().status, status, "{path}");
+            assert_eq!(webhook_client.get(path).await.unwrap().status, status, "{path}");
         }
-        let elsewhere = caller.review("/convert", &review("uid-1")).await.unwrap();
+        let elsewhere = webhook_client.review("/convert", &review("uid-1")).await.unwrap();
         assert_eq!(elsewhere.status, 404);
     })
     .await;

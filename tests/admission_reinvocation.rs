@@ -57,7 +57,7 @@ impl Stranger {
         configurations.create(&PostParams::default(), &configuration).await.unwrap();
         let stranger = Self { name, configurations, handle };
         let (pods, probe) = (ns.api::<Pod>(), pod("stranger-probe").labelled().build());
-        ns.until("the other webhook is asked too", async || {
+        ns.until("the API server calls the other webhook too", async || {
             let dry_run = PostParams { dry_run: true, ..PostParams::default() };
             pods.create(&dry_run, &probe).await.unwrap().annotations().contains_key(MARK)
         })
@@ -102,16 +102,16 @@ async fn a_second_call_about_the_same_pod_changes_nothing() {
         let stored = ns.create_object(&pod("web").labelled().hold().build()).await;
 
         let after = (answered(&watcher, "patched").await, answered(&watcher, "left").await);
-        assert_eq!(after, (before.0 + 1, before.1 + 1), "asked twice, patched once");
+        assert_eq!(after, (before.0 + 1, before.1 + 1), "called twice, patched once");
         assert_eq!(stored.labels().get(MUTATED).map(String::as_str), Some("false"));
         assert!(stored.annotations().contains_key(MARK), "{:?}", stored.annotations());
         assert_eq!(stored.annotations().get(ADMISSION).map(String::len), Some(36));
         // The annotation is that of the call which wrote it: this process knows it.
-        ns.until("the pod's journey is joined to its admission", async || {
-            let shown = watcher.journeys().await.unwrap();
-            let journeys = shown["journeys"].as_array().cloned().unwrap_or_default();
-            let journey = journeys.iter().find(|journey| journey["uid"] == *stored.metadata.uid.as_ref().unwrap());
-            journey.is_some_and(|journey| journey["admission"]["elsewhere"] == false)
+        ns.until("the pod's timeline is joined to its admission", async || {
+            let shown = watcher.pod_timelines().await.unwrap();
+            let timelines = shown["pods"].as_array().cloned().unwrap_or_default();
+            let timeline = timelines.iter().find(|timeline| timeline["uid"] == *stored.metadata.uid.as_ref().unwrap());
+            timeline.is_some_and(|timeline| timeline["admission"]["by_other_replica"] == false)
         })
         .await;
         stranger.end().await;

@@ -25,7 +25,7 @@ async fn start(ns: &Namespace, mode: &str) -> Arc<Snapwatcher> {
     let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--validation", mode]).await;
     let harmless = pod("harmless").labelled().build();
     let series = "snapwatcher_admission_requests_total{webhook=\"validate\",decision=\"passed\"} ";
-    ns.until("the validating webhook is asked", async || {
+    ns.until("the API server calls the validating webhook", async || {
         warnings(ns, &harmless).await;
         let metrics = watcher.metrics().await.unwrap();
         metrics.lines().any(|line| line.strip_prefix(series).is_some_and(|count| count != "0"))
@@ -70,9 +70,9 @@ async fn a_pod_that_can_not_be_what_its_author_means_is_told() {
             ("a key", pod("a").labelled().annotate("snap.weaversoft.io/delays", "5s"), "did you mean `delay`?"),
             ("criu", pod("a").labelled().spec(sctp), "SCTP sockets can't be checkpointed"),
         ] {
-            let told = warnings(&ns, &wanted.build()).await;
-            assert_eq!(told.len(), 1, "{name}: {told:?}");
-            assert!(told[0].contains(words), "{name}: {told:?}");
+            let reported = warnings(&ns, &wanted.build()).await;
+            assert_eq!(reported.len(), 1, "{name}: {reported:?}");
+            assert!(reported[0].contains(words), "{name}: {reported:?}");
         }
     })
     .await;
@@ -85,9 +85,9 @@ async fn a_warning_fits_what_clients_show_whatever_it_quotes() {
         let long = "sidecar,".repeat(60);
         for value in [long.as_str(), "line\nbreak", "ümläut \u{1F600} \"quoted\\\"", "\u{7}bell"] {
             let wanted = pod("a").labelled().annotate(CONTAINERS, value).annotate(DELAY, value).build();
-            let told = warnings(&ns, &wanted).await;
-            assert!(told.len() >= 2, "{value:?}: {told:?}");
-            for warning in told {
+            let reported = warnings(&ns, &wanted).await;
+            assert!(reported.len() >= 2, "{value:?}: {reported:?}");
+            for warning in reported {
                 assert!(warning.chars().count() <= WARNING_LENGTH, "{value:?}: {warning}");
                 assert!(warning.contains("snap.weaversoft.io/"), "{value:?}: {warning}");
             }

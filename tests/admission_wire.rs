@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use lab::objects::pod;
-use lab::{Caller, Namespace, Snapwatcher, in_namespace, review_of_creation};
+use lab::{Namespace, Snapwatcher, WebhookClient, in_namespace, review_of_creation};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use snapwatcher_admission::{HEALTH, MUTATE, REVIEW_LIMIT};
@@ -17,21 +17,21 @@ use tokio_rustls::client::TlsStream;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-async fn caller(ns: &Namespace) -> (Arc<Snapwatcher>, Caller) {
+async fn webhook_client(ns: &Namespace) -> (Arc<Snapwatcher>, WebhookClient) {
     let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-    let caller = Caller::of(ns, &watcher).await.unwrap();
-    (watcher, caller)
+    let webhook_client = WebhookClient::of(ns, &watcher).await.unwrap();
+    (watcher, webhook_client)
 }
 
-async fn connected(caller: &Caller, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(caller.address()).await?;
+async fn connected(webhook_client: &WebhookClient, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(webhook_client.address()).await?;
     let name = ServerName::try_from("127.0.0.1").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 /// Sends these bytes over TLS and returns all that comes back until the other side closes.
-async fn exchange(caller: &Caller, bytes: &[u8]) -> String {
-    let mut stream = connected(caller, caller.tls(&["http/1.1"])).await.unwrap();
+async fn exchange(webhook_client: &WebhookClient, bytes: &[u8]) -> String {
+    let mut stream = connected(webhook_client, webhook_client.tls(&["http/1.1"])).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut received = Vec::new();
     // A connection cut without a farewell is a way to refuse; what came before it counts.
@@ -40,8 +40,8 @@ async fn exchange(caller: &Caller, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&received).into_owned()
 }
 
-async fn is_serving(caller: &Caller) -> bool {
-    caller.get(HEALTH).await.is_ok_and(|reply| reply.status == 200)
+async fn is_serving(webhook_client: &WebhookClient) -> bool {
+    webhook_client.get(HEALTH).await.is_ok_and(|reply| reply.status == 200)
 }
 
 fn review() -> String {
@@ -51,21 +51,21 @@ fn review() -> String {
 #[tokio::test]
 async fn only_http_1_is_offered() {
     in_namespace("only_http_1_is_offered", |ns| async move {
-        let (_watcher, caller) = caller(&ns).await;
+        let (_watcher, webhook_client) = webhook_client(&ns).await;
         for (offered, chosen) in [
             (vec!["h2", "http/1.1"], Some(&b"http/1.1"[..])),
             (vec!["http/1.1"], Some(&b"http/1.1"[..])),
             (vec![], None),
         ] {
-            let stream = connected(&caller, caller.tls(&offered)).await.unwrap();
+            let stream = connected(&webhook_client, webhook_client.tls(&offered)).await.unwrap();
             assert_eq!(stream.get_ref().1.alpn_protocol(), chosen, "{offered:?}");
         }
-        let refused = connected(&caller, caller.tls(&["h2"])).await.unwrap_err().to_string();
+        let refused = connected(&webhook_client, webhook_client.tls(&["h2"])).await.unwrap_err().to_string();
         assert!(refused.contains("NoApplicationProtocol"), "{refused}");
         // Nor is it spoken to a client that does not ask.
-        let answer = exchange(&caller, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let answer = exchange(&webhook_client, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
-        assert!(is_serving(&caller).await);
+        assert!(is_serving(&webhook_client).await);
     })
     .await;
 }
@@ -73,7 +73,7 @@ async fn only_http_1_is_offered() {
 #[tokio::test]
 async fn malformed_http_costs_only_its_own_connection() {
     in_namespace("malformed_http_costs_only_its_own_connection", |ns| async move {
-        let (_watcher, caller) = caller(&ns).await;
+        let (_watcher, webhook_client) = webhook_client(&ns).await;
         let crowded = format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n{}\r\n", "x-more: y\r\n".repeat(200));
         let post = format!("POST {MUTATE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
         for (case, bytes) in [
@@ -85,10 +85,10 @@ async fn malformed_http_costs_only_its_own_connection() {
             ("two lengths", format!("{post}content-length: 1\r\ncontent-length: 2\r\n\r\nab")),
             ("a chunk that is no chunk", format!("{post}transfer-encoding: chunked\r\n\r\nzz\r\n")),
         ] {
-            let answer = exchange(&caller, bytes.as_bytes()).await;
+            let answer = exchange(&webhook_client, bytes.as_bytes()).await;
             assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{case}: {answer}");
             assert!(!answer.contains("AdmissionReview"), "{case}: {answer}");
-            assert!(is_serving(&caller).await, "{case}");
+            assert!(is_serving(&webhook_client).await, "{case}");
         }
     })
     .await;
@@ -97,7 +97,7 @@ async fn malformed_http_costs_only_its_own_connection() {
 #[tokio::test]
 async fn a_body_in_chunks_is_counted_as_it_comes() {
     in_namespace("a_body_in_chunks_is_counted_as_it_comes", |ns| async move {
-        let (_watcher, caller) = caller(&ns).await;
+        let (_watcher, webhook_client) = webhook_client(&ns).await;
         let head = format!(
             "POST {MUTATE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
              transfer-encoding: chunked\r\n\r\n"
@@ -106,12 +106,12 @@ async fn a_body_in_chunks_is_counted_as_it_comes() {
         let review = review();
         let (first, last) = review.split_at(100);
         let whole = format!("{head}{}{}0\r\n\r\n", chunk(first), chunk(last));
-        let answer = exchange(&caller, whole.as_bytes()).await;
+        let answer = exchange(&webhook_client, whole.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"uid\":\"uid-1\""), "{answer}");
 
         // One byte more than allowed and no end: the answer comes without waiting for the rest.
         let endless = format!("{head}{}{}", chunk(&review), chunk(&" ".repeat(REVIEW_LIMIT + 1 - review.len())));
-        let answer = exchange(&caller, endless.as_bytes()).await;
+        let answer = exchange(&webhook_client, endless.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     })
     .await;
@@ -120,8 +120,8 @@ async fn a_body_in_chunks_is_counted_as_it_comes() {
 #[tokio::test]
 async fn a_client_without_tls_or_without_trust_gets_no_answer() {
     in_namespace("a_client_without_tls_or_without_trust_gets_no_answer", |ns| async move {
-        let (_watcher, caller) = caller(&ns).await;
-        let mut plain = TcpStream::connect(caller.address()).await.unwrap();
+        let (_watcher, webhook_client) = webhook_client(&ns).await;
+        let mut plain = TcpStream::connect(webhook_client.address()).await.unwrap();
         plain.write_all(format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
         let mut received = Vec::new();
         // Reset or closed: only what was said before matters.
@@ -129,9 +129,9 @@ async fn a_client_without_tls_or_without_trust_gets_no_answer() {
         assert!(!String::from_utf8_lossy(&received).contains("HTTP/"), "{received:?}");
 
         let nobody = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        let refused = connected(&caller, nobody).await.unwrap_err().to_string();
+        let refused = connected(&webhook_client, nobody).await.unwrap_err().to_string();
         assert!(refused.contains("UnknownIssuer"), "{refused}");
-        assert!(is_serving(&caller).await);
+        assert!(is_serving(&webhook_client).await);
     })
     .await;
 }

@@ -14,8 +14,8 @@ use kube::ResourceExt;
 use lab::objects::pod;
 use lab::snaphook::{Behaviour, Gate};
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{Cluster, Namespace, Options, PodStatus, Snapwatcher, Tally, crd, in_namespace_of, reached};
+use lab::terminal::print_result;
+use lab::{CheckpointCounts, Cluster, Namespace, Options, PodStatus, Snapwatcher, crd, in_namespace_of, try_until};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -65,7 +65,7 @@ async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, r
     let gate = Gate::default();
     ns.snaphook().answer_pod_with(&open.name_any(), Behaviour::Wait(gate.clone()));
     make_ready(ns, [&open]).await;
-    ns.asked(&open.name_any(), 1).await;
+    ns.until_requested(&open.name_any(), 1).await;
     let (before, after) = rollout.split_at(rollout.len() / 2);
     make_ready(ns, before).await;
 
@@ -80,22 +80,26 @@ async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, r
     make_ready(ns, after).await;
 
     let names: Vec<String> = rollout.iter().map(ResourceExt::name_any).chain([open.name_any()]).collect();
-    reached("the watch is back and each pod has its record", RECONNECTED, async || {
-        let tally = Tally::of(ns, &names).await;
-        if tally.lost.is_empty() { check(watcher, "[+]watch ok").await } else { Err(format!("{:?}", tally.lost)) }
+    try_until("the watch is back and each pod has its record", RECONNECTED, async || {
+        let counts = CheckpointCounts::of(ns, &names).await;
+        if counts.lost.is_empty() { check(watcher, "[+]watch ok").await } else { Err(format!("{:?}", counts.lost)) }
     })
     .await
     .unwrap();
     let took = back.elapsed();
     // Whatever would be asked for again has been by the time a later pod was.
     make_ready(ns, [&later]).await;
-    ns.asked(&later.name_any(), 1).await;
-    let tally = Tally::of(ns, &names).await;
-    assert!(tally.lost.is_empty() && tally.doubled.is_empty() && tally.unknown.is_empty(), "{tally:?}");
+    ns.until_requested(&later.name_any(), 1).await;
+    let counts = CheckpointCounts::of(ns, &names).await;
+    assert!(counts.lost.is_empty() && counts.doubled.is_empty() && counts.unknown.is_empty(), "{counts:?}");
     let open = open.name_any();
-    assert_eq!((ns.record_of(&open, "Succeeded").await.attempt(), ns.times_asked(&open)), (1, 1));
-    say(&format!("away {} s, nothing left to do {:.1} s after its return", length.as_secs(), took.as_secs_f64()));
-    say(&tally.to_string());
+    assert_eq!((ns.record_of(&open, "Succeeded").await.attempt(), ns.request_count(&open)), (1, 1));
+    print_result(&format!(
+        "API server down for {} s, all work done {:.1} s after its return",
+        length.as_secs(),
+        took.as_secs_f64()
+    ));
+    print_result(&counts.to_string());
 }
 
 #[tokio::test]

@@ -10,10 +10,10 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use lab::objects::pod;
-use lab::snaphook::{Behaviour, Recorded};
+use lab::snaphook::{Behaviour, RecordedRequest};
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{Namespace, SnapwatcherOptions, Tally, in_namespace};
+use lab::terminal::print_result;
+use lab::{CheckpointCounts, Namespace, SnapwatcherOptions, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -26,10 +26,10 @@ const AT_ONCE_PER_NODE: usize = 2;
 /// How long SnapHook takes over a checkpoint.
 const TAKES: Duration = Duration::from_millis(300);
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The most requests that were certainly under way at once: each is for at least [`TAKES`] from when it came.
-fn most_at_once<'a>(requests: impl IntoIterator<Item = &'a Recorded>) -> usize {
+fn most_at_once<'a>(requests: impl IntoIterator<Item = &'a RecordedRequest>) -> usize {
     let takes = SignedDuration::try_from(TAKES).unwrap();
     let times: Vec<_> = requests.into_iter().map(|request| request.at).collect();
     let under_way = |now| times.iter().filter(|at| **at <= now && now.duration_since(**at) < takes).count();
@@ -61,7 +61,7 @@ async fn limits_hold_on_each_node_and_in_all_and_small_namespaces_are_served_fir
     in_namespace("budget-large", |a| async move {
         in_namespace("budget-small", |b| async move {
             in_namespace("budget-tiny", |c| async move {
-                let nodes = a.own_nodes(NODES).await;
+                let nodes = a.dedicated_nodes(NODES).await;
                 let mut names = Vec::new();
                 for (ns, count) in [(&a, large), (&b, small), (&c, small)] {
                     names.push(pods_on(ns, &nodes, count).await);
@@ -72,7 +72,7 @@ async fn limits_hold_on_each_node_and_in_all_and_small_namespaces_are_served_fir
                 let args = [&["--namespaces", &namespaces], &limits[..]].concat();
                 let suspended = launch(&a, &[&args[..], &["--suspend"]].concat()).await;
                 for (ns, count) in [(&a, large), (&b, small), (&c, small)] {
-                    ns.all_records(count, "Pending", PATIENCE).await;
+                    ns.all_records(count, "Pending", TIMEOUT).await;
                 }
                 suspended.stop().await.unwrap();
                 assert_eq!(a.snaphook().requests().len(), 0, "the brake is on");
@@ -80,13 +80,13 @@ async fn limits_hold_on_each_node_and_in_all_and_small_namespaces_are_served_fir
                 a.snaphook().answer_with(Behaviour::Delay(TAKES));
                 launch(&a, &args).await;
                 for (ns, count) in [(&a, large), (&b, small), (&c, small)] {
-                    ns.all_records(count, "Succeeded", PATIENCE).await;
+                    ns.all_records(count, "Succeeded", TIMEOUT).await;
                 }
                 let requests = a.snaphook().requests();
                 assert_eq!(requests.len(), pods, "each once");
                 let most = most_at_once(&requests);
                 assert_eq!(most, AT_ONCE, "the limit in all is used and kept");
-                let mut by_node: BTreeMap<&str, Vec<&Recorded>> = BTreeMap::new();
+                let mut by_node: BTreeMap<&str, Vec<&RecordedRequest>> = BTreeMap::new();
                 for request in &requests {
                     by_node.entry(request.body["node_name"].as_str().unwrap()).or_default().push(request);
                 }
@@ -98,9 +98,9 @@ async fn limits_hold_on_each_node_and_in_all_and_small_namespaces_are_served_fir
                 let first = &requests[..pods * 3 / 10];
                 let of_small = first.iter().filter(|request| request.subject.namespace != a.name()).count();
                 assert_eq!(of_small, 2 * small, "all pods of the small namespaces are among the first");
-                let tally = Tally::count(names[0].iter(), &a.records().await, &requests);
-                assert_eq!((tally.lost.len(), tally.doubled.len()), (0, 0), "{tally:?}");
-                say(&format!("{pods} pods: at most {most} at once, {of_small} of small namespaces first"));
+                let counts = CheckpointCounts::count(names[0].iter(), &a.records().await, &requests);
+                assert_eq!((counts.lost.len(), counts.doubled.len()), (0, 0), "{counts:?}");
+                print_result(&format!("{pods} pods: at most {most} at once, {of_small} of small namespaces first"));
             })
             .await;
         })
@@ -128,21 +128,22 @@ async fn with_the_brake_on_pods_are_claimed_and_nothing_is_asked_until_it_is_tak
         }
         ns.apply_checkpoint("by-hand", &serde_json::json!({"pod": {"name": "web-1"}})).await.unwrap();
         ns.until("all three wait for the brake", async || {
-            watcher.metric("snapwatcher_checkpoint_waiting").await.unwrap() == Some(3.0)
+            watcher.metric("snapwatcher_checkpoint_queued").await.unwrap() == Some(3.0)
         })
         .await;
-        assert!(watcher.log().contains("Check `backend` fails: suspended: pods are claimed, and nothing is asked"));
+        assert!(
+            watcher.log().contains("Health check `backend` fails: suspended: pods are claimed, and nothing is asked")
+        );
         assert_eq!(watcher.metric("snapwatcher_checkpoint_suspended").await.unwrap(), Some(1.0));
         watcher.restart().await.unwrap();
         ns.until("all three wait again", async || {
-            watcher.metric("snapwatcher_checkpoint_waiting").await.unwrap() == Some(3.0)
+            watcher.metric("snapwatcher_checkpoint_queued").await.unwrap() == Some(3.0)
         })
         .await;
-        ns.until("each journey says what its pod waits for", async || {
-            let shown = watcher.journeys().await.unwrap();
-            let mut ours =
-                shown["journeys"].as_array().unwrap().iter().filter(|one| one["pod"]["namespace"] == ns.name());
-            if ours.clone().count() == 2 && ours.all(|one| one["waits_for"] == "Suspended") {
+        ns.until("each timeline shows what its pod waits for", async || {
+            let shown = watcher.pod_timelines().await.unwrap();
+            let mut ours = shown["pods"].as_array().unwrap().iter().filter(|one| one["pod"]["namespace"] == ns.name());
+            if ours.clone().count() == 2 && ours.all(|one| one["waiting_for"] == "Suspended") {
                 Ok(())
             } else {
                 Err(shown.to_string())
@@ -150,13 +151,17 @@ async fn with_the_brake_on_pods_are_claimed_and_nothing_is_asked_until_it_is_tak
         })
         .await;
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-        assert!(health.contains("[-]backend failed (told only): suspended: "), "{health}");
+        assert!(health.contains("[-]backend failed (informational): suspended: "), "{health}");
         watcher.stop().await.unwrap();
         assert_eq!(ns.snaphook().requests().len(), 0);
 
         launch(&ns, &[]).await;
-        ns.all_records(3, "Succeeded", PATIENCE).await;
-        assert_eq!((ns.times_asked("web-1"), ns.times_asked("web-2")), (2, 1), "the one by hand is a wish of its own");
+        ns.all_records(3, "Succeeded", TIMEOUT).await;
+        assert_eq!(
+            (ns.request_count("web-1"), ns.request_count("web-2")),
+            (2, 1),
+            "a manual Checkpoint does not replace another one"
+        );
     })
     .await;
 }

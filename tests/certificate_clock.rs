@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Secret;
 use lab::proxy::Proxy;
-use lab::{Caller, Namespace, SnapwatcherOptions, in_namespace};
+use lab::{Namespace, SnapwatcherOptions, WebhookClient, in_namespace};
 use snapwatcher_certificates::CaCertificate;
 use snapwatcher_daemon::clock;
 
@@ -38,15 +38,15 @@ async fn authority(ns: &Namespace) -> CaCertificate {
     CaCertificate::parse(std::str::from_utf8(&data["current.crt"].0).unwrap()).unwrap()
 }
 
-async fn served_with_a_clock_that_is_off(name: &str, offset: &str, told: &str) {
-    let (offset, told) = (offset.to_owned(), told.to_owned());
+async fn served_with_a_clock_that_is_off(name: &str, offset: &str, reported: &str) {
+    let (offset, reported) = (offset.to_owned(), reported.to_owned());
     in_namespace(name, |ns| async move {
         // Over plain HTTP: the certificate of an API server that was just started is younger than the clock is behind.
         let proxy = Proxy::start(ns.access()).await;
         let watcher = ns.start_snapwatcher_with(with_a_clock_that_is_off(&offset, &proxy, &[])).await;
-        assert!(watcher.log().contains(&told), "{}", watcher.log());
-        let caller = Caller::of(&ns, &watcher).await.unwrap();
-        caller.slowest_of(1, ns.name(), &["/mutate"]).await.unwrap();
+        assert!(watcher.log().contains(&reported), "{}", watcher.log());
+        let webhook_client = WebhookClient::of(&ns, &watcher).await.unwrap();
+        webhook_client.slowest_review(1, ns.name(), &["/mutate"]).await.unwrap();
 
         let authority = authority(&ns).await;
         let age = clock::now().duration_since(authority.not_before()).as_secs();

@@ -11,8 +11,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{Caller, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
+use lab::terminal::print_result;
+use lab::{Namespace, Snapwatcher, SnapwatcherOptions, WebhookClient, in_namespace};
 use serde_json::json;
 use snapwatcher_certificates::Authority;
 
@@ -60,8 +60,8 @@ impl CaSecret {
 /// Whether the API server, and whoever connects anew, still comes through.
 async fn is_served(ns: &Namespace, watcher: &Snapwatcher) {
     ns.admission_works().await;
-    let caller = Caller::of(ns, watcher).await.unwrap();
-    caller.slowest_of(1, ns.name(), &["/mutate"]).await.unwrap();
+    let webhook_client = WebhookClient::of(ns, watcher).await.unwrap();
+    webhook_client.slowest_review(1, ns.name(), &["/mutate"]).await.unwrap();
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_secret_that_is_spoiled_gets_back_what_the_process_holds_and_the_cause
         };
         let text = |key: &str| String::from_utf8(held[key].0.clone()).unwrap();
         let (certificate, key) = (text("current.crt"), text("current.key"));
-        for (case, data, told) in [
+        for (case, data, reported) in [
             ("emptied", Data::new(), "it holds no CA certificate in PEM form, or more than one"),
             (
                 "certificate and key swapped",
@@ -94,10 +94,10 @@ async fn a_secret_that_is_spoiled_gets_back_what_the_process_holds_and_the_cause
                 "it holds no CA certificate",
             ),
         ] {
-            let told_before = watcher.log().matches(told).count();
+            let reported_before = watcher.log().matches(reported).count();
             secret.replace(data).await;
             secret.until(&format!("{case}: the Secret holds the CA again"), &held).await;
-            assert!(watcher.log().matches(told).count() > told_before, "{case}: {}", watcher.log());
+            assert!(watcher.log().matches(reported).count() > reported_before, "{case}: {}", watcher.log());
             is_served(&ns, &watcher).await;
         }
         secret.0.delete(SECRET, &DeleteParams::default()).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_secret_that_nobody_holds_and_nobody_can_read_is_made_anew() {
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "annotations": {"team": "web"}},
             "stringData": {"current.crt": "junk"},
         });
-        secrets.patch(SECRET, &PatchParams::apply("somebody"), &Patch::Apply(junk)).await.unwrap();
+        secrets.patch(SECRET, &PatchParams::apply("another-controller"), &Patch::Apply(junk)).await.unwrap();
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         assert!(watcher.log().contains("a new CA was made"), "{}", watcher.log());
         is_served(&ns, &watcher).await;
@@ -165,15 +165,17 @@ async fn replicas_that_start_at_once_agree_on_one_authority() {
             assert_eq!(keys, ["current.crt", "current.key"], "round {round}: one CA, no rotation");
             // By the bundle that stands in the configuration, which holds one certificate.
             for replica in &replicas {
-                let caller = Caller::of(&ns, replica).await.unwrap();
-                caller.slowest_of(1, ns.name(), &["/mutate"]).await.unwrap();
+                let webhook_client = WebhookClient::of(&ns, replica).await.unwrap();
+                webhook_client.slowest_review(1, ns.name(), &["/mutate"]).await.unwrap();
             }
             for replica in &replicas {
                 replica.kill().await.unwrap();
             }
             secret.0.delete(SECRET, &DeleteParams::default()).await.unwrap();
         }
-        say(&format!("{rounds} cold starts of {REPLICAS} replicas: one CA each, every leaf verified"));
+        print_result(&format!(
+            "{rounds} cold starts of {REPLICAS} replicas: one CA each, every serving certificate verified"
+        ));
     })
     .await;
 }

@@ -68,7 +68,7 @@ impl Configurations {
     }
 
     async fn until_bundle(&self) -> String {
-        lab::until("the bundle stands in the configuration", async || self.mutating_bundle().await).await
+        lab::until("the configuration has a caBundle", async || self.mutating_bundle().await).await
     }
 }
 
@@ -88,7 +88,8 @@ async fn kept<S: Future<Output = ()>>(
         mutating: Some(namespace.name().to_owned()),
         validating: Some(namespace.name().to_owned()),
     };
-    let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, trusted: None };
+    let cluster =
+        Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, ca_certificates: None };
     let certificates = Certificates::new(settings, cluster, CertificateMetrics::default(), Arc::new(|_, _| ()));
     let (resolver, status) = (certificates.resolver(), certificates.status());
     tokio::select! {
@@ -230,9 +231,9 @@ async fn rights_on_the_two_names_are_enough_and_their_loss_is_survived() {
             until_settled(&status).await;
             rights.grant(&["get", "list", "watch"]).await;
             configurations.empty().await;
-            lab::until("the refusal is told", async || {
-                let told = status.borrow().to_string();
-                if told.contains("cannot patch resource") { Ok(()) } else { Err(told) }
+            lab::until("the log has the refusal", async || {
+                let reported = status.borrow().to_string();
+                if reported.contains("cannot patch resource") { Ok(()) } else { Err(reported) }
             })
             .await;
             rights.grant(&["get", "list", "watch", "patch"]).await;

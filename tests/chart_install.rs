@@ -1,4 +1,4 @@
-//! The chart on a real API server: install as documented, upgrade, roll back, uninstall, and what is left of it.
+//! The chart on a real API server: installation as documented, upgrades, a rollback, and what an uninstall leaves.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use lab::objects::{deployment, pod};
-use lab::{Cluster, Installation, Namespace, Options, in_namespace_of};
+use lab::{ChartInstallation, Cluster, Namespace, Options, in_namespace_of};
 use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -19,12 +19,12 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const MUTATED: &str = "snap.weaversoft.io/mutated";
 const DEFINITION: &str = "checkpoints.snap.weaversoft.io";
 
-/// The chart belongs to a whole cluster, so each test has its own.
-async fn with_installation(test: &str, body: impl AsyncFnOnce(&Installation, &Namespace)) {
+/// The chart installs cluster-scoped objects, so each test has its own control plane.
+async fn with_installation(test: &str, body: impl AsyncFnOnce(&ChartInstallation, &Namespace)) {
     let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
     let access = cluster.access();
     in_namespace_of(access, test, |ns| async move {
-        let installation = Installation::on(access).await;
+        let installation = ChartInstallation::on(access).await;
         body(&installation, &ns).await;
     })
     .await;
@@ -32,18 +32,19 @@ async fn with_installation(test: &str, body: impl AsyncFnOnce(&Installation, &Na
 }
 
 #[tokio::test]
-async fn the_program_does_its_work_with_the_settings_and_rights_of_the_chart() {
-    with_installation("the_program_does_its_work_with_the_chart", async |installation, ns| {
-        let watcher = installation.program(SNAPWATCHER.as_ref(), &[("SNAP_BACK_API_URL", &ns.snaphook().url())]).await;
+async fn the_program_works_with_the_settings_and_rights_of_the_chart() {
+    with_installation("the_program_works_with_the_chart", async |installation, ns| {
+        let watcher =
+            installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[("SNAP_BACK_API_URL", &ns.snaphook().url())]).await;
         watcher.ready().await.unwrap();
-        installation.call(watcher.webhook_addr()).await;
+        installation.point_webhooks_at(watcher.webhook_addr()).await;
         ns.admission_works().await;
         ns.create_object(&deployment("web").labelled().build()).await;
         let name = ns.pods_made("web", 1).await.pop_first().unwrap();
         let pod = ns.api::<Pod>().get(&name).await.unwrap();
         assert_eq!(pod.labels()[MUTATED], "false");
         ns.record_of(&name, "Succeeded").await;
-        assert_eq!(ns.times_asked(&name), 1);
+        assert_eq!(ns.request_count(&name), 1);
         let log = watcher.log();
         assert!(!log.contains("forbidden"), "{log}");
         watcher.stop().await.unwrap();
@@ -54,9 +55,9 @@ async fn the_program_does_its_work_with_the_settings_and_rights_of_the_chart() {
 #[tokio::test]
 async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
     with_installation("upgrades_and_a_rollback_keep_what_the_program_wrote", async |installation, _| {
-        let watcher = installation.program(SNAPWATCHER.as_ref(), &[]).await;
-        lab::until("the bundle stands in the configuration", async || installation.bundle().await).await;
-        let bundle = installation.bundle().await;
+        let watcher = installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[]).await;
+        lab::until("the configuration has a caBundle", async || installation.ca_bundle().await).await;
+        let bundle = installation.ca_bundle().await;
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap";
         for (step, level) in [
             (format!("{upgrade} --set snapwatcher.operator.logLevel=DEBUG"), "DEBUG"),
@@ -71,7 +72,7 @@ async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
         ] {
             installation.helm(&step);
             assert_eq!(installation.variables().await["LOG_LEVEL"], level, "{step}");
-            assert_eq!(installation.bundle().await, bundle, "{step}");
+            assert_eq!(installation.ca_bundle().await, bundle, "{step}");
         }
         watcher.stop().await.unwrap();
     })
@@ -79,10 +80,10 @@ async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_not_there_is_refused_before_anything_is_changed() {
-    with_installation("a_namespace_that_is_not_there_is_refused", async |installation, _| {
+async fn a_missing_namespace_is_rejected_before_anything_changes() {
+    with_installation("a_missing_namespace_is_rejected", async |installation, _| {
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap --set snapwatcher.operator.allNamespaces=false";
-        let refused = installation.helm_refusal(&format!("{upgrade},snapwatcher.operator.namespaces={{nope,snap}}"));
+        let refused = installation.helm_error(&format!("{upgrade},snapwatcher.operator.namespaces={{nope,snap}}"));
         let refused = refused.unwrap();
         assert!(refused.contains("names nope, but there is no such namespace"), "{refused}");
         let roles: Api<ClusterRole> = Api::all(installation.client());
@@ -102,7 +103,7 @@ async fn an_upgrade_brings_the_resource_up_to_date() {
             definition.spec.versions[0].additional_printer_columns.clone().unwrap().len()
         };
         let now = columns().await;
-        // The chart as it may have been: a column fewer.
+        // An older chart, with one column less.
         let folder = tempfile::tempdir().unwrap();
         let copied = Command::new("cp").args(["-r", "charts/snapwatcher"]).arg(folder.path()).status().unwrap();
         assert!(copied.success());
@@ -126,9 +127,9 @@ async fn an_upgrade_brings_the_resource_up_to_date() {
 }
 
 #[tokio::test]
-async fn an_uninstall_leaves_the_records_and_nothing_that_stands_in_the_way() {
-    with_installation("an_uninstall_leaves_the_records", async |installation, ns| {
-        // The strictest that there is: while nobody answers, no labelled pod is created.
+async fn an_uninstall_leaves_the_checkpoints_and_nothing_that_blocks_pods() {
+    with_installation("an_uninstall_leaves_the_checkpoints", async |installation, ns| {
+        // With the strictest settings: while SnapWatcher is down, the API server rejects labeled pods.
         installation.helm(
             "upgrade snapwatcher ./charts/snapwatcher -n snap --set webhook.failurePolicy=Fail,webhook.timeoutSeconds=1",
         );
@@ -146,25 +147,25 @@ async fn an_uninstall_leaves_the_records_and_nothing_that_stands_in_the_way() {
         let definitions: Api<CustomResourceDefinition> = Api::all(installation.client());
         definitions.get(DEFINITION).await.unwrap();
 
-        // What was kept is taken up again by a release of the same name.
+        // A new release of the same name adopts what was kept.
         installation.install();
         ns.checkpoints().get("kept").await.unwrap();
     })
     .await;
 }
 
-/// Kubernetes 1.36 and later; the lab also runs older ones.
-async fn serves_policies(installation: &Installation) -> bool {
+/// Kubernetes 1.36 and later serve policies. The lab also runs older versions.
+async fn serves_policies(installation: &ChartInstallation) -> bool {
     let resources = installation.client().list_api_group_resources("admissionregistration.k8s.io/v1").await.unwrap();
     resources.resources.iter().any(|resource| resource.kind == "MutatingAdmissionPolicy")
 }
 
 #[tokio::test]
-async fn a_policy_labels_pods_with_no_process_at_all() {
-    with_installation("a_policy_labels_pods_with_no_process_at_all", async |installation, ns| {
+async fn a_policy_labels_pods_without_a_process() {
+    with_installation("a_policy_labels_pods_without_a_process", async |installation, ns| {
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap --set webhook.mode=policy";
         if !serves_policies(installation).await {
-            let refused = installation.helm_refusal(upgrade).unwrap();
+            let refused = installation.helm_error(upgrade).unwrap();
             assert!(refused.contains("does not serve MutatingAdmissionPolicy"), "{refused}");
             return;
         }

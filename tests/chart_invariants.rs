@@ -1,4 +1,4 @@
-//! What holds for the chart whatever the values: names, labels, security, rights, nothing of the program's own.
+//! What is true of the chart for all values: names, labels, security, rights, and that it renders no object of the program.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use lab::webhooks::{self, Scope};
 use lab::{Chart, Rendered, Template};
 use serde_json::{Value, json};
 
-/// The release namespace of the documentation, where cluster-wide objects have plain names.
+/// The release namespace of the documentation, in which cluster-scoped objects have plain names.
 const DOCUMENTED: &str = "snap";
 
 async fn each(look: impl Fn(&str, &Rendered)) {
@@ -36,12 +36,14 @@ async fn rendering_twice_gives_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_the_program_is_never_rendered() {
+async fn the_chart_renders_no_object_that_the_program_writes() {
     each(|scenario, rendered| {
         assert!(rendered.all("Secret").is_empty() && rendered.all("Lease").is_empty(), "{scenario}");
         for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
             for configuration in rendered.all(kind) {
-                assert!(configuration["webhooks"][0]["clientConfig"]["caBundle"].is_null(), "{scenario}: {kind}");
+                let bundle = &configuration["webhooks"][0]["clientConfig"]["caBundle"];
+                // The chart writes the caBundle only where the certificate and its CA come from the values.
+                assert_eq!(bundle.is_null(), scenario != "tls-secret", "{scenario}: {kind}");
             }
         }
     })
@@ -102,7 +104,7 @@ async fn the_names_are_those_of_the_documentation() {
 }
 
 #[tokio::test]
-async fn every_pod_is_as_restricted_as_pod_security_asks() {
+async fn every_pod_meets_the_pod_security_standard_restricted() {
     each(|scenario, rendered| {
         let pods = rendered.objects().iter().filter_map(|object| match object["kind"].as_str()? {
             "Deployment" => Some(&object["spec"]["template"]["spec"]),
@@ -129,7 +131,7 @@ async fn every_pod_is_as_restricted_as_pod_security_asks() {
 }
 
 #[tokio::test]
-async fn the_account_writes_no_pod_and_reads_no_secret_but_its_own() {
+async fn the_account_writes_no_pod_and_reads_only_its_own_secret() {
     each(|scenario, rendered| {
         let roles = rendered.all("ClusterRole").into_iter().chain(rendered.all("Role"));
         for rule in roles.flat_map(|role| role["rules"].as_array().unwrap()) {
@@ -153,7 +155,7 @@ async fn the_account_writes_no_pod_and_reads_no_secret_but_its_own() {
 }
 
 #[tokio::test]
-async fn nobody_is_refused_a_pod_for_want_of_a_warning() {
+async fn a_missing_warning_never_rejects_a_pod() {
     let chart = Chart::of_repository().await;
     let rendered = chart.render(&Template::default().with("webhook.failurePolicy", &json!("Fail")));
     let policy = |kind| rendered.one(kind)["webhooks"][0]["failurePolicy"].clone();
@@ -162,13 +164,13 @@ async fn nobody_is_refused_a_pod_for_want_of_a_warning() {
 }
 
 #[tokio::test]
-async fn an_account_that_asks_nobody_has_no_rights_on_records() {
+async fn without_a_back_end_the_account_has_no_rights_on_checkpoints() {
     let chart = Chart::of_repository().await;
     let url = "snapwatcher.checkpoint.snapBackApiUrl";
     let variable = |variable: Value| Template::default().with(url, &json!("")).with("env", &json!([variable]));
     let secret =
         json!({"name": "SNAP_BACK_API_URL", "valueFrom": {"secretKeyRef": {"name": "snaphook", "key": "url"}}});
-    for (template, asks) in [
+    for (template, has_rights) in [
         (Template::default(), true),
         (Template::default().with(url, &json!("")), false),
         (variable(json!({"name": "SNAP_BACK_API_URL", "value": ""})), false),
@@ -177,7 +179,7 @@ async fn an_account_that_asks_nobody_has_no_rights_on_records() {
     ] {
         let rendered = chart.render(&template);
         let rules = rendered.named("ClusterRole", "snapwatcher")["rules"].to_string();
-        assert_eq!(rules.contains("checkpoints/status"), asks, "{rules}");
+        assert_eq!(rules.contains("checkpoints/status"), has_rights, "{rules}");
     }
 }
 
@@ -194,13 +196,13 @@ async fn every_rule_has_a_sentence_above_it() {
 }
 
 #[tokio::test]
-async fn the_webhooks_are_those_that_the_lab_tries_everything_with() {
+async fn the_webhooks_equal_those_that_the_lab_tests_with() {
     let chart = Chart::of_repository().await;
     let rendered = chart.render(&Template::default());
     let mut mutating: MutatingWebhookConfiguration =
         serde_json::from_value(rendered.one("MutatingWebhookConfiguration").clone()).unwrap();
-    let mut tried = webhooks::mutating("snapwatcher", &Scope::Cluster, "unused");
-    let (ours, theirs) = (&mut mutating.webhooks.as_mut().unwrap()[0], &mut tried.webhooks.as_mut().unwrap()[0]);
+    let mut of_lab = webhooks::mutating("snapwatcher", &Scope::Cluster, "unused");
+    let (ours, theirs) = (&mut mutating.webhooks.as_mut().unwrap()[0], &mut of_lab.webhooks.as_mut().unwrap()[0]);
     let service = ours.client_config.service.take().unwrap();
     assert_eq!((service.namespace.as_str(), service.name.as_str()), (DOCUMENTED, "snapwatcher"));
     assert_eq!((service.path.as_deref(), service.port), (Some("/mutate"), Some(443)));
@@ -209,8 +211,8 @@ async fn the_webhooks_are_those_that_the_lab_tries_everything_with() {
 
     let mut validating: ValidatingWebhookConfiguration =
         serde_json::from_value(rendered.one("ValidatingWebhookConfiguration").clone()).unwrap();
-    let mut tried = webhooks::validating("snapwatcher", &Scope::Cluster, "unused");
-    let (ours, theirs) = (&mut validating.webhooks.as_mut().unwrap()[0], &mut tried.webhooks.as_mut().unwrap()[0]);
+    let mut of_lab = webhooks::validating("snapwatcher", &Scope::Cluster, "unused");
+    let (ours, theirs) = (&mut validating.webhooks.as_mut().unwrap()[0], &mut of_lab.webhooks.as_mut().unwrap()[0]);
     let service = ours.client_config.service.take().unwrap();
     assert_eq!((service.path.as_deref(), service.port), (Some("/validate"), Some(443)));
     theirs.client_config.url = None;
@@ -218,7 +220,7 @@ async fn the_webhooks_are_those_that_the_lab_tries_everything_with() {
 }
 
 #[tokio::test]
-async fn an_old_kubernetes_gets_what_it_knows() {
+async fn an_old_kubernetes_gets_only_fields_that_it_knows() {
     let chart = Chart::of_repository().await;
     for (version, has_conditions, budget, has_eviction_policy) in [
         ("1.20.15", false, "policy/v1beta1", false),
@@ -248,7 +250,7 @@ async fn the_grace_period_is_longer_than_a_stop_may_take() {
 }
 
 #[tokio::test]
-async fn tests_run_by_the_settings_of_the_deployment() {
+async fn helm_tests_use_the_settings_of_the_deployment() {
     each(|scenario, rendered| {
         let settings = |container: &Value| -> BTreeMap<String, Value> {
             let variables = container["env"].as_array().unwrap().iter();

@@ -1,9 +1,12 @@
-//! Values that the chart refuses: unknown or malformed ones by its schema, those that contradict each other by a sentence.
+//! Values that the chart rejects: the schema rejects unknown and malformed ones, a sentence those that contradict each other.
 
 use lab::{Chart, Template};
 use serde_json::{Value, json};
 
-/// A value that the schema refuses, as JSON, and the key that the answer has to name.
+/// A CA certificate as far as the schema reads it.
+const CA: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+/// Values that the schema rejects, as JSON, each with the key that the error must name.
 fn malformed() -> Vec<(Value, &'static str)> {
     let under_checkpoint = |value: Value| json!({"snapwatcher": {"checkpoint": value}});
     let under_operator = |value: Value| json!({"snapwatcher": {"operator": value}});
@@ -41,11 +44,11 @@ fn malformed() -> Vec<(Value, &'static str)> {
         (under_checkpoint(json!({"kubeApiAddress": "kubernetes"})), "kubeApiAddress"),
         (under_checkpoint(json!({"requestTimeout": "5s"})), "requestTimeout"),
         (under_checkpoint(json!({"requestTimeout": 0})), "requestTimeout"),
-        (under_checkpoint(json!({"answerTimeout": 1.5})), "answerTimeout"),
+        (under_checkpoint(json!({"responseTimeout": 1.5})), "responseTimeout"),
         (under_checkpoint(json!({"kubelet": {"timeout": 0}})), "timeout"),
         (under_checkpoint(json!({"kubelet": {"caFile": "/ca"}})), "caFile"),
         (under_checkpoint(json!({"oncePer": "workload"})), "oncePer"),
-        (under_checkpoint(json!({"onUnknown": "guess"})), "onUnknown"),
+        (under_checkpoint(json!({"unknownResult": "guess"})), "unknownResult"),
         (under_checkpoint(json!({"maxAttempts": 0})), "maxAttempts"),
         (under_checkpoint(json!({"maxConcurrent": 1001})), "maxConcurrent"),
         (under_checkpoint(json!({"suspend": "true"})), "suspend"),
@@ -59,6 +62,8 @@ fn malformed() -> Vec<(Value, &'static str)> {
         (json!({"webhook": {"objectSelector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}}), "operator"),
         (json!({"webhook": {"port": 443}}), "port"),
         (json!({"tls": {"secret": "a"}}), "secret"),
+        (json!({"tls": {"manageBundle": true}}), "manageBundle"),
+        (json!({"tls": {"caBundle": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="}}), "caBundle"),
         (json!({"admin": {"port": 80}}), "port"),
         (json!({"metrics": {"interval": "often"}}), "interval"),
         (json!({"metrics": {"enabled": true}}), "enabled"),
@@ -72,7 +77,7 @@ fn malformed() -> Vec<(Value, &'static str)> {
     ]
 }
 
-/// `(values, what the sentence has to say)`.
+/// Values that contradict each other, with parts of the sentence that rejects them.
 fn contradictions() -> Vec<(Value, &'static [&'static str])> {
     vec![
         (json!({"replicas": 3}), &["replicas is 3", "snapwatcher.operator.standalone", "set it to false"]),
@@ -88,7 +93,26 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
             json!({"webhook": {"validation": "deny", "mode": "policy"}}),
             &["webhook.validation is deny", "webhook.mode policy"],
         ),
-        (json!({"tls": {"manageBundle": false}}), &["tls.manageBundle is false", "tls.secretName is empty"]),
+        (
+            json!({"tls": {"secretName": "tls"}}),
+            &["tls.secretName is set", "set tls.caBundle", "cert-manager.io/inject-ca-from"],
+        ),
+        (
+            json!({"tls": {"secretName": "tls"}, "webhook": {"annotations": {"example.com/owner": "platform"}}}),
+            &["tls.secretName is set", "set tls.caBundle", "cert-manager.io/inject-ca-from"],
+        ),
+        (json!({"tls": {"caBundle": CA}}), &["tls.caBundle is set", "tls.secretName is empty"]),
+        (
+            json!({"webhook": {"annotations": {"cert-manager.io/inject-ca-from": "snap/tls"}}}),
+            &["webhook.annotations has cert-manager.io/inject-ca-from", "tls.secretName is empty"],
+        ),
+        (
+            json!({
+                "tls": {"secretName": "tls", "caBundle": CA},
+                "webhook": {"annotations": {"cert-manager.io/inject-ca-from": "snap/tls"}},
+            }),
+            &["tls.caBundle is set", "cert-manager.io/inject-ca-from", "set only one of the two"],
+        ),
         (
             json!({"snapwatcher": {"checkpoint": {"contract": "snapapi-kubelet"}}}),
             &["snapapi-kubelet", "set snapwatcher.checkpoint.clusterName"],
@@ -97,42 +121,57 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
             json!({"snapwatcher": {"checkpoint": {"backend": "kubelet", "kubelet": {"insecureSkipVerify": true, "caConfigMap": {"name": "ca"}}}}}),
             &["insecureSkipVerify is true", "caConfigMap"],
         ),
-        (json!({"serviceAccount": {"create": false}}), &["serviceAccount.create is false", "name the account"]),
+        (json!({"serviceAccount": {"create": false}}), &["serviceAccount.create is false", "set serviceAccount.name"]),
         (json!({"hostNetwork": true, "networkPolicy": {"enabled": true}}), &["networkPolicy.enabled", "hostNetwork"]),
         (
-            json!({"env": [{"name": "ANSWER_TIMEOUT", "value": "600s"}]}),
-            &["env gives ANSWER_TIMEOUT", "set snapwatcher.checkpoint.answerTimeout instead"],
+            json!({"env": [{"name": "SNAPWATCHER_RESPONSE_TIMEOUT", "value": "600s"}]}),
+            &["env sets SNAPWATCHER_RESPONSE_TIMEOUT", "set snapwatcher.checkpoint.responseTimeout instead"],
         ),
-        (json!({"env": [{"name": "STANDALONE", "value": "false"}]}), &["set snapwatcher.operator.standalone instead"]),
-        (json!({"env": [{"name": "TLS_CERT", "value": "/tls.crt"}]}), &["env gives TLS_CERT", "set tls.secretName"]),
         (
-            json!({"args": ["--answer-timeout=600s"]}),
-            &["args gives --answer-timeout", "set snapwatcher.checkpoint.answerTimeout instead"],
+            json!({"env": [{"name": "SNAPWATCHER_STANDALONE", "value": "false"}]}),
+            &["set snapwatcher.operator.standalone instead"],
         ),
-        (json!({"args": ["--standalone", "false"]}), &["args gives --standalone"]),
+        (
+            json!({"env": [{"name": "SNAPWATCHER_TLS_CERT", "value": "/tls.crt"}]}),
+            &["env sets SNAPWATCHER_TLS_CERT", "set tls.secretName"],
+        ),
+        (
+            json!({"args": ["--response-timeout=600s"]}),
+            &["args sets --response-timeout", "set snapwatcher.checkpoint.responseTimeout instead"],
+        ),
+        (json!({"args": ["--standalone", "false"]}), &["args sets --standalone"]),
         (json!({"args": ["--snap-back-api-url=http://other"]}), &["set snapwatcher.checkpoint.snapBackApiUrl"]),
-        (json!({"env": [{"name": "POD_NAME", "value": "one"}]}), &["env gives POD_NAME", "leave it out"]),
-        (json!({"args": ["--instance=one"]}), &["args gives --instance", "leave it out"]),
+        (json!({"env": [{"name": "POD_NAME", "value": "one"}]}), &["env sets POD_NAME", "remove it"]),
+        (json!({"args": ["--instance=one"]}), &["args sets --instance", "remove it"]),
         (json!({"webhook": {"port": 8080}}), &["webhook.port and admin.port are both 8080"]),
     ]
 }
 
 #[tokio::test]
-async fn a_value_that_the_schema_does_not_know_is_refused_by_its_name() {
+async fn the_schema_rejects_a_value_and_names_its_key() {
     let chart = Chart::of_repository().await;
     for (values, key) in malformed() {
-        let told = chart.refusal(&with(&values));
-        assert!(told.contains("values don't meet the specifications") && told.contains(key), "{values}: {told}");
+        let error = chart.refusal(&with(&values));
+        assert!(error.contains("values don't meet the specifications") && error.contains(key), "{values}: {error}");
     }
 }
 
 #[tokio::test]
-async fn values_that_contradict_each_other_are_refused_with_what_to_do() {
+async fn the_log_level_may_have_any_case_and_a_python_name() {
+    let chart = Chart::of_repository().await;
+    for level in ["DEBUG", "debug", "Info", "WARN", "warning", "CRITICAL"] {
+        let rendered = chart.render(&with(&json!({"snapwatcher": {"operator": {"logLevel": level}}})));
+        assert_eq!(rendered.variable("LOG_LEVEL"), level);
+    }
+}
+
+#[tokio::test]
+async fn contradictory_values_are_rejected_with_a_remedy() {
     let chart = Chart::of_repository().await;
     for (values, words) in contradictions() {
-        let told = chart.refusal(&with(&values));
+        let error = chart.refusal(&with(&values));
         for word in words {
-            assert!(told.contains(word), "{values}: `{word}` in: {told}");
+            assert!(error.contains(word), "{values}: `{word}` in: {error}");
         }
     }
 }
@@ -148,22 +187,22 @@ async fn a_name_that_yaml_reads_as_something_else_stays_a_name() {
             assert!(metadata["namespace"].is_null() || metadata["namespace"] == namespace, "{object}");
         }
     }
-    let told = chart.refusal(&Template::default().release("my.snap", "snap"));
-    assert!(told.contains("my.snap has a dot") && told.contains("fullnameOverride"), "{told}");
+    let error = chart.refusal(&Template::default().release("my.snap", "snap"));
+    assert!(error.contains("my.snap has a dot") && error.contains("fullnameOverride"), "{error}");
 }
 
 #[tokio::test]
-async fn a_policy_is_refused_where_the_cluster_has_none() {
+async fn a_policy_is_rejected_if_the_cluster_has_none() {
     let chart = Chart::of_repository().await;
-    let told = chart.refusal(&Template::scenario("policy").for_old_kubernetes("1.35.4"));
-    assert!(told.contains("MutatingAdmissionPolicy") && told.contains("Kubernetes 1.36"), "{told}");
+    let error = chart.refusal(&Template::scenario("policy").for_old_kubernetes("1.35.4"));
+    assert!(error.contains("MutatingAdmissionPolicy") && error.contains("Kubernetes 1.36"), "{error}");
 }
 
 #[tokio::test]
-async fn a_kubernetes_older_than_promised_is_refused() {
+async fn a_kubernetes_that_is_too_old_is_rejected() {
     let chart = Chart::of_repository().await;
-    let told = chart.refusal(&Template::default().for_old_kubernetes("1.19.16"));
-    assert!(told.contains(">=1.20.0-0"), "{told}");
+    let error = chart.refusal(&Template::default().for_old_kubernetes("1.19.16"));
+    assert!(error.contains(">=1.20.0-0"), "{error}");
 }
 
 fn with(values: &Value) -> Template {

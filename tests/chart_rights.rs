@@ -1,6 +1,5 @@
-//! The rights of the chart are the least: with all of them nothing is refused, and each rule taken away fails the check
-//! that lives by it, or is told in the log where the program goes on without. What a scenario grants is what its settings
-//! need, no more and no less.
+//! The chart grants the least rights. With all rules no request is denied. Without one of them the health check that depends
+//! on it fails, or the log names it. Each scenario grants exactly the rights that its settings need.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,16 +12,16 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Ro
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use lab::objects::{deployment, job};
-use lab::{Cluster, Installation, Namespace, Options, Snapwatcher, in_namespace_of, reached};
+use lab::{ChartInstallation, Cluster, Namespace, Options, Snapwatcher, in_namespace_of, try_until};
 use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// How soon the loss of a right has to show.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How soon the loss of a right must show.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What each rule is for, by its first resource, and the check of `/readyz?verbose` that fails without it; where the
-/// program goes on without it there is none, and the log tells of it.
+/// The first resource of each rule, and the check of `/readyz?verbose` that fails without the rule. If no check depends on the
+/// rule, the log names it.
 const SIGNS: [(&str, Option<&str>); 9] = [
     ("pods", Some("watch")),
     ("replicasets", None),
@@ -30,8 +29,8 @@ const SIGNS: [(&str, Option<&str>); 9] = [
     ("checkpoints", Some("crd")),
     ("checkpoints/status", None),
     ("events", None),
-    ("mutatingwebhookconfigurations", Some("bundle")),
-    ("secrets", Some("leaf")),
+    ("mutatingwebhookconfigurations", Some("ca-bundle")),
+    ("secrets", Some("serving-certificate")),
     ("leases", Some("leader")),
 ];
 
@@ -39,11 +38,11 @@ const SIGNS: [(&str, Option<&str>); 9] = [
 struct Rights {
     cluster: Api<ClusterRole>,
     own: Api<Role>,
-    installation: Installation,
+    installation: ChartInstallation,
 }
 
 impl Rights {
-    fn of(installation: Installation) -> Self {
+    fn of(installation: ChartInstallation) -> Self {
         let client = installation.client();
         Self { cluster: Api::all(client.clone()), own: Api::namespaced(client, "snap"), installation }
     }
@@ -54,7 +53,7 @@ impl Rights {
         rules
     }
 
-    /// Takes the rule away, wherever it stands.
+    /// Removes the rule from its role.
     async fn take(&self, rule: &PolicyRule) {
         let mut all = self.cluster.get("snapwatcher").await.unwrap();
         all.rules.as_mut().unwrap().retain(|other| other != rule);
@@ -64,7 +63,7 @@ impl Rights {
         self.own.replace("snapwatcher", &PostParams::default(), &own).await.unwrap();
     }
 
-    /// Puts all rules back as they were.
+    /// Restores all rules.
     async fn restore(&self, rules: &[PolicyRule]) {
         let (all, own) = (self.cluster.get("snapwatcher").await.unwrap(), self.own.get("snapwatcher").await.unwrap());
         let is_own = |rule: &&PolicyRule| {
@@ -80,7 +79,7 @@ impl Rights {
         self.own.replace("snapwatcher", &PostParams::default(), &own).await.unwrap();
     }
 
-    /// What only a first start makes, away.
+    /// Deletes the Secret and the Lease, which only a first start creates.
     async fn forget(&self) {
         let client = self.installation.client();
         let (secrets, leases) =
@@ -92,11 +91,11 @@ impl Rights {
     async fn start(&self, ns: &Namespace) -> Snapwatcher {
         let url = ns.snaphook().url();
         let settings = [("SNAP_BACK_API_URL", url.as_str()), ("LOG_LEVEL", "DEBUG")];
-        self.installation.program(SNAPWATCHER.as_ref(), &settings).await
+        self.installation.start_snapwatcher(SNAPWATCHER.as_ref(), &settings).await
     }
 }
 
-/// Pods whose owners have to be looked up.
+/// Creates pods whose workloads SnapWatcher has to find.
 async fn work(ns: &Namespace, name: &str) {
     ns.create_object(&deployment(&format!("{name}-web")).labelled().build()).await;
     ns.create_object(&job(&format!("{name}-job")).labelled().build()).await;
@@ -109,15 +108,15 @@ async fn is_done(ns: &Namespace, name: &str) {
     }
 }
 
-/// Why the check fails, or nothing while it passes.
+/// Why the check fails. Empty while it passes.
 async fn failing(watcher: &Snapwatcher, check: &str) -> String {
     let text = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
     let failed = format!("[-]{check} failed");
     text.lines().filter(|line| line.starts_with(&failed)).collect()
 }
 
-/// Whether some line has the API server's words for a request that lacks this rule.
-fn tells(rule: &PolicyRule, text: &str) -> bool {
+/// Whether a line has the API server's message for a request that lacks this rule.
+fn names(rule: &PolicyRule, text: &str) -> bool {
     let verb = |line: &str| rule.verbs.iter().any(|verb| line.contains(&format!("cannot {verb} resource ")));
     let resource = |line: &str| {
         let mut resources = rule.resources.iter().flatten();
@@ -128,10 +127,10 @@ fn tells(rule: &PolicyRule, text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn each_rule_taken_away_is_told_by_what_lives_by_it() {
+async fn a_missing_rule_fails_its_check_or_is_logged() {
     let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
-    in_namespace_of(cluster.access(), "each_rule_taken_away", |ns| async move {
-        let installation = Installation::on(ns.access()).await;
+    in_namespace_of(cluster.access(), "a_missing_rule_fails_its_check", |ns| async move {
+        let installation = ChartInstallation::on(ns.access()).await;
         installation.helm("upgrade snapwatcher ./charts/snapwatcher -n snap -f charts/snapwatcher/values-ha.yaml");
         let rights = Rights::of(installation);
         let rules = rights.rules().await;
@@ -144,7 +143,7 @@ async fn each_rule_taken_away_is_told_by_what_lives_by_it() {
 
         for (number, rule) in rules.iter().enumerate() {
             let resources: Vec<&String> = rule.resources.iter().flatten().collect();
-            // Asked for by `snapwatcher check` alone.
+            // Only `snapwatcher check` uses it.
             if resources.iter().any(|resource| *resource == "customresourcedefinitions") {
                 continue;
             }
@@ -153,15 +152,15 @@ async fn each_rule_taken_away_is_told_by_what_lives_by_it() {
             let watcher = rights.start(&ns).await;
             work(&ns, &format!("rule-{number}")).await;
             let (_, check) = SIGNS.iter().find(|(resource, _)| *resource == resources[0].as_str()).unwrap();
-            let awaited = format!("{rule:?} is missed");
-            let told = reached(&awaited, PATIENCE, async || {
+            let awaited = format!("{rule:?} is missing");
+            let reported = try_until(&awaited, TIMEOUT, async || {
                 let text = match check {
                     Some(check) => failing(&watcher, check).await,
                     None => watcher.log(),
                 };
-                if tells(rule, &text) { Ok(()) } else { Err(text) }
+                if names(rule, &text) { Ok(()) } else { Err(text) }
             });
-            assert!(told.await.is_ok(), "{awaited}, and that is not told:\n{}", watcher.log());
+            assert!(reported.await.is_ok(), "{awaited}, but no check and no log line names it:\n{}", watcher.log());
             watcher.stop().await.unwrap();
             rights.restore(&rules).await;
         }
@@ -179,7 +178,7 @@ async fn each_rule_taken_away_is_told_by_what_lives_by_it() {
 /// Verb, group, resource, name and namespace, empty where there is none.
 type Right = [String; 5];
 
-/// Scenarios that differ in the rights that they need.
+/// Scenarios that need different rights.
 const SCENARIOS: [&str; 11] = [
     "default",
     "ha",
@@ -194,8 +193,8 @@ const SCENARIOS: [&str; 11] = [
     "policy",
 ];
 
-/// What `snapwatcher check` says that it looked for: "right to get, list pods in namespace `shop`".
-fn asked(what: &str) -> Vec<Right> {
+/// The rights in a finding of `snapwatcher check`, such as "right to get, list pods in namespace `shop`".
+fn rights_in(what: &str) -> Vec<Right> {
     let words = what.strip_prefix("right to ").unwrap();
     let until = |after: &str, end: char| {
         let rest = words.split_once(after).map(|(_, rest)| rest);
@@ -233,7 +232,7 @@ fn is_ours(subjects: Option<Vec<Subject>>) -> bool {
         .any(|subject| (subject.kind.as_str(), subject.name.as_str(), subject.namespace.as_deref()) == ours)
 }
 
-/// What is bound to the account.
+/// The rights that are bound to the account.
 async fn all_granted(client: &Client) -> BTreeSet<Right> {
     let all = ListParams::default();
     let mut has = BTreeSet::new();
@@ -257,7 +256,7 @@ async fn all_granted(client: &Client) -> BTreeSet<Right> {
 async fn each_scenario_grants_what_its_settings_need_and_no_more() {
     let cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
     in_namespace_of(cluster.access(), "each_scenario_grants_what_its_settings_need", |ns| async move {
-        let installation = Installation::on(ns.access()).await;
+        let installation = ChartInstallation::on(ns.access()).await;
         let client = installation.client();
         for name in ["shop", "billing"] {
             let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
@@ -267,17 +266,17 @@ async fn each_scenario_grants_what_its_settings_need_and_no_more() {
         for scenario in SCENARIOS {
             let values = format!("charts/snapwatcher/ci/{scenario}-values.yaml");
             let upgrade = format!("upgrade snapwatcher ./charts/snapwatcher -n snap --reset-values -f {values}");
-            if let Some(refusal) = installation.helm_refusal(&upgrade) {
-                // An older Kubernetes.
+            if let Some(refusal) = installation.helm_error(&upgrade) {
+                // An older Kubernetes has no policies.
                 assert!(refusal.contains("does not serve MutatingAdmissionPolicy"), "{scenario}: {refusal}");
                 continue;
             }
             let has = all_granted(&client).await;
-            // An authorizer hears of a change a moment later.
+            // The authorizer sees a change a moment later.
             ns.until(&format!("rights and needs of `{scenario}` agree"), async || {
                 let findings = installation.check(SNAPWATCHER.as_ref()).await.findings().unwrap();
                 let rights: Vec<_> = findings.into_iter().filter(|finding| finding.topic == "right").collect();
-                let needs: BTreeSet<_> = rights.iter().flat_map(|finding| asked(&finding.what)).collect();
+                let needs: BTreeSet<_> = rights.iter().flat_map(|finding| rights_in(&finding.what)).collect();
                 assert!(!needs.is_empty(), "{scenario}");
                 let missing: Vec<_> = rights.into_iter().filter(|finding| finding.state != "ok").collect();
                 if missing.is_empty() && needs == has {
@@ -285,7 +284,9 @@ async fn each_scenario_grants_what_its_settings_need_and_no_more() {
                 }
                 let (less, more): (Vec<_>, Vec<_>) =
                     (needs.difference(&has).collect(), has.difference(&needs).collect());
-                Err(format!("{scenario}: needed and not there: {less:?}; there and not needed: {more:?}; {missing:#?}"))
+                Err(format!(
+                    "{scenario}: needed but not granted: {less:?}; granted but not needed: {more:?}; {missing:#?}"
+                ))
             })
             .await;
         }

@@ -1,4 +1,4 @@
-//! The chart for each scenario of charts/snapwatcher/ci: what each has that the others have not, and what all have.
+//! Renders the chart with each scenario of charts/snapwatcher/ci and checks what that scenario is for.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use lab::{Chart, Rendered, Template};
 use serde_json::{Value, json};
 
-/// Each scenario with what it is there to show: whether it holds, in words.
+/// What a scenario must show, in words, and whether a rendered chart shows it.
 type Claim = (&'static str, fn(&Rendered) -> bool);
 
-#[expect(clippy::too_many_lines, reason = "one table: what each scenario shows")]
+#[expect(clippy::too_many_lines, reason = "one table of what each scenario shows")]
 fn claims(scenario: &str) -> Vec<Claim> {
     match scenario {
         "default" => vec![
@@ -22,117 +22,123 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 r.variable("LOG_LEVEL") == "INFO"
                     && r.variable("SNAP_BACK_API_URL") == "http://snap-back-api"
                     && r.variable("KUBE_API_ADDRESS") == "https://kubernetes.default.svc"
-                    && r.variable("REQUEST_TIMEOUT") == "5s"
-                    && r.variable("STANDALONE") == "true"
+                    && r.variable("SNAPWATCHER_REQUEST_TIMEOUT") == "5s"
+                    && r.variable("SNAPWATCHER_STANDALONE") == "true"
             }),
             ("so are the resources", |r| {
                 r.container()["resources"]
                     == json!({"limits": {"cpu": "200m", "memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "64Mi"}})
             }),
-            ("what goes with several replicas is left out", |r| {
+            ("nothing for several replicas is rendered", |r| {
                 r.all("PodDisruptionBudget").is_empty() && !r.text().contains("leases")
             }),
         ],
         "backend-log" => vec![
-            ("nobody is asked", |r| r.variable("BACKEND") == "log" && r.variable("SNAP_BACK_API_URL").is_null()),
-            ("there are no records to have rights on", |r| {
+            ("no back-end is called", |r| {
+                r.variable("SNAPWATCHER_BACKEND") == "log" && r.variable("SNAP_BACK_API_URL").is_null()
+            }),
+            ("the account has no rights on Checkpoints", |r| {
                 rules_on(r.named("ClusterRole", "snapwatcher"), "checkpoints").is_empty()
                     && rules_on(r.named("ClusterRole", "snapwatcher"), "pods")[0]["verbs"] == json!(["list", "watch"])
             }),
-            ("the log is for a collector", |r| r.variable("LOG_FORMAT") == "json"),
+            ("the log format is json", |r| r.variable("SNAPWATCHER_LOG_FORMAT") == "json"),
         ],
         "backend-kubelet" => vec![
-            ("the second account can ask kubelets and nothing else", |r| {
+            ("the second account may request checkpoints and nothing else", |r| {
                 let rules = &r.named("ClusterRole", "snapwatcher-kubelet")["rules"];
                 *rules == json!([{"apiGroups": [""], "resources": ["nodes/checkpoint"], "verbs": ["create"]}])
                     && r.named("ServiceAccount", "snapwatcher-kubelet")["automountServiceAccountToken"] == false
             }),
-            ("its name is the one that the program asks a token for", |r| {
-                r.variable("KUBELET_SERVICE_ACCOUNT") == "snapwatcher-kubelet"
+            ("the program requests tokens of that account", |r| {
+                r.variable("SNAPWATCHER_KUBELET_SERVICE_ACCOUNT") == "snapwatcher-kubelet"
             }),
-            ("SnapHook is not spoken of", |r| r.variable("SNAP_BACK_API_URL").is_null()),
-            ("the grace period follows the kubelet's time", |r| grace(r) == 5 + 300 + 10 + 10 + 15 + 5),
+            ("no setting of SnapHook is rendered", |r| r.variable("SNAP_BACK_API_URL").is_null()),
+            ("the grace period includes the timeout of the kubelet", |r| grace(r) == 5 + 300 + 10 + 10 + 15 + 5),
         ],
-        "backend-kubelet-unverified" => vec![("certificates go unverified", |r| {
-            r.variable("KUBELET_INSECURE_SKIP_VERIFY") == "true" && r.variable("ONCE_PER").is_null()
+        "backend-kubelet-unverified" => vec![("kubelet certificates are not verified", |r| {
+            r.variable("SNAPWATCHER_KUBELET_INSECURE_SKIP_VERIFY") == "true"
+                && r.variable("SNAPWATCHER_ONCE_PER").is_null()
         })],
-        "backend-kubelet-own-ca" => vec![("the CA is mounted where it is looked for", |r| {
-            r.variable("KUBELET_CA_FILE") == "/etc/snapwatcher/kubelet-ca/ca.crt"
+        "backend-kubelet-own-ca" => vec![("the CA is mounted at the path of its setting", |r| {
+            r.variable("SNAPWATCHER_KUBELET_CA_FILE") == "/etc/snapwatcher/kubelet-ca/ca.crt"
                 && volume(r, "kubelet-ca")["configMap"]["items"] == json!([{"key": "bundle.pem", "path": "ca.crt"}])
         })],
         "snaphook-secured" => vec![
-            ("token and CA are mounted where they are looked for", |r| {
-                r.variable("SNAP_BACK_API_TOKEN_FILE") == "/etc/snapwatcher/token/token"
-                    && r.variable("SNAP_BACK_API_CA_FILE") == "/etc/snapwatcher/back-api-ca/ca.crt"
+            ("token and CA are mounted at the paths of their settings", |r| {
+                r.variable("SNAPWATCHER_SNAP_BACK_API_TOKEN_FILE") == "/etc/snapwatcher/token/token"
+                    && r.variable("SNAPWATCHER_SNAP_BACK_API_CA_FILE") == "/etc/snapwatcher/back-api-ca/ca.crt"
                     && volume(r, "token")["secret"]["items"] == json!([{"key": "bearer", "path": "token"}])
                     && volume(r, "back-api-ca")["configMap"]["name"] == "company-ca"
             }),
-            ("the grace period follows the time-outs", |r| grace(r) == 10 + 600 + 10 + 15 + 5),
+            ("the grace period includes the timeouts", |r| grace(r) == 10 + 600 + 10 + 15 + 5),
         ],
-        "suspended" => vec![("the brake is on", |r| r.variable("SUSPEND") == "true")],
+        "suspended" => vec![("requests are suspended", |r| r.variable("SNAPWATCHER_SUSPEND") == "true")],
         "namespaced" => vec![
-            ("rights on pods are in the release's namespace alone", |r| {
+            ("the account has rights on pods only in the namespace of the release", |r| {
                 rules_on(r.named("ClusterRole", "snapwatcher"), "pods").is_empty()
                     && r.named("Role", "snapwatcher-watch")["metadata"]["namespace"] == "snap"
             }),
-            ("admission is about that namespace", |r| selected_namespaces(r) == json!(["snap"])),
+            ("admission selects that namespace", |r| selected_namespaces(r) == json!(["snap"])),
         ],
         "namespaced-elsewhere" => vec![
             ("each namespace has its Role", |r| {
                 let roles = r.all("Role").into_iter().filter(|role| !rules_on(role, "pods").is_empty());
                 roles.map(|role| role["metadata"]["namespace"].clone()).collect::<Vec<_>>() == ["billing", "shop"]
             }),
-            ("Events about the pod itself can be told", |r| {
+            ("the account may create Events in the namespace of the release", |r| {
                 !rules_on(r.named("Role", "snapwatcher"), "events").is_empty()
             }),
-            ("program and admission know the namespaces", |r| {
-                r.variable("NAMESPACES") == "billing,shop" && selected_namespaces(r) == json!(["billing", "shop"])
+            ("program and admission select the two namespaces", |r| {
+                r.variable("SNAPWATCHER_NAMESPACES") == "billing,shop"
+                    && selected_namespaces(r) == json!(["billing", "shop"])
             }),
         ],
         "ha" => vec![
-            ("three replicas choose a leader", |r| {
+            ("three replicas elect a leader", |r| {
                 r.one("Deployment")["spec"]["replicas"] == 3
-                    && r.variable("STANDALONE") == "false"
+                    && r.variable("SNAPWATCHER_STANDALONE") == "false"
                     && !rules_on(r.named("Role", "snapwatcher"), "leases").is_empty()
             }),
-            ("they spread by the labels of the Deployment", |r| {
+            ("they spread by the selector of the Deployment", |r| {
                 let spread = &r.one("Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"][0];
                 spread["labelSelector"] == r.one("Deployment")["spec"]["selector"] && spread["maxSkew"] == 1
             }),
-            ("a drain takes one at a time, and no pod that is not Ready holds it up", |r| {
+            ("a drain evicts one at a time, and a pod that is not Ready does not block it", |r| {
                 let budget = &r.one("PodDisruptionBudget")["spec"];
                 budget["maxUnavailable"] == 1 && budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
             }),
         ],
         "policy" => vec![
-            ("the API server labels, and nobody is asked", |r| {
+            ("there is no webhook", |r| {
                 r.all("MutatingWebhookConfiguration").is_empty() && r.all("ValidatingWebhookConfiguration").is_empty()
             }),
             ("the policy is bound", |r| {
                 let policy = r.one("MutatingAdmissionPolicy");
                 r.one("MutatingAdmissionPolicyBinding")["spec"]["policyName"] == policy["metadata"]["name"]
             }),
-            ("no right on configurations is left", |r| !r.text().contains("webhookconfigurations")),
-            ("the program looks at no configuration", |r| r.variable("MUTATING_CONFIGURATION").is_null()),
+            ("the account has no rights on webhook configurations", |r| !r.text().contains("webhookconfigurations")),
+            ("the program reads no webhook configuration", |r| {
+                r.variable("SNAPWATCHER_MUTATING_WEBHOOK_CONFIGURATION").is_null()
+            }),
         ],
-        "admission-off" => vec![("nobody labels", |r| {
+        "admission-off" => vec![("no pod gets the label", |r| {
             r.all("MutatingWebhookConfiguration").is_empty()
                 && r.all("MutatingAdmissionPolicy").is_empty()
                 && !r.text().contains("test-admission")
         })],
-        "validation-off" => vec![("pods are labelled and nobody is warned", |r| {
+        "validation-off" => vec![("pods get the label and authors get no warnings", |r| {
             r.all("ValidatingWebhookConfiguration").is_empty()
-                && r.variable("VALIDATING_CONFIGURATION").is_null()
-                && r.variable("MUTATING_CONFIGURATION") == "snapwatcher"
+                && r.variable("SNAPWATCHER_VALIDATING_WEBHOOK_CONFIGURATION").is_null()
+                && r.variable("SNAPWATCHER_MUTATING_WEBHOOK_CONFIGURATION") == "snapwatcher"
                 && !r.text().contains("validatingwebhookconfigurations")
         })],
         "validation-deny" => vec![
-            ("pods are refused", |r| {
-                r.variable("VALIDATION") == "deny"
+            ("pods are rejected", |r| {
+                r.variable("SNAPWATCHER_VALIDATION") == "deny"
                     && webhook(r)["failurePolicy"] == "Fail"
                     && r.one("ValidatingWebhookConfiguration")["webhooks"][0]["failurePolicy"] == "Fail"
             }),
-            ("selectors are added to ours", |r| {
+            ("the selectors of the values are added to those of the chart", |r| {
                 webhook(r)["namespaceSelector"] == json!({"matchLabels": {"team": "shop"}})
                     && webhook(r)["objectSelector"]["matchLabels"] == json!({"snap.weaversoft.io/snap": "true"})
                     && webhook(r)["objectSelector"]["matchExpressions"][0]["key"] == "tier"
@@ -140,27 +146,34 @@ fn claims(scenario: &str) -> Vec<Claim> {
         ],
         "tls-secret" => vec![
             ("the certificate is read from the Secret", |r| {
-                r.variable("TLS_CERT") == "/etc/snapwatcher/tls/tls.crt"
-                    && r.variable("TLS_CA") == "/etc/snapwatcher/tls/ca.crt"
+                r.variable("SNAPWATCHER_TLS_CERT") == "/etc/snapwatcher/tls/tls.crt"
+                    && r.variable("SNAPWATCHER_TLS_KEY") == "/etc/snapwatcher/tls/tls.key"
                     && volume(r, "tls")["secret"]["secretName"] == "snapwatcher-tls"
             }),
-            ("no right on Secrets is left", |r| r.all("Role").is_empty()),
+            ("the account has no rights on Secrets and writes no caBundle", |r| {
+                r.all("Role").is_empty() && only_reads_configurations(r)
+            }),
+            ("both configurations trust the given CA", |r| {
+                let bundle = webhook(r)["clientConfig"]["caBundle"].as_str().unwrap();
+                let validating = &r.one("ValidatingWebhookConfiguration")["webhooks"][0];
+                // Base64 of "-----BEGIN CERTIFICATE".
+                bundle.starts_with("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS") && validating["clientConfig"]["caBundle"] == bundle
+            }),
         ],
-        "tls-injected" => vec![("the caBundle is somebody else's", |r| {
-            r.variable("TLS_CA").is_null()
-                && rules_on(r.named("ClusterRole", "snapwatcher"), "mutatingwebhookconfigurations")[0]["verbs"]
-                    == json!(["get"])
-                && r.one("MutatingWebhookConfiguration")["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
-                    == "snap/snapwatcher"
+        "tls-injected" => vec![("cert-manager writes the caBundle", |r| {
+            only_reads_configurations(r)
+                && ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"].iter().all(|kind| {
+                    r.one(kind)["metadata"]["annotations"]["cert-manager.io/inject-ca-from"] == "snap/snapwatcher"
+                })
         })],
-        "monitoring" => vec![("both monitors find the pods", |r| {
+        "monitoring" => vec![("both monitors select the pods", |r| {
             let labels = r.one("Deployment")["spec"]["selector"].clone();
             ["ServiceMonitor", "PodMonitor"].iter().all(|kind| {
                 r.one(kind)["spec"]["selector"] == labels
                     && r.one(kind)["metadata"]["labels"]["release"] == "prometheus"
             })
         })],
-        "network-policy" => vec![("who may come and where it may go is limited", |r| {
+        "network-policy" => vec![("ingress and egress are limited", |r| {
             let policy = &r.one("NetworkPolicy")["spec"];
             policy["policyTypes"] == json!(["Ingress", "Egress"])
                 && policy["ingress"][0]["from"][0]["ipBlock"]["cidr"] == "192.0.2.10/32"
@@ -169,26 +182,26 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 && policy["egress"].as_array().unwrap().len() == 4
         })],
         "host-network" => vec![
-            ("ports are the given ones, and names are the cluster's", |r| {
+            ("the ports are those of the values, and names resolve in the cluster", |r| {
                 let pod = &r.one("Deployment")["spec"]["template"]["spec"];
                 pod["dnsPolicy"] == "ClusterFirstWithHostNet"
                     && r.container()["ports"][0]["containerPort"] == 9443
-                    && r.variable("WEBHOOK_LISTEN") == "[::]:9443"
-                    && r.variable("ADMIN_LISTEN") == "[::]:9080"
+                    && r.variable("SNAPWATCHER_WEBHOOK_LISTEN") == "[::]:9443"
+                    && r.variable("SNAPWATCHER_ADMIN_LISTEN") == "[::]:9080"
             }),
-            ("a new pod does not wait for the ports of an old one", |r| {
+            ("an old pod stops before a new pod needs its ports", |r| {
                 r.one("Deployment")["spec"]["strategy"]["rollingUpdate"] == json!({"maxUnavailable": 1, "maxSurge": 0})
             }),
         ],
-        "pinned-image" => vec![("the digest counts", |r| {
+        "pinned-image" => vec![("the image is named by its digest", |r| {
             r.container()["image"].as_str().unwrap().starts_with("registry.example.com/snap/snapwatcher@sha256:0123")
                 && r.one("Deployment")["spec"]["template"]["spec"]["imagePullSecrets"][0]["name"] == "registry"
         })],
-        "long-names" => vec![("suffixes survive", |r| {
-            r.variable("CA_SECRET").as_str().unwrap().ends_with("-webhook-ca")
-                && r.variable("KUBELET_SERVICE_ACCOUNT").as_str().unwrap().ends_with("-kubelet")
+        "long-names" => vec![("names keep their suffixes", |r| {
+            r.variable("SNAPWATCHER_CA_SECRET").as_str().unwrap().ends_with("-webhook-ca")
+                && r.variable("SNAPWATCHER_KUBELET_SERVICE_ACCOUNT").as_str().unwrap().ends_with("-kubelet")
         })],
-        "given-account" => vec![("nothing is made but what runs", |r| {
+        "given-account" => vec![("no account, role or resource is rendered", |r| {
             let kinds: BTreeSet<_> = r.objects().iter().map(|object| object["kind"].as_str().unwrap()).collect();
             kinds
                 .iter()
@@ -196,7 +209,7 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 && r.one("Deployment")["spec"]["template"]["spec"]["serviceAccountName"] == "checkpointer"
         })],
         "extras" => vec![
-            ("a variable given counts instead of ours, and once", |r| {
+            ("a variable of the values replaces that of the chart", |r| {
                 r.variable("LOG_LEVEL") == "DEBUG"
                     && r.variable("SNAP_BACK_API_URL")["secretKeyRef"]["name"] == "snaphook"
                     && r.variable("RUST_BACKTRACE") == "1"
@@ -209,13 +222,13 @@ fn claims(scenario: &str) -> Vec<Claim> {
                     && pod["annotations"]["example.com/owner"] == "platform"
                     && r.objects().iter().all(|object| object["metadata"]["labels"]["team"] == "platform")
             }),
-            ("volumes, mounts and arguments are there", |r| {
+            ("volumes, mounts and arguments are in the pod", |r| {
                 volume(r, "scratch")["emptyDir"] == json!({})
                     && r.container()["volumeMounts"][0]["mountPath"] == "/scratch"
                     && r.container()["args"] == json!(["--history-limit=20"])
             }),
         ],
-        unknown => panic!("what does the scenario `{unknown}` show? Add it here"),
+        unknown => panic!("the scenario `{unknown}` has no claims: add them here"),
     }
 }
 
@@ -232,6 +245,11 @@ fn webhook(rendered: &Rendered) -> &Value {
     &rendered.one("MutatingWebhookConfiguration")["webhooks"][0]
 }
 
+fn only_reads_configurations(rendered: &Rendered) -> bool {
+    let role = rendered.named("ClusterRole", "snapwatcher");
+    rules_on(role, "mutatingwebhookconfigurations")[0]["verbs"] == json!(["get"])
+}
+
 fn selected_namespaces(rendered: &Rendered) -> Value {
     let expression = &webhook(rendered)["namespaceSelector"]["matchExpressions"][0];
     assert_eq!(expression["operator"], "In");
@@ -244,7 +262,7 @@ fn rules_on<'a>(role: &'a Value, resource: &str) -> Vec<&'a Value> {
 }
 
 #[tokio::test]
-async fn each_scenario_shows_what_it_is_there_for() {
+async fn each_scenario_shows_what_it_is_for() {
     let chart = Chart::of_repository().await;
     let scenarios = chart.scenarios();
     assert!(scenarios.len() >= 12, "{scenarios:?}");

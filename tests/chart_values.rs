@@ -1,5 +1,5 @@
-//! The values of the chart: each has its comment, its place in the schema and its effect on what is rendered, and the
-//! table in the chart's README is written from the comments.
+//! The values of the chart: each has a comment, a place in the schema and an effect on what is rendered. The table in the
+//! chart's README is generated from the comments.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use lab::{Chart, Rendered, Template};
 use serde_json::{Value, json};
 
-/// With this variable set the README's table and the schema's descriptions are written instead of compared.
+/// With this variable set, the tests write the README's table and the schema's descriptions instead of comparing them.
 const UPDATE: &str = "UPDATE_DOCS";
-const REMEDY: &str = "is out of date; write it anew: UPDATE_DOCS=1 cargo test --test chart_values";
+const REMEDY: &str = "is out of date; update it: UPDATE_DOCS=1 cargo test --test chart_values";
 
 /// Starts the comment that describes a value.
 const MARK: &str = "# -- ";
 
 /// Frame the table in README.md.
-const TABLE_BEGINS: &str = "<!-- written from values.yaml -->\n";
+const TABLE_BEGINS: &str = "<!-- generated from values.yaml -->\n";
 const TABLE_ENDS: &str = "<!-- end -->\n";
 
 fn chart(name: &str) -> PathBuf {
@@ -34,7 +34,7 @@ fn schema() -> Value {
     serde_json::from_str(&read("values.schema.json")).unwrap()
 }
 
-/// What stands above each key of values.yaml that has a description, by its path, in the order of the file.
+/// The paths of values.yaml that have a comment, each with its comment, in the order of the file.
 fn comments() -> Vec<(String, String)> {
     let text = read("values.yaml");
     let (mut found, mut parents, mut comment) = (Vec::new(), Vec::<(usize, &str)>::new(), String::new());
@@ -59,12 +59,12 @@ fn comments() -> Vec<(String, String)> {
     found
 }
 
-/// All values: the leaves of the schema's closed objects, and those objects themselves.
+/// The values of the schema with their descriptions: closed objects and their leaves.
 fn described(schema: &Value, path: &str, found: &mut BTreeMap<String, String>) {
     for (key, value) in schema["properties"].as_object().into_iter().flatten() {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         found.insert(path.clone(), value["description"].as_str().unwrap_or_default().to_owned());
-        // Selectors are Kubernetes' own; the keys in them are not values of ours.
+        // Selectors belong to Kubernetes, so their keys are no values of the chart.
         if !path.ends_with("Selector") {
             described(value, &path, found);
         }
@@ -72,7 +72,7 @@ fn described(schema: &Value, path: &str, found: &mut BTreeMap<String, String>) {
 }
 
 fn describe(schema: &mut Value, path: &str, comments: &BTreeMap<String, String>) {
-    // Indexing would make the key where there is none.
+    // Indexing would create a missing key.
     let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
     for (key, value) in properties.into_iter().flatten() {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -122,13 +122,13 @@ fn every_value_has_a_comment_and_a_place_in_the_schema() {
     let commented: BTreeSet<_> = comments().into_iter().map(|(path, _)| path).collect();
     let mut known = BTreeMap::new();
     described(&schema(), "", &mut known);
-    // Helm's own: handed to every chart that is part of another.
+    // Helm passes it to every subchart.
     known.remove("global");
     assert_eq!(commented, known.into_keys().collect());
 }
 
 #[test]
-fn every_object_of_the_schema_is_closed_or_is_kubernetes_own() {
+fn every_object_of_the_schema_is_closed_or_belongs_to_kubernetes() {
     fn look(schema: &Value, path: &str) {
         if schema["properties"].is_object() {
             assert_eq!(schema["additionalProperties"], false, "{path}");
@@ -144,7 +144,7 @@ fn every_object_of_the_schema_is_closed_or_is_kubernetes_own() {
     look(&schema(), "");
 }
 
-/// Scenarios, some of them together, in which values count that count nowhere else; those in which most do first.
+/// Scenarios, some of them combined, in which some value has an effect that it has nowhere else. The first ones cover most values.
 const SCENARIOS: [&[&str]; 8] = [
     &["default"],
     &["backend-kubelet-own-ca", "monitoring", "network-policy", "ha", "tls-secret"],
@@ -156,7 +156,7 @@ const SCENARIOS: [&[&str]; 8] = [
     &["backend-kubelet-unverified"],
 ];
 
-/// Values that the schema takes, of which at least one is not the default.
+/// Values that the schema accepts. At least one of them is not the default.
 fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
     if let Some(values) = schema["enum"].as_array() {
         return values.clone();
@@ -168,6 +168,8 @@ fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
         "snapwatcher.checkpoint.snapBackApiUrl" | "snapwatcher.checkpoint.kubeApiAddress" => json!("https://other"),
         "podDisruptionBudget.maxUnavailable" => json!(2),
         "resources.limits" | "resources.requests" => json!({"memory": "77Mi"}),
+        "snapwatcher.operator.logLevel" => json!("debug"),
+        "tls.caBundle" => json!("-----BEGIN CERTIFICATE-----\nother\n-----END CERTIFICATE-----\n"),
         "env" | "imagePullSecrets" => json!([{"name": "other"}]),
         _ if path.ends_with("Selector") && path.starts_with("webhook.") => json!({"matchLabels": {"other": "yes"}}),
         _ => match schema["type"].as_str().unwrap() {
@@ -180,7 +182,7 @@ fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
                 "integer" => json!([4242]),
                 _ => json!([{"other": "yes"}]),
             },
-            other => panic!("what may `{path}` be besides its default? It is a {other}"),
+            other => panic!("name another value for `{path}` here, a {other}"),
         },
     };
     vec![named]
@@ -204,7 +206,7 @@ async fn every_value_changes_what_is_rendered() {
     for path in known.keys().filter(|path| *path != "global" && !is_section(&schema, path)) {
         let values = alternatives(path, schema_of(&schema, path));
         let changes = rendered.iter().any(|(template, before)| {
-            // One that contradicts the scenario is refused.
+            // The chart rejects a value that contradicts the scenario.
             let after = values.iter().filter_map(|value| chart.try_render(&template.clone().with(path, value)).ok());
             after.into_iter().any(|after| after != *before)
         });

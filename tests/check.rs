@@ -9,8 +9,8 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use lab::checked::{self, Finding};
-use lab::snaphook::Recorded;
+use lab::check_command::{self, Finding};
+use lab::snaphook::RecordedRequest;
 use lab::{Cluster, Namespace, Options, crd, in_namespace, webhooks};
 use serde_json::json;
 
@@ -19,7 +19,7 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 /// The exit code, and the findings.
 async fn check(kubeconfig: &Path, arguments: &[&str]) -> (Option<i32>, Vec<Finding>) {
     let arguments = [arguments, &["--output=json"]].concat();
-    let checked = checked::check(SNAPWATCHER.as_ref(), kubeconfig, &arguments).await.unwrap();
+    let checked = check_command::run(SNAPWATCHER.as_ref(), kubeconfig, &arguments).await.unwrap();
     (checked.code, checked.findings().unwrap())
 }
 
@@ -60,7 +60,7 @@ async fn where_all_is_there_nothing_is_to_be_done() {
             assert!(found.iter().all(|finding| finding.state == "ok" && finding.remedy.is_none()), "{found:#?}");
         }
         let hook = ns.snaphook();
-        assert_eq!(hook.requests().len(), 1, "it was asked whether it is there");
+        assert_eq!(hook.requests().len(), 1, "one request probes SnapHook");
         assert!(hook.requests().iter().all(|request| request.violation.is_some()), "and not for a checkpoint");
     })
     .await;
@@ -69,10 +69,10 @@ async fn where_all_is_there_nothing_is_to_be_done() {
 #[tokio::test]
 async fn text_tells_the_same_line_by_line() {
     in_namespace("text_tells_the_same", |ns| async move {
-        ns.snaphook().refuse().await;
+        ns.snaphook().close_port().await;
         let arguments = ns.check_arguments(&[]);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let ended = checked::check(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
+        let ended = check_command::run(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""));
         let lines: Vec<&str> = ended.stdout.lines().collect();
         assert!(lines[0].starts_with("ok       API server: v1."), "{}", ended.stdout);
@@ -110,11 +110,11 @@ async fn a_back_end_that_is_away_or_has_no_such_path_is_told() {
             assert!(!all.contains("hunter2") && !all.contains("a-token-of-mine"), "{case}: {all}");
         }
         let requests = ns.snaphook().requests();
-        let is_sent = |request: &Recorded| {
+        let is_sent = |request: &RecordedRequest| {
             request.headers.get("authorization").is_some_and(|sent| sent == "Bearer a-token-of-mine")
         };
         assert!(requests.iter().any(is_sent), "the token is what an attempt would be made with");
-        ns.snaphook().refuse().await;
+        ns.snaphook().close_port().await;
         let backend = only(&ns, "backend", &[]).await;
         assert_eq!(backend.state, "failed");
         assert!(backend.seen.contains("could not connect to SnapHook"), "{backend:?}");
@@ -127,7 +127,7 @@ async fn a_configuration_that_is_missing_untouched_or_trusts_another_is_told() {
     in_namespace("a_configuration_that_is_missing", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let name = format!("{}-other", ns.name());
-        let flag = format!("--mutating-configuration={name}");
+        let flag = format!("--mutating-webhook-configuration={name}");
         let configurations: Api<MutatingWebhookConfiguration> = Api::all(ns.client());
         let seen = async |topic: &str| {
             let (code, findings) = check_in(&ns, &[&flag]).await;
@@ -150,8 +150,8 @@ async fn a_configuration_that_is_missing_untouched_or_trusts_another_is_told() {
             let replaced = configurations.replace(&name, &PostParams::default(), &other).await;
             // The API server takes no bundle that is not PEM.
             if replaced.is_ok() {
-                let told = seen("webhook").await;
-                assert!(told.state == "failed" && told.seen.contains(words), "{told:?}");
+                let reported = seen("webhook").await;
+                assert!(reported.state == "failed" && reported.seen.contains(words), "{reported:?}");
             } else {
                 assert_eq!(bundle, "junk", "{replaced:?}");
             }
@@ -199,7 +199,7 @@ async fn a_pod_that_is_not_labelled_is_told() {
             assert!(pod.state == "failed" && pod.seen.contains(words), "{pod:?}");
         }
         let (_, findings) = check_in(&ns, &[]).await;
-        assert!(of_topic(&findings, "dry-run-pod").is_empty(), "nobody asked for it");
+        assert!(of_topic(&findings, "dry-run-pod").is_empty(), "the dry run was not requested");
     })
     .await;
 }

@@ -5,7 +5,7 @@
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use lab::checked::{self, Finding};
+use lab::check_command::{self, Finding};
 use lab::kubelet::Kubelet;
 use lab::{Namespace, in_namespace};
 use serde_json::json;
@@ -14,14 +14,14 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const ACCOUNT: &str = "snapwatcher-kubelet";
 
 /// What the probe asks about.
-const NO_POD: &str = "SnapWatcher-asks-whether-it-may";
+const NO_POD: &str = "SnapWatcher-probe";
 
 /// What is told with these arguments; the lab has other nodes too, and no kubelets on them.
 async fn check(ns: &Namespace, arguments: &[&str]) -> Vec<Finding> {
     let arguments =
         ns.check_arguments(&[&["--backend=kubelet", "--request-timeout=1s", "-o=json"], arguments].concat());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let checked = checked::check(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
+    let checked = check_command::run(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
     checked.findings().unwrap()
 }
 
@@ -40,9 +40,9 @@ async fn tell_versions(ns: &Namespace, node: &str, kubelet: &str, runtime: &str)
 #[tokio::test]
 async fn a_node_is_judged_by_what_its_kubelet_says() {
     in_namespace("a_node_is_judged_by_its_kubelet", |ns| async move {
-        let node = ns.own_nodes(1).await.remove(0);
+        let node = ns.dedicated_nodes(1).await.remove(0);
         let kubelet = Kubelet::start().await.unwrap();
-        ns.kubelet_listens(&node, kubelet.port()).await;
+        ns.set_kubelet_port(&node, kubelet.port()).await;
         tell_versions(&ns, &node, "v1.29.4", "containerd://2.4.1").await;
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), kubelet.certificate()).unwrap();
@@ -69,7 +69,10 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
         let [asked] = kubelet.requests().try_into().unwrap();
         assert_eq!(asked.pod, NO_POD, "a name that no pod can have");
         let token = asked.token.unwrap();
-        assert!(!findings.iter().any(|finding| format!("{finding:?}").contains(&token)), "the token is not told");
+        assert!(
+            !findings.iter().any(|finding| format!("{finding:?}").contains(&token)),
+            "no finding contains the token"
+        );
 
         for (status, body, words) in [
             (404, "404 page not found\n", "off by default before 1.30"),
@@ -79,9 +82,9 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
         ] {
             kubelet.answer_pod_with(NO_POD, status, body);
             let findings = check(&ns, &[&ca]).await;
-            let told = find(&findings, "node", &of_node);
-            assert!(told.state == "failed" && told.seen.contains(words), "{status}: {told:?}");
-            assert!(told.remedy.is_some(), "{told:?}");
+            let reported = find(&findings, "node", &of_node);
+            assert!(reported.state == "failed" && reported.seen.contains(words), "{status}: {reported:?}");
+            assert!(reported.remedy.is_some(), "{reported:?}");
         }
 
         kubelet.answer_pod_with(NO_POD, 503, "");
@@ -96,7 +99,7 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
         let findings = check(&ns, &["--kubelet-insecure-skip-verify"]).await;
         assert!(findings.iter().any(|finding| finding.state == "warning" && finding.seen.contains("not verified")));
 
-        kubelet.refuse().await;
+        kubelet.close_port().await;
         let findings = check(&ns, &[&ca]).await;
         let away = find(&findings, "node", &of_node);
         assert!(away.state == "failed" && away.seen.contains("could not connect"), "{away:?}");

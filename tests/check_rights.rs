@@ -9,7 +9,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::config::Kubeconfig;
-use lab::checked::{self, Finding};
+use lab::check_command::{self, Finding};
 use lab::{Namespace, in_namespace};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -95,7 +95,7 @@ impl Account {
     async fn missing(&self, arguments: &[String]) -> (Option<i32>, Vec<Finding>) {
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         arguments.push("--output=json");
-        let checked = checked::check(SNAPWATCHER.as_ref(), &self.kubeconfig(), &arguments).await.unwrap();
+        let checked = check_command::run(SNAPWATCHER.as_ref(), &self.kubeconfig(), &arguments).await.unwrap();
         let findings = checked.findings().unwrap();
         let is_missing = |finding: &Finding| finding.topic == "right" && finding.state != "ok";
         (checked.code, findings.into_iter().filter(is_missing).collect())
@@ -186,7 +186,7 @@ async fn the_documented_rights_are_enough_and_each_one_is_missed() {
         .await;
 
         let taken = account.each_is_missed(&ns, &rules, |rule| !is_for_kubelets(rule), &arguments).await;
-        assert!(taken > 25, "{taken} rights were taken away");
+        assert!(taken > 25, "{taken} rights were removed");
         account.revoke().await;
     })
     .await;

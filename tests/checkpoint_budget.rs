@@ -62,10 +62,10 @@ async fn a_claimed_pod_that_turns_not_ready_before_its_turn_is_asked_for_when_re
 
         let record = ns.record_of("wavering", "Pending(NotReady)").await;
         assert!(record.message().contains("to be Ready with container `app` started"), "{}", record.message());
-        assert_eq!((ns.times_asked("wavering"), record.attempt()), (0, 0));
+        assert_eq!((ns.request_count("wavering"), record.attempt()), (0, 0));
         ns.set_status(&wavering, &PodStatus::ready(&wavering)).await;
         let record = ns.record_of("wavering", "Succeeded").await;
-        assert_eq!((ns.times_asked("wavering"), record.attempt()), (1, 1));
+        assert_eq!((ns.request_count("wavering"), record.attempt()), (1, 1));
     })
     .await;
 }
@@ -95,9 +95,9 @@ async fn a_claimed_pod_that_goes_or_opts_out_before_its_turn_is_not_asked_for() 
             assert_eq!(record.attempt(), 0, "{name}");
             assert!(!record.message().is_empty(), "{name}");
         }
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         for name in ["gone", "replaced", "opted-out", "forgotten"] {
-            assert_eq!(ns.times_asked(name), 0, "{name}");
+            assert_eq!(ns.request_count(name), 0, "{name}");
         }
         assert_eq!(ns.records_of("forgotten").await, []);
     })

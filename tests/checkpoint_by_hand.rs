@@ -30,7 +30,7 @@ async fn a_wish_is_carried_out_even_after_the_automatic_success() {
             .await
             .unwrap();
         ns.record_named("and-again", "Succeeded").await;
-        assert_eq!(ns.times_asked("web"), 3);
+        assert_eq!(ns.request_count("web"), 3);
         assert_eq!(watcher.blocks(ns.name(), "web").len(), 1, "the block is of the claim");
     })
     .await;
@@ -46,7 +46,7 @@ async fn a_wish_waits_until_its_pod_is_ready_and_ignores_the_delay() {
         assert_eq!(record.attempt(), 0);
         ns.set_status(&slow, &PodStatus::ready(&slow)).await;
         ns.record_named("early", "Succeeded").await;
-        assert_eq!(ns.times_asked("slow"), 1);
+        assert_eq!(ns.request_count("slow"), 1);
         assert_eq!(ns.records_of("slow").await.len(), 1, "the automatic one still waits for its delay");
     })
     .await;
@@ -66,13 +66,13 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
         for wanted in &ready {
             ns.ready_pod(wanted).await;
         }
-        ns.asked("several", 2).await;
+        ns.until_requested("several", 2).await;
         let other = "7d0b2d0c-8b3a-4a9e-9c5f-2f1c6b8f5a11";
         let cases = [
             ("no-pod", of("nobody"), "Failed(PodGone)", "nobody: create a Checkpoint of another one"),
             ("other-pod", json!({"pod": {"name": "web", "uid": other}}), "Failed(PodGone)", other),
             ("unlabelled", of("plain"), "Failed(NotLabelled)", "its owner's consent"),
-            ("restored", of("restored"), "Failed(Restored)", "runs from a checkpoint already"),
+            ("restored", of("restored"), "Failed(AlreadyRestored)", "runs from a checkpoint already"),
             (
                 "no-container",
                 json!({"pod": {"name": "web"}, "container": "nope"}),
@@ -95,14 +95,14 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
             assert_eq!(record.attempt(), 0, "{name}");
         }
         let refusals = async |reason: &str| {
-            watcher.metric(&format!("snapwatcher_checkpoint_refusals_total{{reason=\"{reason}\"}}")).await.unwrap()
+            watcher.metric(&format!("snapwatcher_checkpoint_ineligible_total{{reason=\"{reason}\"}}")).await.unwrap()
         };
         assert_eq!((refusals("PodGone").await, refusals("NotLabelled").await), (Some(2.0), Some(1.0)));
         let plain = ns.api::<Pod>().get("plain").await.unwrap().uid();
         assert_eq!(uids["no-pod"], None, "nothing is known but the name");
-        assert_eq!(uids["other-pod"].as_deref(), Some(other), "as wished");
+        assert_eq!(uids["other-pod"].as_deref(), Some(other), "as in spec");
         assert_eq!(uids["unlabelled"], plain, "as read");
-        assert_eq!((ns.times_asked("plain"), ns.times_asked("restored"), ns.times_asked("web")), (0, 0, 1));
+        assert_eq!((ns.request_count("plain"), ns.request_count("restored"), ns.request_count("web")), (0, 0, 1));
     })
     .await;
 }
@@ -114,13 +114,13 @@ async fn a_wish_waits_while_another_record_of_its_container_is_in_progress() {
         ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("web").labelled().build()).await;
-        ns.asked("web", 1).await;
+        ns.until_requested("web", 1).await;
         ns.apply_checkpoint("now", &of("web")).await.unwrap();
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(ns.times_asked("web"), 1);
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(ns.request_count("web"), 1);
         gate.open();
         ns.record_named("now", "Succeeded").await;
-        assert_eq!(ns.times_asked("web"), 2);
+        assert_eq!(ns.request_count("web"), 2);
     })
     .await;
 }

@@ -21,7 +21,7 @@ async fn a_pod_created_again_under_its_name_is_another_pod() {
         let first = ns.record_of("phoenix", "Succeeded").await;
         ns.delete_pod("phoenix").await;
         ns.create_object(&pod("phoenix").labelled().build()).await;
-        ns.asked("phoenix", 2).await;
+        ns.until_requested("phoenix", 2).await;
         ns.until("both records have succeeded", async || {
             let records = ns.records_of("phoenix").await;
             records.len() == 2 && records.iter().all(|record| record.state() == "Succeeded")
@@ -43,7 +43,7 @@ async fn deleting_the_record_of_an_eligible_pod_asks_for_a_new_one() {
         ns.create_object(&pod("again").labelled().build()).await;
         let first = ns.record_of("again", "Succeeded").await;
         ns.checkpoints().delete(&first.name, &DeleteParams::default()).await.unwrap();
-        ns.asked("again", 2).await;
+        ns.until_requested("again", 2).await;
         let second = ns.record_of("again", "Succeeded").await;
         assert_eq!((&second.name, &second.spec), (&first.name, &first.spec), "the name follows from what must be once");
         assert_ne!(second.uid, first.uid);
@@ -53,8 +53,8 @@ async fn deleting_the_record_of_an_eligible_pod_asks_for_a_new_one() {
 
         ns.delete_pod("again").await;
         ns.checkpoints().delete(&second.name, &DeleteParams::default()).await.unwrap();
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(ns.times_asked("again"), 2);
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(ns.request_count("again"), 2);
         assert_eq!(ns.records_of("again").await, []);
     })
     .await;
@@ -99,17 +99,17 @@ async fn a_record_that_somebody_else_writes_to_still_gets_its_outcome() {
         ns.snaphook().answer_with(Behaviour::Wait(gate.clone()));
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("shared").labelled().build()).await;
-        ns.asked("shared", 1).await;
+        ns.until_requested("shared", 1).await;
         let record = ns.record_of("shared", "InProgress").await;
-        let note = Patch::Merge(json!({"metadata": {"annotations": {"somebody": "was here"}}}));
+        let note = Patch::Merge(json!({"metadata": {"annotations": {"note": "kept"}}}));
         ns.checkpoints().patch(&record.name, &PatchParams::default(), &note).await.unwrap();
         gate.open();
         ns.record_of("shared", "Succeeded").await;
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(ns.times_asked("shared"), 1);
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(ns.request_count("shared"), 1);
         assert!(!watcher.log().contains("not written yet"), "a conflict is nothing to warn of");
         let kept = ns.checkpoints().get(&record.name).await.unwrap();
-        assert_eq!(kept.annotations()["somebody"], "was here");
+        assert_eq!(kept.annotations()["note"], "kept");
     })
     .await;
 }
@@ -121,16 +121,16 @@ async fn a_record_deleted_in_the_middle_of_its_attempt_is_made_anew_and_waits_fo
         ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("web").labelled().build()).await;
-        ns.asked("web", 1).await;
+        ns.until_requested("web", 1).await;
         let first = ns.record_of("web", "InProgress").await;
         ns.checkpoints().delete(&first.name, &DeleteParams::default()).await.unwrap();
         let second = ns.record_of("web", "Pending").await;
         assert_ne!(second.uid, first.uid);
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(ns.times_asked("web"), 1, "one request a container at a time");
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(ns.request_count("web"), 1, "one request a container at a time");
         gate.open();
         let second = ns.record_of("web", "Succeeded").await;
-        assert_eq!((ns.times_asked("web"), second.attempt()), (2, 1));
+        assert_eq!((ns.request_count("web"), second.attempt()), (2, 1));
     })
     .await;
 }
@@ -167,7 +167,7 @@ async fn once_per_revision_asks_for_one_pod_of_each_revision() {
         deployments.patch("web", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
         let both = of_revision(2).await;
         assert!(both.contains(&first));
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         assert_eq!(records().await, both);
         assert_eq!(ns.snaphook().requests().len(), 3, "one a revision, and the later pod");
         assert_eq!(ns.snaphook().violations(), Vec::<String>::new());

@@ -19,15 +19,15 @@ fn table() -> Vec<Row> {
         ("empty", Behaviour::Empty, "Succeeded", ""),
         ("created", says(201, r#"{"id": 1}"#), "Succeeded", ""),
         ("no-content", says(204, ""), "Succeeded", ""),
-        ("garbage", Behaviour::Garbage, "Unknown(BadAnswer)", "not a JSON object"),
-        ("list", Behaviour::NotAnObject, "Unknown(BadAnswer)", "not a JSON object"),
-        ("odd-success", says(200, r#"{"success": "yes"}"#), "Unknown(BadAnswer)", "`success`"),
-        ("accepted-false", says(202, r#"{"success": false}"#), "Unknown(BadAnswer)", "`success`"),
-        ("huge", Behaviour::Huge, "Unknown(BadAnswer)", "too long"),
+        ("garbage", Behaviour::Garbage, "Unknown(InvalidResponse)", "not a JSON object"),
+        ("list", Behaviour::NotAnObject, "Unknown(InvalidResponse)", "not a JSON object"),
+        ("odd-success", says(200, r#"{"success": "yes"}"#), "Unknown(InvalidResponse)", "`success`"),
+        ("accepted-false", says(202, r#"{"success": false}"#), "Unknown(InvalidResponse)", "`success`"),
+        ("huge", Behaviour::Huge, "Unknown(InvalidResponse)", "too long"),
         (
             "refused",
             Behaviour::SuccessFalse { message: "no space left on device".to_owned() },
-            "Pending(BackendRefused)",
+            "Pending(BackendFailed)",
             "no space left on device",
         ),
         ("s500", says(500, "Internal Server Error"), "Pending(BackendError)", "Internal Server Error"),
@@ -36,16 +36,16 @@ fn table() -> Vec<Row> {
         ("s425", Behaviour::status(425), "Pending(BackendError)", "425"),
         ("s401", Behaviour::status(401), "Pending(Unauthorized)", "401"),
         ("s403", Behaviour::status(403), "Pending(Unauthorized)", "403"),
-        ("s404", says(404, r#"{"detail": "Not Found"}"#), "Pending(NotFound)", "Not Found"),
+        ("s404", says(404, r#"{"detail": "Not Found"}"#), "Pending(EndpointNotFound)", "Not Found"),
         ("s429", Behaviour::status(429), "Pending(Busy)", "429"),
         ("s503", Behaviour::status(503), "Pending(Busy)", "503"),
         ("s400", Behaviour::status(400), "Failed(Rejected)", "400"),
         ("s422", says(422, r#"{"detail": [{"loc": ["pod_name"]}]}"#), "Failed(Rejected)", "pod_name"),
         ("s409", Behaviour::status(409), "Failed(Rejected)", "409"),
         ("redirect", Behaviour::Redirect { to: "http://127.0.0.1:9/".to_owned() }, "Failed(Rejected)", "307"),
-        ("reset", Behaviour::Reset, "Unknown(NoAnswer)", "no complete answer"),
-        ("half", Behaviour::HalfBody, "Unknown(NoAnswer)", "no complete answer"),
-        ("hang", Behaviour::Hang, "Unknown(NoAnswer)", "within 3s after connecting"),
+        ("reset", Behaviour::Reset, "Unknown(NoResponse)", "no complete response"),
+        ("half", Behaviour::HalfBody, "Unknown(NoResponse)", "no complete response"),
+        ("hang", Behaviour::Hang, "Unknown(NoResponse)", "within 3s after connecting"),
     ]
 }
 
@@ -54,7 +54,7 @@ async fn each_answer_becomes_what_the_table_says() {
     in_namespace("each_answer_becomes_what_the_table_says", |ns| async move {
         // What may be repeated is, and soon, so that a back-end that is away for one pod holds up no other.
         let soon = ["--longest-wait", "50ms", "--max-attempts", "100"];
-        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[&["--answer-timeout", "3s"], &soon[..]].concat()).await;
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[&["--response-timeout", "3s"], &soon[..]].concat()).await;
         for (name, behaviour, ..) in table() {
             ns.snaphook().answer_pod_with(name, behaviour);
             ns.create_object(&pod(name).labelled().build()).await;
@@ -71,9 +71,9 @@ async fn each_answer_becomes_what_the_table_says() {
             assert!(!is_final || record.attempt() == 1, "{name}: {}", record.attempt());
             assert_eq!(record.text("/completionTime").is_some(), is_final, "{name}");
         }
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         for (name, _, state, _) in table() {
-            assert!(state.starts_with("Pending") || ns.times_asked(name) == 1, "{name}");
+            assert!(state.starts_with("Pending") || ns.request_count(name) == 1, "{name}");
             let outcome = state.split(['(', ')']).nth(1).unwrap_or(state);
             let series = format!("snapwatcher_checkpoint_attempts_total{{outcome=\"{outcome}\"}}");
             let counted = watcher.metric(&series).await.unwrap().unwrap_or_default();
@@ -87,16 +87,16 @@ async fn each_answer_becomes_what_the_table_says() {
 async fn a_snaphook_that_cannot_be_reached_leaves_the_record_pending() {
     in_namespace("a_snaphook_that_cannot_be_reached", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        ns.snaphook().refuse().await;
+        ns.snaphook().close_port().await;
         ns.create_object(&pod("patient").labelled().build()).await;
         let record = ns.record_of("patient", "Pending(Unreachable)").await;
         assert!(record.message().contains("could not connect to SnapHook"), "{}", record.message());
         assert_eq!(record.failures(), 0, "being unreachable is not trying");
         assert_eq!(record.text("/completionTime"), None);
-        let told = watcher.get("/readyz?verbose").await.unwrap();
-        assert!(told.status().is_success(), "the webhook is ready without SnapHook");
-        let told = told.text().await.unwrap();
-        assert!(told.contains("[-]backend"), "{told}");
+        let reported = watcher.get("/readyz?verbose").await.unwrap();
+        assert!(reported.status().is_success(), "the webhook is ready without SnapHook");
+        let reported = reported.text().await.unwrap();
+        assert!(reported.contains("[-]backend"), "{reported}");
     })
     .await;
 }
@@ -116,9 +116,9 @@ async fn a_secret_in_an_answer_is_shown_nowhere() {
         ns.snaphook().answer_pod_with("garbled", says(200, &message));
         let mut shown = String::new();
         for (name, state) in [
-            ("refused", "Pending(BackendRefused)"),
+            ("refused", "Pending(BackendFailed)"),
             ("failed", "Pending(BackendError)"),
-            ("garbled", "Unknown(BadAnswer)"),
+            ("garbled", "Unknown(InvalidResponse)"),
         ] {
             ns.create_object(&pod(name).labelled().build()).await;
             let record = ns.record_of(name, state).await;
@@ -127,7 +127,7 @@ async fn a_secret_in_an_answer_is_shown_nowhere() {
         }
         shown += &watcher.log();
         shown += &watcher.metrics().await.unwrap();
-        shown += &watcher.journeys().await.unwrap().to_string();
+        shown += &watcher.pod_timelines().await.unwrap().to_string();
         shown += &watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
         let signature = TOKEN.rsplit('.').next().unwrap();
         for secret in [TOKEN, signature, PASSWORD] {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use lab::objects::pod;
 use lab::storm::Size;
-use lab::terminal::{say, with_causes};
-use lab::{Balancer, Caller, Replicas, SnapwatcherOptions, in_namespace, review_of_creation, until};
+use lab::terminal::{error_chain, print_result};
+use lab::{Balancer, Replicas, SnapwatcherOptions, WebhookClient, in_namespace, review_of_creation, until};
 use snapwatcher_admission::MUTATE;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -74,7 +74,7 @@ async fn calls(balancer: Arc<Balancer>, stop: CancellationToken) -> Calls {
             match reply {
                 Ok(reply) if reply.status == 200 && reply.body.contains("\"allowed\":true") => calls.answered += 1,
                 Ok(reply) => calls.failed.push(format!("{}: {}", reply.status, reply.body)),
-                Err(error) => calls.failed.push(with_causes(&error)),
+                Err(error) => calls.failed.push(error_chain(&error)),
             }
         }
     }
@@ -88,7 +88,7 @@ async fn a_rolling_update_fails_no_call() {
         let args = vec![DRAIN.to_owned(), "--lease-duration=3s".to_owned()];
         let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..SnapwatcherOptions::default() };
         let replicas = Replicas::start(&ns, REPLICAS, options).await;
-        let trust = Caller::of(&ns, &replicas.all[0]).await.unwrap().tls(&["http/1.1"]);
+        let trust = WebhookClient::of(&ns, &replicas.all[0]).await.unwrap().tls(&["http/1.1"]);
         let balancer = Arc::new(Balancer::new(&replicas.all, trust));
         let probed = Arc::clone(&balancer);
         let probing = tokio::spawn(async move { probed.probe().await });
@@ -102,7 +102,7 @@ async fn a_rolling_update_fails_no_call() {
                 let status = replica.stop().await.unwrap();
                 assert_eq!(status.code(), Some(0), "{}", replica.log());
                 replica.start_again().await.unwrap();
-                until("the balancer calls it again", async || balancer.takes(index)).await;
+                until("the balancer calls it again", async || balancer.is_ready(index)).await;
             }
         }
         stop.cancel();
@@ -110,7 +110,7 @@ async fn a_rolling_update_fails_no_call() {
         probing.abort();
 
         let (opened, reused) = balancer.connections();
-        say(&format!(
+        print_result(&format!(
             "drain: {rounds} rounds of {REPLICAS} stops in {:.0?}, {} calls answered, {} failed, slowest {:.0?}; {opened} \
              connections opened, {reused} calls over kept ones",
             begun.elapsed(),

@@ -1,5 +1,5 @@
-//! SnapWatcher in a cluster, as it is installed: its image on a real node, called by its Service, with the rights of the
-//! chart. `make e2e` builds the image before it runs this.
+//! SnapWatcher installed in a cluster: its image runs on a real node, with the rights of the chart, and the API server calls
+//! it through its Service. `make e2e` builds the image first.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,17 +9,17 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use lab::objects::{COUNTING, deployment, pod};
-use lab::terminal::say;
-use lab::{Creations, Installation, Namespace, RealCluster, in_namespace_of};
+use lab::terminal::print_result;
+use lab::{ChartInstallation, CreationLoad, Namespace, RealCluster, in_namespace_of};
 use serde_json::Value;
 
 const MUTATED: &str = "snap.weaversoft.io/mutated";
-/// Creations a second during a rolling restart.
+/// CreationLoad a second during a rolling restart.
 const LEAST_RATE: u32 = 20;
 
 const UPGRADE: &str = "upgrade snapwatcher ./charts/snapwatcher -n snap";
 
-/// Creates a labelled Deployment that counts and waits for its checkpoint, which is really there.
+/// Creates a labeled Deployment whose container counts, and waits for its checkpoint archive.
 async fn a_workload_is_labelled_and_checkpointed(cluster: &RealCluster, ns: &Namespace, name: &str) {
     let wanted = deployment(name).labelled().runs(&cluster.node().busybox(), COUNTING).build();
     ns.create_object(&wanted).await;
@@ -31,7 +31,7 @@ async fn a_workload_is_labelled_and_checkpointed(cluster: &RealCluster, ns: &Nam
     assert_eq!(cluster.snaphook().requests_for(ns.name(), &made).len(), 1);
 }
 
-/// The program runs as nobody in particular, and can't write where it runs.
+/// Checks that the program runs as user 1001, without capabilities and with a read-only root file system.
 async fn runs_with_few_rights(cluster: &RealCluster) {
     let node = cluster.node();
     let script = "pid=$(pgrep -x snapwatcher) && grep -E '^(Uid|Gid|CapEff|NoNewPrivs|Seccomp):' /proc/$pid/status && \
@@ -48,10 +48,10 @@ async fn runs_with_few_rights(cluster: &RealCluster) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_chart_installs_checkpoints_upgrades_and_goes_without_a_trace_in_the_way() {
+async fn the_chart_installs_checkpoints_upgrades_and_uninstalls() {
     let cluster = &RealCluster::start().await;
-    in_namespace_of(cluster.access(), "what_the_chart_installs", |ns| async move {
-        let installation = Installation::on(cluster.access()).await;
+    in_namespace_of(cluster.access(), "the_chart_installs", |ns| async move {
+        let installation = ChartInstallation::on(cluster.access()).await;
         cluster.replicas(1).await;
         ns.admission_works().await;
         runs_with_few_rights(cluster).await;
@@ -80,11 +80,11 @@ async fn what_the_chart_installs_checkpoints_upgrades_and_goes_without_a_trace_i
         ));
         cluster.replicas(3).await;
         ns.admission_works().await;
-        let (load, begun) = (Creations::start(&ns), Instant::now());
+        let (load, begun) = (CreationLoad::start(&ns), Instant::now());
         cluster.kubectl("rollout restart -n snap deployment/snapwatcher");
         cluster.kubectl("rollout status -n snap deployment/snapwatcher --timeout=180s");
         let (count, failed) = load.end().await;
-        say(&format!(
+        print_result(&format!(
             "e2e_chart: {count} creations during a rolling restart of three replicas: {} failed",
             failed.len()
         ));
@@ -95,7 +95,7 @@ async fn what_the_chart_installs_checkpoints_upgrades_and_goes_without_a_trace_i
 
         assert_eq!(cluster.refused(), Vec::<Value>::new());
         installation.helm("uninstall snapwatcher -n snap --wait");
-        // At once, though they were refused a moment ago without us.
+        // Pods are created at once, although failurePolicy Fail rejected them without SnapWatcher a moment ago.
         let pods: Api<Pod> = ns.api();
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         let created = pods.create(&dry_run, &pod("without-us").labelled().build()).await.unwrap();

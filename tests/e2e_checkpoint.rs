@@ -7,7 +7,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
-use lab::checked::check;
+use lab::check_command::check;
 use lab::objects::{COUNTING, deployment, pod};
 use lab::snaphook::{Behaviour, Kubelets};
 use lab::{Namespace, RealNode, in_namespace};

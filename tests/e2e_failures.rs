@@ -6,7 +6,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
-use lab::node::{KubeletSettings, Serving, with_node};
+use lab::node::{KubeletSettings, Serving, with_modified_node};
 use lab::objects::{COUNTING, pod};
 use lab::{Namespace, RealNode, Record, in_namespace};
 
@@ -50,7 +50,7 @@ async fn is_told(ns: &Namespace, state: &str, words: &[&str]) -> Record {
 async fn a_node_without_criu_is_told_and_waited_for() {
     in_namespace("a_node_without_criu", |ns| async move {
         let node = RealNode::attach().unwrap();
-        with_node(node.hide_criu(), node.show_criu(), async {
+        with_modified_node(node.hide_criu(), node.show_criu(), async {
             with_pod(&ns, &node).await;
             let record = is_told(&ns, "Pending(NodeNotPrepared)", &["criu", node.name()]).await;
             assert_eq!(record.failures(), 0);
@@ -83,9 +83,9 @@ async fn a_gate_that_is_off_is_told_and_waited_for() {
     in_namespace("a_gate_that_is_off", |ns| async move {
         let node = RealNode::attach().unwrap();
         let off = KubeletSettings { checkpoint: false, ..KubeletSettings::default() };
-        with_node(node.restart_kubelet(off), node.restart_kubelet(KubeletSettings::default()), async {
+        with_modified_node(node.restart_kubelet(off), node.restart_kubelet(KubeletSettings::default()), async {
             with_pod(&ns, &node).await;
-            is_told(&ns, "Pending(NotFound)", &["ContainerCheckpoint", node.name()]).await;
+            is_told(&ns, "Pending(CheckpointApiDisabled)", &["ContainerCheckpoint", node.name()]).await;
         })
         .await;
         ns.record_of("web", "Succeeded").await;
@@ -98,11 +98,15 @@ async fn a_kubelet_that_nobody_vouches_for_gets_no_token() {
     in_namespace("a_kubelet_that_nobody_vouches_for", |ns| async move {
         let node = RealNode::attach().unwrap();
         let self_signed = KubeletSettings { serving: Serving::SelfSigned, ..KubeletSettings::default() };
-        with_node(node.restart_kubelet(self_signed), node.restart_kubelet(KubeletSettings::default()), async {
-            with_pod(&ns, &node).await;
-            let hints = ["serverTLSBootstrap", "--kubelet-ca-file", "--kubelet-insecure-skip-verify", node.name()];
-            is_told(&ns, "Failed(KubeletUntrusted)", &hints).await;
-        })
+        with_modified_node(
+            node.restart_kubelet(self_signed),
+            node.restart_kubelet(KubeletSettings::default()),
+            async {
+                with_pod(&ns, &node).await;
+                let hints = ["serverTLSBootstrap", "--kubelet-ca-file", "--kubelet-insecure-skip-verify", node.name()];
+                is_told(&ns, "Failed(KubeletUntrusted)", &hints).await;
+            },
+        )
         .await;
         let [record] = ns.records_of("web").await.try_into().unwrap();
         ns.checkpoints().delete(&record.name, &DeleteParams::default()).await.unwrap();
@@ -135,7 +139,7 @@ async fn a_kubelet_that_dies_in_the_middle_leaves_it_unknown() {
         let large = pod("web").labelled().annotate("snap.weaversoft.io/delay", "4s").runs(&node.busybox(), LARGE);
         ns.start_snapwatcher(SNAPWATCHER, &SOON).await;
         ns.create_object::<Pod>(&large.build()).await;
-        with_node(
+        with_modified_node(
             async {
                 // The record says InProgress before the kubelet is asked; once CRIU runs, it was.
                 ns.until("the checkpoint is being taken", async || node.must_run(["pgrep", "criu"]).await).await;
@@ -143,12 +147,12 @@ async fn a_kubelet_that_dies_in_the_middle_leaves_it_unknown() {
             },
             node.start_kubelet(),
             async {
-                is_told(&ns, "Unknown(NoAnswer)", &[node.name()]).await;
+                is_told(&ns, "Unknown(NoResponse)", &[node.name()]).await;
             },
         )
         .await;
         let [record] = ns.records_of("web").await.try_into().unwrap();
-        assert_eq!((record.state().as_str(), record.attempt()), ("Unknown(NoAnswer)", 1));
+        assert_eq!((record.state().as_str(), record.attempt()), ("Unknown(NoResponse)", 1));
     })
     .await;
 }
@@ -160,7 +164,7 @@ async fn a_kubelet_that_is_away_is_waited_for() {
         ns.make_kubelet_account().await;
         create(&ns, &node).await;
         ns.pod_ready("web").await;
-        with_node(node.stop_kubelet(), node.start_kubelet(), async {
+        with_modified_node(node.stop_kubelet(), node.start_kubelet(), async {
             ns.start_snapwatcher(SNAPWATCHER, &SOON).await;
             is_told(&ns, "Pending(Unreachable)", &[node.name()]).await;
         })

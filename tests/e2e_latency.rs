@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use lab::objects::{COUNTING, pod};
-use lab::terminal::say;
+use lab::terminal::print_result;
 use lab::{RealNode, in_namespace};
 use serde_json::Value;
 
@@ -14,8 +14,8 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 const PODS: usize = 20;
 
-fn stage(journey: &Value, name: &str) -> Timestamp {
-    journey["stages"][name].as_str().unwrap().parse().unwrap()
+fn stage(timeline: &Value, name: &str) -> Timestamp {
+    timeline["stages"][name].as_str().unwrap().parse().unwrap()
 }
 
 #[tokio::test]
@@ -30,13 +30,15 @@ async fn the_time_from_ready_to_an_archive_is_measured_over_twenty_pods() {
             let made = pod(&name).labelled().runs(&node.busybox(), COUNTING).build();
             let uid = ns.create_object::<Pod>(&made).await.uid().unwrap();
             ns.record_of(&name, "Succeeded").await;
-            let journey = watcher.journey(&uid).await.unwrap().unwrap();
-            took.push(stage(&journey, "done").duration_since(stage(&journey, "ready")).as_millis());
+            let timeline = watcher.pod_timeline(&uid).await.unwrap().unwrap();
+            took.push(stage(&timeline, "finished").duration_since(stage(&timeline, "ready")).as_millis());
             ns.delete_pod(&name).await;
         }
         took.sort_unstable();
         let (median, most) = (took[PODS / 2], took[PODS - 1]);
-        say(&format!("e2e_latency: from Ready to the archive on disk, {PODS} pods: p50 {median} ms, max {most} ms"));
+        print_result(&format!(
+            "e2e_latency: from Ready to the archive on disk, {PODS} pods: p50 {median} ms, max {most} ms"
+        ));
         assert_eq!(node.archives().iter().filter(|path| path.contains(ns.name())).count(), PODS);
     })
     .await;

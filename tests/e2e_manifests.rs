@@ -1,5 +1,5 @@
-//! SnapWatcher by its manifests, as README.md says without Helm: the two commands, and a workload to try it with. And a
-//! thousand pods in the memory that the chart keeps free for it.
+//! SnapWatcher installed by the two commands for the manifests, with the test workload of README.md. Then a thousand labeled
+//! pods, in the memory that the chart requests.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,12 +9,12 @@ use kube::api::ListParams;
 use lab::node::Files;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
-use lab::terminal::say;
+use lab::terminal::print_result;
 use lab::{Namespace, RealCluster, in_namespace_of};
 
 const LABELLED_PODS: usize = 1_000;
 
-/// Puts an image in the place of docker.io's `nginx:latest` that does what the test workload needs: it stays up.
+/// Pushes an image as docker.io's `nginx:latest` that only keeps running, which is all that the test workload needs.
 async fn stand_in_for_nginx(cluster: &RealCluster) {
     let busybox = std::fs::read(cluster.node().path("/usr/bin/busybox")).unwrap();
     let files = Files::new().folder("bin", 0o755).unwrap().file("bin/busybox", 0o755, &busybox).unwrap();
@@ -22,10 +22,10 @@ async fn stand_in_for_nginx(cluster: &RealCluster) {
     cluster.node().push("library/nginx:latest", image).await.unwrap();
 }
 
-/// Creates as many labelled pods on a fake node and waits until each was asked for.
+/// Creates that many labeled pods on a fake node and waits for their Checkpoints to succeed.
 async fn pods_are_checkpointed(cluster: &RealCluster, ns: &Namespace, count: usize) {
     cluster.snaphook().answer_with(Behaviour::Succeed);
-    let node = ns.own_nodes(1).await.remove(0);
+    let node = ns.dedicated_nodes(1).await.remove(0);
     for number in 0..count {
         let node = node.clone();
         let wanted = pod(&format!("web-{number}")).labelled().spec(|spec| spec.node_name = Some(node)).build();
@@ -35,7 +35,7 @@ async fn pods_are_checkpointed(cluster: &RealCluster, ns: &Namespace, count: usi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_two_commands_are_all_it_takes_and_a_thousand_pods_fit() {
+async fn two_commands_install_it_and_a_thousand_pods_fit() {
     let cluster = &RealCluster::start().await;
     in_namespace_of(cluster.access(), "the_two_commands", |ns| async move {
         cluster.kubectl("apply -f manifests/rbac.yaml");
@@ -48,20 +48,20 @@ async fn the_two_commands_are_all_it_takes_and_a_thousand_pods_fit() {
         let pods: Api<Pod> = Api::namespaced(cluster.client(), "default");
         let [made] = pods.list(&ListParams::default()).await.unwrap().items.try_into().unwrap();
         let name = made.metadata.name.unwrap();
-        ns.until("SnapHook was asked about the workload", async || {
+        ns.until("SnapHook gets one request for the workload", async || {
             cluster.snaphook().requests_for("default", &name).len() == 1
         })
         .await;
 
         cluster.kubectl("set resources -n snap deployment/snapwatcher --limits=memory=64Mi --requests=memory=64Mi");
-        cluster.kubectl("set env -n snap deployment/snapwatcher MAX_CONCURRENT_PER_NODE=8");
+        cluster.kubectl("set env -n snap deployment/snapwatcher SNAPWATCHER_MAX_CONCURRENT_PER_NODE=8");
         cluster.kubectl("rollout status -n snap deployment/snapwatcher --timeout=180s");
         pods_are_checkpointed(cluster, &ns, LABELLED_PODS).await;
         let [replica] = cluster.replicas(1).await.try_into().unwrap();
         let status = replica.status.unwrap().container_statuses.unwrap().remove(0);
         let script = "grep VmHWM /proc/$(pgrep -x snapwatcher)/status";
         let most = cluster.node().must_run(["sh", "-c", script]).await.unwrap();
-        say(&format!("e2e_manifests: {LABELLED_PODS} labelled pods: {}", most.trim()));
+        print_result(&format!("e2e_manifests: {LABELLED_PODS} labelled pods: {}", most.trim()));
         assert_eq!(status.restart_count, 0, "{status:?}");
 
         cluster.kubectl("delete -f manifests/deployment.yaml");

@@ -1,5 +1,5 @@
-//! Events on pods: what `kubectl describe pod` tells of each outcome and of annotations that can't be understood. MissedMutations
-//! are told in tests/slips.rs.
+//! Events on pods: what `kubectl describe pod` shows of each outcome, and of invalid annotations. Missed mutations have a test
+//! file of their own.
 
 use kube::ResourceExt;
 use lab::in_namespace;
@@ -12,21 +12,21 @@ use snapwatcher_api::keys::DELAY;
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 #[tokio::test]
-async fn the_outcome_of_each_attempt_is_told_on_its_pod() {
+async fn the_outcome_of_each_attempt_is_an_event_on_its_pod() {
     let failed = Behaviour::SuccessFalse { message: "no space left on device".to_owned() };
     let rows = [
-        ("taken", Behaviour::Succeed, "Checkpointed", "Normal", "was taken"),
-        ("refused", failed, "BackendRefused", "Warning", "; it is tried again: "),
-        ("failed", Behaviour::status(500), "BackendError", "Warning", "; it is tried again: "),
-        ("unauthorized", Behaviour::status(401), "Unauthorized", "Warning", "; it is tried again: "),
-        ("not-found", Behaviour::status(404), "NotFound", "Warning", "; it is tried again: "),
-        ("busy", Behaviour::status(429), "Busy", "Warning", "; it is tried again: "),
-        ("rejected", Behaviour::status(400), "Rejected", "Warning", "`: SnapHook at "),
-        ("garbage", Behaviour::Garbage, "BadAnswer", "Warning", "`: SnapHook at "),
-        ("silent", Behaviour::Hang, "NoAnswer", "Warning", "`: no complete answer"),
+        ("taken", Behaviour::Succeed, "Checkpointed", "Normal", "` succeeded"),
+        ("refused", failed, "BackendFailed", "Warning", "` failed and will be retried: "),
+        ("failed", Behaviour::status(500), "BackendError", "Warning", "` failed and will be retried: "),
+        ("unauthorized", Behaviour::status(401), "Unauthorized", "Warning", "` failed and will be retried: "),
+        ("not-found", Behaviour::status(404), "EndpointNotFound", "Warning", "` failed and will be retried: "),
+        ("busy", Behaviour::status(429), "Busy", "Warning", "` failed and will be retried: "),
+        ("rejected", Behaviour::status(400), "Rejected", "Warning", "` failed: SnapHook at "),
+        ("garbage", Behaviour::Garbage, "InvalidResponse", "Warning", "` is unknown: SnapHook at "),
+        ("silent", Behaviour::Hang, "NoResponse", "Warning", "` is unknown: no complete response"),
     ];
-    in_namespace("the_outcome_of_each_attempt_is_told", |ns| async move {
-        ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", "50ms", "--answer-timeout", "2s"]).await;
+    in_namespace("the_outcome_of_each_attempt_is_an_event", |ns| async move {
+        ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", "50ms", "--response-timeout", "2s"]).await;
         let mut uids = Vec::new();
         for (name, behaviour, ..) in &rows {
             ns.snaphook().answer_pod_with(name, behaviour.clone());
@@ -39,7 +39,7 @@ async fn the_outcome_of_each_attempt_is_told_on_its_pod() {
             assert_eq!(event.checkpoint.as_deref(), Some(record.name.as_str()), "{name}");
             assert!(event.note.contains(&record.name) && event.note.contains(words), "{name}: {}", event.note);
         }
-        ns.snaphook().refuse().await;
+        ns.snaphook().close_port().await;
         ns.create_object(&pod("unreachable").labelled().build()).await;
         ns.event_of("unreachable", "Unreachable").await;
     })
@@ -47,31 +47,31 @@ async fn the_outcome_of_each_attempt_is_told_on_its_pod() {
 }
 
 #[tokio::test]
-async fn the_last_failure_is_not_told_as_one_more_that_is_tried_again() {
-    in_namespace("the_last_failure_is_not_told_as_one_more", |ns| async move {
+async fn the_final_failure_is_an_event_of_its_own() {
+    in_namespace("the_final_failure_is_an_event_of_its_own", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", "50ms", "--max-attempts", "3"]).await;
         ns.snaphook().answer_with(Behaviour::status(500));
         ns.create_object(&pod("web").labelled().build()).await;
         ns.record_of("web", "Failed(BackendError)").await;
         let notes = ns
-            .until("the end is told too", async || {
+            .until("there is an Event for the end too", async || {
                 let notes: Vec<_> = ns.events().await.into_iter().map(|event| event.note).collect();
                 if notes.len() == 2 { Ok(notes) } else { Err(format!("{notes:?}")) }
             })
             .await;
-        let ends = notes.iter().filter(|note| !note.contains("tried again")).count();
+        let ends = notes.iter().filter(|note| !note.contains("will be retried")).count();
         assert_eq!(ends, 1, "{notes:?}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_attempt_whose_process_was_killed_is_told_as_interrupted() {
+async fn an_attempt_whose_process_was_killed_is_interrupted() {
     in_namespace("an_attempt_whose_process_was_killed", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--instance", "replica-0"]).await;
         ns.snaphook().answer_with(Behaviour::Hang);
         let created = ns.create_object(&pod("web").labelled().build()).await;
-        ns.asked("web", 1).await;
+        ns.until_requested("web", 1).await;
         watcher.kill().await.unwrap();
         watcher.start_again().await.unwrap();
         let event = ns.event_of("web", "Interrupted").await;
@@ -81,29 +81,29 @@ async fn an_attempt_whose_process_was_killed_is_told_as_interrupted() {
 }
 
 #[tokio::test]
-async fn a_record_by_hand_that_cannot_be_carried_out_is_told_on_the_pod_it_names() {
-    in_namespace("a_record_by_hand_that_cannot_be_carried_out", |ns| async move {
+async fn a_manual_checkpoint_that_fails_has_an_event_on_the_pod_it_names() {
+    in_namespace("a_manual_checkpoint_that_fails_has_an_event", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.ready_pod(&pod("unlabelled").build()).await;
         ns.ready_pod(&pod("restored").labelled().label(MUTATED, "true").build()).await;
         ns.ready_pod(&pod("web").labelled().containers(["app", "proxy"]).build()).await;
         for (name, spec, reason) in [
             ("unlabelled", json!({"pod": {"name": "unlabelled"}}), "NotLabelled"),
-            ("restored", json!({"pod": {"name": "restored"}}), "Restored"),
+            ("restored", json!({"pod": {"name": "restored"}}), "AlreadyRestored"),
             ("web", json!({"pod": {"name": "web"}, "container": "other"}), "NoSuchContainer"),
         ] {
-            ns.apply_checkpoint(&format!("by-hand-{name}"), &spec).await.unwrap();
+            ns.apply_checkpoint(&format!("manual-{name}"), &spec).await.unwrap();
             let event = ns.event_of(name, reason).await;
-            assert_eq!(event.checkpoint, Some(format!("by-hand-{name}")));
-            assert!(!event.note.contains("tried again"), "{}", event.note);
+            assert_eq!(event.checkpoint, Some(format!("manual-{name}")));
+            assert!(!event.note.contains("will be retried"), "{}", event.note);
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_annotation_that_cannot_be_understood_is_told_on_its_pod() {
-    in_namespace("an_annotation_that_cannot_be_understood_is_told", |ns| async move {
+async fn an_invalid_annotation_is_an_event_on_its_pod() {
+    in_namespace("an_invalid_annotation_is_an_event", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.ready_pod(&pod("vague").labelled().annotate(DELAY, "soon").build()).await;
         let event = ns.event_of("vague", "InvalidAnnotation").await;

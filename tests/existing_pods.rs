@@ -7,12 +7,12 @@ use std::time::Duration;
 use lab::objects::deployment;
 use lab::proxy::{Proxy, Verb, When};
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{Namespace, Snapwatcher, SnapwatcherOptions, Tally, in_namespace, reached};
+use lab::terminal::print_result;
+use lab::{CheckpointCounts, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, try_until};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Waits until this many pods are known to be covered by a record: none is left that would be claimed.
 async fn all_covered(watcher: &Snapwatcher, pods: usize) {
@@ -21,7 +21,7 @@ async fn all_covered(watcher: &Snapwatcher, pods: usize) {
         let count = count.unwrap_or_default();
         if count >= f64::from(u32::try_from(pods).unwrap()) { Ok(()) } else { Err(format!("{count} claims")) }
     };
-    reached("all pods are covered by a record", PATIENCE, covered).await.unwrap();
+    try_until("all pods are covered by a record", TIMEOUT, covered).await.unwrap();
 }
 
 async fn roll_out(ns: &Namespace, pods: usize) -> Vec<String> {
@@ -30,7 +30,7 @@ async fn roll_out(ns: &Namespace, pods: usize) -> Vec<String> {
         let names = ns.pods_of("web").await;
         if names.len() == pods { Ok(names) } else { Err(format!("{} pods", names.len())) }
     };
-    reached("all pods are made", PATIENCE, made).await.unwrap().into_iter().collect()
+    try_until("all pods are made", TIMEOUT, made).await.unwrap().into_iter().collect()
 }
 
 #[tokio::test]
@@ -44,16 +44,19 @@ async fn existing_pods_are_asked_for_once_each_and_a_restart_claims_nothing() {
         let options =
             SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig, args, ..SnapwatcherOptions::default() };
         let watcher = ns.launch_snapwatcher(options).await;
-        ns.all_records(pods, "Succeeded", PATIENCE).await;
+        ns.all_records(pods, "Succeeded", TIMEOUT).await;
         let claims = When::call(Verb::Create, "checkpoints");
         assert_eq!((ns.snaphook().requests().len(), proxy.count(&claims)), (pods, pods));
 
         watcher.restart().await.unwrap();
         all_covered(&watcher, pods).await;
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         let repeated = ns.snaphook().requests().len() - pods - 1;
         let claimed = proxy.count(&claims) - pods - 1;
-        say(&format!("{}; after a restart {repeated} requests, {claimed} POSTs", Tally::of(&ns, &names).await));
+        print_result(&format!(
+            "{}; after a restart {repeated} requests, {claimed} POSTs",
+            CheckpointCounts::of(&ns, &names).await
+        ));
         assert_eq!((repeated, claimed), (0, 0), "but for the later pod");
     })
     .await;

@@ -77,20 +77,23 @@ async fn the_process_is_ready_once_its_bundle_stands_and_not_before() {
         };
         let watcher = ns.launch_snapwatcher(options).await;
         ns.install_webhooks(&watcher).await;
-        until_shown(&watcher, 500, "[-]leaf failed: could not read the Secret `").await;
+        until_shown(&watcher, 500, "[-]serving-certificate failed: could not read the Secret `").await;
         let (status, text) = shown(&watcher, "/readyz").await;
         assert_eq!(status, 500);
-        assert!(text.contains("[-]bundle failed: not yet\n") && text.ends_with("readyz check failed\n"), "{text}");
+        assert!(
+            text.contains("[-]ca-bundle failed: not checked yet\n") && text.ends_with("readyz check failed\n"),
+            "{text}"
+        );
         for alive in ["/livez", "/healthz"] {
             assert_eq!(shown(&watcher, alive).await, (200, "ok".to_owned()), "a restart would mend nothing");
         }
 
         newcomer.grant_all().await;
-        until_shown(&watcher, 200, "[+]bundle ok\n").await;
+        until_shown(&watcher, 200, "[+]ca-bundle ok\n").await;
         assert_eq!(shown(&watcher, "/readyz").await, (200, "ok".to_owned()));
         ns.admission_works().await;
-        until_shown(&watcher, 200, "[+]watch ok (told only)\n").await;
-        until_shown(&watcher, 200, "[+]crd ok (told only)\n").await;
+        until_shown(&watcher, 200, "[+]watch ok (informational)\n").await;
+        until_shown(&watcher, 200, "[+]crd ok (informational)\n").await;
         newcomer.revoke().await;
     })
     .await;
@@ -102,19 +105,19 @@ async fn each_check_is_told_by_name_and_the_back_end_does_not_decide() {
         ns.snaphook().answer_pod_with("refused", Behaviour::status(503));
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("refused").labelled().build()).await;
-        until_shown(&watcher, 200, "[-]backend failed (told only): SnapHook at http://").await;
+        until_shown(&watcher, 200, "[-]backend failed (informational): SnapHook at http://").await;
         assert_eq!(shown(&watcher, "/readyz").await, (200, "ok".to_owned()));
 
         // Also the one that was refused: it is asked again, and the last answer is the one that is told.
         ns.snaphook().answer_pod_with("refused", Behaviour::Succeed);
         ns.create_object(&pod("taken").labelled().build()).await;
-        let all_well = "[+]ping ok\n[+]leaf ok\n[+]bundle ok\n[+]trust ok (told only)\n[+]shutdown ok\n[+]crd ok (told only)\n\
-                        [+]watch ok (told only)\n[+]backend ok (told only)\n[+]leader ok (told only)\n\
+        let all_well = "[+]ping ok\n[+]serving-certificate ok\n[+]ca-bundle ok\n[+]ca-trust ok (informational)\n[+]shutdown ok\n[+]crd ok (informational)\n\
+                        [+]watch ok (informational)\n[+]backend ok (informational)\n[+]leader ok (informational)\n\
                         readyz check passed\n";
         until_shown(&watcher, 200, all_well).await;
         let metrics = watcher.metrics().await.unwrap();
-        for check in ["leaf", "bundle", "trust", "shutdown", "crd", "watch", "backend", "leader"] {
-            assert!(metrics.contains(&format!("snapwatcher_check{{name=\"{check}\"}} ")), "{check}");
+        for check in ["serving-certificate", "ca-bundle", "ca-trust", "shutdown", "crd", "watch", "backend", "leader"] {
+            assert!(metrics.contains(&format!("snapwatcher_health_check{{name=\"{check}\"}} ")), "{check}");
         }
     })
     .await;
@@ -125,7 +128,7 @@ async fn metrics_name_each_family_and_each_series_once() {
     in_namespace("metrics_name_each_family_and_each_series_once", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("web").labelled().build()).await;
-        ns.asked("web", 1).await;
+        ns.until_requested("web", 1).await;
         let answer = watcher.get("/metrics").await.unwrap();
         let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
         assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
@@ -146,18 +149,18 @@ async fn metrics_name_each_family_and_each_series_once() {
         }
         for family in [
             "snapwatcher_admission_requests",
-            "snapwatcher_admission_refused",
+            "snapwatcher_admission_http_errors",
             "snapwatcher_admission_duration_seconds",
-            "snapwatcher_certificate_bundle_in_sync",
-            "snapwatcher_certificate_ca_not_after_seconds",
-            "snapwatcher_certificate_leaf_not_after_seconds",
+            "snapwatcher_certificate_ca_bundle_in_sync",
+            "snapwatcher_certificate_ca_expiration_timestamp_seconds",
+            "snapwatcher_certificate_serving_expiration_timestamp_seconds",
             "snapwatcher_certificate_rotation_steps",
-            "snapwatcher_check",
+            "snapwatcher_health_check",
             "snapwatcher_checkpoint_attempts",
             "snapwatcher_checkpoint_claims",
             "snapwatcher_checkpoint_in_flight",
             "snapwatcher_watch_pods",
-            "snapwatcher_watch_slips",
+            "snapwatcher_watch_missed_mutations",
         ] {
             assert!(families.contains(family), "{family} is missing: {families:?}");
         }

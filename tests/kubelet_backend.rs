@@ -1,5 +1,5 @@
-//! The back-end `kubelet` against a real API server, with stand-ins for the kubelets of fake nodes: whom it asks, as whom,
-//! and what becomes of the answers. docs/contracts.md has the table.
+//! The back-end `kubelet` against a real API server, with stand-ins for the kubelets of fake nodes: which kubelet receives a
+//! request, with whose token, and which state follows from the response. docs/contracts.md has the table.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const ACCOUNT: &str = "snapwatcher-kubelet";
 
-/// What may be repeated is, and soon.
+/// Retries come soon.
 const SOON: [&str; 4] = ["--longest-wait", "50ms", "--max-attempts", "100"];
 
 /// Nodes of a test's own, each with a kubelet.
@@ -32,11 +32,11 @@ struct Nodes {
 
 impl Nodes {
     async fn of(ns: &Namespace, count: usize) -> Self {
-        let names = ns.own_nodes(count).await;
+        let names = ns.dedicated_nodes(count).await;
         let (mut kubelets, mut certificates) = (Vec::new(), String::new());
         for name in &names {
             let kubelet = Kubelet::start().await.unwrap();
-            ns.kubelet_listens(name, kubelet.port()).await;
+            ns.set_kubelet_port(name, kubelet.port()).await;
             certificates += kubelet.certificate();
             kubelets.push(kubelet);
         }
@@ -81,14 +81,14 @@ async fn make_account(ns: &Namespace) {
     ns.create_object(&account).await;
 }
 
-/// Starts SnapWatcher with this back-end, by which all kubelets of `nodes` are trusted.
+/// Starts SnapWatcher with this back-end. It trusts all kubelets of `nodes`.
 async fn start(ns: &Namespace, nodes: &Nodes, args: &[&str]) -> Arc<Snapwatcher> {
     let ca = nodes.ca.path().to_str().unwrap();
     let args = [&["--backend", "kubelet", "--kubelet-ca-file", ca], args].concat();
     ns.start_snapwatcher(SNAPWATCHER, &args).await
 }
 
-/// As whom the API server knows the bearer of this token.
+/// The user that the API server sees in this token.
 async fn subject(ns: &Namespace, token: &str) -> Option<String> {
     let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
     let review = TokenReview { spec, ..TokenReview::default() };
@@ -97,8 +97,8 @@ async fn subject(ns: &Namespace, token: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn the_kubelet_of_each_pods_node_is_asked_as_the_second_account() {
-    in_namespace("the_kubelet_of_each_pods_node_is_asked", |ns| async move {
+async fn the_kubelet_of_each_pods_node_receives_a_token_of_the_second_account() {
+    in_namespace("the_kubelet_of_each_pods_node_receives", |ns| async move {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 2).await;
         let watcher = start(&ns, &nodes, &["--kubelet-timeout", "30", "--log-level", "DEBUG"]).await;
@@ -109,22 +109,23 @@ async fn the_kubelet_of_each_pods_node_is_asked_as_the_second_account() {
             assert_eq!(record.text("/location/node"), Some(nodes.names[node].as_str()));
             let archive = record.text("/location/archive").unwrap();
             assert!(archive.starts_with(&format!("/var/lib/kubelet/checkpoints/checkpoint-{name}_{}-app-", ns.name())));
-            let [asked] = nodes.kubelets[node].requests().try_into().unwrap();
-            let about = (asked.namespace.as_str(), asked.pod.as_str(), asked.container.as_str(), asked.query.as_str());
+            let [request] = nodes.kubelets[node].requests().try_into().unwrap();
+            let about =
+                (request.namespace.as_str(), request.pod.as_str(), request.container.as_str(), request.query.as_str());
             assert_eq!(about, (ns.name(), name, "app", "timeout=30"));
-            tokens.push(asked.token.unwrap());
+            tokens.push(request.token.unwrap());
         }
         assert_eq!(tokens[0], tokens[1], "one token for all");
         let account = format!("system:serviceaccount:{}:{ACCOUNT}", ns.name());
         assert_eq!(subject(&ns, &tokens[0]).await, Some(account));
-        assert!(!ns.everything_told(&watcher).await.contains(&tokens[0]), "the token is shown nowhere");
+        assert!(!ns.all_output(&watcher).await.contains(&tokens[0]), "the token is shown nowhere");
         assert_eq!(ns.snaphook().requests().len(), 0);
     })
     .await;
 }
 
 #[tokio::test]
-async fn without_being_told_each_revision_is_checkpointed_once() {
+async fn by_default_each_revision_is_checkpointed_once() {
     in_namespace("each_revision_is_checkpointed_once", |ns| async move {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 1).await;
@@ -146,8 +147,8 @@ async fn without_being_told_each_revision_is_checkpointed_once() {
 }
 
 #[tokio::test]
-async fn a_revision_goes_on_with_a_pod_whose_node_can_do_it() {
-    in_namespace("a_revision_goes_on_with_a_pod", |ns| async move {
+async fn a_revision_moves_to_a_pod_whose_node_can_take_checkpoints() {
+    in_namespace("a_revision_moves_to_a_pod", |ns| async move {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 3).await;
         let pods = nodes.spread(&ns).await;
@@ -160,39 +161,45 @@ async fn a_revision_goes_on_with_a_pod_whose_node_can_do_it() {
         let [record] = ns.all_records(1, "Succeeded", Duration::from_secs(30)).await.try_into().unwrap();
         assert_eq!(record.text("/pod/name"), Some(third.as_str()));
         assert_eq!((record.attempt(), record.failures()), (3, 0));
-        assert!(record.status["triedPods"].is_null(), "a pod of which nobody was asked is not used up");
-        let asked = [without_criu, gate_off, prepared].map(|kubelet| kubelet.requests().len());
-        assert_eq!(asked, [1, 1, 1]);
+        assert!(record.status["triedPods"].is_null(), "a pod without a request can be tried again");
+        let requests = [without_criu, gate_off, prepared].map(|kubelet| kubelet.requests().len());
+        assert_eq!(requests, [1, 1, 1]);
 
-        // Nobody waits for the other two nodes any more.
-        nobody_is_away(&ns, &watcher).await;
+        // No Checkpoint waits for the other two nodes any more.
+        no_circuit_breaker_is_open(&ns, &watcher).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_node_that_is_away_is_no_concern_once_its_pods_are_gone() {
-    in_namespace("a_node_that_is_away_is_no_concern", |ns| async move {
+async fn an_unreachable_node_is_forgotten_once_its_pods_are_gone() {
+    in_namespace("an_unreachable_node_is_forgotten", |ns| async move {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 1).await;
-        nodes.kubelets[0].refuse().await;
+        nodes.kubelets[0].close_port().await;
         let watcher = start(&ns, &nodes, &["--once-per", "pod", "--longest-wait", "500ms"]).await;
         ns.create_object(&nodes.pod(0, "web")).await;
         ns.record_of("web", "Pending(Unreachable)").await;
-        ns.until("the node is told to be away", async || watcher.metric(AWAY).await.unwrap() == Some(1.0)).await;
+        ns.until("the metric shows the unreachable node", async || {
+            watcher.metric(OPEN_CIRCUIT_BREAKERS).await.unwrap() == Some(1.0)
+        })
+        .await;
         ns.delete_pod("web").await;
         ns.record_of("web", "Failed(PodGone)").await;
-        nobody_is_away(&ns, &watcher).await;
+        no_circuit_breaker_is_open(&ns, &watcher).await;
     })
     .await;
 }
 
-/// How many nodes are told to be away.
-const AWAY: &str = "snapwatcher_checkpoint_breaker_open";
+/// How many nodes have an open circuit breaker.
+const OPEN_CIRCUIT_BREAKERS: &str = "snapwatcher_checkpoint_open_circuit_breakers";
 
-/// Waits until no node is told to be away, in metrics and by the check.
-async fn nobody_is_away(ns: &Namespace, watcher: &Snapwatcher) {
-    ns.until("no node is said to be away", async || watcher.metric(AWAY).await.unwrap() == Some(0.0)).await;
+/// Waits until no circuit breaker is open, in metrics and by the check.
+async fn no_circuit_breaker_is_open(ns: &Namespace, watcher: &Snapwatcher) {
+    ns.until("the metric shows no unreachable node", async || {
+        watcher.metric(OPEN_CIRCUIT_BREAKERS).await.unwrap() == Some(0.0)
+    })
+    .await;
     ns.until("the check passes", async || {
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
         if health.contains("[+]backend ok") { Ok(()) } else { Err(health) }
@@ -200,7 +207,7 @@ async fn nobody_is_away(ns: &Namespace, watcher: &Snapwatcher) {
     .await;
 }
 
-/// What an answer leads to: the record's state, and a part of its message.
+/// Pod, status and body of the response, then the state of the record and a part of its message.
 type Row = (&'static str, u16, &'static str, &'static str, &'static str);
 
 const NO_CRIU: &str = "checkpointing of ns/pod/app failed (rpc error: code = Unknown desc = CRIU binary not found or too old \
@@ -211,25 +218,31 @@ const NO_METHOD: &str = "checkpointing of ns/pod/app failed (rpc error: code = U
 const CRIU_FAILED: &str = "checkpointing of ns/pod/app failed (rpc error: code = Unknown desc = checkpointing container \
                            \"5d39\" failed: runc did not terminate successfully: exit status 1: criu failed: type NOTIFY \
                            errno 0 path= /run/containerd/criu-dump.log: unknown)";
-const FORBIDDEN: &str = "Forbidden (user=somebody, verb=create, resource=nodes, subresource(s)=[checkpoint])\n";
+const FORBIDDEN: &str = "Forbidden (user=snapwatcher, verb=create, resource=nodes, subresource(s)=[checkpoint])\n";
 
 const TABLE: [Row; 11] = [
-    ("unauthorized", 401, "Unauthorized", "Pending(Unauthorized)", "does not take the token of system:serviceaccount:"),
+    (
+        "unauthorized",
+        401,
+        "Unauthorized",
+        "Pending(Unauthorized)",
+        "does not accept the token of system:serviceaccount:",
+    ),
     ("forbidden", 403, FORBIDDEN, "Pending(Unauthorized)", "needs the right `create` on `nodes/checkpoint`"),
-    ("gate-off", 404, "404 page not found\n", "Pending(NotFound)", "`ContainerCheckpoint`"),
-    ("unknown-pod", 404, "pod does not exist", "Pending(NotFound)", "does not know the pod (yet)"),
+    ("gate-off", 404, "404 page not found\n", "Pending(CheckpointApiDisabled)", "`ContainerCheckpoint`"),
+    ("unknown-pod", 404, "pod does not exist", "Pending(PodNotOnNode)", "does not know the pod yet"),
     ("no-container", 404, "container app does not exist", "Failed(NoSuchContainer)", "container app does not exist"),
     ("no-criu", 500, NO_CRIU, "Pending(NodeNotPrepared)", "install CRIU on the node"),
-    ("no-method", 500, NO_METHOD, "Failed(CheckpointUnsupported)", "takes no checkpoints"),
+    ("no-method", 500, NO_METHOD, "Failed(CheckpointUnsupported)", "does not support checkpoints"),
     ("criu-failed", 500, CRIU_FAILED, "Pending(CheckpointFailed)", "type NOTIFY errno 0"),
     ("error", 502, "Bad Gateway", "Pending(BackendError)", "502"),
     ("busy", 429, "", "Pending(Busy)", "429"),
-    ("odd", 200, "ok", "Unknown(BadAnswer)", "not a list of archives"),
+    ("odd", 200, "ok", "Unknown(InvalidResponse)", "not a list of archives"),
 ];
 
 #[tokio::test]
-async fn each_answer_becomes_what_the_table_says() {
-    in_namespace("each_answer_of_a_kubelet_becomes", |ns| async move {
+async fn each_response_leads_to_the_state_of_the_table() {
+    in_namespace("each_response_of_a_kubelet_leads", |ns| async move {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 1).await;
         let watcher = start(&ns, &nodes, &[&["--once-per", "pod"], &SOON[..]].concat()).await;
@@ -252,15 +265,15 @@ async fn each_answer_becomes_what_the_table_says() {
         ns.create_object(&nodes.pod(0, "later")).await;
         ns.record_of("later", "Succeeded").await;
         for (name, _, _, state, _) in TABLE {
-            let asked = nodes.kubelets[0].requests_for(name).len();
-            assert!(state.starts_with("Pending") || asked == 1, "{name}: {asked}");
+            let requests = nodes.kubelets[0].requests_for(name).len();
+            assert!(state.starts_with("Pending") || requests == 1, "{name}: {requests}");
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn five_failures_of_the_runtime_are_the_end() {
+async fn five_failures_of_the_runtime_are_final() {
     in_namespace("five_failures_of_the_runtime", |ns| async move {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 1).await;
@@ -274,8 +287,8 @@ async fn five_failures_of_the_runtime_are_the_end() {
 }
 
 #[tokio::test]
-async fn a_kubelet_with_a_certificate_of_its_own_gets_no_token_unless_nobody_verifies() {
-    in_namespace("a_kubelet_with_a_certificate_of_its_own", |ns| async move {
+async fn a_kubelet_with_a_self_signed_certificate_receives_no_token_unless_verification_is_off() {
+    in_namespace("a_kubelet_with_a_self_signed_certificate", |ns| async move {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 1).await;
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--backend", "kubelet"]).await;
@@ -286,7 +299,7 @@ async fn a_kubelet_with_a_certificate_of_its_own_gets_no_token_unless_nobody_ver
         }
         ns.event_of("web", "KubeletUntrusted").await;
         assert_eq!(nodes.kubelets[0].requests(), []);
-        let unverified = "snapwatcher_checkpoint_kubelet_unverified";
+        let unverified = "snapwatcher_kubelet_insecure_skip_verify";
         assert_eq!(watcher.metric(unverified).await.unwrap(), Some(0.0));
         watcher.stop().await.unwrap();
 
@@ -296,7 +309,7 @@ async fn a_kubelet_with_a_certificate_of_its_own_gets_no_token_unless_nobody_ver
         let options = lab::SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..Default::default() };
         let watcher = ns.launch_snapwatcher(options).await;
         ns.record_of("web", "Succeeded").await;
-        assert!(watcher.log().contains("WARN Kubelets' certificates are not verified"), "{}", watcher.log());
+        assert!(watcher.log().contains("WARN Kubelet certificates are not verified"), "{}", watcher.log());
         assert_eq!(watcher.metric(unverified).await.unwrap(), Some(1.0));
     })
     .await;
@@ -308,7 +321,7 @@ async fn a_node_with_disk_pressure_waits() {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 2).await;
         start(&ns, &nodes, &["--longest-wait", "200ms"]).await;
-        ns.disk_pressure(&nodes.names[0], true).await;
+        ns.set_disk_pressure(&nodes.names[0], true).await;
         ns.create_object(&nodes.pod(0, "web-0")).await;
         let record = ns.record_of("web-0", "Pending(DiskPressure)").await;
         assert!(record.message().contains("the test fills the disk"), "{}", record.message());
@@ -316,43 +329,48 @@ async fn a_node_with_disk_pressure_waits() {
         ns.create_object(&nodes.pod(1, "web-1")).await;
         ns.record_of("web-1", "Succeeded").await;
         assert_eq!(nodes.kubelets[0].requests(), []);
-        ns.disk_pressure(&nodes.names[0], false).await;
+        ns.set_disk_pressure(&nodes.names[0], false).await;
         ns.record_of("web-0", "Succeeded").await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_node_that_is_away_holds_up_no_other() {
-    in_namespace("a_node_that_is_away_holds_up_no_other", |ns| async move {
+async fn an_unreachable_node_delays_no_other() {
+    in_namespace("an_unreachable_node_delays_no_other", |ns| async move {
         make_account(&ns).await;
         let nodes = Nodes::of(&ns, 2).await;
-        nodes.kubelets[0].refuse().await;
+        nodes.kubelets[0].close_port().await;
         let watcher = start(&ns, &nodes, &["--longest-wait", "2s"]).await;
-        for name in ["away-0", "away-1", "away-2"] {
+        for name in ["unreachable-0", "unreachable-1", "unreachable-2"] {
             ns.create_object(&nodes.pod(0, name)).await;
         }
-        let told = ns
-            .until("one of the three says that the node is away", async || {
+        let reported = ns
+            .until("one of the three shows that the node is unreachable", async || {
                 let records = ns.records().await;
-                let told = records.iter().find(|record| record.state() == "Pending(Unreachable)");
-                told.cloned().ok_or_else(|| format!("{:?}", records.iter().map(lab::Record::state).collect::<Vec<_>>()))
+                let reported = records.iter().find(|record| record.state() == "Pending(Unreachable)");
+                reported
+                    .cloned()
+                    .ok_or_else(|| format!("{:?}", records.iter().map(lab::Record::state).collect::<Vec<_>>()))
             })
             .await;
         let words = format!("could not connect to the kubelet of node `{}`", nodes.names[0]);
-        assert!(told.message().contains(&words), "{}", told.message());
-        for name in ["there-0", "there-1", "there-2"] {
+        assert!(reported.message().contains(&words), "{}", reported.message());
+        for name in ["reachable-0", "reachable-1", "reachable-2"] {
             ns.create_object(&nodes.pod(1, name)).await;
             ns.record_of(name, "Succeeded").await;
         }
-        assert_eq!(watcher.metric(AWAY).await.unwrap(), Some(1.0));
+        assert_eq!(watcher.metric(OPEN_CIRCUIT_BREAKERS).await.unwrap(), Some(1.0));
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-        assert!(health.contains("[-]backend failed (told only): could not connect to the kubelet"), "{health}");
-        nodes.kubelets[0].accept_again().await.unwrap();
-        for name in ["away-0", "away-1", "away-2"] {
+        assert!(health.contains("[-]backend failed (informational): could not connect to the kubelet"), "{health}");
+        nodes.kubelets[0].reopen_port().await.unwrap();
+        for name in ["unreachable-0", "unreachable-1", "unreachable-2"] {
             ns.record_of(name, "Succeeded").await;
         }
-        ns.until("nobody is away", async || watcher.metric(AWAY).await.unwrap() == Some(0.0)).await;
+        ns.until("the metric shows no unreachable node", async || {
+            watcher.metric(OPEN_CIRCUIT_BREAKERS).await.unwrap() == Some(0.0)
+        })
+        .await;
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
         assert!(health.contains("[+]backend ok"), "{health}");
     })

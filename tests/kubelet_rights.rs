@@ -1,5 +1,5 @@
-//! What the back-end `kubelet` needs of the API server, and what is told while it is missing: the second account, and the
-//! rights that docs/running.md lists.
+//! What the back-end `kubelet` needs of the API server, and the message while it is missing: the second service account, and
+//! the rights that docs/running.md lists.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -33,7 +33,7 @@ fn bound(role: &str, kind: &str, user: &str) -> Value {
     })
 }
 
-/// What SnapWatcher may do in its namespace whichever back-end it has.
+/// The rights of SnapWatcher in its namespace that each back-end needs.
 async fn grant_the_rest(ns: &Namespace, user: &str) {
     let rules = json!({"rules": [
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
@@ -66,10 +66,10 @@ async fn grant_tokens(ns: &Namespace, user: &str) {
 
 /// Waits until the record of the pod is Pending for want of a right, and these words say which.
 async fn lacks(ns: &Namespace, words: &str) {
-    ns.until(&format!("the record tells `{words}`"), async || {
+    ns.until(&format!("the Checkpoint says `{words}`"), async || {
         let records = ns.records_of("web").await;
-        let told = records.iter().find(|record| record.state() == "Pending(Unauthorized)");
-        match told.filter(|record| record.message().contains(words)) {
+        let reported = records.iter().find(|record| record.state() == "Pending(Unauthorized)");
+        match reported.filter(|record| record.message().contains(words)) {
             Some(_) => Ok(()),
             None => Err(format!("{records:?}")),
         }
@@ -78,8 +78,8 @@ async fn lacks(ns: &Namespace, words: &str) {
 }
 
 #[tokio::test]
-async fn each_right_that_is_missing_is_told_and_waited_for() {
-    in_namespace("each_right_that_is_missing_is_told", |ns| async move {
+async fn each_missing_right_is_named_and_waited_for() {
+    in_namespace("each_missing_right_is_named", |ns| async move {
         let user = ns.name().to_owned();
         let mut kubeconfig = Kubeconfig::read_from(ns.access().kubeconfig()).unwrap();
         kubeconfig.auth_infos[0].auth_info.as_mut().unwrap().impersonate = Some(user.clone());
@@ -88,9 +88,9 @@ async fn each_right_that_is_missing_is_told_and_waited_for() {
         std::fs::write(&path, serde_yaml_ng::to_string(&kubeconfig).unwrap()).unwrap();
         grant_the_rest(&ns, &user).await;
 
-        let node = ns.own_nodes(1).await.remove(0);
+        let node = ns.dedicated_nodes(1).await.remove(0);
         let kubelet = Kubelet::start().await.unwrap();
-        ns.kubelet_listens(&node, kubelet.port()).await;
+        ns.set_kubelet_port(&node, kubelet.port()).await;
         std::fs::write(&ca, kubelet.certificate()).unwrap();
         let args = ["--backend=kubelet", "--longest-wait=500ms", &format!("--kubelet-ca-file={}", ca.display())];
         let args = args.iter().map(|argument| (*argument).to_owned()).collect();
@@ -102,7 +102,7 @@ async fn each_right_that_is_missing_is_told_and_waited_for() {
         grant_nodes(&ns, &user).await;
         lacks(&ns, &format!("`create` on `serviceaccounts/token` named `{ACCOUNT}` in namespace `{user}`")).await;
         grant_tokens(&ns, &user).await;
-        lacks(&ns, &format!("there is no service account `{user}/{ACCOUNT}`: create it")).await;
+        lacks(&ns, &format!("service account `{user}/{ACCOUNT}` does not exist: create it")).await;
         ns.create_object(&object::<ServiceAccount>("ServiceAccount", ACCOUNT, json!({}))).await;
         ns.record_of("web", "Succeeded").await;
         assert_eq!(kubelet.requests().len(), 1);

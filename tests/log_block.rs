@@ -1,4 +1,4 @@
-//! The block in the log: the words that people and their tools have read since the first SnapWatcher.
+//! The block in the log, which people and tools have read since the first SnapWatcher.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,8 +16,8 @@ fn node_of(pod: &Pod) -> &str {
 }
 
 /// Waits until the log has that many blocks about the pod.
-async fn told(ns: &Namespace, watcher: &Snapwatcher, pod: &str, times: usize) {
-    ns.until(&format!("pod `{pod}` was told {times} times"), async || {
+async fn until_logged(ns: &Namespace, watcher: &Snapwatcher, pod: &str, times: usize) {
+    ns.until(&format!("the log has {times} blocks of pod `{pod}`"), async || {
         let blocks = watcher.blocks(ns.name(), pod);
         if blocks.len() == times { Ok(()) } else { Err(format!("{blocks:?}")) }
     })
@@ -25,17 +25,17 @@ async fn told(ns: &Namespace, watcher: &Snapwatcher, pod: &str, times: usize) {
 }
 
 #[tokio::test]
-async fn the_text_is_that_of_the_original() {
-    in_namespace("the_text_is_that_of_the_original", |ns| async move {
+async fn the_block_is_that_of_the_original() {
+    in_namespace("the_block_is_that_of_the_original", |ns| async move {
         ns.create_object(&deployment("my-app").labelled().build()).await;
         let name = ns.pods_made("my-app", 1).await.pop_first().unwrap();
         let pod = ns.pod_ready(&name).await;
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        ns.asked(&name, 1).await;
-        told(&ns, &watcher, &name, 1).await;
+        ns.until_requested(&name, 1).await;
+        until_logged(&ns, &watcher, &name, 1).await;
         let block = watcher.blocks(ns.name(), &name).remove(0);
         let (prefix, block) = block.split_at(block.find("Now we should").unwrap());
-        assert!(prefix.ends_with(" INFO "), "the prefix stands on the first line: {prefix}");
+        assert!(prefix.ends_with(" INFO "), "the first line has the prefix: {prefix}");
         let expected = format!(
             "Now we should checkpoint\n  \
                Event:      ADDED\n  \
@@ -86,27 +86,27 @@ async fn in_json_the_block_is_one_object_with_the_same_fields() {
 }
 
 #[tokio::test]
-async fn without_a_back_end_checkpoints_are_only_told() {
+async fn without_a_back_end_checkpoints_are_only_logged() {
     for args in [["--backend=log"], ["--snap-back-api-url="]] {
-        in_namespace("without_a_back_end_checkpoints_are_only_told", |ns| async move {
+        in_namespace("without_a_back_end_checkpoints_are_only_logged", |ns| async move {
             let watcher = ns.start_snapwatcher(SNAPWATCHER, &args).await;
             let two = pod("two").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").hold().build();
             let two = ns.scheduled(&two).await;
             ns.set_status(&two, &PodStatus::ready(&two)).await;
-            told(&ns, &watcher, "two", 2).await;
-            let journey = watcher.journey(&two.uid().unwrap()).await.unwrap().unwrap();
-            assert!(journey["containers"]["proxy"]["claimed"].is_string(), "{journey}");
+            until_logged(&ns, &watcher, "two", 2).await;
+            let timeline = watcher.pod_timeline(&two.uid().unwrap()).await.unwrap().unwrap();
+            assert!(timeline["containers"]["proxy"]["claimed"].is_string(), "{timeline}");
 
             ns.set_status(&two, &PodStatus::not_ready(&two)).await;
             ns.set_status(&two, &PodStatus::ready(&two)).await;
             ns.create_object(&pod("later").labelled().build()).await;
-            told(&ns, &watcher, "later", 1).await;
-            told(&ns, &watcher, "two", 2).await;
+            until_logged(&ns, &watcher, "later", 1).await;
+            until_logged(&ns, &watcher, "two", 2).await;
 
             watcher.restart().await.unwrap();
-            // Only memory knew of it.
-            told(&ns, &watcher, "two", 4).await;
-            told(&ns, &watcher, "later", 2).await;
+            // Without a back-end, claims are kept in memory only.
+            until_logged(&ns, &watcher, "two", 4).await;
+            until_logged(&ns, &watcher, "later", 2).await;
             assert!(watcher.blocks(ns.name(), "later")[1].contains("  Event:      ADDED\n"));
             assert_eq!(ns.records().await, []);
             assert!(ns.snaphook().requests().is_empty());

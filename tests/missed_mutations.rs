@@ -36,17 +36,17 @@ async fn a_pod_created_while_the_webhook_was_down_is_checkpointed_and_told_as_a_
 
         ns.record_of("slipped", "Succeeded").await;
         ns.admission_works().await;
-        ns.later_pod_is_asked_for("admitted").await;
-        let slips = || watcher.metric("snapwatcher_watch_slips_total");
+        ns.later_pod_is_requested("admitted").await;
+        let slips = || watcher.metric("snapwatcher_watch_missed_mutations_total");
         assert_eq!(slips().await.unwrap(), Some(1.0));
         assert_eq!((lines_about(&watcher, &ns, "slipped"), lines_about(&watcher, &ns, "admitted")), (1, 0));
-        let told = ns.event_of("slipped", "AdmissionSlipped").await;
-        assert_eq!((told.kind.as_str(), Some(told.uid)), ("Warning", slipped.uid()));
+        let reported = ns.event_of("slipped", "NotMutated").await;
+        assert_eq!((reported.kind.as_str(), Some(reported.uid)), ("Warning", slipped.uid()));
 
         watcher.restart().await.unwrap();
         ns.admission_works().await;
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(slips().await.unwrap(), Some(0.0), "it is told at its claim, once");
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(slips().await.unwrap(), Some(0.0), "it is reported once, at its claim");
         assert_eq!(lines_about(&watcher, &ns, "slipped"), 1);
     })
     .await;
@@ -60,7 +60,7 @@ async fn a_label_put_on_later_looks_like_a_slip_and_the_words_say_so() {
         ns.ready_pod(&pod("convert").build()).await;
         ns.label_pod("convert", SNAP, Some("true")).await;
         ns.record_of("convert", "Succeeded").await;
-        ns.until("the slip is told", async || lines_about(&watcher, &ns, "convert") == 1).await;
+        ns.until("the missed mutation is logged", async || lines_about(&watcher, &ns, "convert") == 1).await;
         assert!(watcher.log().contains("or the label snap.weaversoft.io/snap was put on later"));
     })
     .await;
@@ -73,8 +73,8 @@ async fn a_pod_older_than_the_configuration_has_not_slipped() {
         assert!(!old.labels().contains_key(MUTATED));
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.record_of("old", "Succeeded").await;
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(watcher.metric("snapwatcher_watch_slips_total").await.unwrap(), Some(0.0));
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(watcher.metric("snapwatcher_watch_missed_mutations_total").await.unwrap(), Some(0.0));
         assert_eq!(lines_about(&watcher, &ns, "old"), 0);
     })
     .await;

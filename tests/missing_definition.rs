@@ -17,28 +17,28 @@ async fn a_pod_waits_for_the_definition_and_is_checkpointed_without_a_restart() 
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("early").labelled().build()).await;
         ns.pod_ready("early").await;
-        ns.until("the missing definition is told", async || {
+        ns.until("the health check shows the missing definition", async || {
             let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
             let is_told =
-                shown.lines().any(|line| line.starts_with("[-]crd failed (told only)") && line.contains(REMEDY));
+                shown.lines().any(|line| line.starts_with("[-]crd failed (informational)") && line.contains(REMEDY));
             if is_told { Ok(()) } else { Err(shown) }
         })
         .await;
         assert!(watcher.log().contains(REMEDY));
         assert_eq!(watcher.get("/readyz").await.unwrap().status().as_u16(), 200);
         ns.admission_works().await;
-        assert!(ns.snaphook().requests().is_empty(), "nobody is asked without a record");
+        assert!(ns.snaphook().requests().is_empty(), "no request is sent without a Checkpoint");
 
         crd::install(ns.access(), Path::new(SNAPWATCHER)).await.unwrap();
-        ns.asked("early", 1).await;
-        ns.until("the definition is told as found", async || {
+        ns.until_requested("early", 1).await;
+        ns.until("the health check shows the definition", async || {
             let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-            if shown.contains("[+]crd ok (told only)\n") { Ok(()) } else { Err(shown) }
+            if shown.contains("[+]crd ok (informational)\n") { Ok(()) } else { Err(shown) }
         })
         .await;
         ns.create_object(&pod("late").labelled().build()).await;
-        ns.asked("late", 1).await;
-        ns.asked("early", 1).await;
+        ns.until_requested("late", 1).await;
+        ns.until_requested("early", 1).await;
     })
     .await;
     cluster.stop().await.unwrap();

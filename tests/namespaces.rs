@@ -33,7 +33,7 @@ async fn only_the_named_namespaces_are_watched() {
                 c.apply_checkpoint("by-hand", &serde_json::json!({"pod": {"name": "web"}})).await.unwrap();
                 b.apply_checkpoint("by-hand", &serde_json::json!({"pod": {"name": "web"}})).await.unwrap();
                 b.record_named("by-hand", "Succeeded").await;
-                a.later_pod_is_asked_for("later").await;
+                a.later_pod_is_requested("later").await;
                 assert!(hook.requests_for(c.name(), "web").is_empty());
                 let [left_alone] = c.records().await.try_into().unwrap();
                 assert!(left_alone.status.is_null(), "{left_alone:?}");
@@ -55,7 +55,7 @@ async fn without_names_all_namespaces_are_watched() {
             b.ready_pod(&pod("early").labelled().build()).await;
             a.start_snapwatcher(SNAPWATCHER, &["--namespaces="]).await;
             b.record_of("early", "Succeeded").await;
-            a.later_pod_is_asked_for("web").await;
+            a.later_pod_is_requested("web").await;
             // One that came into being after the start.
             in_namespace_of(access, "all-c", |c| async move {
                 c.create_object(&pod("web").labelled().build()).await;
@@ -81,20 +81,20 @@ async fn a_namespace_deleted_in_the_middle_of_attempts_ends_quietly() {
             stays.snaphook().answer_with(Behaviour::Wait(gate.clone()));
             goes.create_object(&deployment("web").replicas(10).labelled().build()).await;
             goes.pods_made("web", 10).await;
-            goes.until("eight are asked for and two wait", async || {
+            goes.until("eight are requested and two wait", async || {
                 stays.snaphook().requests().len() == 8 && goes.records().await.len() == 10
             })
             .await;
             let namespaces = Api::<KubeNamespace>::all(goes.client());
             namespaces.delete(goes.name(), &DeleteParams::default()).await.unwrap();
-            goes.until("the records are gone", async || goes.records().await.is_empty()).await;
+            goes.until("the Checkpoints are deleted", async || goes.records().await.is_empty()).await;
             gate.open();
-            goes.until("the namespace is gone", async || {
+            goes.until("the namespace is deleted", async || {
                 namespaces.get_opt(goes.name()).await.is_ok_and(|found| found.is_none())
             })
             .await;
 
-            stays.later_pod_is_asked_for("later").await;
+            stays.later_pod_is_requested("later").await;
             stays.record_of("later", "Succeeded").await;
             assert!(watcher.get("/livez").await.unwrap().status().is_success());
             let log = watcher.log();
@@ -147,7 +147,7 @@ async fn with_a_closed_namespace(name: &str, args: &[&str], afterwards: impl Asy
             assert_eq!(listed.snaphook().requests().len(), 0);
             afterwards(&listed, &closed, user).await;
             listed.record_of("web", "Succeeded").await;
-            assert_eq!(listed.times_asked("web"), 1);
+            assert_eq!(listed.request_count("web"), 1);
         })
         .await;
     })
@@ -162,6 +162,6 @@ async fn nothing_is_asked_before_the_records_of_every_namespace_are_known() {
 #[tokio::test]
 async fn a_namespace_that_can_never_be_listed_holds_the_others_up_for_a_time_only() {
     // The 15 s in which a written attempt may be sent, and these.
-    let quick = ["--request-timeout=1s", "--answer-timeout=1s"];
+    let quick = ["--request-timeout=1s", "--response-timeout=1s"];
     with_a_closed_namespace("never-listed", &quick, async |_, _, _| ()).await;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
-use lab::{Caller, Cluster, Namespace, Options, PodStatus, crd, in_namespace_of};
+use lab::{Cluster, Namespace, Options, PodStatus, WebhookClient, crd, in_namespace_of};
 use snapwatcher_admission::{MUTATE, VALIDATE};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -37,7 +37,7 @@ async fn reviews_are_answered_while_the_api_server_is_gone_and_snaphook_hangs() 
     in_namespace_of(&access, "reviews_are_answered_without_a_network", |ns| async move {
         ns.snaphook().answer_with(Behaviour::Hang);
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let caller = Caller::of(&ns, &watcher).await.unwrap();
+        let webhook_client = WebhookClient::of(&ns, &watcher).await.unwrap();
         ready_pods(&ns).await;
         ns.until("all attempts that may be are in flight", async || ns.snaphook().requests().len() == ATTEMPTS).await;
         let in_flight = async || {
@@ -48,18 +48,18 @@ async fn reviews_are_answered_while_the_api_server_is_gone_and_snaphook_hangs() 
 
         cluster.stop_api_server().await.unwrap();
         // The process has noticed before the first review is sent.
-        ns.until("the watch is told as broken", async || {
+        ns.until("the health check shows the broken watch", async || {
             let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-            if shown.contains("[-]watch failed (told only)") { Ok(()) } else { Err(shown) }
+            if shown.contains("[-]watch failed (informational)") { Ok(()) } else { Err(shown) }
         })
         .await;
 
-        let slowest = caller.slowest_of(REVIEWS, ns.name(), &[MUTATE, VALIDATE]).await.unwrap();
+        let slowest = webhook_client.slowest_review(REVIEWS, ns.name(), &[MUTATE, VALIDATE]).await.unwrap();
         assert!(slowest < LONGEST, "the slowest answer took {slowest:?}");
 
         assert_eq!(watcher.get("/readyz").await.unwrap().status().as_u16(), 200);
         assert!(in_flight().await, "SnapHook hung all the while");
-        assert_eq!(ns.snaphook().requests().len(), ATTEMPTS, "and nobody was asked without a written attempt");
+        assert_eq!(ns.snaphook().requests().len(), ATTEMPTS, "and no request was sent without a written attempt");
     })
     .await;
 }

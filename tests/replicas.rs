@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
 use lab::storm::{self, Size};
-use lab::terminal::say;
+use lab::terminal::print_result;
 use lab::{Namespace, Replicas, SnapwatcherOptions, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -21,7 +21,7 @@ const TAKEOVER: Duration = Duration::from_secs(25);
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// Long enough for the interrupted attempts of another holder to be given up.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Long enough that a kill usually meets requests under way.
 const ANSWER_AFTER: Duration = Duration::from_millis(300);
@@ -40,7 +40,7 @@ fn options(args: &[&str]) -> SnapwatcherOptions {
 /// With the Lease's own time in the long form.
 fn quick() -> SnapwatcherOptions {
     let lease = Size::chosen().of("--lease-duration=3s", "--lease-duration=15s");
-    options(&[lease, "--request-timeout=1s", "--answer-timeout=2s", "--holder-grace=1s"])
+    options(&[lease, "--request-timeout=1s", "--response-timeout=2s", "--holder-grace=1s"])
 }
 
 async fn create(ns: &Namespace, count: usize) -> Vec<String> {
@@ -61,7 +61,7 @@ async fn kill_the_leader(ns: &Namespace, replicas: &Replicas, number: usize, is_
     if is_back_at_once {
         replicas.all[former].start_again().await.unwrap();
     }
-    ns.later_pod_is_asked_for(&format!("after-{number}")).await;
+    ns.later_pod_is_requested(&format!("after-{number}")).await;
     let took = killed.elapsed();
     assert_ne!(replicas.holder().await, holder, "the Lease is another's");
     if !is_back_at_once {
@@ -89,10 +89,10 @@ async fn a_leader_killed_again_and_again_is_replaced_and_nothing_is_lost_or_doub
             slowest = slowest.max(kill_the_leader(&ns, &replicas, number, chance.bool()).await);
             assert!(slowest < TAKEOVER, "a new leader is at work after {slowest:?}");
         }
-        let tally = ns.tally_when_finished(&names, PATIENCE).await;
-        assert!(tally.unknown.len() <= kills * MAX_CONCURRENT, "{tally:?}");
-        say(&format!("{kills} kills of the leader, a new one at work after {slowest:.1?} at most"));
-        say(&tally.to_string());
+        let counts = ns.counts_when_finished(&names, TIMEOUT).await;
+        assert!(counts.unknown.len() <= kills * MAX_CONCURRENT, "{counts:?}");
+        print_result(&format!("{kills} kills of the leader, a new one at work after {slowest:.1?} at most"));
+        print_result(&counts.to_string());
     })
     .await;
 }
@@ -105,7 +105,7 @@ async fn a_leader_that_stops_is_followed_at_once() {
         assert!(replicas.all[former].stop().await.unwrap().success());
         let stopped = Instant::now();
         assert_ne!(replicas.leader_after(former).await, former);
-        ns.later_pod_is_asked_for("after").await;
+        ns.later_pod_is_requested("after").await;
         assert!(stopped.elapsed() < AT_ONCE, "{:?}", stopped.elapsed());
     })
     .await;
@@ -116,12 +116,12 @@ async fn every_replica_names_the_leader_and_only_the_leader_watches() {
     in_namespace("every_replica_names_the_leader", |ns| async move {
         let replicas = Replicas::start(&ns, 3, options(&[])).await;
         let leader = replicas.leader().await;
-        ns.later_pod_is_asked_for("web").await;
+        ns.later_pod_is_requested("web").await;
         let holder = replicas.holder().await.unwrap();
         for (index, replica) in replicas.all.iter().enumerate() {
             ns.until("the leader is named", async || {
-                let journeys = replica.journeys().await.map_err(|error| error.to_string())?;
-                if journeys["leader"] == holder { Ok(()) } else { Err(journeys["leader"].to_string()) }
+                let timelines = replica.pod_timelines().await.map_err(|error| error.to_string())?;
+                if timelines["leader"] == holder { Ok(()) } else { Err(timelines["leader"].to_string()) }
             })
             .await;
             let shown = replica.get("/readyz?verbose").await.unwrap().text().await.unwrap();
@@ -139,12 +139,12 @@ async fn two_processes_that_both_take_themselves_for_the_only_one_double_nothing
         let second = ns.launch_snapwatcher(options(&["--instance=second"])).await;
         second.ready().await.unwrap();
         let names = create(&ns, Size::chosen().of(40, 500)).await;
-        let tally = ns.tally_when_finished(&names, PATIENCE).await;
-        assert_eq!(tally.unknown, [""; 0]);
+        let counts = ns.counts_when_finished(&names, TIMEOUT).await;
+        assert_eq!(counts.unknown, [""; 0]);
         for name in &names {
-            assert_eq!(ns.times_asked(name), 1, "{name}");
+            assert_eq!(ns.request_count(name), 1, "{name}");
         }
-        say(&tally.to_string());
+        print_result(&counts.to_string());
     })
     .await;
 }

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use lab::objects::pod;
-use lab::proxy::{Proxy, Stop, Verb, When};
+use lab::proxy::{HeldCall, Proxy, Verb, When};
 use lab::snaphook::{Behaviour, Gate};
 use lab::storm::Size;
-use lab::{Namespace, Record, Replicas, SnapwatcherOptions, in_namespace, reached};
+use lab::{Namespace, Record, Replicas, SnapwatcherOptions, in_namespace, try_until};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -30,8 +30,8 @@ fn given_up_after() -> Duration {
 
 fn options(lease: &str, proxy: Option<&Proxy>) -> SnapwatcherOptions {
     let args = Size::chosen().of(
-        [lease, "--request-timeout=1s", "--answer-timeout=2s", "--holder-grace=1s"],
-        [lease, "--request-timeout=5s", "--answer-timeout=20s", "--holder-grace=5s"],
+        [lease, "--request-timeout=1s", "--response-timeout=2s", "--holder-grace=1s"],
+        [lease, "--request-timeout=5s", "--response-timeout=20s", "--holder-grace=5s"],
     );
     let kubeconfig = proxy.map(Proxy::kubeconfig).unwrap_or_default();
     let args = args.map(str::to_owned).to_vec();
@@ -39,7 +39,7 @@ fn options(lease: &str, proxy: Option<&Proxy>) -> SnapwatcherOptions {
 }
 
 async fn given_up(ns: &Namespace, pod: &str) -> Record {
-    reached("the new leader has given the attempt up", given_up_after(), async || {
+    try_until("the new leader has given the attempt up", given_up_after(), async || {
         let records = ns.records_of(pod).await;
         records.into_iter().find(|record| record.state() == "Unknown(Interrupted)")
     })
@@ -48,14 +48,14 @@ async fn given_up(ns: &Namespace, pod: &str) -> Record {
 }
 
 /// Freezes the leader when its attempt for `web` is written and its request not sent; returns its index.
-async fn frozen_before_sending(ns: &Namespace, replicas: &Replicas, stop: &Stop) -> usize {
+async fn frozen_before_sending(ns: &Namespace, replicas: &Replicas, held: &HeldCall) -> usize {
     let former = replicas.leader().await;
     ns.create_object(&pod("web").labelled().build()).await;
-    stop.reached().await;
+    held.received().await;
     replicas.all[former].pause().await.unwrap();
     // The answer arrives in its socket; it reads it when it goes on.
-    stop.deliver();
-    ns.later_pod_is_asked_for("after").await;
+    held.deliver();
+    ns.later_pod_is_requested("after").await;
     assert_ne!(replicas.leader().await, former);
     former
 }
@@ -72,15 +72,15 @@ async fn an_answer_that_comes_while_the_leader_is_frozen_still_counts() {
         let replicas = Replicas::start(&ns, 3, options(lease(), None)).await;
         let former = replicas.leader().await;
         ns.create_object(&pod("web").labelled().build()).await;
-        ns.asked("web", 1).await;
+        ns.until_requested("web", 1).await;
         replicas.all[former].pause().await.unwrap();
-        ns.later_pod_is_asked_for("after").await;
+        ns.later_pod_is_requested("after").await;
         given_up(&ns, "web").await;
         gate.open();
         replicas.all[former].resume().await.unwrap();
 
         // Which of the two it notices first, the answer or that its time is over, is left to chance.
-        let truth = ["Succeeded", "Unknown(NoAnswer)"];
+        let truth = ["Succeeded", "Unknown(NoResponse)"];
         let record = ns
             .until("the former leader has written what it saw", async || {
                 let records = ns.records_of("web").await;
@@ -89,8 +89,8 @@ async fn an_answer_that_comes_while_the_leader_is_frozen_still_counts() {
             })
             .await;
         assert_eq!(record.attempt(), 1);
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(ns.times_asked("web"), 1);
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(ns.request_count("web"), 1);
         assert_ne!(replicas.leader().await, former, "it does not take the Lease back");
     })
     .await;
@@ -101,15 +101,15 @@ async fn a_leader_frozen_before_sending_does_not_send_when_its_time_is_over() {
     in_namespace("a_leader_frozen_before_sending", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
         let replicas = Replicas::start(&ns, 3, options(lease(), Some(&proxy))).await;
-        let stop = proxy.stop_after(attempt_is_written());
-        let former = frozen_before_sending(&ns, &replicas, &stop).await;
+        let held = proxy.hold_response(attempt_is_written());
+        let former = frozen_before_sending(&ns, &replicas, &held).await;
         given_up(&ns, "web").await;
-        assert_eq!(ns.times_asked("web"), 0);
+        assert_eq!(ns.request_count("web"), 0);
 
         replicas.all[former].resume().await.unwrap();
         // It is certain that it was not sent, so that the new leader may.
         let record = ns.record_of("web", "Succeeded").await;
-        assert_eq!((record.attempt(), ns.times_asked("web")), (2, 1));
+        assert_eq!((record.attempt(), ns.request_count("web")), (2, 1));
         assert!(replicas.all[former].log().contains("Attempt is withdrawn"));
     })
     .await;
@@ -121,14 +121,14 @@ async fn a_leader_frozen_before_sending_that_goes_on_in_time_sends_once() {
         let proxy = Proxy::start(ns.access()).await;
         // Under the real Lease the time to send is over before there is another leader.
         let replicas = Replicas::start(&ns, 3, options(SHORT_LEASE, Some(&proxy))).await;
-        let stop = proxy.stop_after(attempt_is_written());
-        let former = frozen_before_sending(&ns, &replicas, &stop).await;
-        assert_eq!(ns.times_asked("web"), 0);
+        let held = proxy.hold_response(attempt_is_written());
+        let former = frozen_before_sending(&ns, &replicas, &held).await;
+        assert_eq!(ns.request_count("web"), 0);
         replicas.all[former].resume().await.unwrap();
         let record = ns.record_of("web", "Succeeded").await;
-        assert_eq!((record.attempt(), ns.times_asked("web")), (1, 1));
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(ns.times_asked("web"), 1);
+        assert_eq!((record.attempt(), ns.request_count("web")), (1, 1));
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(ns.request_count("web"), 1);
     })
     .await;
 }

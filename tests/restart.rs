@@ -1,4 +1,4 @@
-//! What a restart leaves as it was: nothing is asked again, nothing is forgotten, journeys are told from the records.
+//! What a restart leaves as it was: nothing is asked again, nothing is forgotten, timelines are told from the records.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,13 +13,13 @@ use snapwatcher_api::keys::CONTAINERS;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// Waits until the journey of this pod has come to its end and returns it.
-async fn finished_journey(ns: &Namespace, watcher: &Snapwatcher, pod: &Pod) -> Value {
-    ns.until("the pod's journey is done", async || {
-        let journey = watcher.journey(&pod.uid().unwrap()).await.unwrap().unwrap_or_default();
+/// Waits until the timeline of this pod has come to its end and returns it.
+async fn finished_timeline(ns: &Namespace, watcher: &Snapwatcher, pod: &Pod) -> Value {
+    ns.until("the pod's timeline is finished", async || {
+        let timeline = watcher.pod_timeline(&pod.uid().unwrap()).await.unwrap().unwrap_or_default();
         // A restarted process hears of the record and of the pod in any order.
-        let is_done = journey["stages"]["done"].is_string() && journey["stages"]["seen"].is_string();
-        if is_done { Ok(journey) } else { Err(journey.to_string()) }
+        let is_done = timeline["stages"]["finished"].is_string() && timeline["stages"]["seen"].is_string();
+        if is_done { Ok(timeline) } else { Err(timeline.to_string()) }
     })
     .await
 }
@@ -29,17 +29,17 @@ fn time(value: &Value) -> Timestamp {
 }
 
 #[tokio::test]
-async fn a_journey_shows_all_stages_and_is_rebuilt_from_the_record() {
-    in_namespace("a_journey_shows_all_stages", |ns| async move {
+async fn a_timeline_shows_all_stages_and_is_rebuilt_from_the_record() {
+    in_namespace("a_timeline_shows_all_stages", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let wanted = pod("web").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").build();
         let web = ns.ready_pod(&wanted).await;
-        let journey = finished_journey(&ns, &watcher, &web).await;
-        let stages = ["admitted", "seen", "ready", "claimed", "asked", "done"];
-        let times = stages.map(|stage| time(&journey["stages"][stage]));
-        assert!(times.is_sorted(), "{journey}");
-        assert_eq!(journey["admission"]["elsewhere"], false, "{journey}");
-        assert_eq!(journey["waits_for"], Value::Null, "{journey}");
+        let timeline = finished_timeline(&ns, &watcher, &web).await;
+        let stages = ["admitted", "seen", "ready", "claimed", "requested", "finished"];
+        let times = stages.map(|stage| time(&timeline["stages"][stage]));
+        assert!(times.is_sorted(), "{timeline}");
+        assert_eq!(timeline["admission"]["by_other_replica"], false, "{timeline}");
+        assert_eq!(timeline["waiting_for"], Value::Null, "{timeline}");
         let records = ns
             .until("both records have succeeded", async || {
                 let records = ns.records_of("web").await;
@@ -48,20 +48,20 @@ async fn a_journey_shows_all_stages_and_is_rebuilt_from_the_record() {
             })
             .await;
         for record in &records {
-            let container = &journey["containers"][record.container()];
+            let container = &timeline["containers"][record.container()];
             assert_eq!(container["checkpoint"], record.name.as_str());
             assert_eq!(container["outcome"], "Succeeded");
         }
 
         watcher.restart().await.unwrap();
-        let rebuilt = finished_journey(&ns, &watcher, &web).await;
-        assert_eq!(rebuilt["admission"]["elsewhere"], true, "another process admitted it: {rebuilt}");
+        let rebuilt = finished_timeline(&ns, &watcher, &web).await;
+        assert_eq!(rebuilt["admission"]["by_other_replica"], true, "another process admitted it: {rebuilt}");
         assert_eq!(records.len(), 2);
         for record in &records {
             let container = &rebuilt["containers"][record.container()];
             assert_eq!(container["checkpoint"], record.name.as_str());
             assert_eq!(container["outcome"], "Succeeded");
-            for (stage, field) in [("asked", "/startTime"), ("done", "/completionTime")] {
+            for (stage, field) in [("requested", "/startTime"), ("finished", "/completionTime")] {
                 let recorded: Timestamp = record.text(field).unwrap().parse().unwrap();
                 assert_eq!(container[stage], format!("{recorded:.3}"), "{stage}");
             }
@@ -83,13 +83,13 @@ async fn nothing_is_asked_again_after_a_restart() {
             ns.record_of(&pod, "Succeeded").await;
         }
         ns.record_of("rejected", "Failed(Rejected)").await;
-        ns.record_of("unclear", "Unknown(BadAnswer)").await;
+        ns.record_of("unclear", "Unknown(InvalidResponse)").await;
         let records = ns.records().await;
 
         watcher.restart().await.unwrap();
         watcher.kill().await.unwrap();
         watcher.start_again().await.unwrap();
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         assert_eq!(ns.snaphook().requests().len(), 8, "seven pods and the later one");
         let left: Vec<_> = ns.records().await.into_iter().filter(|record| !record.is_about("later")).collect();
         assert_eq!(left, records);
@@ -124,7 +124,7 @@ async fn a_stop_waits_for_attempts_and_what_waits_is_asked_for_after_it() {
         watcher.start_again().await.unwrap();
         ns.record_of("waiting", "Succeeded").await;
         for name in begun.iter().map(String::as_str).chain(["waiting"]) {
-            assert_eq!(ns.times_asked(name), 1, "{name}");
+            assert_eq!(ns.request_count(name), 1, "{name}");
         }
     })
     .await;

@@ -9,19 +9,19 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use lab::objects::{deployment, pod};
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{Namespace, Tally, in_namespace, reached};
+use lab::terminal::print_result;
+use lab::{CheckpointCounts, Namespace, in_namespace, try_until};
 use serde_json::json;
 use snapwatcher_api::keys::{ONCE_PER, SNAP};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 async fn roll_out(ns: &Namespace, replicas: usize) -> Vec<String> {
     ns.create_object(&deployment("web").replicas(i32::try_from(replicas).unwrap()).labelled().build()).await;
     let pods = ns.pods_made("web", replicas).await;
-    ns.all_records(replicas, "Succeeded", PATIENCE).await;
+    ns.all_records(replicas, "Succeeded", TIMEOUT).await;
     pods.into_iter().collect()
 }
 
@@ -30,7 +30,7 @@ async fn delete(ns: &Namespace) {
     let deployments: Api<Deployment> = ns.api();
     deployments.delete("web", &DeleteParams::background()).await.unwrap();
     let gone = async || ns.pods_of("web").await.is_empty();
-    reached("the pods of the Deployment are gone", PATIENCE, gone).await.unwrap();
+    try_until("the pods of the Deployment are deleted", TIMEOUT, gone).await.unwrap();
 }
 
 #[tokio::test]
@@ -41,13 +41,13 @@ async fn a_deleted_deployment_leaves_its_records_and_asks_for_nothing() {
         let names = roll_out(&ns, pods).await;
         let before = ns.records().await;
         delete(&ns).await;
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         ns.record_of("later", "Succeeded").await;
         assert_eq!(ns.snaphook().requests().len(), pods + 1, "once each, and the later pod");
         let mut after = ns.records().await;
         after.retain(|record| !record.is_about("later"));
         assert_eq!(after, before);
-        say(&format!("{}, 0 further requests", Tally::of(&ns, &names).await));
+        print_result(&format!("{}, 0 further requests", CheckpointCounts::of(&ns, &names).await));
     })
     .await;
 }
@@ -69,9 +69,9 @@ async fn records_of_pods_that_are_gone_go_beyond_the_limit_and_the_newest_stay()
             let names: Vec<_> = ns.records().await.into_iter().map(|record| record.name).collect();
             if names.len() == LIMIT { Ok(names) } else { Err(format!("{} records", names.len())) }
         };
-        assert_eq!(reached("retention has taken the rest", PATIENCE, left).await.unwrap(), newest);
+        assert_eq!(try_until("retention has taken the rest", TIMEOUT, left).await.unwrap(), newest);
         assert!(watcher.log().contains("Checkpoints of pods that are gone"));
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         assert_eq!(ns.snaphook().requests().len(), pods + 1);
     })
     .await;
@@ -100,7 +100,7 @@ async fn the_record_of_a_pod_that_lives_stays_whatever_its_age() {
         ns.label_pod("opted-out", SNAP, None).await;
         ns.apply_checkpoint("by-hand", &json!({"pod": {"name": "alone"}})).await.unwrap();
         let by_hand = ns.record_named("by-hand", "Succeeded").await;
-        let records = ns.all_records(4, "Succeeded", PATIENCE).await;
+        let records = ns.all_records(4, "Succeeded", TIMEOUT).await;
         assert!([&alone, &opted_out, &by_hand].iter().all(|record| records.contains(record)));
 
         a_round_goes_by(&ns, "passing-1").await;
@@ -120,8 +120,8 @@ async fn the_record_of_a_pod_that_lives_stays_whatever_its_age() {
         ns.delete_pod("alone").await;
         ns.delete_pod("opted-out").await;
         ns.until("all of them go with their pods", async || ns.records().await.is_empty()).await;
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(ns.snaphook().requests().len(), 8, "and nothing was asked again");
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(ns.snaphook().requests().len(), 8, "and no request was repeated");
     })
     .await;
 }

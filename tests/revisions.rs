@@ -11,14 +11,14 @@ use lab::objects::deployment;
 use lab::proxy::{Proxy, Verb, When};
 use lab::snaphook::Behaviour;
 use lab::storm::Size;
-use lab::terminal::say;
+use lab::terminal::print_result;
 use lab::{Namespace, Record, Snapwatcher, SnapwatcherOptions, in_namespace};
 use serde_json::json;
 use snapwatcher_api::keys::ONCE_PER;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pods that SnapHook was asked for, in the order of the requests.
 fn asked(ns: &Namespace) -> Vec<String> {
@@ -43,13 +43,13 @@ async fn roll_out(ns: &Namespace, replicas: usize) -> BTreeSet<String> {
 /// Waits until each of these pods is known to be covered by this record: no claim is under way any more.
 async fn all_covered(ns: &Namespace, watcher: &Snapwatcher, pods: &BTreeSet<String>, record: &str) {
     ns.until("all pods are covered by the record", async || {
-        let journeys = watcher.journeys().await.unwrap();
-        let covered = journeys["journeys"].as_array().unwrap().iter().filter(|journey| {
-            journey["pod"]["name"].as_str().is_some_and(|pod| pods.contains(pod))
-                && journey.to_string().contains(record)
+        let timelines = watcher.pod_timelines().await.unwrap();
+        let covered = timelines["pods"].as_array().unwrap().iter().filter(|timeline| {
+            timeline["pod"]["name"].as_str().is_some_and(|pod| pods.contains(pod))
+                && timeline.to_string().contains(record)
         });
         let count = covered.count();
-        if count == pods.len() { Ok(()) } else { Err(format!("{count} of {}: {journeys}", pods.len())) }
+        if count == pods.len() { Ok(()) } else { Err(format!("{count} of {}: {timelines}", pods.len())) }
     })
     .await;
 }
@@ -61,7 +61,7 @@ async fn two_revisions(ns: &Namespace, watcher: &Snapwatcher, web: Deployment, r
     for pod in &first {
         ns.pod_ready(pod).await;
     }
-    let [record] = ns.all_records(1, "Succeeded", PATIENCE).await.try_into().unwrap();
+    let [record] = ns.all_records(1, "Succeeded", TIMEOUT).await.try_into().unwrap();
     all_covered(ns, watcher, &first, &record.name).await;
     assert_eq!(asked(ns).len(), 1);
 
@@ -76,12 +76,12 @@ async fn two_revisions(ns: &Namespace, watcher: &Snapwatcher, web: Deployment, r
     for pod in &second {
         ns.pod_ready(pod).await;
     }
-    let records = ns.all_records(2, "Succeeded", PATIENCE).await;
+    let records = ns.all_records(2, "Succeeded", TIMEOUT).await;
     let newer = records.iter().find(|other| other.name != record.name).unwrap();
     all_covered(ns, watcher, &second, &newer.name).await;
     let asked = asked(ns);
     assert!(asked.len() == 2 && first.contains(&asked[0]) && !first.contains(&asked[1]), "{asked:?}");
-    say(&format!("{replicas} replicas, 2 revisions: {} requests", asked.len()));
+    print_result(&format!("{replicas} replicas, 2 revisions: {} requests", asked.len()));
 }
 
 #[tokio::test]
@@ -111,11 +111,11 @@ async fn a_candidate_deleted_during_its_attempt_is_followed_by_another_pod() {
     in_namespace("a_candidate_deleted_during_its_attempt", |ns| async move {
         roll_out(&ns, 3).await;
         ns.snaphook().answer_next_with(1, &Behaviour::Hang);
-        ns.start_snapwatcher(SNAPWATCHER, &["--answer-timeout", "3s"]).await;
-        ns.until("the first candidate is asked for", async || asked(&ns).len() == 1).await;
+        ns.start_snapwatcher(SNAPWATCHER, &["--response-timeout", "3s"]).await;
+        ns.until("SnapHook has received a request for the first candidate", async || asked(&ns).len() == 1).await;
         let first = asked(&ns).remove(0);
         ns.delete_pod(&first).await;
-        let [record] = ns.all_records(1, "Succeeded", PATIENCE).await.try_into().unwrap();
+        let [record] = ns.all_records(1, "Succeeded", TIMEOUT).await.try_into().unwrap();
         let asked = asked(&ns);
         assert!(asked.len() == 2 && asked[1] != first, "{asked:?}");
         assert_eq!(record.text("/pod/name"), Some(asked[1].as_str()));
@@ -132,17 +132,17 @@ async fn a_candidate_that_is_gone_before_its_request_uses_up_no_candidate() {
         let options =
             SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig: proxy.kubeconfig(), ..Default::default() };
         // The first is that of the watch, the second the one by which the first candidate is chosen.
-        let watched = proxy.stop_after(When::call(Verb::List, "pods"));
-        let chosen = proxy.stop_after(When::call(Verb::List, "pods"));
+        let watched = proxy.hold_response(When::call(Verb::List, "pods"));
+        let chosen = proxy.hold_response(When::call(Verb::List, "pods"));
         ns.launch_snapwatcher(options).await;
-        watched.reached().await;
+        watched.received().await;
         watched.deliver();
-        chosen.reached().await;
+        chosen.received().await;
         for pod in &pods {
             ns.delete_pod(pod).await;
         }
         chosen.deliver();
-        let [record] = ns.all_records(1, "Succeeded", PATIENCE).await.try_into().unwrap();
+        let [record] = ns.all_records(1, "Succeeded", TIMEOUT).await.try_into().unwrap();
         assert_eq!(record.attempt(), 1);
         let asked = asked(&ns);
         assert!(asked.len() == 1 && !pods.contains(&asked[0]), "{asked:?}");
@@ -156,7 +156,7 @@ async fn a_rejected_candidate_is_followed_by_another_pod() {
         roll_out(&ns, 3).await;
         ns.snaphook().answer_next_with(1, &Behaviour::status(400));
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let [record] = ns.all_records(1, "Succeeded", PATIENCE).await.try_into().unwrap();
+        let [record] = ns.all_records(1, "Succeeded", TIMEOUT).await.try_into().unwrap();
         let asked = asked(&ns);
         assert!(asked.len() == 2 && asked[0] != asked[1], "{asked:?}");
         assert_eq!((record.attempt(), record.failures()), (2, 0));
@@ -170,9 +170,9 @@ async fn at_most_three_pods_of_a_revision_are_asked_for() {
         roll_out(&ns, 5).await;
         ns.snaphook().answer_with(Behaviour::status(400));
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let [record]: [Record; 1] = ns.all_records(1, "Failed(Rejected)", PATIENCE).await.try_into().unwrap();
+        let [record]: [Record; 1] = ns.all_records(1, "Failed(Rejected)", TIMEOUT).await.try_into().unwrap();
         ns.snaphook().answer_with(Behaviour::Succeed);
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         let mut asked = asked(&ns);
         asked.retain(|pod| pod != "later");
         assert_eq!(asked.iter().collect::<BTreeSet<_>>().len(), 3, "{asked:?}");

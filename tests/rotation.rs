@@ -14,8 +14,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::PostParams;
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{AuthorityPair, Creations, Namespace, Service, Snapwatcher, SnapwatcherOptions, in_namespace, newcomer};
+use lab::terminal::print_result;
+use lab::{
+    CreationLoad, Namespace, ServiceProxy, Snapwatcher, SnapwatcherCa, SnapwatcherOptions, fresh_api_server,
+    in_namespace,
+};
 use snapwatcher_certificates::write_development_certificates;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -41,11 +44,16 @@ const A_ROTATION: Duration = Duration::from_secs(60);
 struct Installed {
     replicas: Vec<Arc<Snapwatcher>>,
     // Only held.
-    _service: Service,
+    _service: ServiceProxy,
 }
 
 async fn install(ns: &Namespace, binary: &str, flags: &[&str]) -> Installed {
-    let service = Service::start().await;
+    install_with_bundle(ns, binary, flags, None).await
+}
+
+/// Writes the caBundle itself where SnapWatcher is started with certificate files.
+async fn install_with_bundle(ns: &Namespace, binary: &str, flags: &[&str], bundle: Option<&str>) -> Installed {
+    let service = ServiceProxy::start().await;
     let mut replicas = Vec::new();
     for number in 0..REPLICAS {
         let mut args = vec!["--standalone=false".to_owned(), format!("--instance=replica-{number}")];
@@ -53,8 +61,11 @@ async fn install(ns: &Namespace, binary: &str, flags: &[&str]) -> Installed {
         let options = SnapwatcherOptions { binary: binary.into(), args, ..SnapwatcherOptions::default() };
         replicas.push(ns.launch_snapwatcher(options).await);
     }
-    service.lead_to(replicas.iter().map(|replica| replica.webhook_addr()));
+    service.set_endpoints(replicas.iter().map(|replica| replica.webhook_addr()));
     ns.install_webhooks_at(service.address(), "Fail").await;
+    if let Some(bundle) = bundle {
+        ns.set_ca_bundle(bundle).await;
+    }
     for replica in &replicas {
         replica.ready().await.unwrap();
     }
@@ -91,12 +102,12 @@ impl Installed {
 
     /// How many connections there were.
     async fn connections(&self) -> Option<f64> {
-        self.sum("snapwatcher_serve_accepted_total").await
+        self.sum("snapwatcher_https_accepted_connections_total").await
     }
 
     /// How many handshakes ended because the client did not trust the certificate.
     async fn distrusted(&self) -> Option<f64> {
-        self.sum(r#"snapwatcher_serve_handshake_errors_total{reason="untrusted"}"#).await
+        self.sum(r#"snapwatcher_https_handshake_errors_total{reason="untrusted"}"#).await
     }
 }
 
@@ -111,16 +122,16 @@ async fn no_creation_is_lost_while_one_authority_follows_another() {
     in_namespace("no_creation_is_lost_in_a_rotation", |ns| async move {
         let installed = install(&ns, SNAPWATCHER, &LIVES).await;
         let (distrusted, before) = (installed.distrusted().await.unwrap(), installed.connections().await.unwrap());
-        let (begun, load) = (Instant::now(), Creations::start(&ns));
+        let (begun, load) = (Instant::now(), CreationLoad::start(&ns));
         let time = Size::chosen().of(Duration::ZERO, Duration::from_secs(300));
         let rotated = async {
             let is_retired = async || installed.steps("retire").await.is_some_and(|retired| retired >= 1.0);
-            lab::reached("the previous CA is retired", A_ROTATION, is_retired).await.unwrap();
+            lab::try_until("the previous CA is retired", A_ROTATION, is_retired).await.unwrap();
             sleep(time.saturating_sub(begun.elapsed())).await;
         };
         tokio::select! {
             () = rotated => {}
-            refused = newcomer::refused(&ns, &installed.replicas, LAG) => panic!("a newcomer was refused: {refused}"),
+            refused = fresh_api_server::first_refusal(&ns, &installed.replicas, LAG) => panic!("a fresh API server does not trust a replica: {refused}"),
         }
         let (count, failed) = load.end().await;
         for replica in &installed.replicas {
@@ -128,13 +139,13 @@ async fn no_creation_is_lost_while_one_authority_follows_another() {
         }
         let (switches, retired) = (installed.steps("switch").await.unwrap(), installed.steps("retire").await.unwrap());
         let connections = installed.connections().await.unwrap() - before;
-        say(&format!(
+        print_result(&format!(
             "{count} creations during {switches} rotations ({retired} retired), {connections} connections: {} failed",
             failed.len()
         ));
         assert!(failed.is_empty(), "{} of {count}: {:?}", failed.len(), failed.first());
         assert!(switches >= Size::chosen().of(1.0, 12.0), "{switches}");
-        assert!(installed.steps("start-over").await.unwrap() < 1.0, "no CA expired");
+        assert!(installed.steps("restart").await.unwrap() < 1.0, "no CA expired");
         assert!(installed.distrusted().await.unwrap() <= distrusted, "each client trusted each certificate");
     })
     .await;
@@ -145,13 +156,16 @@ async fn without_the_overlap_creations_are_lost_and_the_same_load_sees_it() {
     let _alone = ONE_AT_A_TIME.lock().await;
     in_namespace("without_the_overlap_creations_are_lost", |ns| async move {
         let installed = install(&ns, WITHOUT_OVERLAP, &LIVES).await;
-        let load = Creations::start(&ns);
+        let load = CreationLoad::start(&ns);
         // The first switch or the next ones: whether a call meets the gap is chance.
         let is_lost = async || load.failed().iter().any(|failure| is_distrust(failure));
-        let seen = lab::reached("a creation is lost", 2 * A_ROTATION, is_lost).await;
+        let seen = lab::try_until("a creation is lost", 2 * A_ROTATION, is_lost).await;
         let (count, failed) = load.end().await;
         let switches = installed.steps("switch").await.unwrap();
-        say(&format!("{count} creations during {switches} rotations without an overlap: {} failed", failed.len()));
+        print_result(&format!(
+            "{count} creations during {switches} rotations without an overlap: {} failed",
+            failed.len()
+        ));
         seen.unwrap();
     })
     .await;
@@ -162,56 +176,60 @@ async fn without_the_wait_a_newcomer_is_refused_that_hears_of_the_bundle_late() 
     in_namespace("without_the_wait_a_newcomer_is_refused", |ns| async move {
         let lives = ["--ca-life=15s", "--leaf-life=5s", "--publish-wait=1ms", "--level-check=2s"];
         let installed = install(&ns, SNAPWATCHER, &lives).await;
-        let refused = timeout(A_ROTATION, newcomer::refused(&ns, &installed.replicas, LAG)).await;
+        let refused = timeout(A_ROTATION, fresh_api_server::first_refusal(&ns, &installed.replicas, LAG)).await;
         assert!(refused.unwrap().contains("UnknownIssuer"));
     })
     .await;
 }
 
-/// StatusWriter a new CA and a leaf of it, as somebody does who knows no overlap.
-fn swap(folder: &Path) {
+/// Makes a new CA with a serving certificate in `folder` and returns the CA's certificate.
+fn renew(folder: &Path) -> String {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     write_development_certificates(folder, &names, true, snapwatcher_daemon::clock::now()).unwrap();
+    std::fs::read_to_string(folder.join("ca.crt")).unwrap()
 }
 
+/// The operator keeps the caBundle: adds the next CA, replaces the files, and removes the former CA at the end.
 #[tokio::test]
-async fn files_that_are_swapped_at_once_lose_no_creation_either() {
+async fn replacing_the_certificate_files_loses_no_creation() {
     let _alone = ONE_AT_A_TIME.lock().await;
-    in_namespace("files_that_are_swapped_at_once", |ns| async move {
-        let folder = tempfile::tempdir().unwrap();
-        swap(folder.path());
-        let file = |flag: &str, name: &str| format!("--{flag}={}", PathBuf::from(folder.path()).join(name).display());
-        let files = [file("tls-cert", "tls.crt"), file("tls-key", "tls.key"), file("tls-ca", "ca.crt")];
+    in_namespace("replacing_the_certificate_files", |ns| async move {
+        let (served, renewed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let former = renew(served.path());
+        let file = |flag: &str, name: &str| format!("--{flag}={}", PathBuf::from(served.path()).join(name).display());
+        let files = [file("tls-cert", "tls.crt"), file("tls-key", "tls.key")];
         let flags: Vec<&str> = files.iter().map(String::as_str).chain(["--level-check=1s"]).collect();
-        let installed = install(&ns, SNAPWATCHER, &flags).await;
-        let load = Creations::start(&ns);
-        let swapped = async {
-            swap(folder.path());
-            let authority = std::fs::read(folder.path().join("ca.crt")).unwrap();
-            let both = async || {
-                let bundle = lab::ca_bundle(&ns).await?;
-                (String::from_utf8_lossy(&bundle).matches("BEGIN").count() == 2).then_some(())
-            };
-            lab::reached("both CAs are trusted", A_ROTATION, both).await.unwrap();
-            // It has never read the old CA, by which the others are serving still.
+        let installed = install_with_bundle(&ns, SNAPWATCHER, &flags, Some(&former)).await;
+        let load = CreationLoad::start(&ns);
+        let replaced = async {
+            let next = renew(renewed.path());
+            ns.set_ca_bundle(&format!("{former}{next}")).await;
+            // API servers learn of the bundle a moment after it is stored.
+            sleep(LAG).await;
+            for name in ["tls.key", "tls.crt"] {
+                std::fs::copy(renewed.path().join(name), served.path().join(name)).unwrap();
+            }
+            // This replica has never read the former certificate, which the others may still serve.
             let args = flags.iter().copied().chain(["--standalone=false", "--instance=replica-late"]);
             let args = args.map(str::to_owned).collect();
             let late = SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..SnapwatcherOptions::default() };
             let late = ns.launch_snapwatcher(late).await;
             late.ready().await.unwrap();
             for replica in &installed.replicas {
-                let dropped = async || replica.log().matches("Serving with the certificate in").count() == 2;
-                lab::reached("the new certificate is served", A_ROTATION, dropped).await.unwrap();
+                let is_served = async || replica.log().matches("Serving with the certificate in").count() == 2;
+                lab::try_until("the new certificate is served", A_ROTATION, is_served).await.unwrap();
             }
-            let alone = async || lab::ca_bundle(&ns).await.is_some_and(|bundle| bundle == authority);
-            lab::reached("the new CA is trusted alone", A_ROTATION, alone).await.unwrap();
+            ns.set_ca_bundle(&next).await;
+            // No replica writes into a bundle that the operator keeps.
+            sleep(LAG).await;
+            assert_eq!(lab::ca_bundle(&ns).await.unwrap(), next.as_bytes());
         };
         tokio::select! {
-            () = swapped => {}
-            refused = newcomer::refused(&ns, &installed.replicas, Duration::ZERO) => panic!("a newcomer was refused: {refused}"),
+            () = replaced => {}
+            refused = fresh_api_server::first_refusal(&ns, &installed.replicas, Duration::ZERO) => panic!("a fresh API server does not trust a replica: {refused}"),
         }
         let (count, failed) = load.end().await;
-        say(&format!("{count} creations while files are swapped: {} failed", failed.len()));
+        print_result(&format!("{count} creations while the certificate files are replaced: {} failed", failed.len()));
         assert!(failed.is_empty(), "{} of {count}: {:?}", failed.len(), failed.first());
     })
     .await;
@@ -223,7 +241,7 @@ type Data = BTreeMap<String, ByteString>;
 
 /// A pair that is valid in itself, as data of the Secret.
 fn pair(generation: u64, from: SignedDuration, until: SignedDuration) -> Data {
-    let pair = AuthorityPair::new(generation, snapwatcher_daemon::clock::now(), from, until).unwrap();
+    let pair = SnapwatcherCa::new(generation, snapwatcher_daemon::clock::now(), from, until).unwrap();
     let data = [("current.crt", pair.certificate), ("current.key", pair.key)];
     data.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes()))).into()
 }
@@ -253,7 +271,7 @@ async fn a_pair_that_somebody_else_made_costs_no_creation_whatever_its_age_and_g
     let _alone = ONE_AT_A_TIME.lock().await;
     in_namespace("a_pair_that_somebody_else_made", |ns| async move {
         let installed = install(&ns, SNAPWATCHER, &["--publish-wait=3s", "--level-check=1s"]).await;
-        let (secrets, load): (Api<Secret>, _) = (ns.api(), Creations::start(&ns));
+        let (secrets, load): (Api<Secret>, _) = (ns.api(), CreationLoad::start(&ns));
         let (hour, day) = (SignedDuration::from_hours(1), SignedDuration::from_hours(24));
         let swapped = async {
             let higher = pair(5, -hour, day);
@@ -273,10 +291,10 @@ async fn a_pair_that_somebody_else_made_costs_no_creation_whatever_its_age_and_g
         };
         tokio::select! {
             () = swapped => {}
-            refused = newcomer::refused(&ns, &installed.replicas, LAG) => panic!("a newcomer was refused: {refused}"),
+            refused = fresh_api_server::first_refusal(&ns, &installed.replicas, LAG) => panic!("a fresh API server does not trust a replica: {refused}"),
         }
         let (count, failed) = load.end().await;
-        say(&format!("{count} creations while CAs are swapped: {} failed", failed.len()));
+        print_result(&format!("{count} creations while CAs are swapped: {} failed", failed.len()));
         assert!(failed.is_empty(), "{} of {count}: {:?}", failed.len(), failed.first());
         let log: String = installed.replicas.iter().map(|replica| replica.log()).collect();
         assert_eq!(log.matches("without an overlap").count(), 0);

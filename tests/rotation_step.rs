@@ -13,9 +13,9 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use lab::proxy::{Proxy, Stop, Verb, When};
+use lab::proxy::{HeldCall, Proxy, Verb, When};
 use lab::storm::Size;
-use lab::{AuthorityPair, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, newcomer};
+use lab::{Namespace, Snapwatcher, SnapwatcherCa, SnapwatcherOptions, fresh_api_server, in_namespace};
 use serde_json::json;
 use snapwatcher_certificates::{CaCertificate, rotate};
 use snapwatcher_kubernetes::cluster::{Cluster, WATCH_TIMEOUT};
@@ -74,7 +74,7 @@ impl CaSecret {
         let (hours, minutes) = (SignedDuration::from_hours, SignedDuration::from_mins);
         let now = snapwatcher_daemon::clock::now();
         // From an hour before it was made, 30 minutes ago; so two thirds of its life are over.
-        let pair = AuthorityPair::new(1, now, hours(-1) - minutes(30), minutes(10)).unwrap();
+        let pair = SnapwatcherCa::new(1, now, hours(-1) - minutes(30), minutes(10)).unwrap();
         let data = [("current.crt", pair.certificate), ("current.key", pair.key)];
         let data = data.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes())));
         let metadata = ObjectMeta { name: Some(SECRET.to_owned()), ..ObjectMeta::default() };
@@ -105,13 +105,13 @@ impl CaSecret {
 
 /// Starts SnapWatcher, kills it at this write, and starts it again.
 async fn killed_at(ns: &Namespace, proxy: &Proxy, secret: &CaSecret, write: Write, fate: Fate) -> Arc<Snapwatcher> {
-    let stopping = || -> Stop {
+    let hold = || -> HeldCall {
         match fate {
-            Fate::Lost => proxy.stop_before(write.request()),
-            Fate::Arrived => proxy.stop_after(write.request()),
+            Fate::Lost => proxy.hold_request(write.request()),
+            Fate::Arrived => proxy.hold_response(write.request()),
         }
     };
-    let early = (!matches!(write, Write::Retire)).then(stopping);
+    let early = (!matches!(write, Write::Retire)).then(hold);
     let (binary, kubeconfig) = (SNAPWATCHER.into(), proxy.kubeconfig());
     let args = LIVES.map(str::to_owned).to_vec();
     let options = SnapwatcherOptions { binary, kubeconfig, args, ..SnapwatcherOptions::default() };
@@ -121,17 +121,17 @@ async fn killed_at(ns: &Namespace, proxy: &Proxy, secret: &CaSecret, write: Writ
         secret.until_key("next.crt").await;
         ns.install_webhooks(&watcher).await;
     }
-    let stop = if let Some(stop) = early {
-        stop
+    let held = if let Some(held) = early {
+        held
     } else {
         secret.until_key("previous.crt").await;
-        stopping()
+        hold()
     };
-    stop.reached().await;
+    held.received().await;
     watcher.kill().await.unwrap();
     match fate {
-        Fate::Lost => stop.lose(),
-        Fate::Arrived => stop.deliver(),
+        Fate::Lost => held.lose(),
+        Fate::Arrived => held.deliver(),
     }
     if matches!(write, Write::Create | Write::Publish) {
         ns.install_webhooks(&watcher).await;
@@ -152,7 +152,7 @@ async fn recovers(ns: &Namespace, write: Write, fate: Fate) {
         if matches!(write, Write::Create) {
             // Nothing was under way yet.
             let (client, watch_timeout) = (ns.client(), WATCH_TIMEOUT);
-            let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, trusted: None };
+            let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: None };
             assert_eq!(rotate(&cluster, ns.name(), SECRET, CA_LIFE).await.unwrap(), 2);
         }
         secret.until_rotated(&format!("{write:?}, {fate:?}")).await;
@@ -160,10 +160,10 @@ async fn recovers(ns: &Namespace, write: Write, fate: Fate) {
     let replicas = [Arc::clone(&watcher)];
     tokio::select! {
         () = goes_on => {}
-        refused = newcomer::refused(ns, &replicas, Duration::ZERO) => panic!("a newcomer was refused: {refused}"),
+        refused = fresh_api_server::first_refusal(ns, &replicas, Duration::ZERO) => panic!("a fresh API server does not trust a replica: {refused}"),
     }
     ns.admission_works().await;
-    let started_over = watcher.metric(r#"snapwatcher_certificate_rotation_steps_total{step="start-over"}"#).await;
+    let started_over = watcher.metric(r#"snapwatcher_certificate_rotation_steps_total{step="restart"}"#).await;
     assert_eq!(started_over.unwrap(), Some(0.0));
     assert!(!watcher.log().contains("without an overlap"), "{}", watcher.log());
     watcher.kill().await.unwrap();
@@ -244,9 +244,9 @@ async fn waited_for_anew(name: &str, process: Process) {
         if process == Process::Away {
             watcher.start_again().await.unwrap();
         } else {
-            assert!(noted.elapsed() < wait, "the machine is too slow to tell");
+            assert!(noted.elapsed() < wait, "the machine is too slow for this test");
         }
-        ns.until("a bundle stands there again", async || lab::ca_bundle(&ns).await).await;
+        ns.until("the configuration has a caBundle again", async || lab::ca_bundle(&ns).await).await;
         let stands = Instant::now();
         secret.until_key("previous.crt").await;
         // Looked at each quarter of a second, and noted by whole seconds.

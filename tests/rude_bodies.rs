@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use lab::objects::pod;
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{Caller, Namespace, Snapwatcher, in_namespace, review_of_creation};
+use lab::terminal::print_result;
+use lab::{Namespace, Snapwatcher, WebhookClient, in_namespace, review_of_creation};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use snapwatcher_admission::{MUTATE, REVIEW_LIMIT, VALIDATE};
@@ -25,12 +25,12 @@ use tokio_rustls::TlsConnector;
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 /// No answer and no close takes longer: the server waits for a place and for the rest of a body.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-async fn caller(ns: &Namespace) -> (Arc<Snapwatcher>, Caller) {
+async fn webhook_client(ns: &Namespace) -> (Arc<Snapwatcher>, WebhookClient) {
     let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--body-timeout=2s"]).await;
-    let caller = Caller::of(ns, &watcher).await.unwrap();
-    (watcher, caller)
+    let webhook_client = WebhookClient::of(ns, &watcher).await.unwrap();
+    (watcher, webhook_client)
 }
 
 fn review() -> Value {
@@ -42,10 +42,10 @@ fn head(more: &str) -> String {
 }
 
 /// Sends the bytes, then the filler again and again while the server takes it; returns what it says until it closes.
-async fn send(caller: &Caller, bytes: &[u8], filler: &[u8]) -> String {
-    let stream = TcpStream::connect(caller.address()).await.unwrap();
+async fn send(webhook_client: &WebhookClient, bytes: &[u8], filler: &[u8]) -> String {
+    let stream = TcpStream::connect(webhook_client.address()).await.unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
-    let stream = TlsConnector::from(Arc::new(caller.tls(&["http/1.1"]))).connect(name, stream).await.unwrap();
+    let stream = TlsConnector::from(Arc::new(webhook_client.tls(&["http/1.1"]))).connect(name, stream).await.unwrap();
     let (mut reader, mut writer) = tokio::io::split(stream);
     let writing = async {
         writer.write_all(bytes).await?;
@@ -64,8 +64,8 @@ async fn send(caller: &Caller, bytes: &[u8], filler: &[u8]) -> String {
             _ = writing => {}
         }
     };
-    timeout(PATIENCE, exchange).await.unwrap();
-    let rest = timeout(PATIENCE, reader.read_to_end(&mut said)).await.unwrap();
+    timeout(TIMEOUT, exchange).await.unwrap();
+    let rest = timeout(TIMEOUT, reader.read_to_end(&mut said)).await.unwrap();
     assert!(
         rest.as_ref().err().is_none_or(|error| {
             matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
@@ -75,15 +75,15 @@ async fn send(caller: &Caller, bytes: &[u8], filler: &[u8]) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-async fn assert_serving(caller: &Caller, case: &str) {
-    let reply = caller.review(MUTATE, &review()).await.unwrap();
+async fn assert_serving(webhook_client: &WebhookClient, case: &str) {
+    let reply = webhook_client.review(MUTATE, &review()).await.unwrap();
     assert!(reply.status == 200 && reply.body.contains("\"patch\""), "{case}: {reply:?}");
 }
 
 #[tokio::test]
 async fn a_body_that_lies_about_its_length_costs_only_its_own_connection() {
     in_namespace("a_body_that_lies_about_its_length", |ns| async move {
-        let (_watcher, caller) = caller(&ns).await;
+        let (_watcher, webhook_client) = webhook_client(&ns).await;
         let review = review().to_string();
         let chunk = format!("{:x}\r\n{}\r\n", 16 * 1024, " ".repeat(16 * 1024));
         let length = |length: usize| head(&format!("connection: close\r\ncontent-length: {length}"));
@@ -103,15 +103,15 @@ async fn a_body_that_lies_about_its_length_costs_only_its_own_connection() {
                 &["400"],
             ),
         ] {
-            let said = send(&caller, bytes.as_bytes(), filler.as_bytes()).await;
+            let said = send(&webhook_client, bytes.as_bytes(), filler.as_bytes()).await;
             let status = said.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).unwrap_or_default();
             assert!(expected.contains(&status), "{case}: {said}");
             assert!(!said.contains("AdmissionReview\""), "{case}: {said}");
-            assert_serving(&caller, case).await;
+            assert_serving(&webhook_client, case).await;
         }
         // Ten bytes that gzip begins with: nobody asked for an encoding, and none is undone.
         let zipped = head("connection: close\r\ncontent-encoding: gzip\r\ncontent-length: 10").into_bytes();
-        let said = send(&caller, &[&zipped[..], &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]].concat(), b"").await;
+        let said = send(&webhook_client, &[&zipped[..], &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]].concat(), b"").await;
         assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
     })
     .await;
@@ -121,7 +121,7 @@ async fn a_body_that_lies_about_its_length_costs_only_its_own_connection() {
 async fn a_crowd_of_long_bodies_takes_little_memory_and_nothing_from_short_ones() {
     in_namespace("a_crowd_of_long_bodies_takes_little_memory", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--body-timeout=5s"]).await;
-        let caller = Caller::of(&ns, &watcher).await.unwrap();
+        let webhook_client = WebhookClient::of(&ns, &watcher).await.unwrap();
         let resident = async || resident_mib(watcher.pid().await);
         let (crowd, before) = (Size::chosen().of(200, 1_000), resident().await);
         // All but the last byte of the longest body there may be.
@@ -129,14 +129,14 @@ async fn a_crowd_of_long_bodies_takes_little_memory_and_nothing_from_short_ones(
             (head(&format!("content-length: {REVIEW_LIMIT}")) + &" ".repeat(REVIEW_LIMIT - 1)).into_bytes().into();
         let mut clients = JoinSet::new();
         for _ in 0..crowd {
-            let (caller, body) = (caller.clone(), Arc::clone(&body));
-            clients.spawn(async move { send(&caller, &body, b"").await });
+            let (webhook_client, body) = (webhook_client.clone(), Arc::clone(&body));
+            clients.spawn(async move { send(&webhook_client, &body, b"").await });
         }
         let mut most = before;
         let mut said = Vec::new();
         while !clients.is_empty() {
             most = most.max(resident().await);
-            assert_serving(&caller, "a short one").await;
+            assert_serving(&webhook_client, "a short one").await;
             while let Some(ended) = clients.try_join_next() {
                 said.push(ended.unwrap());
             }
@@ -144,11 +144,17 @@ async fn a_crowd_of_long_bodies_takes_little_memory_and_nothing_from_short_ones(
         // 8 of 7 MiB, of each 64 KiB with as much again in buffers of HTTP and TLS, and what the allocator still holds
         // of buffers that were freed.
         let bound = before + 8 * 7 + crowd / 8 + 48;
-        say(&format!("rude_bodies: {crowd} bodies of 7 MiB, {before} MiB before, at most {most} MiB of {bound}"));
+        print_result(&format!(
+            "rude_bodies: {crowd} bodies of 7 MiB, {before} MiB before, at most {most} MiB of {bound}"
+        ));
         assert!(most <= bound, "{most} MiB of {bound}");
         assert!(said.iter().all(|said| said.is_empty() || said.starts_with("HTTP/1.1 408 ")), "{said:?}");
         let long = format!("{}{}", review(), " ".repeat(1 << 20));
-        assert_eq!(caller.post(MUTATE, "application/json", long).await.unwrap().status, 200, "places are free again");
+        assert_eq!(
+            webhook_client.post(MUTATE, "application/json", long).await.unwrap().status,
+            200,
+            "places are free again"
+        );
     })
     .await;
 }
@@ -162,7 +168,7 @@ fn resident_mib(pid: u32) -> u64 {
 #[tokio::test]
 async fn a_body_that_is_large_inside_is_answered() {
     in_namespace("a_body_that_is_large_inside_is_answered", |ns| async move {
-        let (_watcher, caller) = caller(&ns).await;
+        let (_watcher, webhook_client) = webhook_client(&ns).await;
         let good = review().to_string();
         let depth = 10_000;
         let deep = |open: &str, close: &str| {
@@ -187,10 +193,10 @@ async fn a_body_that_is_large_inside_is_answered() {
         ] {
             assert!(body.len() <= REVIEW_LIMIT, "{case}: {}", body.len());
             for path in [MUTATE, VALIDATE] {
-                let reply = caller.post(path, "application/json", body.clone()).await.unwrap();
+                let reply = webhook_client.post(path, "application/json", body.clone()).await.unwrap();
                 assert!(expected.contains(&reply.status), "{case}, {path}: {reply:?}");
             }
-            assert_serving(&caller, case).await;
+            assert_serving(&webhook_client, case).await;
         }
     })
     .await;

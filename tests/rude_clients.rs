@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use lab::objects::pod;
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{Caller, Launch, Namespace, Process, Snapwatcher, in_namespace, reached, review_of_creation};
+use lab::terminal::print_result;
+use lab::{Launch, Namespace, Process, Snapwatcher, WebhookClient, in_namespace, review_of_creation, try_until};
 use rustls::pki_types::ServerName;
 use snapwatcher_admission::{HEALTH, MUTATE};
 use tokio::io::AsyncWriteExt;
@@ -73,15 +73,16 @@ impl Rude {
     }
 
     /// Is rude until the server has closed the connection, or for ever.
-    async fn behave(self, caller: Caller) -> io::Result<()> {
-        let mut tcp = TcpStream::connect(caller.address()).await?;
+    async fn behave(self, webhook_client: WebhookClient) -> io::Result<()> {
+        let mut tcp = TcpStream::connect(webhook_client.address()).await?;
         match self {
             Self::ConnectOnly => {}
             // The head of a record and of a ClientHello, and no more.
             Self::HalfHandshake => tcp.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).await?,
             Self::SlowHead | Self::SlowBody | Self::ReadsNothing => {
                 let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
-                let mut stream = TlsConnector::from(Arc::new(caller.tls(&["http/1.1"]))).connect(name, tcp).await?;
+                let mut stream =
+                    TlsConnector::from(Arc::new(webhook_client.tls(&["http/1.1"]))).connect(name, tcp).await?;
                 if matches!(self, Self::ReadsNothing) {
                     stream.write_all(format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(10).as_bytes()).await?;
                     return std::future::pending().await;
@@ -107,14 +108,14 @@ impl Rude {
 /// A SnapWatcher under attack, and the polite one.
 struct Scene {
     watcher: Arc<Snapwatcher>,
-    caller: Caller,
+    webhook_client: WebhookClient,
 }
 
 impl Scene {
     async fn set(ns: &Namespace, args: &[&str]) -> Self {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, args).await;
-        let caller = Caller::of(ns, &watcher).await.unwrap().connecting_anew().unwrap();
-        Self { watcher, caller }
+        let webhook_client = WebhookClient::of(ns, &watcher).await.unwrap().without_keep_alive().unwrap();
+        Self { watcher, webhook_client }
     }
 
     /// Calls politely until `done`; returns how long each call took, sorted.
@@ -123,7 +124,7 @@ impl Scene {
         let mut took = Vec::new();
         while !done(took.len()).await {
             let begun = Instant::now();
-            let reply = self.caller.review(MUTATE, &review).await.unwrap();
+            let reply = self.webhook_client.review(MUTATE, &review).await.unwrap();
             took.push(begun.elapsed());
             assert_eq!(reply.status, 200, "{}", reply.body);
         }
@@ -148,12 +149,12 @@ impl Scene {
     }
 
     async fn connections(&self) -> f64 {
-        self.watcher.metric("snapwatcher_serve_connections").await.unwrap().unwrap()
+        self.watcher.metric("snapwatcher_https_open_connections").await.unwrap().unwrap()
     }
 
     /// Waits until no more connections are open than those of the polite.
     async fn reaped(&self) {
-        reached("the rude are let go", REAPED_WITHIN, async || {
+        try_until("the slow clients are disconnected", REAPED_WITHIN, async || {
             let open = self.connections().await;
             if open <= 4.0 { Ok(()) } else { Err(format!("{open} connections")) }
         })
@@ -166,7 +167,7 @@ impl Scene {
         let descriptors = self.descriptors().await;
         let (was, is) = (percentile(before, 99), percentile(during, 99));
         let slowest = percentile(during, 100);
-        say(&format!(
+        print_result(&format!(
             "rude_clients: {case}: {connections} connections, {} polite calls, p99 {is:.1?} (before: {was:.1?}), slowest {slowest:.1?}; \
              {descriptors} descriptors, {} MiB",
             during.len(),
@@ -175,7 +176,7 @@ impl Scene {
         assert!(slowest < CALL_LIMIT, "{case}: {slowest:?}");
         assert!(descriptors <= usize::from(MOST_CONNECTIONS) + OWN_DESCRIPTORS, "{case}: {descriptors}");
         if Size::chosen() == Size::Long {
-            assert!(during.len() >= 500, "{case}: too few to tell");
+            assert!(during.len() >= 500, "{case}: too few answers to judge");
             assert!(is < (was * 2).max(UNNOTICED), "{case}: {is:?}, before {was:?}");
         }
     }
@@ -215,15 +216,15 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 }
 
 /// Starts rude clients a few at a time, as one has to who wants all of them to be accepted.
-fn attack(caller: &Caller, kinds: &[Rude], of_each: u32) -> JoinSet<()> {
+fn attack(webhook_client: &WebhookClient, kinds: &[Rude], of_each: u32) -> JoinSet<()> {
     let mut clients = JoinSet::new();
     for number in 0..of_each {
         for &kind in kinds {
-            let caller = caller.clone();
+            let webhook_client = webhook_client.clone();
             clients.spawn(async move {
                 sleep(kind.pace() * number).await;
                 // Whatever the server does to end it is its right.
-                drop(kind.behave(caller).await);
+                drop(kind.behave(webhook_client).await);
             });
         }
     }
@@ -241,7 +242,7 @@ async fn rude_clients_hurt_nobody_and_are_let_go() {
         let waves = size.of(vec![(&ALL[..], 60), (&ALL[..1], CROWD)], crowds.collect());
         for (kinds, of_each) in waves {
             let before = scene.before().await;
-            let clients = attack(&scene.caller, kinds, of_each);
+            let clients = attack(&scene.webhook_client, kinds, of_each);
             let mut crowd = Crowd::of(f64::from(of_each) * f64::from(u32::try_from(kinds.len()).unwrap()));
             let attack = size.of(Duration::from_secs(4), ATTACK);
             let during = scene.polite(async |_| crowd.has_been(attack, &scene).await).await;
@@ -267,7 +268,7 @@ async fn attack_with_slowhttptest(scene: &Scene) {
     ] {
         let before = scene.before().await;
         let folder = tempfile::tempdir().unwrap();
-        let url = format!("https://{}{path}", scene.caller.address());
+        let url = format!("https://{}{path}", scene.webhook_client.address());
         let common = format!("-c {SLOW_CROWD} -r 200 -i 5 -l {} -p 3 -u {url}", ATTACK.as_secs());
         let args = args.split(' ').chain(common.split(' '));
         let launch = Launch::new("slowhttptest", Path::new("slowhttptest"), &folder.path().join("log")).args(args);

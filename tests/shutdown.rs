@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use kube::api::ListParams;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
-use lab::{Caller, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, review_of_creation, until};
+use lab::{Namespace, Snapwatcher, SnapwatcherOptions, WebhookClient, in_namespace, review_of_creation, until};
 use snapwatcher_admission::MUTATE;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -29,7 +29,7 @@ fn assert_ended_well(watcher: &Snapwatcher, status: ExitStatus, signal: &str) {
 async fn with_a_finished_pod(ns: &Namespace) -> Arc<Snapwatcher> {
     let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
     ns.create_object(&pod("web").labelled().build()).await;
-    ns.asked("web", 1).await;
+    ns.until_requested("web", 1).await;
     watcher
 }
 
@@ -84,15 +84,16 @@ async fn connections_that_stay_open_do_not_hold_the_end_up() {
 async fn while_it_drains_it_answers_reviews_and_probes_and_is_not_ready() {
     in_namespace("while_it_drains_it_answers_reviews_and_probes", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--drain-delay", "3s"]).await;
-        let caller = Caller::of(&ns, &watcher).await.unwrap();
+        let webhook_client = WebhookClient::of(&ns, &watcher).await.unwrap();
         let asked = Instant::now();
         watcher.terminate().await.unwrap();
         until("it is not ready", async || watcher.get("/readyz").await.is_ok_and(|answer| answer.status() == 500))
             .await;
         assert_eq!(watcher.get("/livez").await.unwrap().status(), 200);
-        let reply = caller.review(MUTATE, &review_of_creation("uid-1", "shop", &pod("web").build())).await.unwrap();
+        let reply =
+            webhook_client.review(MUTATE, &review_of_creation("uid-1", "shop", &pod("web").build())).await.unwrap();
         assert_eq!(reply.status, 200, "{}", reply.body);
-        assert_eq!(watcher.metric("snapwatcher_serve_drained_total").await.unwrap(), Some(1.0));
+        assert_eq!(watcher.metric("snapwatcher_https_drained_requests_total").await.unwrap(), Some(1.0));
         let status = watcher.ended().await.unwrap();
         assert!(asked.elapsed() >= Duration::from_secs(3), "{:?}", asked.elapsed());
         assert_ended_well(&watcher, status, "SIGTERM");
@@ -108,7 +109,7 @@ async fn a_second_signal_ends_the_process_at_once() {
         until("it is stopping", async || watcher.log().contains("SIGTERM: stopping")).await;
         let status = watcher.stop().await.unwrap();
         assert_eq!(status.code(), Some(128 + 15), "{status}");
-        assert!(watcher.log().contains("SIGTERM again: ending at once"), "{}", watcher.log());
+        assert!(watcher.log().contains("SIGTERM again: exiting at once"), "{}", watcher.log());
     })
     .await;
 }
@@ -119,7 +120,7 @@ async fn an_attempt_under_way_is_finished_and_written_before_the_end() {
         ns.snaphook().answer_with(Behaviour::Delay(Duration::from_secs(2)));
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("web").labelled().build()).await;
-        ns.asked("web", 1).await;
+        ns.until_requested("web", 1).await;
         let status = watcher.stop().await.unwrap();
         assert_ended_well(&watcher, status, "SIGTERM");
         let records = ns.checkpoints().list(&ListParams::default()).await.unwrap();

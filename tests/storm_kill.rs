@@ -9,8 +9,8 @@ use std::time::Duration;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
 use lab::storm::{self, Size};
-use lab::terminal::say;
-use lab::{Namespace, Snapwatcher, Tally, in_namespace};
+use lab::terminal::print_result;
+use lab::{CheckpointCounts, Namespace, Snapwatcher, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -23,10 +23,10 @@ const ANSWER_AFTER: Duration = Duration::from_millis(150);
 /// The longest life between two kills: from before the first claim to well into the work.
 const LONGEST_LIFE: Duration = Duration::from_millis(900);
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Creates pods and kills the process, turn by turn; then waits until every record is finished.
-async fn storm(ns: &Namespace, watcher: &Snapwatcher, seed: u64) -> Tally {
+async fn storm(ns: &Namespace, watcher: &Snapwatcher, seed: u64) -> CheckpointCounts {
     let (pods, kills): (usize, usize) = Size::chosen().of((40, 5), (500, 30));
     ns.snaphook().answer_with(Behaviour::Delay(ANSWER_AFTER));
     let mut chance = fastrand::Rng::with_seed(seed);
@@ -40,28 +40,28 @@ async fn storm(ns: &Namespace, watcher: &Snapwatcher, seed: u64) -> Tally {
         watcher.kill().await.unwrap();
         watcher.start_again().await.unwrap();
     }
-    let tally = ns.tally_when_finished(&names, PATIENCE).await;
-    assert!(tally.unknown.len() <= kills * MAX_CONCURRENT, "{tally}: {kills} kills");
-    tally
+    let counts = ns.counts_when_finished(&names, TIMEOUT).await;
+    assert!(counts.unknown.len() <= kills * MAX_CONCURRENT, "{counts}: {kills} kills");
+    counts
 }
 
-async fn killed(test: &str, on_unknown: &str, judge: impl AsyncFnOnce(&Namespace, &Tally)) {
+async fn killed(test: &str, unknown_result: &str, judge: impl AsyncFnOnce(&Namespace, &CheckpointCounts)) {
     let seed = storm::seed(test);
     in_namespace(test, |ns| async move {
-        let args = ["--instance", "storm", "--on-unknown", on_unknown];
+        let args = ["--instance", "storm", "--unknown-result", unknown_result];
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &args).await;
-        let tally = storm(&ns, &watcher, seed).await;
-        judge(&ns, &tally).await;
-        say(&tally.to_string());
+        let counts = storm(&ns, &watcher, seed).await;
+        judge(&ns, &counts).await;
+        print_result(&counts.to_string());
     })
     .await;
 }
 
 #[tokio::test]
 async fn killed_at_random_with_keep_no_pod_is_lost_or_doubled() {
-    killed("killed_at_random_with_keep", "keep", async |ns, tally| {
+    killed("killed_at_random_with_keep", "keep", async |ns, counts| {
         for record in ns.records().await {
-            if tally.unknown.contains(&record.name) {
+            if counts.unknown.contains(&record.name) {
                 assert_eq!(record.attempt(), 1, "at most one request, by the rule against doubles: {record:?}");
             }
         }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lab::objects::pod;
-use lab::proxy::{Fault, Proxy, Stop, Verb, When};
+use lab::proxy::{Fault, HeldCall, Proxy, Verb, When};
 use lab::snaphook::{Behaviour, Gate};
 use lab::storm::{self, Size};
-use lab::terminal::say;
-use lab::{Namespace, Snapwatcher, SnapwatcherOptions, Tally, in_namespace};
+use lab::terminal::print_result;
+use lab::{CheckpointCounts, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -24,7 +24,7 @@ const MAX_CONCURRENT: usize = 8;
 /// Long enough that a kill meets other requests under way.
 const ANSWER_AFTER: Duration = Duration::from_millis(150);
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The three writes of an attempt.
 #[derive(Clone, Copy, Debug)]
@@ -62,17 +62,17 @@ impl Write {
         }
     }
 
-    fn stop(self, proxy: &Proxy, fate: Fate) -> Stop {
+    fn hold(self, proxy: &Proxy, fate: Fate) -> HeldCall {
         match fate {
-            Fate::Arrived => proxy.stop_after(self.when()),
-            Fate::Lost | Fate::Arrives | Fate::ArrivesLate => proxy.stop_before(self.when()),
+            Fate::Arrived => proxy.hold_response(self.when()),
+            Fate::Lost | Fate::Arrives | Fate::ArrivesLate => proxy.hold_request(self.when()),
         }
     }
 }
 
 /// Starts the process behind a proxy.
-async fn behind(ns: &Namespace, proxy: &Proxy, on_unknown: &str) -> Arc<Snapwatcher> {
-    let args = ["--instance", "step", "--on-unknown", on_unknown].map(str::to_owned).to_vec();
+async fn behind(ns: &Namespace, proxy: &Proxy, unknown_result: &str) -> Arc<Snapwatcher> {
+    let args = ["--instance", "step", "--unknown-result", unknown_result].map(str::to_owned).to_vec();
     let (binary, kubeconfig) = (SNAPWATCHER.into(), proxy.kubeconfig());
     ns.start_snapwatcher_with(SnapwatcherOptions { binary, kubeconfig, args, ..SnapwatcherOptions::default() }).await
 }
@@ -86,30 +86,30 @@ async fn killed_at(
     state: &str,
 ) -> usize {
     let name = format!("{write:?}-{fate:?}").to_lowercase();
-    let stop = write.stop(proxy, fate);
+    let held = write.hold(proxy, fate);
     // The record is there as soon as its claim arrives: nothing more may come of it before the kill.
     let hold = matches!(write, Write::Claim).then(|| proxy.fail(Write::Attempt.when(), Fault::BlackHole));
     ns.create_object(&pod(&name).labelled().build()).await;
-    stop.reached().await;
+    held.received().await;
     watcher.kill().await.unwrap();
     if let Some(hold) = hold {
-        proxy.lift(hold);
+        proxy.remove_rule(hold);
     }
     if matches!(fate, Fate::Arrives) {
-        stop.deliver();
+        held.deliver();
         ns.until("what was delivered has arrived", async || has_arrived(ns, &name, write).await).await;
     } else if !matches!(fate, Fate::ArrivesLate) {
-        stop.lose();
+        held.lose();
     }
     watcher.start_again().await.unwrap();
     let record = ns.record_of(&name, state).await;
     if matches!(fate, Fate::ArrivesLate) {
-        stop.deliver();
+        held.deliver();
     }
-    ns.later_pod_is_asked_for(&format!("{name}-later")).await;
+    ns.later_pod_is_requested(&format!("{name}-later")).await;
     ns.record_of(&format!("{name}-later"), "Succeeded").await;
     assert_eq!(ns.records_of(&name).await, [record], "it stays as it was");
-    ns.times_asked(&name)
+    ns.request_count(&name)
 }
 
 async fn has_arrived(ns: &Namespace, pod: &str, write: Write) -> bool {
@@ -123,9 +123,9 @@ async fn has_arrived(ns: &Namespace, pod: &str, write: Write) -> bool {
         })
 }
 
-async fn killed_at_each(ns: &Namespace, on_unknown: &str, cases: &[(Write, Fate, &str, usize)]) {
+async fn killed_at_each(ns: &Namespace, unknown_result: &str, cases: &[(Write, Fate, &str, usize)]) {
     let proxy = Proxy::start(ns.access()).await;
-    let watcher = behind(ns, &proxy, on_unknown).await;
+    let watcher = behind(ns, &proxy, unknown_result).await;
     for &(write, fate, state, times) in cases {
         let asked = killed_at(ns, &watcher, &proxy, (write, fate), state).await;
         assert_eq!(asked, times, "{write:?} {fate:?}");
@@ -170,41 +170,41 @@ async fn killed_at_a_write_with_retry_every_pod_succeeds() {
 }
 
 /// Kills at step after step while pods come, and waits until every record is finished.
-async fn storm(ns: &Namespace, on_unknown: &str, seed: u64) -> Tally {
+async fn storm(ns: &Namespace, unknown_result: &str, seed: u64) -> CheckpointCounts {
     let (pods, kills): (usize, usize) = Size::chosen().of((20, 4), (500, 36));
     ns.snaphook().answer_with(Behaviour::Delay(ANSWER_AFTER));
     let proxy = Proxy::start(ns.access()).await;
-    let watcher = behind(ns, &proxy, on_unknown).await;
+    let watcher = behind(ns, &proxy, unknown_result).await;
     let mut steps: Vec<_> = Write::ALL.iter().flat_map(|&write| Fate::ALL.map(|fate| (write, fate))).collect();
     fastrand::Rng::with_seed(seed).shuffle(&mut steps);
     let names: Vec<String> = (0..pods).map(|number| format!("web-{number}")).collect();
     for (batch, &(write, fate)) in names.chunks(pods.div_ceil(kills)).zip(steps.iter().cycle()) {
-        let stop = write.stop(&proxy, fate);
+        let held = write.hold(&proxy, fate);
         for name in batch {
             ns.create_object(&pod(name).labelled().build()).await;
         }
-        stop.reached().await;
+        held.received().await;
         watcher.kill().await.unwrap();
         match fate {
-            Fate::Lost | Fate::Arrived => stop.lose(),
-            Fate::Arrives => stop.deliver(),
+            Fate::Lost | Fate::Arrived => held.lose(),
+            Fate::Arrives => held.deliver(),
             Fate::ArrivesLate => {}
         }
         watcher.start_again().await.unwrap();
         if matches!(fate, Fate::ArrivesLate) {
-            stop.deliver();
+            held.deliver();
         }
     }
-    let tally = ns.tally_when_finished(&names, PATIENCE).await;
-    assert!(tally.unknown.len() <= kills * MAX_CONCURRENT, "{tally}: {kills} kills");
-    tally
+    let counts = ns.counts_when_finished(&names, TIMEOUT).await;
+    assert!(counts.unknown.len() <= kills * MAX_CONCURRENT, "{counts}: {kills} kills");
+    counts
 }
 
 #[tokio::test]
 async fn killed_at_each_step_of_a_storm_with_keep_no_pod_is_lost_or_doubled() {
     let seed = storm::seed("killed_at_each_step_with_keep");
     in_namespace("killed_at_each_step_with_keep", |ns| async move {
-        say(&storm(&ns, "keep", seed).await.to_string());
+        print_result(&storm(&ns, "keep", seed).await.to_string());
     })
     .await;
 }
@@ -213,11 +213,11 @@ async fn killed_at_each_step_of_a_storm_with_keep_no_pod_is_lost_or_doubled() {
 async fn killed_at_each_step_of_a_storm_with_retry_every_pod_succeeds() {
     let seed = storm::seed("killed_at_each_step_with_retry");
     in_namespace("killed_at_each_step_with_retry", |ns| async move {
-        let tally = storm(&ns, "retry", seed).await;
+        let counts = storm(&ns, "retry", seed).await;
         for record in ns.records().await {
             assert_eq!(record.state(), "Succeeded", "{record:?}");
         }
-        say(&tally.to_string());
+        print_result(&counts.to_string());
     })
     .await;
 }
@@ -229,14 +229,14 @@ async fn killed_while_snaphook_works_the_outcome_is_unknown() {
         ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--instance", "step"]).await;
         ns.create_object(&pod("web").labelled().build()).await;
-        ns.asked("web", 1).await;
+        ns.until_requested("web", 1).await;
         watcher.kill().await.unwrap();
         watcher.start_again().await.unwrap();
         let record = ns.record_of("web", "Unknown(Interrupted)").await;
         assert_eq!(record.attempt(), 1);
         gate.open();
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(ns.times_asked("web"), 1);
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(ns.request_count("web"), 1);
     })
     .await;
 }
@@ -247,15 +247,15 @@ async fn a_write_that_the_network_loses_is_as_good_as_one_that_arrives() {
         let proxy = Proxy::start(ns.access()).await;
         let _watcher = behind(&ns, &proxy, "keep").await;
         for write in Write::ALL {
-            for (fault, told) in
+            for (fault, reported) in
                 [(Fault::Reset, "reset"), (Fault::LoseAnswer, "unanswered"), (Fault::Answer(504), "late")]
             {
-                let name = format!("{write:?}-{told}").to_lowercase();
+                let name = format!("{write:?}-{reported}").to_lowercase();
                 let rule = proxy.fail_times(1, write.when(), fault);
                 ns.create_object(&pod(&name).labelled().build()).await;
                 let record = ns.record_of(&name, "Succeeded").await;
-                assert_eq!((record.attempt(), ns.times_asked(&name)), (1, 1), "{name}");
-                proxy.lift(rule);
+                assert_eq!((record.attempt(), ns.request_count(&name)), (1, 1), "{name}");
+                proxy.remove_rule(rule);
             }
         }
     })

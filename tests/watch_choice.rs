@@ -36,9 +36,9 @@ async fn each_chosen_container_has_a_record_and_a_block_of_its_own() {
             ns.create_object(wanted).await;
         }
         for (name, _, expected) in &cases {
-            ns.asked(name, expected.len()).await;
+            ns.until_requested(name, expected.len()).await;
         }
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         for (name, _, expected) in &cases {
             assert_eq!(containers_asked(&ns, name), *expected, "{name}");
             let records = ns.records_of(name).await;
@@ -67,23 +67,23 @@ async fn an_annotation_that_cannot_be_understood_is_told_once_and_never_claimed(
         ];
         for (name, key, value, words) in cases {
             let created = ns.ready_pod(&pod(name).labelled().annotate(key, value).build()).await;
-            ns.until(&format!("the journey of pod `{name}` shows the cause"), async || {
-                let journey = watcher.journey(&created.uid().unwrap()).await.unwrap().unwrap_or_default();
-                let shown = journey["waits_for"].as_str().unwrap_or_default();
+            ns.until(&format!("the timeline of pod `{name}` shows the cause"), async || {
+                let timeline = watcher.pod_timeline(&created.uid().unwrap()).await.unwrap().unwrap_or_default();
+                let shown = timeline["waiting_for"].as_str().unwrap_or_default();
                 let is_told = shown.starts_with("InvalidAnnotation: ") && shown.contains(words) && shown.contains(key);
-                if is_told { Ok(()) } else { Err(journey.to_string()) }
+                if is_told { Ok(()) } else { Err(timeline.to_string()) }
             })
             .await;
         }
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         let log = watcher.log();
         for (name, ..) in cases {
-            assert_eq!((ns.times_asked(name), ns.records_of(name).await), (0, vec![]), "{name}");
-            let told =
+            assert_eq!((ns.request_count(name), ns.records_of(name).await), (0, vec![]), "{name}");
+            let reported =
                 log.lines().filter(|line| line.contains("never checkpointed") && line.contains(&format!("/{name}")));
-            let told: Vec<&str> = told.collect();
-            assert_eq!(told.len(), 1, "{told:?}");
-            assert!(told[0].contains("reason=InvalidAnnotation"), "{told:?}");
+            let reported: Vec<&str> = reported.collect();
+            assert_eq!(reported.len(), 1, "{reported:?}");
+            assert!(reported[0].contains("reason=InvalidAnnotation"), "{reported:?}");
         }
     })
     .await;
@@ -112,11 +112,11 @@ async fn pods_that_did_not_opt_in_or_run_from_a_checkpoint_are_left_alone() {
             ns.ready_pod(wanted).await;
         }
         for wanted in &asked_for {
-            ns.asked(&wanted.name_any(), 1).await;
+            ns.until_requested(&wanted.name_any(), 1).await;
         }
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         for name in left_alone.iter().map(ResourceExt::name_any) {
-            assert_eq!((ns.times_asked(&name), ns.records_of(&name).await), (0, vec![]), "{name}");
+            assert_eq!((ns.request_count(&name), ns.records_of(&name).await), (0, vec![]), "{name}");
             assert!(watcher.blocks(ns.name(), &name).is_empty(), "{name}");
         }
     })
@@ -128,15 +128,15 @@ async fn a_label_put_on_later_opts_in_and_one_taken_away_does_not_undo() {
     in_namespace("a_label_put_on_later_opts_in", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.ready_pod(&pod("convert").build()).await;
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(ns.times_asked("convert"), 0);
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(ns.request_count("convert"), 0);
         ns.label_pod("convert", SNAP, Some("true")).await;
         let record = ns.record_of("convert", "Succeeded").await;
 
         ns.label_pod("convert", SNAP, None).await;
         ns.label_pod("convert", SNAP, Some("true")).await;
-        ns.later_pod_is_asked_for("last").await;
-        assert_eq!(ns.times_asked("convert"), 1);
+        ns.later_pod_is_requested("last").await;
+        assert_eq!(ns.request_count("convert"), 1);
         assert_eq!(ns.records_of("convert").await, [record]);
     })
     .await;

@@ -11,8 +11,8 @@ use kube::api::{Patch, PatchParams};
 use lab::objects::pod;
 use lab::proxy::{Fault, Proxy, Verb, When};
 use lab::storm::Size;
-use lab::terminal::say;
-use lab::{Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, reached};
+use lab::terminal::print_result;
+use lab::{Namespace, Snapwatcher, SnapwatcherOptions, in_namespace, try_until};
 use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -31,7 +31,7 @@ async fn start(ns: &Namespace, args: &[&str]) -> (Proxy, Arc<Snapwatcher>) {
     let kubeconfig = proxy.kubeconfig();
     let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig, args, ..Default::default() };
     let watcher = ns.start_snapwatcher_with(options).await;
-    ns.later_pod_is_asked_for("early").await;
+    ns.later_pod_is_requested("early").await;
     ns.record_of("early", "Succeeded").await;
     (proxy, watcher)
 }
@@ -40,8 +40,8 @@ async fn start(ns: &Namespace, args: &[&str]) -> (Proxy, Arc<Snapwatcher>) {
 async fn end_watch(ns: &Namespace, proxy: &Proxy, resource: &str) {
     let before = proxy.count(&watching(resource));
     let reset = proxy.fail(watching(resource), Fault::Reset);
-    ns.until("the watch is begun again", async || proxy.count(&watching(resource)) > before).await;
-    proxy.lift(reset);
+    ns.until("the watch is started again", async || proxy.count(&watching(resource)) > before).await;
+    proxy.remove_rule(reset);
 }
 
 async fn shows(watcher: &Snapwatcher, line: &str) -> Result<(), String> {
@@ -65,18 +65,20 @@ async fn a_silent_watch_is_noticed_in_time(resource: &str, counter: &str, check:
         let (begun, before) = (Instant::now(), proxy.count(&watching(resource)));
         ns.create_object(&pod("unseen").labelled().build()).await;
         let is_noticed = async || times().await > times_before;
-        reached("the silence is counted", timeout + SILENCE, is_noticed).await.unwrap();
+        try_until("the silence is counted", timeout + SILENCE, is_noticed).await.unwrap();
         let took = begun.elapsed();
         shows(&watcher, &format!("[-]{check} failed")).await.unwrap();
         let is_replaced = async || proxy.count(&watching(resource)) > before;
-        reached("another watch is begun", BEGIN_AGAIN, is_replaced).await.unwrap();
+        try_until("another watch is started", BEGIN_AGAIN, is_replaced).await.unwrap();
         // The one that was begun fell into the hole as well.
-        proxy.lift(hole);
-        let is_asked = async || ns.times_asked("unseen") == 1;
+        proxy.remove_rule(hole);
+        let is_asked = async || ns.request_count("unseen") == 1;
         let patience = timeout + SILENCE + BEGIN_AGAIN;
-        reached("the pod that came in the silence is asked for", patience, is_asked).await.unwrap();
+        try_until("SnapHook has received a request for the pod created in the silence", patience, is_asked)
+            .await
+            .unwrap();
         ns.record_of("unseen", "Succeeded").await;
-        say(&format!("a silent watch of {resource} is noticed after {took:?}, its timeout is {timeout:?}"));
+        print_result(&format!("a silent watch of {resource} is noticed after {took:?}, its timeout is {timeout:?}"));
     })
     .await;
 }
@@ -100,7 +102,7 @@ async fn a_watch_that_stands_again_is_told_though_nothing_happens_on_it() {
             let listings = proxy.count(&When::call(Verb::List, resource));
             let reset = proxy.fail(watching(resource), Fault::Reset);
             ns.until("the check fails", async || shows(&watcher, &format!("[-]{check} failed")).await).await;
-            proxy.lift(reset);
+            proxy.remove_rule(reset);
             ns.until("the check passes", async || shows(&watcher, &format!("[+]{check} ok")).await).await;
             assert_eq!(proxy.count(&When::call(Verb::List, resource)), listings, "it was resumed");
         }
@@ -122,18 +124,18 @@ async fn watches_that_end_at_once_are_begun_again_at_a_bounded_rate() {
         }
         let times = || {
             let calls = proxy.calls().into_iter();
-            calls.filter(|call| watching("pods").meets(call)).map(|call| call.at).collect::<Vec<_>>()
+            calls.filter(|call| watching("pods").matches(call)).map(|call| call.at).collect::<Vec<_>>()
         };
         let before = times().len();
         let many = async || times().len() >= before + requests;
-        reached("many watches have ended at once", Duration::from_secs(120), many).await.unwrap();
+        try_until("many watches have ended at once", Duration::from_secs(120), many).await.unwrap();
         let took = times()[before + requests - 1].duration_since(times()[before]);
         assert!(took > SignedDuration::from_secs(least), "{requests} requests in {took}");
         ns.create_object(&pod("meanwhile").labelled().build()).await;
-        proxy.lift_all();
-        ns.asked("meanwhile", 1).await;
+        proxy.remove_all_rules();
+        ns.until_requested("meanwhile", 1).await;
         ns.record_of("meanwhile", "Succeeded").await;
-        say(&format!("{requests} watches of pods that ended at once took {took:#}"));
+        print_result(&format!("{requests} watches of pods that ended at once took {took:#}"));
     })
     .await;
 }
@@ -146,10 +148,10 @@ async fn a_version_too_old_is_cured_by_listing(resource: &str, fault: Fault) {
         proxy.fail_times(1, watching(resource), fault);
         end_watch(&ns, &proxy, resource).await;
         ns.create_object(&pod("meanwhile").labelled().build()).await;
-        ns.asked("meanwhile", 1).await;
+        ns.until_requested("meanwhile", 1).await;
         ns.record_of("meanwhile", "Succeeded").await;
-        assert!(listings() > before, "{resource} are listed anew");
-        assert_eq!(ns.times_asked("early"), 1, "and nothing is asked again for it");
+        assert!(listings() > before, "{resource} are listed again");
+        assert_eq!(ns.request_count("early"), 1, "and no request is repeated");
     })
     .await;
 }
@@ -175,12 +177,12 @@ async fn a_watch_with_nothing_but_bookmarks_goes_on_without_listing() {
         let count = |verb| proxy.count(&When::call(verb, "pods"));
         let (watches, listings) = (count(Verb::Watch), count(Verb::List));
         let rule = proxy.fail(watching("pods"), Fault::OnlyBookmarks);
-        ns.until("three watches have come and gone", async || count(Verb::Watch) >= watches + 3).await;
-        proxy.lift(rule);
+        ns.until("three watches have ended", async || count(Verb::Watch) >= watches + 3).await;
+        proxy.remove_rule(rule);
         ns.create_object(&pod("afterwards").labelled().build()).await;
-        ns.asked("afterwards", 1).await;
+        ns.until_requested("afterwards", 1).await;
         assert_eq!(count(Verb::List), listings, "the version of the last bookmark serves");
-        assert_eq!(ns.times_asked("early"), 1);
+        assert_eq!(ns.request_count("early"), 1);
     })
     .await;
 }
@@ -189,20 +191,20 @@ async fn a_watch_with_nothing_but_bookmarks_goes_on_without_listing() {
 async fn a_pod_that_cannot_be_decoded_holds_up_no_other() {
     in_namespace("a_pod_that_cannot_be_decoded", |ns| async move {
         let (proxy, watcher) = start(&ns, &[]).await;
-        let garbled = proxy.fail(When::about("pods"), Fault::Garble("odd".to_owned()));
+        let garbled = proxy.fail(When::about("pods"), Fault::Corrupt("odd".to_owned()));
         ns.create_object(&pod("odd").labelled().build()).await;
-        ns.later_pod_is_asked_for("later-watched").await;
+        ns.later_pod_is_requested("later-watched").await;
         let skipped = async || watcher.metric("snapwatcher_watch_undecodable_total").await.unwrap();
-        assert!(skipped().await > Some(0.0), "told by the watch");
+        assert!(skipped().await > Some(0.0), "read from the watch");
         watcher.restart().await.unwrap();
-        ns.later_pod_is_asked_for("later-listed").await;
-        assert!(skipped().await > Some(0.0), "told by the listing");
-        assert_eq!(ns.times_asked("odd"), 0);
+        ns.later_pod_is_requested("later-listed").await;
+        assert!(skipped().await > Some(0.0), "read from the list");
+        assert_eq!(ns.request_count("odd"), 0);
 
-        proxy.lift(garbled);
+        proxy.remove_rule(garbled);
         ns.label_pod("odd", "mended", Some("true")).await;
-        ns.asked("odd", 1).await;
-        assert_eq!(ns.times_asked("early"), 1);
+        ns.until_requested("odd", 1).await;
+        assert_eq!(ns.request_count("early"), 1);
     })
     .await;
 }
@@ -211,21 +213,21 @@ async fn a_pod_that_cannot_be_decoded_holds_up_no_other() {
 async fn a_checkpoint_that_cannot_be_decoded_holds_up_no_other() {
     in_namespace("a_checkpoint_that_cannot_be_decoded", |ns| async move {
         let (proxy, watcher) = start(&ns, &[]).await;
-        let garbled = proxy.fail(When::about("checkpoints"), Fault::Garble("odd".to_owned()));
+        let garbled = proxy.fail(When::about("checkpoints"), Fault::Corrupt("odd".to_owned()));
         ns.apply_checkpoint("odd", &json!({"pod": {"name": "early"}})).await.unwrap();
-        ns.later_pod_is_asked_for("later-watched").await;
+        ns.later_pod_is_requested("later-watched").await;
         let skipped = async || watcher.metric("snapwatcher_checkpoint_undecodable_total").await.unwrap();
-        assert!(skipped().await > Some(0.0), "told by the watch");
+        assert!(skipped().await > Some(0.0), "read from the watch");
         watcher.restart().await.unwrap();
-        ns.later_pod_is_asked_for("later-listed").await;
-        assert!(skipped().await > Some(0.0), "told by the listing");
-        assert_eq!(ns.times_asked("early"), 1);
+        ns.later_pod_is_requested("later-listed").await;
+        assert!(skipped().await > Some(0.0), "read from the list");
+        assert_eq!(ns.request_count("early"), 1);
 
-        proxy.lift(garbled);
+        proxy.remove_rule(garbled);
         let touch = Patch::Merge(json!({"metadata": {"annotations": {"mended": "true"}}}));
         ns.checkpoints().patch("odd", &PatchParams::default(), &touch).await.unwrap();
         ns.record_named("odd", "Succeeded").await;
-        assert_eq!(ns.times_asked("early"), 2, "the wish by hand is carried out");
+        assert_eq!(ns.request_count("early"), 2, "the manual Checkpoint is requested");
     })
     .await;
 }

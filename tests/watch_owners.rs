@@ -94,9 +94,9 @@ async fn a_pod_whose_replicaset_is_gone_is_not_claimed() {
             let awaited = format!("pod `{name}` was collected");
             ns.until(&awaited, async || matches!(pods.get_opt(name).await, Ok(None))).await;
         }
-        ns.later_pod_is_asked_for("later").await;
+        ns.later_pod_is_requested("later").await;
         for name in orphans {
-            assert_eq!((ns.times_asked(name), ns.records_of(name).await), (0, vec![]), "{name}");
+            assert_eq!((ns.request_count(name), ns.records_of(name).await), (0, vec![]), "{name}");
         }
         let log = watcher.log();
         let worries: Vec<&str> = log.lines().filter(|line| line.contains("WARN") && line.contains("orphan")).collect();
@@ -119,10 +119,10 @@ async fn nothing_is_asked_again_when_a_whole_deployment_is_deleted() {
         let foreground =
             DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
         ns.api::<Deployment>().delete("web", &foreground).await.unwrap();
-        ns.until("the pods are gone", async || ns.pods_of("web").await.is_empty()).await;
-        ns.later_pod_is_asked_for("later").await;
+        ns.until("the pods are deleted", async || ns.pods_of("web").await.is_empty()).await;
+        ns.later_pod_is_requested("later").await;
         for pod in &pods {
-            assert_eq!(ns.times_asked(pod), 1);
+            assert_eq!(ns.request_count(pod), 1);
             assert_eq!(watcher.blocks(ns.name(), pod).len(), 1);
         }
         let left: Vec<_> = ns.records().await.into_iter().filter(|record| !record.is_about("later")).collect();

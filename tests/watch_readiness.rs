@@ -21,8 +21,8 @@ async fn a_pod_ready_before_the_start_is_asked_for_once_whatever_is_restarted() 
         assert!(block.contains("\n  Event:      ADDED\n"), "{block}");
 
         watcher.restart().await.unwrap();
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!(ns.times_asked("early"), 1);
+        ns.later_pod_is_requested("later").await;
+        assert_eq!(ns.request_count("early"), 1);
         assert_eq!(watcher.blocks(ns.name(), "early").len(), 1);
         assert_eq!(ns.records_of("early").await.len(), 1);
     })
@@ -36,8 +36,8 @@ async fn a_pod_that_turns_ready_not_ready_and_ready_again_is_asked_for_once() {
         let wavering = ns.scheduled(&pod("wavering").labelled().hold().build()).await;
         ns.set_status(&wavering, &PodStatus::not_ready(&wavering)).await;
         ns.until("the pod is held back as not Ready", async || {
-            let journey = watcher.journey(&wavering.uid().unwrap()).await.unwrap();
-            journey.is_some_and(|journey| journey["waits_for"] == "NotReady")
+            let timeline = watcher.pod_timeline(&wavering.uid().unwrap()).await.unwrap();
+            timeline.is_some_and(|timeline| timeline["waiting_for"] == "NotReady")
         })
         .await;
         assert_eq!(ns.records_of("wavering").await, []);
@@ -49,8 +49,8 @@ async fn a_pod_that_turns_ready_not_ready_and_ready_again_is_asked_for_once() {
 
         ns.set_status(&wavering, &PodStatus::not_ready(&wavering)).await;
         ns.set_status(&wavering, &PodStatus::ready(&wavering)).await;
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!((ns.times_asked("wavering"), ns.records_of("wavering").await.len()), (1, 1));
+        ns.later_pod_is_requested("later").await;
+        assert_eq!((ns.request_count("wavering"), ns.records_of("wavering").await.len()), (1, 1));
         assert_eq!(watcher.blocks(ns.name(), "wavering").len(), 1);
     })
     .await;
@@ -64,8 +64,8 @@ async fn a_pod_waits_until_its_chosen_container_has_started() {
         for status in [PodStatus::ready(&slow).without_started(), PodStatus::ready(&slow).not_started()] {
             ns.set_status(&slow, &status).await;
             ns.until("the container's start is awaited", async || {
-                let journey = watcher.journey(&slow.uid().unwrap()).await.unwrap();
-                journey.is_some_and(|journey| journey["waits_for"] == "NotStarted: container `app`")
+                let timeline = watcher.pod_timeline(&slow.uid().unwrap()).await.unwrap();
+                timeline.is_some_and(|timeline| timeline["waiting_for"] == "NotStarted: container `app`")
             })
             .await;
         }
@@ -73,11 +73,11 @@ async fn a_pod_waits_until_its_chosen_container_has_started() {
         let wanted = pod("beside").labelled().containers(["app", "beside"]).hold().build();
         let beside = ns.scheduled(&wanted).await;
         ns.set_status(&beside, &PodStatus::ready(&beside).waiting("beside")).await;
-        ns.asked("beside", 1).await;
+        ns.until_requested("beside", 1).await;
         assert_eq!(ns.records_of("slow").await, []);
 
         ns.set_status(&slow, &PodStatus::ready(&slow)).await;
-        ns.asked("slow", 1).await;
+        ns.until_requested("slow", 1).await;
     })
     .await;
 }
@@ -94,14 +94,14 @@ async fn a_delay_counts_from_the_last_time_the_pod_became_ready() {
 
         let an_hour_ago = now() - SignedDuration::from_hours(1);
         ns.set_status(&over, &PodStatus::ready(&over).since(an_hour_ago)).await;
-        ns.asked("over", 1).await;
+        ns.until_requested("over", 1).await;
 
         let since = Timestamp::from_second(now().as_second()).unwrap();
         ns.set_status(&patient, &PodStatus::ready(&patient).since(since)).await;
         ns.set_status(&broken, &PodStatus::ready(&broken).since(since)).await;
-        ns.asked("patient", 1).await;
+        ns.until_requested("patient", 1).await;
         let asked = ns.snaphook().requests_for(ns.name(), "patient")[0].at;
-        assert!(asked >= since + Duration::from_secs(2), "Ready since {since}, asked at {asked}");
+        assert!(asked >= since + Duration::from_secs(2), "Ready since {since}, requested at {asked}");
         assert_eq!(ns.records_of("broken").await, [], "Ready for too short a time");
         assert_eq!(watcher.blocks(ns.name(), "broken").len(), 0);
     })
@@ -118,9 +118,9 @@ async fn a_pod_deleted_before_its_claim_leaves_no_record() {
         ns.set_status(&brief, &PodStatus::ready(&brief)).await;
         ns.set_status(&patient, &PodStatus::ready(&patient)).await;
         ns.delete_pod("brief").await;
-        ns.asked("patient", 1).await;
-        ns.later_pod_is_asked_for("later").await;
-        assert_eq!((ns.times_asked("brief"), ns.records_of("brief").await), (0, vec![]));
+        ns.until_requested("patient", 1).await;
+        ns.later_pod_is_requested("later").await;
+        assert_eq!((ns.request_count("brief"), ns.records_of("brief").await), (0, vec![]));
     })
     .await;
 }

@@ -11,7 +11,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use lab::terminal::say;
+use lab::terminal::print_result;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -34,7 +34,7 @@ pub(crate) async fn serve(certificate: &Path, key: &Path) -> Result<(), Box<dyn 
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
-    say(&listener.local_addr()?.to_string());
+    print_result(&listener.local_addr()?.to_string());
     let reply = |_: Bytes| async { ([(CONTENT_TYPE, "application/json")], REPLY) };
     let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls))).acceptor(NoDelayAcceptor::new());
     let server = axum_server::from_tcp(listener)?.http1_only().acceptor(acceptor);

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use lab::terminal::{say, tell, with_causes};
+use lab::terminal::{error_chain, print_progress, print_result};
 
 /// As the program has it: both are compared with the same allocator.
 #[global_allocator]
@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
         Command::Run(args) => run(args).await,
     };
     outcome.unwrap_or_else(|error| {
-        tell(&format!("error: {}", with_causes(error.as_ref())));
+        print_progress(&format!("error: {}", error_chain(error.as_ref())));
         ExitCode::FAILURE
     })
 }
@@ -69,11 +69,11 @@ async fn run(args: RunArgs) -> Result<ExitCode, Box<dyn Error>> {
     let results = measured::measure(&args.snapwatcher).await?;
     let before = std::fs::read_to_string(&args.page)?;
     std::fs::write(&args.page, page::write(&results, &before))?;
-    say(&page::table(&results));
+    print_result(&page::table(&results));
     let missed: Vec<String> =
         results.budgets().into_iter().filter(|budget| !budget.is_met).map(|budget| budget.told).collect();
     for budget in &missed {
-        tell(&format!("missed: {budget}"));
+        print_progress(&format!("missed: {budget}"));
     }
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

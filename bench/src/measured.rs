@@ -166,8 +166,8 @@ impl Stage {
         let flags = [
             format!("--service-namespace={NAMESPACE}"),
             format!("--snap-back-api-url={}", snaphook.url()),
-            format!("--mutating-configuration={CONFIGURATION}"),
-            format!("--validating-configuration={CONFIGURATION}"),
+            format!("--mutating-webhook-configuration={CONFIGURATION}"),
+            format!("--validating-webhook-configuration={CONFIGURATION}"),
         ];
         let watcher = Snapwatcher::start(SnapwatcherOptions {
             binary: snapwatcher.to_owned(),

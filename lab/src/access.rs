@@ -1,7 +1,8 @@
-//! The way into a running control plane: its kubeconfig, its kubectl, a client.
+//! Access to a running control plane: its kubeconfig, its kubectl and a client.
 //!
-//! A control plane describes itself in a folder (`kubeconfig`, `kubectl`). Tests find that folder through an environment
-//! variable that `lab test` sets; without it they fail and say how to run them, since a skipped test proves nothing.
+//! A control plane writes `kubeconfig` and `kubectl` into a folder. `lab test` passes that folder to the tests in an
+//! environment variable. Without the variable a test fails and says how to run it, because a skipped test proves
+//! nothing.
 
 use std::env;
 use std::io;
@@ -12,24 +13,23 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
 
-/// Names the folder of the control plane that tests share.
+/// Names the folder of the control plane that all tests share.
 pub const LAB_VARIABLE: &str = "SNAPWATCHER_LAB";
 
 const KUBECONFIG: &str = "kubeconfig";
 const KUBECTL: &str = "kubectl";
 
-/// A folder through which a control plane can be used.
+/// A folder through which a control plane is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     folder: PathBuf,
 }
 
-/// What an administrator proves himself with, for clients other than kube's.
+/// The administrator's credentials, for clients other than kube's.
 #[derive(Clone)]
 pub(crate) struct Credentials {
-    /// The URL of the API server.
     pub(crate) server: String,
-    /// The cluster's CA, as PEM.
+    /// The cluster's CA certificate, in PEM form.
     pub(crate) authority: Vec<u8>,
     pub(crate) token: String,
 }
@@ -41,7 +41,7 @@ pub enum AccessError {
          tests"
     )]
     NotAttached,
-    #[error("`{}` has no kubeconfig: its control plane is gone; tests are run by `make test`", folder.display())]
+    #[error("`{}` has no kubeconfig, so its control plane has ended; run the tests by `make test`", folder.display())]
     Gone { folder: PathBuf },
     #[error("could not write to `{}`", path.display())]
     Write { path: PathBuf, source: io::Error },
@@ -58,25 +58,25 @@ impl Access {
         Self::at(&folder.map(PathBuf::from).ok_or(AccessError::NotAttached)?)
     }
 
-    /// The control plane that describes itself in this folder.
+    /// The control plane whose folder this is.
     pub fn at(folder: &Path) -> Result<Self, AccessError> {
         let access = Self { folder: folder.to_owned() };
         if access.kubeconfig().is_file() { Ok(access) } else { Err(AccessError::Gone { folder: access.folder }) }
     }
 
-    /// Writes the two files into `folder`; what stood there under their names is replaced.
+    /// Writes both files into `folder` and replaces older ones.
     pub(crate) fn create(folder: &Path, kubeconfig: &str, kubectl: &Path) -> Result<Self, AccessError> {
         let access = Self { folder: folder.to_owned() };
         access.remove();
         let write =
             |path: PathBuf, outcome: io::Result<()>| outcome.map_err(|source| AccessError::Write { path, source });
-        // The file holds a token that may do everything.
+        // The kubeconfig has a token with all rights.
         write(access.kubeconfig(), private_file(&access.kubeconfig(), kubeconfig))?;
         write(access.kubectl(), std::os::unix::fs::symlink(kubectl, access.kubectl()))?;
         Ok(access)
     }
 
-    /// Takes the two files away again; those that are gone already are no failure.
+    /// Removes both files, if they exist.
     pub(crate) fn remove(&self) {
         drop(std::fs::remove_file(self.kubeconfig()));
         drop(std::fs::remove_file(self.kubectl()));
@@ -86,22 +86,22 @@ impl Access {
         &self.folder
     }
 
-    /// The kubeconfig of an administrator.
+    /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.join(KUBECONFIG)
     }
 
-    /// What the API server wrote down of each request, a JSON object a line; empty unless `Options::audit` was set.
+    /// The API server's audit log, one JSON object a line. It is empty unless `Options::audit` is set.
     pub fn audit_log(&self) -> PathBuf {
         self.folder.join("logs/audit.log")
     }
 
-    /// A kubectl of the server's own version.
+    /// A kubectl of the API server's version.
     pub fn kubectl(&self) -> PathBuf {
         self.folder.join(KUBECTL)
     }
 
-    /// What the kubeconfig holds.
+    /// Reads the credentials from the kubeconfig.
     pub(crate) fn credentials(&self) -> Result<Credentials, AccessError> {
         let path = self.kubeconfig();
         let unreadable =
@@ -121,7 +121,7 @@ impl Access {
         })
     }
 
-    /// A client with all rights. It belongs to the runtime it was made on: make one in each test.
+    /// A client with all rights. It belongs to the current tokio runtime, so each test makes its own.
     pub async fn client(&self) -> Result<Client, AccessError> {
         install_crypto_provider();
         let path = self.kubeconfig();
@@ -135,13 +135,13 @@ impl Access {
     }
 }
 
-/// Chooses ring for all TLS of this process; further calls do nothing.
+/// Installs ring as the TLS provider of this process. Further calls do nothing.
 ///
-/// rustls panics at the first handshake of a process in which nobody has chosen.
+/// Without an installed provider, rustls panics at the first handshake.
 pub fn install_crypto_provider() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        // Only fails where the process has installed one already, which serves as well.
+        // Fails only if the process has installed a provider already. That one works too.
         drop(rustls::crypto::ring::default_provider().install_default());
     });
 }
@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn a_folder_whose_control_plane_is_gone_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let told = Access::at(folder.path()).unwrap_err().to_string();
-        assert!(told.contains("make test"), "{told}");
+        let message = Access::at(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("make test"), "{message}");
     }
 
     #[test]

@@ -1,242 +1,213 @@
-//! The control plane's programs, built from Go modules into a cache folder that all clones share.
-//!
-//! Only the first build costs anything (kube-apiserver: about eight minutes on two cores), so it shows its progress. A
-//! binary is built under another name and renamed, so that what stands in the cache is always complete; a lock file
-//! keeps two processes from building the same thing twice.
+//! The programs of a control plane: built from Go modules, or taken from the folder that KUBEBUILDER_ASSETS names.
 
-use std::env;
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use crate::build_cache::{BuildCache, BuildError};
+use crate::environment::{KUBEBUILDER_ASSETS, kubebuilder_assets};
+use crate::go_module::{GoModule, KubernetesVersion};
+use crate::node::NodeKind;
 
-use crate::go_module::{GoModule, GoModuleError, KubernetesVersion, Program};
-use crate::process::{Launch, Process, ProcessError, last_lines};
-use crate::terminal::tell;
+/// Where a control plane's programs come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BinarySource {
+    /// Built from `lab/modules`: a whole control plane, with kwok for fake nodes.
+    GoModules,
+    /// A folder with kube-apiserver and etcd, as `setup-envtest` makes it. It has no controllers, so the lab simulates
+    /// them.
+    Assets(PathBuf),
+}
 
-/// How often a long build says that it is still alive.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-
-/// How often a build in another process is looked at.
-const LOCK_POLL: Duration = Duration::from_millis(200);
-
-/// Where each program of the control plane lies.
+/// Paths of a control plane's programs.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     etcd: PathBuf,
-    kubernetes: PathBuf,
-    kwok: PathBuf,
-    // None: nobody asked for Services.
+    api_server: PathBuf,
+    kubectl: PathBuf,
+    controllers: Option<Controllers>,
     core_dns: Option<PathBuf>,
+}
+
+/// The programs that run pods on fake nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Controllers {
+    /// The folder of Kubernetes' own programs. For a real node, the kubelet is there too.
+    pub(crate) kubernetes: PathBuf,
+    pub(crate) kwok: PathBuf,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum BinariesError {
     #[error(transparent)]
-    Module(#[from] GoModuleError),
-    #[error(transparent)]
-    Process(#[from] ProcessError),
+    Build(#[from] BuildError),
     #[error(
-        "`go` was not found; the lab builds a Kubernetes control plane from source: install Go 1.26 or later \
-         (https://go.dev/doc/install) and put it on PATH"
+        "{KUBEBUILDER_ASSETS} names the folder `{}`, which has no `{program}`: set it to the folder that \
+         `setup-envtest use -p path` prints, or unset it to build the program from source",
+        folder.display()
     )]
-    NoGo { source: io::Error },
-    #[error("neither XDG_CACHE_HOME nor HOME is set, so there is no place for the built control plane")]
-    NoCache,
-    #[error("could not write to the cache folder `{}`", path.display())]
-    Cache { path: PathBuf, source: io::Error },
-    #[error("building {program} failed; the end of `{}`:\n{tail}", log.display())]
-    Build { program: &'static str, log: PathBuf, tail: String },
+    MissingAsset { folder: PathBuf, program: &'static str },
+}
+
+impl BinarySource {
+    /// The folder that KUBEBUILDER_ASSETS names, or the Go modules where it is not set.
+    pub fn from_environment() -> Self {
+        kubebuilder_assets().map_or(Self::GoModules, Self::Assets)
+    }
+}
+
+impl fmt::Display for BinarySource {
+    /// Says which part of the control plane comes from where, one line each.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GoModules => {
+                let programs = "etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, kwok";
+                writeln!(f, "  {programs}: built from lab/modules")?;
+                write!(f, "  kubelets of two fake nodes: kwok")
+            }
+            Self::Assets(folder) => {
+                let has_kubectl = folder.join("kubectl").is_file();
+                let from_folder = if has_kubectl { "etcd, kube-apiserver, kubectl" } else { "etcd, kube-apiserver" };
+                writeln!(f, "  {from_folder}: from {} ({KUBEBUILDER_ASSETS})", folder.display())?;
+                if !has_kubectl {
+                    writeln!(f, "  kubectl: built from lab/modules")?;
+                }
+                let simulated = "controllers of Deployments and StatefulSets, scheduler, kubelets of two fake nodes";
+                write!(f, "  {simulated}: simulated by the lab")
+            }
+        }
+    }
 }
 
 impl Binaries {
-    /// Builds what is missing of the control plane of `version`.
-    pub async fn built(version: &KubernetesVersion) -> Result<Self, BinariesError> {
-        let cache = cache_folder()?;
+    /// Finds the programs of a control plane. Builds those that come from Go modules and are not in the cache.
+    pub async fn find(
+        source: &BinarySource,
+        version: &KubernetesVersion,
+        node: NodeKind,
+    ) -> Result<Self, BinariesError> {
+        match source {
+            BinarySource::GoModules => Self::built(version, node).await,
+            BinarySource::Assets(folder) => Self::from_assets(folder, version).await,
+        }
+    }
+
+    async fn built(version: &KubernetesVersion, node: NodeKind) -> Result<Self, BinariesError> {
+        let (etcd, kubernetes, kwok) = (GoModule::etcd(), GoModule::kubernetes(version), GoModule::kwok());
+        let mut modules = vec![etcd.clone(), kubernetes.clone(), kwok.clone()];
+        if node.is_real() {
+            modules.push(GoModule::kubelet(version));
+        }
+        let has_services = node == NodeKind::RealWithServices;
+        if has_services {
+            modules.extend([GoModule::kube_proxy(version), GoModule::core_dns()]);
+        }
+        let cache = BuildCache::of_user()?;
+        cache.build(&modules).await?;
+        let kubernetes = cache.programs(&kubernetes)?;
+        let core_dns = cache.programs(&GoModule::core_dns())?.join("coredns");
         Ok(Self {
-            etcd: module_built(&cache, &GoModule::etcd()).await?,
-            kubernetes: module_built(&cache, &GoModule::kubernetes(version)).await?,
-            kwok: module_built(&cache, &GoModule::kwok()).await?,
-            core_dns: None,
+            etcd: cache.programs(&etcd)?.join("etcd"),
+            api_server: kubernetes.join("kube-apiserver"),
+            kubectl: kubernetes.join("kubectl"),
+            controllers: Some(Controllers { kubernetes, kwok: cache.programs(&kwok)?.join("kwok") }),
+            core_dns: has_services.then_some(core_dns),
         })
     }
 
-    /// Builds what a real node needs beyond that; other users of the lab do not pay for it.
-    pub(crate) async fn with_node(self, version: &KubernetesVersion) -> Result<Self, BinariesError> {
-        module_built(&cache_folder()?, &GoModule::kubelet(version)).await?;
-        Ok(self)
+    async fn from_assets(folder: &Path, version: &KubernetesVersion) -> Result<Self, BinariesError> {
+        let asset = |program: &'static str| {
+            // The kubeconfig's folder gets a link to kubectl, which has to be absolute.
+            let path = std::path::absolute(folder.join(program)).unwrap_or_default();
+            let missing = || BinariesError::MissingAsset { folder: folder.to_owned(), program };
+            path.is_file().then_some(path).ok_or_else(missing)
+        };
+        let (etcd, api_server) = (asset("etcd")?, asset("kube-apiserver")?);
+        let kubectl = if let Ok(kubectl) = asset("kubectl") {
+            kubectl
+        } else {
+            let (cache, module) = (BuildCache::of_user()?, GoModule::kubectl(version));
+            cache.build(std::slice::from_ref(&module)).await?;
+            cache.programs(&module)?.join("kubectl")
+        };
+        Ok(Self { etcd, api_server, kubectl, controllers: None, core_dns: None })
     }
 
-    /// Builds what Services and names need beyond that.
-    pub(crate) async fn with_services(self, version: &KubernetesVersion) -> Result<Self, BinariesError> {
-        let cache = cache_folder()?;
-        module_built(&cache, &GoModule::kube_proxy(version)).await?;
-        Ok(Self { core_dns: Some(module_built(&cache, &GoModule::core_dns()).await?), ..self })
+    pub fn etcd(&self) -> &Path {
+        &self.etcd
     }
 
-    pub fn etcd(&self) -> PathBuf {
-        self.etcd.join("etcd")
+    pub fn api_server(&self) -> &Path {
+        &self.api_server
     }
 
-    pub fn api_server(&self) -> PathBuf {
-        self.kubernetes.join("kube-apiserver")
+    pub fn kubectl(&self) -> &Path {
+        &self.kubectl
     }
 
-    pub fn controller_manager(&self) -> PathBuf {
-        self.kubernetes.join("kube-controller-manager")
+    /// None: the lab simulates the controllers.
+    pub(crate) fn controllers(&self) -> Option<&Controllers> {
+        self.controllers.as_ref()
     }
 
-    pub fn scheduler(&self) -> PathBuf {
-        self.kubernetes.join("kube-scheduler")
+    /// CoreDNS, for a node with Services.
+    pub(crate) fn core_dns(&self) -> Option<&Path> {
+        self.core_dns.as_deref()
     }
-
-    pub fn kubectl(&self) -> PathBuf {
-        self.kubernetes.join("kubectl")
-    }
-
-    /// The folder of Kubernetes' own programs, with the kubelet where a node was asked for.
-    pub(crate) fn kubernetes(&self) -> &Path {
-        &self.kubernetes
-    }
-
-    /// CoreDNS, where Services were asked for.
-    pub(crate) fn core_dns(&self) -> Option<PathBuf> {
-        self.core_dns.as_ref().map(|folder| folder.join("coredns"))
-    }
-
-    pub fn kwok(&self) -> PathBuf {
-        self.kwok.join("kwok")
-    }
-}
-
-/// Where Helm lies, which is built if it is missing; nothing of the control plane needs it.
-pub(crate) async fn helm() -> Result<PathBuf, BinariesError> {
-    Ok(module_built(&cache_folder()?, &GoModule::helm()).await?.join("helm"))
-}
-
-/// The folder of everything that is made once and shared by all clones.
-pub(crate) fn cache_folder() -> Result<PathBuf, BinariesError> {
-    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let root = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-    Ok(root.ok_or(BinariesError::NoCache)?.join("snapwatcher-lab"))
-}
-
-/// Returns the folder with all programs of `module`, building those that are missing.
-async fn module_built(cache: &Path, module: &GoModule) -> Result<PathBuf, BinariesError> {
-    let home = cache.join(module.digest()?);
-    let bin = home.join("bin");
-    let missing = || module.programs.iter().filter(|program| !bin.join(program.name).exists());
-    if missing().next().is_none() {
-        return Ok(bin);
-    }
-    Command::new("go").arg("version").output().map_err(|source| BinariesError::NoGo { source })?;
-    fs::create_dir_all(&bin).map_err(|source| BinariesError::Cache { path: bin.clone(), source })?;
-    // Held until the end of this function; released by the kernel however the process ends.
-    let _lock = locked(&home.join("lock")).await?;
-    for program in missing() {
-        build(&home, &bin, module, program).await?;
-    }
-    Ok(bin)
-}
-
-/// Waits for the lock without blocking a thread, so that Ctrl-C still ends the wait.
-pub(crate) async fn locked(path: &Path) -> Result<File, BinariesError> {
-    let failed = |source| BinariesError::Cache { path: path.to_owned(), source };
-    let file = File::create(path).map_err(failed)?;
-    let mut told = false;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if told => {}
-            Err(TryLockError::WouldBlock) => {
-                tell("another process is building a part of the lab; waiting for it");
-                told = true;
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-        tokio::time::sleep(LOCK_POLL).await;
-    }
-}
-
-async fn build(home: &Path, bin: &Path, module: &GoModule, program: &Program) -> Result<(), BinariesError> {
-    let cached = |source| BinariesError::Cache { path: home.to_owned(), source };
-    let work = tempfile::Builder::new().prefix("work-").tempdir_in(home).map_err(cached)?;
-    let log = home.join(format!("{}.log", program.name));
-    fs::write(&log, "").map_err(cached)?;
-    let fresh = work.path().join(program.name);
-    let mut launch = Launch::new("go", Path::new("go"), &log)
-        .args(["build", "-mod=readonly", "-trimpath", "-ldflags", &module.ldflags, "-o"])
-        .args([fresh.as_os_str(), program.package.as_ref()]);
-    launch
-        .command()
-        .current_dir(&module.folder)
-        .env("CGO_ENABLED", "0")
-        .env("GOWORK", "off")
-        .env("GOTMPDIR", work.path());
-
-    let name = program.name;
-    tell(&format!("building {name} (the first time this takes up to several minutes)"));
-    let started = Instant::now();
-    let mut go = Process::start(launch).await?;
-    let status = loop {
-        match tokio::time::timeout(HEARTBEAT, go.wait()).await {
-            Ok(status) => break status?,
-            Err(_) => tell(&format!("  still building {name} ... {} s", started.elapsed().as_secs())),
-        }
-    };
-    if !status.success() {
-        // Compilers that `go` started may still run; they share its process group.
-        drop(go.signal(Signal::SIGKILL));
-        return Err(BinariesError::Build { program: name, tail: last_lines(&log, 15), log });
-    }
-    fs::rename(&fresh, bin.join(name)).map_err(cached)?;
-    tell(&format!("  built {name} in {} s", started.elapsed().as_secs()));
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_module_whose_programs_stand_in_the_cache_is_not_built() {
-        let cache = tempfile::tempdir().unwrap();
-        let module = GoModule::etcd();
-        let bin = cache.path().join(module.digest().unwrap()).join("bin");
-        fs::create_dir_all(&bin).unwrap();
-        fs::write(bin.join("etcd"), "not a program").unwrap();
-        assert_eq!(module_built(cache.path(), &module).await.unwrap(), bin);
-        assert_eq!(fs::read_to_string(bin.join("etcd")).unwrap(), "not a program");
+    fn assets(programs: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for program in programs {
+            fs::write(folder.path().join(program), "not a program").unwrap();
+        }
+        folder
+    }
+
+    async fn find(source: &BinarySource) -> Result<Binaries, BinariesError> {
+        let version = KubernetesVersion::DEFAULT.parse().unwrap();
+        Binaries::find(source, &version, NodeKind::Fake).await
     }
 
     #[tokio::test]
-    async fn a_build_that_fails_shows_what_the_compiler_said_and_leaves_no_binary() {
-        let cache = tempfile::tempdir().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("go.mod"), "module example.invalid/broken\n").unwrap();
-        fs::write(folder.path().join("go.sum"), "").unwrap();
-        fs::write(folder.path().join("main.go"), "package main\nfunc main() { nonsense }\n").unwrap();
-        let module = GoModule {
-            folder: folder.path().to_owned(),
-            ldflags: String::new(),
-            programs: vec![Program { name: "broken", package: ".".to_owned() }],
-        };
-        let told = module_built(cache.path(), &module).await.unwrap_err().to_string();
-        assert!(told.contains("nonsense"), "{told}");
-        assert!(!cache.path().join(module.digest().unwrap()).join("bin/broken").exists());
+    async fn an_assets_folder_replaces_all_builds() {
+        let folder = assets(&["etcd", "kube-apiserver", "kubectl"]);
+        let found = find(&BinarySource::Assets(folder.path().to_owned())).await.unwrap();
+        assert_eq!(found.etcd(), folder.path().join("etcd"));
+        assert_eq!(found.api_server(), folder.path().join("kube-apiserver"));
+        assert_eq!(found.kubectl(), folder.path().join("kubectl"));
+        assert!(found.controllers().is_none() && found.core_dns().is_none());
     }
 
     #[tokio::test]
-    async fn a_second_process_waits_for_the_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        let first = locked(&path).await.unwrap();
-        let mut second = Box::pin(locked(&path));
-        assert!(tokio::time::timeout(LOCK_POLL * 2, &mut second).await.is_err());
-        drop(first);
-        second.await.unwrap();
+    async fn a_program_that_an_assets_folder_lacks_is_named() {
+        for (programs, missing) in
+            [(vec!["etcd"], "kube-apiserver"), (vec!["kube-apiserver"], "etcd"), (vec![], "etcd")]
+        {
+            let folder = assets(&programs);
+            let message = find(&BinarySource::Assets(folder.path().to_owned())).await.unwrap_err().to_string();
+            assert!(message.contains(&format!("has no `{missing}`")), "{message}");
+            assert!(message.contains(&folder.path().display().to_string()), "{message}");
+            assert!(message.contains("KUBEBUILDER_ASSETS") && message.contains("setup-envtest"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_description_says_where_each_part_comes_from() {
+        let whole = assets(&["etcd", "kube-apiserver", "kubectl"]);
+        let shown = BinarySource::Assets(whole.path().to_owned()).to_string();
+        let first = format!("  etcd, kube-apiserver, kubectl: from {} (KUBEBUILDER_ASSETS)", whole.path().display());
+        assert_eq!(shown.lines().next(), Some(first.as_str()));
+        assert!(shown.contains("simulated by the lab") && !shown.contains("lab/modules"), "{shown}");
+        let without_kubectl = assets(&["etcd", "kube-apiserver"]);
+        let shown = BinarySource::Assets(without_kubectl.path().to_owned()).to_string();
+        assert!(shown.contains("\n  kubectl: built from lab/modules\n"), "{shown}");
+        let shown = BinarySource::GoModules.to_string();
+        assert!(shown.contains("kube-controller-manager") && !shown.contains("simulated"), "{shown}");
     }
 }

@@ -1,4 +1,4 @@
-//! SnapWatcher's chart, rendered by Helm and read back.
+//! SnapWatcher's chart: rendering it by Helm and reading the objects.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::go_module::KubernetesVersion;
 use crate::helm::{Helm, HelmError};
 
-/// The kind that `webhook.mode: policy` asks the API server for; without one, Helm has to be told of it.
+/// The kind that `webhook.mode: policy` needs. Without an API server, `helm template` has to be given its name.
 const POLICY: &str = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
 
 /// The chart in this repository.
@@ -19,7 +19,7 @@ pub struct Chart {
     folder: PathBuf,
 }
 
-/// What is rendered: by default what `helm install snapwatcher charts/snapwatcher -n snap` does on the newest Kubernetes.
+/// What to render. The default is what `helm install snapwatcher charts/snapwatcher -n snap` installs.
 #[derive(Clone, Debug)]
 pub struct Template {
     release: String,
@@ -54,7 +54,7 @@ impl Chart {
         &self.helm
     }
 
-    /// The scenarios of `ci/`, by name.
+    /// The scenarios in `ci/`, by name.
     pub fn scenarios(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.folder.join("ci")).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -64,7 +64,7 @@ impl Chart {
         scenarios
     }
 
-    /// Renders it, or says what Helm has against it.
+    /// Renders the chart, or returns Helm's error.
     pub fn try_render(&self, template: &Template) -> Result<Rendered, HelmError> {
         let mut arguments = vec!["template".to_owned(), template.release.clone(), self.folder.display().to_string()];
         arguments.extend(["--namespace".to_owned(), template.namespace.clone()]);
@@ -73,22 +73,22 @@ impl Chart {
             arguments.extend(["--api-versions".to_owned(), POLICY.to_owned()]);
         }
         for argument in &template.arguments {
-            // Files of values are named from the chart's folder.
+            // Value files are relative to the chart's folder.
             let path = argument.strip_prefix("--values=").map(|file| self.folder.join(file).display().to_string());
             arguments.push(path.map_or_else(|| argument.clone(), |path| format!("--values={path}")));
         }
         Ok(Rendered::read(self.helm.run(arguments)?))
     }
 
-    /// Renders what has to be all right.
+    /// Renders the chart, which has to succeed.
     pub fn render(&self, template: &Template) -> Rendered {
         self.try_render(template).unwrap_or_else(|error| panic_with("render the chart", &error))
     }
 
-    /// What Helm says to a template that has to be refused.
+    /// Helm's error for a template that it has to reject.
     pub fn refusal(&self, template: &Template) -> String {
         match self.try_render(template) {
-            Ok(rendered) => panic_with("see the chart refused", &rendered.text),
+            Ok(rendered) => panic_with("see Helm reject the chart", &rendered.text),
             Err(error) => error.to_string(),
         }
     }
@@ -107,27 +107,27 @@ impl Default for Template {
 }
 
 impl Template {
-    /// With the values of a file of `ci/`.
+    /// Adds the values of a scenario in `ci/`.
     pub fn scenario(name: &str) -> Self {
         Self::default().argument(format!("--values=ci/{name}-values.yaml"))
     }
 
-    /// With this value of a key at the top, as JSON.
+    /// Sets a top-level value, as JSON.
     pub fn with(self, key: &str, value: &Value) -> Self {
         self.argument(format!("--set-json={key}={value}"))
     }
 
-    /// As another release.
+    /// Sets the release's name and namespace.
     pub fn release(self, name: &str, namespace: &str) -> Self {
         Self { release: name.to_owned(), namespace: namespace.to_owned(), ..self }
     }
 
-    /// For a Kubernetes without admission policies that mutate.
+    /// Renders for a Kubernetes version without MutatingAdmissionPolicy.
     pub fn for_old_kubernetes(self, version: &str) -> Self {
         Self { kubernetes: version.to_owned(), has_policies: false, ..self }
     }
 
-    /// With an argument of `helm template`.
+    /// Adds an argument of `helm template`.
     pub fn argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
@@ -153,13 +153,13 @@ impl Rendered {
         &self.objects
     }
 
-    /// The objects of this kind, but those that only a test is for.
+    /// The objects of this kind, without those of `helm test`.
     pub fn all(&self, kind: &str) -> Vec<&Value> {
         let is_test = |object: &&Value| object["metadata"]["annotations"]["helm.sh/hook"] == "test";
         self.objects.iter().filter(|object| object["kind"] == kind && !is_test(object)).collect()
     }
 
-    /// The one object of this kind.
+    /// The only object of this kind.
     pub fn one(&self, kind: &str) -> &Value {
         match self.all(kind)[..] {
             [object] => object,
@@ -167,7 +167,7 @@ impl Rendered {
         }
     }
 
-    /// The object of this kind and name, also of a test.
+    /// The object of this kind and name, including those of `helm test`.
     pub fn named(&self, kind: &str, name: &str) -> &Value {
         let found = self.objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
         found.unwrap_or_else(|| panic_with(&format!("find {kind} `{name}`"), &self.text))
@@ -178,7 +178,7 @@ impl Rendered {
         &self.one("Deployment")["spec"]["template"]["spec"]["containers"][0]
     }
 
-    /// A variable of that container; null where it has none.
+    /// An environment variable of that container, or null.
     pub fn variable(&self, name: &str) -> Value {
         let variables = self.container()["env"].as_array().into_iter().flatten();
         let found: Vec<_> = variables.filter(|variable| variable["name"] == name).collect();
@@ -192,6 +192,6 @@ impl Rendered {
 }
 
 #[expect(clippy::panic, reason = "a test fails by panicking")]
-fn panic_with(doing: &str, told: &dyn Display) -> ! {
-    panic!("could not {doing}: {told}")
+fn panic_with(doing: &str, message: &dyn Display) -> ! {
+    panic!("could not {doing}: {message}")
 }

@@ -1,10 +1,9 @@
-//! A control plane of one's own: etcd, API server, controllers, scheduler and fake nodes as child processes.
+//! A control plane in child processes: etcd, API server, controllers, scheduler and fake nodes.
 //!
-//! Everything listens on 127.0.0.1 (with a real node: on a link to it alone) and lives in one temporary folder. However a `Cluster` ends (stopped, dropped by a
-//! panic or by Ctrl-C), its processes are killed and its folder is removed; the children die with this process even
-//! where it is killed itself. A server that finds its port taken since it was chosen is started again on another.
+//! All of it listens on 127.0.0.1, or on the link to a real node, and keeps its files in one temporary folder. However
+//! a `Cluster` ends, its processes are killed and its folder is removed. If this process is killed, the kernel kills
+//! its children. If another process takes a port before its server starts, the lab chooses new ports and starts again.
 
-use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,60 +11,56 @@ use std::time::{Duration, Instant};
 use kube::Client;
 
 use crate::access::{Access, AccessError};
-use crate::binaries::{Binaries, BinariesError};
+use crate::binaries::{Binaries, BinariesError, BinarySource};
 use crate::control_plane::Layout;
-use crate::folder::Folder;
+use crate::data_folder::DataFolder;
+use crate::environment;
+use crate::fake_nodes::{self, FakeNodesError};
 use crate::go_module::{GoModuleError, KubernetesVersion};
 use crate::network::Network;
-use crate::node::{self, Node, NodeError, RealNode};
-use crate::nodes::{self, NodesError};
+use crate::node::{self, Node, NodeError, NodeKind, RealNode};
 use crate::process::{Process, ProcessError};
-use crate::terminal::tell;
+use crate::simulated_controllers::SimulatedControllers;
+use crate::terminal::print_progress;
 
-/// How long a server may take to be ready. Five seconds on an idle machine, so this means that something is broken.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long the API server may take to be ready. On an idle machine it takes five seconds.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How often readiness is asked.
+/// How often the lab checks readiness.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Starts until a set of free ports stays free. More than two were never seen.
+/// How often the lab chooses new ports. More than two attempts were never needed.
 const PORT_ATTEMPTS: usize = 5;
 
-/// What kind of control plane to start.
+/// Which control plane to start.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub version: KubernetesVersion,
-    /// Fake nodes that pods are scheduled to.
+    /// Number of fake nodes.
     pub nodes: usize,
     /// Whether data and logs stay on disk at the end.
     pub keep: bool,
     pub node: NodeKind,
-    /// Whether the API server writes down each request (`Access::audit_log`).
+    /// Where the programs come from. A real node needs those of the Go modules.
+    pub binaries: BinarySource,
+    /// Whether the API server writes an audit log (`Access::audit_log`).
     pub audit: bool,
 }
 
-/// Whether there is a real node beside the fake ones; it needs root on Linux, see [`RealNode::missing`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeKind {
-    Fake,
-    Real,
-    /// With Services and names too: kube-proxy and CoreDNS.
-    RealWithServices,
-}
-
-/// A running control plane; ends when dropped.
+/// A running control plane. Dropping it ends it.
 #[derive(Debug)]
 pub struct Cluster {
-    // In this order: processes are dropped, and thereby killed, before their folder is removed.
+    // Fields are dropped in this order: the processes are killed before their folder is removed.
     controllers: Vec<Process>,
+    simulated: Option<SimulatedControllers>,
     node: Option<Node>,
     api_server: Option<Process>,
     etcd: Process,
     access: Access,
     binaries: Binaries,
     layout: Layout,
-    // Only held: its end removes the data, unless they are to be kept.
-    _folder: Folder,
+    // Only held: dropping it removes the folder, unless it is kept.
+    _folder: DataFolder,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,66 +74,51 @@ pub enum LabError {
     #[error(transparent)]
     Access(#[from] AccessError),
     #[error(transparent)]
-    Nodes(#[from] NodesError),
+    Nodes(#[from] FakeNodesError),
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error("could not prepare the data folder of the control plane")]
     Folder { source: io::Error },
-    #[error("the API server was not ready after {} s; the end of its log:\n{tail}", PATIENCE.as_secs())]
+    #[error("the API server was not ready after {} s; the end of its log:\n{tail}", TIMEOUT.as_secs())]
     NotReady { tail: String },
 }
 
-impl NodeKind {
-    fn is_real(self) -> bool {
-        self != Self::Fake
-    }
-}
-
 impl Options {
-    /// Options as the environment asks for them: K8S names the version, KEEP=data keeps data and logs.
+    /// Reads the environment: K8S names the version, KEEP=data keeps data and logs.
     pub fn from_environment() -> Result<Self, LabError> {
-        let version = env::var("K8S").ok().filter(|version| !version.is_empty());
+        let version = environment::kubernetes_version();
         Ok(Self {
             version: version.as_deref().unwrap_or(KubernetesVersion::DEFAULT).parse()?,
-            nodes: nodes::DEFAULT_COUNT,
-            keep: env::var("KEEP").is_ok_and(|value| value == "data"),
+            nodes: fake_nodes::DEFAULT_COUNT,
+            keep: environment::keeps_data(),
             node: NodeKind::Fake,
+            binaries: BinarySource::GoModules,
             audit: false,
         })
     }
 
-    /// The same with a real node in place of fake ones, so that each pod runs on it, and with an audit log.
+    /// Replaces the fake nodes by a real one, so that every pod runs on it, and adds an audit log.
     pub fn with_real_node(self) -> Self {
-        Self { nodes: 0, node: NodeKind::Real, audit: true, ..self }
+        Self { nodes: 0, node: NodeKind::Real, binaries: BinarySource::GoModules, audit: true, ..self }
     }
 
-    /// The same with Services and names, so that things can be installed as in any cluster.
+    /// Adds a real node with Services and DNS names, so that a chart can be installed as in any cluster.
     pub fn with_services(self) -> Self {
         Self { node: NodeKind::RealWithServices, ..self.with_real_node() }
     }
 }
 
-/// Tells whether the environment asks to leave things up for a person to look at (KEEP=1).
-pub fn is_keeping() -> bool {
-    env::var("KEEP").is_ok_and(|value| value == "1")
-}
-
 impl Cluster {
-    /// Starts a control plane and waits until pods can be created and scheduled: about ten seconds, if all is built.
+    /// Starts a control plane and waits until pods can be created and scheduled. It takes about ten seconds once the
+    /// programs are built.
     pub async fn start(options: Options) -> Result<Self, LabError> {
         if options.node.is_real()
-            && let Some(missing) = RealNode::missing()
+            && let Some(missing) = RealNode::unmet_requirement()
         {
             return Err(NodeError::Missing(missing).into());
         }
         node::sweep();
-        let mut binaries = Binaries::built(&options.version).await?;
-        if options.node.is_real() {
-            binaries = binaries.with_node(&options.version).await?;
-        }
-        if options.node == NodeKind::RealWithServices {
-            binaries = binaries.with_services(&options.version).await?;
-        }
+        let binaries = Binaries::find(&options.binaries, &options.version, options.node).await?;
         let mut attempt = 1;
         let mut cluster = loop {
             match Self::serving(&binaries, &options).await {
@@ -148,15 +128,15 @@ impl Cluster {
         };
         cluster.start_controllers().await?;
         let client = cluster.client().await?;
-        nodes::create(&client, options.nodes).await?;
+        fake_nodes::create(&client, options.nodes).await?;
         cluster.start_kubelet().await?;
-        nodes::ready(&client, options.nodes + usize::from(options.node.is_real())).await?;
+        fake_nodes::ready(&client, options.nodes + usize::from(options.node.is_real())).await?;
         Ok(cluster)
     }
 
-    /// Removes what killed labs left on this machine: their folders and control groups.
+    /// Removes the folders and control groups of labs that were killed.
     pub fn sweep() {
-        Folder::sweep();
+        DataFolder::sweep();
         node::sweep();
     }
 
@@ -167,25 +147,27 @@ impl Cluster {
 
     async fn serving(binaries: &Binaries, options: &Options) -> Result<Self, LabError> {
         let failed = |source| LabError::Folder { source };
-        let folder = Folder::create(options.keep).map_err(failed)?;
+        let folder = DataFolder::create(options.keep).map_err(failed)?;
         if options.keep {
-            tell(&format!("data and logs of the control plane are kept in {}", folder.path().display()));
+            print_progress(&format!("Data and logs of the control plane are kept in {}.", folder.path().display()));
         }
-        // Its link to this machine is where the API server listens.
-        let node = if options.node.is_real() {
-            Some(Node::start(folder.path(), binaries.kubernetes(), options.node).await?)
-        } else {
-            None
+        // The API server listens on the link to the node, so the node has to start first.
+        let node = match binaries.controllers() {
+            Some(programs) if options.node.is_real() => {
+                Some(Node::start(folder.path(), &programs.kubernetes, options.node).await?)
+            }
+            _ => None,
         };
         let network = node.as_ref().map_or(Network::Loopback, Node::network);
-        let layout = Layout::create(folder.path(), network, nodes::STAGES, options.audit).map_err(failed)?;
-        let access = Access::create(folder.path(), &layout.kubeconfig(), &binaries.kubectl())?;
+        let layout = Layout::create(folder.path(), network, fake_nodes::STAGES, options.audit).map_err(failed)?;
+        let access = Access::create(folder.path(), &layout.kubeconfig(), binaries.kubectl())?;
         let mut etcd = Process::start(layout.etcd(binaries)).await?;
         let mut api_server = Process::start(layout.api_server(binaries)).await?;
         let mut running = || etcd.check_running();
         serves(&access, &mut api_server, &mut running).await?;
         Ok(Self {
             controllers: Vec::new(),
+            simulated: None,
             node,
             api_server: Some(api_server),
             etcd,
@@ -198,30 +180,34 @@ impl Cluster {
 
     async fn start_controllers(&mut self) -> Result<(), LabError> {
         let kubeconfig = self.access.kubeconfig();
+        let Some(programs) = self.binaries.controllers() else {
+            self.simulated = Some(SimulatedControllers::start(self.client().await?));
+            return Ok(());
+        };
         for launch in [
-            self.layout.controller_manager(&self.binaries, &kubeconfig),
-            self.layout.scheduler(&self.binaries, &kubeconfig),
-            self.layout.kwok(&self.binaries, &kubeconfig),
+            self.layout.controller_manager(programs, &kubeconfig),
+            self.layout.scheduler(programs, &kubeconfig),
+            self.layout.kwok(programs, &kubeconfig),
         ] {
             self.controllers.push(Process::start(launch).await?);
         }
         Ok(())
     }
 
-    /// Lets the node's kubelet join, where there is a real node.
+    /// Lets the real node, if there is one, join the cluster.
     async fn start_kubelet(&mut self) -> Result<(), LabError> {
         if let Some(node) = &mut self.node {
             let (server, certificates) = (self.layout.api_server_url(), self.layout.path("certs"));
             node.join(&self.access, &server, &certificates).await?;
             if let Some(core_dns) = self.binaries.core_dns() {
-                node.start_services(&server, &certificates, &core_dns).await?;
+                node.start_services(&server, &certificates, core_dns).await?;
             }
             node.real_node().describe(self.layout.folder())?;
         }
         Ok(())
     }
 
-    /// Kills the API server, as a crash would; etcd and controllers stay.
+    /// Kills the API server. etcd and the controllers stay.
     pub async fn stop_api_server(&mut self) -> Result<(), LabError> {
         if let Some(mut api_server) = self.api_server.take() {
             api_server.kill().await?;
@@ -239,17 +225,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Freezes the API server (SIGSTOP): connections stay open and nothing is answered.
+    /// Freezes the API server (SIGSTOP): connections stay open, and it answers nothing.
     pub fn pause_api_server(&mut self) -> Result<(), LabError> {
         self.api_server.as_mut().map_or(Ok(()), Process::pause).map_err(LabError::from)
     }
 
-    /// Lets a frozen API server go on.
+    /// Resumes a frozen API server.
     pub fn resume_api_server(&mut self) -> Result<(), LabError> {
         self.api_server.as_mut().map_or(Ok(()), Process::resume).map_err(LabError::from)
     }
 
-    /// Fails if one of the processes has ended by itself.
+    /// Fails if one of the processes has exited.
     pub fn check_running(&mut self) -> Result<(), LabError> {
         for process in self.controllers.iter_mut().chain(self.api_server.as_mut()).chain([&mut self.etcd]) {
             process.check_running()?;
@@ -257,8 +243,9 @@ impl Cluster {
         self.node.as_mut().map_or(Ok(()), Node::check_running).map_err(LabError::from)
     }
 
-    /// Ends all processes and removes the data; what `drop` does too, with a failure told.
+    /// Ends all processes and removes the folder, as dropping does, but reports errors.
     pub async fn stop(mut self) -> Result<(), LabError> {
+        drop(self.simulated.take());
         for mut process in self.controllers.drain(..) {
             process.kill().await?;
         }
@@ -272,7 +259,7 @@ impl Cluster {
         &self.access
     }
 
-    /// The real node, where one was asked for.
+    /// The real node, if there is one.
     pub fn real_node(&self) -> Option<&RealNode> {
         self.node.as_ref().map(Node::real_node)
     }
@@ -289,19 +276,19 @@ impl Cluster {
         self.access.kubectl()
     }
 
-    /// A client with all rights, for the current runtime.
+    /// A client with all rights, for the current tokio runtime.
     pub async fn client(&self) -> Result<Client, LabError> {
         Ok(self.access.client().await?)
     }
 }
 
-/// Waits until the API server answers that it is ready.
+/// Waits until the API server is ready.
 async fn serves(
     access: &Access,
     api_server: &mut Process,
     others_run: &mut (dyn FnMut() -> Result<(), ProcessError> + Send),
 ) -> Result<(), LabError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut client: Option<Client> = None;
     while Instant::now() < deadline {
         api_server.check_running()?;
@@ -309,8 +296,8 @@ async fn serves(
         match &client {
             None => client = access.client().await.ok(),
             Some(client) => {
-                let asked = tokio::time::timeout(Duration::from_secs(2), is_ready(client)).await;
-                if asked.unwrap_or(false) {
+                let checked = tokio::time::timeout(Duration::from_secs(2), is_ready(client)).await;
+                if checked.unwrap_or(false) {
                     return Ok(());
                 }
             }

@@ -9,12 +9,14 @@ use std::process::{ExitCode, ExitStatus};
 use clap::{Args, Parser, Subcommand};
 use lab::registration::{self, Ended, Registration};
 use lab::snaphook::{Behaviour, Kubelets, SnapHook};
-use lab::terminal::{say, tell};
-use lab::{Access, Cluster, Helm, LAB_VARIABLE, Launch, Options, Process, RealNode, crd, demo, is_keeping};
+use lab::terminal::{print_progress, print_result};
+use lab::{Access, Cluster, Helm, LAB_VARIABLE, Launch, Options, Process, RealNode, crd, demo, keeps_running};
 
 /// A real Kubernetes on one machine, for SnapWatcher's demo, tests and benchmarks.
 ///
-/// K8S=VERSION chooses the Kubernetes version; KEEP=1 leaves things up to look at; KEEP=data keeps data and logs.
+/// Environment: K8S=VERSION chooses the Kubernetes version. KEEP=1 keeps everything running at the end, KEEP=data keeps
+/// data and logs. KUBEBUILDER_ASSETS=FOLDER (`demo` only) names a folder with kube-apiserver and etcd, as setup-envtest
+/// makes it; without it they are built from source.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub(crate) struct Lab {
@@ -24,19 +26,19 @@ pub(crate) struct Lab {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start a control plane and keep it up until Ctrl-C or `lab down`.
+    /// Start a control plane and keep it running until Ctrl-C or `lab down`.
     Up(UpArgs),
-    /// End the control plane that `lab up` started.
+    /// Stop the control plane that `lab up` or `lab demo` started.
     Down,
-    /// Show the whole way of a pod, from its label to SnapHook's answer.
+    /// Show what happens to labelled pods, from their creation to their checkpoint.
     Demo(DemoArgs),
-    /// Run a command (tests) with a control plane and SnapWatcher's CRD; ends with the command's exit code.
+    /// Start a control plane, install SnapWatcher's CRD, run a command (the tests) and exit with its exit code.
     Test(TestArgs),
     /// Run the SnapHook stand-in alone and print each request.
     Snaphook(SnapHookArgs),
-    /// Tell whether this machine can have a real node; exit code 3 and the reason where it can't.
+    /// Check whether this machine can run a real node. If it cannot, print the reason and exit with code 3.
     CheckNode,
-    /// Print where a program lies that the lab builds from source, building it if it is missing.
+    /// Print the path of a program that the lab builds from source. If the program is missing, build it first.
     Tool {
         #[arg(value_name = "NAME")]
         tool: Tool,
@@ -51,51 +53,51 @@ struct UpArgs {
 
 #[derive(Clone, Copy, Debug, Args)]
 struct NodeArgs {
-    /// With a real node (kubelet, containerd, criu) and a registry in place of fake nodes; needs root on Linux.
+    /// Use a real node (kubelet, containerd, criu) and a registry instead of fake nodes. Needs root on Linux.
     #[arg(long)]
     node: bool,
-    /// With a real node that has Services and names too (kube-proxy, CoreDNS).
+    /// Use a real node with Services and DNS names (kube-proxy, CoreDNS).
     #[arg(long)]
     services: bool,
 }
 
 #[derive(Debug, Args)]
 struct DemoArgs {
-    /// The built program.
+    /// Path of the SnapWatcher program.
     #[arg(long, value_name = "PATH", default_value = "target/debug/snapwatcher")]
     snapwatcher: PathBuf,
-    /// Stay up afterwards, until Ctrl-C or `lab down`; KEEP=1 does the same.
+    /// Keep everything running at the end, until Ctrl-C or `lab down`. KEEP=1 does the same.
     #[arg(long)]
     keep: bool,
 }
 
 #[derive(Debug, Args)]
 struct TestArgs {
-    /// The built program, which knows its CRD.
+    /// Path of the SnapWatcher program, which prints its CRD.
     #[arg(long, value_name = "PATH", default_value = "target/debug/snapwatcher")]
     snapwatcher: PathBuf,
     #[command(flatten)]
     node: NodeArgs,
-    /// The command and its arguments.
+    /// The command to run and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 struct SnapHookArgs {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
     /// How to answer: success, status=CODE, success-false, delay=SECONDS, hang, half-body, reset, empty, garbage,
     /// not-an-object, redirect=URL, huge, drip=MILLISECONDS.
     #[arg(long, value_name = "BEHAVIOUR", default_value = "success")]
     answer: Behaviour,
-    /// Take checkpoints in earnest, by the kubelets of the cluster that `lab up --node` keeps up.
+    /// Take real checkpoints by the kubelets of the cluster that `lab up --node` keeps running.
     #[arg(long, conflicts_with = "answer")]
     kubelet: bool,
 }
 
-/// A program that `make` calls by itself.
+/// A program that the Makefile needs on its own.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Tool {
     Helm,
@@ -113,14 +115,14 @@ impl Lab {
             Command::Snaphook(args) => snaphook(args).await,
             Command::CheckNode => Ok(check_node()),
             Command::Tool { tool: Tool::Helm } => {
-                say(&Helm::built().await?.program().display().to_string());
+                print_result(&Helm::built().await?.program().display().to_string());
                 Ok(ExitCode::SUCCESS)
             }
         }
     }
 }
 
-/// What the environment asks for, with a real node where the command line does.
+/// The options of the environment, with the node that the command line asks for.
 fn options(args: NodeArgs) -> Result<Options, lab::LabError> {
     let options = Options::from_environment()?;
     Ok(match args {
@@ -130,14 +132,14 @@ fn options(args: NodeArgs) -> Result<Options, lab::LabError> {
     })
 }
 
-/// What `check-node` ends with where there can be no node; other failures have other codes.
+/// Exit code of `check-node` on a machine that cannot run a real node. Other failures have other codes.
 const NO_NODE: u8 = 3;
 
 fn check_node() -> ExitCode {
-    match RealNode::missing() {
+    match RealNode::unmet_requirement() {
         None => ExitCode::SUCCESS,
         Some(missing) => {
-            say(&missing);
+            print_result(&missing);
             NO_NODE.into()
         }
     }
@@ -148,15 +150,15 @@ async fn up(args: UpArgs) -> Outcome {
     let mut cluster = Cluster::start(options(args.node)?).await?;
     let access = registration.publish(cluster.access())?;
     let shown = registration::shown(access.folder());
-    say(&format!(
-        "Kubernetes is up. From the root of the repository:\n\n  \
+    print_result(&format!(
+        "Kubernetes is running. From the root of the repository:\n\n  \
          export KUBECONFIG=$PWD/{shown}/kubeconfig\n  \
          {shown}/kubectl get nodes\n\n\
-         Ctrl-C here or `lab down` elsewhere ends it."
+         Ctrl-C here or `lab down` elsewhere stops it."
     ));
     if let Some(node) = cluster.real_node() {
-        say(&format!(
-            "\nThe node is {} ({}). Images pushed to http://{} are {}/NAME to pods; a shell is {}.",
+        print_result(&format!(
+            "\nThe node is {} ({}). Push images to http://{}; pods pull them as {}/NAME. The image {} has a shell.",
             node.name(),
             node.address(),
             node.registry_address(),
@@ -172,42 +174,45 @@ async fn up(args: UpArgs) -> Outcome {
 
 async fn down() -> Outcome {
     match registration::end(&Registration::folder_of_workspace()).await? {
-        Ended::Stopped { pid } => say(&format!("The lab (pid {pid}) has ended.")),
-        Ended::NothingRan => say("No lab runs."),
+        Ended::Stopped { pid } => print_result(&format!("The lab (pid {pid}) has stopped.")),
+        Ended::NotRunning => print_result("No lab is running."),
     }
-    // One that was killed could not.
+    // A lab that was killed could not clean up.
     Cluster::sweep();
     Ok(ExitCode::SUCCESS)
 }
 
 async fn demo(args: DemoArgs) -> Outcome {
     let registration = Registration::claim(&Registration::folder_of_workspace())?;
-    let afterwards = if args.keep || is_keeping() { demo::Afterwards::StayUp } else { demo::Afterwards::End };
+    let afterwards = if args.keep || keeps_running() { demo::Afterwards::StayUp } else { demo::Afterwards::End };
     match demo::run(registration, &args.snapwatcher, afterwards).await? {
-        demo::Verdict::AskedOnce => Ok(ExitCode::SUCCESS),
-        demo::Verdict::Wrong => Ok(ExitCode::FAILURE),
+        demo::DemoResult::AllRequestedOnce => Ok(ExitCode::SUCCESS),
+        demo::DemoResult::Wrong => Ok(ExitCode::FAILURE),
     }
 }
 
 async fn test(args: TestArgs) -> Outcome {
     let cluster = Cluster::start(options(args.node)?).await?;
     crd::install(cluster.access(), &args.snapwatcher).await?;
-    // What tests leave behind when they are interrupted goes with the control plane's own folder.
+    // What interrupted tests leave in TMPDIR is removed with the control plane's folder.
     let scratch = cluster.folder().join("tmp");
     std::fs::create_dir(&scratch)?;
     let [program, arguments @ ..] = args.command.as_slice() else { return Ok(ExitCode::FAILURE) };
     let mut launch = Launch::on_terminal(program, program.as_ref()).args(arguments);
     launch.command().env(LAB_VARIABLE, cluster.folder()).env("TMPDIR", &scratch);
     let status = Process::start(launch).await?.wait().await?;
-    if is_keeping() {
-        say(&format!("Kubernetes stays up until Ctrl-C: export KUBECONFIG={}", cluster.kubeconfig().display()));
+    if keeps_running() {
+        print_result(&format!(
+            "Kubernetes keeps running until Ctrl-C: export KUBECONFIG={}",
+            cluster.kubeconfig().display()
+        ));
         std::future::pending::<()>().await;
     }
     cluster.stop().await?;
     Ok(exit_code(status))
 }
 
-/// The exit code as a shell tells it: 128 and the number of the signal, where one ended the command.
+/// The command's exit code as a shell reports it: 128 plus the signal's number if a signal ended the command.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
@@ -223,11 +228,11 @@ async fn snaphook(args: SnapHookArgs) -> Outcome {
     });
     hook.on_request(|request| {
         let kind = request.contract.map_or("no contract", |contract| contract.as_str());
-        say(&format!("{} {} ({kind})\n  {}", request.at, request.path, request.body));
+        print_result(&format!("{} {} ({kind})\n  {}", request.at, request.path, request.body));
         if let Some(violation) = &request.violation {
-            tell(&format!("  violation: {violation}"));
+            print_progress(&format!("  violation: {violation}"));
         }
     });
-    say(&format!("SnapHook stand-in on {}", hook.url()));
+    print_result(&format!("The SnapHook stand-in listens on {}.", hook.url()));
     std::future::pending().await
 }

@@ -1,7 +1,7 @@
-//! The command lines of the control plane's processes, and the files they need.
+//! The command lines and files of the control plane's processes.
 //!
-//! Nothing here waits or restarts: `cluster` does. Flags follow the components' reference pages (kubernetes.io,
-//! "Component tools"); those that differ from the defaults say why.
+//! This module starts nothing; `cluster` does. The flags follow the reference pages of the components (kubernetes.io,
+//! "Component tools"). A comment explains each flag that differs from the default.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,25 +11,23 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use sha2::{Digest, Sha256};
 
 use crate::access::private_file;
-use crate::authority::{Authority, Issued};
-use crate::binaries::Binaries;
+use crate::binaries::{Binaries, Controllers};
+use crate::cluster_ca::{ClusterCa, IssuedCertificate};
 use crate::network::Network;
+use crate::node::REAL_NODE;
 use crate::process::Launch;
 
-/// Requests a second that controllers may send. With the default of 20, a thousand pods take 50 s.
+/// Requests per second that the controllers may send. With the default of 20, a thousand pods take 50 s.
 const CONTROLLER_QPS: [&str; 2] = ["--kube-api-qps=500", "--kube-api-burst=1000"];
 
-/// Ours are the only controllers; an election would only cost seconds at start.
+/// There is only one instance of each controller, and an election would take seconds.
 const NO_ELECTION: &str = "--leader-elect=false";
 
-/// The name of the real node, where there is one.
-pub(crate) const REAL_NODE: &str = "real-1";
-
-/// Who asked for what and what came of it, without bodies: enough to see which rights are used and which are refused. Of
-/// questions about rights also what was asked, which holds no secret.
+/// Records user, request and result without bodies, which shows the rights that are used and those that are missing.
+/// Access reviews are recorded with their bodies, which hold no secrets.
 const AUDIT_POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],"rules":[{"level":"Request","resources":[{"group":"authorization.k8s.io","resources":["subjectaccessreviews"]}]},{"level":"Metadata"}]}"#;
 
-/// Files and addresses of one control plane.
+/// The files and addresses of one control plane.
 #[derive(Debug)]
 pub(crate) struct Layout {
     folder: PathBuf,
@@ -39,7 +37,7 @@ pub(crate) struct Layout {
     audit: bool,
 }
 
-/// Ports that have to be known before their servers start.
+/// Ports that have to be known before the servers start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
     etcd: u16,
@@ -48,9 +46,9 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Ports that were free a moment ago; whoever uses them must be ready to find them taken.
+    /// Chooses free ports. Another process may take them before the servers listen.
     pub(crate) fn free(network: Network) -> io::Result<Self> {
-        // All three are held at once, so that they differ.
+        // All three listeners are open at once, so that the ports differ.
         let addresses = [Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, network.host()];
         let held: Vec<TcpListener> =
             addresses.into_iter().map(|address| TcpListener::bind((address, 0))).collect::<io::Result<_>>()?;
@@ -60,12 +58,12 @@ impl Ports {
 }
 
 impl Layout {
-    /// Writes keys, certificates and the administrator's token below `folder`.
+    /// Writes keys, certificates and the administrator's token into `folder`.
     pub(crate) fn create(folder: &Path, network: Network, stages: &str, audit: bool) -> io::Result<Self> {
         let ports = Ports::free(network)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(io::Error::other)?;
         let secret = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(io::Error::other)?;
-        // Random enough for a server that only this machine reaches, without one more dependency.
+        // A public key is random enough for a token of a server that only this machine reaches.
         let token = format!("{:x}", Sha256::digest(secret.public_key_raw()));
         let layout = Self { folder: folder.to_owned(), network, ports, token, audit };
         fs::create_dir_all(layout.path("logs"))?;
@@ -86,27 +84,27 @@ impl Layout {
         &self.folder
     }
 
-    /// The certificate of the CA that everything here is signed by.
+    /// The CA certificate that all parts trust.
     pub(crate) fn authority(&self) -> PathBuf {
         self.path("certs/ca.crt")
     }
 
     fn write_certificates(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         fs::create_dir_all(self.path("certs"))?;
-        let authority = Authority::generate()?;
+        let authority = ClusterCa::generate()?;
         fs::write(self.authority(), authority.certificate())?;
         private_file(&self.path("certs/ca.key"), authority.key())?;
         self.write_pair("apiserver", &authority.server(&self.network.api_server_names())?)?;
-        // A kubelet asks the API server what this user may do: everything, as a member of this group.
+        // The kubelet asks the API server for the rights of this user. Members of this group have all rights.
         self.write_pair("kubelet-client", &authority.client("kube-apiserver", "system:masters")?)?;
         self.write_pair("kubelet", &authority.client(&format!("system:node:{REAL_NODE}"), "system:nodes")?)?;
         self.write_pair("kube-proxy", &authority.client("system:kube-proxy", "system:node-proxiers")?)?;
-        // A cluster gives it rights of its own; here it may read whatever it likes.
+        // In other clusters CoreDNS has a role of its own. Here it reads with all rights.
         self.write_pair("coredns", &authority.client("coredns", "system:masters")?)?;
         Ok(())
     }
 
-    fn write_pair(&self, name: &str, issued: &Issued) -> io::Result<()> {
+    fn write_pair(&self, name: &str, issued: &IssuedCertificate) -> io::Result<()> {
         fs::write(self.path(&format!("certs/{name}.crt")), &issued.certificate)?;
         private_file(&self.path(&format!("certs/{name}.key")), &issued.key)
     }
@@ -122,9 +120,9 @@ impl Layout {
     pub(crate) fn etcd(&self, binaries: &Binaries) -> Launch {
         let client = format!("http://127.0.0.1:{}", self.ports.etcd);
         let peer = format!("http://127.0.0.1:{}", self.ports.etcd_peer);
-        self.launch("etcd", &binaries.etcd()).args([
+        self.launch("etcd", binaries.etcd()).args([
             "--name=lab",
-            // The data live no longer than the process: waiting for the disk would buy nothing.
+            // The data are removed with the process, so they need not be on disk.
             "--unsafe-no-fsync",
             "--log-level=warn",
             &self.flag("data-dir", "etcd"),
@@ -138,7 +136,7 @@ impl Layout {
 
     pub(crate) fn api_server(&self, binaries: &Binaries) -> Launch {
         let address = self.network.host();
-        let mut launch = self.launch("kube-apiserver", &binaries.api_server()).args([
+        let mut launch = self.launch("kube-apiserver", binaries.api_server()).args([
             &format!("--bind-address={address}"),
             &format!("--advertise-address={address}"),
             "--authorization-mode=Node,RBAC",
@@ -152,14 +150,14 @@ impl Layout {
             &self.flag("kubelet-certificate-authority", "certs/ca.crt"),
             &self.flag("kubelet-client-certificate", "certs/kubelet-client.crt"),
             &self.flag("kubelet-client-key", "certs/kubelet-client.key"),
-            // By default the node's name comes first, which nobody here resolves.
+            // By default the API server calls a kubelet by its host name, which does not resolve here.
             "--kubelet-preferred-address-types=InternalIP",
             &self.flag("token-auth-file", "tokens.csv"),
             &self.flag("service-account-key-file", "service-account.pub"),
             &self.flag("service-account-signing-key-file", "service-account.key"),
         ]);
         if self.network == Network::Loopback {
-            // A Service cannot point at a loopback address, and nothing there dials the `kubernetes` Service.
+            // A Service cannot have a loopback address as its endpoint.
             launch = launch.args(["--endpoint-reconciler-type=none"]);
         }
         if self.audit {
@@ -169,39 +167,41 @@ impl Layout {
         launch
     }
 
-    pub(crate) fn controller_manager(&self, binaries: &Binaries, kubeconfig: &Path) -> Launch {
-        self.launch("kube-controller-manager", &binaries.controller_manager()).args(CONTROLLER_QPS).args([
+    pub(crate) fn controller_manager(&self, programs: &Controllers, kubeconfig: &Path) -> Launch {
+        self.launch("kube-controller-manager", &programs.kubernetes.join("kube-controller-manager"))
+            .args(CONTROLLER_QPS)
+            .args([
+                NO_ELECTION,
+                "--secure-port=0",
+                "--use-service-account-credentials",
+                &format!("--kubeconfig={}", kubeconfig.display()),
+                &self.flag("root-ca-file", "certs/ca.crt"),
+                &self.flag("cluster-signing-cert-file", "certs/ca.crt"),
+                &self.flag("cluster-signing-key-file", "certs/ca.key"),
+                &self.flag("service-account-private-key-file", "service-account.key"),
+            ])
+    }
+
+    pub(crate) fn scheduler(&self, programs: &Controllers, kubeconfig: &Path) -> Launch {
+        self.launch("kube-scheduler", &programs.kubernetes.join("kube-scheduler")).args(CONTROLLER_QPS).args([
             NO_ELECTION,
             "--secure-port=0",
-            "--use-service-account-credentials",
             &format!("--kubeconfig={}", kubeconfig.display()),
-            &self.flag("root-ca-file", "certs/ca.crt"),
-            &self.flag("cluster-signing-cert-file", "certs/ca.crt"),
-            &self.flag("cluster-signing-key-file", "certs/ca.key"),
-            &self.flag("service-account-private-key-file", "service-account.key"),
         ])
     }
 
-    pub(crate) fn scheduler(&self, binaries: &Binaries, kubeconfig: &Path) -> Launch {
-        self.launch("kube-scheduler", &binaries.scheduler()).args(CONTROLLER_QPS).args([
-            NO_ELECTION,
-            "--secure-port=0",
-            &format!("--kubeconfig={}", kubeconfig.display()),
-        ])
-    }
-
-    pub(crate) fn kwok(&self, binaries: &Binaries, kubeconfig: &Path) -> Launch {
-        let mut launch = self.launch("kwok", &binaries.kwok()).args([
+    pub(crate) fn kwok(&self, programs: &Controllers, kubeconfig: &Path) -> Launch {
+        let mut launch = self.launch("kwok", &programs.kwok).args([
             "--manage-all-nodes=false",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
-            // Heartbeats go into the node's status by a stage of ours; leases would be twice the traffic.
+            // A stage of the lab writes heartbeats into the node's status. Leases would double the traffic.
             "--node-lease-duration-seconds=0",
-            // From the documentation range (RFC 5737): a call to a fake node leads nowhere.
+            // An address of a documentation range (RFC 5737), because nothing listens on a fake node.
             "--node-ip=192.0.2.1",
             &self.flag("config", "stages.yaml"),
             &format!("--kubeconfig={}", kubeconfig.display()),
         ]);
-        // kwok makes a folder for its state below its home; it shall vanish with ours.
+        // kwok writes its state below HOME. Here it is removed with the control plane's folder.
         launch.command().env("KWOK_WORKDIR", self.path("kwok")).env("HOME", &self.folder);
         launch
     }
@@ -210,7 +210,7 @@ impl Layout {
         format!("https://{}:{}", self.network.host(), self.ports.api_server)
     }
 
-    /// The administrator's kubeconfig; JSON, which every reader of YAML reads.
+    /// The administrator's kubeconfig, as JSON, which is valid YAML.
     pub(crate) fn kubeconfig(&self) -> String {
         let name = "lab";
         let config = serde_json::json!({

@@ -1,4 +1,5 @@
-//! Installs SnapWatcher's custom resource as a user does: `snapwatcher crd | kubectl apply --server-side -f -`.
+//! Installs SnapWatcher's custom resource definition as a user does: `snapwatcher crd | kubectl apply --server-side -f
+//! -`.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use crate::access::Access;
 
 /// How long the API server may take until it serves the new kind.
-const PATIENCE: &str = "30s";
+const TIMEOUT: &str = "30s";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CrdError {
@@ -15,11 +16,11 @@ pub enum CrdError {
     Run { program: PathBuf, source: io::Error },
     #[error("`{}` failed ({}): {}", program.display(), output.status, String::from_utf8_lossy(&output.stderr).trim())]
     Failed { program: PathBuf, output: Output },
-    #[error("installing the custom resource was cut short")]
+    #[error("the task that installs the custom resource definition was cancelled")]
     CutShort,
 }
 
-/// Installs what `snapwatcher crd` prints and waits until it is served.
+/// Installs what `snapwatcher crd` prints and waits until the API server serves it.
 pub async fn install(access: &Access, snapwatcher: &Path) -> Result<(), CrdError> {
     let (snapwatcher, kubectl) = (snapwatcher.to_owned(), access.kubectl());
     let kubeconfig = access.kubeconfig();
@@ -30,7 +31,7 @@ pub async fn install(access: &Access, snapwatcher: &Path) -> Result<(), CrdError
         finished(&kubectl, &mut apply, &printed.stdout)?;
         let mut wait = Command::new(&kubectl);
         wait.arg("--kubeconfig").arg(&kubeconfig).args(["wait", "--for=condition=Established", "-f", "-"]);
-        finished(&kubectl, wait.arg(format!("--timeout={PATIENCE}")), &printed.stdout)?;
+        finished(&kubectl, wait.arg(format!("--timeout={TIMEOUT}")), &printed.stdout)?;
         Ok(())
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| CrdError::CutShort)?
@@ -41,7 +42,7 @@ fn finished(program: &Path, command: &mut Command, input: &[u8]) -> Result<Outpu
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read its input says by its exit status whether that was right.
+        // If the program does not read its input, its exit status says whether it needed to.
         drop(stdin.write_all(input));
     }
     let output = child.wait_with_output().map_err(failed)?;

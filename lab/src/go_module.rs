@@ -1,7 +1,7 @@
-//! The Go modules under `lab/modules` that the control plane is built from, and the digest that keys their binaries.
+//! The Go modules under `lab/modules` and the digests by which the cache stores their programs.
 //!
-//! A digest covers everything that decides what comes out of a build (go.mod, go.sum, linker flags, package), so that a
-//! cache shared by clones never hands out a binary of other sources.
+//! The digest covers everything that decides the result of a build (go.mod, go.sum, linker flags), so that clones which
+//! share the cache never get a program of other sources.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ const KWOK: &str = "kwok-0.8.0";
 const HELM: &str = "helm-4.3.1";
 const KUBERNETES: &str = "kubernetes-";
 
-/// Symbols left out: nobody debugs these binaries, and they shrink by a third.
+/// Leaves out symbols, which makes the programs a third smaller.
 const STRIPPED: &str = "-s -w";
 
-/// Hex digits of the digest in a folder's name: 80 bits, and paths that can still be read.
+/// 80 bits of the digest keep folder names readable.
 const DIGEST_LENGTH: usize = 20;
 
-/// A Kubernetes version that `lab/modules` has a Go module for.
+/// A Kubernetes version for which `lab/modules` has a Go module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesVersion(String);
 
@@ -43,14 +43,14 @@ pub(crate) struct Program {
 
 #[derive(Debug, thiserror::Error)]
 pub enum GoModuleError {
-    #[error("Kubernetes version `{asked}` is unknown to the lab; known: {known}")]
-    UnknownVersion { asked: String, known: String },
+    #[error("the lab has no Kubernetes version `{requested}`; known versions: {known}")]
+    UnknownVersion { requested: String, known: String },
     #[error("could not read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
 }
 
 impl KubernetesVersion {
-    /// The version that everything is developed against.
+    /// The version that SnapWatcher is developed with.
     pub const DEFAULT: &str = "1.37.2";
 
     fn known() -> Vec<String> {
@@ -66,12 +66,12 @@ impl FromStr for KubernetesVersion {
     type Err = GoModuleError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let asked = text.trim_start_matches('v').to_owned();
+        let requested = text.trim_start_matches('v').to_owned();
         let known = Self::known();
-        if known.contains(&asked) {
-            Ok(Self(asked))
+        if known.contains(&requested) {
+            Ok(Self(requested))
         } else {
-            Err(GoModuleError::UnknownVersion { asked, known: known.join(", ") })
+            Err(GoModuleError::UnknownVersion { requested, known: known.join(", ") })
         }
     }
 }
@@ -102,14 +102,14 @@ impl GoModule {
     pub(crate) fn helm() -> Self {
         Self {
             folder: modules().join(HELM),
-            // Charts and plugins may ask for a version of Helm.
+            // Charts and plugins can require a version of Helm.
             ldflags: format!("{STRIPPED} -X helm.sh/helm/v4/internal/version.version=v{}", HELM.replace("helm-", "")),
             programs: vec![Program { name: "helm", package: "helm.sh/helm/v4/cmd/helm".to_owned() }],
         }
     }
 
     pub(crate) fn kubernetes(version: &KubernetesVersion) -> Self {
-        // Without these the server calls itself v0.0.0-master, which clients take for a very old one.
+        // Without these flags the server reports version v0.0.0-master, which clients take for a very old one.
         let at = "k8s.io/component-base/version";
         let mut parts = version.0.split('.');
         let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -120,18 +120,22 @@ impl GoModule {
         Self { folder, ldflags, programs: programs.map(of_kubernetes).to_vec() }
     }
 
-    /// The program of a real node: of the same module, so that it lies beside the others, but built only where there is
-    /// to be one.
+    /// kubectl alone, from the module of the control plane.
+    pub(crate) fn kubectl(version: &KubernetesVersion) -> Self {
+        Self { programs: vec![of_kubernetes("kubectl")], ..Self::kubernetes(version) }
+    }
+
+    /// The kubelet. Its program is in the folder of the control plane's programs, but only real nodes need it.
     pub(crate) fn kubelet(version: &KubernetesVersion) -> Self {
         Self { programs: vec![of_kubernetes("kubelet")], ..Self::kubernetes(version) }
     }
 
-    /// What makes Services lead somewhere, built only where there are to be some.
+    /// kube-proxy, which only Services of real nodes need.
     pub(crate) fn kube_proxy(version: &KubernetesVersion) -> Self {
         Self { programs: vec![of_kubernetes("kube-proxy")], ..Self::kubernetes(version) }
     }
 
-    /// What tells pods the address of a Service.
+    /// CoreDNS, which only Services of real nodes need.
     pub(crate) fn core_dns() -> Self {
         Self {
             folder: modules().join(CORE_DNS),
@@ -140,7 +144,7 @@ impl GoModule {
         }
     }
 
-    /// Names the outcome of a build of this module.
+    /// Identifies the result of a build of this module.
     pub(crate) fn digest(&self) -> Result<String, GoModuleError> {
         let mut hash = Sha256::new();
         for file in ["go.mod", "go.sum"] {
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     fn an_unknown_version_is_answered_with_the_known_ones() {
-        let told = "1.2.3".parse::<KubernetesVersion>().unwrap_err().to_string();
-        assert!(told.contains("`1.2.3`") && told.contains(KubernetesVersion::DEFAULT), "{told}");
+        let message = "1.2.3".parse::<KubernetesVersion>().unwrap_err().to_string();
+        assert!(message.contains("`1.2.3`") && message.contains(KubernetesVersion::DEFAULT), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! Helm, built from source as the programs of the control plane are.
+//! Helm, built from source like the programs of the control plane.
 
 use std::ffi::OsStr;
 use std::io;
@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::access::Access;
-use crate::binaries::{self, BinariesError};
+use crate::build_cache::{BuildCache, BuildError};
+use crate::go_module::GoModule;
 
-/// A Helm that reads no configuration of the person who runs it.
+/// A Helm that ignores the user's own configuration.
 #[derive(Clone, Debug)]
 pub struct Helm {
     program: PathBuf,
@@ -19,17 +20,19 @@ pub struct Helm {
 pub enum HelmError {
     #[error("could not run `{}`", program.display())]
     Run { program: PathBuf, source: io::Error },
-    #[error("`helm {arguments}` failed: {told}")]
-    Failed { arguments: String, told: String },
+    #[error("`helm {arguments}` failed: {output}")]
+    Failed { arguments: String, output: String },
 }
 
 impl Helm {
-    /// Builds it if it is missing, which takes some minutes.
-    pub async fn built() -> Result<Self, BinariesError> {
-        Ok(Self { program: binaries::helm().await?, kubeconfig: None })
+    /// Builds Helm if it is missing, which takes some minutes.
+    pub async fn built() -> Result<Self, BuildError> {
+        let (cache, module) = (BuildCache::of_user()?, GoModule::helm());
+        cache.build(std::slice::from_ref(&module)).await?;
+        Ok(Self { program: cache.programs(&module)?.join("helm"), kubeconfig: None })
     }
 
-    /// The same, for this control plane.
+    /// Uses this control plane.
     pub fn with_access(self, access: &Access) -> Self {
         Self { kubeconfig: Some(access.kubeconfig()), ..self }
     }
@@ -38,11 +41,11 @@ impl Helm {
         &self.program
     }
 
-    /// Runs it to its end and returns what it printed.
+    /// Runs Helm and returns its output.
     pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String, HelmError> {
         let mut command = Command::new(&self.program);
         command.args(arguments).stdin(Stdio::null());
-        // Without a kubeconfig nothing on this machine is to be found by chance.
+        // Without access Helm must not find the user's own kubeconfig.
         command.env("KUBECONFIG", self.kubeconfig.as_deref().unwrap_or(Path::new("/dev/null")));
         for folder in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             command.env(folder, std::env::temp_dir().join("snapwatcher-helm"));
@@ -52,8 +55,8 @@ impl Helm {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let words: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
-        let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(HelmError::Failed { arguments: words.join(" "), told })
+        let command_line: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+        let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(HelmError::Failed { arguments: command_line.join(" "), output })
     }
 }

@@ -1,4 +1,4 @@
-//! The account by which SnapWatcher asks kubelets, with its one right, as docs/running.md has them.
+//! The service account by which SnapWatcher calls kubelets, and its one right, as in docs/running.md.
 
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -6,13 +6,14 @@ use kube::Resource;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use serde_json::json;
 
-use crate::namespace::{Namespace, must};
+use crate::must::must;
+use crate::namespace::Namespace;
 
-/// What SnapWatcher calls it if it is told nothing else.
+/// SnapWatcher's default name of the account.
 const NAME: &str = "snapwatcher-kubelet";
 
 impl Namespace {
-    /// Makes the account and grants it its right.
+    /// Creates the account and grants its right.
     pub async fn make_kubelet_account(&self) {
         let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
         self.create_object(&ServiceAccount { metadata, ..ServiceAccount::default() }).await;
@@ -25,7 +26,7 @@ impl Namespace {
         self.grant_checkpoints().await;
     }
 
-    /// The name by which the API server knows the account.
+    /// The account's user name.
     pub fn kubelet_account(&self) -> String {
         format!("system:serviceaccount:{}:{NAME}", self.name())
     }
@@ -45,7 +46,7 @@ impl Namespace {
         must("delete a binding", bindings.delete(self.name(), &DeleteParams::default()).await);
     }
 
-    /// For an object of the cluster that is named like this namespace and goes with it.
+    /// Metadata of a cluster-scoped object that has this namespace's name and is deleted with it.
     async fn cluster_metadata(&self) -> ObjectMeta {
         let namespace = Api::<KubeNamespace>::all(self.client()).get(self.name()).await;
         let owner = must("read the namespace", namespace).owner_ref(&());

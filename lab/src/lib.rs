@@ -1,51 +1,58 @@
 //! A real Kubernetes on one machine, for demo, tests and benchmarks of SnapWatcher.
 //!
-//! - [`Cluster`]: etcd, kube-apiserver, controllers, scheduler and fake nodes as child processes, built from Go modules.
-//! - [`RealNode`]: a kubelet, containerd and criu on this machine, with a registry; needs root on Linux.
-//! - [`in_namespace`]: the harness of a test, with [`objects`] to create and [`PodStatus`] to write.
-//! - [`Snapwatcher`]: SnapWatcher as a process on the host; [`Caller`] speaks to its HTTPS port.
-//! - [`Balancer`]: calls several of them as an API server does through a Service.
-//! - [`proxy`]: a proxy in front of the API server that stops, loses and falsifies requests.
-//! - [`kubelet`]: a stand-in for the kubelet of a fake node, which takes checkpoints or fails on request.
-//! - [`snaphook`]: a stand-in for SnapHook that records what it is asked and fails on request.
-//! - [`Chart`]: SnapWatcher's chart as [`Helm`] renders it.
+//! The lab knows SnapWatcher only as a program: it imports no product crate, so that its stand-ins check the product
+//! from outside.
 //!
-//! No container engine, nothing outside this machine (but the Go module proxy at the first build, and a Debian mirror at
-//! the first real node); no root but for a real node.
+//! - [`Cluster`]: a control plane in child processes, built from Go modules, with fake nodes.
+//! - [`RealNode`]: a kubelet, containerd and criu on this machine, with a registry. It needs root on Linux.
+//! - [`in_namespace`]: runs a test in a namespace of its own, with [`objects`] to create and [`PodStatus`] to write.
+//! - [`Snapwatcher`]: SnapWatcher as a process on the host. [`WebhookClient`] calls its HTTPS port.
+//! - [`Balancer`]: calls several replicas as an API server does through a Service.
+//! - [`proxy`]: a proxy in front of the API server that holds, loses and falsifies requests.
+//! - [`kubelet`]: a stand-in for a fake node's kubelet. It records checkpoint requests and fails on demand.
+//! - [`snaphook`]: a stand-in for SnapHook. It records requests and fails on demand.
+//! - [`Chart`]: SnapWatcher's chart, rendered by [`Helm`].
+//!
+//! The lab needs no container engine, and root only for a real node. It uses the network only for its first builds: the
+//! Go module proxy, and for a real node a Debian mirror.
 
 #![expect(
     clippy::must_use_candidate,
     clippy::return_self_not_must_use,
-    reason = "a forgotten result of a test tool shows in the test; seventy attributes would hide its interface"
+    reason = "an unused result of a test helper shows in the test; seventy attributes would hide the interface"
 )]
 
 mod access;
-mod authority;
-mod authority_pair;
 mod balancer;
 mod binaries;
-mod caller;
+mod build_cache;
 mod chart;
-pub mod checked;
+mod chart_installation;
+pub mod check_command;
+mod checkpoint_counts;
 mod cluster;
+mod cluster_ca;
 mod control_plane;
 pub mod crd;
-mod creations;
+mod create;
+mod creation_load;
+mod data_folder;
+mod dedicated_nodes;
 pub mod demo;
-mod folder;
+mod environment;
+mod fake_nodes;
+pub mod fresh_api_server;
 mod go_module;
 mod helm;
-mod installation;
 pub mod kubelet;
 mod kubelet_account;
-mod logbook;
+mod lock;
+mod message_assertions;
+mod must;
 mod namespace;
 mod network;
-pub mod newcomer;
 pub mod node;
-mod nodes;
 pub mod objects;
-mod own_nodes;
 mod pod_status;
 mod pods;
 mod process;
@@ -55,39 +62,44 @@ mod record;
 pub mod registration;
 mod replicas;
 mod report;
-mod reviews;
-mod service;
+mod review_load;
+mod server;
+mod service_proxy;
+mod simulated_controllers;
 pub mod snaphook;
 mod snapwatcher;
+mod snapwatcher_ca;
 pub mod storm;
-mod tally;
 pub mod terminal;
-mod told;
+mod text_log;
 mod until;
+mod webhook_client;
 pub mod webhooks;
 
 pub use access::{Access, AccessError, LAB_VARIABLE, install_crypto_provider};
-pub use authority_pair::AuthorityPair;
-pub use balancer::{Balancer, CallFailed};
-pub use binaries::{Binaries, BinariesError};
-pub use caller::{Caller, CallerError, Reply, ca_bundle, review_of_creation};
+pub use balancer::{Balancer, CallError};
+pub use binaries::{Binaries, BinariesError, BinarySource};
+pub use build_cache::BuildError;
 pub use chart::{Chart, Rendered, Template};
-pub use cluster::{Cluster, LabError, NodeKind, Options, is_keeping};
-pub use creations::Creations;
+pub use chart_installation::ChartInstallation;
+pub use checkpoint_counts::CheckpointCounts;
+pub use cluster::{Cluster, LabError, Options};
+pub use creation_load::CreationLoad;
+pub use environment::keeps_running;
+pub use fake_nodes::{COMPLETE, FakeNodesError, HOLD};
 pub use go_module::{GoModuleError, KubernetesVersion};
 pub use helm::{Helm, HelmError};
-pub use installation::Installation;
+pub use message_assertions::PodEvent;
 pub use namespace::{Namespace, in_namespace, in_namespace_of, is_ready};
-pub use node::RealNode;
-pub use nodes::{COMPLETE, HOLD, NodesError};
+pub use node::{NodeKind, RealNode};
 pub use pod_status::PodStatus;
 pub use process::{Launch, Process, ProcessError};
 pub use real_cluster::RealCluster;
 pub use record::Record;
 pub use replicas::Replicas;
 pub use report::checkpoints;
-pub use service::Service;
+pub use service_proxy::ServiceProxy;
 pub use snapwatcher::{Snapwatcher, SnapwatcherError, SnapwatcherOptions};
-pub use tally::Tally;
-pub use told::PodEvent;
-pub use until::{Look, NotReached, reached, until};
+pub use snapwatcher_ca::SnapwatcherCa;
+pub use until::{Observation, WaitTimeout, try_until, until};
+pub use webhook_client::{Reply, WebhookClient, WebhookClientError, ca_bundle, review_of_creation};

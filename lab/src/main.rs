@@ -1,26 +1,26 @@
-//! `lab`: a real Kubernetes on one machine, at the command line.
+//! `lab`: a real Kubernetes on one machine, as a command-line program.
 
 mod commands;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use lab::terminal::{tell, with_causes};
+use lab::terminal::{error_chain, print_progress};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What a shell reports of a program that SIGINT ended.
+/// A shell's exit code for a program that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     lab::install_crypto_provider();
     let command = commands::Lab::parse();
-    // Whichever branch is not taken is dropped, and with it every process and folder that it holds.
+    // The other branch is dropped, and with it all processes and folders of its command.
     tokio::select! {
         outcome = command.run() => match outcome {
             Ok(code) => code,
             Err(error) => {
-                tell(&format!("error: {}", with_causes(error.as_ref())));
+                print_progress(&format!("error: {}", error_chain(error.as_ref())));
                 ExitCode::FAILURE
             }
         },
@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Waits for Ctrl-C, `lab down` or a terminal that closes.
+/// Waits for Ctrl-C, `lab down` or the end of the terminal.
 async fn asked_to_end() {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();

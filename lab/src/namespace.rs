@@ -1,41 +1,44 @@
-//! The harness of a test against a real API server.
+//! Runs a test against a real API server in a namespace of its own.
 //!
-//! Each test has a namespace, a SnapHook stand-in and webhook configurations of its own, so that tests run side by side.
-//! A failed test prints what was there (pods, Checkpoints, Events, SnapWatcher's log), is cleaned up after, and fails
-//! with its own panic. KEEP=1 leaves namespace and configurations in place.
+//! Each test has its own namespace, SnapHook stand-in and webhook configurations, so that tests run in parallel. If a
+//! test fails, its pods, Checkpoints, Events and SnapWatcher's log are printed. Then the namespace is deleted and the
+//! test's panic is resumed. KEEP=1 keeps namespace and configurations.
 
-use std::fmt::{Debug, Display};
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::FutureExt;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod, ServiceAccount};
-use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, PostParams};
+use k8s_openapi::{ByteString, NamespaceResourceScope};
+use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::access::Access;
-use crate::cluster::is_keeping;
+use crate::environment::keeps_running;
+use crate::lock::lock;
+use crate::must::must;
 use crate::objects::pod;
 use crate::report;
 use crate::snaphook::SnapHook;
 use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
-use crate::terminal::say;
-use crate::until::{Look, until};
+use crate::terminal::print_result;
+use crate::until::{Observation, until};
 use crate::webhooks::{self, MUTATED, Scope};
 
-/// Says which test a namespace belongs to.
+/// Label of a namespace with the name of its test.
 const TEST_LABEL: &str = "lab.snapwatcher.invalid/test";
 
-/// Leaves room for the random part within a namespace's 63 characters.
+/// Leaves room for the random part of a namespace's name, which has at most 63 characters.
 const SLUG_LENGTH: usize = 48;
 
-/// A test's own namespace. Clones are handles on the same one.
+/// The namespace of one test. Clones are handles to the same namespace.
 #[derive(Clone)]
 pub struct Namespace {
     inner: Arc<Inner>,
@@ -55,7 +58,7 @@ impl Debug for Namespace {
     }
 }
 
-/// Runs `body` in a fresh namespace of the control plane that `make test` started.
+/// Runs `body` in a new namespace of the control plane that `make test` started.
 pub async fn in_namespace<F, Fut>(test: &str, body: F)
 where
     F: FnOnce(Namespace) -> Fut,
@@ -65,14 +68,14 @@ where
     in_namespace_of(&access, test, body).await;
 }
 
-/// Runs `body` in a fresh namespace of this control plane: for tests that stop a server, and so start their own.
+/// Runs `body` in a new namespace of this control plane. Tests that stop a server start their own control plane.
 pub async fn in_namespace_of<F, Fut>(access: &Access, test: &str, body: F)
 where
     F: FnOnce(Namespace) -> Fut,
     Fut: Future<Output = ()>,
 {
     let namespace = Namespace::create(access, test).await;
-    // A test's future is large: one box here, or a warning at each caller.
+    // A test's future is large. Boxed here, it does not need a box in each test.
     let body = Box::pin(async { body(namespace.clone()).await });
     let outcome = AssertUnwindSafe(body).catch_unwind().await;
     if outcome.is_err() {
@@ -100,7 +103,7 @@ impl Namespace {
         let namespaces: Api<KubeNamespace> = Api::all(client.clone());
         let created = must("create a namespace", namespaces.create(&PostParams::default(), &wanted).await);
         let name = created.name_any();
-        // Pods are refused until the controller has made it.
+        // The API server rejects pods until the controller has created the account.
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
         until("the namespace has its service account", async || accounts.get("default").await).await;
         let watchers = Mutex::default();
@@ -146,8 +149,8 @@ impl Namespace {
         must("create an object", self.api::<K>().create(&PostParams::default(), object).await)
     }
 
-    /// Waits for a state, up to 30 s; see [`crate::until()`].
-    pub async fn until<L: Look>(&self, awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
+    /// Waits up to 30 s for a state, see [`crate::until()`].
+    pub async fn until<L: Observation>(&self, awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
         until(awaited, look).await
     }
 
@@ -163,30 +166,31 @@ impl Namespace {
         .await
     }
 
-    /// Waits until SnapHook was asked this often about a pod of this namespace, violations not counted.
-    pub async fn asked(&self, pod: &str, times: usize) {
-        let awaited = format!("SnapHook was asked {times} times about pod `{pod}`");
+    /// Waits until SnapHook has received this number of valid requests for a pod of this namespace.
+    pub async fn until_requested(&self, pod: &str, times: usize) {
+        let awaited = format!("SnapHook has received {times} requests for pod `{pod}`");
         until(&awaited, async || {
-            let asked = self.snaphook().requests_for(self.name(), pod).len();
-            if asked == times {
+            let requested = self.snaphook().requests_for(self.name(), pod).len();
+            if requested == times {
                 Ok(())
             } else {
-                Err(format!("{asked} times; wrong: {:?}", self.snaphook().violations()))
+                Err(format!("{requested} requests; violations: {:?}", self.snaphook().violations()))
             }
         })
         .await;
     }
 
-    /// Starts SnapWatcher for this namespace, with configurations of its own, and waits until admission works.
+    /// Starts SnapWatcher for this namespace with its own webhook configurations, and waits until the API server calls
+    /// it.
     ///
-    /// `binary` is the caller's `env!("CARGO_BIN_EXE_snapwatcher")`.
+    /// `binary` is the test's `env!("CARGO_BIN_EXE_snapwatcher")`.
     pub async fn start_snapwatcher(&self, binary: impl AsRef<Path>, args: &[&str]) -> Arc<Snapwatcher> {
         let binary = binary.as_ref().to_owned();
         let args = args.iter().map(|argument| (*argument).to_owned()).collect();
         self.start_snapwatcher_with(SnapwatcherOptions { binary, args, ..SnapwatcherOptions::default() }).await
     }
 
-    /// The same with variables too. Flags given replace the harness's own.
+    /// Starts SnapWatcher with these variables too. Flags in `options` replace the defaults of the lab.
     pub async fn start_snapwatcher_with(&self, options: SnapwatcherOptions) -> Arc<Snapwatcher> {
         let watcher = self.launch_snapwatcher(options).await;
         self.install_webhooks(&watcher).await;
@@ -195,16 +199,16 @@ impl Namespace {
         watcher
     }
 
-    /// Starts the process only: no configurations, no wait until it is ready.
+    /// Starts the process without webhook configurations and does not wait until it is ready.
     pub async fn launch_snapwatcher(&self, mut options: SnapwatcherOptions) -> Arc<Snapwatcher> {
         let name = self.name();
         for (flag, value) in [
             ("--namespaces", name),
             ("--service-namespace", name),
-            ("--mutating-configuration", name),
-            ("--validating-configuration", name),
+            ("--mutating-webhook-configuration", name),
+            ("--validating-webhook-configuration", name),
             ("--backend", "snaphook"),
-            // Two fake nodes stand for many: the budget of a node is for tests that are about it.
+            // Most tests have only two nodes, so the limit per node would slow them down.
             ("--max-concurrent-per-node", "8"),
             ("--snap-back-api-url", &self.snaphook().url()),
         ] {
@@ -221,12 +225,12 @@ impl Namespace {
         watcher
     }
 
-    /// Creates the two configurations, named like the namespace, with the process's address.
+    /// Creates both webhook configurations with this process's address. They have the namespace's name.
     pub async fn install_webhooks(&self, watcher: &Snapwatcher) {
         self.install_webhooks_at(watcher.webhook_addr(), "Ignore").await;
     }
 
-    /// The same for any address, with a failure policy of one's own for pods that are created.
+    /// Creates both webhook configurations with any address and failure policy.
     pub async fn install_webhooks_at(&self, address: SocketAddr, failure_policy: &str) {
         let scope = Scope::Namespace(self.name().to_owned());
         let address = address.to_string();
@@ -234,7 +238,7 @@ impl Namespace {
         let mut configuration = webhooks::mutating(name, &scope, &address);
         for webhook in configuration.webhooks.iter_mut().flatten() {
             webhook.failure_policy = Some(failure_policy.to_owned());
-            // Where a failure is to be seen, it is not to be that of a busy machine.
+            // On a busy machine a short timeout would fail creations that the webhook answers.
             if failure_policy == "Fail" {
                 webhook.timeout_seconds = Some(10);
             }
@@ -246,15 +250,27 @@ impl Namespace {
         must("create the validating configuration", validating.create(&create, &configuration).await);
     }
 
-    /// Waits until a labelled pod, created as a dry run, comes back mutated.
+    /// Writes the caBundle of both configurations, as an operator does who starts SnapWatcher with certificate files.
+    pub async fn set_ca_bundle(&self, bundle: &str) {
+        let bundle = ByteString(bundle.as_bytes().to_vec());
+        let patch = json!([{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle}]);
+        let patch = Patch::Json::<()>(must("write a patch", serde_json::from_value(patch)));
+        let by = PatchParams::default();
+        let mutating = Api::<MutatingWebhookConfiguration>::all(self.client());
+        must("patch the mutating configuration", mutating.patch(self.name(), &by, &patch).await);
+        let validating = Api::<ValidatingWebhookConfiguration>::all(self.client());
+        must("patch the validating configuration", validating.patch(self.name(), &by, &patch).await);
+    }
+
+    /// Waits until a labelled pod that is created as a dry run comes back with the mutated label.
     ///
-    /// The API server takes over a changed configuration a moment after it was written, so that neither `/readyz` nor
-    /// the stored caBundle is enough.
+    /// The API server uses a changed configuration a moment after it is stored. So it is not enough to check `/readyz`
+    /// or the stored caBundle.
     pub async fn admission_works(&self) {
         let pods = self.api::<Pod>();
         let probe = pod("admission-probe").labelled().build();
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-        until("a labelled pod comes back mutated", async || match pods.create(&dry_run, &probe).await {
+        until("the webhook mutates a labelled pod", async || match pods.create(&dry_run, &probe).await {
             Ok(pod) if pod.labels().contains_key(MUTATED) => Ok(()),
             Ok(pod) => Err(format!("labels {:?}", pod.labels())),
             Err(error) => Err(error.to_string()),
@@ -262,32 +278,32 @@ impl Namespace {
         .await;
     }
 
-    fn watchers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Snapwatcher>>> {
-        self.inner.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn watchers(&self) -> MutexGuard<'_, Vec<Arc<Snapwatcher>>> {
+        lock(&self.inner.watchers)
     }
 
     async fn print(&self) {
         report::print(&self.inner.client, self.name()).await;
-        say("--- requests to SnapHook");
+        print_result("--- requests to SnapHook");
         for request in self.snaphook().requests() {
-            say(&format!("  {} {} {} {:?}", request.at, request.path, request.body, request.violation));
+            print_result(&format!("  {} {} {} {:?}", request.at, request.path, request.body, request.violation));
         }
         for watcher in self.watchers().iter() {
-            say(&format!("--- SnapWatcher's log\n{}", watcher.log()));
+            print_result(&format!("--- SnapWatcher's log\n{}", watcher.log()));
         }
     }
 
     async fn clean_up(&self) {
         let watchers = std::mem::take(&mut *self.watchers());
         for watcher in watchers {
-            // One that has ended already is what is wanted.
+            // Fails only if the process has ended already.
             drop(watcher.kill().await);
         }
-        if is_keeping() {
-            say(&format!("namespace {} is kept", self.name()));
+        if keeps_running() {
+            print_result(&format!("Namespace {} is kept.", self.name()));
             return;
         }
-        // All three may be absent, and a server that is gone has taken them along.
+        // Each of them may be missing, or the API server may have ended.
         let now = DeleteParams::default();
         drop(Api::<MutatingWebhookConfiguration>::all(self.client()).delete(self.name(), &now).await);
         drop(Api::<ValidatingWebhookConfiguration>::all(self.client()).delete(self.name(), &now).await);
@@ -295,27 +311,18 @@ impl Namespace {
     }
 }
 
-/// Tells whether a pod's condition Ready is True.
+/// Whether a pod's condition Ready is True.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// A test's name as a label value and the start of a namespace's name.
+/// A test's name as a label value and as the start of a namespace's name.
 fn slug(test: &str) -> String {
-    let words: String =
+    let replaced: String =
         test.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-    let cut: String = words.trim_matches('-').chars().take(SLUG_LENGTH).collect();
+    let cut: String = replaced.trim_matches('-').chars().take(SLUG_LENGTH).collect();
     cut.trim_end_matches('-').to_owned()
-}
-
-/// The value, or a panic that says what could not be done.
-#[expect(clippy::panic, reason = "a test fails by panicking")]
-pub(crate) fn must<T, E: Display>(what: &str, outcome: Result<T, E>) -> T {
-    match outcome {
-        Ok(value) => value,
-        Err(error) => panic!("could not {what}: {error}"),
-    }
 }
 
 #[cfg(test)]
@@ -324,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_tests_name_becomes_a_valid_label() {
-        assert_eq!(slug("a_pod_that::turns Ready"), "a-pod-that--turns-ready");
+        assert_eq!(slug("a_pod_that::is Ready"), "a-pod-that--is-ready");
         let long = slug(&"word_".repeat(30));
         assert!(long.len() <= SLUG_LENGTH && !long.ends_with('-'), "{long}");
     }

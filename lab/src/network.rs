@@ -1,28 +1,28 @@
 //! The addresses of one lab.
 //!
-//! Without a real node everything is on 127.0.0.1. A real node has a network namespace of its own, joined to this machine
-//! by a pair of virtual links whose end here is called `swlabN`; the API server listens on the address of that end, so that
-//! the node and its pods reach it. No route leads there from elsewhere, but Linux takes packets for any of its addresses on
-//! any link: a neighbour that sets such a route itself reaches the API server, which takes nobody without a certificate. N
-//! tells labs apart that run side by side, and is one whose ranges this machine reaches by no route of its own; all of it
-//! goes when the namespace does.
+//! Without a real node everything listens on 127.0.0.1. A real node has its own network namespace. A pair of virtual
+//! links connects the namespace to this machine; the end on this machine is called `swlabN`. The API server listens on
+//! the address of that end, so that the node and its pods reach it. Other machines have no route to the address. A
+//! neighbor that adds such a route reaches the API server, which requires credentials. N is the number of the lab. The
+//! lab chooses a number whose address ranges are not routed on this machine yet. All links and routes end with the
+//! namespace.
 
 use std::net::Ipv4Addr;
 
-/// Labs with a real node that one machine can have at once.
+/// Limit of labs with a real node on one machine.
 pub(crate) const LABS: u8 = 64;
 
-/// Which addresses a lab uses.
+/// The addresses of a lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
-    /// No node that could want to call anybody.
+    /// Loopback only, for fake nodes.
     Loopback,
-    /// The addresses of the lab of this number.
+    /// The addresses of the lab with this number.
     Node(u8),
 }
 
 impl Network {
-    /// Where the API server listens.
+    /// The address on which the API server listens.
     pub(crate) fn host(self) -> Ipv4Addr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST,
@@ -30,7 +30,7 @@ impl Network {
         }
     }
 
-    /// The node's InternalIP; nobody listens there where there is no node.
+    /// The node's InternalIP. Without a real node nothing listens there.
     pub(crate) fn node(self) -> Ipv4Addr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST,
@@ -38,7 +38,7 @@ impl Network {
         }
     }
 
-    /// Whether one of these routes leads to an address that this lab would use.
+    /// Whether one of these routes overlaps an address range of this lab.
     pub(crate) fn is_routed(self, routes: &[Range]) -> bool {
         let number = match self {
             Self::Loopback => return false,
@@ -56,7 +56,7 @@ impl Network {
         }
     }
 
-    /// The range of Services. Labs side by side have different ones, since this machine has a route to each.
+    /// The range of Services. This machine has a route to it, so each lab has another one.
     pub(crate) fn services(self) -> String {
         match self {
             Self::Loopback => "10.96.0.0/16".to_owned(),
@@ -64,7 +64,7 @@ impl Network {
         }
     }
 
-    /// The Service `kubernetes`: the first address of the range.
+    /// The address of the Service `kubernetes`, the first of the range.
     pub(crate) fn api_service(self) -> Ipv4Addr {
         match self {
             Self::Loopback => Ipv4Addr::new(10, 96, 0, 1),
@@ -72,7 +72,7 @@ impl Network {
         }
     }
 
-    /// The range of pods, and the bridge's address in it.
+    /// The range of pods and the bridge's address in it.
     pub(crate) fn pods(self) -> (String, Ipv4Addr) {
         let number = match self {
             Self::Loopback => 0,
@@ -81,7 +81,7 @@ impl Network {
         (format!("10.88.{number}.0/24"), Ipv4Addr::new(10, 88, number, 1))
     }
 
-    /// The names and addresses by which the API server is called.
+    /// The names and addresses in the API server's certificate.
     pub(crate) fn api_server_names(self) -> Vec<String> {
         let names = ["", ".default", ".default.svc", ".default.svc.cluster.local"];
         let names = names.iter().map(|suffix| format!("kubernetes{suffix}")).chain(["localhost".to_owned()]);
@@ -92,7 +92,7 @@ impl Network {
     }
 }
 
-/// The addresses that one route is about.
+/// The addresses of one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
     first: u32,
@@ -109,8 +109,8 @@ impl Range {
     }
 }
 
-/// The routes of this machine by the text of `/proc/net/route`, those left out that stand for everything: of a length below
-/// 8, since some write the default route as two halves.
+/// This machine's routes, from the text of `/proc/net/route`. Leaves out prefixes shorter than 8 bits, because some
+/// machines have two halves of the address space as their default routes.
 pub(crate) fn routes(text: &str) -> Vec<Range> {
     let lines = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     let number = |field: Option<&&str>| u32::from_str_radix(field?, 16).ok().map(u32::from_be);
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labs_side_by_side_share_no_address() {
+    fn parallel_labs_share_no_address() {
         let all = |number| {
             let network = Network::Node(number);
             [
@@ -138,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_the_api_server_name_none_twice() {
+    fn the_names_of_the_api_server_are_unique() {
         let names = Network::Loopback.api_server_names();
         assert_eq!(names.iter().filter(|name| *name == "127.0.0.1").count(), 1, "{names:?}");
         assert!(Network::Node(3).api_server_names().contains(&"10.96.3.1".to_owned()));
     }
 
-    /// As a machine with podman has it: the default route, podman's 10.88.0.0/16, and that of another lab.
+    /// The routes of a machine with podman (10.88.0.0/16) and another lab.
     #[cfg(target_endian = "little")]
     const ROUTES: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
                           eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn a_number_whose_addresses_are_routed_already_is_passed_over() {
+    fn a_number_with_routed_addresses_is_skipped() {
         let found = routes(ROUTES);
         assert_eq!(found, [Range::of([10, 88, 0, 0], 16), Range::of([10, 96, 3, 0], 24)]);
         let is_routed = |routes: &[Range]| (0..LABS).filter(|number| Network::Node(*number).is_routed(routes)).count();

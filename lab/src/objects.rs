@@ -1,4 +1,4 @@
-//! Kubernetes objects for tests and demo, made by saying only what matters:
+//! Builders of Kubernetes objects for tests and demo. A test sets only what matters to it:
 //! `deployment("web").replicas(3).labelled().build()`.
 
 use std::collections::BTreeMap;
@@ -11,18 +11,19 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 
-use crate::nodes::{COMPLETE, HOLD};
+use crate::fake_nodes::{COMPLETE, HOLD};
 use crate::webhooks::SNAP;
 
-/// A shell script for [`Builder::runs`] that counts aloud, ten numbers a second: what goes on counting was not restarted.
+/// A shell script for [`Builder::runs`] that prints ten numbers per second. If the numbers go on, the program was not
+/// restarted.
 ///
-/// It waits by reading what never comes, for it must start no programs while it counts: a shell that waits for its child
-/// to start one (`vfork`) can't be stopped by criu, and each number would be a chance to fail. The program that keeps the
-/// pipe open is looped, since criu cuts its sleep short.
+/// The script waits by reading from a pipe that stays empty. It must not start programs while it counts: criu cannot
+/// stop a shell that waits for a child to start (`vfork`). The loop that keeps the pipe open restarts `sleep`, because
+/// criu cuts it short.
 pub const COUNTING: &str = "while true; do sleep 3600; done | \
                             { n=0; while true; do n=$((n+1)); echo $n; read -t 0.1 nothing; done; }";
 
-/// An object in the making. Labels, annotations and containers are those of its pods.
+/// A builder. Labels, annotations and containers are those of the object's pods.
 #[derive(Clone, Debug)]
 pub struct Builder<K> {
     name: String,
@@ -82,7 +83,7 @@ pub fn statefulset(name: &str) -> Builder<StatefulSet> {
     })
 }
 
-/// Runs one pod on each node; `replicas` has no meaning for it.
+/// Runs one pod on each node. `replicas` has no effect.
 pub fn daemonset(name: &str) -> Builder<DaemonSet> {
     builder(name, "Always", |parts| DaemonSet {
         metadata: parts.metadata(),
@@ -95,12 +96,12 @@ pub fn daemonset(name: &str) -> Builder<DaemonSet> {
     })
 }
 
-/// Runs `replicas` pods side by side. They end only with `completing`.
+/// Runs `replicas` pods in parallel. They end only with `completing`.
 pub fn job(name: &str) -> Builder<Job> {
     builder(name, "Never", |parts| Job { metadata: parts.metadata(), spec: Some(parts.job()), status: None })
 }
 
-/// Never starts a Job by itself within a test: its schedule is 29 February.
+/// Starts no Job during a test: its schedule is 29 February.
 pub fn cronjob(name: &str) -> Builder<CronJob> {
     builder(name, "Never", |parts| CronJob {
         metadata: parts.metadata(),
@@ -113,7 +114,7 @@ pub fn cronjob(name: &str) -> Builder<CronJob> {
     })
 }
 
-/// The Job that `cronjob` makes when its time has come (what `kubectl create job --from` does).
+/// The Job that `cronjob` creates at its next time, as `kubectl create job --from` does.
 pub fn job_of(cronjob: &CronJob, name: &str) -> Job {
     let template = cronjob.spec.as_ref().map(|spec| spec.job_template.clone()).unwrap_or_default();
     let owner = kube::Resource::controller_owner_ref(cronjob, &());
@@ -138,7 +139,7 @@ impl<K> Builder<K> {
         self
     }
 
-    /// Opts in: the snap label with "true", and nothing else.
+    /// Sets the snap label to "true".
     pub fn labelled(self) -> Self {
         self.label(SNAP, "true")
     }
@@ -153,13 +154,13 @@ impl<K> Builder<K> {
         self
     }
 
-    /// Names the containers; one called `app` unless said otherwise.
+    /// Sets the names of the containers. The default is one container `app`.
     pub fn containers<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.spec.containers = names.into_iter().map(container).collect();
         self
     }
 
-    /// Has each container run from this image, for a node that is real.
+    /// Runs this image in each container, for a real node.
     pub fn image(mut self, image: &str) -> Self {
         for container in &mut self.spec.containers {
             container.image = Some(image.to_owned());
@@ -167,7 +168,7 @@ impl<K> Builder<K> {
         self
     }
 
-    /// Has each container run this shell script in this image ([`crate::RealNode::busybox`]), for a node that is real.
+    /// Runs this shell script in each container, in an image such as [`crate::RealNode::busybox`], for a real node.
     pub fn runs(self, image: &str, script: &str) -> Self {
         let mut this = self.image(image);
         for container in &mut this.spec.containers {
@@ -176,17 +177,17 @@ impl<K> Builder<K> {
         this
     }
 
-    /// Leaves the pods' status to the test: they stay Pending until it writes one.
+    /// Leaves the pods' status to the test. They stay Pending until the test writes another status.
     pub fn hold(self) -> Self {
         self.annotate(HOLD, "true")
     }
 
-    /// Lets the pods of a Job end successfully after a few seconds.
+    /// Lets the pods of a Job succeed after a few seconds.
     pub fn completing(self) -> Self {
         self.annotate(COMPLETE, "true")
     }
 
-    /// Changes whatever else of the pods' spec a test is about.
+    /// Changes other parts of the pods' spec.
     pub fn spec(mut self, change: impl FnOnce(&mut PodSpec)) -> Self {
         change(&mut self.spec);
         self
@@ -209,7 +210,7 @@ impl<K> Builder<K> {
         }
     }
 
-    /// A Job's selector and labels are the API server's to choose.
+    /// The API server chooses a Job's selector and labels.
     fn job(&self) -> JobSpec {
         JobSpec {
             parallelism: Some(self.replicas),
@@ -224,7 +225,7 @@ fn builder<K>(name: &str, restart_policy: &str, finish: fn(Builder<K>) -> K) -> 
     let spec = PodSpec {
         containers: vec![container("app")],
         restart_policy: Some(restart_policy.to_owned()),
-        // There is no process to wait for: deletions in tests are carried out at once.
+        // Fake nodes run no process, so deletions need not wait.
         termination_grace_period_seconds: Some(0),
         ..PodSpec::default()
     };
@@ -238,7 +239,7 @@ fn app_label(name: &str) -> BTreeMap<String, String> {
 fn container(name: &str) -> Container {
     Container {
         name: name.to_owned(),
-        // Never pulled where nodes are fake.
+        // Fake nodes pull no images.
         image: Some(format!("registry.invalid/{name}:1")),
         ..Container::default()
     }

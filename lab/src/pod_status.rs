@@ -1,4 +1,4 @@
-//! The status of a pod on hold, written by the test in place of a kubelet.
+//! The status of a pod on hold, which the test writes in place of a kubelet.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -6,7 +6,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-/// A status in the making: Running and Ready, all containers started, unless said otherwise.
+/// A builder of pod statuses. By default the pod is Running and Ready and all containers have started.
 #[derive(Clone, Debug)]
 pub struct PodStatus {
     phase: String,
@@ -41,7 +41,7 @@ impl PodStatus {
         Self { ready: false, ..Self::ready(pod) }
     }
 
-    /// When the Ready condition last changed; now unless said otherwise.
+    /// The time of the Ready condition's last change. The default is now.
     pub fn since(mut self, time: Timestamp) -> Self {
         self.ready_since = time;
         self
@@ -52,7 +52,7 @@ impl PodStatus {
         self
     }
 
-    /// Reports all containers as not started yet (a startup probe that has not passed).
+    /// Sets `started` of all containers to false, as before a startup probe has passed.
     pub fn not_started(mut self) -> Self {
         self.started = Some(false);
         self
@@ -64,12 +64,12 @@ impl PodStatus {
         self
     }
 
-    /// Reports this container as waiting for its image.
+    /// Sets this container's state to waiting for its image.
     pub fn waiting(self, container: &str) -> Self {
         self.with(container, Running::Waiting)
     }
 
-    /// Reports this container as ended.
+    /// Sets this container's state to terminated.
     pub fn terminated(self, container: &str) -> Self {
         self.with(container, Running::Terminated)
     }

@@ -1,4 +1,4 @@
-//! What tests do with the pods of their namespace.
+//! Operations of tests on the pods of their namespace.
 
 use std::collections::BTreeSet;
 
@@ -7,19 +7,20 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::namespace::{Namespace, must};
+use crate::must::must;
+use crate::namespace::Namespace;
 use crate::objects::pod;
 use crate::pod_status::PodStatus;
 
 impl Namespace {
-    /// Creates a pod and waits until it is on a node. With `hold` it stays there until the test writes its status.
+    /// Creates a pod and waits until it has a node. With `hold` it stays Pending until the test writes its status.
     pub async fn scheduled(&self, wanted: &Pod) -> Pod {
         let created = self.create_object(wanted).await;
         let (pods, name) = (self.api::<Pod>(), created.name_any());
-        let awaited = format!("pod `{name}` is on a node");
+        let awaited = format!("pod `{name}` has a node");
         self.until(&awaited, async || match pods.get(&name).await {
             Ok(pod) if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) => Ok(pod),
-            Ok(_) => Err("on none".to_owned()),
+            Ok(_) => Err("it has none".to_owned()),
             Err(error) => Err(error.to_string()),
         })
         .await
@@ -49,20 +50,20 @@ impl Namespace {
         .await;
     }
 
-    /// Puts a label on a pod that exists, or takes it away.
+    /// Sets a label of an existing pod, or removes it.
     pub async fn label_pod(&self, name: &str, key: &str, value: Option<&str>) -> Pod {
         let change = Patch::Merge(json!({"metadata": {"labels": {key: value}}}));
         must("label a pod", self.api::<Pod>().patch(name, &PatchParams::default(), &change).await)
     }
 
-    /// The names of the pods that an [object](crate::objects) of this name has made.
+    /// The names of the pods that belong to the [object](crate::objects) of this name.
     pub async fn pods_of(&self, name: &str) -> BTreeSet<String> {
         let labelled = ListParams::default().labels(&format!("app={name}"));
         let listed = must("list pods", self.api::<Pod>().list(&labelled).await);
         listed.iter().map(ResourceExt::name_any).collect()
     }
 
-    /// Waits until an object of this name has made `count` pods, and returns their names.
+    /// Waits until the object of this name has `count` pods, and returns their names.
     pub async fn pods_made(&self, name: &str, count: usize) -> BTreeSet<String> {
         self.until(&format!("`{name}` has {count} pods"), async || {
             let pods = self.pods_of(name).await;
@@ -71,16 +72,17 @@ impl Namespace {
         .await
     }
 
-    /// Creates a pod of this name and waits until SnapHook was asked about it.
+    /// Creates a pod of this name and waits until SnapHook has received a request for it.
     ///
-    /// What was to happen to earlier pods has happened by then, so that a test of an absence need not wait for time.
-    pub async fn later_pod_is_asked_for(&self, name: &str) {
+    /// By then SnapWatcher has handled everything that happened to earlier pods. So a test can check that a request was
+    /// not sent, and need not wait for a fixed time.
+    pub async fn later_pod_is_requested(&self, name: &str) {
         self.create_object(&pod(name).labelled().build()).await;
-        self.asked(name, 1).await;
+        self.until_requested(name, 1).await;
     }
 
-    /// How often SnapHook was asked about pods of this name so far.
-    pub fn times_asked(&self, pod: &str) -> usize {
+    /// Number of requests that SnapHook has received for pods of this name.
+    pub fn request_count(&self, pod: &str) -> usize {
         self.snaphook().requests_for(self.name(), pod).len()
     }
 }

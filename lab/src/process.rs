@@ -1,12 +1,12 @@
 //! Child processes that never outlive the lab.
 //!
-//! Linux can send a signal to a child when its parent dies (`prctl(2)`, PR_SET_PDEATHSIG), which covers even SIGKILL of
-//! the lab itself. The signal follows the *thread* that started the child, not the process, so all children are started
-//! from one thread that lives as long as the process. `setpriv --pdeathsig` asks for the signal, which keeps this crate
-//! free of unsafe code.
+//! Linux can send a signal to a child when its parent dies (`prctl(2)`, PR_SET_PDEATHSIG), even if the parent was
+//! killed by SIGKILL. The kernel sends the signal when the *thread* that started the child ends. So one thread starts
+//! all children, and it lives as long as the process. `setpriv --pdeathsig` requests the signal, so this crate needs no
+//! unsafe code.
 //!
-//! Each child leads a process group of its own: a Ctrl-C at the terminal reaches only the lab, which then stops its
-//! children in order.
+//! Each child has its own process group. A Ctrl-C in the terminal reaches only the lab, which then stops its children
+//! in order.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -21,16 +21,19 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::sync::oneshot;
 
-/// How often a child that should end is looked at.
+/// How often the lab checks whether a child has ended.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How often a process that is being stopped is looked at.
-const STANDSTILL: Duration = Duration::from_millis(1);
+/// How often the lab checks whether a child is stopped.
+const PAUSE_POLL: Duration = Duration::from_millis(1);
 
-/// Lines of a log that an error message carries.
+/// How often `wait_and_report` reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Lines of a log in an error message.
 const TAIL: usize = 15;
 
-/// A running child process; killed and reaped when dropped.
+/// A running child process. Dropping it kills and reaps the child.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -39,13 +42,13 @@ pub struct Process {
     log: Option<PathBuf>,
 }
 
-/// What to start, and how.
+/// The command line and log of a child.
 #[derive(Debug)]
 pub struct Launch {
     name: String,
     program: PathBuf,
     command: Command,
-    // None: it writes to the terminal of this process.
+    // None: the child writes to the terminal of this process.
     log: Option<PathBuf>,
 }
 
@@ -53,9 +56,9 @@ pub struct Launch {
 pub enum ProcessError {
     #[error("could not open the log file `{}` of {name}", path.display())]
     Log { name: String, path: PathBuf, source: io::Error },
-    #[error("could not start {name} (`{}`); `setpriv` of util-linux is needed too", program.display())]
+    #[error("could not start {name} (`{}`); the lab also needs `setpriv` of util-linux", program.display())]
     Start { name: String, program: PathBuf, source: io::Error },
-    #[error("the thread that starts processes is gone, so {name} was not started")]
+    #[error("the thread that starts processes has ended, so {name} was not started")]
     SpawnerGone { name: String },
     #[error("could not send {signal} to {name}")]
     Signal { name: String, signal: Signal, source: nix::Error },
@@ -66,12 +69,12 @@ pub enum ProcessError {
 }
 
 impl Launch {
-    /// Prepares `program`; its output is appended to `log`.
+    /// Prepares `program`. Its output is appended to `log`.
     pub fn new(name: &str, program: &Path, log: &Path) -> Self {
         Self { log: Some(log.to_owned()), ..Self::on_terminal(name, program) }
     }
 
-    /// Prepares `program`; it writes where this process writes.
+    /// Prepares `program`. Its output goes to the terminal of this process.
     pub fn on_terminal(name: &str, program: &Path) -> Self {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).stdin(Stdio::null()).process_group(0);
@@ -121,12 +124,12 @@ impl Process {
         self.child.id()
     }
 
-    /// The last `count` lines of its log; empty for a process that writes to the terminal.
+    /// The last `count` lines of the child's log. Empty if the child writes to the terminal.
     pub fn last_lines(&self, count: usize) -> String {
         self.log.as_deref().map(|log| last_lines(log, count)).unwrap_or_default()
     }
 
-    /// Fails with the end of the log if the process has ended.
+    /// Fails if the child has ended. The error has the end of its log.
     pub fn check_running(&mut self) -> Result<(), ProcessError> {
         match self.ended()? {
             None => Ok(()),
@@ -134,12 +137,12 @@ impl Process {
         }
     }
 
-    /// The exit status, if the process has ended.
+    /// The exit status, if the child has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, ProcessError> {
         self.child.try_wait().map_err(|source| ProcessError::Wait { name: self.name.clone(), source })
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the end of the child.
     pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
         loop {
             if let Some(status) = self.ended()? {
@@ -149,10 +152,20 @@ impl Process {
         }
     }
 
-    /// Asks the process to end (SIGTERM) and kills it when it has not within `patience`.
-    pub async fn stop(&mut self, patience: Duration) -> Result<ExitStatus, ProcessError> {
+    /// Waits for the end of the child and calls `report` every 30 s.
+    pub async fn wait_and_report(&mut self, report: impl Fn()) -> Result<ExitStatus, ProcessError> {
+        loop {
+            match tokio::time::timeout(REPORT_INTERVAL, self.wait()).await {
+                Ok(status) => return status,
+                Err(_) => report(),
+            }
+        }
+    }
+
+    /// Sends SIGTERM and waits. If the child has not ended after `timeout`, kills it.
+    pub async fn stop(&mut self, timeout: Duration) -> Result<ExitStatus, ProcessError> {
         self.signal(Signal::SIGTERM)?;
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         while Instant::now() < deadline {
             if let Some(status) = self.ended()? {
                 return Ok(status);
@@ -162,18 +175,18 @@ impl Process {
         self.kill().await
     }
 
-    /// Kills the process (SIGKILL) and waits until it is gone.
+    /// Kills the child (SIGKILL) and waits for its end.
     pub async fn kill(&mut self) -> Result<ExitStatus, ProcessError> {
         self.signal(Signal::SIGKILL)?;
         self.wait().await
     }
 
-    /// Stops the process in its tracks (SIGSTOP) until `resume`; returns when each of its threads stands still, since
-    /// the signal reaches those on other processors a moment later.
+    /// Stops the child (SIGSTOP) until `resume`. Returns when all its threads are stopped, because threads on other
+    /// processors receive the signal a moment later.
     pub fn pause(&mut self) -> Result<(), ProcessError> {
         self.signal(Signal::SIGSTOP)?;
         while self.ended()?.is_none() && !self.is_stopped() {
-            thread::sleep(STANDSTILL);
+            thread::sleep(PAUSE_POLL);
         }
         Ok(())
     }
@@ -182,18 +195,18 @@ impl Process {
     fn is_stopped(&self) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
         let states = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
-        // The second field is the name, in parentheses, and may hold anything.
+        // The second field is the name in parentheses, which may contain anything.
         states.into_iter().all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     }
 
-    /// Lets a paused process go on (SIGCONT).
+    /// Resumes a stopped child (SIGCONT).
     pub fn resume(&mut self) -> Result<(), ProcessError> {
         self.signal(Signal::SIGCONT)
     }
 
-    /// Sends a signal to the process and its own children; one that has ended already is left alone.
+    /// Sends a signal to the child's process group, unless the child has ended.
     pub fn signal(&mut self, signal: Signal) -> Result<(), ProcessError> {
-        // A reaped pid may belong to somebody else by now.
+        // After a child is reaped, another process may have its process id.
         if self.ended()?.is_some() {
             return Ok(());
         }
@@ -206,14 +219,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both can only fail for a process that is gone already, which is what is wanted.
+        // Fails only if the child has ended already.
         if self.signal(Signal::SIGKILL).is_ok() {
             drop(self.child.wait());
         }
     }
 }
 
-/// The last `count` lines of a file; empty where it cannot be read.
+/// The last `count` lines of a file. Empty if the file cannot be read.
 pub(crate) fn last_lines(path: &Path, count: usize) -> String {
     let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
@@ -225,7 +238,7 @@ struct Order {
     reply: oneshot::Sender<io::Result<Child>>,
 }
 
-/// The door to the one thread that starts all children.
+/// Sends commands to the thread that starts all children.
 fn spawner() -> mpsc::Sender<Order> {
     static SPAWNER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
     SPAWNER
@@ -233,7 +246,7 @@ fn spawner() -> mpsc::Sender<Order> {
             let (orders, inbox) = mpsc::channel::<Order>();
             thread::spawn(move || {
                 for Order { mut command, reply } in inbox {
-                    // A caller that gave up drops its half: then nobody would own the child.
+                    // The receiver was dropped, so nothing would own the child.
                     if let Err(Ok(mut orphan)) = reply.send(command.spawn()) {
                         drop(orphan.kill());
                         drop(orphan.wait());
@@ -254,19 +267,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn output_goes_to_the_log_and_the_exit_status_is_told() {
+    async fn output_goes_to_the_log_and_the_exit_status_is_in_the_error() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("sh.log");
         let launch = Launch::new("sh", Path::new("sh"), &log).args(["-c", "echo out; echo err >&2; exit 3"]);
         let mut process = Process::start(launch).await.unwrap();
         assert_eq!(process.wait().await.unwrap().code(), Some(3));
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "out\nerr\n");
-        let told = process.check_running().unwrap_err().to_string();
-        assert!(told.contains("exit status: 3") && told.contains("err"), "{told}");
+        let message = process.check_running().unwrap_err().to_string();
+        assert!(message.contains("exit status: 3") && message.contains("err"), "{message}");
     }
 
     #[tokio::test]
-    async fn a_dropped_process_is_gone() {
+    async fn dropping_a_process_kills_it() {
         let folder = tempfile::tempdir().unwrap();
         let process = Process::start(sleeper(&folder.path().join("log"))).await.unwrap();
         let group = process.group;
@@ -275,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_ignores_the_request_to_stop_is_killed() {
+    async fn a_process_that_ignores_sigterm_is_killed() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let launch = Launch::new("deaf", Path::new("sh"), &log)

@@ -1,5 +1,5 @@
-//! A cluster of one real node with Services and names, as SnapWatcher is installed into: its image is in the registry, and
-//! a SnapHook that takes checkpoints in earnest stands where the chart expects one.
+//! A cluster with one real node, Services and DNS names, into which SnapWatcher is installed. Its image is in the
+//! registry. A SnapHook stand-in that takes real checkpoints has the address that the chart expects.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -13,23 +13,23 @@ use serde_json::Value;
 
 use crate::access::Access;
 use crate::cluster::{Cluster, Options};
-use crate::namespace::must;
-use crate::node::{RealNode, lead};
+use crate::must::must;
+use crate::node::{RealNode, route_service_to_host};
 use crate::snaphook::{Behaviour, Kubelets, SnapHook};
-use crate::until::reached;
+use crate::until::try_until;
 
-/// Pods pull, start, are probed and drain: each takes seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Pods pull their image, start, become ready and drain. Each of these takes seconds.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// As `make image` names it, and as the chart and the manifests name it in docker.io; the lab has the program's version.
+/// The names that `make image`, the chart and the manifests give the image. The lab has SnapWatcher's version.
 const IMAGE: &str = concat!("snapwatcher:", env!("CARGO_PKG_VERSION"));
 const NAME_IN_CHART: &str = concat!("weaversoft/snapwatcher:", env!("CARGO_PKG_VERSION"));
 
-/// Where the chart's defaults lead.
+/// The Service that the chart's defaults call.
 const NAMESPACE: &str = "snap";
 const BACK_END: (&str, u16) = ("snap-back-api", 80);
 
-/// A running one; ends when dropped.
+/// A running cluster. Dropping it ends it.
 pub struct RealCluster {
     cluster: Cluster,
     client: Client,
@@ -37,7 +37,7 @@ pub struct RealCluster {
 }
 
 impl RealCluster {
-    /// Starts it, with the image that buildah holds.
+    /// Starts a cluster and pushes SnapWatcher's image from buildah to its registry.
     pub async fn start() -> Self {
         let options = must("read the options", Options::from_environment()).with_services();
         let cluster = must("start a cluster", Cluster::start(options).await);
@@ -49,8 +49,8 @@ impl RealCluster {
         let snaphook = must("start the SnapHook stand-in", SnapHook::listen(host).await);
         let kubelets = must("reach the kubelet", Kubelets::of(cluster.access()).await);
         snaphook.answer_with(Behaviour::Kubelet(kubelets));
-        let led = lead(&client, NAMESPACE, BACK_END.0, BACK_END.1, snaphook.address()).await;
-        must("lead a Service to the stand-in", led);
+        let routed = route_service_to_host(&client, NAMESPACE, BACK_END.0, BACK_END.1, snaphook.address()).await;
+        must("route a Service to the stand-in", routed);
         Self { cluster, client, snaphook }
     }
 
@@ -70,13 +70,13 @@ impl RealCluster {
         must("find the real node", self.cluster.real_node().ok_or("there is none"))
     }
 
-    /// Runs kubectl with these words and returns what it printed.
+    /// Runs kubectl with these space-separated arguments and returns its output.
     pub fn kubectl(&self, arguments: &str) -> String {
         let mut command = Command::new(self.cluster.kubectl());
         printed(command.env("KUBECONFIG", self.cluster.kubeconfig()).args(arguments.split(' ')))
     }
 
-    /// Waits until the Deployment of SnapWatcher has this many pods and no other, and returns them.
+    /// Waits until SnapWatcher's Deployment has exactly this many pods, all of them current, and returns them.
     pub async fn replicas(&self, count: usize) -> Vec<Pod> {
         let pods: Api<Pod> = Api::namespaced(self.client(), NAMESPACE);
         let mine = ListParams::default().labels("app.kubernetes.io/name=snapwatcher");
@@ -94,10 +94,10 @@ impl RealCluster {
                 Err(format!("{status:?}, {} pods", listed.len()))
             }
         };
-        must("wait for the replicas", reached("the replicas are available", PATIENCE, look).await)
+        must("wait for the replicas", try_until("the replicas are available", TIMEOUT, look).await)
     }
 
-    /// What the API server has refused to SnapWatcher's accounts, as its audit log tells.
+    /// The audit log's entries for requests of SnapWatcher's service accounts that the API server forbade.
     pub fn refused(&self) -> Vec<Value> {
         let log = must("read the audit log", std::fs::read_to_string(self.access().audit_log()));
         let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -105,7 +105,7 @@ impl RealCluster {
         let is_ours = |entry: &Value| entry["user"]["username"].as_str().is_some_and(|name| name.starts_with(&account));
         let (refused, others): (Vec<_>, Vec<_>) =
             entries.filter(is_ours).partition(|entry| entry["responseStatus"]["code"] == 403);
-        let known = if others.is_empty() { Err(format!("it knows nothing of {account}")) } else { Ok(refused) };
+        let known = if others.is_empty() { Err(format!("it has no entry of {account}")) } else { Ok(refused) };
         must("read the audit log", known)
     }
 }

@@ -1,24 +1,25 @@
-//! `Checkpoint` objects as a test looks at them: read without SnapWatcher's own types, since the lab must not depend on
-//! what it tests.
+//! `Checkpoint` objects as tests read them: without SnapWatcher's types, because the lab must not depend on the
+//! product.
 
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 
-use crate::namespace::{Namespace, must};
+use crate::must::must;
+use crate::namespace::Namespace;
 
-/// A record as it was read.
+/// A Checkpoint as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub name: String,
     pub uid: String,
     pub spec: Value,
-    /// Null before the first was written.
+    /// Null until SnapWatcher has written it.
     pub status: Value,
 }
 
 impl Record {
-    /// The phase, with the reason where there is one: `Pending`, `Succeeded`, `Failed(PodGone)`.
+    /// The phase and, if it differs, the reason: `Pending`, `Succeeded`, `Failed(PodGone)`.
     pub fn state(&self) -> String {
         let phase = self.text("/phase").unwrap_or("Pending");
         match self.reason() {
@@ -53,17 +54,17 @@ impl Record {
         self.status["failures"].as_i64().unwrap_or_default()
     }
 
-    /// The container, as wished or as resolved.
+    /// The container in spec, or the one in status.
     pub fn container(&self) -> &str {
         self.spec["container"].as_str().or_else(|| self.text("/container")).unwrap_or_default()
     }
 
-    /// Whether it is about a pod of this name, by its wish or as resolved.
+    /// Whether the Checkpoint is for a pod of this name, by its spec or its status.
     pub fn is_about(&self, pod: &str) -> bool {
         self.spec["pod"]["name"] == pod || self.text("/pod/name") == Some(pod)
     }
 
-    /// The text in status that this JSON pointer leads to.
+    /// The text at this JSON pointer in status.
     pub fn text(&self, pointer: &str) -> Option<&str> {
         self.status.pointer(pointer)?.as_str()
     }
@@ -82,7 +83,7 @@ impl From<DynamicObject> for Record {
 }
 
 impl Namespace {
-    /// All records of the namespace, by name.
+    /// All Checkpoints of the namespace, sorted by name.
     pub async fn records(&self) -> Vec<Record> {
         let listed = must("list Checkpoints", self.checkpoints().list(&ListParams::default()).await);
         let mut records: Vec<Record> = listed.items.into_iter().map(Record::from).collect();
@@ -90,16 +91,16 @@ impl Namespace {
         records
     }
 
-    /// The records about pods of this name, by name.
+    /// The Checkpoints for pods of this name, sorted by name.
     pub async fn records_of(&self, pod: &str) -> Vec<Record> {
         let mut records = self.records().await;
         records.retain(|record| record.is_about(pod));
         records
     }
 
-    /// Waits until there is one record about pods of this name, in this [state](Record::state), and returns it.
+    /// Waits until there is one Checkpoint for pods of this name and it is in this [state](Record::state). Returns it.
     pub async fn record_of(&self, pod: &str, state: &str) -> Record {
-        let awaited = format!("the one record of pod `{pod}` is {state}");
+        let awaited = format!("the only Checkpoint of pod `{pod}` is {state}");
         self.until(&awaited, async || match self.records_of(pod).await.as_slice() {
             [record] if record.state() == state => Ok(record.clone()),
             others => Err(format!("{:?}", others.iter().map(Record::state).collect::<Vec<_>>())),
@@ -107,9 +108,9 @@ impl Namespace {
         .await
     }
 
-    /// Waits until the record of this name is in this [state](Record::state) and returns it.
+    /// Waits until the Checkpoint of this name is in this [state](Record::state) and returns it.
     pub async fn record_named(&self, name: &str, state: &str) -> Record {
-        let awaited = format!("record `{name}` is {state}");
+        let awaited = format!("Checkpoint `{name}` is {state}");
         self.until(&awaited, async || match self.checkpoints().get(name).await.map(Record::from) {
             Ok(record) if record.state() == state => Ok(record),
             Ok(record) => Err(format!("{}: {}", record.state(), record.message())),
@@ -118,7 +119,7 @@ impl Namespace {
         .await
     }
 
-    /// Applies a Checkpoint with this spec, as a person does, and returns the API server's answer.
+    /// Applies a Checkpoint with this spec, as a user does, and returns the API server's answer.
     pub async fn apply_checkpoint(&self, name: &str, spec: &Value) -> kube::Result<Record> {
         let object: DynamicObject = must(
             "write a Checkpoint",
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_tells_phase_and_reason_once() {
+    fn a_state_shows_phase_and_reason_once() {
         let complete = |reason: &str| json!([{"type": "Complete", "reason": reason}]);
         for (status, expected) in [
             (Value::Null, "Pending"),
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_about_a_pod_by_its_wish_or_as_resolved() {
+    fn a_checkpoint_is_for_the_pod_in_its_spec_or_its_status() {
         assert!(record(Value::Null).is_about("web"));
         let of_revision = Record { spec: json!({}), ..record(json!({"pod": {"name": "web-1"}})) };
         assert!(of_revision.is_about("web-1") && !of_revision.is_about("web"));

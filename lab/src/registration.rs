@@ -1,7 +1,8 @@
-//! How `lab down`, kubectl and a person find a control plane that stays up: the folder `target/lab`.
+//! The folder `target/lab`, by which `lab down`, kubectl and a person find a running control plane.
 //!
-//! It holds `kubeconfig`, `kubectl` and `pid`. The pid file is locked as long as its process lives, so that a file left
-//! by a killed process is told from a live one without trusting a number that may belong to somebody else by now.
+//! The folder has `kubeconfig`, `kubectl` and `pid`. A lab holds a lock on `pid` as long as it runs. The lock shows
+//! whether the file was left by a lab that was killed. A process id alone does not, because another process may have
+//! it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -13,39 +14,39 @@ use nix::unistd::Pid;
 
 use crate::access::{Access, AccessError};
 
-/// How long a lab may take to end after it was asked to.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a lab may take to end after `lab down`.
+const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
-/// The claim of this process on the folder; given back when dropped.
+/// The claim of this process on the folder. Dropping it removes the folder.
 #[derive(Debug)]
 pub struct Registration {
     folder: PathBuf,
     access: Option<Access>,
-    // Locked while this process lives.
+    // Only held: the lock shows that this process runs.
     _pid: File,
 }
 
-/// What `lab down` found.
+/// The result of `lab down`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     Stopped { pid: i32 },
-    NothingRan,
+    NotRunning,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
-    #[error("a lab runs already (pid {pid}); `lab down` ends it")]
+    #[error("another lab is running (pid {pid}); stop it by `lab down`")]
     Running { pid: String },
     #[error("could not use the folder `{}`", folder.display())]
     Folder { folder: PathBuf, source: io::Error },
     #[error(transparent)]
     Access(#[from] AccessError),
-    #[error("the pid file `{}` holds `{text}`, which is no process id", path.display())]
+    #[error("the pid file `{}` has the text `{text}`, which is not a process id; remove the file", path.display())]
     NotAPid { path: PathBuf, text: String },
-    #[error("could not signal the lab (pid {pid})")]
+    #[error("could not send SIGTERM to the lab (pid {pid})")]
     Signal { pid: i32, source: nix::Error },
-    #[error("the lab (pid {pid}) has not ended within {} s", PATIENCE.as_secs())]
+    #[error("the lab (pid {pid}) is still running {} s after SIGTERM", TIMEOUT.as_secs())]
     StillRunning { pid: i32 },
 }
 
@@ -71,7 +72,7 @@ impl Registration {
         Ok(Self { folder: folder.to_owned(), access: None, _pid: pid })
     }
 
-    /// Shows this control plane in the folder.
+    /// Writes this control plane's kubeconfig and kubectl into the folder.
     pub fn publish(&mut self, access: &Access) -> Result<&Access, RegistrationError> {
         let failed = |source| RegistrationError::Folder { folder: self.folder.clone(), source };
         let kubeconfig = fs::read_to_string(access.kubeconfig()).map_err(failed)?;
@@ -85,35 +86,35 @@ impl Drop for Registration {
         if let Some(access) = &self.access {
             access.remove();
         }
-        // The folder stays only where somebody put files of his own into it.
+        // The folder is removed only if it is empty, because users may have put files into it.
         drop(fs::remove_file(self.folder.join("pid")));
         drop(fs::remove_dir(&self.folder));
     }
 }
 
-/// A path as a person at the root of the repository writes it.
+/// A path relative to the root of the repository, for messages.
 pub fn shown(path: &Path) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     root.and_then(|root| path.strip_prefix(root).ok()).unwrap_or(path).display().to_string()
 }
 
-/// Asks the lab registered in `folder` to end and waits until it has.
+/// Stops the lab that is registered in `folder` and waits for its end.
 pub async fn end(folder: &Path) -> Result<Ended, RegistrationError> {
     let path = folder.join("pid");
     if !path.exists() {
-        return Ok(Ended::NothingRan);
+        return Ok(Ended::NotRunning);
     }
     let failed = |source| RegistrationError::Folder { folder: folder.to_owned(), source };
     let mut file = open(&path).map_err(failed)?;
     if is_free(&file).map_err(failed)? {
-        // Left by a lab that was killed: its processes died with it.
+        // The lab was killed, and its processes died with it.
         drop(fs::remove_dir_all(folder));
-        return Ok(Ended::NothingRan);
+        return Ok(Ended::NotRunning);
     }
     let text = text_of(&mut file);
     let Ok(pid) = text.parse::<i32>() else { return Err(RegistrationError::NotAPid { path, text }) };
     kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|source| RegistrationError::Signal { pid, source })?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         if is_free(&file).map_err(failed)? {
             return Ok(Ended::Stopped { pid });
@@ -137,7 +138,7 @@ fn is_free(file: &File) -> io::Result<bool> {
 
 fn text_of(file: &mut File) -> String {
     let mut text = String::new();
-    // An unreadable file reads as an empty one, which is told as no process id.
+    // A file that cannot be read is reported as one without a process id.
     drop(file.rewind().and_then(|()| file.read_to_string(&mut text)));
     text.trim().to_owned()
 }
@@ -147,25 +148,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_folder_is_claimed_by_one_process_at_a_time() {
+    fn only_one_process_at_a_time_claims_a_folder() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("lab");
         let first = Registration::claim(&folder).unwrap();
-        let told = Registration::claim(&folder).unwrap_err().to_string();
-        assert!(told.contains(&std::process::id().to_string()) && told.contains("lab down"), "{told}");
+        let message = Registration::claim(&folder).unwrap_err().to_string();
+        assert!(message.contains(&std::process::id().to_string()) && message.contains("lab down"), "{message}");
         drop(first);
         assert!(!folder.exists());
         Registration::claim(&folder).unwrap();
     }
 
     #[tokio::test]
-    async fn what_a_killed_lab_left_is_cleared_away_without_a_signal() {
+    async fn the_folder_of_a_killed_lab_is_removed() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("lab");
-        assert_eq!(end(&folder).await.unwrap(), Ended::NothingRan);
+        assert_eq!(end(&folder).await.unwrap(), Ended::NotRunning);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("pid"), "1").unwrap();
-        assert_eq!(end(&folder).await.unwrap(), Ended::NothingRan);
+        assert_eq!(end(&folder).await.unwrap(), Ended::NotRunning);
         assert!(!folder.exists());
     }
 }

@@ -1,4 +1,4 @@
-//! Several SnapWatchers of one installation: one Lease, one certificate, one set of webhook configurations.
+//! Several replicas of SnapWatcher with one Lease, one certificate and one pair of webhook configurations.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,25 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tempfile::TempDir;
 
 use crate::access::private_file;
-use crate::namespace::{Namespace, must};
+use crate::must::must;
+use crate::namespace::Namespace;
 use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
 use crate::until::until;
 
-/// The name that SnapWatcher gives its Lease if it is told none.
+/// The default name of SnapWatcher's Lease.
 const LEASE: &str = "snapwatcher";
 
-/// Running replicas; the API server calls the first one's webhook.
+/// Running replicas. The API server calls the webhook of the first one.
 #[derive(Debug)]
 pub struct Replicas {
     pub all: Vec<Arc<Snapwatcher>>,
     leases: Api<Lease>,
-    // Only held: the files of the certificate.
+    // Only held: it has the certificate's files.
     _folder: TempDir,
 }
 
 impl Replicas {
-    /// Starts `count` replicas with these flags besides their own, and waits until each is ready and one leads.
+    /// Starts `count` replicas with these options and waits until each is ready and one is the leader.
     pub async fn start(ns: &Namespace, count: usize, options: SnapwatcherOptions) -> Self {
         let folder = must("make a folder for a certificate", TempDir::with_prefix("replicas-"));
         let files = must("make a certificate", certificate(folder.path()));
@@ -39,31 +40,31 @@ impl Replicas {
                 ("--standalone", "false"),
                 ("--instance", instance.as_str()),
                 ("--service-namespace", ns.name()),
-                ("--tls-cert", &files[0]),
-                ("--tls-key", &files[1]),
-                ("--tls-ca", &files[2]),
+                ("--tls-cert", &files.certificate),
+                ("--tls-key", &files.key),
             ] {
                 options.args.push(format!("{flag}={value}"));
             }
+            let started = ns.launch_snapwatcher(options).await;
             if number == 0 {
-                all.push(ns.start_snapwatcher_with(options).await);
-            } else {
-                let started = ns.launch_snapwatcher(options).await;
-                must("wait for a replica", started.ready().await);
-                all.push(started);
+                ns.install_webhooks(&started).await;
+                ns.set_ca_bundle(&files.ca).await;
             }
+            must("wait for a replica", started.ready().await);
+            all.push(started);
         }
+        ns.admission_works().await;
         let replicas = Self { all, leases: ns.api(), _folder: folder };
         replicas.leader().await;
         replicas
     }
 
-    /// Waits until the Lease is held and returns whose it is, as an index of `all`.
+    /// Waits until a replica holds the Lease and returns its index in `all`.
     pub async fn leader(&self) -> usize {
         until("a replica holds the Lease", async || self.holder().await.and_then(|holder| self.index_of(&holder))).await
     }
 
-    /// Waits until another than this one holds the Lease and returns its index.
+    /// Waits until another replica holds the Lease and returns its index.
     pub async fn leader_after(&self, former: usize) -> usize {
         until("another replica holds the Lease", async || {
             self.holder().await.and_then(|holder| self.index_of(&holder)).filter(|&index| index != former)
@@ -71,7 +72,7 @@ impl Replicas {
         .await
     }
 
-    /// Who holds the Lease, in the Lease's words.
+    /// The Lease's `holderIdentity`.
     pub async fn holder(&self) -> Option<String> {
         let lease = self.leases.get_opt(LEASE).await.ok().flatten()?;
         lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
@@ -87,8 +88,15 @@ fn instance(number: usize) -> String {
     format!("replica-{number}")
 }
 
-/// Writes a certificate for loopback, its key, and the CA that signed it.
-fn certificate(folder: &Path) -> io::Result<[String; 3]> {
+/// The paths of a certificate and its key, and the CA's certificate in PEM form.
+struct CertificateFiles {
+    certificate: String,
+    key: String,
+    ca: String,
+}
+
+/// Makes a certificate for loopback and writes it and its key.
+fn certificate(folder: &Path) -> io::Result<CertificateFiles> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let generate = || KeyPair::generate().map_err(io::Error::other);
@@ -100,5 +108,6 @@ fn certificate(folder: &Path) -> io::Result<[String; 3]> {
         let path: PathBuf = folder.join(name);
         private_file(&path, content).map(|()| path.display().to_string())
     };
-    Ok([write("tls.crt", &signed.pem())?, write("tls.key", &key.serialize_pem())?, write("ca.crt", &issuer.pem())?])
+    let (certificate, key) = (write("tls.crt", &signed.pem())?, write("tls.key", &key.serialize_pem())?);
+    Ok(CertificateFiles { certificate, key, ca: issuer.pem() })
 }

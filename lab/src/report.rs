@@ -1,35 +1,35 @@
-//! What a person needs to understand a failed test, printed before its namespace goes.
+//! Prints what a person needs to understand a failed test, before its namespace is deleted.
 
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
-use crate::terminal::say;
+use crate::terminal::print_result;
 
-/// The custom resource, read without SnapWatcher's own types: the lab must not depend on what it tests.
+/// The API of Checkpoints, without SnapWatcher's types, because the lab must not depend on the product.
 pub fn checkpoints(client: Client, namespace: &str) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("snap.weaversoft.io", "v1alpha1", "Checkpoint");
     Api::namespaced_with(client, namespace, &ApiResource::from_gvk_with_plural(&kind, "checkpoints"))
 }
 
-/// Prints pods, Checkpoints and Events of a namespace.
+/// Prints the pods, Checkpoints and Events of a namespace.
 pub(crate) async fn print(client: &Client, namespace: &str) {
-    say(&format!("--- pods of {namespace}"));
+    print_result(&format!("--- pods of {namespace}"));
     let everything = ListParams::default();
     match Api::<Pod>::namespaced(client.clone(), namespace).list(&everything).await {
         Ok(pods) => pods.iter().for_each(print_pod),
-        Err(error) => say(&format!("  could not be listed: {error}")),
+        Err(error) => print_result(&format!("  could not list them: {error}")),
     }
-    say("--- Checkpoints");
+    print_result("--- Checkpoints");
     match checkpoints(client.clone(), namespace).list(&everything).await {
         Ok(list) => list.iter().for_each(print_checkpoint),
-        Err(error) => say(&format!("  could not be listed: {error}")),
+        Err(error) => print_result(&format!("  could not list them: {error}")),
     }
-    say("--- Events");
+    print_result("--- Events");
     match Api::<Event>::namespaced(client.clone(), namespace).list(&everything).await {
         Ok(events) => events.iter().for_each(print_event),
-        Err(error) => say(&format!("  could not be listed: {error}")),
+        Err(error) => print_result(&format!("  could not list them: {error}")),
     }
 }
 
@@ -41,7 +41,7 @@ fn print_pod(pod: &Pod) {
         .flatten()
         .map(|condition| format!("{}={}", condition.type_, condition.status))
         .collect();
-    say(&format!(
+    print_result(&format!(
         "  {} uid={} phase={} deleted={} labels={:?} annotations={:?} {}",
         pod.name_any(),
         pod.uid().unwrap_or_default(),
@@ -55,12 +55,12 @@ fn print_pod(pod: &Pod) {
 
 fn print_checkpoint(checkpoint: &DynamicObject) {
     let part = |name: &str| checkpoint.data.get(name).cloned().unwrap_or(Value::Null);
-    say(&format!("  {} spec={} status={}", checkpoint.name_any(), part("spec"), part("status")));
+    print_result(&format!("  {} spec={} status={}", checkpoint.name_any(), part("spec"), part("status")));
 }
 
 fn print_event(event: &Event) {
     let object = &event.involved_object;
-    say(&format!(
+    print_result(&format!(
         "  {}/{}: {} {}",
         object.kind.as_deref().unwrap_or_default(),
         object.name.as_deref().unwrap_or_default(),

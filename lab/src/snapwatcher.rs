@@ -1,7 +1,8 @@
 //! SnapWatcher as a process on the host, as a user runs it: arguments, environment, log, ports and signals.
 //!
-//! Its environment is made from nothing, so that no SNAP_* variable of the caller decides a test. Ports are chosen by
-//! the system and read back from the log; a restart keeps them, so that webhook configurations stay right.
+//! Its environment is empty at first, so that variables of the test's environment have no effect. The kernel chooses
+//! the ports, and the lab reads them from the log. A restart uses the same ports, so that webhook configurations stay
+//! valid.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,40 +19,40 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::access::install_crypto_provider;
-use crate::logbook;
 use crate::process::{Launch, Process, ProcessError, last_lines};
+use crate::text_log;
 
-/// What the log says in front of the two addresses.
+/// The log's messages before the two addresses.
 const WEBHOOK_LINE: &str = "Serving admission reviews on https://";
 const ADMIN_LINE: &str = "Serving the admin port on http://";
 
-/// How long a start may take until the ports are open, and until it is ready.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a start may take until the ports are open, and until SnapWatcher is ready.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a process may take to end when asked to: a drain, open requests, an attempt under way.
-const FAREWELL: Duration = Duration::from_secs(30);
+/// How long SnapWatcher may take to stop: it drains, answers open requests and finishes attempts.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long one request to the admin port may take.
+/// Timeout of requests to the admin port.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What to start.
+/// How to start SnapWatcher.
 #[derive(Clone, Debug, Default)]
 pub struct SnapwatcherOptions {
-    /// The built program.
+    /// Path of the program.
     pub binary: PathBuf,
     pub kubeconfig: PathBuf,
-    /// Flags; `--webhook-listen`, `--admin-listen` and `--drain-delay` are added where they are not among them.
+    /// Flags. Without `--webhook-listen`, `--admin-listen` and `--drain-delay` the lab adds its own.
     pub args: Vec<String>,
     /// Variables besides PATH, HOME and KUBECONFIG.
     pub env: BTreeMap<String, String>,
 }
 
-/// A running SnapWatcher; killed when dropped.
+/// A running SnapWatcher. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Snapwatcher {
-    // Before the folder, so that nobody writes a log that is about to be removed.
+    // Dropped before the folder, so that nothing writes into the log when it is removed.
     process: Mutex<Process>,
     options: SnapwatcherOptions,
     webhook: SocketAddr,
@@ -66,19 +67,19 @@ pub enum SnapwatcherError {
     Folder { source: io::Error },
     #[error(transparent)]
     Process(#[from] ProcessError),
-    #[error("SnapWatcher's log did not say `{line}` within {} s; its end:\n{tail}", PATIENCE.as_secs())]
+    #[error("SnapWatcher's log has no line `{line}` after {} s; its end:\n{tail}", TIMEOUT.as_secs())]
     NotServing { line: &'static str, tail: String },
-    #[error("SnapWatcher was not ready after {} s: {seen}; the end of its log:\n{tail}", PATIENCE.as_secs())]
+    #[error("SnapWatcher was not ready after {} s: {seen}; the end of its log:\n{tail}", TIMEOUT.as_secs())]
     NotReady { seen: String, tail: String },
     #[error("could not read `{url}` of SnapWatcher")]
     Admin { url: String, source: reqwest::Error },
 }
 
 impl Snapwatcher {
-    /// Starts it and waits until its ports are open; not until it is ready.
+    /// Starts the process and waits until its ports are open, but not until it is ready.
     pub async fn start(mut options: SnapwatcherOptions) -> Result<Self, SnapwatcherError> {
         install_crypto_provider();
-        // Nobody but the test calls a SnapWatcher of a test, so there is nothing to drain unless the test says so.
+        // Without a drain delay a test stops sooner. Only its own clients would need the delay.
         for (flag, value) in
             [("--webhook-listen", "127.0.0.1:0"), ("--admin-listen", "127.0.0.1:0"), ("--drain-delay", "0s")]
         {
@@ -92,13 +93,13 @@ impl Snapwatcher {
         let log = log_path(folder.path());
         let webhook = address_after(WEBHOOK_LINE, &mut process, &log).await?;
         let admin = address_after(ADMIN_LINE, &mut process, &log).await?;
-        // A connection kept from before a restart would fail the first request after it.
+        // A connection from before a restart would fail the first request after it.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(ADMIN_TIMEOUT).no_proxy();
         let http = http.build().map_err(|source| SnapwatcherError::Admin { url: "-".to_owned(), source })?;
         Ok(Self { process: Mutex::new(process), options, webhook, admin, http, folder })
     }
 
-    /// Where admission reviews are served, over HTTPS.
+    /// The address of the webhooks.
     pub fn webhook_addr(&self) -> SocketAddr {
         self.webhook
     }
@@ -107,25 +108,25 @@ impl Snapwatcher {
         format!("http://{}", self.admin)
     }
 
-    /// The whole log so far, that of processes before a restart included.
+    /// The complete log, including that of processes before a restart.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(log_path(self.folder.path())).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The blocks about this pod in the text log, without what stands before the first line.
+    /// The blocks of this pod in the text log, without the prefix of the first line.
     pub fn blocks(&self, namespace: &str, pod: &str) -> Vec<String> {
-        logbook::blocks(&self.log(), namespace, pod)
+        text_log::blocks(&self.log(), namespace, pod)
     }
 
-    /// Where its log grows; gone with the process's handle.
+    /// The path of the log, which is removed with this handle.
     pub fn log_path(&self) -> PathBuf {
         log_path(self.folder.path())
     }
 
     /// Waits until `/readyz` answers 200.
     pub async fn ready(&self) -> Result<(), SnapwatcherError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut seen = "no answer".to_owned();
         while Instant::now() < deadline {
             self.process.lock().await.check_running()?;
@@ -140,20 +141,20 @@ impl Snapwatcher {
         Err(SnapwatcherError::NotReady { seen, tail })
     }
 
-    /// What `/journeys` shows.
-    pub async fn journeys(&self) -> Result<Value, SnapwatcherError> {
-        let failed = |source| SnapwatcherError::Admin { url: "/journeys".to_owned(), source };
-        self.get("/journeys").await?.error_for_status().map_err(failed)?.json().await.map_err(failed)
+    /// What `/pods` shows.
+    pub async fn pod_timelines(&self) -> Result<Value, SnapwatcherError> {
+        let failed = |source| SnapwatcherError::Admin { url: "/pods".to_owned(), source };
+        self.get("/pods").await?.error_for_status().map_err(failed)?.json().await.map_err(failed)
     }
 
-    /// What `/journeys` shows of the pod with this UID.
-    pub async fn journey(&self, uid: &str) -> Result<Option<Value>, SnapwatcherError> {
-        let journeys = self.journeys().await?;
-        let mut all = journeys["journeys"].as_array().into_iter().flatten();
-        Ok(all.find(|journey| journey["uid"] == uid).cloned())
+    /// What `/pods` shows of the pod with this UID.
+    pub async fn pod_timeline(&self, uid: &str) -> Result<Option<Value>, SnapwatcherError> {
+        let timelines = self.pod_timelines().await?;
+        let mut all = timelines["pods"].as_array().into_iter().flatten();
+        Ok(all.find(|timeline| timeline["uid"] == uid).cloned())
     }
 
-    /// The value of this series in `/metrics`, its labels as they stand there.
+    /// The value of this series in `/metrics`, with its labels as they are printed there.
     pub async fn metric(&self, series: &str) -> Result<Option<f64>, SnapwatcherError> {
         let metrics = self.metrics().await?;
         let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -166,19 +167,19 @@ impl Snapwatcher {
         self.get("/metrics").await?.error_for_status().map_err(failed)?.text().await.map_err(failed)
     }
 
-    /// Any path of the admin port, whatever its status.
+    /// Reads a path of the admin port.
     pub async fn get(&self, path: &str) -> Result<reqwest::Response, SnapwatcherError> {
         let url = format!("{}{path}", self.admin_url());
         self.http.get(&url).send().await.map_err(|source| SnapwatcherError::Admin { url, source })
     }
 
-    /// Ends it (SIGTERM) and starts it again with the same arguments on the same ports; returns when it is ready.
+    /// Stops the process (SIGTERM), starts it again with the same arguments and ports, and waits until it is ready.
     pub async fn restart(&self) -> Result<(), SnapwatcherError> {
         self.stop().await?;
         self.start_again().await
     }
 
-    /// Starts it again after `stop` or `kill`, on the same ports; returns when it is ready.
+    /// Starts the process again after `stop` or `kill` on the same ports, and waits until it is ready.
     pub async fn start_again(&self) -> Result<(), SnapwatcherError> {
         let mut options = self.options.clone();
         fix_port(&mut options.args, "--webhook-listen", self.webhook);
@@ -188,26 +189,26 @@ impl Snapwatcher {
         self.ready().await
     }
 
-    /// Asks it to end (SIGTERM) and returns how it did.
+    /// Stops the process (SIGTERM) and returns its exit status.
     pub async fn stop(&self) -> Result<ExitStatus, SnapwatcherError> {
-        Ok(self.process.lock().await.stop(FAREWELL).await?)
+        Ok(self.process.lock().await.stop(STOP_TIMEOUT).await?)
     }
 
-    /// Asks it to end as Ctrl-C does (SIGINT) and returns how it did.
+    /// Stops the process as Ctrl-C does (SIGINT) and returns its exit status.
     pub async fn interrupt(&self) -> Result<ExitStatus, SnapwatcherError> {
         self.signal(Signal::SIGINT).await?;
         self.ended().await
     }
 
-    /// Asks it to end (SIGTERM) and does not wait for it.
+    /// Sends SIGTERM and does not wait.
     pub async fn terminate(&self) -> Result<(), SnapwatcherError> {
         self.signal(Signal::SIGTERM).await
     }
 
-    /// Waits for its end and returns how it came; one that does not end is killed.
+    /// Waits for the end of the process and returns its exit status. Kills it after a timeout.
     pub async fn ended(&self) -> Result<ExitStatus, SnapwatcherError> {
         let mut process = self.process.lock().await;
-        match tokio::time::timeout(FAREWELL, process.wait()).await {
+        match tokio::time::timeout(STOP_TIMEOUT, process.wait()).await {
             Ok(ended) => Ok(ended?),
             Err(_) => Ok(process.kill().await?),
         }
@@ -217,18 +218,18 @@ impl Snapwatcher {
         Ok(self.process.lock().await.signal(signal)?)
     }
 
-    /// Kills it (SIGKILL), as a node that loses power does.
+    /// Kills the process (SIGKILL), as the loss of a node does.
     pub async fn kill(&self) -> Result<(), SnapwatcherError> {
         self.process.lock().await.kill().await?;
         Ok(())
     }
 
-    /// Freezes it (SIGSTOP).
+    /// Freezes the process (SIGSTOP).
     pub async fn pause(&self) -> Result<(), SnapwatcherError> {
         Ok(self.process.lock().await.pause()?)
     }
 
-    /// Lets a frozen one go on.
+    /// Resumes a frozen process.
     pub async fn resume(&self) -> Result<(), SnapwatcherError> {
         Ok(self.process.lock().await.resume()?)
     }
@@ -254,9 +255,9 @@ fn launch(options: &SnapwatcherOptions, folder: &Path) -> Launch {
     launch
 }
 
-/// Waits for the line that tells an address.
+/// Waits for the log line with an address.
 async fn address_after(line: &'static str, process: &mut Process, log: &Path) -> Result<SocketAddr, SnapwatcherError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         let text = std::fs::read(log).unwrap_or_default();
         if let Some(address) = address_in(&String::from_utf8_lossy(&text), line) {
@@ -268,14 +269,14 @@ async fn address_after(line: &'static str, process: &mut Process, log: &Path) ->
     Err(SnapwatcherError::NotServing { line, tail: last_lines(log, 15) })
 }
 
-/// The address that follows `line` in a log; None while its line is not complete.
+/// The address after `line` in a log. None: the line is missing or incomplete.
 fn address_in(log: &str, line: &str) -> Option<SocketAddr> {
     let (_, rest) = log.rsplit_once(line)?;
     let end = rest.find(|character: char| character.is_whitespace() || "\"`,\u{1b}".contains(character))?;
     rest[..end].parse().ok()
 }
 
-/// Puts the address that was found into the arguments.
+/// Replaces the flag's value by the address.
 fn fix_port(args: &mut [String], flag: &str, address: SocketAddr) {
     let assigned = format!("{flag}=");
     for index in 0..args.len() {
@@ -294,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_found_in_text_and_in_json_logs() {
+    fn an_address_is_found_in_text_and_json_logs() {
         let expected: SocketAddr = "127.0.0.1:4321".parse().unwrap();
         for log in [
             "INFO Serving admission reviews on https://127.0.0.1:4321\n",
@@ -315,15 +316,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_ends_early_shows_its_log() {
+    async fn the_error_of_a_program_that_ends_early_has_its_log() {
         let args = vec!["-c".to_owned(), "echo wrong flag; exit 2".to_owned()];
         let options = SnapwatcherOptions { binary: "/bin/sh".into(), args, ..SnapwatcherOptions::default() };
-        let told = Snapwatcher::start(options).await.unwrap_err().to_string();
-        assert!(told.contains("exit status: 2") && told.contains("wrong flag"), "{told}");
+        let message = Snapwatcher::start(options).await.unwrap_err().to_string();
+        assert!(message.contains("exit status: 2") && message.contains("wrong flag"), "{message}");
     }
 
     #[tokio::test]
-    async fn the_callers_environment_does_not_leak() {
+    async fn the_tests_environment_has_no_effect() {
         let script = format!("env; echo {WEBHOOK_LINE}127.0.0.1:1; echo {ADMIN_LINE}127.0.0.1:2; exec sleep 60");
         let options = SnapwatcherOptions {
             binary: "/bin/sh".into(),

@@ -1,17 +1,17 @@
-//! Long tests have two sizes: a short one that is part of `make test`, and a long one that `make storm` runs.
+//! The two sizes of long tests: `make test` runs the short one, `make storm` the long one.
 
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::terminal::say;
+use crate::terminal::print_result;
 
 /// Set to 1 by `make storm`.
 pub const STORM_VARIABLE: &str = "SNAPWATCHER_STORM";
 
-/// The seed of a storm that is to be repeated.
+/// Repeats a storm with this seed.
 pub const SEED_VARIABLE: &str = "STORM_SEED";
 
-/// How much of a test is run.
+/// The size of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     Short,
@@ -19,12 +19,12 @@ pub enum Size {
 }
 
 impl Size {
-    /// The size that the environment asks for.
+    /// The size that the environment chooses.
     pub fn chosen() -> Self {
         if env::var(STORM_VARIABLE).is_ok_and(|value| value == "1") { Self::Long } else { Self::Short }
     }
 
-    /// What belongs to this size.
+    /// The value for this size.
     pub fn of<T>(self, short: T, long: T) -> T {
         match self {
             Self::Short => short,
@@ -33,11 +33,11 @@ impl Size {
     }
 }
 
-/// The seed of what a test leaves to chance: the one given, else that of the moment. It is printed.
+/// The seed of a test's random choices: the one in the environment, or one from the clock. Prints it.
 pub fn seed(test: &str) -> u64 {
     let given = env::var(SEED_VARIABLE).ok().and_then(|value| value.parse().ok());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = given.unwrap_or_else(|| u64::from(now.subsec_nanos()) ^ now.as_secs());
-    say(&format!("{test}: {SEED_VARIABLE}={seed}"));
+    print_result(&format!("{test}: {SEED_VARIABLE}={seed}"));
     seed
 }

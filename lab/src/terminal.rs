@@ -1,33 +1,32 @@
-//! What the lab says to the person in front of it.
+//! The lab's output: results go to standard output, progress and errors to standard error.
 //!
-//! The lab is a terminal program: progress of long builds goes to standard error, results to standard output, so that
-//! `lab demo | less` and shell redirections behave. All of it passes through here; nothing else may print.
+//! So `lab demo | less` and redirections work. Only this module prints.
 
 use std::error::Error;
 
-/// Prints a line of result to standard output.
+/// Prints a line to standard output.
 #[expect(clippy::print_stdout, reason = "the one door to standard output of a terminal program")]
-pub fn say(line: &str) {
+pub fn print_result(line: &str) {
     println!("{line}");
 }
 
-/// Prints a line of progress or trouble to standard error.
+/// Prints a line to standard error.
 #[expect(clippy::print_stderr, reason = "the one door to standard error of a terminal program")]
-pub fn tell(line: &str) {
+pub fn print_progress(line: &str) {
     eprintln!("{line}");
 }
 
-/// Renders an error with its causes in one line, leaving out a cause that the text already contains.
+/// Renders an error and its causes in one line. Leaves out a cause that the text contains already.
 ///
-/// kube's errors print their sources in their own `Display`; ours never do.
-pub fn with_causes(error: &dyn Error) -> String {
+/// The errors of kube print their sources in their own `Display`, those of the lab do not.
+pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.contains(&words) {
+        let message = inner.to_string();
+        if !text.contains(&message) {
             text.push_str(": ");
-            text.push_str(&words);
+            text.push_str(&message);
         }
         cause = inner.source();
     }
@@ -47,7 +46,7 @@ mod tests {
     }
 
     #[derive(Debug, thiserror::Error)]
-    #[error("gave up: {source}")]
+    #[error("failed: {source}")]
     struct Talkative {
         source: io::Error,
     }
@@ -55,12 +54,12 @@ mod tests {
     #[test]
     fn causes_follow_in_one_line() {
         let error = Outer { source: io::Error::other("disk on fire") };
-        assert_eq!(with_causes(&error), "could not read `kubeconfig`: disk on fire");
+        assert_eq!(error_chain(&error), "could not read `kubeconfig`: disk on fire");
     }
 
     #[test]
-    fn a_cause_that_was_said_already_is_not_repeated() {
+    fn a_cause_that_is_in_the_text_already_is_not_repeated() {
         let error = Talkative { source: io::Error::other("disk on fire") };
-        assert_eq!(with_causes(&error), "gave up: disk on fire");
+        assert_eq!(error_chain(&error), "failed: disk on fire");
     }
 }

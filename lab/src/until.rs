@@ -1,22 +1,22 @@
-//! Waiting for a state, with a deadline and words for what was awaited; never for an event, never by sleeping blindly.
+//! Waits for a state with a deadline. A failure says what was awaited and what was last seen.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Long enough for a loaded machine; a test that needs it all is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough for a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// One look at a state: it holds, or this is what was seen instead.
-pub trait Look {
+/// The result of one check: the state is reached, or this was seen instead.
+pub trait Observation {
     type Value;
     fn outcome(self) -> Result<Self::Value, String>;
 }
 
-impl Look for bool {
+impl Observation for bool {
     type Value = ();
 
     fn outcome(self) -> Result<(), String> {
@@ -24,7 +24,7 @@ impl Look for bool {
     }
 }
 
-impl<T> Look for Option<T> {
+impl<T> Observation for Option<T> {
     type Value = T;
 
     fn outcome(self) -> Result<T, String> {
@@ -32,7 +32,7 @@ impl<T> Look for Option<T> {
     }
 }
 
-impl<T, E: Display> Look for Result<T, E> {
+impl<T, E: Display> Observation for Result<T, E> {
     type Value = T;
 
     fn outcome(self) -> Result<T, String> {
@@ -40,45 +40,45 @@ impl<T, E: Display> Look for Result<T, E> {
     }
 }
 
-/// What was awaited did not come.
+/// The state was not reached in time.
 #[derive(Debug, thiserror::Error)]
-#[error("waited {} s until {awaited}; last seen: {seen}", patience.as_secs())]
-pub struct NotReached {
+#[error("waited {} s until {awaited}; last seen: {seen}", timeout.as_secs())]
+pub struct WaitTimeout {
     awaited: String,
-    patience: Duration,
+    timeout: Duration,
     seen: String,
 }
 
-/// Looks again and again until the state holds; returns what the look yields.
-pub async fn reached<L: Look>(
+/// Checks until the state is reached, and returns the check's value.
+pub async fn try_until<L: Observation>(
     awaited: &str,
-    patience: Duration,
+    timeout: Duration,
     mut look: impl AsyncFnMut() -> L,
-) -> Result<L::Value, NotReached> {
-    let deadline = Instant::now() + patience;
+) -> Result<L::Value, WaitTimeout> {
+    let deadline = Instant::now() + timeout;
     let mut seen = "no look came back".to_owned();
     loop {
-        // A look that hangs (a frozen server) must not outlast the deadline.
+        // A check that hangs, as on a frozen server, must not outlast the deadline.
         match tokio::time::timeout_at(deadline, look()).await.map(L::outcome) {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(instead)) => seen = instead,
             Err(_) => {}
         }
         if Instant::now() >= deadline {
-            return Err(NotReached { awaited: awaited.to_owned(), patience, seen });
+            return Err(WaitTimeout { awaited: awaited.to_owned(), timeout, seen });
         }
         sleep(POLL).await;
     }
 }
 
-/// `reached` for tests.
+/// Waits up to 30 s, for tests.
 ///
 /// # Panics
 ///
-/// When the state is not reached within 30 s, in the words of `reached`.
+/// If the state is not reached.
 #[expect(clippy::panic, reason = "a test fails by panicking")]
-pub async fn until<L: Look>(awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
-    match reached(awaited, PATIENCE, look).await {
+pub async fn until<L: Observation>(awaited: &str, look: impl AsyncFnMut() -> L) -> L::Value {
+    match try_until(awaited, TIMEOUT, look).await {
         Ok(value) => value,
         Err(error) => panic!("{error}"),
     }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_value_of_the_first_look_that_holds_is_returned() {
+    async fn the_value_of_the_first_successful_check_is_returned() {
         let mut looks = 0;
         let value = until("the third look", async || {
             looks += 1;
@@ -101,16 +101,16 @@ mod tests {
     #[tokio::test]
     async fn a_failure_says_what_was_awaited_and_what_was_seen() {
         let brief = Duration::from_millis(120);
-        let error = reached("the moon is full", brief, async || Err::<(), _>("half a moon")).await.unwrap_err();
-        let told = error.to_string();
-        assert!(told.contains("the moon is full") && told.contains("half a moon"), "{told}");
+        let error = try_until("the moon is full", brief, async || Err::<(), _>("half a moon")).await.unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("the moon is full") && message.contains("half a moon"), "{message}");
     }
 
     #[tokio::test]
-    async fn a_look_that_hangs_does_not_outlast_the_deadline() {
+    async fn a_check_that_hangs_does_not_outlast_the_deadline() {
         let brief = Duration::from_millis(120);
-        let hanging = reached("an answer", brief, async || std::future::pending::<bool>().await);
-        let told = hanging.await.unwrap_err().to_string();
-        assert!(told.contains("no look came back"), "{told}");
+        let hanging = try_until("an answer", brief, async || std::future::pending::<bool>().await);
+        let message = hanging.await.unwrap_err().to_string();
+        assert!(message.contains("no look came back"), "{message}");
     }
 }

@@ -1,6 +1,6 @@
-//! The two webhook configurations that make an API server call SnapWatcher.
+//! The two webhook configurations by which an API server calls SnapWatcher.
 //!
-//! They carry no caBundle: the running process puts its own in. Each has one webhook, whose name never changes.
+//! They have no caBundle, because the running process adds its own. Each has one webhook with a fixed name.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,24 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use kube::api::ObjectMeta;
 
-/// The label by which a pod opts in with "true".
+/// The label that opts a pod in, with the value "true".
 pub const SNAP: &str = "snap.weaversoft.io/snap";
 
-/// The label that tells whether a pod runs from a checkpoint; set to "false" at admission.
+/// The label that says whether a pod was restored from a checkpoint. The webhook sets it to "false".
 pub const MUTATED: &str = "snap.weaversoft.io/mutated";
 
-/// The annotation in which admission leaves the UID of its request.
+/// The annotation into which the webhook writes the UID of its request.
 pub const ADMISSION: &str = "snap.weaversoft.io/admission";
 
-/// Holds without annotations too: an error in the expression would skip the webhook under `Ignore`.
+/// Handles pods without annotations first. With the failure policy `Ignore`, an error in the expression would skip the
+/// webhook.
 const NO_MIRROR_PODS: &str =
     "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)";
 
-/// Which namespaces the webhooks see.
+/// The namespaces whose pods the webhooks receive.
 #[derive(Clone, Debug)]
 pub enum Scope {
-    /// All but those in which a cluster's own pods live.
+    /// All namespaces but those of the cluster's own pods.
     Cluster,
     Namespace(String),
 }
@@ -49,7 +50,7 @@ impl Scope {
     }
 }
 
-/// The configuration that has labelled pods patched by the process at `address`.
+/// The configuration for the mutating webhook at `address`, for labelled pods.
 pub fn mutating(name: &str, scope: &Scope, address: &str) -> MutatingWebhookConfiguration {
     let webhook = MutatingWebhook {
         name: "mutate.snap.weaversoft.io".to_owned(),
@@ -71,7 +72,7 @@ pub fn mutating(name: &str, scope: &Scope, address: &str) -> MutatingWebhookConf
     MutatingWebhookConfiguration { metadata: named(name), webhooks: Some(vec![webhook]) }
 }
 
-/// The configuration that has pods with the label, whatever its value, checked by the process at `address`.
+/// The configuration for the validating webhook at `address`, for pods that have the label with any value.
 pub fn validating(name: &str, scope: &Scope, address: &str) -> ValidatingWebhookConfiguration {
     let webhook = ValidatingWebhook {
         name: "validate.snap.weaversoft.io".to_owned(),

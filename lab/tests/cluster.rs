@@ -1,4 +1,4 @@
-//! A control plane from start to end, and the harness on it.
+//! A control plane from start to end, and tests in namespaces of it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -29,7 +29,7 @@ async fn plays_pods(ns: Namespace) {
         assert!(containers.iter().all(|container| container.started == Some(true) && container.ready));
     }
     let jobs = ns.api::<Job>();
-    ns.until("the Job that may complete has", async || {
+    ns.until("the Job with the annotation has completed", async || {
         jobs.get("done").await.unwrap().status.and_then(|status| status.succeeded) == Some(1)
     })
     .await;
@@ -48,11 +48,11 @@ async fn plays_pods(ns: Namespace) {
     PodStatus::not_ready(&held).write(&pods, &held).await.unwrap();
     assert!(!is_ready(&pods.get("held").await.unwrap()));
     pods.delete("held", &DeleteParams::default()).await.unwrap();
-    ns.until("the pod on hold is gone", async || pods.get_opt("held").await.unwrap().is_none()).await;
+    ns.until("the pod on hold is deleted", async || pods.get_opt("held").await.unwrap().is_none()).await;
 }
 
 #[tokio::test]
-async fn a_control_plane_plays_pods_survives_its_api_server_and_leaves_nothing() {
+async fn a_control_plane_runs_pods_survives_a_restart_of_its_api_server_and_leaves_nothing() {
     let mut cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
     let folder = cluster.folder().to_owned();
 
@@ -65,10 +65,10 @@ async fn a_control_plane_plays_pods_survives_its_api_server_and_leaves_nothing()
     cluster.start_api_server().await.unwrap();
     until("the same client reads the same data", async || namespaces.get("default").await).await;
 
-    let failing = in_namespace_of(cluster.access(), "fails", async |_| panic!("the test's own words"));
+    let failing = in_namespace_of(cluster.access(), "fails", async |_| panic!("the test's own panic"));
     let panic = std::panic::AssertUnwindSafe(failing).catch_unwind().await.unwrap_err();
-    assert_eq!(panic.downcast_ref::<&str>(), Some(&"the test's own words"));
-    until("the namespace of the failed test is gone", async || {
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"the test's own panic"));
+    until("the namespace of the failed test is deleted", async || {
         let left = namespaces.list(&ListParams::default()).await.unwrap();
         left.iter().filter(|namespace| namespace.name_any().starts_with("fails-")).count() == 0
     })

@@ -1,4 +1,4 @@
-//! A machine is left as it was found: after a lab that ended, and after one that was killed.
+//! A lab leaves nothing on the machine, even if an earlier lab was killed.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,25 +15,25 @@ use lab::node::control_groups_of;
 use lab::objects::{COUNTING, pod};
 use lab::{Access, Cluster, Options, RealNode, is_ready, until};
 
-/// Which lab it is: its process and its node.
+/// A lab's process, node and folder.
 struct Lab {
     pid: u32,
     node: RealNode,
     folder: PathBuf,
 }
 
-/// A process that is killed when this is dropped, also by a panic.
+/// A process that is killed when this is dropped.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // Fail only where it has ended already.
+        // Fails only if the process has ended already.
         drop(self.0.kill());
         drop(self.0.wait());
     }
 }
 
-/// What is there of a lab: its link, control groups and folder, and whatever is mounted on this machine.
+/// What the machine has of a lab: its link, control groups, folder and all mounts.
 fn traces(lab: &Lab) -> BTreeSet<String> {
     let link = format!("swlab{}", lab.node.address().octets()[2]);
     let links = names(Path::new("/sys/class/net")).into_iter().filter(|name| *name == link);
@@ -51,7 +51,7 @@ fn names(folder: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Which PID namespace the process is in that this folder below `/proc` is of.
+/// The PID namespace of the process with this folder in `/proc`.
 fn pid_namespace(process: &Path) -> Option<PathBuf> {
     fs::read_link(process.join("ns/pid")).ok()
 }
@@ -73,7 +73,7 @@ async fn pod_counts(api: &Api<Pod>, node: &RealNode) {
     until("the pod is Ready", async || api.get("counter").await.is_ok_and(|pod| is_ready(&pod))).await;
 }
 
-/// Freezes all containers of a lab, as each is while its checkpoint is taken; returns how many groups that were.
+/// Freezes all containers of a lab, as for a checkpoint. Returns the number of groups.
 fn freeze(pid: u32) -> usize {
     let mut folders: Vec<_> = control_groups_of(pid).into_iter().map(|folder| folder.join("kubepods")).collect();
     let mut frozen = 0;
@@ -89,14 +89,14 @@ fn freeze(pid: u32) -> usize {
     frozen
 }
 
-/// Starts `lab up --node` as a person does, kills it and returns when its processes are gone.
+/// Starts `lab up --node` as a person does, kills it and waits until its processes have ended.
 async fn up_and_killed() -> Lab {
     let target = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_lab"));
     child.args(["up", "--node"]).env("CARGO_TARGET_DIR", target.path()).stdout(Stdio::piped()).process_group(0);
     let mut child = Killed(child.spawn().unwrap());
     let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().starts_with("The node is")), "the lab ended before its node was up");
+    assert!(lines.any(|line| line.unwrap().starts_with("The node is")), "the lab ended before its node was running");
     let access = Access::at(&target.path().join("lab")).unwrap();
     let config: serde_json::Value = serde_json::from_slice(&fs::read(access.kubeconfig()).unwrap()).unwrap();
     let authority = config["clusters"][0]["cluster"]["certificate-authority"].as_str().unwrap();
@@ -113,7 +113,7 @@ async fn up_and_killed() -> Lab {
 }
 
 async fn gone(namespace: &Path) {
-    until("each process of the node is gone", async || match processes_in(namespace) {
+    until("all processes of the node have ended", async || match processes_in(namespace) {
         0 => Ok(()),
         left => Err(format!("{left} are left")),
     })
@@ -121,7 +121,7 @@ async fn gone(namespace: &Path) {
 }
 
 #[tokio::test]
-async fn a_lab_leaves_the_machine_as_it_was_even_where_one_was_killed_before() {
+async fn a_lab_leaves_nothing_even_if_an_earlier_one_was_killed() {
     let before = mounts();
     let killed = up_and_killed().await;
 

@@ -1,19 +1,19 @@
-//! The lab's real node: a program really runs, is really checkpointed, and goes on from its archive.
+//! The real node: a program runs, is checkpointed and restored from its archive.
 //!
-//! `make e2e` runs these, one after the other: they change the one node that they share.
+//! `make e2e` runs these tests one after the other, because they change the node that they share.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, LogParams, ResourceExt};
-use lab::node::{KubeletAnswer, KubeletApi, KubeletSettings, Serving, with_node};
+use lab::node::{KubeletAnswer, KubeletApi, KubeletSettings, Serving, with_modified_node};
 use lab::objects::{COUNTING, pod};
 use lab::snaphook::{Behaviour, Kubelets};
 use lab::{Namespace, RealNode, in_namespace};
 use serde_json::{Value, json};
 
-/// The numbers in a pod's log since its container started, read through the API server as `kubectl logs` does.
+/// The numbers in a pod's log since its container started, read through the API server.
 async fn numbers(pods: &Api<Pod>, name: &str) -> Result<Vec<u64>, kube::Error> {
     let status = pods.get(name).await?.status.unwrap_or_default();
     let state = status.container_statuses.unwrap_or_default().into_iter().next().and_then(|status| status.state);
@@ -23,7 +23,7 @@ async fn numbers(pods: &Api<Pod>, name: &str) -> Result<Vec<u64>, kube::Error> {
     Ok(log.lines().filter_map(|line| line.trim().parse().ok()).collect())
 }
 
-/// Waits until a pod has counted up to `least` and returns all its numbers.
+/// Waits until a pod has counted to `least` and returns all its numbers.
 async fn counted(ns: &Namespace, name: &str, least: u64) -> Vec<u64> {
     let pods = ns.api::<Pod>();
     ns.until(&format!("pod `{name}` has counted to {least}"), async || {
@@ -33,14 +33,14 @@ async fn counted(ns: &Namespace, name: &str, least: u64) -> Vec<u64> {
     .await
 }
 
-/// Starts a pod that counts in its one container `app`.
+/// Starts a pod that counts in its only container `app`.
 async fn counter(ns: &Namespace, node: &RealNode, name: &str) {
     ns.create_object::<Pod>(&pod(name).runs(&node.busybox(), COUNTING).build()).await;
     ns.pod_ready(name).await;
 }
 
-/// The kubelet's answer to a wish for a checkpoint of container `app`; asked again where runc could not freeze the container
-/// in time, which it tries for a fifth of a second: too short on a machine that is busy with something else.
+/// Requests a checkpoint of container `app` and returns the kubelet's answer. Retries if runc could not freeze the
+/// container in a fifth of a second, which happens on a busy machine.
 async fn checkpointed(ns: &Namespace, node: &RealNode, name: &str) -> KubeletAnswer {
     let kubelets = KubeletApi::of(ns.access()).await.unwrap();
     ns.until("the container could be frozen", async || {
@@ -51,7 +51,7 @@ async fn checkpointed(ns: &Namespace, node: &RealNode, name: &str) -> KubeletAns
 }
 
 #[tokio::test]
-async fn a_program_goes_on_from_its_archive_where_it_was() {
+async fn a_program_is_restored_from_its_archive() {
     in_namespace("goes_on", |ns| async move {
         let node = RealNode::attach().unwrap();
         counter(&ns, &node, "counter").await;
@@ -64,7 +64,7 @@ async fn a_program_goes_on_from_its_archive_where_it_was() {
         let shown = node.must_run(["checkpointctl", "show", &archive]).await.unwrap();
         assert!(shown.contains("app") && shown.contains(&node.busybox()), "{shown}");
 
-        // The one that was checkpointed was frozen for a moment, and no more.
+        // The checkpoint only froze the pod for a moment.
         let after = counted(&ns, "counter", before + 10).await;
         assert!(after.windows(2).all(|pair| pair[1] == pair[0] + 1), "{after:?}");
 
@@ -72,7 +72,7 @@ async fn a_program_goes_on_from_its_archive_where_it_was() {
         ns.create_object::<Pod>(&pod("restored").image(&image).build()).await;
         ns.pod_ready("restored").await;
         let restored = counted(&ns, "restored", before + 10).await;
-        // It says no number that the other had said before the checkpoint: it goes on, and does not start again.
+        // A restored program goes on counting after the checkpoint. A restarted one would begin at 1.
         assert!(restored[0] > before, "{restored:?} after {before}");
         assert!(restored.windows(2).all(|pair| pair[1] == pair[0] + 1), "{restored:?}");
     })
@@ -80,7 +80,7 @@ async fn a_program_goes_on_from_its_archive_where_it_was() {
 }
 
 #[tokio::test]
-async fn snaphook_takes_a_checkpoint_in_earnest_and_quotes_a_kubelet_that_refuses() {
+async fn snaphook_takes_a_real_checkpoint_and_quotes_a_kubelets_error() {
     in_namespace("snaphook_in_earnest", |ns| async move {
         let node = RealNode::attach().unwrap();
         counter(&ns, &node, "counter").await;
@@ -107,11 +107,11 @@ async fn snaphook_takes_a_checkpoint_in_earnest_and_quotes_a_kubelet_that_refuse
 }
 
 #[tokio::test]
-async fn a_node_without_criu_says_so_and_takes_checkpoints_once_it_is_there() {
+async fn a_node_without_criu_reports_it_and_takes_checkpoints_with_criu() {
     in_namespace("without_criu", |ns| async move {
         let node = RealNode::attach().unwrap();
         counter(&ns, &node, "counter").await;
-        with_node(node.hide_criu(), node.show_criu(), async {
+        with_modified_node(node.hide_criu(), node.show_criu(), async {
             let answer = checkpointed(&ns, &node, "counter").await;
             assert_eq!(answer.status, 500);
             assert!(answer.body.contains("criu"), "{}", answer.body);
@@ -123,7 +123,7 @@ async fn a_node_without_criu_says_so_and_takes_checkpoints_once_it_is_there() {
 }
 
 #[tokio::test]
-async fn a_kubelet_is_started_with_other_settings_and_back() {
+async fn a_kubelet_is_restarted_with_other_settings_and_back() {
     in_namespace("other_settings", |ns| async move {
         let node = RealNode::attach().unwrap();
         counter(&ns, &node, "counter").await;
@@ -131,17 +131,17 @@ async fn a_kubelet_is_started_with_other_settings_and_back() {
 
         let gate_off = KubeletSettings { checkpoint: false, ..KubeletSettings::default() };
         let self_signed = KubeletSettings { serving: Serving::SelfSigned, ..KubeletSettings::default() };
-        with_node(node.restart_kubelet(gate_off), node.restart_kubelet(KubeletSettings::default()), async {
+        with_modified_node(node.restart_kubelet(gate_off), node.restart_kubelet(KubeletSettings::default()), async {
             let off = checkpointed(&ns, &node, "counter").await;
             assert_eq!((off.status, off.body.trim()), (404, "404 page not found"));
 
             node.restart_kubelet(self_signed).await.unwrap();
-            let told = lab::terminal::with_causes(&kubelets.healthz(node.name()).await.unwrap_err());
-            assert!(told.contains("certificate"), "{told}");
+            let message = lab::terminal::error_chain(&kubelets.healthz(node.name()).await.unwrap_err());
+            assert!(message.contains("certificate"), "{message}");
         })
         .await;
         ns.until("the kubelet is trusted again", async || kubelets.healthz(node.name()).await).await;
-        // A kubelet that has just started says for a moment that the pod does not exist.
+        // A kubelet that has just started does not know the pod for a moment.
         ns.until("the pod is known again", async || checkpointed(&ns, &node, "counter").await.status != 404).await;
         assert_eq!(checkpointed(&ns, &node, "counter").await.status, 200);
         assert_eq!(restarts(&ns.client(), ns.name(), "counter").await, 0);
@@ -150,22 +150,22 @@ async fn a_kubelet_is_started_with_other_settings_and_back() {
 }
 
 #[tokio::test]
-async fn a_kubelet_that_is_stopped_or_frozen_answers_nobody_until_it_goes_on() {
+async fn a_stopped_or_frozen_kubelet_does_not_answer_until_it_runs_again() {
     in_namespace("stopped", |ns| async move {
         let node = RealNode::attach().unwrap();
         let kubelets = KubeletApi::of(ns.access()).await.unwrap();
-        with_node(node.stop_kubelet(), node.start_kubelet(), async {
-            let told = lab::terminal::with_causes(&kubelets.healthz(node.name()).await.unwrap_err());
-            assert!(told.contains("refused"), "{told}");
+        with_modified_node(node.stop_kubelet(), node.start_kubelet(), async {
+            let message = lab::terminal::error_chain(&kubelets.healthz(node.name()).await.unwrap_err());
+            assert!(message.contains("refused"), "{message}");
         })
         .await;
 
-        with_node(node.pause_kubelet(), node.resume_kubelet(), async {
+        with_modified_node(node.pause_kubelet(), node.resume_kubelet(), async {
             let asked = tokio::time::timeout(std::time::Duration::from_secs(1), kubelets.healthz(node.name())).await;
             assert!(asked.is_err(), "a frozen kubelet answered: {:?}", asked.unwrap());
         })
         .await;
-        ns.until("it answers again", async || kubelets.healthz(node.name()).await).await;
+        ns.until("the kubelet answers again", async || kubelets.healthz(node.name()).await).await;
     })
     .await;
 }

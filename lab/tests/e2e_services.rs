@@ -1,10 +1,10 @@
-//! Services on the real node: names, addresses, the way from this machine to a pod and back, and images of any name.
+//! Services of the real node: DNS names, addresses, connections between this machine and pods, images of any name.
 //!
-//! `make e2e` runs these.
+//! `make e2e` runs these tests.
 
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort, ServiceSpec};
 use kube::api::{LogParams, ObjectMeta};
-use lab::node::{Files, lead};
+use lab::node::{Files, route_service_to_host};
 use lab::objects::pod;
 use lab::snaphook::SnapHook;
 use lab::{Namespace, RealNode, in_namespace};
@@ -27,7 +27,7 @@ async fn page(ns: &Namespace, node: &RealNode) -> Service {
     service
 }
 
-/// Has a pod run a script again and again until its output holds `expected`.
+/// Has a pod repeat a script until its output contains `expected`.
 async fn pod_sees(ns: &Namespace, node: &RealNode, name: &str, script: &str, expected: &str) {
     let again = format!("while true; do {script}; sleep 0.5; done 2>&1");
     ns.create_object::<Pod>(&pod(name).runs(&node.busybox(), &again).build()).await;
@@ -41,14 +41,14 @@ async fn pod_sees(ns: &Namespace, node: &RealNode, name: &str, script: &str, exp
 }
 
 #[tokio::test]
-async fn a_service_is_reached_by_its_name_from_pods_and_by_its_address_from_the_api_servers_machine() {
+async fn a_service_is_reached_by_name_from_pods_and_by_address_from_this_machine() {
     in_namespace("reached", |ns| async move {
         let node = RealNode::attach().unwrap();
         let service = page(&ns, &node).await;
         let fetch = format!("wget -q -O- http://page.{}:{PORT}/", ns.name());
         pod_sees(&ns, &node, "visitor", &fetch, "the page").await;
 
-        // The way that the API server takes to a webhook.
+        // The API server reaches a webhook the same way.
         let address = service.spec.unwrap().cluster_ip.unwrap();
         let url = format!("http://{address}:{PORT}/");
         ns.until("this machine reaches the Service", async || {
@@ -64,7 +64,7 @@ async fn a_service_is_reached_by_its_name_from_pods_and_by_its_address_from_the_
 async fn a_pod_reaches_the_api_server_by_its_service() {
     in_namespace("reaches_the_api_server", |ns| async move {
         let node = RealNode::attach().unwrap();
-        // Over plain HTTP the server says no more than what it is.
+        // The API server answers plain HTTP with this sentence only.
         let ask = "wget -q -O- http://kubernetes.default.svc.cluster.local:443/ || \
                    printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc kubernetes.default.svc.cluster.local 443";
         pod_sees(&ns, &node, "asker", ask, "Client sent an HTTP request to an HTTPS server").await;
@@ -73,11 +73,11 @@ async fn a_pod_reaches_the_api_server_by_its_service() {
 }
 
 #[tokio::test]
-async fn a_service_leads_to_a_port_of_this_machine() {
+async fn a_service_forwards_to_a_port_of_this_machine() {
     in_namespace("leads_here", |ns| async move {
         let node = RealNode::attach().unwrap();
         let hook = SnapHook::listen((node.host_address(), 0).into()).await.unwrap();
-        lead(&ns.client(), ns.name(), "snap-back-api", 80, hook.address()).await.unwrap();
+        route_service_to_host(&ns.client(), ns.name(), "snap-back-api", 80, hook.address()).await.unwrap();
         let ask = format!("wget -q -O- http://snap-back-api.{}/from-a-pod", ns.name());
         pod_sees(&ns, &node, "asker", &ask, "404").await;
         assert!(hook.requests().iter().any(|request| request.path == "/from-a-pod"));

@@ -22,8 +22,8 @@ pub enum BackendName {
 /// Who takes checkpoints, with what it needs.
 pub enum BackendSettings {
     Log,
-    SnapHook(Box<snaphook::Settings>),
-    Kubelet(Box<kubelet::Settings>),
+    SnapHook(Box<snaphook::SnapHookSettings>),
+    Kubelet(Box<kubelet::KubeletSettings>),
 }
 
 /// For `--backend kubelet`.
@@ -47,11 +47,11 @@ pub struct KubeletArgs {
 }
 
 impl KubeletArgs {
-    fn trust(&self) -> kubelet::Trust {
+    fn trust(&self) -> kubelet::KubeletTrust {
         match &self.kubelet_ca_file {
-            _ if self.kubelet_insecure_skip_verify => kubelet::Trust::Unverified,
-            Some(path) => kubelet::Trust::CaFile(path.clone()),
-            None => kubelet::Trust::ClusterCa,
+            _ if self.kubelet_insecure_skip_verify => kubelet::KubeletTrust::Unverified,
+            Some(path) => kubelet::KubeletTrust::CaFile(path.clone()),
+            None => kubelet::KubeletTrust::ClusterCa,
         }
     }
 }
@@ -61,7 +61,7 @@ impl CheckpointArgs {
         match (self.backend, &self.snap_back_api_url.0) {
             (BackendName::Kubelet, _) => BackendSettings::Kubelet(Box::new(self.kubelet())),
             (BackendName::Log, _) | (BackendName::Snaphook, None) => BackendSettings::Log,
-            (BackendName::Snaphook, Some(url)) => BackendSettings::SnapHook(Box::new(snaphook::Settings {
+            (BackendName::Snaphook, Some(url)) => BackendSettings::SnapHook(Box::new(snaphook::SnapHookSettings {
                 url: url.clone(),
                 contract: self.snap_back_api_contract,
                 // As it was given: a URL type would add a slash, which SnapHook's own clients do not send.
@@ -75,8 +75,8 @@ impl CheckpointArgs {
         }
     }
 
-    fn kubelet(&self) -> kubelet::Settings {
-        kubelet::Settings {
+    fn kubelet(&self) -> kubelet::KubeletSettings {
+        kubelet::KubeletSettings {
             request_timeout: self.request_timeout,
             checkpoint_timeout: self.kubelet.kubelet_timeout,
             trust: self.kubelet.trust(),
@@ -155,10 +155,10 @@ mod tests {
     #[test]
     fn a_kubelet_is_trusted_by_the_clusters_ca_unless_another_is_named_or_nobody_verifies() {
         for (arguments, expected) in [
-            (&[][..], kubelet::Trust::ClusterCa),
-            (&["--kubelet-ca-file", "ca.crt"], kubelet::Trust::CaFile("ca.crt".into())),
-            (&["--kubelet-insecure-skip-verify=false"], kubelet::Trust::ClusterCa),
-            (&["--kubelet-insecure-skip-verify", "--kubelet-ca-file", "ca.crt"], kubelet::Trust::Unverified),
+            (&[][..], kubelet::KubeletTrust::ClusterCa),
+            (&["--kubelet-ca-file", "ca.crt"], kubelet::KubeletTrust::CaFile("ca.crt".into())),
+            (&["--kubelet-insecure-skip-verify=false"], kubelet::KubeletTrust::ClusterCa),
+            (&["--kubelet-insecure-skip-verify", "--kubelet-ca-file", "ca.crt"], kubelet::KubeletTrust::Unverified),
         ] {
             let arguments = [&["--backend", "kubelet"][..], arguments].concat();
             let BackendSettings::Kubelet(settings) = given(&arguments).backend() else { panic!("{arguments:?}") };

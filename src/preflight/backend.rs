@@ -3,27 +3,27 @@
 use reqwest::StatusCode;
 
 use super::finding::{Finding, Topic};
-use snapwatcher_backends::snaphook::{Contract, Probe, Settings, SnapHook};
+use snapwatcher_backends::snaphook::{Contract, SnapHook, SnapHookProbe, SnapHookSettings};
 use snapwatcher_daemon::telemetry::error_chain;
 
 /// Judges what SnapHook answered to a `GET` of the path to which checkpoints are posted.
-pub(super) fn verdict(url: &str, contract: Contract, probe: &Probe) -> Finding {
+pub(super) fn verdict(url: &str, contract: Contract, probe: &SnapHookProbe) -> Finding {
     let what = format!("back-end snaphook at {url}, contract {contract}");
     let failed = |seen: &str, remedy: &str| Finding::failed(Topic::Backend, &what, seen, remedy.to_owned());
     let warning = |seen: &str, remedy: &str| Finding::warning(Topic::Backend, &what, seen, remedy.to_owned());
     let compare = "compare --snap-back-api-url and --snap-back-api-contract with the server that is asked";
     let status = match probe {
-        Probe::Answered(status) => *status,
-        Probe::BadToken(words) => {
+        SnapHookProbe::Answered(status) => *status,
+        SnapHookProbe::BadToken(words) => {
             return failed(words, "put a token into the file of --snap-back-api-token-file, or leave the flag out");
         }
-        Probe::Unreachable(words) => {
+        SnapHookProbe::Unreachable(words) => {
             return failed(
                 words,
                 "see that SnapHook runs and SNAP_BACK_API_URL is its address; for TLS --snap-back-api-ca-file",
             );
         }
-        Probe::NoAnswer(words) => return warning(words, "look at SnapHook's log"),
+        SnapHookProbe::NoResponse(words) => return warning(words, "look at SnapHook's log"),
     };
     let answers = format!("answers {status} to a GET");
     match status {
@@ -51,10 +51,10 @@ pub(super) fn nobody() -> Finding {
     Finding::skipped(Topic::Backend, "back-end log", "nobody is asked: what would be asked is only logged")
 }
 
-pub(super) async fn look(settings: Settings) -> Finding {
+pub(super) async fn look(settings: SnapHookSettings) -> Finding {
     let contract = settings.contract;
     match SnapHook::new(settings) {
-        Ok(snaphook) => verdict(snaphook.shown(), contract, &snaphook.probe().await),
+        Ok(snaphook) => verdict(snaphook.display_url(), contract, &snaphook.probe().await),
         Err(error) => {
             let remedy = "mend the setting: SnapWatcher does not start with it".to_owned();
             Finding::failed(Topic::Backend, "back-end snaphook", error_chain(&error), remedy)
@@ -81,7 +81,7 @@ mod tests {
             (500, State::Warning, "500"),
             (503, State::Warning, "busy"),
         ] {
-            let probe = Probe::Answered(StatusCode::from_u16(status).unwrap());
+            let probe = SnapHookProbe::Answered(StatusCode::from_u16(status).unwrap());
             let finding = verdict("http://snap", Contract::default(), &probe);
             assert_eq!(finding.state, state, "{status}: {finding:?}");
             assert!(finding.seen.contains(words), "{status}: {finding:?}");
@@ -92,9 +92,9 @@ mod tests {
     #[test]
     fn one_that_can_not_be_asked_is_told_with_the_words_why() {
         for (probe, state) in [
-            (Probe::BadToken("words".to_owned()), State::Failed),
-            (Probe::Unreachable("words".to_owned()), State::Failed),
-            (Probe::NoAnswer("words".to_owned()), State::Warning),
+            (SnapHookProbe::BadToken("words".to_owned()), State::Failed),
+            (SnapHookProbe::Unreachable("words".to_owned()), State::Failed),
+            (SnapHookProbe::NoResponse("words".to_owned()), State::Warning),
         ] {
             let finding = verdict("http://snap", Contract::default(), &probe);
             assert_eq!((finding.state, finding.seen.as_str()), (state, "words"));

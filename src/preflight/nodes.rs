@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::finding::{Finding, State, Topic};
 use super::runtime::{Ability, Runtime, kubelet_checkpoints};
-use snapwatcher_backends::kubelet::{Probed, Verdict};
+use snapwatcher_backends::kubelet::{KubeletProbe, KubeletReadiness};
 
 pub(super) use look::look;
 
@@ -24,7 +24,7 @@ pub(super) struct Node {
 /// What came of asking its kubelet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asked {
-    Probed(Probed),
+    Probed(KubeletProbe),
     /// No answer in the time that one may take.
     Silent,
     /// Nobody was asked, for this reason.
@@ -63,9 +63,9 @@ pub(super) fn verdict(node: &Node, asked: &Asked, others_are_ready: bool) -> Fin
         Asked::Skipped(why) => return Finding::skipped(Topic::Node, what, format!("not asked: {why}")),
     };
     let message = probed.message.to_string();
-    match probed.verdict {
-        Verdict::Ready => Finding::ok(Topic::Node, what, message),
-        Verdict::GateOff => {
+    match probed.readiness {
+        KubeletReadiness::Ready => Finding::ok(Topic::Node, what, message),
+        KubeletReadiness::ApiDisabled => {
             let gate = "turn on the feature gate ContainerCheckpoint in the kubelet's configuration (featureGates), and \
                         enableDebuggingHandlers if it is off";
             let seen = match kubelet_checkpoints(&node.kubelet) {
@@ -74,22 +74,22 @@ pub(super) fn verdict(node: &Node, asked: &Asked, others_are_ready: bool) -> Fin
             };
             failed(&seen, gate)
         }
-        Verdict::Forbidden => failed(&message, "grant the right that is named, see docs/running.md"),
-        Verdict::Untrusted => failed(
+        KubeletReadiness::Forbidden => failed(&message, "grant the right that is named, see docs/running.md"),
+        KubeletReadiness::Untrusted => failed(
             &message,
             "give the CA of the kubelets by --kubelet-ca-file, or have their certificates signed by the cluster \
              (serverTLSBootstrap)",
         ),
-        Verdict::Unreachable => away(&message),
-        Verdict::DiskPressure => {
+        KubeletReadiness::Unreachable => away(&message),
+        KubeletReadiness::DiskPressure => {
             Finding::warning(Topic::Node, what, message, "free its disk: until then its pods wait".to_owned())
         }
-        Verdict::Busy => {
+        KubeletReadiness::Busy => {
             let remedy =
                 "nothing, if it passes: its pods are asked for again; else look at the kubelet and its runtime";
             Finding::warning(Topic::Node, what, message, remedy.to_owned())
         }
-        Verdict::Odd => failed(&message, "see who answers at the kubelet's address and port"),
+        KubeletReadiness::Unexpected => failed(&message, "see who answers at the kubelet's address and port"),
     }
 }
 
@@ -133,22 +133,22 @@ mod tests {
         Node { name, kubelet, runtime, is_windows: false, is_ready: true }
     }
 
-    fn probed(verdict: Verdict) -> Asked {
-        Asked::Probed(Probed { verdict, message: Redacted::own("words") })
+    fn probed(readiness: KubeletReadiness) -> Asked {
+        Asked::Probed(KubeletProbe { readiness, message: Redacted::own("words") })
     }
 
     #[test]
     fn a_node_is_judged_by_what_its_kubelet_said() {
         let node = node("v1.37.2", "containerd://2.1.9");
         for (asked, state) in [
-            (probed(Verdict::Ready), State::Ok),
-            (probed(Verdict::GateOff), State::Failed),
-            (probed(Verdict::Forbidden), State::Failed),
-            (probed(Verdict::Untrusted), State::Failed),
-            (probed(Verdict::Unreachable), State::Failed),
-            (probed(Verdict::DiskPressure), State::Warning),
-            (probed(Verdict::Busy), State::Warning),
-            (probed(Verdict::Odd), State::Failed),
+            (probed(KubeletReadiness::Ready), State::Ok),
+            (probed(KubeletReadiness::ApiDisabled), State::Failed),
+            (probed(KubeletReadiness::Forbidden), State::Failed),
+            (probed(KubeletReadiness::Untrusted), State::Failed),
+            (probed(KubeletReadiness::Unreachable), State::Failed),
+            (probed(KubeletReadiness::DiskPressure), State::Warning),
+            (probed(KubeletReadiness::Busy), State::Warning),
+            (probed(KubeletReadiness::Unexpected), State::Failed),
             (Asked::Silent, State::Failed),
             (Asked::Skipped("no token"), State::Skipped),
         ] {
@@ -164,11 +164,11 @@ mod tests {
         let ready = node("v1.37.2", "containerd://2.1.9");
         let not_ready = Node { is_ready: false, ..ready.clone() };
         for (node, asked, others_are_ready, state) in [
-            (&not_ready, probed(Verdict::Unreachable), true, State::Warning),
+            (&not_ready, probed(KubeletReadiness::Unreachable), true, State::Warning),
             (&not_ready, Asked::Silent, true, State::Warning),
-            (&not_ready, probed(Verdict::Unreachable), false, State::Failed),
-            (&not_ready, probed(Verdict::GateOff), true, State::Failed),
-            (&ready, probed(Verdict::Unreachable), true, State::Failed),
+            (&not_ready, probed(KubeletReadiness::Unreachable), false, State::Failed),
+            (&not_ready, probed(KubeletReadiness::ApiDisabled), true, State::Failed),
+            (&ready, probed(KubeletReadiness::Unreachable), true, State::Failed),
         ] {
             let finding = verdict(node, &asked, others_are_ready);
             assert_eq!(finding.state, state, "{finding:?}");
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_windows_node_can_not_do_it_whatever_its_kubelet_says() {
         let windows = Node { is_windows: true, ..node("v1.37.2", "containerd://2.1.9") };
-        let finding = verdict(&windows, &probed(Verdict::Ready), true);
+        let finding = verdict(&windows, &probed(KubeletReadiness::Ready), true);
         assert!(finding.state == State::Failed && finding.seen.contains("Windows"), "{finding:?}");
         assert_eq!(restores(&[windows]), []);
     }
@@ -190,12 +190,12 @@ mod tests {
             ("v1.37.2", "containerd://1.7.24", "since 2.0"),
             ("v1.37.2", "docker://27.0.1", "Docker"),
         ] {
-            let finding = verdict(&node(kubelet, runtime), &probed(Verdict::Ready), true);
+            let finding = verdict(&node(kubelet, runtime), &probed(KubeletReadiness::Ready), true);
             assert!(finding.state == State::Failed && finding.seen.contains(words), "{finding:?}");
         }
-        let alpha = verdict(&node("v1.29.9", "containerd://2.1.9"), &probed(Verdict::GateOff), true);
+        let alpha = verdict(&node("v1.29.9", "containerd://2.1.9"), &probed(KubeletReadiness::ApiDisabled), true);
         assert!(alpha.seen.contains("off by default before 1.30"), "{alpha:?}");
-        let turned_on = verdict(&node("v1.29.9", "containerd://2.1.9"), &probed(Verdict::Ready), true);
+        let turned_on = verdict(&node("v1.29.9", "containerd://2.1.9"), &probed(KubeletReadiness::Ready), true);
         assert_eq!(turned_on.state, State::Ok);
     }
 

@@ -1,6 +1,6 @@
-{{/* Which pods admission is about: the same for the webhooks and for the policy. */}}
+{{/* Which pods the API server sends to admission. The webhooks and the policy share these selectors. */}}
 
-{{/* Namespaces: those that are watched. By name, which every namespace has as a label since Kubernetes 1.21. */}}
+{{/* Selects the watched namespaces by the label with their name, which namespaces have since Kubernetes 1.21. */}}
 {{- define "snapwatcher.namespaceSelector" -}}
 {{- $expressions := list }}
 {{- if not .Values.snapwatcher.operator.allNamespaces }}
@@ -12,18 +12,18 @@
 {{- include "snapwatcher.selector" (list .Values.webhook.namespaceSelector dict $expressions) }}
 {{- end }}
 
-{{/* Pods that carry the label; its value has to be "true" where the pod is to be labelled. */}}
+{{/* Selects the pods whose label snap is "true". */}}
 {{- define "snapwatcher.labelledPods" -}}
 {{- include "snapwatcher.selector" (list .Values.webhook.objectSelector (dict "snap.weaversoft.io/snap" "true") list) }}
 {{- end }}
 
-{{/* Pods that carry the label whatever its value: `snap: "True"` is to be told. */}}
+{{/* Selects the pods that have the label snap with any value, so that validation can warn of `snap: "True"`. */}}
 {{- define "snapwatcher.podsWithTheKey" -}}
 {{- $exists := dict "key" "snap.weaversoft.io/snap" "operator" "Exists" }}
 {{- include "snapwatcher.selector" (list .Values.webhook.objectSelector dict (list $exists)) }}
 {{- end }}
 
-{{/* A selector with labels and expressions of ours before those given: list GIVEN LABELS EXPRESSIONS. */}}
+{{/* A selector of the values with the labels and expressions of the chart added: list VALUE LABELS EXPRESSIONS. */}}
 {{- define "snapwatcher.selector" -}}
 {{- $given := index . 0 }}
 {{- $labels := merge (dict) (index . 1) ($given.matchLabels | default dict) }}
@@ -34,17 +34,25 @@
 {{- toYaml $selector }}
 {{- end }}
 
-{{/* Holds without annotations too: an error in it would skip the webhook under failurePolicy Ignore. */}}
+{{/*
+Also true for a pod without annotations. With failurePolicy Ignore, an error in the expression would skip the webhook.
+*/}}
 {{- define "snapwatcher.notAMirrorPod" -}}
 name: not-a-mirror-pod
 expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
 {{- end }}
 
-{{/* One webhook but for its name and objectSelector: list . PATH FAILURE-POLICY. */}}
+{{/* The fields of a webhook except its name and objectSelector: list . PATH FAILURE-POLICY. */}}
 {{- define "snapwatcher.webhook" -}}
 {{- $ := first . -}}
-# No caBundle: the program puts its own in and keeps it there.
 clientConfig:
+  {{- if $.Values.tls.caBundle }}
+  caBundle: {{ $.Values.tls.caBundle | b64enc }}
+  {{- else if $.Values.tls.secretName }}
+  # The injector that the annotations name writes the caBundle.
+  {{- else }}
+  # SnapWatcher writes the caBundle and keeps it up to date.
+  {{- end }}
   service:
     namespace: {{ $.Release.Namespace | quote }}
     name: {{ include "snapwatcher.fullname" $ }}

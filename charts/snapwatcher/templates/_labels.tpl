@@ -10,13 +10,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
-{{/* Labels of what `helm test` makes; never those by which the pods of the Deployment are found. */}}
+{{/* Labels of the objects of `helm test`. The selector of the Deployment must not match them. */}}
 {{- define "snapwatcher.testLabels" -}}
 {{- $own := dict "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/component" "test" }}
 {{- toYaml (merge $own (.Values.commonLabels | default dict)) }}
 {{- end }}
 
-{{/* Labels by which the pods are found. They never change: a Deployment's selector can't be changed. */}}
+{{/* Labels that select the pods of the Deployment. They never change, because the selector of a Deployment is immutable. */}}
 {{- define "snapwatcher.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "snapwatcher.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}

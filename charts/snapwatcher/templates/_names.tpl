@@ -1,6 +1,6 @@
 {{/*
-Names. A name with a suffix fits the 63 characters that labels and Service names may have: what is too long is cut in
-front of the suffix, so that two suffixes never make one name.
+Names. A name with its suffix fits into 63 characters, the limit for labels and Service names. A long name is cut before
+the suffix, so that two suffixes never give the same name.
 */}}
 
 {{/* The value of app.kubernetes.io/name. */}}
@@ -8,7 +8,7 @@ front of the suffix, so that two suffixes never make one name.
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The name of everything in the release's namespace: the release, with the chart's name where it lacks it. */}}
+{{/* The name of the objects in the namespace of the release: the release name, with the chart's name unless it has it. */}}
 {{- define "snapwatcher.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name }}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
@@ -22,9 +22,9 @@ front of the suffix, so that two suffixes never make one name.
 {{- end }}
 
 {{/*
-The name of what has no namespace, or stands in a foreign one. Two releases of one name in two namespaces must not
-claim the same object, so it carries the namespace; but in `snap`, where the documentation installs SnapWatcher, it is
-the plain name that the commands in the documentation use.
+The name of cluster-scoped objects and of objects in other namespaces. It contains the namespace of the release, so that
+two releases of one name in two namespaces share no object. In `snap`, the namespace of the documentation, it is the full
+name alone, because the commands of the documentation use it.
 */}}
 {{- define "snapwatcher.clusterName" -}}
 {{- $full := include "snapwatcher.fullname" . }}
@@ -38,12 +38,12 @@ the plain name that the commands in the documentation use.
 {{- $full }}
 {{- end }}
 
-{{/* The account that SnapWatcher runs as. */}}
+{{/* The service account of SnapWatcher. */}}
 {{- define "snapwatcher.serviceAccountName" -}}
 {{- .Values.serviceAccount.name | default (include "snapwatcher.fullname" .) }}
 {{- end }}
 
-{{/* The second account, in whose name the kubelets are asked. */}}
+{{/* The second service account, whose tokens SnapWatcher sends to kubelets. */}}
 {{- define "snapwatcher.kubeletAccountName" -}}
 {{- include "snapwatcher.componentName" (list . "kubelet") }}
 {{- end }}

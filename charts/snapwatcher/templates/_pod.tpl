@@ -1,13 +1,13 @@
-{{/* What the pods of the Deployment and of `helm test` share. */}}
+{{/* The parts that the pods of the Deployment and of `helm test` share. */}}
 
-{{/* The image, by digest where one is given. */}}
+{{/* The image, by digest where one is set. */}}
 {{- define "snapwatcher.image" -}}
 {{- with .Values.image }}
 {{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
 {{- end }}
 
-{{/* Files of the settings, each from one key of an object that is not ours. */}}
+{{/* Volumes with the files that the settings name, from Secrets and ConfigMaps that exist already. */}}
 {{- define "snapwatcher.volumes" -}}
 {{- $checkpoint := .Values.snapwatcher.checkpoint }}
 {{- with .Values.tls.secretName }}
@@ -56,7 +56,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Where they are mounted: each volume of ours under its own name. */}}
+{{/* The mounts of these volumes, each at /etc/snapwatcher/NAME. */}}
 {{- define "snapwatcher.volumeMounts" -}}
 {{- $checkpoint := .Values.snapwatcher.checkpoint }}
 {{- $names := list }}
@@ -74,7 +74,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The container but for its name, arguments, ports and probes. */}}
+{{/* The container except its name, arguments, ports, probes and resources. */}}
 {{- define "snapwatcher.container" -}}
 image: {{ include "snapwatcher.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -88,7 +88,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* Where and how a pod of ours may run. */}}
+{{/* The fields of a pod that decide on which nodes and as which user it runs. */}}
 {{- define "snapwatcher.placement" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:

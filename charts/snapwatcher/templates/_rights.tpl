@@ -1,23 +1,27 @@
-{{/* The rights on what lives in the watched namespaces: in one ClusterRole, or in a Role of each namespace. */}}
+{{/* Rules for the watched namespaces. They are part of the ClusterRole, or of a Role in each namespace. */}}
 {{- define "snapwatcher.watchedRules" -}}
-# The watch of labelled pods, and (get) the live read before each claim and each attempt. Pods are never written.
+{{- if include "snapwatcher.keepsRecords" . -}}
+# SnapWatcher watches labeled pods, and reads a pod again before each claim and each attempt (get). It never writes a pod.
+{{- else -}}
+# SnapWatcher watches labeled pods. It never writes a pod.
+{{- end }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [{{ if include "snapwatcher.keepsRecords" . }}get, {{ end }}list, watch]
-# The way from a pod to its Deployment; only metadata is read.
+# SnapWatcher finds the Deployment of a pod through its ReplicaSet. It reads only metadata.
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [get]
-# The way from a pod to its CronJob; only metadata is read.
+# SnapWatcher finds the CronJob of a pod through its Job. It reads only metadata.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get]
 {{- if include "snapwatcher.keepsRecords" . }}
-# Claims are created, followed, and removed once their pods are gone; their spec is never changed.
+# SnapWatcher creates Checkpoints, watches them, and deletes old ones whose pods are gone. It never changes their spec.
 - apiGroups: [snap.weaversoft.io]
   resources: [checkpoints]
   verbs: [get, list, watch, create, delete]
-# What came of a claim.
+# SnapWatcher writes attempts and their outcomes into the status of Checkpoints.
 - apiGroups: [snap.weaversoft.io]
   resources: [checkpoints/status]
   verbs: [update]
@@ -25,38 +29,38 @@
 {{ include "snapwatcher.eventsRule" . }}
 {{- end }}
 
-{{/* The rights that no single namespace holds. */}}
+{{/* Rules of the ClusterRole: for cluster-scoped objects, and with allNamespaces for the objects of all namespaces. */}}
 {{- define "snapwatcher.clusterRules" -}}
 {{- if .Values.snapwatcher.operator.allNamespaces }}
 {{ include "snapwatcher.watchedRules" . }}
 {{- end }}
 {{- if include "snapwatcher.keepsRecords" . }}
-# Whether the Checkpoint resource is installed, and is of this version: `snapwatcher check`.
+# `snapwatcher check` reads whether the Checkpoint resource is installed and has the version of this program.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   resourceNames: [checkpoints.snap.weaversoft.io]
   verbs: [get]
 {{- end }}
 {{- if eq .Values.webhook.mode "webhook" }}
-{{- if .Values.tls.manageBundle }}
-# The caBundle of our own configurations; nothing else in them is written, and none is created.
+{{- if .Values.tls.secretName }}
+# SnapWatcher reads which namespaces its own configurations select. `snapwatcher check` also verifies their caBundle.
 {{- else }}
-# Which namespaces our own configurations select. Their caBundle is somebody else's to write.
+# SnapWatcher writes the caBundle of its own configurations. It changes nothing else in them and creates none.
 {{- end }}
 - apiGroups: [admissionregistration.k8s.io]
   resources: [mutatingwebhookconfigurations{{ if ne .Values.webhook.validation "off" }}, validatingwebhookconfigurations{{ end }}]
   resourceNames: [{{ include "snapwatcher.clusterName" . }}]
-  verbs: [get{{ if .Values.tls.manageBundle }}, list, watch, patch{{ end }}]
+  verbs: [get{{ if not .Values.tls.secretName }}, list, watch, patch{{ end }}]
 {{- end }}
 {{- if eq .Values.snapwatcher.checkpoint.backend "kubelet" }}
-# The address and port of each kubelet, and whether its disk is under pressure (get); all of them for `snapwatcher check`.
+# SnapWatcher reads the kubelet address and the disk pressure of a node (get). `snapwatcher check` lists all nodes.
 - apiGroups: [""]
   resources: [nodes]
   verbs: [get, list]
 {{- end }}
 {{- end }}
 
-{{/* Not empty where a back-end is asked: without one, claims are only logged. */}}
+{{/* Not empty if a back-end takes checkpoints. Without a back-end SnapWatcher creates no Checkpoints and only logs. */}}
 {{- define "snapwatcher.keepsRecords" -}}
 {{- $checkpoint := .Values.snapwatcher.checkpoint }}
 {{- $url := $checkpoint.snapBackApiUrl }}
@@ -67,13 +71,13 @@
 {{- end }}
 
 {{- define "snapwatcher.eventsRule" -}}
-# What `kubectl describe pod` shows: created, and counted up when it happens again.
+# SnapWatcher creates the Events that `kubectl describe pod` shows, and updates the count of a repeated one.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}
 
-{{/* A binding of the role to the program's account: list . KIND NAME NAMESPACE, the last empty for the cluster. */}}
+{{/* Binds a role to the account of SnapWatcher: list . KIND NAME NAMESPACE. NAMESPACE is empty for a ClusterRole. */}}
 {{- define "snapwatcher.binding" -}}
 {{- $ := index . 0 -}}
 apiVersion: rbac.authorization.k8s.io/v1
@@ -95,13 +99,13 @@ subjects:
   namespace: {{ $.Release.Namespace | quote }}
 {{- end }}
 
-{{/* Not empty where the program tells Events in its own namespace, on its own pod, without watching it. */}}
+{{/* Not empty if the namespace of the release is not watched. SnapWatcher still creates Events about its own pod there. */}}
 {{- define "snapwatcher.watchesElsewhere" -}}
 {{- $watched := include "snapwatcher.namespaces" . | splitList "," }}
 {{- if not (or .Values.snapwatcher.operator.allNamespaces (has .Release.Namespace $watched)) }}true{{ end }}
 {{- end }}
 
-{{/* Not empty where there are rights in the release's own namespace. */}}
+{{/* Not empty if the account needs a Role in the namespace of the release. */}}
 {{- define "snapwatcher.hasOwnRole" -}}
 {{- $kubelet := eq .Values.snapwatcher.checkpoint.backend "kubelet" }}
 {{- if or (not .Values.tls.secretName) (not .Values.snapwatcher.operator.standalone) $kubelet (include "snapwatcher.watchesElsewhere" .) }}true{{ end }}

@@ -1,6 +1,6 @@
 {{/*
-What the program is told, by environment variables rather than flags, so that `kubectl set env` can change one in an
-emergency. The program checks the values; its page of all settings is docs/configuration.md.
+The settings of the program. They are environment variables rather than flags, so that `kubectl set env` can change one
+in an emergency. The program validates the values. docs/configuration.md lists all settings.
 */}}
 
 {{/* Variables with a plain value, as a map from name to value. */}}
@@ -8,71 +8,68 @@ emergency. The program checks the values; its page of all settings is docs/confi
 {{- $operator := .Values.snapwatcher.operator }}
 {{- $checkpoint := .Values.snapwatcher.checkpoint }}
 LOG_LEVEL: {{ $operator.logLevel | quote }}
-LOG_FORMAT: {{ $operator.logFormat | quote }}
+SNAPWATCHER_LOG_FORMAT: {{ $operator.logFormat | quote }}
 {{- if not $operator.allNamespaces }}
-NAMESPACES: {{ include "snapwatcher.namespaces" . | quote }}
+SNAPWATCHER_NAMESPACES: {{ include "snapwatcher.namespaces" . | quote }}
 {{- end }}
-STANDALONE: {{ $operator.standalone | quote }}
-LEASE_NAME: {{ include "snapwatcher.fullname" . | quote }}
-SERVICE_NAME: {{ include "snapwatcher.fullname" . | quote }}
-SERVICE_NAMESPACE: {{ .Release.Namespace | quote }}
-CA_SECRET: {{ include "snapwatcher.componentName" (list . "webhook-ca") | quote }}
-WEBHOOK_LISTEN: {{ printf "[::]:%d" (int .Values.webhook.port) | quote }}
-ADMIN_LISTEN: {{ printf "[::]:%d" (int .Values.admin.port) | quote }}
-DRAIN_DELAY: {{ printf "%ds" (int .Values.webhook.drainDelay) | quote }}
+SNAPWATCHER_STANDALONE: {{ $operator.standalone | quote }}
+SNAPWATCHER_LEASE_NAME: {{ include "snapwatcher.fullname" . | quote }}
+SNAPWATCHER_SERVICE_NAME: {{ include "snapwatcher.fullname" . | quote }}
+SNAPWATCHER_SERVICE_NAMESPACE: {{ .Release.Namespace | quote }}
+SNAPWATCHER_CA_SECRET: {{ include "snapwatcher.componentName" (list . "webhook-ca") | quote }}
+SNAPWATCHER_WEBHOOK_LISTEN: {{ printf "[::]:%d" (int .Values.webhook.port) | quote }}
+SNAPWATCHER_ADMIN_LISTEN: {{ printf "[::]:%d" (int .Values.admin.port) | quote }}
+SNAPWATCHER_DRAIN_DELAY: {{ printf "%ds" (int .Values.webhook.drainDelay) | quote }}
 {{- if eq .Values.webhook.mode "webhook" }}
-MUTATING_CONFIGURATION: {{ include "snapwatcher.clusterName" . | quote }}
-VALIDATION: {{ .Values.webhook.validation | quote }}
+SNAPWATCHER_MUTATING_WEBHOOK_CONFIGURATION: {{ include "snapwatcher.clusterName" . | quote }}
+SNAPWATCHER_VALIDATION: {{ .Values.webhook.validation | quote }}
 {{- if ne .Values.webhook.validation "off" }}
-VALIDATING_CONFIGURATION: {{ include "snapwatcher.clusterName" . | quote }}
+SNAPWATCHER_VALIDATING_WEBHOOK_CONFIGURATION: {{ include "snapwatcher.clusterName" . | quote }}
 {{- end }}
 {{- end }}
 {{- if .Values.tls.secretName }}
-TLS_CERT: /etc/snapwatcher/tls/tls.crt
-TLS_KEY: /etc/snapwatcher/tls/tls.key
-{{- if .Values.tls.manageBundle }}
-TLS_CA: /etc/snapwatcher/tls/ca.crt
+SNAPWATCHER_TLS_CERT: /etc/snapwatcher/tls/tls.crt
+SNAPWATCHER_TLS_KEY: /etc/snapwatcher/tls/tls.key
 {{- end }}
-{{- end }}
-BACKEND: {{ $checkpoint.backend | quote }}
-REQUEST_TIMEOUT: {{ printf "%ds" (int $checkpoint.requestTimeout) | quote }}
+SNAPWATCHER_BACKEND: {{ $checkpoint.backend | quote }}
+SNAPWATCHER_REQUEST_TIMEOUT: {{ printf "%ds" (int $checkpoint.requestTimeout) | quote }}
 {{- if eq $checkpoint.backend "snaphook" }}
 SNAP_BACK_API_URL: {{ $checkpoint.snapBackApiUrl | quote }}
-SNAP_BACK_API_CONTRACT: {{ $checkpoint.contract | quote }}
+SNAPWATCHER_SNAP_BACK_API_CONTRACT: {{ $checkpoint.contract | quote }}
 {{- with $checkpoint.clusterName }}
-CLUSTER_NAME: {{ . | quote }}
+SNAPWATCHER_CLUSTER_NAME: {{ . | quote }}
 {{- end }}
 {{- if $checkpoint.tokenSecret.name }}
-SNAP_BACK_API_TOKEN_FILE: /etc/snapwatcher/token/token
+SNAPWATCHER_SNAP_BACK_API_TOKEN_FILE: /etc/snapwatcher/token/token
 {{- end }}
 {{- if $checkpoint.caConfigMap.name }}
-SNAP_BACK_API_CA_FILE: /etc/snapwatcher/back-api-ca/ca.crt
+SNAPWATCHER_SNAP_BACK_API_CA_FILE: /etc/snapwatcher/back-api-ca/ca.crt
 {{- end }}
 KUBE_API_ADDRESS: {{ $checkpoint.kubeApiAddress | quote }}
-ANSWER_TIMEOUT: {{ printf "%ds" (int $checkpoint.answerTimeout) | quote }}
+SNAPWATCHER_RESPONSE_TIMEOUT: {{ printf "%ds" (int $checkpoint.responseTimeout) | quote }}
 {{- end }}
 {{- if eq $checkpoint.backend "kubelet" }}
-KUBELET_TIMEOUT: {{ printf "%ds" (int $checkpoint.kubelet.timeout) | quote }}
-KUBELET_SERVICE_ACCOUNT: {{ include "snapwatcher.kubeletAccountName" . | quote }}
-KUBELET_INSECURE_SKIP_VERIFY: {{ $checkpoint.kubelet.insecureSkipVerify | quote }}
+SNAPWATCHER_KUBELET_TIMEOUT: {{ printf "%ds" (int $checkpoint.kubelet.timeout) | quote }}
+SNAPWATCHER_KUBELET_SERVICE_ACCOUNT: {{ include "snapwatcher.kubeletAccountName" . | quote }}
+SNAPWATCHER_KUBELET_INSECURE_SKIP_VERIFY: {{ $checkpoint.kubelet.insecureSkipVerify | quote }}
 {{- if $checkpoint.kubelet.caConfigMap.name }}
-KUBELET_CA_FILE: /etc/snapwatcher/kubelet-ca/ca.crt
+SNAPWATCHER_KUBELET_CA_FILE: /etc/snapwatcher/kubelet-ca/ca.crt
 {{- end }}
 {{- end }}
 {{- with $checkpoint.oncePer }}
-ONCE_PER: {{ . | quote }}
+SNAPWATCHER_ONCE_PER: {{ . | quote }}
 {{- end }}
-ON_UNKNOWN: {{ $checkpoint.onUnknown | quote }}
-MAX_ATTEMPTS: {{ int $checkpoint.maxAttempts | quote }}
-MAX_PODS_PER_REVISION: {{ int $checkpoint.maxPodsPerRevision | quote }}
-MAX_CONCURRENT: {{ int $checkpoint.maxConcurrent | quote }}
-MAX_CONCURRENT_PER_NODE: {{ int $checkpoint.maxConcurrentPerNode | quote }}
-SUSPEND: {{ $checkpoint.suspend | quote }}
-HISTORY_LIMIT: {{ int $checkpoint.historyLimit | quote }}
-HISTORY_TTL: {{ $checkpoint.historyTTL | quote }}
+SNAPWATCHER_UNKNOWN_RESULT: {{ $checkpoint.unknownResult | quote }}
+SNAPWATCHER_MAX_ATTEMPTS: {{ int $checkpoint.maxAttempts | quote }}
+SNAPWATCHER_MAX_PODS_PER_REVISION: {{ int $checkpoint.maxPodsPerRevision | quote }}
+SNAPWATCHER_MAX_CONCURRENT: {{ int $checkpoint.maxConcurrent | quote }}
+SNAPWATCHER_MAX_CONCURRENT_PER_NODE: {{ int $checkpoint.maxConcurrentPerNode | quote }}
+SNAPWATCHER_SUSPEND: {{ $checkpoint.suspend | quote }}
+SNAPWATCHER_HISTORY_LIMIT: {{ int $checkpoint.historyLimit | quote }}
+SNAPWATCHER_HISTORY_TTL: {{ $checkpoint.historyTTL | quote }}
 {{- end }}
 
-{{/* The same as a container's env, each name once: what is given in `env` stands in the place of ours. */}}
+{{/* The same as the env of a container, each name once. A variable of the value `env` replaces the one of the chart. */}}
 {{- define "snapwatcher.env" -}}
 {{- $given := dict }}
 {{- range .Values.env }}
@@ -95,20 +92,20 @@ HISTORY_TTL: {{ $checkpoint.historyTTL | quote }}
 {{- end }}
 {{- end }}
 
-{{/* The namespaces that are watched, comma-separated, each once; for allNamespaces: false. */}}
+{{/* The watched namespaces for allNamespaces: false, comma-separated, each once. */}}
 {{- define "snapwatcher.namespaces" -}}
 {{- .Values.snapwatcher.operator.namespaces | default (list .Release.Namespace) | uniq | sortAlpha | join "," }}
 {{- end }}
 
 {{/*
-How long a stop may take: the longest request to the back-end, the drain of the HTTPS port, and 15 s for the last
-outcome and the last requests, after which the program ends by itself; 5 s more, so that it is not killed at that moment.
+The grace period in seconds: the longest request to the back-end, the drain of the HTTPS port, and 15 s for the last
+outcome and the last requests, after which the program exits. 5 s more, so that the kubelet does not kill it at that moment.
 */}}
 {{- define "snapwatcher.gracePeriod" -}}
 {{- $checkpoint := .Values.snapwatcher.checkpoint }}
-{{- $answer := $checkpoint.answerTimeout }}
+{{- $response := $checkpoint.responseTimeout }}
 {{- if eq $checkpoint.backend "kubelet" }}
-{{- $answer = add $checkpoint.kubelet.timeout 10 }}
+{{- $response = add $checkpoint.kubelet.timeout 10 }}
 {{- end }}
-{{- add $checkpoint.requestTimeout $answer .Values.webhook.drainDelay 15 5 }}
+{{- add $checkpoint.requestTimeout $response .Values.webhook.drainDelay 15 5 }}
 {{- end }}

@@ -1,14 +1,13 @@
 //! One notation of durations for flags, environment variables and pod annotations.
 //!
-//! `30s`, `2m`, `1h30m`, `500ms` as in Go and kubectl; a bare number is seconds, because chart values are integers.
-//! jiff's own notation is wider (`30sec`, `1 hour, 5 minutes`): what it takes beyond the documented units is refused, so
-//! that a manifest means the same to every reader.
+//! `30s`, `2m`, `1h30m`, `500ms` as in Go and kubectl. A bare number is seconds, because chart values are integers. jiff also
+//! accepts `30sec` and `1 hour, 5 minutes`; only the documented units are accepted here, so that manifests stay uniform.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
-/// The longest duration that is taken: beyond it a timer is a mistake, not a wish.
+/// The longest accepted duration. A longer one is a typing error.
 pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const UNITS: [&str; 4] = ["h", "m", "s", "ms"];
@@ -18,7 +17,7 @@ const UNITS: [&str; 4] = ["h", "m", "s", "ms"];
 pub enum DurationError {
     #[error("`{0}` is not a duration such as `30s`, `2m` or `1h30m`; units are h, m, s and ms")]
     Notation(String),
-    #[error("`{text}` is not a duration, days are not a unit: write `{hours}h`")]
+    #[error("`{text}` is not a duration, because days are not a unit: write `{hours}h`")]
     Days { text: String, hours: u64 },
     #[error("`{0}` is longer than the allowed 365 days")]
     TooLong(String),
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn other_texts_are_no_durations() {
         for text in [
             "",
             "soon",
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_answered_with_their_hours() {
+    fn a_number_of_days_is_answered_with_hours() {
         let words = parse("7d").unwrap_err().to_string();
         assert!(words.contains("`7d`") && words.contains("`168h`"), "{words}");
     }

@@ -1,6 +1,7 @@
-//! Names and labels of `Checkpoint` objects: derived from what must happen once, so that creating one is the claim.
+//! The names of Checkpoints that SnapWatcher creates. A name is derived from the target, so that one target can be claimed once:
+//! the API server creates no second object of the same name.
 //!
-//! The scheme is frozen by a golden test: another name for the same wish would be another claim.
+//! A golden test freezes the scheme, because another name for the same target would be another claim.
 
 use std::fmt::Write as _;
 
@@ -8,21 +9,21 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::CheckpointTarget;
 
-/// The longest name of an object, RFC 1123 subdomain, see
+/// The longest name of an object, an RFC 1123 subdomain, see
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>.
 const LONGEST_NAME: usize = 253;
 /// The longest value of a label, see
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>.
 const LONGEST_LABEL: usize = 63;
-/// Hexadecimal digits at the end of a name: 40 bits, against two wishes of the same readable part.
+/// Hexadecimal digits at the end of a name: 40 bits tell apart targets with the same readable part.
 const DIGEST: usize = 10;
-/// Lengths of the digest in the order they are tried: a longer one only where another key already has the name.
+/// The lengths of the digest, in the order in which they are tried: a longer one if another target has the name.
 pub const DIGESTS: [usize; 3] = [DIGEST, 2 * DIGEST, 4 * DIGEST];
 
-/// The name of the record of this wish, with `digest` hexadecimal digits; `None` for one made by hand, whose name is
-/// its author's choice.
-pub fn derived(wish: &CheckpointTarget, digest: usize) -> Option<String> {
-    match wish {
+/// The name of the Checkpoint for this target, with `digest` hexadecimal digits. `None` for a manual Checkpoint: its author
+/// chooses the name.
+pub fn derived(target: &CheckpointTarget, digest: usize) -> Option<String> {
+    match target {
         CheckpointTarget::Pod { name, uid, container } => {
             Some(named(name, container, &format!("{uid}/{container}"), digest))
         }
@@ -34,12 +35,12 @@ pub fn derived(wish: &CheckpointTarget, digest: usize) -> Option<String> {
     }
 }
 
-/// Whether a record of this name is the automatic one of that wish.
-pub fn is_derived(name: &str, wish: &CheckpointTarget) -> bool {
-    DIGESTS.iter().any(|&digest| derived(wish, digest).as_deref() == Some(name))
+/// Whether this is the name of the Checkpoint that SnapWatcher creates for that target.
+pub fn is_derived(name: &str, target: &CheckpointTarget) -> bool {
+    DIGESTS.iter().any(|&digest| derived(target, digest).as_deref() == Some(name))
 }
 
-/// A value that may stand in a label: itself, or its beginning and a digest of the whole.
+/// A valid label value: the value itself, or its beginning and a digest of the whole.
 pub fn label_value(value: &str) -> String {
     if value.len() <= LONGEST_LABEL {
         return value.to_owned();
@@ -53,7 +54,7 @@ fn named(subject: &str, container: &str, key: &str, digest: usize) -> String {
     format!("{readable}-{}", hexadecimal(key, digest))
 }
 
-/// Names are ASCII; a boundary is looked for all the same, since cutting must never panic.
+/// Cuts at a character boundary, so that it never panics, although names are ASCII.
 fn cut(text: &str, length: usize) -> &str {
     let end = (0..=length.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
     &text[..end.unwrap_or(0)]
@@ -124,12 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_any_digest_length_is_recognised() {
-        let wish = of_pod("web", "app");
+    fn a_name_of_any_digest_length_is_recognized() {
+        let target = of_pod("web", "app");
         for digest in DIGESTS {
-            assert!(is_derived(&derived(&wish, digest).unwrap(), &wish));
+            assert!(is_derived(&derived(&target, digest).unwrap(), &target));
         }
-        assert!(!is_derived("my-checkpoint", &wish));
+        assert!(!is_derived("my-checkpoint", &target));
     }
 
     #[test]

@@ -1,26 +1,20 @@
-//! Who takes checkpoints, and how to speak to them.
+//! The back-ends: the clients that request a checkpoint from SnapHook or from the kubelet of a pod's node.
 //!
-//! The trait they implement is [`Backend`](crate::request::Backend): back-ends depend on checkpoints, never the
-//! other way round. Whatever text comes from one goes through [`redact`] before anyone else sees it.
+//! A back-end sends one request and turns the response, or its failure, into an
+//! [`Outcome`](snapwatcher_api::outcome::Outcome). When to send a request, and what follows from the outcome, is decided by
+//! the controller and does not belong here. Every text of a response passes [`redact`] before it leaves this crate.
 
+pub mod backend;
 mod ca_file;
-mod exchange;
+mod failure;
+mod http;
 pub mod kubelet;
+pub mod metrics;
 pub mod redact;
-pub mod request;
 pub mod snaphook;
+#[cfg(test)]
+mod test_api_server;
 #[cfg(test)]
 mod test_server;
 
 pub use self::ca_file::CaFileError;
-
-use snapwatcher_api::outcome::{Outcome, Reason};
-
-/// Why a request was not made.
-#[derive(Debug)]
-struct NotSent(Reason, String);
-
-/// An attempt that came to nothing, with words that may hold what a back-end said.
-fn stopped(reason: Reason, message: &str) -> Outcome {
-    Outcome::Failed { reason, message: redact::redact(message), retry_after: None }
-}

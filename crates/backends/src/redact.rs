@@ -1,10 +1,10 @@
-//! Takes the secrets out of a back-end's words.
+//! Removes secrets from the text of a back-end.
 //!
-//! SNAP servers quote the command lines that failed, with the bearer token of their service account and the password of
-//! the registry in them. What they say goes to a log, an Event and a status that many may read, so it is cleaned, freed
-//! of secrets and only then cut: a secret that is cut in two is no longer recognised.
+//! SNAP servers quote the command lines that failed, with the bearer token of their service account and the password of the
+//! registry in them. Their text goes to logs, Events and statuses that many people may read. So it is cleaned first, then
+//! redacted, and only then cut: half a secret is no longer recognized.
 
-mod secrets;
+mod secret_finder;
 #[cfg(test)]
 mod tests;
 
@@ -14,24 +14,25 @@ use regex::Regex;
 
 use snapwatcher_api::outcome::Redacted;
 
-pub use self::secrets::MARK;
+pub use self::secret_finder::MARK;
 
-/// How much of a text is looked at, in bytes; as much as is read of an answer.
+/// How much of a text is redacted, in bytes; the rest is dropped. As much is read of a response.
 pub const INPUT_LIMIT: usize = 64 * 1024;
 
-/// Ends a text of which something was cut off.
+/// The end of a text that was cut.
 const ELLIPSIS: char = '…';
 
-/// How often a text is gone over; two passes are the rule.
+/// The most passes over one text. Two are normal.
 const PASSES: usize = 16;
 
-/// Colours and cursor movements of a terminal, as in ECMA-48 section 5.4.
-static CONTROL_SEQUENCE: LazyLock<Regex> = LazyLock::new(|| secrets::pattern(r"(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]"));
+/// Colors and cursor movements of a terminal, see ECMA-48 section 5.4.
+static CONTROL_SEQUENCE: LazyLock<Regex> =
+    LazyLock::new(|| secret_finder::pattern(r"(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]"));
 
 /// Removes secrets and control characters and cuts to [`Redacted::LIMIT`] characters.
 ///
-/// One line comes out of many. Redacting again changes nothing: taking a secret out, or cutting, can lay bare what only
-/// then looks like one, so a text is gone over until it stays as it is.
+/// The result is one line. Removing a secret, or cutting, can expose text that then looks like a secret. So passes are
+/// repeated until the text stays the same, and redacting the result again changes nothing.
 pub fn redact(text: &str) -> Redacted {
     let mut text = cleaned(text);
     for _ in 0..PASSES {
@@ -41,23 +42,28 @@ pub fn redact(text: &str) -> Redacted {
         }
         text = next;
     }
+    assume_redacted(text)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the text was redacted, which only this module can know")]
+fn assume_redacted(text: String) -> Redacted {
     Redacted::assume_redacted(text)
 }
 
-/// A path or an image reference from an answer, fit to be kept: without user and password, else as it came.
+/// Removes user and password from a path or an image reference of a response.
 ///
-/// The digest in an image tag is as random as a secret, so only what can be recognised for certain is taken out. What
-/// can't be the name of anything (empty, too long, with control characters) is left out altogether.
+/// An image digest looks as random as a secret, so nothing else is removed. The result is `None` for a text that can't be a
+/// path or an image reference: empty, too long, or with control characters.
 pub fn redact_place(text: &str) -> Option<String> {
     let is_name = !text.trim().is_empty()
         && text.chars().count() <= Redacted::LIMIT
         && !text.chars().any(|character| is_break(character) || is_invisible(character));
-    is_name.then(|| secrets::without_user_info(text))
+    is_name.then(|| secret_finder::without_user_info(text))
 }
 
 /// One line of visible characters, at most [`INPUT_LIMIT`] bytes of it.
 fn cleaned(text: &str) -> String {
-    // Whether more followed can't be told from a text of exactly the limit: readers stop there too.
+    // A reader of a response stops at the limit too, so a text of exactly the limit may be cut.
     let (text, is_cut) = if text.len() < INPUT_LIMIT { (text, false) } else { (whole_words(text), true) };
     let mut clean: String = CONTROL_SEQUENCE
         .replace_all(text, "")
@@ -71,7 +77,7 @@ fn cleaned(text: &str) -> String {
     clean
 }
 
-/// The start of a text that is too long.
+/// The whole words at the start of a text that is too long.
 fn whole_words(text: &str) -> &str {
     let mut end = INPUT_LIMIT;
     while !text.is_char_boundary(end) {
@@ -80,12 +86,12 @@ fn whole_words(text: &str) -> &str {
     without_last_word(&text[..end])
 }
 
-/// What is left of a text that was cut somewhere: its last word may be half a secret.
+/// Drops the last word of a text that was cut: it may be half a secret.
 pub fn without_last_word(text: &str) -> &str {
     text.rfind(char::is_whitespace).map_or("", |space| &text[..space])
 }
 
-/// Characters of no width, and those that turn the direction of writing: they hide what a text says.
+/// Characters without width, and those that change the direction of writing: they hide text.
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
@@ -94,15 +100,15 @@ fn is_break(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
-/// Takes out the secrets that can be seen, then cuts. An ellipsis at the end is ours and never part of a secret.
+/// Removes the secrets that are recognized, then cuts. An ellipsis at the end comes from an earlier pass.
 fn pass(text: &str) -> String {
     let (body, is_cut) = text.strip_suffix(ELLIPSIS).map_or((text, false), |body| (body, true));
-    fitted(secrets::replaced(body), is_cut)
+    fitted(secret_finder::replaced(body), is_cut)
 }
 
 fn fitted(mut text: String, is_cut: bool) -> String {
     let mut ends = text.char_indices().map(|(at, _)| at).skip(Redacted::LIMIT - 1);
-    // The ellipsis takes the place of the last character allowed, unless that is the end of an uncut text.
+    // The ellipsis replaces the last allowed character, unless the text ends there and was not cut.
     let (last, is_longer) = (ends.next(), ends.next().is_some());
     if let Some(last) = last.filter(|_| is_cut || is_longer) {
         text.truncate(before_mark(&text, last));
@@ -113,7 +119,7 @@ fn fitted(mut text: String, is_cut: bool) -> String {
     text
 }
 
-/// `end`, or the start of the [`MARK`] that a cut at `end` would go through.
+/// `end`, or the start of a [`MARK`] that a cut at `end` would split.
 fn before_mark(text: &str, end: usize) -> usize {
     (1..MARK.len())
         .filter_map(|inside| end.checked_sub(inside))

@@ -1,4 +1,4 @@
-//! A server that speaks HTTP by hand, so that it can also speak it wrong.
+//! A server that writes HTTP by hand, so that it can also break the protocol.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ pub(super) enum Act {
     CloseAtOnce,
     CloseAfterRequest,
     ResetAfterRequest,
-    /// Never says a thing.
+    /// Never answers.
     Hang,
     /// One byte every 50 ms, without end.
     Drip,
@@ -43,7 +43,7 @@ struct Seen {
 pub(super) struct Server {
     address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
-    /// Bytes of a huge answer, once the client has closed.
+    /// Bytes of a huge response, once the client has closed.
     sent: watch::Receiver<Option<usize>>,
     _running: JoinSet<()>,
 }
@@ -106,7 +106,7 @@ impl Server {
     }
 }
 
-/// A server certificate for `127.0.0.1`, signed by itself, as PEM and as configuration of a server.
+/// A self-signed server certificate for `127.0.0.1`, as PEM and as configuration of a server.
 pub(super) fn certificate() -> (String, Arc<ServerConfig>) {
     let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
@@ -130,7 +130,7 @@ where
     if !request.is_empty() {
         seen.lock().unwrap().requests.push(request.clone());
     }
-    // A client that has gone away is what some of these wait for.
+    // Some tests wait for the client to close, which is an error here.
     let _gone = match act {
         Act::Answer(bytes) => stream.write_all(bytes).await,
         Act::Echo => {
@@ -149,7 +149,7 @@ where
     let _gone = stream.flush().await;
 }
 
-/// One request with a `content-length`, or what came before the client closed.
+/// One request with a `content-length`, or the bytes before the client closed.
 async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     loop {
@@ -175,7 +175,7 @@ async fn drip(stream: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
     }
 }
 
-/// StatusWriter until the client closes; how much could be written.
+/// Writes until the client closes; returns how much could be written.
 async fn pour(stream: &mut (impl AsyncWrite + Unpin), status: &str) -> usize {
     const LENGTH: usize = 64 * 1024 * 1024;
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {LENGTH}\r\n\r\n");

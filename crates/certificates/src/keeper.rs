@@ -27,7 +27,7 @@ use super::bundle::{Bundle, Configuration, FIELD_MANAGER, calls_somebody, is_in_
 use super::metrics::{CertificateMetrics, Outcome};
 use super::named::{Look, Named};
 use super::status::{BundleStatus, Keeping, Trust};
-use super::trouble::{LONGEST_WAIT, Trouble, waits, words};
+use super::trouble::{Trouble, waits, words};
 use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
 use snapwatcher_kubernetes::events::CA_BUNDLE_CHANGED;
 
@@ -96,7 +96,7 @@ impl<K: Configuration> Keeper<K> {
                 pauses = waits();
                 sleep_until(begun + BETWEEN_LOOKS).await;
             } else {
-                sleep(pauses.next().unwrap_or(LONGEST_WAIT)).await;
+                sleep(pauses.next_wait()).await;
             }
         }
     }

@@ -29,7 +29,7 @@ use super::rotation::{Plan, Step, Times, plan};
 use super::server_clock::ServerClock;
 use super::status::BundleStatus;
 use super::store::{Content, Found, Store};
-use super::trouble::{LONGEST_WAIT, Trouble, waits, words};
+use super::trouble::{Trouble, waits, words};
 use snapwatcher_kubernetes::cluster::CallError;
 use snapwatcher_kubernetes::events::CA_SECRET_REPLACED;
 
@@ -108,7 +108,7 @@ impl Own {
             match running.turn().await {
                 Ok(Turn::Again) => sleep_until(begun + BETWEEN_LOOKS).await,
                 // Whoever undoes what we write would be fought as fast as the API server can.
-                Ok(Turn::Corrected) => running.pause(pauses.next().unwrap_or(LONGEST_WAIT)).await,
+                Ok(Turn::Corrected) => running.pause(pauses.next_wait()).await,
                 Ok(Turn::Rest { version, until }) => {
                     running.calling.is_over();
                     running.parts.fault.store(None);
@@ -120,7 +120,7 @@ impl Own {
                     let words = words(&error);
                     running.calling.tell(&words);
                     running.parts.fault.store(Some(Arc::new(words)));
-                    running.pause(pauses.next().unwrap_or(LONGEST_WAIT)).await;
+                    running.pause(pauses.next_wait()).await;
                 }
                 Err(TurnError::Make(error)) => return Err(error),
             }

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use backon::ExponentialBackoff;
 use tracing::{info, warn};
 
 use snapwatcher_daemon::telemetry::error_chain;
-use snapwatcher_kubernetes::cluster::{self, CallError};
+use snapwatcher_kubernetes::backoff::{Backoff, Retries};
+use snapwatcher_kubernetes::cluster::CallError;
 
-/// The first wait after a failure; each next one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The longest wait after a failure is twice this, with jitter: so an API server that is back is noticed within 30 s.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The waits after failures in a row, 18.75 s at the most: so an API server that is back is noticed within 30 s.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(750), Duration::from_secs(15));
 
 #[derive(Debug, Default)]
 pub(super) struct Trouble(Option<String>);
@@ -32,8 +30,8 @@ impl Trouble {
 }
 
 /// The waits after failures in a row.
-pub(super) fn waits() -> ExponentialBackoff {
-    cluster::waits(FIRST_WAIT, LONGEST_WAIT)
+pub(super) fn waits() -> Retries {
+    BACKOFF.retries()
 }
 
 /// The API server's own sentence where it gave one: kube's text of it repeats it with all its fields.

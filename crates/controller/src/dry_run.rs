@@ -3,17 +3,17 @@
 use futures::future::BoxFuture;
 
 use snapwatcher_api::pod::PodFacts;
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use crate::checkpoint::claim::{ClaimError, Claimed, Claimer};
 
 /// Claims without Checkpoints.
 pub(crate) struct DryRun {
-    owners: Owners,
+    owners: WorkloadLookup,
 }
 
 impl DryRun {
-    pub(crate) fn new(owners: Owners) -> Self {
+    pub(crate) fn new(owners: WorkloadLookup) -> Self {
         Self { owners }
     }
 }

@@ -27,10 +27,10 @@ use crate::context::ControllerContext;
 use crate::dry_run::DryRun;
 use crate::watch::{MissedMutations, PodWatch};
 use snapwatcher_api::pod::{OncePer, PodName};
-use snapwatcher_backends::request::Backend;
+use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_daemon::services::{ServiceError, Services};
 use snapwatcher_kubernetes::cluster::Scope;
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 /// Which pods are watched.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub struct CheckpointSettings {
 pub struct LeaderServices {
     context: ControllerContext,
     watch: WatchSettings,
-    owners: Owners,
+    owners: WorkloadLookup,
     mode: ClaimMode,
 }
 
@@ -93,7 +93,7 @@ impl LeaderServices {
         tracing::info!("Back-end `log`: eligible pods are only logged, no Checkpoints are created");
         context.checks.definition.pass();
         context.checks.backend.pass();
-        let owners = Owners::new(context.cluster.calls.clone());
+        let owners = WorkloadLookup::new(context.cluster.calls.clone());
         Self { context, watch, owners, mode: ClaimMode::DryRun }
     }
 
@@ -102,7 +102,7 @@ impl LeaderServices {
         context: ControllerContext,
         watch: WatchSettings,
         settings: CheckpointSettings,
-        backend: Arc<dyn Backend>,
+        backend: Arc<dyn CheckpointBackend>,
         holder: Holder,
         leads: watch::Receiver<bool>,
         work_is_done: CancellationToken,
@@ -115,7 +115,7 @@ impl LeaderServices {
             context.checkpoint_metrics.suspended();
         }
         let (sender, commands) = mpsc::unbounded_channel();
-        let owners = Owners::new(context.cluster.calls.clone());
+        let owners = WorkloadLookup::new(context.cluster.calls.clone());
         let limiter = ConcurrencyLimiter::new(limits);
         let runner = AttemptRunner {
             context: context.clone(),

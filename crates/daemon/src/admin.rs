@@ -1,6 +1,6 @@
-//! The admin port: health, metrics and journeys over plain HTTP, for the kubelet, Prometheus and people.
+//! The admin port: health checks, metrics and pages over plain HTTP, for the kubelet, Prometheus and people.
 //!
-//! It only shows what the process knows. Nothing here changes anything, and nothing here asks the network.
+//! The port only shows the state of the process. It changes nothing and sends no request.
 
 mod health;
 mod probe;

@@ -1,22 +1,25 @@
-//! How many files and sockets the process may have open.
+//! The limit on open files and sockets of the process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Room for all connections that the ports take, with as much for everything else.
-const WANTED: u64 = 4096;
+/// Enough for all connections of the ports, and for the files and outgoing connections of the process.
+const NEEDED: u64 = 4096;
 
-/// Raises the soft limit towards what is wanted, as far as the hard limit goes.
+/// Raises the soft limit to what SnapWatcher needs, or to the hard limit if this is lower.
 ///
-/// Many systems start processes with a soft limit of 1,024, for the sake of those that still use `select(2)`
-/// (<https://0pointer.net/blog/file-descriptor-limits.html>). Less than the HTTPS port may need: slow clients could then
-/// keep the process from opening a connection to the API server.
+/// Many systems start processes with a soft limit of 1,024, for programs that use `select(2)`
+/// (<https://0pointer.net/blog/file-descriptor-limits.html>). The HTTPS port may need more. With this limit slow clients
+/// could keep the process from connecting to the API server.
 pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
-    // No limit is enough already.
-    if current.is_some_and(|current| current < wanted)
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+    let needed = maximum.map_or(NEEDED, |maximum| maximum.min(NEEDED));
+    // `None` means no limit.
+    if current.is_some_and(|current| current < needed)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum })
     {
-        tracing::warn!(%error, "Could not raise the limit of open files to {wanted}");
+        tracing::warn!(
+            "Could not raise the limit on open files from {current:?} to {needed}: {error}. With many clients, connections \
+             to the API server may fail: raise the limit (`ulimit -n`) of the container"
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! What a long-running program needs whatever it does: named services, signals, the log, metrics, health checks, the admin
-//! port, and limits of the process.
+//! What every long-running program of this workspace needs: named services, signals, the log, metrics, health checks, the
+//! admin port, the wall clock and the limit on open files.
 //!
-//! Nothing here knows of pods, checkpoints or the API server.
+//! This crate knows nothing of pods, Checkpoints, webhooks or certificates, and sends no request to any server. It may
+//! depend on `snapwatcher-https` only, for the admin port.
 
 pub mod admin;
 pub mod clock;

@@ -1,8 +1,8 @@
-//! The tasks of the process, each with a name and an owner who notices its end.
+//! The services of the process: named tasks whose end is always noticed.
 //!
-//! A detached task that ends leaves a process that looks alive and does half of its work. Here the end of any service
-//! before the requested stop ends all of them, and the error says which one it was. This is the only place that starts
-//! tasks which live as long as the process.
+//! When a detached task ends, the process looks alive and does half of its work. When a service of this module ends before
+//! the stop, all services stop, and the error names the one that ended. No other module starts tasks that live as long as
+//! the process.
 
 use std::error::Error;
 use std::fmt;
@@ -15,175 +15,187 @@ use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::{error_chain, join_error_message};
 
-/// How long services may take to end after the stop, unless [`Services::with_grace`] says otherwise: what Kubernetes
-/// gives a pod by default (`terminationGracePeriodSeconds`) less a little to write the last words.
+/// How long services may take to stop, unless [`Services::with_grace`] sets another time: Kubernetes' default for
+/// `terminationGracePeriodSeconds`, less some seconds for the last log lines.
 const GRACE: Duration = Duration::from_secs(25);
 
-/// How long those that end last may take once the others have ended: they have nothing left to wait for.
+/// How long the services with [`StopOrder::Last`] may take after all others have ended. They have nothing to wait for.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 
-/// Services that run until one stop, and stop together when any of them ends early.
+/// Services that run until the stop. All of them stop when one ends early.
 pub struct Services {
     stop: CancellationToken,
-    /// The stop of those that end last.
+    /// The stop of the services with [`StopOrder::Last`].
     end: CancellationToken,
     grace: Duration,
-    tasks: JoinSet<Result<(), Cause>>,
+    tasks: JoinSet<Result<(), BoxError>>,
     /// In the order of start.
-    running: Vec<Running>,
+    running: Vec<RunningService>,
 }
 
-struct Running {
+struct RunningService {
     id: Id,
     name: &'static str,
-    ends_last: bool,
+    order: StopOrder,
 }
 
-/// Which service ended the process, and how.
+/// When a service stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StopOrder {
+    /// At the stop.
+    First,
+    /// When all services with `First` have ended.
+    Last,
+}
+
+/// Which service stopped the process, and how.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    #[error("service `{name}` ended although nobody stopped it")]
+    #[error("service `{name}` exited unexpectedly")]
     Ended { name: &'static str },
     #[error("service `{name}` failed")]
-    Failed { name: &'static str, source: Cause },
+    Failed { name: &'static str, source: BoxError },
     #[error("service `{name}` panicked: {message}")]
     Panicked { name: &'static str, message: String },
-    #[error("{names} did not end within {grace:?} of the stop")]
-    Unfinished { names: Names, grace: Duration },
+    #[error("services {names} were still running {grace:?} after the stop and were aborted")]
+    Unfinished { names: ServiceNames, grace: Duration },
 }
 
-/// Why a service failed.
-pub type Cause = Box<dyn Error + Send + Sync>;
+/// The error of a service.
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// How a task ended, and which.
-type Joined = Result<(Id, Result<(), Cause>), JoinError>;
+/// Which task ended, and how.
+type EndedTask = Result<(Id, Result<(), BoxError>), JoinError>;
 
-/// Names of services; written `` `a`, `b` ``.
+/// Names of services, displayed as `` `a`, `b` ``.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names(Vec<&'static str>);
+pub struct ServiceNames(Vec<&'static str>);
 
 impl Services {
-    /// Services that end when `stop` is cancelled.
+    /// Services that stop when `stop` is cancelled.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
         let end = CancellationToken::new();
         Self { stop, end, grace: GRACE, tasks: JoinSet::new(), running: Vec::new() }
     }
 
-    /// Sets how long services may take to end after the stop.
+    /// Sets how long services may take to stop.
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Starts a service. It gets the stop and is to return `Ok` soon after it, and never before.
+    /// Starts a service. The service has to return `Ok` soon after its token is cancelled, and never before.
     pub fn start<E, F>(&mut self, name: &'static str, service: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Error + Send + Sync + 'static,
     {
         let service = service(self.stop.clone());
-        self.spawn(name, service, false);
+        self.spawn(name, service, StopOrder::First);
     }
 
-    /// Starts a service that goes on during the stop, for those who want to see it happen. It gets a token that is
-    /// cancelled when all others have ended, and is to return `Ok` soon after that, and never before.
+    /// Starts a service that goes on during the stop, such as the admin port, which shows the stop. Its token is cancelled
+    /// when all other services have ended. The service has to return `Ok` soon after, and never before.
     pub fn start_to_end_last<E, F>(&mut self, name: &'static str, service: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Error + Send + Sync + 'static,
     {
         let service = service(self.end.clone());
-        self.spawn(name, service, true);
+        self.spawn(name, service, StopOrder::Last);
     }
 
-    fn spawn<E, F>(&mut self, name: &'static str, service: F, ends_last: bool)
+    fn spawn<E, F>(&mut self, name: &'static str, service: F, order: StopOrder)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Error + Send + Sync + 'static,
     {
-        let task = self.tasks.spawn(async move { service.await.map_err(Cause::from) });
-        self.running.push(Running { id: task.id(), name, ends_last });
+        let task = self.tasks.spawn(async move { service.await.map_err(BoxError::from) });
+        self.running.push(RunningService { id: task.id(), name, order });
     }
 
-    /// Waits for the stop and the end of all services.
+    /// Waits for the stop and then for the end of all services.
     ///
-    /// An error is the first thing that went wrong: a service that ended before the stop, or failed or panicked after
-    /// it, or did not end in time. What goes wrong after that is logged.
+    /// The error is the first one: a service ended before the stop, or failed or panicked after it, or did not end in time.
+    /// Later errors are logged.
     pub async fn finish(mut self) -> Result<(), ServiceError> {
         let early = self.until_stop().await;
         if let Err(error) = &early {
-            // The end may take as long as a drain.
-            tracing::error!("Stopping: {}", error_chain(error));
+            // Logged now, because the drain takes some seconds until `main` logs the error.
+            tracing::error!("Stopping the process: {}", error_chain(error));
         }
         self.stop.cancel();
         self.until_all_ended(early).await
     }
 
-    /// Watches over the services while they are supposed to run.
+    /// Waits for the stop, or for the early end of a service.
     async fn until_stop(&mut self) -> Result<(), ServiceError> {
-        // Both branches may be dropped at any await: `cancelled` and `join_next_with_id` are cancellation-safe.
+        // `cancelled` and `join_next_with_id` are cancellation-safe.
         tokio::select! {
-            // An end that the stop has caused must not be taken for an early one.
+            // First, so that an end caused by the stop does not count as early.
             biased;
             () = self.stop.cancelled() => Ok(()),
             Some(joined) = self.tasks.join_next_with_id() => {
-                let (name, end) = self.strike(joined);
+                let (name, end) = self.remove(joined);
                 let stopped = self.stop.is_cancelled();
                 end.and_then(|()| if stopped { Ok(()) } else { Err(ServiceError::Ended { name }) })
             }
         }
     }
 
-    /// Waits for what still runs and aborts what has not ended in time; adds to what went wrong before.
+    /// Waits for the end of all services, and aborts those that do not end in time. Returns `outcome` if it is an error.
     async fn until_all_ended(&mut self, mut outcome: Result<(), ServiceError>) -> Result<(), ServiceError> {
         let mut grace = self.grace;
         let mut deadline = Instant::now() + grace;
         while !self.running.is_empty() {
-            if !self.end.is_cancelled() && self.running.iter().all(|running| running.ends_last) {
+            if !self.end.is_cancelled() && self.running.iter().all(|service| service.order == StopOrder::Last) {
                 self.end.cancel();
                 grace = LAST_GRACE;
                 deadline = Instant::now() + grace;
             }
             let end = match timeout_at(deadline, self.tasks.join_next_with_id()).await {
-                Ok(Some(joined)) => self.strike(joined).1,
+                Ok(Some(joined)) => self.remove(joined).1,
                 Ok(None) => break,
                 Err(_) => {
                     self.tasks.abort_all();
                     let is_end = self.end.is_cancelled();
-                    let late = self.running.drain(..).filter(|running| is_end || !running.ends_last);
-                    Err(ServiceError::Unfinished { names: Names(late.map(|running| running.name).collect()), grace })
+                    let late = self.running.drain(..).filter(|service| is_end || service.order == StopOrder::First);
+                    Err(ServiceError::Unfinished {
+                        names: ServiceNames(late.map(|service| service.name).collect()),
+                        grace,
+                    })
                 }
             };
             if let (Err(_), Err(second)) = (&outcome, &end) {
-                tracing::error!("{}", error_chain(second));
+                tracing::error!("A further error during the stop: {}", error_chain(second));
             }
             outcome = outcome.and(end);
         }
         outcome
     }
 
-    /// Strikes an ended task off the list and says who it was and how it ended.
-    fn strike(&mut self, joined: Joined) -> (&'static str, Result<(), ServiceError>) {
-        let (id, result) = match joined {
+    /// Removes an ended task from the list of running services. Returns its name and how it ended.
+    fn remove(&mut self, ended: EndedTask) -> (&'static str, Result<(), ServiceError>) {
+        let (id, result) = match ended {
             Ok((id, result)) => (id, Ok(result)),
             Err(error) => (error.id(), Err(error)),
         };
-        let place = self.running.iter().position(|running| running.id == id);
-        // Every task is listed as it starts; the other name is for a compiler that can't know.
-        let name = place.map_or("unknown", |place| self.running.remove(place).name);
+        let position = self.running.iter().position(|service| service.id == id);
+        // Each task is in the list, so `unknown` never shows.
+        let name = position.map_or("unknown", |position| self.running.remove(position).name);
         let end = match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(ServiceError::Failed { name, source }),
             Err(error) => Err(ServiceError::Panicked { name, message: join_error_message(error) }),
         };
-        tracing::debug!(service = name, "service ended");
+        tracing::debug!(service = name, "Service `{name}` ended");
         (name, end)
     }
 }
 
-impl fmt::Display for Names {
+impl fmt::Display for ServiceNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, name) in self.0.iter().enumerate() {
             write!(f, "{}`{name}`", if number == 0 { "" } else { ", " })?;
@@ -199,14 +211,14 @@ mod tests {
 
     use super::*;
 
-    /// A service as it should be: it runs until the stop.
-    async fn obedient(stop: CancellationToken) -> Result<(), Infallible> {
+    /// A service that stops.
+    async fn compliant(stop: CancellationToken) -> Result<(), Infallible> {
         stop.cancelled().await;
         Ok(())
     }
 
-    /// A service that does not hear the stop.
-    async fn deaf(_stop: CancellationToken) -> Result<(), Infallible> {
+    /// A service that ignores the stop.
+    async fn hanging(_stop: CancellationToken) -> Result<(), Infallible> {
         std::future::pending().await
     }
 
@@ -218,8 +230,8 @@ mod tests {
     #[tokio::test]
     async fn a_requested_stop_ends_all_without_an_error() {
         let (mut services, stop) = services();
-        services.start("admission", obedient);
-        services.start("watch", obedient);
+        services.start("admission", compliant);
+        services.start("watch", compliant);
         stop.cancel();
         services.finish().await.unwrap();
     }
@@ -227,17 +239,17 @@ mod tests {
     #[tokio::test]
     async fn a_service_that_ends_early_stops_all_and_is_named() {
         let (mut services, stop) = services();
-        services.start("admission", obedient);
+        services.start("admission", compliant);
         services.start("watch", |_| async { Ok::<(), Infallible>(()) });
         let error = services.finish().await.unwrap_err();
-        assert_eq!(error_chain(&error), "service `watch` ended although nobody stopped it");
+        assert_eq!(error_chain(&error), "service `watch` exited unexpectedly");
         assert!(stop.is_cancelled());
     }
 
     #[tokio::test]
     async fn a_service_that_fails_stops_all_and_is_named_with_its_cause() {
         let (mut services, stop) = services();
-        services.start("admission", obedient);
+        services.start("admission", compliant);
         services.start("watch", |_| async { Err(io::Error::other("no route")) });
         let error = services.finish().await.unwrap_err();
         assert_eq!(error_chain(&error), "service `watch` failed: no route");
@@ -245,9 +257,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_that_panics_stops_all_and_is_named_with_its_words() {
+    async fn a_service_that_panics_stops_all_and_is_named_with_its_message() {
         let (mut services, stop) = services();
-        services.start("admission", obedient);
+        services.start("admission", compliant);
         services.start("watch", |_| async { if true { panic!("index {} lost", 7) } else { Ok::<(), Infallible>(()) } });
         let error = services.finish().await.unwrap_err();
         assert_eq!(error_chain(&error), "service `watch` panicked: index 7 lost");
@@ -255,57 +267,60 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn services_that_do_not_hear_the_stop_are_aborted_and_named() {
+    async fn services_that_ignore_the_stop_are_aborted_and_named() {
         let (mut services, stop) = services();
-        services.start("admission", obedient);
-        services.start("watch", deaf);
-        services.start("checkpoint", deaf);
+        services.start("admission", compliant);
+        services.start("watch", hanging);
+        services.start("checkpoint", hanging);
         stop.cancel();
         let error = services.finish().await.unwrap_err();
-        assert_eq!(error_chain(&error), "`watch`, `checkpoint` did not end within 50ms of the stop");
+        assert_eq!(
+            error_chain(&error),
+            "services `watch`, `checkpoint` were still running 50ms after the stop and were aborted"
+        );
     }
 
     #[tokio::test]
-    async fn who_ends_last_goes_on_until_all_others_have_ended() {
+    async fn a_last_service_goes_on_until_all_others_have_ended() {
         let (mut services, stop) = services();
-        let (ended, told) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         services.start("admission", |stop| async move {
             stop.cancelled().await;
             tokio::time::sleep(Duration::from_millis(20)).await;
-            let _ = ended.send(());
+            let _ = sender.send(());
             Ok::<(), Infallible>(())
         });
         services.start_to_end_last("admin", |end| async move {
             end.cancelled().await;
-            told.await.map_err(|_| io::Error::other("the other one had not ended"))
+            receiver.await.map_err(|_| io::Error::other("the other service had not ended"))
         });
         stop.cancel();
         services.finish().await.unwrap();
     }
 
     #[tokio::test]
-    async fn who_ends_last_is_not_blamed_for_others_that_do_not_end() {
+    async fn a_last_service_is_not_named_for_others_that_do_not_end() {
         let (mut services, stop) = services();
-        services.start("watch", deaf);
-        services.start_to_end_last("admin", obedient);
+        services.start("watch", hanging);
+        services.start_to_end_last("admin", compliant);
         stop.cancel();
         let error = services.finish().await.unwrap_err();
-        assert_eq!(error_chain(&error), "`watch` did not end within 50ms of the stop");
+        assert_eq!(error_chain(&error), "services `watch` were still running 50ms after the stop and were aborted");
     }
 
     #[tokio::test]
-    async fn who_should_end_last_and_ends_early_stops_all_and_is_named() {
+    async fn a_last_service_that_ends_early_stops_all_and_is_named() {
         let (mut services, _stop) = services();
-        services.start("admission", obedient);
+        services.start("admission", compliant);
         services.start_to_end_last("admin", |_| async { Ok::<(), Infallible>(()) });
         let error = services.finish().await.unwrap_err();
-        assert_eq!(error_chain(&error), "service `admin` ended although nobody stopped it");
+        assert_eq!(error_chain(&error), "service `admin` exited unexpectedly");
     }
 
     #[tokio::test]
     async fn a_failure_during_the_stop_is_an_error_too() {
         let (mut services, stop) = services();
-        services.start("admission", obedient);
+        services.start("admission", compliant);
         services.start("checkpoint", |stop| async move {
             stop.cancelled().await;
             Err(io::Error::other("outcome not written"))
@@ -316,10 +331,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_fault_is_the_one_returned() {
+    async fn the_first_error_is_returned() {
         let (mut services, _stop) = services();
         services.start("watch", |_| async { Err(io::Error::other("no route")) });
-        services.start("checkpoint", deaf);
+        services.start("checkpoint", hanging);
         let error = services.finish().await.unwrap_err();
         assert_eq!(error_chain(&error), "service `watch` failed: no route");
     }

@@ -1,4 +1,4 @@
-//! The signals that end the process: the first asks for an orderly end, the second is obeyed at once.
+//! The signals that stop the process: the first starts a graceful shutdown, the second exits at once.
 
 use std::io;
 
@@ -8,22 +8,22 @@ use tracing::{info, warn};
 
 use crate::admin::CheckHandle;
 
-/// Signals can't be waited for.
+/// The process can't receive signals.
 #[derive(Debug, thiserror::Error)]
-#[error("could not wait for signals")]
+#[error("could not register handlers for SIGTERM and SIGINT")]
 pub struct SignalsError {
     source: io::Error,
 }
 
-/// Turns SIGTERM and SIGINT into the stop, until the end of everything else.
+/// Cancels `stop` at the first SIGTERM or SIGINT, and exits at the second. Returns when `end` is cancelled.
 ///
-/// From the stop on, whoever caused it, the process is not ready.
+/// `shutdown` fails from the stop on, whatever caused the stop.
 pub async fn serve(shutdown: CheckHandle, stop: CancellationToken, end: CancellationToken) -> Result<(), SignalsError> {
     let failed = |source| SignalsError { source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     shutdown.pass();
-    let (mut is_asked, mut is_stopping) = (false, false);
+    let (mut has_signal, mut is_stopping) = (false, false);
     loop {
         let (name, kind) = tokio::select! {
             _ = terminate.recv() => ("SIGTERM", SignalKind::terminate()),
@@ -35,19 +35,22 @@ pub async fn serve(shutdown: CheckHandle, stop: CancellationToken, end: Cancella
             }
             () = end.cancelled() => return Ok(()),
         };
-        if is_asked {
-            end_at_once(name, kind);
+        if has_signal {
+            exit_now(name, kind);
         }
-        is_asked = true;
-        info!("{name}: stopping");
+        has_signal = true;
+        info!("Received {name}: stopping");
         shutdown.fail("the process is stopping");
         stop.cancel();
     }
 }
 
-/// Ends the process with the exit code of one that a signal has killed, as a shell tells it.
-#[expect(clippy::exit, reason = "whoever asks twice wants nothing waited for, destructors included")]
-fn end_at_once(name: &str, kind: SignalKind) -> ! {
-    warn!("{name} again: ending at once, with what is under way left unfinished");
+/// Exits with the code that a shell shows for a process killed by this signal.
+#[expect(clippy::exit, reason = "the second signal demands an exit without destructors")]
+fn exit_now(name: &str, kind: SignalKind) -> ! {
+    warn!(
+        "Received {name} again: exiting at once. Open requests and unfinished work are \
+         aborted without a record of their result"
+    );
     std::process::exit(128 + kind.as_raw_value())
 }

@@ -1,13 +1,13 @@
-//! What operators read: log lines, metrics, and the words of errors.
+//! What operators read: log lines, metrics and error texts.
 
 #[cfg(any(test, feature = "test-support"))]
 pub mod capture;
-mod causes;
-mod line;
+mod error_text;
 pub mod log;
 pub mod metrics;
 mod target;
+mod text_format;
 
-pub use causes::{error_chain, join_error_message, panic_message};
-pub use line::{BLOCK_TARGET, one_line};
+pub use error_text::{error_chain, join_error_message, panic_message};
 pub use log::{LogFormat, LogLevel};
+pub use text_format::{BLOCK_TARGET, one_line};

@@ -1,4 +1,4 @@
-//! What the HTTPS port counts, under `snapwatcher_https_`.
+//! Metrics of the HTTPS listener, named `snapwatcher_https_...`.
 
 use std::fmt;
 
@@ -8,31 +8,31 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::handshake::Fault;
+use super::handshake_failure::HandshakeFailure;
 
-/// Counts connections and what becomes of them. Clones share their values.
+/// Counts connections and how they end. Clones share their values.
 #[derive(Debug, Clone, Default)]
 pub struct HttpsMetrics {
     open: Gauge,
     accepted: Counter,
-    handshake_errors: Family<Failed, Counter>,
-    displaced: Counter,
+    handshake_errors: Family<FailureLabels, Counter>,
+    evicted: Counter,
     timed_out: Counter,
     drained: Counter,
-    cut: Counter,
+    aborted: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Failed {
-    reason: Fault,
+struct FailureLabels {
+    reason: HandshakeFailure,
 }
 
 impl HttpsMetrics {
-    /// Registers the metrics; each reason has its series from the start.
+    /// Registers the metrics, with the series of each reason at zero.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        for reason in Fault::ALL {
-            drop(metrics.handshake_errors.get_or_create(&Failed { reason }));
+        for reason in HandshakeFailure::ALL {
+            drop(metrics.handshake_errors.get_or_create(&FailureLabels { reason }));
         }
         let registry = registry.sub_registry_with_prefix("https");
         registry.register("open_connections", "Open connections to the HTTPS port", metrics.open.clone());
@@ -44,58 +44,58 @@ impl HttpsMetrics {
         );
         registry.register(
             "evicted_connections",
-            "Connections closed for another one, because all places were taken",
-            metrics.displaced.clone(),
+            "Connections closed because the listener had as many as it may have and one more client connected",
+            metrics.evicted.clone(),
         );
         registry.register(
             "request_timeouts",
-            "Requests answered 408, because they were not whole, or not answered, in time",
+            "Requests answered with 408 because the body did not arrive, or the response was not ready, in time",
             metrics.timed_out.clone(),
         );
         registry.register(
             "drained_requests",
-            "Requests answered after the process was told to stop",
+            "Requests answered after the stop of the process began",
             metrics.drained.clone(),
         );
         registry.register(
             "aborted_connections",
-            "Connections cut off at the end of the grace period",
-            metrics.cut.clone(),
+            "Connections that were still open at the end of the grace period and were aborted",
+            metrics.aborted.clone(),
         );
         metrics
     }
 
-    pub(super) fn opened(&self) {
+    pub(crate) fn opened(&self) {
         self.accepted.inc();
         self.open.inc();
     }
 
-    pub(super) fn closed(&self) {
+    pub(crate) fn closed(&self) {
         self.open.dec();
     }
 
-    pub(super) fn failed(&self, reason: Fault) {
-        self.handshake_errors.get_or_create(&Failed { reason }).inc();
+    pub(crate) fn handshake_failed(&self, reason: HandshakeFailure) {
+        self.handshake_errors.get_or_create(&FailureLabels { reason }).inc();
     }
 
-    pub(super) fn displaced(&self) {
-        self.displaced.inc();
+    pub(crate) fn evicted(&self) {
+        self.evicted.inc();
     }
 
-    pub(super) fn timed_out(&self) {
+    pub(crate) fn request_timed_out(&self) {
         self.timed_out.inc();
     }
 
-    pub(super) fn answered_while_draining(&self) {
+    pub(crate) fn answered_while_draining(&self) {
         self.drained.inc();
     }
 
-    pub(super) fn cut_off(&self, connections: usize) {
-        self.cut.inc_by(u64::try_from(connections).unwrap_or(u64::MAX));
+    pub(crate) fn aborted(&self, connections: usize) {
+        self.aborted.inc_by(u64::try_from(connections).unwrap_or(u64::MAX));
     }
 }
 
-impl EncodeLabelValue for Fault {
+impl EncodeLabelValue for HandshakeFailure {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         EncodeLabelValue::encode(&self.as_str(), encoder)
     }

@@ -1,78 +1,129 @@
-//! The port over real sockets and real TLS, with a certificate of our own authority.
+//! The listener over real sockets and real TLS.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
-use rustls::pki_types::pem::PemObject;
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ClientHello;
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use snapwatcher_certificates::{Authority, LeafResolver};
-use snapwatcher_daemon::clock;
 
-const LIFE: Duration = Duration::from_secs(60 * 60);
-/// A wait of the server's that a test sits out.
+/// A limit of the server that a test waits for.
 const SHORT: Duration = Duration::from_millis(200);
-/// No wait of a test's is longer.
+/// No wait of a test is longer.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A running server, its authority, and what a client needs to reach it.
+/// A CA that signs serving certificates.
+struct Authority {
+    certificate: Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn generate() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    /// A new certificate for [`NAMES`] with its key.
+    fn issue(&self) -> CertifiedKey {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(NAMES.map(str::to_owned)).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let key = key.serialize_der().try_into().unwrap();
+        CertifiedKey::from_der(vec![certificate.into()], key, &ring::default_provider()).unwrap()
+    }
+}
+
+/// The certificate that is served, if there is one.
+#[derive(Debug, Default)]
+struct Resolver(Mutex<Option<Arc<CertifiedKey>>>);
+
+impl Resolver {
+    fn put(&self, key: CertifiedKey) {
+        *self.0.lock().unwrap() = Some(Arc::new(key));
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// What a handler and a test tell each other.
+#[derive(Default)]
+struct Signals {
+    /// The handler has the head of a request.
+    arrived: Notify,
+    /// The handler may answer.
+    released: Notify,
+}
+
+/// A running server, its CA, and what a client needs to reach it.
 struct Port {
     address: SocketAddr,
     authority: Authority,
-    resolver: Arc<LeafResolver>,
+    resolver: Arc<Resolver>,
     registry: Registry,
+    signals: Arc<Signals>,
     stop: CancellationToken,
     served: JoinHandle<Result<(), ServeError>>,
 }
 
 impl Port {
     fn open(limits: Limits) -> Self {
-        let port = Self::without_leaf(limits);
-        port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+        let port = Self::without_certificate(limits);
+        port.resolver.put(port.authority.issue());
         port
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test has no services")]
-    fn without_leaf(limits: Limits) -> Self {
+    fn without_certificate(limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let authority = Authority::generate(LIFE, clock::now()).unwrap();
-        let resolver = Arc::new(LeafResolver::default());
+        let resolver = Arc::new(Resolver::default());
         let stop = CancellationToken::new();
-        let slow = get(|| async {
-            tokio::time::sleep(SHORT * 2).await;
-            "done"
-        });
-        let router = Router::new()
-            .route("/", get(|| async { "ok" }))
-            .route("/slow", slow)
-            .route("/long", get(|| async { "x".repeat(1 << 20) }))
-            .route("/body", post(|body: Bytes| async move { body }));
+        let signals = Arc::new(Signals::default());
         let mut registry = Registry::default();
         let metrics = HttpsMetrics::register(&mut registry);
-        let served = tokio::spawn(serve(listener, router, Arc::clone(&resolver), limits, metrics, stop.clone()));
-        Self { address, authority, resolver, registry, stop, served }
+        let service = router(&signals).into_service::<Body>();
+        let served = tokio::spawn(serve(listener, service, Arc::clone(&resolver), limits, metrics, stop.clone()));
+        Self { address, authority: Authority::generate(), resolver, registry, signals, stop, served }
     }
 
     async fn connect(&self, name: &str) -> io::Result<TlsStream<TcpStream>> {
-        connect(self.address, name, &self.authority.certificate_pem(), &[b"h2", b"http/1.1"]).await
+        connect(self.address, name, &self.authority, &[b"h2", b"http/1.1"]).await
     }
 
     fn metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         text
+    }
+
+    /// Waits until a handler has the head of a request.
+    async fn request_arrived(&self) {
+        timeout(SOON, self.signals.arrived.notified()).await.unwrap();
     }
 
     /// Waits until the metrics have this line.
@@ -91,13 +142,34 @@ impl Port {
     }
 }
 
-fn names() -> Vec<String> {
-    ["snapwatcher.default.svc", "localhost", "127.0.0.1"].map(str::to_owned).to_vec()
+const NAMES: [&str; 3] = ["snapwatcher.default.svc", "localhost", "127.0.0.1"];
+
+fn router(signals: &Arc<Signals>) -> Router {
+    let (slow, body) = (Arc::clone(signals), Arc::clone(signals));
+    let slow = async move || {
+        slow.arrived.notify_one();
+        slow.released.notified().await;
+        "done"
+    };
+    let body = async move |request: Request<Body>| -> Bytes {
+        body.arrived.notify_one();
+        to_bytes(request.into_body(), usize::MAX).await.unwrap_or_default()
+    };
+    Router::new()
+        .route("/", get(|| async { "ok" }))
+        .route("/slow", get(slow))
+        .route("/long", get(|| async { "x".repeat(1 << 20) }))
+        .route("/body", post(body))
 }
 
-async fn connect(address: SocketAddr, name: &str, ca: &str, protocols: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
+async fn connect(
+    address: SocketAddr,
+    name: &str,
+    ca: &Authority,
+    protocols: &[&[u8]],
+) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    roots.add(ca.certificate.der().clone()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -112,14 +184,14 @@ async fn connect(address: SocketAddr, name: &str, ca: &str, protocols: &[&[u8]])
     timeout(SOON, TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap()
 }
 
-/// Sends a request on an open connection and returns the head and body of the answer.
-async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    answer(stream).await
+/// Sends a request on an open connection and returns the head and body of the response.
+async fn request(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
+    let text = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    response(stream).await
 }
 
-async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
+async fn response(stream: &mut TlsStream<TcpStream>) -> String {
     let mut text = vec![0; 4096];
     let length = timeout(SOON, stream.read(&mut text)).await.unwrap().unwrap();
     String::from_utf8_lossy(&text[..length]).into_owned()
@@ -128,7 +200,7 @@ async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
 /// Waits until the server closes the connection.
 async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) {
     let mut rest = Vec::new();
-    // An end without TLS's own farewell is an error, and an end.
+    // A close without close_notify is an error here.
     let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.expect("the server closes the connection");
 }
 
@@ -137,11 +209,11 @@ fn served_by(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
 }
 
 #[tokio::test]
-async fn a_leaf_is_trusted_by_each_of_its_names_and_no_other() {
+async fn a_certificate_is_trusted_under_each_of_its_names_and_no_other() {
     let port = Port::open(Limits::default());
-    for name in names() {
-        let mut stream = port.connect(&name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(ask(&mut stream, "/").await.ends_with("\r\n\r\nok"), "{name}");
+    for name in NAMES {
+        let mut stream = port.connect(name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(request(&mut stream, "/").await.ends_with("\r\n\r\nok"), "{name}");
     }
     for name in ["other.default.svc", "127.0.0.2"] {
         assert!(port.connect(name).await.is_err(), "{name}");
@@ -149,10 +221,10 @@ async fn a_leaf_is_trusted_by_each_of_its_names_and_no_other() {
 }
 
 #[tokio::test]
-async fn another_authority_does_not_vouch_for_the_leaf() {
+async fn a_client_with_another_ca_does_not_trust_the_certificate() {
     let port = Port::open(Limits::default());
-    let other = Authority::generate(LIFE, clock::now()).unwrap();
-    let error = connect(port.address, "localhost", &other.certificate_pem(), &[]).await.unwrap_err();
+    let other = Authority::generate();
+    let error = connect(port.address, "localhost", &other, &[]).await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
 }
 
@@ -161,90 +233,90 @@ async fn only_http_1_is_spoken() {
     let port = Port::open(Limits::default());
     let stream = port.connect("localhost").await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-    assert!(connect(port.address, "localhost", &port.authority.certificate_pem(), &[b"h2"]).await.is_err());
+    assert!(connect(port.address, "localhost", &port.authority, &[b"h2"]).await.is_err());
 }
 
 #[tokio::test]
-async fn without_a_leaf_a_handshake_fails_until_there_is_one() {
-    let port = Port::without_leaf(Limits::default());
+async fn handshakes_fail_until_there_is_a_certificate() {
+    let port = Port::without_certificate(Limits::default());
     assert!(port.connect("localhost").await.is_err());
-    port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+    port.resolver.put(port.authority.issue());
     assert!(port.connect("localhost").await.is_ok());
 }
 
 #[tokio::test]
-async fn a_new_leaf_serves_new_connections_and_leaves_open_ones_alone() {
+async fn a_new_certificate_serves_new_connections_only() {
     let port = Port::open(Limits::default());
     let mut old = port.connect("localhost").await.unwrap();
-    port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
+    port.resolver.put(port.authority.issue());
     let new = port.connect("localhost").await.unwrap();
     assert_ne!(served_by(&old), served_by(&new));
-    assert!(ask(&mut old, "/").await.ends_with("ok"));
+    assert!(request(&mut old, "/").await.ends_with("ok"));
 }
 
 #[tokio::test]
-async fn who_never_finishes_the_handshake_is_let_go() {
+async fn a_client_that_does_not_finish_its_handshake_is_closed() {
     let port = Port::open(Limits { handshake: SHORT, ..Limits::default() });
     let mut silent = TcpStream::connect(port.address).await.unwrap();
     closed(&mut silent).await;
 }
 
 #[tokio::test]
-async fn who_never_asks_is_let_go() {
+async fn a_client_that_sends_no_request_is_closed() {
     let port = Port::open(Limits { first_request: SHORT, ..Limits::default() });
     let mut silent = port.connect("localhost").await.unwrap();
     closed(&mut silent).await;
 }
 
 #[tokio::test]
-async fn who_asks_no_more_is_let_go() {
+async fn a_client_that_sends_no_further_request_is_closed() {
     let port = Port::open(Limits { idle: SHORT, ..Limits::default() });
     let mut stream = port.connect("localhost").await.unwrap();
-    ask(&mut stream, "/").await;
+    request(&mut stream, "/").await;
     closed(&mut stream).await;
 }
 
 #[tokio::test]
-async fn who_takes_no_answer_is_let_go() {
-    let port = Port::open(Limits { unread: SHORT, ..Limits::default() });
+async fn a_client_that_reads_no_response_is_closed() {
+    let port = Port::open(Limits { write: SHORT, ..Limits::default() });
     let mut greedy = port.connect("localhost").await.unwrap();
     // More than the kernel's buffers hold between the two.
     greedy.write_all(&b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(32)).await.unwrap();
-    port.shows("serve_connections 1").await;
-    port.shows("serve_connections 0").await;
+    port.shows("https_open_connections 1").await;
+    port.shows("https_open_connections 0").await;
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_not_waited_for() {
+async fn a_request_whose_body_does_not_arrive_is_answered_408() {
     let port = Port::open(Limits { request: SHORT, ..Limits::default() });
     let mut stream = port.connect("localhost").await.unwrap();
     stream.write_all(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
-    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 408 "));
-    port.shows("serve_timed_out_total 1").await;
+    assert!(response(&mut stream).await.starts_with("HTTP/1.1 408 "));
+    port.shows("https_request_timeouts_total 1").await;
     closed(&mut stream).await;
 }
 
 #[tokio::test]
-async fn a_client_too_many_takes_the_place_of_the_one_that_was_silent_for_the_longest() {
+async fn one_more_client_evicts_the_connection_whose_last_request_is_the_longest_ago() {
     let port = Port::open(Limits { connections: 2, ..Limits::default() });
     let mut silent = port.connect("localhost").await.unwrap();
     let mut asking = port.connect("localhost").await.unwrap();
     for stream in [&mut silent, &mut asking] {
-        ask(stream, "/").await;
+        request(stream, "/").await;
     }
     let mut third = port.connect("localhost").await.unwrap();
     closed(&mut silent).await;
     for stream in [&mut third, &mut asking] {
-        assert!(ask(stream, "/").await.ends_with("ok"));
+        assert!(request(stream, "/").await.ends_with("ok"));
     }
-    port.shows("serve_displaced_total 1").await;
+    port.shows("https_evicted_connections_total 1").await;
 }
 
 #[tokio::test]
-async fn whatever_holds_the_only_place_it_is_given_up_for_another() {
+async fn a_connection_is_evicted_in_whatever_state_it_is() {
     let port = Port::open(Limits { connections: 1, ..Limits::default() });
     let connect_only = TcpStream::connect(port.address).await.unwrap();
-    port.shows("serve_connections 1").await;
+    port.shows("https_open_connections 1").await;
     let mut slow_head = port.connect("localhost").await.unwrap();
     slow_head.write_all(b"POST /body HTTP/1.1\r\nHost").await.unwrap();
     let mut slow_body = port.connect("localhost").await.unwrap();
@@ -252,8 +324,8 @@ async fn whatever_holds_the_only_place_it_is_given_up_for_another() {
     let mut greedy = port.connect("localhost").await.unwrap();
     greedy.write_all(&b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(32)).await.unwrap();
     let mut last = port.connect("localhost").await.unwrap();
-    assert!(ask(&mut last, "/").await.ends_with("ok"));
-    port.shows("serve_displaced_total 4").await;
+    assert!(request(&mut last, "/").await.ends_with("ok"));
+    port.shows("https_evicted_connections_total 4").await;
     drop((connect_only, slow_head, slow_body, greedy));
 }
 
@@ -267,29 +339,30 @@ async fn a_stop_finishes_the_open_request_and_takes_no_new_one() {
     let port = Port::open(undrained());
     let address = port.address;
     let mut idle = port.connect("localhost").await.unwrap();
-    ask(&mut idle, "/").await;
+    request(&mut idle, "/").await;
     let mut busy = port.connect("localhost").await.unwrap();
     busy.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    tokio::time::sleep(SHORT).await;
+    port.request_arrived().await;
     port.stop.cancel();
-    assert!(answer(&mut busy).await.ends_with("done"));
     closed(&mut idle).await;
+    port.signals.released.notify_one();
+    assert!(response(&mut busy).await.ends_with("done"));
     assert!(port.stopped().await.is_ok());
     assert!(TcpStream::connect(address).await.is_err());
 }
 
 #[tokio::test]
-async fn a_draining_server_answers_all_and_closes_each_connection_behind_its_answer() {
+async fn a_draining_server_answers_all_requests_and_closes_each_connection_after_its_response() {
     let port = Port::open(Limits::default());
     let mut kept = port.connect("localhost").await.unwrap();
-    assert!(!ask(&mut kept, "/").await.contains("connection: close"));
+    assert!(!request(&mut kept, "/").await.contains("connection: close"));
     port.stop.cancel();
     let mut new = port.connect("localhost").await.unwrap();
     for (stream, path) in [(&mut kept, "/"), (&mut new, "/nowhere")] {
-        assert!(ask(stream, path).await.contains("\r\nconnection: close\r\n"), "{path}");
+        assert!(request(stream, path).await.contains("\r\nconnection: close\r\n"), "{path}");
         closed(stream).await;
     }
-    port.shows("serve_drained_total 2").await;
+    port.shows("https_drained_requests_total 2").await;
     assert!(!port.served.is_finished(), "the drain is not over");
 }
 
@@ -297,20 +370,20 @@ async fn a_draining_server_answers_all_and_closes_each_connection_behind_its_ans
 async fn a_drain_has_an_end() {
     let port = Port::open(Limits { drain: SHORT, ..Limits::default() });
     let mut idle = port.connect("localhost").await.unwrap();
-    ask(&mut idle, "/").await;
+    request(&mut idle, "/").await;
     port.stop.cancel();
     closed(&mut idle).await;
     assert!(port.stopped().await.is_ok());
 }
 
 #[tokio::test]
-async fn a_stop_ends_in_time_whoever_is_still_there() {
+async fn connections_that_are_open_after_the_grace_are_aborted() {
     let port = Port::open(Limits { grace: SHORT, ..undrained() });
     let mut stuck = port.connect("localhost").await.unwrap();
     stuck.write_all(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
-    tokio::time::sleep(SHORT).await;
+    port.request_arrived().await;
     port.stop.cancel();
-    port.shows("serve_cut_total 1").await;
+    port.shows("https_aborted_connections_total 1").await;
     assert!(port.stopped().await.is_ok());
 }
 
@@ -318,39 +391,39 @@ async fn a_stop_ends_in_time_whoever_is_still_there() {
 async fn connections_are_counted_from_accepting_to_closing() {
     let port = Port::open(Limits::default());
     let mut polite = port.connect("localhost").await.unwrap();
-    ask(&mut polite, "/").await;
+    request(&mut polite, "/").await;
     let silent = TcpStream::connect(port.address).await.unwrap();
-    port.shows("serve_connections 2").await;
+    port.shows("https_open_connections 2").await;
     drop((polite, silent));
-    port.shows("serve_connections 0").await;
-    port.shows("serve_accepted_total 2").await;
+    port.shows("https_open_connections 0").await;
+    port.shows("https_accepted_connections_total 2").await;
 }
 
 #[tokio::test]
 async fn each_failed_handshake_is_counted_by_its_reason() {
-    let port = Port::without_leaf(Limits { handshake: SHORT, ..Limits::default() });
+    let port = Port::without_certificate(Limits { handshake: SHORT, ..Limits::default() });
     assert!(port.connect("localhost").await.is_err());
-    port.shows(r#"serve_handshake_errors_total{reason="no_certificate"} 1"#).await;
+    port.shows(r#"https_handshake_errors_total{reason="no_certificate"} 1"#).await;
 
-    port.resolver.put(port.authority.issue(&names(), LIFE, clock::now()).unwrap());
-    let other = Authority::generate(LIFE, clock::now()).unwrap();
-    assert!(connect(port.address, "localhost", &other.certificate_pem(), &[]).await.is_err());
-    port.shows(r#"serve_handshake_errors_total{reason="untrusted"} 1"#).await;
+    port.resolver.put(port.authority.issue());
+    let other = Authority::generate();
+    assert!(connect(port.address, "localhost", &other, &[]).await.is_err());
+    port.shows(r#"https_handshake_errors_total{reason="untrusted"} 1"#).await;
 
-    assert!(connect(port.address, "localhost", &port.authority.certificate_pem(), &[b"h2"]).await.is_err());
-    port.shows(r#"serve_handshake_errors_total{reason="protocol"} 1"#).await;
+    assert!(connect(port.address, "localhost", &port.authority, &[b"h2"]).await.is_err());
+    port.shows(r#"https_handshake_errors_total{reason="protocol"} 1"#).await;
 
     drop(TcpStream::connect(port.address).await.unwrap());
-    port.shows(r#"serve_handshake_errors_total{reason="closed"} 1"#).await;
+    port.shows(r#"https_handshake_errors_total{reason="closed"} 1"#).await;
 
     let _silent = TcpStream::connect(port.address).await.unwrap();
-    port.shows(r#"serve_handshake_errors_total{reason="timeout"} 1"#).await;
+    port.shows(r#"https_handshake_errors_total{reason="timeout"} 1"#).await;
 
     let mut plain = TcpStream::connect(port.address).await.unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    port.shows(r#"serve_handshake_errors_total{reason="not_tls"} 1"#).await;
+    port.shows(r#"https_handshake_errors_total{reason="not_tls"} 1"#).await;
     for reason in ["no_certificate", "untrusted", "protocol", "closed", "timeout", "not_tls"] {
-        port.shows(&format!("serve_handshake_errors_total{{reason=\"{reason}\"}} 1")).await;
+        port.shows(&format!("https_handshake_errors_total{{reason=\"{reason}\"}} 1")).await;
     }
 }
 
@@ -371,7 +444,7 @@ fn old_hello(version: [u8; 2]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn older_versions_of_tls_are_turned_away() {
+async fn older_versions_of_tls_are_rejected() {
     const ALERT: u8 = 21;
     let port = Port::open(Limits::default());
     for version in [[3, 0], [3, 1], [3, 2]] {
@@ -381,5 +454,5 @@ async fn older_versions_of_tls_are_turned_away() {
         timeout(SOON, old.read_to_end(&mut said)).await.unwrap().unwrap();
         assert_eq!(said.first(), Some(&ALERT), "{version:?}: {said:?}");
     }
-    port.shows(r#"serve_handshake_errors_total{reason="protocol"} 3"#).await;
+    port.shows(r#"https_handshake_errors_total{reason="protocol"} 3"#).await;
 }

@@ -1,7 +1,7 @@
-//! Events about checkpoints, on the pod they are about: what `kubectl describe pod` shows.
+//! Events on pods: what `kubectl describe pod` shows about checkpoints and certificates.
 //!
-//! Telling is never waited for and may be dropped: records and metrics are the truth. Reasons are fixed CamelCase words,
-//! listed in docs/operations.md.
+//! Nothing waits for an Event, and an Event may be dropped: Checkpoint objects and metrics are the truth. Reasons are fixed
+//! CamelCase words, listed in docs/troubleshooting.md.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -9,36 +9,38 @@ use kube::{Client, Resource as _, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::call;
+use snapwatcher_api::checkpoint::{Checkpoint, Phase};
+use snapwatcher_api::outcome::{Outcome, Reason, RetryClass};
 use snapwatcher_api::pod::{PodFacts, PodName};
 use snapwatcher_daemon::telemetry::error_chain;
 
-use snapwatcher_api::checkpoint::{Checkpoint, Phase};
-use snapwatcher_api::outcome::{Outcome, Reason};
+use crate::cluster::call;
 
-/// Reason of the Event of a checkpoint that was taken.
+/// Reason of the Event about a checkpoint that was taken.
 pub const CHECKPOINTED: &str = "Checkpointed";
-/// Reason of the Event of a pod that admission should have labelled and did not.
+/// Reason of the Event about a pod that the webhook should have mutated and did not.
 pub const NOT_MUTATED: &str = "NotMutated";
-/// Reason of the Event of a pod whose annotations can't be understood.
+/// Reason of the Event about a pod with an invalid annotation.
 pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
-/// Reason of the Event of a caBundle that somebody else changed.
+/// Reason of the Event about a caBundle that another client changed.
 pub const CA_BUNDLE_CHANGED: &str = "CABundleChanged";
-/// Reason of the Event of a CA Secret that was put right.
+/// Reason of the Event about a CA Secret whose content was replaced.
 pub const CA_SECRET_REPLACED: &str = "CASecretReplaced";
-/// Action of an Event about something that was done, or is tried again.
+
+/// Action of an Event about a checkpoint that was taken, or that will be tried again.
 const CHECKPOINT: &str = "Checkpoint";
-/// Action of an Event about what has come to nothing. Repeats are counted in the first Event of their kind, whose note
-/// stays: by another action the last failure is not told as one more that is tried again.
-const GIVE_UP: &str = "Fail";
-/// Action of an Event about our own certificates.
-const KEEP_TRUST: &str = "UpdateCABundle";
-/// How many Events may wait; more are dropped.
-const WAITING: usize = 1000;
-/// The longest note, in bytes, see the `note` of events.k8s.io/v1.
+/// Action of an Event about a Checkpoint that is final without a checkpoint. Kubernetes counts repeats in the first Event of
+/// a series and keeps its note, so the final failure needs an action of its own.
+const FAIL: &str = "Fail";
+/// Action of an Event about the program's own certificates.
+const UPDATE_CA_BUNDLE: &str = "UpdateCABundle";
+
+/// How many Events may be queued; more are dropped.
+const QUEUE_LENGTH: usize = 1000;
+/// The longest note, in bytes, see the field `note` of events.k8s.io/v1.
 const LONGEST_NOTE: usize = 1024;
 
-/// Where Events are put. Cloning gives another handle to the same.
+/// The queue of Events to publish. A clone uses the same queue.
 #[derive(Clone)]
 pub struct Events(mpsc::Sender<QueuedEvent>);
 
@@ -51,21 +53,21 @@ struct QueuedEvent {
     note: String,
 }
 
-/// Publishes what was put; a service of its own.
-pub struct Publisher {
-    told: mpsc::Receiver<QueuedEvent>,
+/// Publishes the queued Events; a service of its own.
+pub struct EventPublisher {
+    queue: mpsc::Receiver<QueuedEvent>,
     recorder: Recorder,
 }
 
-/// Both ends. `instance` is the name under which this process reports.
-pub fn events(client: Client, instance: String) -> (Events, Publisher) {
-    let (tell, told) = mpsc::channel(WAITING);
+/// Both ends of the queue. `instance` is the name under which this process reports.
+pub fn events(client: Client, instance: String) -> (Events, EventPublisher) {
+    let (sender, queue) = mpsc::channel(QUEUE_LENGTH);
     let reporter = Reporter { controller: "snapwatcher".into(), instance: Some(instance) };
-    (Events(tell), Publisher { told, recorder: Recorder::new(client, reporter) })
+    (Events(sender), EventPublisher { queue, recorder: Recorder::new(client, reporter) })
 }
 
-impl Publisher {
-    /// Publishes until the stop, and then what the attempts that are being finished tell. What can't be published is
+impl EventPublisher {
+    /// Publishes until the stop, and then until the running attempts have finished. An Event that can't be published is
     /// logged and dropped.
     pub async fn run(
         mut self,
@@ -78,65 +80,73 @@ impl Publisher {
         };
         tokio::pin!(end);
         loop {
-            let told = tokio::select! {
+            tokio::select! {
                 biased;
-                Some(told) = self.told.recv() => told,
+                Some(queued) = self.queue.recv() => self.publish(queued).await,
                 () = &mut end => return Ok(()),
-            };
-            let QueuedEvent { regarding, related, type_, action, reason, note } = told;
-            let event =
-                Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: related };
-            let pod = regarding.name.clone().unwrap_or_default();
-            if let Err(error) =
-                call(format!("tell Event {reason} on pod `{pod}`"), self.recorder.publish(&event, &regarding)).await
-            {
-                tracing::debug!("{}", error_chain(&error));
             }
+        }
+    }
+
+    async fn publish(&self, queued: QueuedEvent) {
+        let QueuedEvent { regarding, related, type_, action, reason, note } = queued;
+        let event = Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: related };
+        let pod = regarding.name.clone().unwrap_or_default();
+        let what = format!("publish Event `{reason}` on pod `{pod}`");
+        if let Err(error) = call(what, self.recorder.publish(&event, &regarding)).await {
+            tracing::debug!("{}", error_chain(&error));
         }
     }
 }
 
 impl Events {
-    /// What came of an attempt, or of looking at the pod before one. `after` is the record's phase by it.
-    pub fn outcome(&self, record: &Checkpoint, pod: &PodFacts, outcome: &Outcome, after: Phase) {
-        let checkpoint = record.name_any();
-        let (type_, action, reason, note) = match outcome {
-            Outcome::Succeeded(_) => {
-                (EventType::Normal, CHECKPOINT, CHECKPOINTED, format!("Checkpoint `{checkpoint}` was taken"))
+    /// The outcome of an attempt, or of the check of the pod before one. `after` is the phase of the Checkpoint after it.
+    pub fn outcome(&self, checkpoint: &Checkpoint, pod: &PodFacts, outcome: &Outcome, after: Phase) {
+        let name = checkpoint.name_any();
+        let (type_, action, reason) = match outcome {
+            Outcome::Succeeded(_) => (EventType::Normal, CHECKPOINT, CHECKPOINTED),
+            Outcome::Failed { reason, .. } if after == Phase::Pending => {
+                (EventType::Warning, CHECKPOINT, reason.as_str())
             }
-            Outcome::Failed { reason, message, .. } => {
-                let (action, goes_on) =
-                    if after == Phase::Pending { (CHECKPOINT, "; it is tried again") } else { (GIVE_UP, "") };
-                (EventType::Warning, action, reason.as_str(), format!("Checkpoint `{checkpoint}`{goes_on}: {message}"))
-            }
+            Outcome::Failed { reason, .. } => (EventType::Warning, FAIL, reason.as_str()),
+        };
+        let note = match outcome {
+            Outcome::Succeeded(_) => format!("Checkpoint `{name}` succeeded"),
+            Outcome::Failed { message, .. } => match after {
+                Phase::Pending => format!("Checkpoint `{name}` failed and will be retried: {message}"),
+                Phase::Unknown => format!("Result of Checkpoint `{name}` is unknown: {message}"),
+                _ => format!("Checkpoint `{name}` failed: {message}"),
+            },
         };
         let regarding = regarding(&pod.name, Some(pod.uid.clone()));
-        self.tell(QueuedEvent { regarding, related: Some(record.object_ref(&())), type_, action, reason, note });
+        self.put(QueuedEvent { regarding, related: Some(checkpoint.object_ref(&())), type_, action, reason, note });
     }
 
-    /// A record that came to its end without an answer of the back-end.
-    pub fn ended(&self, record: &Checkpoint, reason: Reason, message: &str) {
-        let resolved = record.status.as_ref().and_then(|status| status.pod.as_ref());
-        let wished = record.spec.pod.as_ref();
-        let Some(name) = resolved.map(|pod| &pod.name).or_else(|| wished.map(|pod| &pod.name)) else { return };
-        let uid = resolved.and_then(|pod| pod.uid.clone()).or_else(|| wished.and_then(|pod| pod.uid.clone()));
-        let pod = PodName { namespace: record.namespace().unwrap_or_default(), name: name.clone() };
-        let note = format!("Checkpoint `{}`: {message}", record.name_any());
-        self.tell(QueuedEvent {
+    /// A Checkpoint that became final without an outcome of its back-end.
+    pub fn ended(&self, checkpoint: &Checkpoint, reason: Reason, message: &str) {
+        let resolved = checkpoint.status.as_ref().and_then(|status| status.pod.as_ref());
+        let specified = checkpoint.spec.pod.as_ref();
+        let Some(name) = resolved.map(|pod| &pod.name).or_else(|| specified.map(|pod| &pod.name)) else { return };
+        let uid = resolved.and_then(|pod| pod.uid.clone()).or_else(|| specified.and_then(|pod| pod.uid.clone()));
+        let pod = PodName { namespace: checkpoint.namespace().unwrap_or_default(), name: name.clone() };
+        let note = match reason.retry_class() {
+            RetryClass::Unknown => format!("Result of Checkpoint `{}` is unknown: {message}", checkpoint.name_any()),
+            _ => format!("Checkpoint `{}` failed: {message}", checkpoint.name_any()),
+        };
+        self.put(QueuedEvent {
             regarding: regarding(&pod, uid),
-            related: Some(record.object_ref(&())),
+            related: Some(checkpoint.object_ref(&())),
             type_: EventType::Warning,
-            action: GIVE_UP,
+            action: FAIL,
             reason: reason.as_str(),
             note,
         });
     }
 
-    /// Something about the pod itself, a warning.
+    /// A warning about the pod itself.
     pub fn warn(&self, pod: &PodFacts, reason: &'static str, note: String) {
-        let regarding = regarding(&pod.name, Some(pod.uid.clone()));
-        self.tell(QueuedEvent {
-            regarding,
+        self.put(QueuedEvent {
+            regarding: regarding(&pod.name, Some(pod.uid.clone())),
             related: None,
             type_: EventType::Warning,
             action: CHECKPOINT,
@@ -145,33 +155,32 @@ impl Events {
         });
     }
 
-    /// Something about this program, a warning, on the pod in which it runs: cluster-wide objects have their Events in
-    /// another namespace, where nobody looks for them.
-    pub fn warn_of_self(&self, pod: &PodName, uid: Option<String>, reason: &'static str, note: String) {
-        let regarding = regarding(pod, uid);
-        self.tell(QueuedEvent {
-            regarding,
+    /// A warning about this program, on the pod in which it runs. Events about cluster-scoped objects go to the namespace
+    /// `default`, where operators do not look for them.
+    pub fn warn_on_own_pod(&self, pod: &PodName, uid: Option<String>, reason: &'static str, note: String) {
+        self.put(QueuedEvent {
+            regarding: regarding(pod, uid),
             related: None,
             type_: EventType::Warning,
-            action: KEEP_TRUST,
+            action: UPDATE_CA_BUNDLE,
             reason,
             note,
         });
     }
 
-    fn tell(&self, mut told: QueuedEvent) {
-        let end = (0..=LONGEST_NOTE.min(told.note.len())).rev().find(|&at| told.note.is_char_boundary(at));
-        told.note.truncate(end.unwrap_or(0));
-        let reason = told.reason;
-        // Full, or the process has ended: either way nobody waits for it.
-        if self.0.try_send(told).is_err() {
-            tracing::debug!("An Event `{reason}` is dropped");
+    /// Queues an Event, or drops it if the queue is full or the publisher has ended.
+    fn put(&self, mut event: QueuedEvent) {
+        let end = (0..=LONGEST_NOTE.min(event.note.len())).rev().find(|&at| event.note.is_char_boundary(at));
+        event.note.truncate(end.unwrap_or(0));
+        let reason = event.reason;
+        if self.0.try_send(event).is_err() {
+            tracing::debug!("Dropped an Event with reason `{reason}`: the queue is full or closed");
         }
     }
 }
 
-/// All reasons that an Event can have, as docs/operations.md lists them. A pod that is waited for is no outcome, and one
-/// that is gone has none to tell.
+/// All reasons that an Event can have, as docs/troubleshooting.md lists them. `NotReady` is no outcome, and for `PodGone` there
+/// is no pod to put an Event on.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     let outcomes = Reason::ALL.into_iter().filter(|reason| !matches!(reason, Reason::NotReady | Reason::PodGone));
     [CHECKPOINTED, NOT_MUTATED, INVALID_ANNOTATION, CA_BUNDLE_CHANGED, CA_SECRET_REPLACED]
@@ -187,5 +196,39 @@ fn regarding(pod: &PodName, uid: Option<String>) -> ObjectReference {
         name: Some(pod.name.clone()),
         uid,
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snapwatcher_api::fixtures::{checkpoint, pod};
+    use snapwatcher_api::outcome::{Location, Redacted};
+
+    use super::*;
+
+    #[test]
+    fn a_note_says_what_became_of_which_checkpoint_and_why() {
+        let failed = |reason| Outcome::Failed { reason, message: Redacted::own("no space"), retry_after: None };
+        let (sender, mut queue) = mpsc::channel(9);
+        let events = Events(sender);
+        for (outcome, after, expected) in [
+            (Outcome::Succeeded(Location::default()), Phase::Succeeded, "Checkpoint `web-app` succeeded"),
+            (failed(Reason::Busy), Phase::Pending, "Checkpoint `web-app` failed and will be retried: no space"),
+            (failed(Reason::NoResponse), Phase::Unknown, "Result of Checkpoint `web-app` is unknown: no space"),
+            (failed(Reason::Rejected), Phase::Failed, "Checkpoint `web-app` failed: no space"),
+        ] {
+            events.outcome(&checkpoint("web").build(), &pod("web").facts(), &outcome, after);
+            let event = queue.try_recv().unwrap();
+            assert_eq!(event.note, expected);
+            assert_eq!(event.action == FAIL, matches!(after, Phase::Failed | Phase::Unknown), "{after:?}");
+            assert_eq!(event.regarding.name.as_deref(), Some("web"));
+        }
+    }
+
+    #[test]
+    fn a_note_is_cut_to_what_the_api_takes() {
+        let (sender, mut queue) = mpsc::channel(1);
+        Events(sender).warn(&pod("web").facts(), INVALID_ANNOTATION, format!("a{}", "é".repeat(600)));
+        assert_eq!(queue.try_recv().unwrap().note.len(), 1023);
     }
 }

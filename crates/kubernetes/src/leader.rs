@@ -1,11 +1,10 @@
-//! Which of several replicas leads: a Lease in the release's namespace, taken by compare-and-swap on resourceVersion.
+//! Leader election: which of several replicas leads, by a Lease that is written by compare-and-swap on resourceVersion.
 //!
-//! Losing it stops the watch and new attempts, not admission. Safety does not rest on it: an attempt is written before it
-//! is made. A Lease of `coordination.k8s.io/v1`, see <https://kubernetes.io/docs/concepts/architecture/leases/>.
+//! A replica that loses the Lease stops its watch and starts no attempt; it goes on serving admission. Safety does not depend
+//! on the Lease, because an attempt is written to its Checkpoint before it is made. A Lease of `coordination.k8s.io/v1`, see
+//! <https://kubernetes.io/docs/concepts/architecture/leases/>.
 
-mod decision;
-
-use std::time::Duration;
+mod lease;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -15,60 +14,39 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{CallError, call};
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 
-use decision::{Turn, evaluate};
+use crate::cluster::{CallError, call};
 
-/// The times of an election. `duration` > `give_up` > `renew` > `poll`.
-#[derive(Debug, Clone, Copy)]
-pub struct Times {
-    /// How long a Lease that is not renewed is respected.
-    pub duration: Duration,
-    /// Between two renewals.
-    pub renew: Duration,
-    /// Between two looks at somebody else's Lease.
-    pub poll: Duration,
-    /// After so long without a renewal that is known to have succeeded we no longer lead.
-    pub give_up: Duration,
-}
+use lease::{LeaseAction, next_action};
 
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            duration: Duration::from_secs(15),
-            renew: Duration::from_secs(5),
-            poll: Duration::from_secs(2),
-            give_up: Duration::from_secs(10),
-        }
-    }
-}
+pub use lease::LeaseTimes;
 
-/// Stands for election until the process ends.
-pub struct Leader {
+/// Takes part in the election until the process ends.
+pub struct LeaderElector {
     pub client: Client,
     pub namespace: String,
     pub name: String,
-    /// Who we are: `<instance>/<boot id>`, so that a restarted process does not take its predecessor's Lease for its own.
+    /// `<instance>/<boot id>`, so that a restarted process does not take the Lease of its predecessor for its own.
     pub identity: String,
-    pub times: Times,
+    pub times: LeaseTimes,
     pub leads: watch::Sender<bool>,
     /// The holder of the Lease as last seen.
     pub holder: watch::Sender<Option<String>>,
     pub check: CheckHandle,
 }
 
-/// What was last seen of the Lease, and since when by our own clock.
+/// The Lease as last seen, and since when this process has seen it unchanged.
 #[derive(Default)]
 struct Observed {
     lease: Option<Lease>,
     since: Option<Instant>,
 }
 
-impl Leader {
-    /// Until the stop, and then for as long as work is being finished; the Lease is released after it.
+impl LeaderElector {
+    /// Runs until the stop, and then until the running attempts have finished. The Lease is released after that.
     pub async fn run(
         self,
         stop: CancellationToken,
@@ -76,46 +54,49 @@ impl Leader {
     ) -> Result<(), std::convert::Infallible> {
         let mut observed = Observed::default();
         let mut renewed: Option<Instant> = None;
-        loop {
-            let is_over = stop.is_cancelled() && (work_is_done.is_cancelled() || renewed.is_none());
-            if is_over {
-                break;
-            }
-            // Before the request is sent: the Lease counts from no later than this.
-            let asked = Instant::now();
-            let left = renewed.map_or(self.times.renew, |at| self.times.give_up.saturating_sub(at.elapsed()));
-            let turn = self.turn(&mut observed, stop.is_cancelled());
-            match timeout(self.times.renew.min(left), turn).await {
-                Ok(Ok(leads)) => {
-                    renewed = leads.then_some(asked);
-                    self.check.pass();
-                }
-                Ok(Err(error)) => self.tell(&error_chain(&error)),
-                Err(_) => self.tell("the API server does not answer"),
-            }
-            if renewed.is_some_and(|at| at.elapsed() >= self.times.give_up) {
-                renewed = None;
-            }
-            self.set(renewed.is_some());
-            let wait = if renewed.is_some_and(|at| at == asked) { self.times.renew } else { self.times.poll };
-            // Never past the moment at which we would have to give up.
-            let left = renewed.map_or(wait, |at| self.times.give_up.saturating_sub(at.elapsed()));
+        while !stop.is_cancelled() || (renewed.is_some() && !work_is_done.is_cancelled()) {
+            let before = renewed;
+            renewed = self.step(&mut observed, before, stop.is_cancelled()).await;
+            self.publish(renewed.is_some());
+            let was_renewed_now = renewed.is_some() && renewed != before;
             tokio::select! {
-                () = sleep(wait.min(left)) => {}
+                () = sleep(self.times.next_wait(renewed.map(|at| at.elapsed()), was_renewed_now)) => {}
                 () = work_is_done.cancelled(), if stop.is_cancelled() => {}
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
         }
-        self.set(false);
+        self.publish(false);
         if renewed.is_some() {
             self.release(&observed).await;
         }
         Ok(())
     }
 
-    /// Looks at the Lease and does what its state asks for; whether it is ours now. A process that stops keeps what it
-    /// has and takes nothing.
-    async fn turn(&self, observed: &mut Observed, is_stopping: bool) -> Result<bool, CallError> {
+    /// Makes one request for the Lease. Returns when this replica last renewed it, or `None` if this replica does not lead.
+    async fn step(&self, observed: &mut Observed, renewed: Option<Instant>, is_stopping: bool) -> Option<Instant> {
+        // Taken before the request is sent, because the server may count the Lease from any moment after it.
+        let requested = Instant::now();
+        let limit = self.times.request_limit(renewed.map(|at| at.elapsed()));
+        let renewed = match timeout(limit, self.acquire_or_renew(observed, is_stopping)).await {
+            Ok(Ok(leads)) => {
+                self.check.pass();
+                leads.then_some(requested)
+            }
+            Ok(Err(error)) => {
+                self.fail_check(&error_chain(&error));
+                renewed
+            }
+            Err(_) => {
+                self.fail_check("the API server did not answer");
+                renewed
+            }
+        };
+        renewed.filter(|at| !self.times.has_expired(at.elapsed()))
+    }
+
+    /// Reads the Lease and writes it if it can be acquired or renewed. Returns whether this replica holds it now. A replica
+    /// that is stopping renews, but does not acquire.
+    async fn acquire_or_renew(&self, observed: &mut Observed, is_stopping: bool) -> Result<bool, CallError> {
         let api: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
         let found = call(format!("read Lease `{}/{}`", self.namespace, self.name), api.get_opt(&self.name)).await?;
         let version = |lease: &Option<Lease>| lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
@@ -126,30 +107,31 @@ impl Leader {
         let spec = observed.lease.as_ref().and_then(|lease| lease.spec.as_ref());
         self.holder
             .send_replace(spec.and_then(|spec| spec.holder_identity.clone()).filter(|holder| !holder.is_empty()));
-        let written = match evaluate(spec, unchanged_for, &self.identity) {
-            Turn::Wait => return Ok(false),
-            Turn::Acquire if is_stopping => return Ok(false),
-            Turn::Acquire => self.written(observed, true),
-            Turn::Renew => self.written(observed, false),
+        let lease = match next_action(spec, unchanged_for, &self.identity) {
+            LeaseAction::Wait => return Ok(false),
+            LeaseAction::Acquire if is_stopping => return Ok(false),
+            LeaseAction::Acquire => self.held_lease(observed, true),
+            LeaseAction::Renew => self.held_lease(observed, false),
         };
         let what = format!("write Lease `{}/{}`", self.namespace, self.name);
-        let answer = match &observed.lease {
-            None => call(what, api.create(&PostParams::default(), &written)).await,
-            Some(_) => call(what, api.replace(&self.name, &PostParams::default(), &written)).await,
+        let written = match &observed.lease {
+            None => call(what, api.create(&PostParams::default(), &lease)).await,
+            Some(_) => call(what, api.replace(&self.name, &PostParams::default(), &lease)).await,
         };
-        match answer {
+        match written {
             Ok(lease) => {
                 *observed = Observed { lease: Some(lease), since: Some(Instant::now()) };
                 self.holder.send_replace(Some(self.identity.clone()));
                 Ok(true)
             }
-            // Somebody was first: the next look shows who.
+            // Another replica was first. The next read shows which.
             Err(error) if error.is_conflict() || error.already_exists() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn written(&self, observed: &Observed, is_new: bool) -> Lease {
+    /// The Lease as this replica holds it from now on.
+    fn held_lease(&self, observed: &Observed, is_new: bool) -> Lease {
         let mut lease = observed.lease.clone().unwrap_or_default();
         lease.metadata.name = Some(self.name.clone());
         let before = lease.spec.take().unwrap_or_default();
@@ -157,7 +139,7 @@ impl Leader {
         let transitions = before.lease_transitions.unwrap_or_default() + i32::from(is_new && observed.lease.is_some());
         lease.spec = Some(LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(self.times.duration.as_secs().max(1)).ok(),
+            lease_duration_seconds: i32::try_from(self.times.lease_duration.as_secs().max(1)).ok(),
             acquire_time: if is_new { now.clone() } else { before.acquire_time },
             renew_time: now,
             lease_transitions: Some(transitions),
@@ -166,7 +148,7 @@ impl Leader {
         lease
     }
 
-    /// Gives the Lease up, so that the next leader need not wait. Best effort: it runs out by itself.
+    /// Releases the Lease, so that the next leader need not wait. If this fails, the Lease expires by itself.
     async fn release(&self, observed: &Observed) {
         let Some(mut lease) = observed.lease.clone() else { return };
         if let Some(spec) = lease.spec.as_mut() {
@@ -181,15 +163,15 @@ impl Leader {
         }
     }
 
-    fn set(&self, leads: bool) {
+    fn publish(&self, leads: bool) {
         let changed = self.leads.send_if_modified(|now| std::mem::replace(now, leads) != leads);
         if changed {
-            let words = if leads { "Leading now" } else { "No longer leading" };
+            let words = if leads { "Became the leader" } else { "Stopped leading" };
             tracing::info!(lease = self.name, "{words}: Lease `{}/{}`", self.namespace, self.name);
         }
     }
 
-    fn tell(&self, words: &str) {
+    fn fail_check(&self, words: &str) {
         self.check.fail(format!("Lease `{}/{}`: {words}", self.namespace, self.name));
     }
 }

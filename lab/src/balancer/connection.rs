@@ -1,5 +1,4 @@
-//! A TLS connection that is kept for further calls, and what an HTTP client has to know of each answer: where it ends,
-//! and whether the connection goes on (RFC 9112, 6.3 and 9.3).
+//! A TLS connection that is reused, and the parts of an HTTP response head that a client needs (RFC 9112, 6.3 and 9.3).
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -15,9 +14,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::caller::Reply;
+use crate::webhook_client::Reply;
 
-/// An open connection and since when nobody uses it.
+/// An open connection and the time of its last use.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TlsStream<TcpStream>,
@@ -32,15 +31,16 @@ impl Connection {
         Ok(Self { stream, unused_since: Instant::now() })
     }
 
-    /// Whether the server has closed it meanwhile. Go's client reads all the time and so knows at once; here the kernel
-    /// is asked, since tokio may hear of it later. A server that says anything unasked is about to close.
+    /// Whether the server has closed the connection. Go's client reads all the time, so it knows at once. This client
+    /// asks the kernel, because tokio may learn of it later. A server that sends unrequested data is about to close
+    /// too.
     pub(super) fn is_closed(&self) -> bool {
         let socket = self.stream.get_ref().0;
         recv(socket, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT).err() != Some(Errno::AGAIN)
     }
 
-    /// Sends a request; returns the answer, and the connection if it may be used again.
-    pub(super) async fn ask(mut self, request: &[u8]) -> io::Result<(Reply, Option<Self>)> {
+    /// Sends a request. Returns the response, and the connection if it can be reused.
+    pub(super) async fn send(mut self, request: &[u8]) -> io::Result<(Reply, Option<Self>)> {
         self.stream.write_all(request).await?;
         self.stream.flush().await?;
         let mut answer = Vec::new();
@@ -61,13 +61,16 @@ impl Connection {
 
     async fn read_more(&mut self, answer: &mut Vec<u8>) -> io::Result<()> {
         match self.stream.read_buf(answer).await? {
-            0 => Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed before its answer was whole")),
+            0 => Err(io::Error::new(
+                ErrorKind::UnexpectedEof,
+                "the server closed the connection before the response was complete",
+            )),
             _ => Ok(()),
         }
     }
 }
 
-/// What counts of an answer's head.
+/// The parts of a response head that this client needs.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
@@ -77,7 +80,8 @@ struct Head {
 
 impl Head {
     fn parse(bytes: &[u8]) -> io::Result<Self> {
-        let invalid = || io::Error::new(ErrorKind::InvalidData, "the answer is not one that this client understands");
+        let invalid =
+            || io::Error::new(ErrorKind::InvalidData, "the response head has no valid status or no content-length");
         let text = std::str::from_utf8(bytes).map_err(|_| invalid())?;
         let mut lines = text.split("\r\n");
         let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());

@@ -1,37 +1,38 @@
 //! Calls replicas as an API server calls a webhook through its Service.
 //!
-//! One pool keeps connections alive, whichever replica they lead to: 25 of them, for 90 s, the last one used first (what
-//! Go's `http.Transport` does with the settings of apiserver's webhook clients). A new connection goes to the next
-//! replica that is ready, as with kube-proxy, which takes an address out when the pod is no longer ready and leaves open
-//! connections alone. A call that fails has failed: the API server does not repeat it.
+//! One pool for all replicas keeps at most 25 idle connections for 90 s and reuses the most recent one first. Go's
+//! `http.Transport` does the same with the settings of the API server's webhook clients. A new connection goes to the
+//! next ready replica. As with kube-proxy, a replica that is no longer ready gets no new connections and keeps its open
+//! ones. A call that fails is not repeated, because the API server does not repeat it either.
 
 mod connection;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use tokio::time::{interval, timeout};
 
-use crate::caller::Reply;
+use crate::lock::lock;
 use crate::snapwatcher::Snapwatcher;
+use crate::webhook_client::Reply;
 
 use connection::Connection;
 
 /// `MaxIdleConnsPerHost` and `IdleConnTimeout` of the API server's transports.
-const MOST_IDLE: usize = 25;
-const LONGEST_IDLE: Duration = Duration::from_secs(90);
+const MAX_IDLE_CONNECTIONS: usize = 25;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// `timeoutSeconds` of the webhook.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Between two looks at whether a replica is ready, as a kubelet with `periodSeconds: 1` at the most takes.
+/// Time between two readiness probes: at most what a kubelet with `periodSeconds: 1` takes.
 const PROBE_PERIOD: Duration = Duration::from_millis(500);
 
-/// The API server's end of a Service.
+/// A client-side load balancer over replicas.
 #[derive(Debug)]
 pub struct Balancer {
     replicas: Vec<Replica>,
@@ -49,21 +50,21 @@ struct Replica {
     is_ready: AtomicBool,
 }
 
-/// Why a call failed, and over what kind of connection.
+/// Why a call failed, and over which kind of connection.
 #[derive(Debug, thiserror::Error)]
-pub enum CallFailed {
+pub enum CallError {
     #[error("no replica is ready")]
-    NobodyReady,
-    #[error("replica {replica} could not be connected to")]
+    NoReadyReplica,
+    #[error("could not connect to replica {replica}")]
     Connect { replica: usize, source: io::Error },
     #[error("a call over a new connection to replica {replica} failed")]
     New { replica: usize, source: io::Error },
-    #[error("a call over a kept connection failed")]
-    Kept { source: io::Error },
+    #[error("a call over a reused connection failed")]
+    Pooled { source: io::Error },
 }
 
 impl Balancer {
-    /// A balancer over these replicas, all taken for ready; `tls` is the API server's trust.
+    /// Balances over these replicas and takes all of them for ready. `tls` holds the CAs that the API server trusts.
     pub fn new(replicas: &[Arc<Snapwatcher>], tls: ClientConfig) -> Self {
         let replica = |process: &Arc<Snapwatcher>| Replica {
             process: Arc::clone(process),
@@ -80,7 +81,7 @@ impl Balancer {
         }
     }
 
-    /// Probes all replicas for as long as it is polled.
+    /// Probes all replicas until the future is dropped.
     pub async fn probe(&self) {
         let mut ticks = interval(PROBE_PERIOD);
         loop {
@@ -94,30 +95,30 @@ impl Balancer {
     }
 
     /// Whether new connections go to this replica.
-    pub fn takes(&self, index: usize) -> bool {
+    pub fn is_ready(&self, index: usize) -> bool {
         self.replicas[index].is_ready.load(Ordering::Relaxed)
     }
 
-    /// Connections opened so far, and calls over kept ones.
+    /// Number of connections opened and of calls over reused connections.
     pub fn connections(&self) -> (usize, usize) {
         (self.opened.load(Ordering::Relaxed), self.reused.load(Ordering::Relaxed))
     }
 
-    /// Sends a whole HTTP/1.1 request over one connection, and does not repeat it.
-    pub async fn call(&self, request: &[u8]) -> Result<Reply, CallFailed> {
-        let (answered, over) = if let Some(kept) = self.kept() {
+    /// Sends a complete HTTP/1.1 request over one connection.
+    pub async fn call(&self, request: &[u8]) -> Result<Reply, CallError> {
+        let (answered, over) = if let Some(pooled) = self.pooled() {
             self.reused.fetch_add(1, Ordering::Relaxed);
-            (in_time(kept.ask(request)).await, None)
+            (in_time(pooled.send(request)).await, None)
         } else {
-            let replica = self.next_ready().ok_or(CallFailed::NobodyReady)?;
+            let replica = self.next_ready().ok_or(CallError::NoReadyReplica)?;
             let opened = in_time(Connection::open(self.replicas[replica].address, Arc::clone(&self.tls))).await;
-            let connection = opened.map_err(|source| CallFailed::Connect { replica, source })?;
+            let connection = opened.map_err(|source| CallError::Connect { replica, source })?;
             self.opened.fetch_add(1, Ordering::Relaxed);
-            (in_time(connection.ask(request)).await, Some(replica))
+            (in_time(connection.send(request)).await, Some(replica))
         };
         let (reply, open) = answered.map_err(|source| match over {
-            Some(replica) => CallFailed::New { replica, source },
-            None => CallFailed::Kept { source },
+            Some(replica) => CallError::New { replica, source },
+            None => CallError::Pooled { source },
         })?;
         if let Some(connection) = open {
             self.keep(connection);
@@ -125,11 +126,11 @@ impl Balancer {
         Ok(reply)
     }
 
-    /// The connection that was used last, of those that are still open.
-    fn kept(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The most recently used connection that is still open.
+    fn pooled(&self) -> Option<Connection> {
+        let mut idle = lock(&self.idle);
         while let Some(connection) = idle.pop() {
-            let is_old = Instant::now().duration_since(connection.unused_since) > LONGEST_IDLE;
+            let is_old = Instant::now().duration_since(connection.unused_since) > IDLE_TIMEOUT;
             if !is_old && !connection.is_closed() {
                 return Some(connection);
             }
@@ -138,17 +139,17 @@ impl Balancer {
     }
 
     fn keep(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MOST_IDLE {
+        let mut idle = lock(&self.idle);
+        if idle.len() < MAX_IDLE_CONNECTIONS {
             idle.push(connection);
         }
     }
 
-    /// The ready replicas in turn.
+    /// The next ready replica, round robin.
     fn next_ready(&self) -> Option<usize> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let turns = (0..self.replicas.len()).map(|turn| (first + turn) % self.replicas.len());
-        turns.into_iter().find(|&index| self.takes(index))
+        let candidates = (0..self.replicas.len()).map(|offset| (first + offset) % self.replicas.len());
+        candidates.into_iter().find(|&index| self.is_ready(index))
     }
 }
 

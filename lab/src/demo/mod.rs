@@ -1,10 +1,10 @@
-//! The demo: a stranger types one command and watches the whole way of a pod.
+//! The demo: one command shows what happens to labelled pods.
 //!
-//! A real API server calls the webhook, pods become Ready on fake nodes, their workloads are found, and SnapHook (the
-//! stand-in) is asked. What is printed is what happened: the patch and the block from SnapWatcher's log, the body that
-//! the stand-in received, the times from `/journeys`. It ends well only if each pod was asked for exactly once.
+//! A real API server calls the webhook, pods become Ready on fake nodes, SnapWatcher finds their workloads and sends
+//! checkpoint requests to the SnapHook stand-in. The demo prints the patches and log blocks of SnapWatcher's log, the
+//! bodies that the stand-in received and the pods' timelines. It succeeds if each pod was requested exactly once.
 
-mod story;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,6 +17,7 @@ use kube::api::{Api, DynamicObject, ListParams, ObjectMeta, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use tokio::time::{Instant, sleep};
 
+use crate::binaries::BinarySource;
 use crate::cluster::{Cluster, LabError, Options};
 use crate::crd::{self, CrdError};
 use crate::objects::{deployment, pod, statefulset};
@@ -24,36 +25,36 @@ use crate::registration::{self, Registration, RegistrationError};
 use crate::report;
 use crate::snaphook::{SnapHook, SnapHookError};
 use crate::snapwatcher::{Snapwatcher, SnapwatcherError, SnapwatcherOptions};
-use crate::terminal::say;
-use crate::until::{NotReached, reached};
+use crate::terminal::print_result;
+use crate::until::{WaitTimeout, try_until};
 use crate::webhooks::{self, MUTATED, Scope};
 
 const NAMESPACE: &str = "demo";
 
-/// Name of the two webhook configurations.
+/// Name of both webhook configurations.
 const CONFIGURATION: &str = "snapwatcher";
 
 const DEPLOYMENT_REPLICAS: i32 = 3;
 const STATEFULSET_REPLICAS: i32 = 2;
 const EXPECTED_PODS: usize = 5;
 
-/// The demo is to be over within a minute of its start; this leaves time to say what went wrong.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The demo should take less than a minute. This leaves time to report what went wrong.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the demo goes on watching for a pod that is asked for twice.
+/// How long the demo watches for a second request for a pod.
 const WATCH_FOR_DOUBLES: Duration = Duration::from_secs(3);
 
-/// What to do when the story is told.
+/// What the demo does at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Afterwards {
     End,
     StayUp,
 }
 
-/// Whether the demo showed what it is there to show.
+/// The result of the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    AskedOnce,
+pub enum DemoResult {
+    AllRequestedOnce,
     Wrong,
 }
 
@@ -71,96 +72,97 @@ pub enum DemoError {
     Snapwatcher(#[from] SnapwatcherError),
     #[error("could not {what}")]
     Api { what: &'static str, source: Box<kube::Error> },
-    #[error("{reached}; the end of SnapWatcher's log:\n{tail}")]
-    NotReached { reached: NotReached, tail: String },
+    #[error("{timeout}; the end of SnapWatcher's log:\n{tail}")]
+    NotReached { timeout: WaitTimeout, tail: String },
 }
 
-/// Everything that runs during the demo; all of it ends when this is dropped.
-struct Stage {
+/// Everything that runs during the demo. Dropping it ends all of it.
+struct Demo {
     watcher: Snapwatcher,
     snaphook: SnapHook,
     client: Client,
     cluster: Cluster,
 }
 
-/// Runs the demo with this built program.
+/// Runs the demo with this program.
 pub async fn run(
     mut registration: Registration,
     snapwatcher: &Path,
     afterwards: Afterwards,
-) -> Result<Verdict, DemoError> {
-    say("Starting Kubernetes (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, two fake nodes)");
-    let cluster = Cluster::start(Options::from_environment()?).await?;
-    // Building the control plane for the first time takes minutes that say nothing about the demo.
+) -> Result<DemoResult, DemoError> {
+    let binaries = BinarySource::from_environment();
+    print_result(&format!("Starting Kubernetes:\n{binaries}"));
+    let cluster = Cluster::start(Options { binaries, ..Options::from_environment()? }).await?;
+    // The time of the demo does not include building the control plane, which happens only once.
     let started = Instant::now();
     registration.publish(cluster.access())?;
     crd::install(cluster.access(), snapwatcher).await?;
-    let mut stage = Stage::set(cluster, snapwatcher).await?;
-    stage.apply().await?;
-    let pods = stage.pods_done().await?;
-    say(&format!("All pods are done; watching {} s for doubles\n", WATCH_FOR_DOUBLES.as_secs()));
+    let mut demo = Demo::start(cluster, snapwatcher).await?;
+    demo.apply().await?;
+    let pods = demo.pods_done().await?;
+    print_result(&format!("All pods are done. Watching {} s for a second request.\n", WATCH_FOR_DOUBLES.as_secs()));
     sleep(WATCH_FOR_DOUBLES).await;
 
-    let verdict = stage.tell(&pods).await?;
-    say(&format!("Took {:.1} s after Kubernetes was up.", started.elapsed().as_secs_f64()));
+    let result = demo.print_summary(&pods).await?;
+    print_result(&format!("The demo took {:.1} s after Kubernetes was running.", started.elapsed().as_secs_f64()));
     if afterwards == Afterwards::StayUp {
-        stage.stay_up().await?;
+        demo.stay_up().await?;
     }
-    Ok(verdict)
+    Ok(result)
 }
 
-impl Stage {
-    /// Starts the stand-in and SnapWatcher, and waits until admission works.
-    async fn set(cluster: Cluster, binary: &Path) -> Result<Self, DemoError> {
+impl Demo {
+    /// Starts the stand-in and SnapWatcher, and waits until the API server calls the webhook.
+    async fn start(cluster: Cluster, binary: &Path) -> Result<Self, DemoError> {
         let snaphook = SnapHook::start().await?;
-        say(&format!("Starting the SnapHook stand-in on {}, and SnapWatcher", snaphook.url()));
+        print_result(&format!("Starting the SnapHook stand-in on {} and SnapWatcher.", snaphook.url()));
         let flags = [
             ("--service-namespace", "default".to_owned()),
             ("--snap-back-api-url", snaphook.url()),
-            ("--mutating-configuration", CONFIGURATION.to_owned()),
-            ("--validating-configuration", CONFIGURATION.to_owned()),
+            ("--mutating-webhook-configuration", CONFIGURATION.to_owned()),
+            ("--validating-webhook-configuration", CONFIGURATION.to_owned()),
         ];
         let watcher = Snapwatcher::start(SnapwatcherOptions {
             binary: binary.to_owned(),
             kubeconfig: cluster.kubeconfig(),
             args: flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect(),
-            // The patches are told at this level only.
+            // SnapWatcher logs patches at this level only.
             env: BTreeMap::from([("LOG_LEVEL".to_owned(), "DEBUG".to_owned())]),
         })
         .await?;
         let client = cluster.client().await?;
-        let stage = Self { watcher, snaphook, client, cluster };
+        let demo = Self { watcher, snaphook, client, cluster };
 
-        let address = stage.watcher.webhook_addr().to_string();
+        let address = demo.watcher.webhook_addr().to_string();
         let mutating = webhooks::mutating(CONFIGURATION, &Scope::Cluster, &address);
-        create(&Api::<MutatingWebhookConfiguration>::all(stage.client.clone()), &mutating).await?;
+        create(&Api::<MutatingWebhookConfiguration>::all(demo.client.clone()), &mutating).await?;
         let validating = webhooks::validating(CONFIGURATION, &Scope::Cluster, &address);
-        create(&Api::<ValidatingWebhookConfiguration>::all(stage.client.clone()), &validating).await?;
-        stage.watcher.ready().await?;
+        create(&Api::<ValidatingWebhookConfiguration>::all(demo.client.clone()), &validating).await?;
+        demo.watcher.ready().await?;
 
         let metadata = ObjectMeta { name: Some(NAMESPACE.to_owned()), ..ObjectMeta::default() };
         let namespace = Namespace { metadata, ..Namespace::default() };
-        create(&Api::all(stage.client.clone()), &namespace).await?;
-        stage.admission_works().await?;
-        Ok(stage)
+        create(&Api::all(demo.client.clone()), &namespace).await?;
+        demo.admission_works().await?;
+        Ok(demo)
     }
 
-    /// Waits until the API server calls the webhook, by pods that are only tried out.
+    /// Waits until the API server calls the webhook, by creating a pod as a dry run.
     async fn admission_works(&self) -> Result<(), DemoError> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let wait = reached("the namespace has its service account", PATIENCE, async || accounts.get("default").await);
+        let wait = try_until("the namespace has its service account", TIMEOUT, async || accounts.get("default").await);
         wait.await.map_err(|error| self.not_reached(error))?;
         let probe = pod("admission-probe").labelled().build();
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         let pods = self.pods();
-        let wait = reached("the API server calls the webhook", PATIENCE, async || {
+        let wait = try_until("the API server calls the webhook", TIMEOUT, async || {
             pods.create(&dry_run, &probe).await.is_ok_and(|pod| pod.labels().contains_key(MUTATED))
         });
         wait.await.map_err(|error| self.not_reached(error))
     }
 
     async fn apply(&self) -> Result<(), DemoError> {
-        say(&format!(
+        print_result(&format!(
             "Creating Deployment {NAMESPACE}/web ({DEPLOYMENT_REPLICAS} pods) and StatefulSet {NAMESPACE}/db \
              ({STATEFULSET_REPLICAS} pods), with the label {}: \"true\" on their pods and nothing else",
             webhooks::SNAP
@@ -172,18 +174,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until each expected pod was asked for and has a Checkpoint that is finished.
+    /// Waits until each expected pod was requested and has a finished Checkpoint.
     async fn pods_done(&self) -> Result<Vec<Pod>, DemoError> {
         let pods = self.pods();
-        let wait = reached("each pod was asked for and its Checkpoint is finished", PATIENCE, async || {
+        let wait = try_until("each pod was requested and its Checkpoint is finished", TIMEOUT, async || {
             let listed = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
-            let asked = |pod: &Pod| !self.snaphook.requests_for(NAMESPACE, &pod.name_any()).is_empty();
-            let asked = listed.iter().filter(|pod| asked(pod)).count();
+            let requested = |pod: &Pod| !self.snaphook.requests_for(NAMESPACE, &pod.name_any()).is_empty();
+            let requested = listed.iter().filter(|pod| requested(pod)).count();
             let finished = self.checkpoints().await?.iter().filter(|checkpoint| is_finished(checkpoint)).count();
-            if listed.len() == EXPECTED_PODS && asked == EXPECTED_PODS && finished >= EXPECTED_PODS {
+            if listed.len() == EXPECTED_PODS && requested == EXPECTED_PODS && finished >= EXPECTED_PODS {
                 Ok(listed)
             } else {
-                Err(format!("{} pods, {asked} asked for, {finished} Checkpoints finished", listed.len()))
+                Err(format!("{} pods, {requested} requested, {finished} Checkpoints finished", listed.len()))
             }
         });
         wait.await.map_err(|error| self.not_reached(error))
@@ -198,31 +200,31 @@ impl Stage {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    fn not_reached(&self, reached: NotReached) -> DemoError {
-        DemoError::NotReached { reached, tail: crate::process::last_lines(&self.watcher.log_path(), 30) }
+    fn not_reached(&self, timeout: WaitTimeout) -> DemoError {
+        DemoError::NotReached { timeout, tail: crate::process::last_lines(&self.watcher.log_path(), 30) }
     }
 
-    /// Stays up until the program is asked to end.
+    /// Keeps everything running until the program is stopped.
     async fn stay_up(&mut self) -> Result<(), DemoError> {
         let lab = registration::shown(&Registration::folder_of_workspace());
         let kubectl = format!("{lab}/kubectl --kubeconfig {lab}/kubeconfig");
         let (admin, webhook) = (self.watcher.admin_url(), self.watcher.webhook_addr());
-        say(&format!(
-            "\nEverything stays up until Ctrl-C here or `lab down` elsewhere. From the root of the repository:\n\n  \
+        print_result(&format!(
+            "\nEverything keeps running until Ctrl-C here or `lab down` elsewhere. From the root of the repository:\n\n  \
              {kubectl} get pods,ckpt -A\n  \
              {kubectl} -n {NAMESPACE} scale deployment/web --replicas=5\n  \
              {kubectl} -n {NAMESPACE} delete pod db-0\n  \
              curl '{admin}/readyz?verbose'\n  \
-             curl {admin}/journeys\n  \
+             curl {admin}/pods\n  \
              curl {admin}/metrics\n  \
              curl --insecure https://{webhook}/healthz\n  \
              tail -f {}\n\n\
-             What SnapHook away and --suspend look like: docs/operations.md, \"Trying it in the demo\"; SnapWatcher is \
-             process {}",
+             How an unreachable SnapHook and --suspend look: docs/operations.md, \"Trying it in the demo\". \
+             SnapWatcher is process {}.",
             self.watcher.log_path().display(),
             self.watcher.pid().await
         ));
-        self.snaphook.on_request(|request| say(&format!("SnapHook was asked: {}", request.body)));
+        self.snaphook.on_request(|request| print_result(&format!("SnapHook received: {}", request.body)));
         loop {
             sleep(Duration::from_secs(1)).await;
             self.cluster.check_running()?;

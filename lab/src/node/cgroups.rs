@@ -1,7 +1,7 @@
-//! The control groups that a node's containers live in: one folder in each hierarchy, gone with the node.
+//! The control groups of a node's containers: one folder in each hierarchy, removed with the node.
 //!
-//! The kubelet makes its own groups below a root that has to exist (`cgroupRoot`). The name of ours holds the process id
-//! of its lab, so that what a killed lab left is told from what a living one needs.
+//! The kubelet creates its groups below a root that has to exist (`cgroupRoot`). The root's name contains the process
+//! id of its lab, so that later labs can remove the groups of a lab that was killed.
 
 use std::fs;
 use std::io;
@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 
 const PREFIX: &str = "snapwatcher-lab-";
 
-/// The share of the processors that containers have, by the file of either version; a hundred times the usual.
+/// CPU weight of the containers, in the files of both versions: a hundred times the default.
 ///
-/// runc tries to freeze a container for a fifth of a second only (version 1: "unable to freeze"), within which each of its
-/// processes has to get its turn. Beside a dozen busy programs on two processors 14 of 15 checkpoints failed without this.
+/// runc tries to freeze a container for only a fifth of a second, in which each of its processes has to run once. On
+/// two cores with a dozen busy programs, 14 of 15 checkpoints failed without this weight ("unable to freeze").
 const WEIGHTS: [(&str, &str); 2] = [("cpu.shares", "102400"), ("cpu.weight", "10000")];
 
-/// What a kubelet does not start without.
+/// Controllers that a kubelet requires.
 const CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 
 /// How long a group may stay busy after its last process has ended.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A group in each hierarchy; removed, with those below it, when dropped.
+/// A group in each hierarchy. Dropping it removes them and their children.
 #[derive(Debug)]
 pub(crate) struct Cgroups {
     name: String,
@@ -33,13 +33,13 @@ pub(crate) struct Cgroups {
 }
 
 impl Cgroups {
-    /// Makes a group of a name of its own in each hierarchy of this machine.
+    /// Creates a group with a new name in each hierarchy.
     pub(crate) fn create() -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut made = Self { name: format!("{PREFIX}{}-{count}", std::process::id()), folders: Vec::new() };
         let hierarchies = hierarchies(&fs::read_to_string("/proc/self/mounts")?);
-        // Where there are others, of version 1, they have the controllers.
+        // On a machine with several hierarchies, the controllers belong to those of version 1.
         if let [only] = hierarchies.as_slice() {
             enable_controllers(only)?;
         }
@@ -57,12 +57,12 @@ impl Cgroups {
         Ok(made)
     }
 
-    /// The path of the group, as a kubelet is told it.
+    /// The path of the group, for the kubelet's configuration.
     pub(crate) fn path(&self) -> String {
         format!("/{}", self.name)
     }
 
-    /// Removes the groups that killed labs left, as only root can.
+    /// Removes the groups of labs that were killed. Only root can remove them.
     pub(crate) fn sweep() {
         if !nix::unistd::geteuid().is_root() {
             return;
@@ -71,13 +71,13 @@ impl Cgroups {
         for entry in hierarchies(&mounts).iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
             let owner = entry.file_name().to_str().and_then(owner);
             if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-                removed(&entry.path(), Instant::now() + PATIENCE);
+                removed(&entry.path(), Instant::now() + TIMEOUT);
             }
         }
     }
 
-    /// Lets frozen containers go on, so that they can end: of version 1, not even SIGKILL reaches one that is frozen, as it
-    /// is while a checkpoint is taken.
+    /// Thaws frozen containers, so that they can end. A container is frozen while its checkpoint is taken, and in
+    /// version 1 a frozen process does not even react to SIGKILL.
     pub(crate) fn thaw(&self) {
         self.folders.iter().for_each(|folder| thaw(folder));
     }
@@ -85,20 +85,20 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         self.folders.iter().for_each(|folder| removed(folder, deadline));
     }
 }
 
-/// The groups that the lab of this process has on this machine.
+/// The groups of the lab with this process id.
 pub fn control_groups_of(pid: u32) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let is_its = |folder: &PathBuf| folder.file_name().and_then(|name| owner(name.to_str()?)) == Some(pid);
     hierarchies(&mounts).iter().flat_map(|folder| below(folder)).filter(is_its).collect()
 }
 
-/// Gives the groups of a hierarchy, where it is of version 2, the controllers that a kubelet needs. They stay on: whoever else uses them by
-/// then would lose them.
+/// Enables the controllers that a kubelet needs in a hierarchy of version 2. They stay enabled, because other programs
+/// may use them later.
 fn enable_controllers(hierarchy: &Path) -> io::Result<()> {
     let read = |file: &str| fs::read_to_string(hierarchy.join(file)).unwrap_or_default();
     let controllers = read("cgroup.controllers");
@@ -108,23 +108,23 @@ fn enable_controllers(hierarchy: &Path) -> io::Result<()> {
     for controller in not_enabled(&controllers, &read("cgroup.subtree_control"))? {
         let file = hierarchy.join("cgroup.subtree_control");
         fs::write(&file, format!("+{controller}")).map_err(|error| {
-            let words = format!("the controller `{controller}` can't be enabled in {}: {error}", file.display());
-            io::Error::new(error.kind(), words)
+            let message = format!("the controller `{controller}` can't be enabled in {}: {error}", file.display());
+            io::Error::new(error.kind(), message)
         })?;
     }
     Ok(())
 }
 
-/// Which of the needed controllers groups do not have yet; an error where the machine has not got it either.
+/// The required controllers that are not enabled yet. Fails if the machine lacks one of them.
 fn not_enabled(controllers: &str, enabled: &str) -> io::Result<Vec<&'static str>> {
-    let is_among = |controller: &str, words: &str| words.split_whitespace().any(|word| word == controller);
+    let is_among = |controller: &str, list: &str| list.split_whitespace().any(|word| word == controller);
     if let Some(missing) = CONTROLLERS.iter().find(|controller| !is_among(controller, controllers)) {
         return Err(io::Error::other(format!("this machine's control groups have no controller `{missing}`")));
     }
     Ok(CONTROLLERS.into_iter().filter(|controller| !is_among(controller, enabled)).collect())
 }
 
-/// Removes a group, which is busy for a moment after its last process was reaped.
+/// Removes a group and retries until the deadline: it is busy for a moment after its last process has ended.
 fn removed(folder: &Path, deadline: Instant) {
     while !remove(folder) && Instant::now() < deadline {
         thaw(folder);
@@ -135,7 +135,7 @@ fn removed(folder: &Path, deadline: Instant) {
 fn thaw(folder: &Path) {
     let state = folder.join("freezer.state");
     if state.exists() {
-        // Fails for a group that is gone by now.
+        // Fails if the group was removed meanwhile.
         drop(fs::write(state, "THAWED"));
     }
     for group in below(folder) {
@@ -143,18 +143,18 @@ fn thaw(folder: &Path) {
     }
 }
 
-/// The groups right below this one.
+/// The direct children of this group.
 fn below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
-/// The process id of the lab that made the group of this name.
+/// The process id in the name of a lab's group.
 fn owner(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
 }
 
-/// Removes a group and those below it; false where one is still in use.
+/// Removes a group and its children. Returns false if one of them is still in use.
 fn remove(folder: &Path) -> bool {
     for group in below(folder) {
         remove(&group);
@@ -162,7 +162,7 @@ fn remove(folder: &Path) -> bool {
     fs::remove_dir(folder).is_ok() || !folder.exists()
 }
 
-/// Where the hierarchies are mounted, of either version, by the lines of `/proc/mounts` (`proc(5)`).
+/// The mount points of all hierarchies, from the lines of `/proc/mounts` (`proc(5)`).
 fn hierarchies(mounts: &str) -> Vec<PathBuf> {
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let mut folders: Vec<PathBuf> = fields
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hierarchies_of_both_versions_are_found_and_nothing_else() {
+    fn hierarchies_of_both_versions_are_found() {
         let mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n\
                       cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n\
                       cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n\
@@ -191,25 +191,25 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kubelet_needs_and_groups_lack_is_enabled() {
+    fn missing_controllers_are_enabled() {
         let all = "cpuset cpu io memory pids\n";
         assert_eq!(not_enabled(all, "memory pids\n").unwrap(), ["cpu", "cpuset"]);
         assert_eq!(not_enabled(all, all).unwrap(), [""; 0]);
-        let told = not_enabled("cpuset cpu io pids\n", "").unwrap_err().to_string();
-        assert!(told.contains("`memory`"), "{told}");
+        let message = not_enabled("cpuset cpu io pids\n", "").unwrap_err().to_string();
+        assert!(message.contains("`memory`"), "{message}");
     }
 
     #[test]
-    fn a_group_is_removed_with_those_below_it() {
+    fn a_group_is_removed_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
         let group = folder.path().join("group");
         fs::create_dir_all(group.join("kubepods/besteffort/pod-1")).unwrap();
         assert!(remove(&group) && !group.exists());
-        assert!(remove(&group), "one that is gone already");
+        assert!(remove(&group), "it is removed already");
     }
 
     #[test]
-    fn a_groups_name_tells_the_lab_that_made_it() {
+    fn the_name_of_a_group_contains_the_process_id_of_its_lab() {
         for (name, expected) in [
             ("snapwatcher-lab-4711-0", Some(4711)),
             ("snapwatcher-lab-x-0", None),

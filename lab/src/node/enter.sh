@@ -1,15 +1,15 @@
-# Becomes the first process of a node: a root file system of its own, made from the cached one that stays as it is.
-# Runs in new namespaces for mounts, processes, network, host name and IPC; everything made here ends with them.
+# Becomes the first process of a node. Mounts an overlay over the cached root file system, which is not changed.
+# Runs in new namespaces for mounts, processes, network, host name and IPC. Everything made here ends with them.
 set -eu
 base=$1 # the cached root file system
 work=$2 # this node's own folder
-programs=$3 # kubelet and its companions
+programs=$3 # kubelet, kube-proxy and kubectl
 name=$4
 
-# The process id that this machine knows us by, read while /proc is still this machine's.
+# The process id on this machine, read before the node has its own /proc.
 read -r pid _ </proc/self/stat
 
-# Tells this machine, when all is done, at a place that is out of sight by then.
+# Opened now, because the node cannot see this file after pivot_root.
 exec 3>"$work/init.pid"
 
 mkdir -p "$work/upper" "$work/scratch" "$work/root" "$work/containerd" "$work/kubelet"
@@ -18,7 +18,7 @@ cd "$work/root"
 mkdir -p opt/kubernetes var/lib/containerd var/lib/kubelet
 mount --bind "$programs" opt/kubernetes
 mount -o remount,bind,ro opt/kubernetes
-# containerd lays overlays of its own, which can't lie on another overlay.
+# containerd mounts overlays too, and an overlay cannot be mounted over another one.
 mount --bind "$work/containerd" var/lib/containerd
 mount --bind "$work/kubelet" var/lib/kubelet
 mount -t proc proc proc
@@ -28,7 +28,7 @@ mount --rbind /dev dev
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 
-# A kubelet sets these for the whole machine unless it finds them so.
+# A kubelet sets these for the whole machine, unless they have these values already.
 mkdir run/sysctl
 while read -r path value; do
     file=run/sysctl/$(echo "$path" | tr / -)
@@ -44,13 +44,13 @@ kernel/keys/root_maxbytes 25000000
 END
 
 hostname "$name"
-# A plain chroot would leave criu without the parents of its mount points.
+# After a plain chroot criu cannot find the parents of its mount points.
 pivot_root . mnt
 cd /
 umount -l /mnt
-# Pods' mounts are to appear where they are propagated to, as on any node.
+# Mounts of pods have to be propagated, as on any node.
 mount --make-rshared /
 echo "$pid" >&3
 exec 3>&-
-# Reaps what containers and shims leave behind.
+# tini reaps the orphans of containers and shims.
 exec tini -s -- sleep infinity

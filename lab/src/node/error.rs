@@ -1,4 +1,4 @@
-//! What can go wrong with a real node, each with what to do about it.
+//! The errors of a real node. Each says what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,17 +6,17 @@ use std::process::ExitStatus;
 
 use super::kubelet_api::KubeletApiError;
 use super::registry::PushError;
-use super::root::RootError;
+use super::root_file_system::RootFileSystemError;
 use crate::access::AccessError;
 use crate::process::ProcessError;
-use crate::until::NotReached;
+use crate::until::WaitTimeout;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     #[error("{0}")]
     Missing(String),
     #[error(transparent)]
-    Root(#[from] RootError),
+    Root(#[from] RootFileSystemError),
     #[error(transparent)]
     Process(#[from] ProcessError),
     #[error(transparent)]
@@ -27,19 +27,19 @@ pub enum NodeError {
     Kubelet(#[from] KubeletApiError),
     #[error("could not {what} for the node")]
     Prepare { what: &'static str, source: io::Error },
-    #[error("no pair of links could be made that joins the node to this machine: {seen}")]
+    #[error("could not connect the node to this machine by a pair of virtual links: {seen}")]
     Link { seen: String },
-    #[error("could not run `{command}` in the node; it has ended, or this is not root")]
+    #[error("could not run `{command}` in the node: the node has ended, or this process is not root")]
     Enter { command: String, source: io::Error },
-    #[error("`{command}` failed in the node ({status}): {told}")]
-    Command { command: String, status: ExitStatus, told: String },
-    #[error("criu says that this kernel can't do what it needs; `criu check`: {told}")]
-    Criu { told: String },
-    #[error("{reached}; the end of the log of {program}:\n{tail}")]
-    NotReached { reached: NotReached, program: &'static str, tail: String },
+    #[error("`{command}` failed in the node ({status}): {output}")]
+    Command { command: String, status: ExitStatus, output: String },
+    #[error("criu cannot work on this kernel; `criu check` says: {output}")]
+    Criu { output: String },
+    #[error("{timeout}; the end of the log of {program}:\n{tail}")]
+    NotReady { timeout: WaitTimeout, program: &'static str, tail: String },
     #[error(
-        "no real node is described in `{}`: this test needs one; run `make e2e` as root, which starts one for all such \
-         tests",
+        "there is no description of a real node in `{}`: this test needs a real node; run `make e2e` as root, which \
+         starts one for all such tests",
         file.display()
     )]
     NotThere { file: PathBuf, source: io::Error },

@@ -1,9 +1,9 @@
-//! Container images written by code, after the OCI image specification 1.1: what a node runs has to come from a registry,
-//! and there is none outside that it could reach.
+//! Builds container images in memory, after the OCI image specification 1.1. A node can pull only from the lab's
+//! registry.
 //!
-//! An image here has one layer. [`Image::of_archive`] makes one of a checkpoint archive: the runtimes start a container
-//! from it where it was, by an annotation of the manifest (containerd: `container_checkpoint_linux.go`; CRI-O: its
-//! tutorial on checkpoints).
+//! Each image has one layer. [`Image::of_archive`] makes an image of a checkpoint archive. An annotation of its
+//! manifest makes the runtime restore the container (containerd: `container_checkpoint_linux.go`; CRI-O: its tutorial
+//! on checkpoints).
 
 use std::io;
 use std::path::Path;
@@ -15,12 +15,12 @@ pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// By which containerd knows the image of a checkpoint.
+/// Marks a checkpoint image for containerd.
 const CONTAINERD_CHECKPOINT: &str = "org.criu.checkpoint.container.name";
-/// By which CRI-O does.
+/// Marks a checkpoint image for CRI-O.
 const CRIO_CHECKPOINT: &str = "io.kubernetes.cri-o.annotations.checkpoint.name";
 
-/// An image to be pushed.
+/// An image.
 #[derive(Clone, Debug)]
 pub struct Image {
     layer: Vec<u8>,
@@ -28,10 +28,10 @@ pub struct Image {
     annotations: Map<String, Value>,
 }
 
-/// Makes the one layer of an image.
+/// The files of an image's layer.
 pub struct Files(tar::Builder<Vec<u8>>);
 
-/// A piece of an image as a registry stores it.
+/// A part of an image as a registry stores it.
 #[derive(Clone, Debug)]
 pub(super) struct Blob {
     pub(super) digest: String,
@@ -70,7 +70,7 @@ impl Files {
         Ok(self)
     }
 
-    /// The image of these files that runs `command`.
+    /// Makes an image of these files that runs `command`.
     pub fn image(self, command: &[&str]) -> io::Result<Image> {
         let mut image = Image::of_layer(self.0.into_inner()?);
         image.configuration.insert("Entrypoint".to_owned(), json!(command));
@@ -80,7 +80,7 @@ impl Files {
 }
 
 impl Image {
-    /// An image from which the runtime restores what the archive holds of the container of this name.
+    /// Makes an image from which the runtime restores the container of this name.
     pub fn of_archive(archive: &Path, container: &str) -> io::Result<Self> {
         let mut image = Self::of_layer(std::fs::read(archive)?);
         for annotation in [CONTAINERD_CHECKPOINT, CRIO_CHECKPOINT] {
@@ -93,20 +93,20 @@ impl Image {
         Self { layer, configuration: Map::new(), annotations: Map::new() }
     }
 
-    /// The user and group that its program runs as: `1001:1001`.
+    /// Sets user and group of the program, for example `1001:1001`.
     pub fn user(mut self, user: &str) -> Self {
         self.configuration.insert("User".to_owned(), json!(user));
         self
     }
 
-    /// Layer, configuration and manifest, in the order in which a registry takes them.
+    /// Layer, configuration and manifest, in the order in which they are pushed.
     pub(super) fn blobs(self) -> [Blob; 3] {
         let layer = Blob::of(self.layer);
         let configuration = Blob::of_json(&json!({
             "architecture": architecture(),
             "os": "linux",
             "config": self.configuration,
-            // The layer is not compressed, so that its digest is that of its content too.
+            // The layer is not compressed, so its digest is also the diff ID.
             "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
         }));
         let described =
@@ -132,7 +132,7 @@ impl Blob {
     }
 }
 
-/// This machine's architecture in Go's words, which images use.
+/// This machine's architecture in Go's notation, which images use.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -146,7 +146,7 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_size(size);
-    // The same files make the same image, whenever they are packed.
+    // Constant metadata, so that equal files make equal images.
     header.set_mtime(0);
     header.set_uid(0);
     header.set_gid(0);
@@ -163,13 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_files_make_the_same_image() {
+    fn equal_files_make_equal_images() {
         let digests = |image: Image| image.blobs().map(|blob| blob.digest);
         assert_eq!(digests(shell()), digests(shell()));
     }
 
     #[test]
-    fn a_manifest_names_what_the_image_is_made_of() {
+    fn a_manifest_names_the_parts_of_the_image() {
         let [layer, configuration, manifest] = shell().blobs();
         let manifest: Value = serde_json::from_slice(&manifest.content).unwrap();
         assert_eq!(manifest["layers"][0]["digest"], json!(layer.digest));

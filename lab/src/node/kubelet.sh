@@ -1,5 +1,5 @@
-# Runs a kubelet, again and again: whoever may enter the node ends one by its process id, changes its configuration,
-# and keeps it down by a file.
+# Runs a kubelet and restarts it whenever it ends. A test kills it by the process id in /run/kubelet.pid to change its
+# configuration, and keeps it stopped by the file /run/kubelet.down.
 set -u
 while :; do
     while [ -e /run/kubelet.down ]; do sleep 0.1; done

@@ -1,6 +1,6 @@
-//! A kubelet as its callers see it: over TLS, with a token, its certificate verified against the cluster's CA.
+//! A client of the kubelet's API: over TLS, with a token, verified by the cluster's CA.
 //!
-//! Asked the way SNAP's own SnapHook asks: straight at the node's address and port, never through the API server.
+//! It calls the node's address and port directly, as SNAP's own SnapHook does, and not through the API server.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use reqwest::{Certificate, Client, RequestBuilder};
 
 use crate::access::{Access, AccessError, install_crypto_provider};
 
-/// How long the runtime may take for a checkpoint, and the client to wait beyond that.
+/// How long the runtime may take for a checkpoint, and how much longer the client waits.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// The kubelets of a cluster, asked with an administrator's token. It belongs to the runtime it was made on.
+/// A client with the administrator's token. It belongs to the current tokio runtime.
 #[derive(Clone)]
 pub struct KubeletApi {
     client: Client,
@@ -23,7 +23,7 @@ pub struct KubeletApi {
     nodes: Api<Node>,
 }
 
-/// What a kubelet answered.
+/// A kubelet's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubeletAnswer {
     pub status: u16,
@@ -55,7 +55,7 @@ impl KubeletApi {
         Ok(Self { client, token: credentials.token, nodes: Api::all(access.client().await?) })
     }
 
-    /// Asks for a checkpoint of a container.
+    /// Requests a checkpoint of a container.
     pub async fn checkpoint(
         &self,
         node: &str,
@@ -69,13 +69,13 @@ impl KubeletApi {
         answered(url.clone(), self.client.post(url).bearer_auth(&self.token)).await
     }
 
-    /// Asks whether it is well.
+    /// Calls the kubelet's health check.
     pub async fn healthz(&self, node: &str) -> Result<KubeletAnswer, KubeletApiError> {
         let url = format!("{}/healthz", self.url(node).await?);
         answered(url.clone(), self.client.get(url).bearer_auth(&self.token)).await
     }
 
-    /// Where the kubelet of this node serves, as its status says.
+    /// The URL of this node's kubelet, from the status of the Node object.
     async fn url(&self, node: &str) -> Result<String, KubeletApiError> {
         let read = self.nodes.get(node).await;
         let read = read.map_err(|source| KubeletApiError::Node { node: node.to_owned(), source: Box::new(source) })?;
@@ -84,7 +84,7 @@ impl KubeletApi {
 }
 
 impl KubeletAnswer {
-    /// The archive's path on the node, where the checkpoint was taken.
+    /// The archive's path on the node, if the checkpoint succeeded.
     pub fn archive(&self) -> Option<String> {
         let answer: serde_json::Value = serde_json::from_str(&self.body).ok()?;
         answer.pointer("/items/0")?.as_str().map(str::to_owned)
@@ -126,14 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kubelet_is_asked_at_the_nodes_internal_address() {
+    fn a_kubelet_is_called_at_the_nodes_internal_address() {
         assert_eq!(url_of(&node("10.87.0.2")).as_deref(), Some("https://10.87.0.2:10250"));
         assert_eq!(url_of(&node("fd00::2")).as_deref(), Some("https://[fd00::2]:10250"));
         assert_eq!(url_of(&Node::default()), None);
     }
 
     #[test]
-    fn an_archive_stands_in_a_success_alone() {
+    fn only_a_success_has_an_archive() {
         let answer = |body: &str| KubeletAnswer { status: 200, body: body.to_owned() };
         let taken = answer(r#"{"items":["/var/lib/kubelet/checkpoints/checkpoint-a.tar"]}"#);
         assert_eq!(taken.archive().as_deref(), Some("/var/lib/kubelet/checkpoints/checkpoint-a.tar"));

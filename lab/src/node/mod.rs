@@ -1,26 +1,28 @@
-//! A real node: kubelet, containerd, runc and criu on this machine, with a registry for what it runs.
+//! A real node: kubelet, containerd, runc and criu on this machine, with a registry for their images.
 //!
-//! - [`Node`] owns the processes and ends them; `Cluster` holds it.
-//! - [`RealNode`] is the way to it for whoever may be root: it is described by a file in the control plane's folder, so
-//!   that tests find the node that `lab test --node` started.
+//! - `Node` owns the processes and ends them. `Cluster` holds it.
+//! - [`RealNode`] is a handle for tests. It is read from a file in the control plane's folder, so that root can use a
+//!   node that another process started, such as `lab test --node`.
 //!
-//! How it is built: a small Debian made once ([`root`]), an overlay over it in namespaces of its own ([`machine`]), and
-//! its programs in there, configured by [`settings`]; Services and names where they are asked for ([`services`]).
+//! debootstrap makes a small Debian once (`root_file_system`). Each node mounts an overlay over it in namespaces of
+//! its own (`machine`) and starts its programs there with the configuration of `settings`. `services` adds
+//! Services and DNS names.
 
+mod base_images;
 mod cgroups;
-mod changed;
 mod error;
 mod image;
-mod inside;
+mod kind;
 mod kubelet_api;
 mod machine;
-mod missing;
+mod namespaces;
 mod real_node;
 mod registry;
-mod root;
+mod requirements;
+mod root_file_system;
 mod services;
 mod settings;
-mod stock;
+mod with_modified_node;
 
 use std::fs;
 use std::path::Path;
@@ -32,54 +34,54 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 pub use cgroups::control_groups_of;
-pub use changed::with_node;
 pub use error::NodeError;
 pub use image::{Files, Image};
+pub use kind::NodeKind;
+pub(crate) use kind::REAL_NODE;
 pub use kubelet_api::{KubeletAnswer, KubeletApi, KubeletApiError};
 pub use real_node::RealNode;
 pub use registry::PushError;
-pub use root::RootError;
-pub use services::lead;
+pub use root_file_system::RootFileSystemError;
+pub use services::route_service_to_host;
 pub use settings::{KubeletSettings, Serving};
+pub use with_modified_node::with_modified_node;
 
 use crate::access::Access;
-use crate::cluster::NodeKind;
-use crate::control_plane::REAL_NODE;
 use crate::network::Network;
 use crate::process::Process;
-use crate::until::{Look, reached};
-use inside::Inside;
+use crate::until::{Observation, try_until};
 use machine::Machine;
+use namespaces::NodeNamespaces;
 
 const KUBELET: &str = include_str!("kubelet.sh");
 
-/// How long a program of the node may take to be ready; each needs a few seconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a program of the node may take to be ready. On an idle machine each takes a few seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Who signs the serving certificates of kubelets (kubernetes.io, "Certificate Signing Requests").
+/// The signer of kubelets' serving certificates (kubernetes.io, "Certificate Signing Requests").
 const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
 
-/// Removes the control groups that the nodes of killed labs left.
+/// Removes the control groups of labs that were killed.
 pub(crate) fn sweep() {
     cgroups::Cgroups::sweep();
 }
 
-/// A running node: its machine and the programs in it; gone when dropped.
+/// A running node with its machine and programs. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Node {
-    // In this order: what runs in the machine is killed before the machine ends.
+    // Fields are dropped in this order: the programs end before their machine.
     programs: Vec<Process>,
     machine: Machine,
     handle: RealNode,
 }
 
 impl Node {
-    /// Starts the machine; the API server's address is known from then on.
+    /// Starts the machine. From then on the API server's address is known.
     pub(crate) async fn start(folder: &Path, programs: &Path, kind: NodeKind) -> Result<Self, NodeError> {
-        if let Some(missing) = missing::missing() {
+        if let Some(missing) = requirements::unmet() {
             return Err(NodeError::Missing(missing));
         }
-        let base = root::made().await?;
+        let base = root_file_system::made().await?;
         let machine = Machine::start(&base, folder, programs, REAL_NODE).await?;
         let name_server = (kind == NodeKind::RealWithServices).then(|| services::name_server(machine.network()));
         let handle = RealNode::of(&machine, name_server);
@@ -97,15 +99,15 @@ impl Node {
         &self.handle
     }
 
-    /// CRIU's own verdict on this kernel.
+    /// Runs `criu check`, which knows what criu needs of the kernel.
     async fn check_criu(&self) -> Result<(), NodeError> {
-        match self.inside().must_run(["criu", "check"]).await {
-            Err(NodeError::Command { told, .. }) => Err(NodeError::Criu { told }),
+        match self.namespaces().must_run(["criu", "check"]).await {
+            Err(NodeError::Command { output, .. }) => Err(NodeError::Criu { output }),
             other => other.map(drop),
         }
     }
 
-    /// Starts containerd and the registry, and pushes the images that every node has.
+    /// Starts containerd and the registry, and pushes the base images.
     async fn start_runtime(&mut self) -> Result<(), NodeError> {
         let network = self.network();
         self.write("etc/containerd/config.toml", &settings::containerd())?;
@@ -118,18 +120,18 @@ impl Node {
             self.programs.push(Process::start(launch).await?);
         }
         let address = self.handle.registry_address();
-        self.reached("the registry listens", "registry", async || {
+        self.wait_until("the registry listens", "registry", async || {
             tokio::net::TcpStream::connect(address).await.map(drop)
         })
         .await?;
-        for (name, image) in stock::images(self.inside())? {
+        for (name, image) in base_images::images(self.namespaces())? {
             self.handle.push(name, image).await?;
         }
-        let socket = self.inside().path("run/containerd/containerd.sock");
-        self.reached("containerd listens", "containerd", async || socket.exists()).await
+        let socket = self.namespaces().path("run/containerd/containerd.sock");
+        self.wait_until("containerd listens", "containerd", async || socket.exists()).await
     }
 
-    /// Starts the kubelet for the control plane in `folder` and waits until it is trusted.
+    /// Starts the kubelet for the control plane in `folder` and waits until it has a certificate of the cluster.
     pub(crate) async fn join(&mut self, access: &Access, server: &str, certificates: &Path) -> Result<(), NodeError> {
         self.introduce("kubelet", server, certificates)?;
         self.handle.write_settings(KubeletSettings::default())?;
@@ -141,18 +143,18 @@ impl Node {
         ]);
         self.programs.push(Process::start(kubelet).await?);
         let (client, kubelets) = (access.client().await?, KubeletApi::of(access).await?);
-        self.reached("the kubelet serves with a certificate of the cluster", "kubelet", async || {
+        self.wait_until("the kubelet serves with a certificate of the cluster", "kubelet", async || {
             approve(&client).await.map_err(|error| error.to_string())?;
             match kubelets.healthz(REAL_NODE).await {
                 Ok(answer) if answer.status == 200 => Ok(()),
                 Ok(answer) => Err(format!("{answer:?}")),
-                Err(error) => Err(crate::terminal::with_causes(&error)),
+                Err(error) => Err(crate::terminal::error_chain(&error)),
             }
         })
         .await
     }
 
-    /// Starts kube-proxy and CoreDNS and waits until Services lead somewhere and have names.
+    /// Starts kube-proxy and CoreDNS, and waits until both are ready.
     pub(crate) async fn start_services(
         &mut self,
         server: &str,
@@ -165,28 +167,28 @@ impl Node {
         }
         self.write("etc/kubernetes/kube-proxy.json", &services::kube_proxy(network, REAL_NODE).to_string())?;
         self.write("etc/kubernetes/Corefile", &services::core_dns(network))?;
-        // Of another module than the others, it lies elsewhere.
-        let copied = fs::copy(core_dns, self.inside().path("usr/local/bin/coredns"));
+        // CoreDNS is not in the folder of Kubernetes' programs, which the node mounts.
+        let copied = fs::copy(core_dns, self.namespaces().path("usr/local/bin/coredns"));
         copied.map_err(|source| NodeError::Prepare { what: "copy CoreDNS", source })?;
         let proxy = self.machine.launch("kube-proxy", "kube-proxy").args(["--config=/etc/kubernetes/kube-proxy.json"]);
         let names = self.machine.launch("coredns", "coredns").args(["-conf", "/etc/kubernetes/Corefile"]);
         for launch in [proxy, names] {
             self.programs.push(Process::start(launch).await?);
         }
-        let inside = self.inside();
+        let namespaces = self.namespaces();
         for (program, url) in [
             ("kube-proxy", "http://127.0.0.1:10256/healthz".to_owned()),
             ("coredns", format!("http://{}/ready", services::core_dns_ready(network))),
         ] {
-            self.reached("it is ready", program, async || {
-                inside.must_run(["busybox", "wget", "-q", "-O-", &url]).await
+            self.wait_until("it is ready", program, async || {
+                namespaces.must_run(["busybox", "wget", "-q", "-O-", &url]).await
             })
             .await?;
         }
         Ok(())
     }
 
-    /// Gives a program of the node its certificate and the way to the API server.
+    /// Writes the certificate and kubeconfig of a program of the node.
     fn introduce(&self, program: &str, server: &str, certificates: &Path) -> Result<(), NodeError> {
         for name in ["ca.crt".to_owned(), format!("{program}.crt"), format!("{program}.key")] {
             let text = fs::read_to_string(certificates.join(&name));
@@ -197,7 +199,7 @@ impl Node {
         self.write(&format!("etc/kubernetes/{program}.kubeconfig"), &kubeconfig)
     }
 
-    /// Fails if one of its programs has ended by itself.
+    /// Fails if one of the node's programs has ended.
     pub(crate) fn check_running(&mut self) -> Result<(), NodeError> {
         for program in &mut self.programs {
             program.check_running()?;
@@ -205,31 +207,31 @@ impl Node {
         self.machine.check_running()
     }
 
-    fn inside(&self) -> Inside {
-        *self.machine.inside()
+    fn namespaces(&self) -> NodeNamespaces {
+        *self.machine.namespaces()
     }
 
     fn write(&self, path: &str, text: &str) -> Result<(), NodeError> {
         self.handle.write(path, text)
     }
 
-    async fn reached<L: Look>(
+    async fn wait_until<L: Observation>(
         &self,
         awaited: &str,
         program: &'static str,
         look: impl AsyncFnMut() -> L,
     ) -> Result<(), NodeError> {
-        match reached(awaited, PATIENCE, look).await {
+        match try_until(awaited, TIMEOUT, look).await {
             Ok(_) => Ok(()),
-            Err(reached) => {
+            Err(timeout) => {
                 let tail = crate::process::last_lines(&self.machine.log(program), 15);
-                Err(NodeError::NotReached { reached, program, tail })
+                Err(NodeError::NotReady { timeout, program, tail })
             }
         }
     }
 }
 
-/// Approves what kubelets ask a serving certificate for; kube-controller-manager signs it.
+/// Approves the serving certificates that kubelets request. kube-controller-manager signs them.
 async fn approve(client: &Client) -> kube::Result<()> {
     let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
     for request in requests.list(&ListParams::default()).await? {

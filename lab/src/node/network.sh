@@ -1,4 +1,4 @@
-# Lays the links of a node, inside its network namespace.
+# Configures the links of a node, inside its network namespace.
 set -eu
 address=$1 # of the node
 host=$2    # this machine's end of the link
@@ -7,9 +7,9 @@ bridge=$3  # the pods' gateway
 ip link set lo up
 ip addr add "$address/30" dev eth0
 ip link set eth0 up
-# Pods and services of this machine; what is meant for the world ends there, since it forwards nothing.
+# This machine serves the API, webhooks and stand-ins. It forwards nothing to other machines.
 ip route add default via "$host"
-# Made up front, so that its address is there before the first pod.
+# CoreDNS needs the bridge's address before the first pod.
 ip link add cni0 type bridge
 ip addr add "$bridge/24" dev cni0
 ip link set cni0 up

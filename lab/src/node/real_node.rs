@@ -1,7 +1,7 @@
-//! The real node as a test uses it: where it is, commands in it, images for it, its kubelet's moods.
+//! A handle to the real node for tests: its addresses, commands, images and kubelet.
 //!
-//! It needs no hold on the processes: the kubelet is run by a script (`kubelet.sh`) that starts it again when it ends and
-//! keeps it down while a file says so. So a test in another process than the lab's can stop, freeze and change it.
+//! A script (`kubelet.sh`) restarts the kubelet whenever it ends, unless a file stops it. So a test can stop, freeze
+//! and reconfigure the kubelet from another process than the lab.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,47 +12,48 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::NodeError;
+use super::base_images::BUSYBOX;
+use super::error::NodeError;
 use super::image::Image;
-use super::inside::Inside;
+use super::kind::REAL_NODE;
 use super::machine::Machine;
-use super::missing;
+use super::namespaces::NodeNamespaces;
 use super::registry::Registry;
+use super::requirements;
 use super::settings::{KUBELET_PORT, KubeletSettings, REGISTRY, REGISTRY_PORT};
-use super::stock::BUSYBOX;
 use crate::access::Access;
-use crate::control_plane::REAL_NODE;
 use crate::network::Network;
-use crate::until::reached;
+use crate::until::try_until;
 
-/// The description of the node in the control plane's folder.
+/// The file in the control plane's folder that describes the node.
 const FILE: &str = "node.json";
 
-/// How long a kubelet may take to serve again, or to be gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a kubelet may take to start and to end.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A way to the node; clones lead to the same one.
+/// A handle to the node. Clones refer to the same node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RealNode {
     pid: i32,
     number: u8,
     cgroup_root: String,
-    // None: there are no Services here.
+    // None: the node has no Services.
     name_server: Option<Ipv4Addr>,
 }
 
 impl RealNode {
-    /// What this machine lacks to have a real node, in one line that says what to do; None: it can be tried.
-    pub fn missing() -> Option<String> {
-        missing::missing()
+    /// The first requirement of a real node that this machine does not meet, and what to do. None: it meets all of
+    /// them.
+    pub fn unmet_requirement() -> Option<String> {
+        requirements::unmet()
     }
 
-    /// The node that `lab test --node` started beside the control plane.
+    /// The node that `lab test --node` started.
     pub fn attach() -> Result<Self, NodeError> {
         Self::of_access(&Access::attach()?)
     }
 
-    /// The node beside this control plane.
+    /// The node of this control plane.
     pub fn of_access(access: &Access) -> Result<Self, NodeError> {
         let file = access.folder().join(FILE);
         let text = fs::read(&file).map_err(|source| NodeError::NotThere { file: file.clone(), source })?;
@@ -64,10 +65,10 @@ impl RealNode {
             Network::Node(number) => number,
             Network::Loopback => 0,
         };
-        Self { pid: machine.inside().pid(), number, cgroup_root: machine.cgroup_root(), name_server }
+        Self { pid: machine.namespaces().pid(), number, cgroup_root: machine.cgroup_root(), name_server }
     }
 
-    /// Describes the node in `folder`, for those who attach.
+    /// Writes the description of the node into `folder`.
     pub(crate) fn describe(&self, folder: &Path) -> Result<(), NodeError> {
         let written = serde_json::to_vec(self).map_err(std::io::Error::from);
         let written = written.and_then(|text| fs::write(folder.join(FILE), text));
@@ -84,40 +85,39 @@ impl RealNode {
         self.network().node()
     }
 
-    /// This machine's address as the node and its pods see it: where a webhook or a SnapHook on the host can listen.
+    /// This machine's address as the node and its pods see it. A webhook or a SnapHook on this machine listens there.
     pub fn host_address(&self) -> Ipv4Addr {
         self.network().host()
     }
 
-    /// Where its kubelet serves.
+    /// The address of its kubelet.
     pub fn kubelet(&self) -> SocketAddr {
         (self.address(), KUBELET_PORT).into()
     }
 
-    /// The lab's registry in the names of images, as pods name them.
+    /// The registry's name in image names.
     pub fn registry(&self) -> &'static str {
         REGISTRY
     }
 
-    /// Where this machine reaches the same registry, by plain HTTP.
+    /// The registry's address for this machine, by plain HTTP.
     pub fn registry_address(&self) -> SocketAddr {
         (self.address(), REGISTRY_PORT).into()
     }
 
-    /// The image of a shell (busybox).
+    /// An image with a shell (busybox).
     pub fn busybox(&self) -> String {
         format!("{REGISTRY}/{BUSYBOX}")
     }
 
-    /// Pushes an image and returns the name that a pod uses. The node also takes it for an image of any other registry's
-    /// of that name: `library/nginx:latest` for `nginx`.
+    /// Pushes an image and returns its name for pods. The node pulls every image from this registry, whatever registry
+    /// the image's name has: `nginx` is `library/nginx:latest` here.
     pub async fn push(&self, name: &str, image: Image) -> Result<String, NodeError> {
         Registry::at(self.registry_address()).push(name, image).await?;
         Ok(format!("{REGISTRY}/{name}"))
     }
 
-    /// Makes an image of a checkpoint archive that lies on the node, from which a container of this name goes on, and
-    /// pushes it.
+    /// Makes an image of a checkpoint archive on the node and pushes it. A container of this name is restored from it.
     pub async fn push_archive(&self, name: &str, archive: &str, container: &str) -> Result<String, NodeError> {
         let path = self.path(archive);
         let image = Image::of_archive(&path, container);
@@ -125,22 +125,22 @@ impl RealNode {
         self.push(name, image).await
     }
 
-    /// Runs a command in the node's root; its exit status is the caller's to judge.
+    /// Runs a command in the node and returns its output.
     pub async fn run<S: AsRef<OsStr>>(&self, command: impl IntoIterator<Item = S>) -> Result<Output, NodeError> {
-        self.inside().run(command).await
+        self.namespaces().run(command).await
     }
 
-    /// Runs a command in the node's root and returns what it printed; failing is an error in its own words.
+    /// Runs a command in the node, which has to succeed, and returns its standard output.
     pub async fn must_run<S: AsRef<OsStr>>(&self, command: impl IntoIterator<Item = S>) -> Result<String, NodeError> {
-        self.inside().must_run(command).await
+        self.namespaces().must_run(command).await
     }
 
-    /// Where a file of the node is found from outside, as long as the node runs.
+    /// The path of the node's file on this machine. It is valid as long as the node runs.
     pub fn path(&self, inside: impl AsRef<Path>) -> PathBuf {
-        self.inside().path(inside)
+        self.namespaces().path(inside)
     }
 
-    /// The archives of checkpoints that lie on the node, by name.
+    /// The paths of all checkpoint archives on the node, sorted.
     pub fn archives(&self) -> Vec<String> {
         let folder = "/var/lib/kubelet/checkpoints";
         let entries = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
@@ -150,39 +150,39 @@ impl RealNode {
         paths
     }
 
-    /// Takes criu away, as on a node that nobody has prepared.
+    /// Hides criu, as on a node without it.
     pub async fn hide_criu(&self) -> Result<(), NodeError> {
         self.must_run(["mv", "/usr/sbin/criu", "/usr/sbin/criu.hidden"]).await.map(drop)
     }
 
-    /// Brings criu back.
+    /// Restores criu.
     pub async fn show_criu(&self) -> Result<(), NodeError> {
         self.must_run(["mv", "/usr/sbin/criu.hidden", "/usr/sbin/criu"]).await.map(drop)
     }
 
-    /// Kills the kubelet and keeps it down; containers go on.
+    /// Kills the kubelet and keeps it stopped. Its containers go on.
     pub async fn stop_kubelet(&self) -> Result<(), NodeError> {
         self.must_run(["touch", "/run/kubelet.down"]).await?;
         self.kill_kubelet().await
     }
 
-    /// Lets a kubelet that was stopped start again, and waits until it serves.
+    /// Starts a stopped kubelet and waits until it serves.
     pub async fn start_kubelet(&self) -> Result<(), NodeError> {
         self.must_run(["rm", "-f", "/run/kubelet.down"]).await?;
         self.kubelet_serves().await
     }
 
-    /// Freezes the kubelet: connections stay open and nothing is answered.
+    /// Freezes the kubelet: connections stay open, and it answers nothing.
     pub async fn pause_kubelet(&self) -> Result<(), NodeError> {
         self.signal_kubelet("STOP").await
     }
 
-    /// Lets a frozen kubelet go on.
+    /// Resumes a frozen kubelet.
     pub async fn resume_kubelet(&self) -> Result<(), NodeError> {
         self.signal_kubelet("CONT").await
     }
 
-    /// Starts the kubelet anew with these settings, and waits until it serves.
+    /// Restarts the kubelet with these settings and waits until it serves.
     pub async fn restart_kubelet(&self, settings: KubeletSettings) -> Result<(), NodeError> {
         self.write_settings(settings)?;
         self.kill_kubelet().await?;
@@ -206,7 +206,7 @@ impl RealNode {
         self.must_run(["sh", "-c", &format!("kill -{signal} $(cat /run/kubelet.pid)")]).await.map(drop)
     }
 
-    /// Kills the kubelet and waits until that one is gone; none that runs is what is wanted too.
+    /// Kills the kubelet, if it runs, and waits until it has ended.
     async fn kill_kubelet(&self) -> Result<(), NodeError> {
         let script = "pid=$(cat /run/kubelet.pid) || exit 0; kill -KILL $pid || exit 0\n\
                       while [ \"$(cat /run/kubelet.pid 2>/dev/null)\" = $pid ]; do sleep 0.02; done";
@@ -216,17 +216,17 @@ impl RealNode {
     async fn kubelet_serves(&self) -> Result<(), NodeError> {
         let address = self.kubelet();
         let look = async || {
-            // The kubelet says so itself, on a port that needs no credentials and is seen from the node alone.
+            // This health port needs no credentials. It listens only inside the node.
             self.must_run(["busybox", "wget", "-q", "-O-", "http://127.0.0.1:10248/healthz"]).await?;
             let connected = tokio::net::TcpStream::connect(address).await;
             connected.map(drop).map_err(|source| NodeError::Prepare { what: "call the kubelet", source })
         };
-        let served = reached("the kubelet serves", PATIENCE, look).await;
-        served.map_err(|reached| NodeError::NotReached { reached, program: "kubelet", tail: String::new() })
+        let served = try_until("the kubelet serves", TIMEOUT, look).await;
+        served.map_err(|timeout| NodeError::NotReady { timeout, program: "kubelet", tail: String::new() })
     }
 
-    fn inside(&self) -> Inside {
-        Inside::of(self.pid)
+    fn namespaces(&self) -> NodeNamespaces {
+        NodeNamespaces::of(self.pid)
     }
 
     fn network(&self) -> Network {
@@ -252,10 +252,10 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_node_is_told_how_to_get_one() {
+    fn without_a_node_the_error_says_how_to_get_one() {
         let folder = tempfile::tempdir().unwrap();
         let access = Access::create(folder.path(), "{}", Path::new("/bin/true")).unwrap();
-        let told = RealNode::of_access(&access).unwrap_err().to_string();
-        assert!(told.contains("make e2e"), "{told}");
+        let message = RealNode::of_access(&access).unwrap_err().to_string();
+        assert!(message.contains("make e2e"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! The lab's registry, as one who pushes an image sees it (OCI distribution specification 1.1, "Push").
+//! A client that pushes images to the lab's registry (OCI distribution specification 1.1, "Push").
 
 use std::net::SocketAddr;
 
@@ -19,8 +19,8 @@ pub enum PushError {
     Client { source: reqwest::Error },
     #[error("the registry at {address} did not answer when {what} was pushed")]
     Unreachable { address: SocketAddr, what: String, source: reqwest::Error },
-    #[error("the registry at {address} answered {status} when {what} was pushed: {told}")]
-    Refused { address: SocketAddr, what: String, status: StatusCode, told: String },
+    #[error("the registry at {address} answered {status} when {what} was pushed: {message}")]
+    Refused { address: SocketAddr, what: String, status: StatusCode, message: String },
 }
 
 impl Registry {
@@ -28,7 +28,7 @@ impl Registry {
         Self { address }
     }
 
-    /// Pushes an image of a name such as `busybox:lab` or `library/nginx:latest`.
+    /// Pushes an image under a name such as `busybox:lab` or `library/nginx:latest`.
     pub(super) async fn push(&self, name: &str, image: Image) -> Result<(), PushError> {
         let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
         crate::access::install_crypto_provider();
@@ -47,7 +47,7 @@ impl Registry {
         let uploads = format!("http://{}/v2/{repository}/blobs/uploads/", self.address);
         let begun = self.accepted(&what, client.post(uploads)).await?;
         let location = begun.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        // The specification allows for a place without a host.
+        // By the specification the location may be a path.
         let location =
             if location.starts_with('/') { format!("http://{}{location}", self.address) } else { location.to_owned() };
         let separator = if location.contains('?') { '&' } else { '?' };
@@ -66,7 +66,7 @@ impl Registry {
         if status.is_success() {
             return Ok(answer);
         }
-        let told = answer.text().await.unwrap_or_default();
-        Err(PushError::Refused { address, what, status, told })
+        let message = answer.text().await.unwrap_or_default();
+        Err(PushError::Refused { address, what, status, message })
     }
 }

@@ -1,20 +1,21 @@
-//! Services and names on the node: kube-proxy and CoreDNS, so that pods reach each other as in any cluster, and the API
+//! Services and DNS names on the node: kube-proxy and CoreDNS. Pods reach each other as in any cluster, and the API
 //! server reaches a webhook by its Service.
 //!
-//! This machine has a route to the range of Services that leads to the node, where kube-proxy's rules turn it to a pod.
-//! All rules are those of the node's network namespace and go with it.
+//! This machine has a route to the range of Services. The route goes to the node, whose kube-proxy rules forward to a
+//! pod. All rules belong to the node's network namespace and end with it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use k8s_openapi::api::core::v1::{Namespace, Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
-use kube::api::{Api, ObjectMeta, PostParams};
-use kube::{Client, Resource};
+use kube::Client;
+use kube::api::{Api, ObjectMeta};
 use serde_json::{Value, json};
 
+use crate::create::create_if_missing;
 use crate::network::Network;
 
-/// What a pod asks when it looks up a name; the bridge is theirs, and CoreDNS listens on it.
+/// The DNS server of pods. CoreDNS listens on the address of their bridge.
 pub(super) fn name_server(network: Network) -> Ipv4Addr {
     network.pods().1
 }
@@ -28,9 +29,10 @@ pub(super) fn kube_proxy(network: Network, node: &str) -> Value {
         "hostnameOverride": node,
         "clientConnection": {"kubeconfig": "/etc/kubernetes/kube-proxy.kubeconfig"},
         "clusterCIDR": network.pods().0,
-        // Pods share a bridge: an answer that did not come back through here would come from a stranger.
+        // Pods share a bridge. Without masquerading, a pod would answer directly and the client would not know its
+        // address.
         "nftables": {"masqueradeAll": true},
-        // These belong to the whole machine and can't be set from a network namespace.
+        // These settings belong to the whole machine and cannot be set in a network namespace.
         "conntrack": {
             "maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
             "udpTimeout": "0s", "udpStreamTimeout": "0s",
@@ -38,7 +40,7 @@ pub(super) fn kube_proxy(network: Network, node: &str) -> Value {
     })
 }
 
-/// CoreDNS's configuration: the names of the cluster, and nothing of the world.
+/// CoreDNS's configuration: only the names of the cluster.
 pub(super) fn core_dns(network: Network) -> String {
     format!(
         "cluster.local in-addr.arpa {{\n    bind {}\n    errors\n    ready {}\n    \
@@ -49,23 +51,29 @@ pub(super) fn core_dns(network: Network) -> String {
     )
 }
 
-/// Where CoreDNS says whether it knows the cluster yet.
+/// The address of CoreDNS's readiness check.
 pub(super) fn core_dns_ready(network: Network) -> SocketAddr {
     (name_server(network), 8181).into()
 }
 
-/// Leads a Service to a port of this machine, as pods see it; makes the namespace where there is none.
+/// Creates a Service whose endpoint is a port of this machine, and its namespace if it is missing.
 ///
-/// The address must be the one by which the node sees this machine (`RealNode::host_address`).
-pub async fn lead(client: &Client, namespace: &str, name: &str, port: u16, to: SocketAddr) -> kube::Result<()> {
+/// `to` must be this machine's address as the node sees it (`RealNode::host_address`).
+pub async fn route_service_to_host(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    port: u16,
+    to: SocketAddr,
+) -> kube::Result<()> {
     let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
-    made(&Api::all(client.clone()), &Namespace { metadata, ..Namespace::default() }).await?;
-    made(&Api::namespaced(client.clone(), namespace), &service(name, port, to.port())).await?;
-    made(&Api::namespaced(client.clone(), namespace), &endpoints(name, to)).await
+    create_if_missing(&Api::all(client.clone()), &Namespace { metadata, ..Namespace::default() }).await?;
+    create_if_missing(&Api::namespaced(client.clone(), namespace), &service(name, port, to.port())).await?;
+    create_if_missing(&Api::namespaced(client.clone(), namespace), &endpoints(name, to)).await
 }
 
 fn service(name: &str, port: u16, target: u16) -> Service {
-    // Without a selector nobody but us says where it leads.
+    // A Service without a selector keeps the endpoints that the lab creates.
     let port = ServicePort {
         port: i32::from(port),
         target_port: Some(k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(i32::from(target))),
@@ -95,23 +103,12 @@ fn endpoints(service: &str, to: SocketAddr) -> EndpointSlice {
     }
 }
 
-/// Creates an object; one that is there already is what is wanted.
-async fn made<K>(api: &Api<K>, object: &K) -> kube::Result<()>
-where
-    K: Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
-{
-    match api.create(&PostParams::default(), object).await {
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        other => other.map(drop),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_service_that_leads_to_this_machine_selects_no_pods() {
+    fn a_service_to_this_machine_selects_no_pods() {
         let to: SocketAddr = "10.87.0.1:8090".parse().unwrap();
         let spec = service("snap-back-api", 80, to.port()).spec.unwrap();
         assert_eq!((spec.selector, spec.ports.unwrap()[0].port), (None, 80));
@@ -124,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_looked_up_on_the_pods_own_bridge() {
+    fn pods_resolve_names_on_their_own_bridge() {
         assert!(core_dns(Network::Node(3)).contains("bind 10.88.3.1"));
     }
 }

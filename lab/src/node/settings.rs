@@ -1,6 +1,6 @@
-//! The files that the programs of a node read: containerd, its network, the registry, the kubelet.
+//! The configuration files of a node's programs: containerd, its network, the registry, the kubelet.
 //!
-//! Nothing here does anything; what differs from a program's default says why.
+//! A comment explains each setting that differs from the default.
 
 use std::net::Ipv4Addr;
 
@@ -8,20 +8,21 @@ use serde_json::{Value, json};
 
 use crate::network::Network;
 
-/// Where a kubelet serves; its namespace is its own, so that the usual port is free.
+/// The kubelet's default port, which is free in the node's own network namespace.
 pub(crate) const KUBELET_PORT: u16 = 10250;
 
 /// Where the registry serves.
 pub(crate) const REGISTRY_PORT: u16 = 5000;
 
-/// The registry in the names of images. It has to be a loopback address, which is the node's own: to restore a container,
-/// containerd pulls its base image by that name, by plain HTTP from such an address alone, whatever its configuration says.
+/// The registry's name in image names. It has to be a loopback address, which is the node's own: to restore a
+/// container, containerd pulls its base image by this name. Without TLS it pulls only from loopback addresses, whatever
+/// its configuration says.
 pub(crate) const REGISTRY: &str = "127.0.0.1:5000";
 
 /// The image of each pod's first container.
 pub(crate) const PAUSE: &str = "pause:lab";
 
-/// How a kubelet is to run; the default takes checkpoints and proves itself to whoever trusts the cluster's CA.
+/// The settings of a kubelet. By default it takes checkpoints and has a serving certificate of the cluster's CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KubeletSettings {
     /// The feature gate ContainerCheckpoint.
@@ -29,12 +30,12 @@ pub struct KubeletSettings {
     pub serving: Serving,
 }
 
-/// What a kubelet's serving certificate is signed by.
+/// Who signs the kubelet's serving certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
-    /// By the cluster's CA, as it asks for with `serverTLSBootstrap`.
+    /// The cluster's CA, as the kubelet requests with `serverTLSBootstrap`.
     Cluster,
-    /// By nobody: what a kubelet does that is told nothing.
+    /// The kubelet itself, which is its default.
     SelfSigned,
 }
 
@@ -45,7 +46,7 @@ impl Default for KubeletSettings {
 }
 
 impl KubeletSettings {
-    /// The kubelet's configuration; JSON, which every reader of YAML reads.
+    /// The kubelet's configuration, as JSON, which is valid YAML.
     pub(crate) fn configuration(self, cgroup_root: &str, dns: Option<Ipv4Addr>) -> Value {
         json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -56,7 +57,7 @@ impl KubeletSettings {
                 "webhook": {"enabled": true, "cacheTTL": "1s"},
                 "x509": {"clientCAFile": "/etc/kubernetes/ca.crt"},
             },
-            // A right that is taken away is to be seen soon; zero would mean the default of minutes.
+            // Tests revoke rights and expect the effect soon. Zero would mean the default of minutes.
             "authorization": {
                 "mode": "Webhook",
                 "webhook": {"cacheAuthorizedTTL": "1s", "cacheUnauthorizedTTL": "1s"},
@@ -68,15 +69,15 @@ impl KubeletSettings {
             "cgroupRoot": cgroup_root,
             "failCgroupV1": false,
             "failSwapOn": false,
-            // The disk and memory are those of somebody's machine: a full one is no reason to evict here.
+            // Disk and memory are those of the whole machine. If they are full, no pod should be evicted.
             "evictionHard": {"memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%"},
             "localStorageCapacityIsolation": false,
             "enforceNodeAllocatable": [],
             "clusterDomain": "cluster.local",
             "clusterDNS": dns.map(|address| vec![address.to_string()]).unwrap_or_default(),
-            // The machine's own resolver leads nowhere from in here.
+            // The machine's own resolver is not reachable from the node.
             "resolvConf": "",
-            // A node that stops is to be told from one that is slow within seconds.
+            // Tests expect that a stopped node is noticed within seconds.
             "nodeStatusUpdateFrequency": "5s",
             "nodeStatusReportFrequency": "5s",
             "maxPods": 110,
@@ -84,15 +85,15 @@ impl KubeletSettings {
     }
 }
 
-/// containerd, which pulls from the lab's registry whatever the name of an image says.
+/// containerd's configuration. containerd pulls every image from the lab's registry.
 pub(crate) fn containerd() -> String {
     format!(
         r#"version = 3
 
 [plugins."io.containerd.cri.v1.runtime"]
-# Without CAP_SYS_RESOURCE the first container of a pod dies when its score is to fall below that of its parent.
+# Without CAP_SYS_RESOURCE the first container of a pod cannot lower its OOM score and does not start.
 restrict_oom_score_adj = true
-# From 2.2.7 and 2.3.4 on, starting again from an archive has to be asked for; older ones pass over the word.
+# containerd 2.2.7, 2.3.4 and later restore from an archive only with this setting. Earlier ones ignore it.
 enable_experimental_restore_via_create = true
 
 [plugins."io.containerd.cri.v1.runtime".cni]
@@ -114,7 +115,7 @@ config_path = "/etc/containerd/certs.d"
     )
 }
 
-/// The place that stands in for every registry.
+/// Redirects pulls from every registry to the lab's registry.
 pub(crate) fn registry_hosts() -> String {
     format!("[host.\"http://{REGISTRY}\"]\ncapabilities = [\"pull\", \"resolve\"]\n")
 }
@@ -127,7 +128,7 @@ pub(crate) fn registry() -> String {
     )
 }
 
-/// The network of pods: a bridge that the pods hang on, without a translation of addresses.
+/// The network of pods: a bridge without address translation.
 pub(crate) fn pod_network(network: Network) -> Value {
     let (subnet, gateway) = network.pods();
     json!({
@@ -148,7 +149,7 @@ pub(crate) fn pod_network(network: Network) -> Value {
     })
 }
 
-/// What a program of the node reaches the API server by: with the certificate of its own name.
+/// A kubeconfig for a program of the node, with the program's own certificate.
 pub(crate) fn kubeconfig(server: &str, program: &str) -> Value {
     let name = "lab";
     json!({
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kubelet_admits_nobody_it_can_not_name() {
+    fn a_kubelet_rejects_anonymous_clients() {
         let configuration = KubeletSettings::default().configuration("/group", None);
         assert_eq!(configuration["authentication"]["anonymous"]["enabled"], false);
         assert_eq!(configuration["authorization"]["mode"], "Webhook");

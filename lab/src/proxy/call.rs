@@ -1,4 +1,4 @@
-//! One request to the API server, in Kubernetes' own words: verb, resource, namespace, name.
+//! One request to the API server in Kubernetes' terms: verb, resource, namespace, name.
 //!
 //! Paths follow <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris>.
 
@@ -7,7 +7,7 @@ use std::fmt;
 use axum::http::{Method, Uri};
 use jiff::Timestamp;
 
-/// What a request does.
+/// The verb of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Get,
@@ -19,16 +19,16 @@ pub enum Verb {
     Delete,
 }
 
-/// A request as it came to the proxy.
+/// A request that the proxy has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     pub at: Timestamp,
     pub verb: Verb,
-    /// With its subresource: `checkpoints/status`. Empty for paths that are about no object.
+    /// With the subresource, for example `checkpoints/status`. Empty for paths that name no resource.
     pub resource: String,
     pub namespace: Option<String>,
     pub name: Option<String>,
-    /// The body, where it is text.
+    /// The body, with invalid UTF-8 replaced.
     pub body: String,
 }
 
@@ -71,7 +71,7 @@ fn subject(path: &str) -> Subject {
         _ => &[],
     };
     let (namespace, rest) = match rest {
-        // A Namespace itself has at most its name and one of these two behind it.
+        // The path of a Namespace itself ends with its name or with one of these two subresources.
         ["namespaces", namespace, rest @ ..] if !matches!(rest, [] | ["status" | "finalize"]) => {
             (Some((*namespace).to_owned()), rest)
         }

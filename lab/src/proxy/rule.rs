@@ -1,14 +1,13 @@
-//! What happens to which requests.
+//! Which requests a rule applies to, and how it makes them fail.
 
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::call::{Call, Verb};
 
-/// Chooses requests; all that is said has to hold.
+/// Selects requests. A request matches if it meets every condition.
 #[derive(Clone, Debug, Default)]
 pub struct When {
     verb: Option<Verb>,
@@ -18,34 +17,34 @@ pub struct When {
 }
 
 impl When {
-    /// Every request.
+    /// Matches every request.
     pub fn any() -> Self {
         Self::default()
     }
 
-    /// This verb on this resource: `When::call(Verb::Update, "checkpoints/status")`.
+    /// Matches this verb on this resource: `When::call(Verb::Update, "checkpoints/status")`.
     pub fn call(verb: Verb, resource: &str) -> Self {
         Self { verb: Some(verb), resource: Some(resource.to_owned()), ..Self::default() }
     }
 
-    /// Every request about this resource, but not about its subresources.
+    /// Matches every request for this resource, but not for its subresources.
     pub fn about(resource: &str) -> Self {
         Self { resource: Some(resource.to_owned()), ..Self::default() }
     }
 
-    /// Only for the object of this name (which a creation does not have in its path).
+    /// Restricts the match to the object of this name. The path of a create request has no name.
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }
 
-    /// Only where the body holds this text.
+    /// Restricts the match to bodies that contain this text.
     pub fn holding(mut self, text: &str) -> Self {
         self.text = Some(text.to_owned());
         self
     }
 
-    pub fn meets(&self, call: &Call) -> bool {
+    pub fn matches(&self, call: &Call) -> bool {
         self.verb.is_none_or(|verb| verb == call.verb)
             && self.resource.as_ref().is_none_or(|resource| *resource == call.resource)
             && self.name.as_ref().is_none_or(|name| Some(name) == call.name.as_ref())
@@ -53,76 +52,30 @@ impl When {
     }
 }
 
-/// What goes wrong with a request.
+/// How the proxy makes a request fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Taken in, never answered, and the connection stays open. Watches that run already fall silent for ever.
+    /// The proxy reads the request, never answers, and leaves the connection open. Open watches receive nothing more.
     BlackHole,
-    /// The connection is reset and nothing is forwarded. Watches that run already are reset too.
+    /// The proxy resets the connection and forwards nothing. It resets open watches too.
     Reset,
-    /// Forwarded; in place of the answer the connection is reset.
+    /// The proxy forwards the request, and resets the connection in place of the response.
     LoseAnswer,
-    /// Answered with this status, as the API server words it, and not forwarded.
+    /// The proxy answers with this status and a Status object, and does not forward the request.
     Answer(u16),
-    /// 200 with nothing in it: a watch that ends at once.
+    /// The proxy answers 200 with an empty body: a watch that ends at once.
     EndAtOnce,
-    /// 200, one ERROR event with this code, and the end: what a watch is told that is too old, for example 410.
+    /// The proxy answers 200 with one ERROR event of this code: how the API server ends a watch that is too old (410).
     ErrorEvent(u16),
-    /// A watch, also one that runs already, tells its bookmarks only.
+    /// The proxy passes only the bookmarks of a watch. The fault reaches open watches too.
     OnlyBookmarks,
-    /// Objects of this name can't be decoded, in listings and in watches: spec and status are a number.
-    Garble(String),
-    /// Forwarded after a while.
+    /// The proxy makes objects of this name undecodable in lists and watches: it sets spec and status to a number.
+    Corrupt(String),
+    /// The proxy forwards the request after this time.
     Delay(Duration),
 }
 
-/// What the test decided about a request that was stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decision {
-    Deliver,
-    Lose,
-}
-
-/// Where a request is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Request,
-    Answer,
-}
-
-/// A request that is held until the test decides; the other half of [`super::Stop`].
-#[derive(Clone, Debug)]
-pub(super) struct Hold {
-    pub(super) place: Place,
-    pub(super) reached: watch::Sender<Option<Call>>,
-    pub(super) decided: watch::Receiver<Option<Decision>>,
-}
-
-impl Hold {
-    /// Says that the request is here, and waits for the decision; a test that has gone wants nothing more.
-    pub(super) async fn decision(mut self, call: &Call) -> Decision {
-        self.reached.send_replace(Some(call.clone()));
-        let decided = self.decided.wait_for(Option::is_some).await;
-        decided.ok().and_then(|decision| *decision).unwrap_or(Decision::Lose)
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Action {
-    Fail(Fault),
-    Hold(Hold),
-}
-
-/// One rule; `left` of None holds until it is lifted.
-#[derive(Clone, Debug)]
-pub(super) struct Rule {
-    pub(super) id: u64,
-    pub(super) when: When,
-    pub(super) action: Action,
-    pub(super) left: Option<usize>,
-}
-
-/// A Status object as the API server answers it.
+/// The Status object by which the API server reports this code.
 pub(super) fn status_body(code: u16) -> String {
     let reason = match code {
         401 => "Unauthorized",
@@ -150,13 +103,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_meets_a_request_when_all_it_says_holds() {
+    fn a_request_matches_when_it_meets_every_condition() {
         let path = "/apis/x.io/v1/namespaces/a/checkpoints/r/status".parse().unwrap();
         let call = Call::read(&"PUT".parse().unwrap(), &path, br#"{"phase":"InProgress"}"#);
         let update = When::call(Verb::Update, "checkpoints/status");
-        assert!(When::any().meets(&call) && update.meets(&call));
-        assert!(update.clone().named("r").holding("InProgress").meets(&call));
-        assert!(!update.clone().named("other").meets(&call) && !update.holding("Succeeded").meets(&call));
-        assert!(!When::about("checkpoints").meets(&call), "a subresource is another resource");
+        assert!(When::any().matches(&call) && update.matches(&call));
+        assert!(update.clone().named("r").holding("InProgress").matches(&call));
+        assert!(!update.clone().named("other").matches(&call) && !update.holding("Succeeded").matches(&call));
+        assert!(!When::about("checkpoints").matches(&call), "a subresource is another resource");
     }
 }

@@ -1,4 +1,4 @@
-//! The proxy's own way to the API server, and what it makes of its answers.
+//! The proxy's client of the API server. It applies the action of a rule to each request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use reqwest::Certificate;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::Rules;
 use super::call::{Call, Verb};
-use super::events::{garbled, passed_on};
-use super::rule::{Action, Decision, Fault, Place, status_body, status_code};
+use super::response_body::{corrupted, passed_on};
+use super::rule::{Fault, status_body, status_code};
+use super::rules::{Action, Decision, HoldPoint, Rules};
 use crate::access::{Access, Credentials, install_crypto_provider};
 
-/// The API server as the administrator's kubeconfig describes it.
+/// The API server, as the administrator's kubeconfig describes it.
 pub(super) struct Upstream {
     client: reqwest::Client,
     server: String,
     token: String,
 }
 
-/// A request as it came in.
+/// A request that the proxy has received.
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) uri: Uri,
@@ -45,7 +45,7 @@ impl Upstream {
         Ok(Self { client, server, token })
     }
 
-    /// The answer to a request; None: its connection is to be reset.
+    /// The response to a request. None: the proxy resets the connection.
     pub(super) async fn answer(
         &self,
         request: Request,
@@ -56,7 +56,7 @@ impl Upstream {
         match action {
             None => self.forward(request, call, rules).await,
             Some(Action::Hold(hold)) => {
-                if hold.place == Place::Request {
+                if hold.point == HoldPoint::Request {
                     return match hold.decision(&call).await {
                         Decision::Deliver => self.forward(request, call, rules).await,
                         Decision::Lose => None,
@@ -75,12 +75,12 @@ impl Upstream {
                     drop(self.forward(request, call, rules).await);
                     None
                 }
-                Fault::Answer(code) => Some(written(code, status_body(code))),
-                Fault::EndAtOnce => Some(written(200, String::new())),
+                Fault::Answer(code) => Some(response(code, status_body(code))),
+                Fault::EndAtOnce => Some(response(200, String::new())),
                 Fault::ErrorEvent(code) => {
-                    Some(written(200, format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status_body(code))))
+                    Some(response(200, format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status_body(code))))
                 }
-                Fault::OnlyBookmarks | Fault::Garble(_) => self.forward(request, call, rules).await,
+                Fault::OnlyBookmarks | Fault::Corrupt(_) => self.forward(request, call, rules).await,
                 Fault::Delay(pause) => {
                     sleep(pause).await;
                     self.forward(request, call, rules).await
@@ -89,7 +89,7 @@ impl Upstream {
         }
     }
 
-    /// None: the API server is not there.
+    /// None: the API server does not answer.
     async fn forward(&self, request: Request, call: Call, rules: Arc<Rules>) -> Option<Response<Body>> {
         let Request { method, uri, headers, body } = request;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -112,13 +112,13 @@ impl Upstream {
             return Some(passed);
         }
         let body = answer.bytes().await.ok()?;
-        let faults = rules.standing(&call);
-        *passed.body_mut() = garbled(&body, &call, &faults).map_or_else(|| Body::from(body), Body::from);
+        let faults = rules.lasting_faults(&call);
+        *passed.body_mut() = corrupted(&body, &call, &faults).map_or_else(|| Body::from(body), Body::from);
         Some(passed)
     }
 }
 
-/// A kubeconfig for a proxy at this address, which needs no credentials.
+/// A kubeconfig for a proxy at this address. It has no credentials.
 pub(super) fn kubeconfig(address: SocketAddr) -> String {
     let name = "proxy";
     let config = json!({
@@ -132,7 +132,7 @@ pub(super) fn kubeconfig(address: SocketAddr) -> String {
     format!("{config:#}\n")
 }
 
-fn written(code: u16, body: String) -> Response<Body> {
+fn response(code: u16, body: String) -> Response<Body> {
     let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = status_code(code);
     answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));

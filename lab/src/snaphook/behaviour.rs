@@ -1,4 +1,4 @@
-//! The ways in which the stand-in can answer: success, and each row of SnapWatcher's table of answers.
+//! How the stand-in answers: success, and each failure that SnapWatcher has to handle.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,27 +8,27 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use futures::{StreamExt, stream};
 use tokio::sync::watch;
 
-use super::connection::Connection;
 use super::contract::{Contract, Subject};
 use super::kubelets::Kubelets;
+use crate::server::ResetHandle;
 
-/// Size of the answer of `Behaviour::Huge`.
+/// Size of the response of `Behaviour::Huge`.
 pub const HUGE: usize = 64 * 1024 * 1024;
 
 /// What the stand-in does with a valid request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// 200, as SNAP answers when it has taken the checkpoint.
+    /// 200, as SNAP answers after a checkpoint.
     Succeed,
     /// This status, with these headers and this body.
     Status { code: u16, headers: Vec<(String, String)>, body: String },
-    /// 200 with `"success": false`: SNAP's way to fail.
+    /// 200 with `"success": false`, by which SNAP reports a failure.
     SuccessFalse { message: String },
-    /// Success, after a while.
+    /// Success after this time.
     Delay(Duration),
     /// Reads the request and never answers.
     Hang,
-    /// Announces a body, sends half of it and closes.
+    /// Announces a body, sends half of it and closes the connection.
     HalfBody,
     /// Reads the request and resets the connection.
     Reset,
@@ -42,26 +42,26 @@ pub enum Behaviour {
     Redirect { to: String },
     /// 200 with 64 MiB of JSON.
     Huge,
-    /// Success, one byte at a time with this pause between.
+    /// Success, sent one byte at a time with this pause between two bytes.
     Drip(Duration),
-    /// Success, once the test opens the gate.
+    /// Success as soon as the test opens the gate.
     Wait(Gate),
-    /// Has the node's kubelet take a checkpoint, and answers what came of it.
+    /// Has the node's kubelet take a checkpoint and answers with its result.
     Kubelet(Kubelets),
 }
 
-/// Holds back answers until it is opened; clones are handles on the same one.
+/// Holds back responses until the test opens it. Clones share one gate.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(watch::Sender<bool>);
 
 impl Gate {
-    /// Lets all requests through that wait or will come.
+    /// Lets all waiting and future requests pass.
     pub fn open(&self) {
         self.0.send_replace(true);
     }
 
     async fn pass(&self) {
-        // The sender lives in self, so waiting can only end with the condition.
+        // The sender lives in `self`, so the wait ends only when the gate is open.
         drop(self.0.subscribe().wait_for(|open| *open).await);
     }
 }
@@ -111,17 +111,17 @@ impl FromStr for Behaviour {
 }
 
 impl Behaviour {
-    /// An answer with this status and a plain text.
+    /// A response with this status and a plain text.
     pub fn status(code: u16) -> Self {
         Self::Status { code, headers: Vec::new(), body: format!("the stand-in answers {code}") }
     }
 
-    /// Carries the behaviour out for one request.
+    /// Answers one request.
     pub(super) async fn answer(
         &self,
         contract: Contract,
         subject: &Subject,
-        connection: &Connection,
+        connection: &ResetHandle,
     ) -> Response<Body> {
         let success = || contract.success(subject).to_string();
         match self {
@@ -162,7 +162,7 @@ fn status_answer(code: u16, headers: &[(String, String)], body: &str) -> Respons
     let mut answer = Response::new(Body::from(body.to_owned()));
     *answer.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in headers {
-        // A test that plants an impossible header gets an answer without it.
+        // Invalid headers are left out.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             answer.headers_mut().insert(name, value);
         }
@@ -172,7 +172,7 @@ fn status_answer(code: u16, headers: &[(String, String)], body: &str) -> Respons
 
 fn half(body: &str) -> Response<Body> {
     let first = Bytes::copy_from_slice(&body.as_bytes()[..body.len() / 2]);
-    // The pause lets the first half leave before the broken body closes the connection.
+    // The pause lets the first half leave before the error closes the connection.
     let broken = stream::once(async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         Err(std::io::Error::other("half is enough"))
@@ -204,7 +204,7 @@ fn huge() -> Response<Body> {
     sized(Body::from_stream(stream::iter(parts.map(Ok::<_, std::io::Error>))), length)
 }
 
-/// An answer that announces `length` bytes, whatever its stream then yields.
+/// A response that announces `length` bytes.
 fn sized(body: Body, length: usize) -> Response<Body> {
     let mut answer = Response::new(body);
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn behaviours_are_chosen_by_name() {
+    fn behaviours_are_parsed_by_name() {
         for (text, expected) in [
             ("success", Behaviour::Succeed),
             ("status=503", Behaviour::status(503)),
@@ -230,10 +230,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_behaviour_is_answered_with_the_known_ones() {
+    fn an_unknown_behaviour_is_rejected_with_the_known_ones() {
         for text in ["sulk", "status=", "status=99", "delay=soon", "redirect="] {
-            let told = text.parse::<Behaviour>().unwrap_err().to_string();
-            assert!(told.contains(text) && told.contains("half-body"), "{told}");
+            let message = text.parse::<Behaviour>().unwrap_err().to_string();
+            assert!(message.contains(text) && message.contains("half-body"), "{message}");
         }
     }
 }

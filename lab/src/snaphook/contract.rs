@@ -1,14 +1,14 @@
-//! The three ways to ask SNAP for a checkpoint: path and body of each, checked as strictly as their servers do.
+//! The three checkpoint APIs of SNAP. The stand-in checks path and body as strictly as SNAP's servers do.
 //!
 //! | contract             | path                                       | body                                                   |
 //! | -------------------- | ------------------------------------------ | ------------------------------------------------------ |
 //! | `kubelet-checkpoint` | `/kubelet/checkpoint`                      | pod, namespace, node, container, address of the API server |
-//! | `snapapi-kubelet`    | `/checkpoint/kubelet/checkpoint`           | the same, a cluster's name in place of the address     |
+//! | `snapapi-kubelet`    | `/checkpoint/kubelet/checkpoint`           | the same, with a cluster's name in place of the address |
 //! | `snapapi-pod-spec`   | `/checkpoint/pod-spec/checkpoint-and-push` | the whole Pod object                                   |
 
 use serde_json::{Value, json};
 
-/// One of the ways to ask.
+/// One of SNAP's checkpoint APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contract {
     KubeletCheckpoint,
@@ -16,14 +16,14 @@ pub enum Contract {
     SnapapiPodSpec,
 }
 
-/// Which pod and container a request was about.
+/// The pod and container of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
     pub namespace: String,
     pub pod: String,
-    /// None where the contract does not name one.
+    /// None if the API does not name one.
     pub container: Option<String>,
-    /// The same.
+    /// None if the API does not name one.
     pub node: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Contract {
         Self::ALL.into_iter().find(|contract| contract.path() == path)
     }
 
-    /// Reads a body, or says what is wrong with it.
+    /// Reads a body, or returns what is wrong with it.
     pub(crate) fn read(self, body: &Value) -> Result<Subject, String> {
         match self {
             Self::KubeletCheckpoint => flat(body, "kube_api_address"),
@@ -59,7 +59,7 @@ impl Contract {
         }
     }
 
-    /// What a SNAP server answers when it has taken the checkpoint.
+    /// SNAP's response after a checkpoint.
     pub(crate) fn success(self, subject: &Subject) -> Value {
         let Subject { namespace, pod, container, .. } = subject;
         let container = container.as_deref().unwrap_or("all");
@@ -85,12 +85,12 @@ impl Contract {
     }
 }
 
-/// Checks the bodies that name pod, namespace, node and container, and one address or name of the cluster.
+/// Reads a body with pod, namespace, node, container and one field that identifies the cluster.
 fn flat(body: &Value, cluster: &str) -> Result<Subject, String> {
     let expected = ["pod_name", "namespace", "node_name", "container_name", cluster];
     let Some(fields) = body.as_object() else { return Err("the body is not a JSON object".to_owned()) };
-    if let Some(stranger) = fields.keys().find(|key| !expected.contains(&key.as_str())) {
-        return Err(format!("unexpected field `{stranger}`"));
+    if let Some(unexpected) = fields.keys().find(|key| !expected.contains(&key.as_str())) {
+        return Err(format!("unexpected field `{unexpected}`"));
     }
     for key in expected {
         match fields.get(key).map(Value::as_str) {
@@ -110,8 +110,8 @@ fn flat(body: &Value, cluster: &str) -> Result<Subject, String> {
 
 fn whole_pod(body: &Value) -> Result<Subject, String> {
     let Some(fields) = body.as_object() else { return Err("the body is not a JSON object".to_owned()) };
-    if let Some(stranger) = fields.keys().find(|key| *key != "pod_spec") {
-        return Err(format!("unexpected field `{stranger}`"));
+    if let Some(unexpected) = fields.keys().find(|key| *key != "pod_spec") {
+        return Err(format!("unexpected field `{unexpected}`"));
     }
     let text = |pointer: &str| {
         let value = body.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_body_is_refused_with_the_field_named() {
+    fn a_wrong_body_is_rejected_with_the_fields_name() {
         let mut empty = flat_body("kube_api_address");
         empty["node_name"] = json!("");
         for (case, contract, body, word) in [
@@ -171,8 +171,8 @@ mod tests {
                 "nodeName",
             ),
         ] {
-            let told = contract.read(&body).unwrap_err();
-            assert!(told.contains(word), "{case}: {told}");
+            let message = contract.read(&body).unwrap_err();
+            assert!(message.contains(word), "{case}: {message}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A checkpoint in earnest: the stand-in asks the kubelet of the pod's node, as SNAP's own SnapHook does, and answers with
-//! the path of the archive or with the kubelet's words.
+//! Takes real checkpoints: the stand-in calls the kubelet of the pod's node, as SNAP's own SnapHook does, and answers
+//! with the archive's path or with the kubelet's error.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,32 +9,32 @@ use serde_json::{Value, json};
 use super::contract::{Contract, Subject};
 use crate::access::Access;
 use crate::node::{KubeletAnswer, KubeletApi, KubeletApiError};
-use crate::terminal::with_causes;
+use crate::terminal::error_chain;
 
-/// The kubelets of a cluster, to be asked; clones are handles on the same ones.
+/// The kubelets of a cluster. Clones share one client.
 #[derive(Clone)]
 pub struct Kubelets(Arc<KubeletApi>);
 
 impl Kubelets {
-    /// Asks as this control plane's administrator.
+    /// Calls the kubelets with the administrator's token.
     pub async fn of(access: &Access) -> Result<Self, KubeletApiError> {
         Ok(Self(Arc::new(KubeletApi::of(access).await?)))
     }
 
-    /// What a SNAP server answers once the kubelet has.
+    /// SNAP's response after the kubelet has answered.
     pub(super) async fn answer(&self, contract: Contract, subject: &Subject) -> Value {
         let (Some(node), Some(container)) = (&subject.node, &subject.container) else {
-            return failure("this contract names neither node nor container: kubelets are asked by the two others");
+            return failure("this API names neither node nor container: use one of the other two to reach a kubelet");
         };
         match self.0.checkpoint(node, &subject.namespace, &subject.pod, container).await {
             Ok(answer) => answered(contract, subject, &answer),
-            Err(error) => failure(&with_causes(&error)),
+            Err(error) => failure(&error_chain(&error)),
         }
     }
 }
 
 impl fmt::Debug for Kubelets {
-    /// Without the token.
+    /// Leaves the token out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Kubelets")
     }
@@ -67,7 +67,7 @@ fn failure(message: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn told(status: u16, body: &str) -> Value {
+    fn response_to(status: u16, body: &str) -> Value {
         let subject = Subject {
             namespace: "shop".to_owned(),
             pod: "web".to_owned(),
@@ -78,16 +78,16 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_was_taken_is_told_with_its_archive() {
-        let answer = told(200, r#"{"items":["/var/lib/kubelet/checkpoints/checkpoint-web.tar"]}"#);
+    fn a_success_has_the_archives_path() {
+        let answer = response_to(200, r#"{"items":["/var/lib/kubelet/checkpoints/checkpoint-web.tar"]}"#);
         assert_eq!(answer["success"], true);
         assert_eq!(answer["checkpoint_path"], "/var/lib/kubelet/checkpoints/checkpoint-web.tar");
     }
 
     #[test]
-    fn a_kubelet_that_refuses_is_quoted() {
+    fn a_kubelets_error_is_quoted() {
         for (status, body) in [(500, "checkpointing of shop/web/app failed (no criu)\n"), (200, "{}")] {
-            let answer = told(status, body);
+            let answer = response_to(status, body);
             assert_eq!(answer["success"], false);
             let message = answer["message"].as_str().unwrap();
             assert!(message.contains(&status.to_string()) && message.contains(body.trim()), "{message}");

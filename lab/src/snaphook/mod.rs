@@ -1,11 +1,10 @@
-//! A stand-in for SnapHook: a server on this machine that speaks all three contracts and fails on request.
+//! A stand-in for SnapHook: a server on this machine with SNAP's three checkpoint APIs.
 //!
-//! It records each request before it answers, so that a test can say "asked exactly once" even where the answer never
-//! arrived. A body that a real server would not understand is a *violation*: answered 422 and kept apart, whatever
+//! The stand-in records each request before it answers, so that a test can count requests whose response was lost. A
+//! request that a real server would reject is a *violation*. The stand-in answers it with 404, 405 or 422, whatever
 //! behaviour is set.
 
 mod behaviour;
-pub(crate) mod connection;
 mod contract;
 mod kubelets;
 #[cfg(test)]
@@ -14,8 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -23,42 +21,35 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+
+use crate::lock::lock;
+use crate::server::{BODY_LIMIT, ResetHandle, Server};
 
 pub use behaviour::{Behaviour, Gate, HUGE, UnknownBehaviour};
-use connection::{Connection, ResettableListener};
 pub use contract::{Contract, Subject};
 pub use kubelets::Kubelets;
 
-/// How long `accept_again` tries to get its port back.
-const REBIND: Duration = Duration::from_secs(5);
-
-/// Room for a whole pod: the API server stores no object above 1.5 MB.
-const BODY_LIMIT: usize = 8 * 1024 * 1024;
-
-/// A running stand-in; its port closes when it is dropped.
+/// A running stand-in. Dropping it closes its port.
 #[derive(Debug)]
 pub struct SnapHook {
-    address: SocketAddr,
+    server: Server,
     shared: Arc<Mutex<Shared>>,
-    accepting: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// One request, as it was received.
+/// A request as the stand-in received it.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct RecordedRequest {
     pub at: Timestamp,
     pub path: String,
-    /// Names in lower case.
+    /// Names are in lower case.
     pub headers: BTreeMap<String, String>,
-    /// Null where the body was not JSON.
+    /// Null if the body is not JSON.
     pub body: Value,
-    /// None where no contract has this path.
+    /// None if no contract has this path.
     pub contract: Option<Contract>,
-    /// Empty where the body could not be understood.
+    /// Empty if the request is a violation.
     pub subject: Subject,
-    /// What was wrong with the request, if anything.
+    /// What is wrong with the request, if it is a violation.
     pub violation: Option<String>,
 }
 
@@ -69,12 +60,12 @@ pub struct SnapHookError {
     source: io::Error,
 }
 
-/// Called with each request as it comes in.
-type Listener = Box<dyn Fn(&Recorded) + Send>;
+/// Called with each request.
+type Listener = Box<dyn Fn(&RecordedRequest) + Send>;
 
 #[derive(Default)]
 struct Shared {
-    requests: Vec<Recorded>,
+    requests: Vec<RecordedRequest>,
     always: Option<Behaviour>,
     next: VecDeque<Behaviour>,
     by_pod: HashMap<String, Behaviour>,
@@ -91,64 +82,62 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// The behaviour for a request: a pod's own, else the next in line, else the general one.
+    /// The behaviour for a request: the pod's own, else the next one, else the general one.
     fn choose(&mut self, pod: &str) -> Behaviour {
         let own = self.by_pod.get(pod).cloned();
         own.or_else(|| self.next.pop_front()).or_else(|| self.always.clone()).unwrap_or(Behaviour::Succeed)
     }
 }
 
-impl Recorded {
+impl RecordedRequest {
     pub fn idempotency_key(&self) -> Option<&str> {
         self.headers.get("idempotency-key").map(String::as_str)
     }
 }
 
 impl SnapHook {
-    /// Starts on a free port of 127.0.0.1, answering success.
+    /// Starts on a free port of 127.0.0.1. All requests succeed until a test sets another behaviour.
     pub async fn start() -> Result<Self, SnapHookError> {
         Self::listen((Ipv4Addr::LOCALHOST, 0).into()).await
     }
 
     /// Starts on this address.
     pub async fn listen(address: SocketAddr) -> Result<Self, SnapHookError> {
-        let failed = |source| SnapHookError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let accepting = Mutex::new(Some(serve(listener, Arc::clone(&shared))));
-        Ok(Self { address, shared, accepting })
+        let app = Router::new().fallback(receive).layer(DefaultBodyLimit::max(BODY_LIMIT));
+        let server = Server::start(address, app.with_state(Arc::clone(&shared))).await;
+        Ok(Self { server: server.map_err(|source| SnapHookError { address, source })?, shared })
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
-    /// The URL to give to SnapWatcher as SNAP_BACK_API_URL.
+    /// The URL for SNAP_BACK_API_URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address())
     }
 
-    /// All requests so far, violations included.
-    pub fn requests(&self) -> Vec<Recorded> {
+    /// All requests so far, including violations.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
         lock(&self.shared).requests.clone()
     }
 
     /// The valid requests for this pod.
-    pub fn requests_for(&self, namespace: &str, pod: &str) -> Vec<Recorded> {
+    pub fn requests_for(&self, namespace: &str, pod: &str) -> Vec<RecordedRequest> {
         let requests = &lock(&self.shared).requests;
-        let is_meant = |request: &&Recorded| {
+        let is_meant = |request: &&RecordedRequest| {
             request.violation.is_none() && request.subject.namespace == namespace && request.subject.pod == pod
         };
         requests.iter().filter(is_meant).cloned().collect()
     }
 
-    /// What was wrong with requests; empty if SnapWatcher keeps to the contracts.
+    /// What is wrong with requests. Empty if SnapWatcher keeps to the contracts.
     pub fn violations(&self) -> Vec<String> {
         lock(&self.shared).requests.iter().filter_map(|request| request.violation.clone()).collect()
     }
 
-    /// From now on, behaves so for all requests; what was said for pods or for the next requests is forgotten.
+    /// Sets the behaviour for all requests and removes those for pods and for next requests.
     pub fn answer_with(&self, behaviour: Behaviour) {
         let mut shared = lock(&self.shared);
         shared.always = Some(behaviour);
@@ -156,76 +145,35 @@ impl SnapHook {
         shared.by_pod.clear();
     }
 
-    /// Behaves so for the next `count` requests that come to no pod with a behaviour of its own.
+    /// Sets the behaviour for the next `count` requests. Pods with a behaviour of their own do not count.
     pub fn answer_next_with(&self, count: usize, behaviour: &Behaviour) {
         lock(&self.shared).next.extend(std::iter::repeat_n(behaviour.clone(), count));
     }
 
-    /// Behaves so for each request about pods of this name.
+    /// Sets the behaviour for requests for pods of this name.
     pub fn answer_pod_with(&self, pod: &str, behaviour: Behaviour) {
         lock(&self.shared).by_pod.insert(pod.to_owned(), behaviour);
     }
 
-    /// Calls `listener` with each request as it comes in, before it is answered.
-    pub fn on_request(&self, listener: impl Fn(&Recorded) + Send + 'static) {
+    /// Calls `listener` with each request before the stand-in answers it.
+    pub fn on_request(&self, listener: impl Fn(&RecordedRequest) + Send + 'static) {
         lock(&self.shared).on_request = Some(Box::new(listener));
     }
 
-    /// Closes the port: further connections are refused. Those that stand stay.
-    pub async fn refuse(&self) {
-        let accepting = lock(&self.accepting).take();
-        if let Some(accepting) = accepting {
-            accepting.abort();
-            // Its end is the moment at which the listener is dropped.
-            drop(accepting.await);
-        }
+    /// Closes the port: new connections are refused, open ones stay.
+    pub async fn close_port(&self) {
+        self.server.close().await;
     }
 
     /// Opens the same port again.
-    pub async fn accept_again(&self) -> Result<(), SnapHookError> {
-        if lock(&self.accepting).is_some() {
-            return Ok(());
-        }
-        let deadline = tokio::time::Instant::now() + REBIND;
-        let listener = loop {
-            match TcpListener::bind(self.address).await {
-                Ok(listener) => break listener,
-                Err(source) if tokio::time::Instant::now() > deadline => {
-                    return Err(SnapHookError { address: self.address, source });
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        };
-        *lock(&self.accepting) = Some(serve(listener, Arc::clone(&self.shared)));
-        Ok(())
+    pub async fn reopen_port(&self) -> Result<(), SnapHookError> {
+        self.server.reopen().await.map_err(|source| SnapHookError { address: self.address(), source })
     }
-}
-
-impl Drop for SnapHook {
-    fn drop(&mut self) {
-        if let Some(accepting) = lock(&self.accepting).take() {
-            accepting.abort();
-        }
-    }
-}
-
-/// Locks; a test that panicked while it held the lock has left nothing half-done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn serve(listener: TcpListener, shared: Arc<Mutex<Shared>>) -> JoinHandle<()> {
-    let app = Router::new().fallback(receive).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(shared);
-    let app = app.into_make_service_with_connect_info::<Connection>();
-    tokio::spawn(async move {
-        // Accepts until the task is aborted; it does not end with an error.
-        drop(axum::serve(ResettableListener(listener), app).await);
-    })
 }
 
 async fn receive(
     State(shared): State<Arc<Mutex<Shared>>>,
-    ConnectInfo(connection): ConnectInfo<Connection>,
+    ConnectInfo(connection): ConnectInfo<ResetHandle>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -244,13 +192,13 @@ async fn receive(
     match (contract, behaviour) {
         (Some(contract), Some(behaviour)) => behaviour.answer(contract, &subject, &connection).await,
         (None, _) => refusal(StatusCode::NOT_FOUND, violation.as_deref()),
-        // As SNAP's servers do, whose routes know their methods.
+        // SNAP's servers answer other methods the same way.
         (Some(_), None) if method != Method::POST => refusal(StatusCode::METHOD_NOT_ALLOWED, violation.as_deref()),
         (Some(_), None) => refusal(StatusCode::UNPROCESSABLE_ENTITY, violation.as_deref()),
     }
 }
 
-fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Recorded {
+fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> RecordedRequest {
     let pairs = headers.iter();
     let headers: BTreeMap<String, String> = pairs
         .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
@@ -260,12 +208,12 @@ fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Record
     let is_json = headers.get("content-type").is_some_and(|kind| kind.starts_with("application/json"));
     let outcome = match (contract, &body) {
         (None, _) => Err(format!("no contract has the path `{}`", uri.path())),
-        _ if method != Method::POST => Err(format!("method {method} in place of POST")),
+        _ if method != Method::POST => Err(format!("the method is {method}, not POST")),
         _ if !is_json => Err("content-type is not application/json".to_owned()),
         (_, None) => Err("the body is not JSON".to_owned()),
         (Some(contract), Some(body)) => contract.read(body),
     };
-    Recorded {
+    RecordedRequest {
         at: Timestamp::now(),
         path: uri.path().to_owned(),
         headers,

@@ -1,7 +1,7 @@
-//! Each behaviour over a real socket, as a client sees it.
+//! Each behaviour as a client sees it over a real socket.
 
 use std::io::ErrorKind;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,17 +22,17 @@ fn client() -> reqwest::Client {
     builder.build().unwrap()
 }
 
-async fn ask(hook: &SnapHook, pod: &str) -> reqwest::Result<reqwest::Response> {
+async fn send(hook: &SnapHook, pod: &str) -> reqwest::Result<reqwest::Response> {
     let url = format!("{}{}", hook.url(), Contract::KubeletCheckpoint.path());
     client().post(url).header("Idempotency-Key", "key-0").json(&body(pod)).send().await
 }
 
 async fn text(hook: &SnapHook, pod: &str) -> (u16, String) {
-    let answer = ask(hook, pod).await.unwrap();
+    let answer = send(hook, pod).await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// Sends a request by hand and reads until the connection ends; returns what came and how it ended.
+/// Sends a request over a plain socket. Returns what was received and how the connection ended.
 async fn raw(hook: &SnapHook) -> (String, std::io::Result<()>) {
     let payload = body("web").to_string();
     let path = Contract::KubeletCheckpoint.path();
@@ -64,7 +64,7 @@ async fn a_valid_request_succeeds_and_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_request_that_breaks_the_contract_is_a_violation_whatever_is_set() {
+async fn a_violation_is_rejected_whatever_behaviour_is_set() {
     let hook = SnapHook::start().await.unwrap();
     hook.answer_with(Behaviour::Empty);
     let url = hook.url();
@@ -84,7 +84,7 @@ async fn a_request_that_breaks_the_contract_is_a_violation_whatever_is_set() {
 }
 
 #[tokio::test]
-async fn answers_follow_the_behaviour_set() {
+async fn responses_follow_the_behaviour() {
     let hook = SnapHook::start().await.unwrap();
     let refused = Behaviour::SuccessFalse { message: "no space".to_owned() };
     for (behaviour, status, part) in [
@@ -106,13 +106,13 @@ async fn answers_follow_the_behaviour_set() {
 }
 
 #[tokio::test]
-async fn headers_of_an_answer_are_sent() {
+async fn headers_of_a_response_are_sent() {
     let hook = SnapHook::start().await.unwrap();
     let headers = vec![("Retry-After".to_owned(), "7".to_owned())];
     hook.answer_with(Behaviour::Status { code: 503, headers, body: String::new() });
-    assert_eq!(ask(&hook, "web").await.unwrap().headers()["retry-after"], "7");
+    assert_eq!(send(&hook, "web").await.unwrap().headers()["retry-after"], "7");
     hook.answer_with(Behaviour::Redirect { to: "http://b.invalid/".to_owned() });
-    let redirect = ask(&hook, "web").await.unwrap();
+    let redirect = send(&hook, "web").await.unwrap();
     assert_eq!(
         (redirect.status().as_u16(), redirect.headers()["location"].to_str().unwrap()),
         (307, "http://b.invalid/")
@@ -120,7 +120,7 @@ async fn headers_of_an_answer_are_sent() {
 }
 
 #[tokio::test]
-async fn a_delayed_answer_takes_its_time() {
+async fn a_delayed_response_takes_its_time() {
     let hook = SnapHook::start().await.unwrap();
     hook.answer_with(Behaviour::Delay(Duration::from_millis(300)));
     let started = Instant::now();
@@ -132,7 +132,7 @@ async fn a_delayed_answer_takes_its_time() {
 async fn a_hanging_request_is_recorded_and_never_answered() {
     let hook = SnapHook::start().await.unwrap();
     hook.answer_with(Behaviour::Hang);
-    assert!(tokio::time::timeout(Duration::from_millis(300), ask(&hook, "web")).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(300), send(&hook, "web")).await.is_err());
     assert_eq!(hook.requests_for("shop", "web").len(), 1);
 }
 
@@ -143,7 +143,7 @@ async fn half_a_body_ends_before_its_announced_length() {
     let (received, _) = raw(&hook).await;
     assert!(received.starts_with("HTTP/1.1 200") && received.contains("\"checkpoint_path\""), "{received}");
     assert!(!received.ends_with('}'), "{received}");
-    assert!(ask(&hook, "web").await.unwrap().text().await.is_err());
+    assert!(send(&hook, "web").await.unwrap().text().await.is_err());
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn a_reset_comes_after_the_request_was_read() {
 async fn a_huge_answer_has_its_full_size() {
     let hook = SnapHook::start().await.unwrap();
     hook.answer_with(Behaviour::Huge);
-    let mut answer = ask(&hook, "web").await.unwrap();
+    let mut answer = send(&hook, "web").await.unwrap();
     let announced = answer.content_length().unwrap();
     assert!(announced > (HUGE - 128 * 1024) as u64);
     let mut received = 0;
@@ -172,15 +172,15 @@ async fn a_huge_answer_has_its_full_size() {
 #[tokio::test]
 async fn a_closed_port_refuses_until_it_is_opened_again() {
     let hook = SnapHook::start().await.unwrap();
-    hook.refuse().await;
+    hook.close_port().await;
     let refused = TcpStream::connect(hook.address()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    hook.accept_again().await.unwrap();
+    hook.reopen_port().await.unwrap();
     assert_eq!(text(&hook, "web").await.0, 200);
 }
 
 #[tokio::test]
-async fn a_pods_own_behaviour_goes_before_the_next_and_the_general_one() {
+async fn a_pods_behaviour_comes_before_the_next_and_the_general_one() {
     let hook = SnapHook::start().await.unwrap();
     hook.answer_with(Behaviour::status(500));
     hook.answer_next_with(1, &Behaviour::status(503));

@@ -12,7 +12,7 @@ use super::super::AT_ONCE;
 use super::super::finding::{Finding, Topic};
 use super::{Asked, Node, Runtime, restores, verdict};
 use snapwatcher_api::outcome::Redacted;
-use snapwatcher_backends::kubelet::{Kubelet, Settings, Trust, probe, token};
+use snapwatcher_backends::kubelet::{Kubelet, KubeletSettings, KubeletTrust};
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
 
@@ -28,9 +28,9 @@ const ALTOGETHER: Duration = Duration::from_secs(120);
 const PAGE: u32 = 500;
 
 /// Everything about nodes; `namespace` is that of the second service account.
-pub(in crate::preflight) async fn look(settings: Settings, namespace: &str, cluster: &Cluster) -> Vec<Finding> {
+pub(in crate::preflight) async fn look(settings: KubeletSettings, namespace: &str, cluster: &Cluster) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if settings.trust == Trust::Unverified {
+    if settings.trust == KubeletTrust::Unverified {
         let seen = "certificates are not verified (--kubelet-insecure-skip-verify): whoever answers at a node's address \
                     gets the token";
         let remedy = "give the CA of the kubelets by --kubelet-ca-file in its place".to_owned();
@@ -45,7 +45,7 @@ pub(in crate::preflight) async fn look(settings: Settings, namespace: &str, clus
             return findings;
         }
     };
-    let held = token(&kubelet).await;
+    let held = kubelet.check_token().await;
     findings.push(of_account(account, &held));
     match list(&cluster.calls).await {
         Ok(nodes) => {
@@ -79,7 +79,7 @@ async fn ask_all(kubelet: &Kubelet, nodes: &[Node], has_token: bool) -> Vec<Find
         if Instant::now() >= until {
             return Asked::Skipped("others took too long");
         }
-        timeout(PATIENCE, probe(kubelet, &node.name)).await.map_or(Asked::Silent, Asked::Probed)
+        timeout(PATIENCE, kubelet.probe(&node.name)).await.map_or(Asked::Silent, Asked::Probed)
     };
     let is_any_ready = nodes.iter().any(|node| node.is_ready);
     stream::iter(nodes)

@@ -1,80 +1,81 @@
-//! Whether a node's kubelet would take a checkpoint, found out without one: it is asked for a pod that can't exist, and its
-//! words tell how far that came.
+//! Checks whether a node's kubelet would take a checkpoint, without taking one: the request names a pod that can't exist, and
+//! the response shows how far the request came.
 
-use crate::NotSent;
-use crate::redact::redact;
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted};
 use snapwatcher_daemon::clock;
 
-use super::Kubelet;
-use super::answer::{self, is_pod_unknown};
+use crate::redact::redact;
 
-/// No pod has a name with capital letters, so that the probe is harmless for certain.
-const NO_POD: &str = "SnapWatcher-asks-whether-it-may";
+use super::client::Kubelet;
+use super::response::{self, is_pod_unknown};
+
+/// Pod names have no capital letters, so no pod has this name.
+const NO_POD: &str = "SnapWatcher-probe";
 const NO_CONTAINER: &str = "none";
 
-/// What a probe showed.
+/// What a probe showed of a kubelet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The kubelet would pass a checkpoint on to its runtime. Whether the runtime can take it shows only with one.
+pub enum KubeletReadiness {
+    /// The kubelet would pass a checkpoint to its runtime. Whether the runtime can take it shows only a checkpoint.
     Ready,
-    /// It has no such path: the feature gate `ContainerCheckpoint`, or `enableDebuggingHandlers`, is off.
-    GateOff,
-    /// We may not, or have no token; the message names the right.
+    /// It does not serve the checkpoint API: the feature gate `ContainerCheckpoint`, or `enableDebuggingHandlers`, is off.
+    ApiDisabled,
+    /// A right or a token is missing; the message names it.
     Forbidden,
     /// Its certificate is not trusted.
     Untrusted,
-    /// The node is gone or not Ready, has no address, or its kubelet does not answer at it.
+    /// The node does not exist, is not Ready or has no address, or its kubelet can't be reached.
     Unreachable,
-    /// No checkpoints are put on this node now.
+    /// The node has DiskPressure.
     DiskPressure,
-    /// It answered that it can't now: 429 or 503.
+    /// It answered 429 or 503.
     Busy,
-    /// It answered, and not as a kubelet does.
-    Odd,
+    /// It did not answer as a kubelet does.
+    Unexpected,
 }
 
-/// A verdict, with words for people.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probed {
-    pub verdict: Verdict,
+pub struct KubeletProbe {
+    pub readiness: KubeletReadiness,
     pub message: Redacted,
 }
 
-/// Asks the kubelet of that node; within [`Settings::longest_attempt`](super::Settings::longest_attempt), usually at once.
-pub async fn probe(kubelet: &Kubelet, node: &str) -> Probed {
-    let outcome = match kubelet.ask(node, [kubelet.tokens.namespace(), NO_POD, NO_CONTAINER]).await {
-        Ok((answer, asked)) if is_pod_unknown(&answer) => {
-            let message =
-                Redacted::own(&format!("{} passes checkpoints on to its runtime, and we may ask for them", asked.whom));
-            return Probed { verdict: Verdict::Ready, message };
+impl Kubelet {
+    /// Probes the kubelet of that node. It takes at most
+    /// [`longest_attempt`](super::settings::KubeletSettings::longest_attempt), and usually a few milliseconds.
+    pub async fn probe(&self, node: &str) -> KubeletProbe {
+        let outcome = match self.request(node, [self.tokens.namespace(), NO_POD, NO_CONTAINER]).await {
+            Ok((response, request)) if is_pod_unknown(&response) => {
+                let message = format!("{} serves the checkpoint API and accepts the token", request.kubelet);
+                return KubeletProbe { readiness: KubeletReadiness::Ready, message: Redacted::own(&message) };
+            }
+            Ok((response, request)) => response::outcome(&response, &request, clock::now()),
+            Err(outcome) => outcome,
+        };
+        match outcome {
+            Outcome::Failed { reason, message, .. } => KubeletProbe { readiness: readiness(reason), message },
+            Outcome::Succeeded(_) => {
+                let message = format!("the kubelet of node `{node}` reports a checkpoint of a pod that does not exist");
+                KubeletProbe { readiness: KubeletReadiness::Unexpected, message: Redacted::own(&message) }
+            }
         }
-        Ok((answer, asked)) => answer::judge(&answer, &asked, clock::now()),
-        Err(outcome) => outcome,
-    };
-    match outcome {
-        Outcome::Failed { reason, message, .. } => Probed { verdict: verdict(reason), message },
-        Outcome::Succeeded(_) => {
-            let message =
-                format!("the kubelet of node `{node}` says that it took a checkpoint of a pod that can't exist");
-            Probed { verdict: Verdict::Odd, message: Redacted::own(&message) }
-        }
+    }
+
+    /// Checks that there is a token for kubelets; the error says why not.
+    pub async fn check_token(&self) -> Result<(), Redacted> {
+        self.tokens.get().await.map(drop).map_err(|not_sent| redact(&not_sent.message))
     }
 }
 
-/// Whether there is a token to ask kubelets with; if not, why.
-pub async fn token(kubelet: &Kubelet) -> Result<(), Redacted> {
-    kubelet.tokens.get().await.map(drop).map_err(|NotSent(_, message)| redact(&message))
-}
-
-fn verdict(reason: Reason) -> Verdict {
+fn readiness(reason: Reason) -> KubeletReadiness {
     match reason {
-        Reason::CheckpointApiDisabled => Verdict::GateOff,
-        Reason::Unauthorized => Verdict::Forbidden,
-        Reason::KubeletUntrusted => Verdict::Untrusted,
-        Reason::Unreachable => Verdict::Unreachable,
-        Reason::DiskPressure => Verdict::DiskPressure,
-        Reason::Busy => Verdict::Busy,
-        _ => Verdict::Odd,
+        Reason::CheckpointApiDisabled => KubeletReadiness::ApiDisabled,
+        Reason::Unauthorized => KubeletReadiness::Forbidden,
+        Reason::KubeletUntrusted => KubeletReadiness::Untrusted,
+        Reason::Unreachable => KubeletReadiness::Unreachable,
+        Reason::DiskPressure => KubeletReadiness::DiskPressure,
+        Reason::Busy => KubeletReadiness::Busy,
+        _ => KubeletReadiness::Unexpected,
     }
 }

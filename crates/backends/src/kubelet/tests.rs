@@ -1,58 +1,29 @@
-//! The back-end between an API server that is played by a function and a kubelet on a real socket, with TLS.
+//! The back-end between an API server that is a function and a kubelet on a real socket, with TLS.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_rustls::rustls::crypto;
 
-use crate::test_server::{Act, Server, certificate, ok};
-use snapwatcher_api::outcome::Location;
+use snapwatcher_api::outcome::{Location, Outcome};
 use snapwatcher_api::pod::PodName;
+use snapwatcher_kubernetes::cluster::Cluster;
 
-use super::*;
+use crate::backend::{CheckpointBackend, CheckpointRequest};
+use crate::test_api_server::{ApiRequest, api_server};
+use crate::test_server::{Act, Server, certificate, ok};
+
+use super::client::Kubelet;
+use super::probe::KubeletReadiness;
+use super::settings::{KubeletSettings, KubeletTrust};
 
 const TOKEN: &str = "the-token-of-the-second-account";
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(600);
 
-/// One request to the API server.
-#[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) path: String,
-    pub(super) body: Value,
-}
-
-/// A client for an API server that answers each request by this function, which is told the request and its number and
-/// gives the object, or the status code of a refusal.
-pub(super) fn api_server(
-    answer: impl Fn(&Seen, usize) -> Result<Value, u16> + Send + Sync + 'static,
-) -> (kube::Client, Arc<Mutex<Vec<Seen>>>) {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let (noted, answer) = (Arc::clone(&seen), Arc::new(answer));
-    let service = tower::service_fn(move |request: axum::http::Request<kube::client::Body>| {
-        let (noted, answer) = (Arc::clone(&noted), Arc::clone(&answer));
-        async move {
-            let path = request.uri().path().to_owned();
-            let body = request.into_body().collect_bytes().await?;
-            let request = Seen { path, body: serde_json::from_slice(&body).unwrap_or_default() };
-            let mut noted = noted.lock().unwrap();
-            let answered = answer(&request, noted.len() + 1);
-            noted.push(request);
-            let (code, body) = match answered {
-                Ok(object) => (200, object),
-                Err(code) => {
-                    let status = kube::core::Status::failure("no", "Odd").with_code(code);
-                    (code, serde_json::to_value(status).unwrap())
-                }
-            };
-            let answer = axum::http::Response::builder().status(code);
-            Ok::<_, kube::Error>(answer.body(kube::client::Body::from(body.to_string().into_bytes())).unwrap())
-        }
-    });
-    (kube::Client::new(service, "default"), seen)
-}
-
 /// The API server of a cluster with one node, whose kubelet listens there; `change` is put over the node's status.
-fn cluster(port: u16, change: Value) -> (Cluster, Arc<Mutex<Vec<Seen>>>) {
+fn cluster(port: u16, change: Value) -> (Cluster, Arc<Mutex<Vec<ApiRequest>>>) {
     let (client, seen) = api_server(move |request, _| {
         if request.path.ends_with("/token") {
             return Ok(json!({
@@ -71,13 +42,13 @@ fn cluster(port: u16, change: Value) -> (Cluster, Arc<Mutex<Vec<Seen>>>) {
         Ok(node)
     });
     let watch_timeout = Duration::from_secs(60);
-    (Cluster { calls: client.clone(), watches: client, watch_timeout, trusted: Some(Vec::new()) }, seen)
+    (Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: Some(Vec::new()) }, seen)
 }
 
-fn settings(trust: Trust) -> Settings {
-    // The second test to come here finds it installed.
+fn settings(trust: KubeletTrust) -> KubeletSettings {
+    // An error means that another test has installed it.
     let _installed = crypto::ring::default_provider().install_default();
-    Settings {
+    KubeletSettings {
         request_timeout: REQUEST_TIMEOUT,
         checkpoint_timeout: Duration::from_millis(59_001),
         trust,
@@ -85,7 +56,7 @@ fn settings(trust: Trust) -> Settings {
     }
 }
 
-fn ask() -> CheckpointRequest {
+fn request() -> CheckpointRequest {
     CheckpointRequest {
         pod: PodName { namespace: "shop".to_owned(), name: "web-0".to_owned() },
         node: "n1".to_owned(),
@@ -95,13 +66,13 @@ fn ask() -> CheckpointRequest {
     }
 }
 
-/// A kubelet that acts so, whose certificate is trusted, and the back-end that asks it.
+/// A kubelet that acts so, whose certificate is trusted, and the back-end that sends requests to it.
 async fn trusted(act: Act) -> (Server, Kubelet) {
     let (pem, config) = certificate();
     let server = Server::start_tls(act, config).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), pem).unwrap();
-    let settings = settings(Trust::CaFile(file.path().to_owned()));
+    let settings = settings(KubeletTrust::CaFile(file.path().to_owned()));
     let kubelet = Kubelet::new(settings, "snap", &cluster(server.port(), json!({})).0).unwrap();
     (server, kubelet)
 }
@@ -111,12 +82,12 @@ fn answers(status: &str, body: &str) -> Act {
 }
 
 #[tokio::test]
-async fn the_kubelet_of_the_node_is_asked_with_the_token_of_the_second_account() {
+async fn the_kubelet_of_the_node_receives_the_token_of_the_second_account() {
     let archive = "/var/lib/kubelet/checkpoints/checkpoint-web-0_shop-app-2026-01-01T00:00:00Z.tar";
     let (server, kubelet) = trusted(ok(&format!(r#"{{"items":["{archive}"]}}"#))).await;
     for _ in 0..2 {
         let location = Location { archive: Some(archive.to_owned()), node: Some("n1".to_owned()), image: None };
-        assert_eq!(kubelet.checkpoint(&ask()).await, Outcome::Succeeded(location));
+        assert_eq!(kubelet.checkpoint(&request()).await, Outcome::Succeeded(location));
     }
     assert_eq!(server.connections(), 2, "an attempt is one connection");
     let request = server.requests().remove(0);
@@ -126,12 +97,12 @@ async fn the_kubelet_of_the_node_is_asked_with_the_token_of_the_second_account()
 }
 
 #[tokio::test]
-async fn a_node_is_read_for_each_attempt_and_the_token_once() {
+async fn a_node_is_read_for_each_attempt_and_a_token_requested_once() {
     let (server, _) = trusted(answers("404 Not Found", "pod does not exist")).await;
     let (cluster, seen) = cluster(server.port(), json!({}));
-    let kubelet = Kubelet::new(settings(Trust::Unverified), "snap", &cluster).unwrap();
+    let kubelet = Kubelet::new(settings(KubeletTrust::Unverified), "snap", &cluster).unwrap();
     for _ in 0..2 {
-        assert_eq!(kubelet.checkpoint(&ask()).await.as_str(), "NotFound");
+        assert_eq!(kubelet.checkpoint(&request()).await.as_str(), "PodNotOnNode");
     }
     let paths: Vec<_> = seen.lock().unwrap().iter().map(|seen| seen.path.clone()).collect();
     let token = "/api/v1/namespaces/snap/serviceaccounts/snapwatcher-kubelet/token";
@@ -139,31 +110,35 @@ async fn a_node_is_read_for_each_attempt_and_the_token_once() {
 }
 
 #[tokio::test]
-async fn a_token_that_a_kubelet_turns_down_is_asked_for_anew() {
+async fn a_token_that_a_kubelet_does_not_accept_is_replaced() {
     let (server, _) = trusted(answers("401 Unauthorized", "Unauthorized")).await;
     let (cluster, seen) = cluster(server.port(), json!({}));
-    let kubelet = Kubelet::new(settings(Trust::Unverified), "snap", &cluster).unwrap();
+    let kubelet = Kubelet::new(settings(KubeletTrust::Unverified), "snap", &cluster).unwrap();
     for _ in 0..2 {
-        assert_eq!(kubelet.checkpoint(&ask()).await.as_str(), "Unauthorized");
+        assert_eq!(kubelet.checkpoint(&request()).await.as_str(), "Unauthorized");
     }
     assert_eq!(seen.lock().unwrap().iter().filter(|seen| seen.path.ends_with("/token")).count(), 2);
 }
 
 #[tokio::test]
-async fn a_certificate_of_another_ca_is_told_with_the_ways_out_and_gets_no_token() {
+async fn a_certificate_of_another_ca_is_explained_with_remedies_and_receives_no_token() {
     let (_, config) = certificate();
     let server = Server::start_tls(ok("{}"), config).await;
     let cluster = cluster(server.port(), json!({})).0;
-    let kubelet = Kubelet::new(settings(Trust::ClusterCa), "snap", &cluster).unwrap();
-    let outcome = kubelet.checkpoint(&ask()).await;
+    let kubelet = Kubelet::new(settings(KubeletTrust::ClusterCa), "snap", &cluster).unwrap();
+    let outcome = kubelet.checkpoint(&request()).await;
     assert_eq!(outcome.as_str(), "KubeletUntrusted", "{outcome}");
-    let told = outcome.to_string();
+    let text = outcome.to_string();
     for word in ["node `n1`", "serverTLSBootstrap", "--kubelet-ca-file", "--kubelet-insecure-skip-verify"] {
-        assert!(told.contains(word), "{word} in: {told}");
+        assert!(text.contains(word), "{word} in: {text}");
     }
     assert_eq!(server.requests(), [""; 0]);
-    let kubelet = Kubelet::new(settings(Trust::Unverified), "snap", &cluster).unwrap();
-    assert_eq!(kubelet.checkpoint(&ask()).await.as_str(), "InvalidResponse", "it is asked when nobody verifies");
+    let kubelet = Kubelet::new(settings(KubeletTrust::Unverified), "snap", &cluster).unwrap();
+    assert_eq!(
+        kubelet.checkpoint(&request()).await.as_str(),
+        "InvalidResponse",
+        "without verification it receives a request"
+    );
 }
 
 #[tokio::test]
@@ -181,94 +156,96 @@ async fn a_kubelet_that_cannot_be_connected_to_is_unreachable() {
         (silent.port(), format!("at https://127.0.0.1:{} within 600ms", silent.port())),
         (plain.port(), "could not connect to the kubelet of node `n1`".to_owned()),
     ] {
-        let kubelet = Kubelet::new(settings(Trust::Unverified), "snap", &cluster(port, json!({})).0).unwrap();
-        let outcome = kubelet.checkpoint(&ask()).await;
+        let kubelet = Kubelet::new(settings(KubeletTrust::Unverified), "snap", &cluster(port, json!({})).0).unwrap();
+        let outcome = kubelet.checkpoint(&request()).await;
         assert_eq!(outcome.as_str(), "Unreachable", "{outcome}");
         assert!(outcome.to_string().contains(&words), "{outcome}");
     }
 }
 
 #[tokio::test]
-async fn what_fails_after_the_connection_stood_is_no_answer() {
+async fn a_failure_after_connecting_is_no_response() {
     let half = "HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n{\"items\":[";
     for act in [Act::CloseAtOnce, Act::CloseAfterRequest, Act::ResetAfterRequest, Act::Answer(half.into())] {
         let (server, kubelet) = trusted(act).await;
-        let outcome = kubelet.checkpoint(&ask()).await;
+        let outcome = kubelet.checkpoint(&request()).await;
         assert_eq!(outcome.as_str(), "NoResponse", "{outcome}");
-        assert!(outcome.to_string().contains("no complete answer from the kubelet of node `n1`"), "{outcome}");
-        assert_eq!(server.connections(), 1, "it is never asked twice");
+        assert!(outcome.to_string().contains("no complete response from the kubelet of node `n1`"), "{outcome}");
+        assert_eq!(server.connections(), 1, "the request is never repeated");
     }
 }
 
 #[tokio::test]
-async fn the_token_in_an_answer_is_taken_out() {
+async fn the_token_is_removed_from_a_response() {
     let (_server, kubelet) = trusted(Act::Echo).await;
-    let outcome = kubelet.checkpoint(&ask()).await;
+    let outcome = kubelet.checkpoint(&request()).await;
     assert_eq!(outcome.as_str(), "BackendError");
     assert!(!outcome.to_string().contains(TOKEN), "{outcome}");
 }
 
 #[tokio::test]
-async fn of_a_huge_answer_only_the_start_is_read() {
+async fn only_the_start_of_a_huge_response_is_read() {
     let (server, kubelet) = trusted(Act::Huge("200 OK")).await;
-    assert_eq!(kubelet.checkpoint(&ask()).await.as_str(), "InvalidResponse");
+    assert_eq!(kubelet.checkpoint(&request()).await.as_str(), "InvalidResponse");
     assert!(server.sent_when_closed().await < 16 * 1024 * 1024);
 }
 
 #[tokio::test]
-async fn a_node_with_disk_pressure_is_not_asked() {
+async fn a_node_with_disk_pressure_receives_no_request() {
     let (server, _) = trusted(ok("{}")).await;
     let pressure = json!({"conditions": [
         {"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True", "message": "disk is full"},
     ]});
-    let kubelet = Kubelet::new(settings(Trust::Unverified), "snap", &cluster(server.port(), pressure).0).unwrap();
-    let outcome = kubelet.checkpoint(&ask()).await;
+    let kubelet =
+        Kubelet::new(settings(KubeletTrust::Unverified), "snap", &cluster(server.port(), pressure).0).unwrap();
+    let outcome = kubelet.checkpoint(&request()).await;
     assert_eq!(outcome.as_str(), "DiskPressure");
     assert!(outcome.to_string().contains("disk is full"), "{outcome}");
     assert_eq!(server.connections(), 0);
 }
 
 #[tokio::test]
-async fn an_api_server_that_does_not_answer_takes_no_longer_than_connecting() {
+async fn an_api_server_that_does_not_answer_costs_no_more_than_the_request_timeout() {
     let service = tower::service_fn(|_request: axum::http::Request<kube::client::Body>| async {
         std::future::pending::<Result<axum::http::Response<kube::client::Body>, kube::Error>>().await
     });
     let client = kube::Client::new(service, "default");
     let watch_timeout = Duration::from_secs(60);
-    let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, trusted: None };
-    let kubelet = Kubelet::new(settings(Trust::Unverified), "snap", &cluster).unwrap();
+    let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: None };
+    let kubelet = Kubelet::new(settings(KubeletTrust::Unverified), "snap", &cluster).unwrap();
     let begun = Instant::now();
-    let outcome = kubelet.checkpoint(&ask()).await;
+    let outcome = kubelet.checkpoint(&request()).await;
     assert_eq!(outcome.as_str(), "Unreachable");
     assert!(outcome.to_string().contains("the API server did not answer"), "{outcome}");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
-async fn a_probe_tells_how_far_a_checkpoint_would_come() {
-    for (status, body, verdict) in [
-        ("404 Not Found", "pod does not exist", Verdict::Ready),
-        ("404 Not Found", "404 page not found\n", Verdict::GateOff),
-        ("403 Forbidden", "Forbidden (user=x)", Verdict::Forbidden),
-        ("401 Unauthorized", "Unauthorized", Verdict::Forbidden),
-        ("200 OK", r#"{"items":["/a"]}"#, Verdict::Odd),
-        ("502 Bad Gateway", "", Verdict::Odd),
+async fn a_probe_shows_how_far_a_checkpoint_request_would_come() {
+    for (status, body, readiness) in [
+        ("404 Not Found", "pod does not exist", KubeletReadiness::Ready),
+        ("404 Not Found", "404 page not found\n", KubeletReadiness::ApiDisabled),
+        ("403 Forbidden", "Forbidden (user=x)", KubeletReadiness::Forbidden),
+        ("401 Unauthorized", "Unauthorized", KubeletReadiness::Forbidden),
+        ("200 OK", r#"{"items":["/a"]}"#, KubeletReadiness::Unexpected),
+        ("502 Bad Gateway", "", KubeletReadiness::Unexpected),
     ] {
         let (server, kubelet) = trusted(answers(status, body)).await;
-        let probed = probe(&kubelet, "n1").await;
-        assert_eq!(probed.verdict, verdict, "{status}: {}", probed.message);
+        let probed = kubelet.probe("n1").await;
+        assert_eq!(probed.readiness, readiness, "{status}: {}", probed.message);
         assert!(probed.message.as_str().contains("the kubelet of node `n1`"), "{}", probed.message);
         let request = server.requests().remove(0);
-        assert!(request.starts_with("POST /checkpoint/snap/SnapWatcher-asks-whether-it-may/none?"), "{request}");
+        assert!(request.starts_with("POST /checkpoint/snap/SnapWatcher-probe/none?"), "{request}");
     }
     let (_, config) = certificate();
     let server = Server::start_tls(ok("{}"), config).await;
-    let kubelet = Kubelet::new(settings(Trust::ClusterCa), "snap", &cluster(server.port(), json!({})).0).unwrap();
-    assert_eq!(probe(&kubelet, "n1").await.verdict, Verdict::Untrusted);
+    let kubelet =
+        Kubelet::new(settings(KubeletTrust::ClusterCa), "snap", &cluster(server.port(), json!({})).0).unwrap();
+    assert_eq!(kubelet.probe("n1").await.readiness, KubeletReadiness::Untrusted);
 }
 
 #[test]
 fn an_attempt_takes_at_most_the_time_for_connecting_the_checkpoint_and_ten_seconds() {
-    let settings = settings(Trust::ClusterCa);
+    let settings = settings(KubeletTrust::ClusterCa);
     assert_eq!(settings.longest_attempt(), REQUEST_TIMEOUT + settings.checkpoint_timeout + Duration::from_secs(10));
 }

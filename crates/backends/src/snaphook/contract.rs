@@ -1,23 +1,16 @@
-//! The three ways in which SNAP servers are asked for a checkpoint: path and body of each.
-//!
-//! docs/contracts.md shows them with examples.
+//! The three requests for a checkpoint that SNAP servers understand. docs/contracts.md shows them with examples.
 
 use std::fmt;
-
-use serde::Serialize;
-use serde_json::Value;
-
-use crate::request::CheckpointRequest;
 
 /// Which request a SNAP server understands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Contract {
-    /// SnapHook: the pod and the address of its API server.
+    /// SnapHook: the pod and the URL of its API server.
     #[default]
     KubeletCheckpoint,
     /// SnapApi: the pod and the name of its cluster.
     SnapapiKubelet,
-    /// SnapApi: the whole pod; it also builds the image and pushes it.
+    /// SnapApi: the whole Pod object; SnapApi also builds the image and pushes it.
     SnapapiPodSpec,
 }
 
@@ -33,7 +26,7 @@ impl Contract {
         }
     }
 
-    /// What is appended to the path of the server's URL.
+    /// The path that is appended to the server's URL.
     pub fn path(self) -> &'static str {
         match self {
             Self::KubeletCheckpoint => "/kubelet/checkpoint",
@@ -42,7 +35,7 @@ impl Contract {
         }
     }
 
-    /// Whether the body holds the whole pod.
+    /// Whether the body holds the whole Pod object.
     pub fn needs_pod(self) -> bool {
         self == Self::SnapapiPodSpec
     }
@@ -51,45 +44,6 @@ impl Contract {
 impl fmt::Display for Contract {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// The body of a request, field by field as its contract has it.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(super) enum Body<'a> {
-    Container {
-        #[serde(flatten)]
-        container: Container<'a>,
-        kube_api_address: &'a str,
-    },
-    ContainerOfCluster {
-        #[serde(flatten)]
-        container: Container<'a>,
-        cluster_name: &'a str,
-    },
-    Pod {
-        pod_spec: &'a Value,
-    },
-}
-
-#[expect(clippy::struct_field_names, reason = "the contract names its fields")]
-#[derive(Debug, Serialize)]
-pub(super) struct Container<'a> {
-    pod_name: &'a str,
-    namespace: &'a str,
-    node_name: &'a str,
-    container_name: &'a str,
-}
-
-impl<'a> From<&'a CheckpointRequest> for Container<'a> {
-    fn from(ask: &'a CheckpointRequest) -> Self {
-        Self {
-            pod_name: &ask.pod.name,
-            namespace: &ask.pod.namespace,
-            node_name: &ask.node,
-            container_name: &ask.container,
-        }
     }
 }
 

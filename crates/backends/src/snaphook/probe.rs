@@ -1,60 +1,48 @@
-//! Whether SnapHook is there and knows the path of the contract, without asking it for anything: a `GET` of the path to
-//! which checkpoints are posted.
+//! Checks whether SnapHook can be reached and knows the path of the contract, without a checkpoint: by a `GET` of the path
+//! to which checkpoint requests are posted.
 
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::AUTHORIZATION;
 use tokio::time::Instant;
 
-use crate::exchange::{Times, bearer, exchange};
-use crate::{NotSent, redact};
 use snapwatcher_api::outcome::Reason;
 
-use super::SnapHook;
+use crate::http::{RequestTimeouts, send_once};
+use crate::redact::redact;
 
-/// How long connecting may take at the most, and how long the answer: a person waits for it.
-const PATIENCE: Duration = Duration::from_secs(5);
+use super::client::SnapHook;
 
-/// What came of it; words are free of secrets.
+/// The longest time for connecting, and for the response: an operator waits for it.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The result of a probe. Messages are redacted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
+pub enum SnapHookProbe {
     Answered(StatusCode),
     /// The token file can't be used.
     BadToken(String),
-    /// The connection never stood.
+    /// No connection could be established.
     Unreachable(String),
-    /// The connection stood, and no complete answer came.
-    NoAnswer(String),
+    /// The connection was established, but there is no complete response.
+    NoResponse(String),
 }
 
 impl SnapHook {
-    /// Asks once.
-    pub async fn probe(&self) -> Probe {
-        let words = |text: &str| redact::redact(text).to_string();
-        let token = match self.token().await {
-            Ok(token) => token,
-            Err(NotSent(_, message)) => return Probe::BadToken(words(&message)),
+    /// Sends one request.
+    pub async fn probe(&self) -> SnapHookProbe {
+        let redacted = |text: &str| redact(text).to_string();
+        let (request, token) = match self.get().await {
+            Ok(get) => get,
+            Err(not_sent) => return SnapHookProbe::BadToken(redacted(&not_sent.message)),
         };
-        let mut request = self.client.get(self.endpoint.clone());
-        if let Some(token) = &token {
-            match bearer(token) {
-                Ok(value) => request = request.header(AUTHORIZATION, value),
-                Err(error) => return Probe::BadToken(words(&error.to_string())),
-            }
-        }
-        let times = Times { connect: self.settings.request_timeout.min(PATIENCE), answer: PATIENCE };
-        match exchange(request, token.as_deref(), times, Instant::now()).await {
-            Ok(answer) => Probe::Answered(answer.status),
-            Err(broken) => match broken.told("SnapHook", &self.shown) {
-                (Reason::NoResponse, message) => Probe::NoAnswer(words(&message)),
-                (_, message) => Probe::Unreachable(words(&message)),
+        let timeouts = RequestTimeouts { connect: self.timeouts().connect.min(LIMIT), response: LIMIT };
+        match send_once(request, token.as_deref(), timeouts, Instant::now()).await {
+            Ok(response) => SnapHookProbe::Answered(response.status),
+            Err(failure) => match self.classify(&failure) {
+                (Reason::NoResponse, message) => SnapHookProbe::NoResponse(redacted(&message)),
+                (_, message) => SnapHookProbe::Unreachable(redacted(&message)),
             },
         }
-    }
-
-    /// Whom it asks, for people: without user, password and query.
-    pub fn shown(&self) -> &str {
-        &self.shown
     }
 }

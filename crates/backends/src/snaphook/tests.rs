@@ -1,26 +1,30 @@
-//! Real sockets: what a server does wrong on the wire is what is tested here.
+//! Real sockets: these tests are about what a server does wrong on the wire.
 
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio_rustls::rustls::crypto;
 
-use crate::test_server::{Act, Server, certificate, ok};
-use snapwatcher_api::outcome::Location;
+use snapwatcher_api::outcome::{Location, Outcome};
 use snapwatcher_api::pod::PodName;
 
-use super::*;
+use crate::backend::{CheckpointBackend, CheckpointRequest};
+use crate::test_server::{Act, Server, certificate, ok};
+
+use super::client::SnapHook;
+use super::contract::Contract;
+use super::settings::SnapHookSettings;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(800);
-/// What a busy machine may add to a time-out.
+/// What a busy machine may add to a timeout.
 const SLACK: Duration = Duration::from_millis(700);
 
-fn settings(url: &str) -> Settings {
-    // The second test to come here finds it installed.
+fn settings(url: &str) -> SnapHookSettings {
+    // An error means that another test has installed it.
     let _installed = crypto::ring::default_provider().install_default();
-    Settings {
+    SnapHookSettings {
         url: url.parse().unwrap(),
         contract: Contract::default(),
         kube_api_address: "https://kubernetes.default.svc".to_owned(),
@@ -32,7 +36,7 @@ fn settings(url: &str) -> Settings {
     }
 }
 
-fn ask() -> CheckpointRequest {
+fn request() -> CheckpointRequest {
     CheckpointRequest {
         pod: PodName { namespace: "shop".to_owned(), name: "web-0".to_owned() },
         node: "worker-node-1".to_owned(),
@@ -42,8 +46,8 @@ fn ask() -> CheckpointRequest {
     }
 }
 
-async fn outcome(settings: Settings) -> Outcome {
-    SnapHook::new(settings).unwrap().checkpoint(&ask()).await
+async fn outcome(settings: SnapHookSettings) -> Outcome {
+    SnapHook::new(settings).unwrap().checkpoint(&request()).await
 }
 
 fn words(outcome: &Outcome) -> String {
@@ -59,7 +63,7 @@ fn file_with(text: &str) -> tempfile::NamedTempFile {
     file
 }
 
-/// What a server does, and the reason and words that follow.
+/// Asserts the reason and a part of the message that follow from what a server does.
 async fn fails(act: Act, reason: &str, said: &str) {
     let server = Server::start(act).await;
     let outcome = outcome(settings(&server.url())).await;
@@ -94,7 +98,7 @@ async fn each_contract_has_its_path_and_body() {
         ),
     ] {
         let server = Server::start(ok(r#"{"success": true}"#)).await;
-        let outcome = outcome(Settings { contract, ..settings(&server.url()) }).await;
+        let outcome = outcome(SnapHookSettings { contract, ..settings(&server.url()) }).await;
         assert_eq!(outcome, Outcome::Succeeded(Location::default()));
         let request = server.requests().remove(0);
         assert!(request.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{request}");
@@ -119,7 +123,7 @@ async fn each_attempt_has_a_fresh_connection() {
     let server = Server::start(ok("{}")).await;
     let snaphook = SnapHook::new(settings(&server.url())).unwrap();
     for _ in 0..3 {
-        assert_eq!(snaphook.checkpoint(&ask()).await.as_str(), "Succeeded");
+        assert_eq!(snaphook.checkpoint(&request()).await.as_str(), "Succeeded");
     }
     assert_eq!(server.connections(), 3);
     assert_eq!(server.requests().len(), 3);
@@ -136,21 +140,21 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn what_fails_after_the_connection_stood_is_no_answer() {
-    fails(Act::CloseAtOnce, "NoResponse", "no complete answer from SnapHook at http://127.0.0.1:").await;
+async fn a_failure_after_connecting_is_no_response() {
+    fails(Act::CloseAtOnce, "NoResponse", "no complete response from SnapHook at http://127.0.0.1:").await;
     fails(Act::CloseAfterRequest, "NoResponse", "connection closed").await;
     fails(Act::ResetAfterRequest, "NoResponse", "connection reset").await;
     let half = "HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n{\"success\": true";
-    fails(Act::Answer(half.into()), "NoResponse", "no complete answer").await;
+    fails(Act::Answer(half.into()), "NoResponse", "no complete response").await;
     let half = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 40\r\n\r\nbusy";
-    fails(Act::Answer(half.into()), "NoResponse", "no complete answer").await;
+    fails(Act::Answer(half.into()), "NoResponse", "no complete response").await;
     let half = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n";
-    fails(Act::Answer(half.into()), "NoResponse", "no complete answer").await;
-    fails(Act::Answer("220 mail.example.com ESMTP\r\n".into()), "NoResponse", "no complete answer").await;
+    fails(Act::Answer(half.into()), "NoResponse", "no complete response").await;
+    fails(Act::Answer("220 mail.example.com ESMTP\r\n".into()), "NoResponse", "no complete response").await;
 }
 
 #[tokio::test]
-async fn silence_and_a_drip_end_with_the_answer_timeout() {
+async fn silence_and_a_drip_end_with_the_response_timeout() {
     for act in [Act::Hang, Act::Drip] {
         let begun = Instant::now();
         fails(act, "NoResponse", "within 800ms after connecting").await;
@@ -160,7 +164,7 @@ async fn silence_and_a_drip_end_with_the_answer_timeout() {
 }
 
 #[tokio::test]
-async fn of_a_huge_answer_only_the_start_is_read() {
+async fn only_the_start_of_a_huge_response_is_read() {
     for (status, reason) in [("200 OK", "InvalidResponse"), ("500 Internal Server Error", "BackendError")] {
         let server = Server::start(Act::Huge(status)).await;
         let outcome = outcome(settings(&server.url())).await;
@@ -179,7 +183,13 @@ async fn a_refused_connection_is_unreachable() {
     let outcome = outcome(settings(&url)).await;
     assert_eq!(outcome.as_str(), "Unreachable");
     let (said, shown) = (words(&outcome), url.replace("bob:hunter2@", ""));
-    assert_eq!(said, format!("could not connect to SnapHook at {shown}/kubelet/checkpoint: connection refused"));
+    assert_eq!(
+        said,
+        format!(
+            "could not connect to SnapHook at {shown}/kubelet/checkpoint: connection refused; check that SnapHook runs and that \
+         `--snap-back-api-url` is its URL"
+        )
+    );
 }
 
 #[tokio::test]
@@ -203,15 +213,15 @@ async fn a_connection_that_never_speaks_tls_ends_with_the_request_timeout() {
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let ca = file_with(&certificate.cert.pem());
     let url = server.url().replace("http:", "https:");
-    let outcome = outcome(Settings { ca_file: Some(ca.path().to_owned()), ..settings(&url) }).await;
+    let outcome = outcome(SnapHookSettings { ca_file: Some(ca.path().to_owned()), ..settings(&url) }).await;
     assert_eq!(outcome.as_str(), "Unreachable", "{outcome}");
-    assert!(words(&outcome).ends_with("within 400ms"), "{outcome}");
+    assert!(words(&outcome).contains("within 400ms; check that SnapHook runs"), "{outcome}");
     let took = begun.elapsed();
     assert!(took >= REQUEST_TIMEOUT && took < REQUEST_TIMEOUT + SLACK, "{took:?}");
 }
 
 #[tokio::test]
-async fn tls_goes_by_the_ca_file_alone() {
+async fn only_certificates_of_the_ca_file_are_trusted() {
     let (pem, config) = certificate();
     let (other_pem, _) = certificate();
     let trusted = file_with(&pem);
@@ -219,10 +229,10 @@ async fn tls_goes_by_the_ca_file_alone() {
     for (file, expected) in [(&trusted, "Succeeded"), (&other, "Unreachable")] {
         let server = Server::start_tls(ok("{}"), config.clone()).await;
         let url = server.url().replace("http:", "https:");
-        let outcome = outcome(Settings { ca_file: Some(file.path().to_owned()), ..settings(&url) }).await;
+        let outcome = outcome(SnapHookSettings { ca_file: Some(file.path().to_owned()), ..settings(&url) }).await;
         assert_eq!(outcome.as_str(), expected, "{outcome}");
-        let asked = usize::from(expected == "Succeeded");
-        assert_eq!(server.requests().len(), asked, "what failed before the connection stood was not asked");
+        let received = usize::from(expected == "Succeeded");
+        assert_eq!(server.requests().len(), received, "without a connection there is no request");
     }
 }
 
@@ -231,19 +241,20 @@ async fn a_plain_server_behind_an_https_url_is_unreachable() {
     let server = Server::start(ok("{}")).await;
     let ca = file_with(&certificate().0);
     let url = server.url().replace("http:", "https:");
-    let outcome = outcome(Settings { ca_file: Some(ca.path().to_owned()), ..settings(&url) }).await;
+    let outcome = outcome(SnapHookSettings { ca_file: Some(ca.path().to_owned()), ..settings(&url) }).await;
     assert_eq!(outcome.as_str(), "Unreachable", "{outcome}");
 }
 
 #[tokio::test]
-async fn the_token_is_read_for_each_attempt_and_never_repeated() {
+async fn the_token_is_read_for_each_attempt_and_never_shown() {
     let server = Server::start(Act::Echo).await;
     let file = file_with("first-token\n");
     let snaphook =
-        SnapHook::new(Settings { token_file: Some(file.path().to_owned()), ..settings(&server.url()) }).unwrap();
+        SnapHook::new(SnapHookSettings { token_file: Some(file.path().to_owned()), ..settings(&server.url()) })
+            .unwrap();
     for token in ["first-token", "second-token"] {
         std::fs::write(file.path(), format!("{token}\n")).unwrap();
-        let outcome = snaphook.checkpoint(&ask()).await;
+        let outcome = snaphook.checkpoint(&request()).await;
         assert!(!words(&outcome).contains(token), "{outcome}");
         assert_eq!(outcome.as_str(), "BackendError");
         let request = server.requests().pop().unwrap();
@@ -252,15 +263,18 @@ async fn the_token_is_read_for_each_attempt_and_never_repeated() {
 }
 
 #[tokio::test]
-async fn without_a_usable_token_nothing_is_asked() {
+async fn without_a_usable_token_no_request_is_sent() {
     let server = Server::start(ok("{}")).await;
     let file = file_with(" \n");
-    for (text, said) in [(Some(" \n"), "is empty"), (Some("two\nlines"), "holds no token"), (None, "can't be read")] {
+    for (text, said) in
+        [(Some(" \n"), "is empty"), (Some("two\nlines"), "holds no valid token"), (None, "could not be read")]
+    {
         match text {
             Some(text) => std::fs::write(file.path(), text).unwrap(),
             None => std::fs::remove_file(file.path()).unwrap(),
         }
-        let outcome = outcome(Settings { token_file: Some(file.path().to_owned()), ..settings(&server.url()) }).await;
+        let outcome =
+            outcome(SnapHookSettings { token_file: Some(file.path().to_owned()), ..settings(&server.url()) }).await;
         assert_eq!(outcome.as_str(), "Unauthorized");
         assert!(words(&outcome).contains(said) && words(&outcome).contains("token file"), "{outcome}");
     }
@@ -280,14 +294,20 @@ fn settings_that_cannot_work_are_refused() {
     let nothing = file_with("no certificate");
     let http = || settings("http://snap-back-api");
     for (settings, expected) in [
-        (settings("ftp://snap-back-api"), "begins with `ftp:`"),
+        (settings("ftp://snap-back-api"), "has the scheme `ftp`"),
         (
-            Settings { contract: Contract::SnapapiKubelet, cluster_name: None, ..http() },
+            SnapHookSettings { contract: Contract::SnapapiKubelet, cluster_name: None, ..http() },
             "the contract `snapapi-kubelet` needs the name of the cluster",
         ),
-        (Settings { token_file: Some("token".into()), ..settings("http://bob:x@snap-back-api") }, "take one of them"),
-        (Settings { ca_file: Some("no/such/file".into()), ..http() }, "could not read the CA file `no/such/file`"),
-        (Settings { ca_file: Some(nothing.path().to_owned()), ..http() }, "is not a list of PEM certificates"),
+        (
+            SnapHookSettings { token_file: Some("token".into()), ..settings("http://bob:x@snap-back-api") },
+            "use one of them",
+        ),
+        (
+            SnapHookSettings { ca_file: Some("no/such/file".into()), ..http() },
+            "could not read the CA file `no/such/file`",
+        ),
+        (SnapHookSettings { ca_file: Some(nothing.path().to_owned()), ..http() }, "is not a list of PEM certificates"),
     ] {
         let error = SnapHook::new(settings).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

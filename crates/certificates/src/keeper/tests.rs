@@ -80,7 +80,7 @@ impl FakeApi {
             }),
             "default",
         );
-        Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, trusted: None }
+        Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, ca_certificates: None }
     }
 
     async fn answer(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, std::io::Error> {

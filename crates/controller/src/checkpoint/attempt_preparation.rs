@@ -8,10 +8,10 @@ use kube::{Client, ResourceExt as _};
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget};
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::pod::{PodFacts, PodName};
-use snapwatcher_backends::request::Backend;
+use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod, read_pod};
-use snapwatcher_kubernetes::owner::{Owners, Workload};
+use snapwatcher_kubernetes::workload::{Workload, WorkloadLookup};
 
 use super::candidates::Candidates;
 use super::endpoint_breakers::{EndpointBreakers, Permit};
@@ -26,8 +26,8 @@ pub(crate) const SEND_WINDOW: Duration = Duration::from_secs(15);
 /// What the preparation of one attempt uses.
 pub(super) struct AttemptPreparation<'a> {
     pub(super) client: &'a Client,
-    pub(super) owners: &'a Owners,
-    pub(super) backend: &'a dyn Backend,
+    pub(super) owners: &'a WorkloadLookup,
+    pub(super) backend: &'a dyn CheckpointBackend,
     pub(super) breakers: &'a EndpointBreakers,
     pub(super) holder: &'a Holder,
     pub(super) permit: &'a Permit,

@@ -13,10 +13,10 @@ use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted, RetryClass};
 use snapwatcher_api::pod::{PodFacts, PodName};
 use snapwatcher_api::record_name;
-use snapwatcher_backends::request::{Backend, CheckpointRequest};
+use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod};
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 use snapwatcher_state::ContainerTimeline;
 
 use super::attempt_preparation::{AttemptPreparation, NotPrepared, PreparedAttempt, SEND_WINDOW};
@@ -36,8 +36,8 @@ const INTERRUPTED: &str = "the SnapWatcher instance stopped before recording the
 /// What all attempts share.
 pub struct AttemptRunner {
     pub context: ControllerContext,
-    pub backend: Arc<dyn Backend>,
-    pub owners: Owners,
+    pub backend: Arc<dyn CheckpointBackend>,
+    pub owners: WorkloadLookup,
     pub limiter: ConcurrencyLimiter,
     pub breakers: EndpointBreakers,
     pub holder: Holder,
@@ -132,7 +132,7 @@ impl AttemptRunner {
         let subject = (pod.uid.unwrap_or_default(), status.container.clone().unwrap_or_default());
         let now = clock::now();
         let has_slot = self.limiter.assign_node(&checkpoint.uid().unwrap_or_default(), &node, subject, now);
-        let may_send = has_slot && self.breakers.move_permit(permit, self.backend.address(Some(&node)), now);
+        let may_send = has_slot && self.breakers.move_permit(permit, self.backend.endpoint(Some(&node)), now);
         (!may_send).then_some(node)
     }
 
@@ -186,7 +186,7 @@ impl AttemptRunner {
             node: pod.facts.node.clone().unwrap_or_default(),
             container: container.clone(),
             idempotency_key: idempotency_key(written, &status),
-            pod_object: self.backend.needs_pod().then_some(pod.whole),
+            pod_object: self.backend.needs_pod().then_some(pod.object),
         };
         let update_timeline = |change: &dyn Fn(&mut ContainerTimeline)| {
             self.context.timelines.update_container(&name, &pod.facts.uid, &container, change);
@@ -273,35 +273,18 @@ impl AttemptRunner {
 
 fn log_outcome(written: &Checkpoint, request: &CheckpointRequest, outcome: &Outcome, after: Phase) {
     let CheckpointRequest { pod, container, .. } = request;
-    let (checkpoint, word) = (written.name_any(), outcome.as_str());
-    let PodName { namespace, name } = pod;
-    match after {
-        Phase::Succeeded => tracing::info!(
-            checkpoint,
-            namespace,
-            pod = name,
-            container,
-            outcome = word,
-            "Checkpoint of pod `{pod}`, container `{container}` succeeded"
-        ),
-        Phase::Pending => tracing::warn!(
-            checkpoint,
-            namespace,
-            pod = name,
-            container,
-            outcome = word,
-            "Attempt to checkpoint pod `{pod}`, container `{container}` failed and will be retried: {outcome}"
-        ),
-        _ => tracing::warn!(
-            checkpoint,
-            namespace,
-            pod = name,
-            container,
-            outcome = word,
-            "Checkpoint of pod `{pod}`, container `{container}` is {}; to try again, delete Checkpoint `{checkpoint}`: \
-             {outcome}",
-            after.as_str()
-        ),
+    let (checkpoint, word, PodName { namespace, name }) = (written.name_any(), outcome.as_str(), pod);
+    let subject = format!("of pod `{pod}`, container `{container}`");
+    let sentence = match after {
+        Phase::Succeeded => format!("Checkpoint {subject} succeeded"),
+        Phase::Pending => format!("Checkpoint {subject} failed and will be retried: {outcome}"),
+        Phase::Unknown => format!("Result of the checkpoint {subject} is unknown: {outcome}"),
+        _ => format!("Checkpoint {subject} failed; to try again, delete Checkpoint `{checkpoint}`: {outcome}"),
+    };
+    if matches!(outcome, Outcome::Succeeded(_)) {
+        tracing::info!(checkpoint, namespace, pod = name, container, outcome = word, "{sentence}");
+    } else {
+        tracing::warn!(checkpoint, namespace, pod = name, container, outcome = word, "{sentence}");
     }
 }
 

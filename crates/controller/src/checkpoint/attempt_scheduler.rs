@@ -203,13 +203,13 @@ impl ActiveScheduler {
         let runner = self.scheduler.runner.clone();
         let AttemptRunner { limiter, breakers, backend, .. } = runner.as_ref();
         let can_start =
-            |node: Option<&str>| breakers.allows(backend.address(node), now) && limiter.has_free_slot(node, now);
+            |node: Option<&str>| breakers.allows(backend.endpoint(node), now) && limiter.has_free_slot(node, now);
         let Some(QueuedAttempt { uid, checkpoint, node }) = self.queue.pop(can_start) else { return false };
         if !limiter.acquire(&uid, node.as_deref(), now) {
             self.queue.requeue(checkpoint, node);
             return false;
         }
-        let mut permit = breakers.issue(backend.address(node.as_deref()));
+        let mut permit = breakers.issue(backend.endpoint(node.as_deref()));
         self.under_way.insert(uid.clone(), None);
         let stop = self.stop.clone();
         self.tasks.spawn(async move {

@@ -12,9 +12,9 @@ use snapwatcher_api::keys::{OPTED_IN, SNAP};
 use snapwatcher_api::outcome::{Reason, RetryClass};
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
 use snapwatcher_api::record_name;
-use snapwatcher_backends::request::Backend;
+use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_kubernetes::cluster::{CallError, call};
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use super::endpoint_breakers::{EndpointBreakers, EndpointHealth, Permit};
 use super::preconditions::{self, UnmetPrecondition};
@@ -22,8 +22,8 @@ use super::preconditions::{self, UnmetPrecondition};
 /// Finds candidates and puts them in order.
 pub(super) struct Candidates<'a> {
     pub client: &'a Client,
-    pub owners: &'a Owners,
-    pub backend: &'a dyn Backend,
+    pub owners: &'a WorkloadLookup,
+    pub backend: &'a dyn CheckpointBackend,
     pub breakers: &'a EndpointBreakers,
     pub permit: &'a Permit,
 }
@@ -64,11 +64,11 @@ impl Candidates<'_> {
     }
 
     fn endpoint<'n>(&self, node: &'n str) -> Option<&'n str> {
-        self.backend.address(Some(node))
+        self.backend.endpoint(Some(node))
     }
 }
 
-async fn belongs_to(owners: &Owners, pod: &PodFacts, workload_uid: &str) -> bool {
+async fn belongs_to(owners: &WorkloadLookup, pod: &PodFacts, workload_uid: &str) -> bool {
     owners.workload(pod).await.is_ok_and(|found| found.uid == workload_uid)
 }
 

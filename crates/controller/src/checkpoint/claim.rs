@@ -15,7 +15,7 @@ use snapwatcher_api::keys::{CLAIMED_BY, MANAGED_BY, NODE, POD_UID, WORKLOAD};
 use snapwatcher_api::pod::{OncePer, PodFacts};
 use snapwatcher_api::record_name;
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
-use snapwatcher_kubernetes::owner::{OwnerError, Owners, Workload};
+use snapwatcher_kubernetes::workload::{Workload, WorkloadError, WorkloadLookup};
 
 use super::checkpoint_index::CheckpointIndex;
 use super::preconditions::{self, UnmetPrecondition};
@@ -37,7 +37,7 @@ pub enum ClaimError {
     #[error("{}", .0.message)]
     Ineligible(UnmetPrecondition),
     #[error(transparent)]
-    Owner(#[from] OwnerError),
+    Owner(#[from] WorkloadError),
     /// The pod will be deleted with its namespace.
     #[error("namespace `{0}` is being deleted")]
     NamespaceTerminating(String),
@@ -73,7 +73,7 @@ pub(crate) struct CheckpointClaimer {
     /// In the order of the index.
     pub scopes: Vec<Scope>,
     pub index: Arc<CheckpointIndex>,
-    pub owners: Owners,
+    pub owners: WorkloadLookup,
     pub holder: Holder,
     /// For pods without the annotation.
     pub once_per: OncePer,
@@ -100,7 +100,7 @@ impl CheckpointClaimer {
     }
 
     /// The pod, or its revision: by the annotation of the pod, else by the setting.
-    async fn target(&self, pod: &PodFacts, container: &str) -> Result<CheckpointTarget, OwnerError> {
+    async fn target(&self, pod: &PodFacts, container: &str) -> Result<CheckpointTarget, WorkloadError> {
         let chosen = pod.options.as_ref().ok().and_then(|options| options.once_per);
         Ok(match chosen.unwrap_or(self.once_per) {
             OncePer::Pod => pod_target(pod, container),

@@ -21,7 +21,7 @@ use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
-use snapwatcher_kubernetes::cluster::{Scope, WatchFault, watch};
+use snapwatcher_kubernetes::cluster::{Scope, WatchStreamError, watch};
 
 use super::attempt_observations::AttemptObservations;
 use super::attempt_scheduler::SchedulerCommand;
@@ -81,7 +81,7 @@ impl CheckpointController {
     }
 
     /// Takes over one item of the watch, and returns the event for the store of unfinished Checkpoints.
-    fn handle(&self, index: usize, item: Result<Event<Checkpoint>, WatchFault>) -> Option<Event<Checkpoint>> {
+    fn handle(&self, index: usize, item: Result<Event<Checkpoint>, WatchStreamError>) -> Option<Event<Checkpoint>> {
         let event = match item {
             Ok(event) => event,
             Err(fault) => {
@@ -146,10 +146,10 @@ impl CheckpointController {
         });
     }
 
-    fn report_fault(&self, fault: &WatchFault) {
-        let WatchFault::Interrupted { source } = fault else {
+    fn report_fault(&self, fault: &WatchStreamError) {
+        let WatchStreamError::Interrupted { source } = fault else {
             self.context.checkpoint_metrics.undecodable();
-            return tracing::warn!("Skipped a Checkpoint in the watch: {}", error_chain(fault));
+            return tracing::warn!("Watch of Checkpoints: {}. Other Checkpoints are still watched", error_chain(fault));
         };
         self.context.checkpoint_metrics.watch_interrupted();
         match source {

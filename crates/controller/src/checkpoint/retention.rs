@@ -19,7 +19,7 @@ use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
-use snapwatcher_kubernetes::owner::Owners;
+use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use super::candidates;
 use super::fields;
@@ -40,7 +40,7 @@ pub struct RetentionPolicy {
 /// The service that deletes Checkpoints.
 pub(crate) struct Retention {
     pub client: Client,
-    pub owners: Owners,
+    pub owners: WorkloadLookup,
     pub scopes: Vec<Scope>,
     pub policy: RetentionPolicy,
     pub known_pods: KnownPods,

@@ -5,7 +5,7 @@
 
 use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::telemetry::BLOCK_TARGET;
-use snapwatcher_kubernetes::owner::Workload;
+use snapwatcher_kubernetes::workload::Workload;
 
 /// The content of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]

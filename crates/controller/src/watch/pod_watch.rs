@@ -13,9 +13,9 @@ use snapwatcher_api::keys::{OPTED_IN, SNAP};
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::{error_chain, join_error_message};
-use snapwatcher_kubernetes::cluster::{Scope, WatchFault, watch};
+use snapwatcher_kubernetes::cluster::{Scope, WatchStreamError, watch};
 use snapwatcher_kubernetes::events::INVALID_ANNOTATION;
-use snapwatcher_kubernetes::owner::OwnerError;
+use snapwatcher_kubernetes::workload::WorkloadError;
 
 use super::eligibility::Ineligible;
 use super::log_block::{self, BlockEvent, LogBlock};
@@ -129,7 +129,12 @@ impl PodWatch {
 }
 
 impl ActiveWatch {
-    fn event(&mut self, scope: usize, item: Result<Event<WatchedPod>, WatchFault>, now: Timestamp) -> Vec<WatchAction> {
+    fn event(
+        &mut self,
+        scope: usize,
+        item: Result<Event<WatchedPod>, WatchStreamError>,
+        now: Timestamp,
+    ) -> Vec<WatchAction> {
         let ControllerContext { checks, watch_metrics, .. } = &self.watch.context;
         match item {
             Ok(event) => {
@@ -140,12 +145,12 @@ impl ActiveWatch {
                 watch_metrics.watched(self.table.len());
                 actions
             }
-            Err(fault @ WatchFault::Undecodable { .. }) => {
+            Err(fault @ WatchStreamError::Undecodable { .. }) => {
                 watch_metrics.undecodable();
-                tracing::warn!("Skipped a pod in the watch: {}", error_chain(&fault));
+                tracing::warn!("Watch of pods: {}. Other pods are still watched", error_chain(&fault));
                 Vec::new()
             }
-            Err(fault @ WatchFault::Interrupted { .. }) => {
+            Err(fault @ WatchStreamError::Interrupted { .. }) => {
                 watch_metrics.interrupted();
                 checks.watch.fail(error_chain(&fault));
                 Vec::new()
@@ -250,7 +255,7 @@ impl ActiveWatch {
     ) -> Vec<WatchAction> {
         let recheck = match error {
             // The next state of the pod decides. A pod whose controller is gone will be garbage-collected.
-            ClaimError::Ineligible(_) | ClaimError::Owner(OwnerError::Gone { .. }) => {
+            ClaimError::Ineligible(_) | ClaimError::Owner(WorkloadError::Gone { .. }) => {
                 self.table.claim_ineligible(&pod.uid, container);
                 None
             }
@@ -259,7 +264,7 @@ impl ActiveWatch {
                 self.watch.context.checks.definition.fail(error.to_string());
                 self.table.claim_failed(&pod.uid, container, now)
             }
-            ClaimError::Owner(OwnerError::LookUp { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
+            ClaimError::Owner(WorkloadError::Lookup { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
                 let PodName { namespace, name } = &pod.name;
                 tracing::warn!(
                     namespace,

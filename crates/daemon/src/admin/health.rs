@@ -1,8 +1,8 @@
-//! Named checks, one for each thing this process depends on.
+//! Named health checks, one for each dependency of the process.
 //!
-//! A check starts as failed and is passed by the first proof that its thing works. Whether it decides readiness is
-//! fixed where it is made: only what admission itself needs may take the webhook out of its Service, since a pod that
-//! no webhook labels is a slip.
+//! A check fails until its owner proves for the first time that the dependency works. The owner also decides whether the
+//! check gates readiness. Only dependencies without which the process can't answer its clients should: a process that is
+//! not ready gets no request.
 
 use std::sync::Arc;
 
@@ -14,35 +14,35 @@ use prometheus_client::registry::Registry;
 
 use crate::telemetry::one_line;
 
-/// The words of a check that nothing has passed or failed so far.
-const NOT_YET: &str = "not yet";
+/// The failure of a check without a first result.
+const NOT_CHECKED: &str = "not checked yet";
 
-/// What a check decides.
+/// What a check has an effect on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     /// The process is ready only while the check passes.
     Readiness,
-    /// The check is told in `?verbose` and in metrics, and decides nothing.
+    /// The check appears in `?verbose` and in metrics only.
     Informational,
 }
 
-/// All checks of the process. Complete before the admin port opens: the port takes it over.
+/// All checks of the process. The admin port takes them over, so all checks exist before it opens.
 #[derive(Default)]
 pub struct Health {
     checks: Vec<Arc<Check>>,
     gauges: Family<CheckLabels, Gauge>,
 }
 
-/// The right to pass or fail one check. Cloning gives another handle to the same.
+/// Passes or fails one check. Clones are handles to the same check.
 #[derive(Clone)]
 pub struct CheckHandle(Arc<Check>);
 
-/// One check as it stands now.
+/// One check and its current result.
 pub(super) struct Check {
     pub(super) name: &'static str,
     pub(super) gate: Gate,
-    /// Why it fails; none while it passes.
-    fault: ArcSwapOption<String>,
+    /// Why the check fails; none while it passes.
+    failure: ArcSwapOption<String>,
     gauge: Gauge,
 }
 
@@ -57,11 +57,11 @@ impl Health {
         Self::default()
     }
 
-    /// Adds a check of that name, failed so far.
+    /// Adds a check. It fails until the handle passes it.
     pub fn check(&mut self, name: &'static str, gate: Gate) -> CheckHandle {
-        let fault = ArcSwapOption::from_pointee(NOT_YET.to_owned());
+        let failure = ArcSwapOption::from_pointee(NOT_CHECKED.to_owned());
         let gauge = self.gauges.get_or_create_owned(&CheckLabels { name });
-        let check = Arc::new(Check { name, gate, fault, gauge });
+        let check = Arc::new(Check { name, gate, failure, gauge });
         self.checks.push(Arc::clone(&check));
         CheckHandle(check)
     }
@@ -76,27 +76,27 @@ impl Health {
 }
 
 impl Check {
-    pub(super) fn fault(&self) -> Option<Arc<String>> {
-        self.fault.load_full()
+    pub(super) fn failure(&self) -> Option<Arc<String>> {
+        self.failure.load_full()
     }
 }
 
 impl CheckHandle {
-    /// The thing works. Informational in the log when it did not before.
+    /// The dependency works. Logged if the check failed before.
     pub fn pass(&self) {
-        if self.0.fault.swap(None).is_some() {
+        if self.0.failure.swap(None).is_some() {
             self.0.gauge.set(1);
-            tracing::info!(check = self.0.name, "Check `{}` passes", self.0.name);
+            tracing::info!(check = self.0.name, "Health check `{}` passes", self.0.name);
         }
     }
 
-    /// The thing does not work: why, and what to do about it. Informational in the log when it is news.
-    pub fn fail(&self, words: impl AsRef<str>) {
-        let words = Arc::new(one_line(words.as_ref()).into_owned());
-        let before = self.0.fault.swap(Some(Arc::clone(&words)));
+    /// The dependency does not work. The message says why and what to do. Logged if it differs from the last one.
+    pub fn fail(&self, message: impl AsRef<str>) {
+        let message = Arc::new(one_line(message.as_ref()).into_owned());
+        let before = self.0.failure.swap(Some(Arc::clone(&message)));
         self.0.gauge.set(0);
-        if before.is_none_or(|before| before != words) {
-            tracing::warn!(check = self.0.name, "Check `{}` fails: {words}", self.0.name);
+        if before.is_none_or(|before| before != message) {
+            tracing::warn!(check = self.0.name, "Health check `{}` fails: {message}", self.0.name);
         }
     }
 }
@@ -110,13 +110,13 @@ mod tests {
     #[test]
     fn a_check_fails_until_it_is_passed() {
         let mut health = Health::new();
-        let leaf = health.check("leaf", Gate::Readiness);
-        let fault = || health.checks().next().and_then(Check::fault).map(|words| words.to_string());
-        assert_eq!(fault(), Some("not yet".to_owned()));
-        leaf.pass();
-        assert_eq!(fault(), None);
-        leaf.fail("expired\nor so");
-        assert_eq!(fault(), Some(r"expired\nor so".to_owned()));
+        let certificate = health.check("serving-certificate", Gate::Readiness);
+        let failure = || health.checks().next().and_then(Check::failure).map(|message| message.to_string());
+        assert_eq!(failure(), Some("not checked yet".to_owned()));
+        certificate.pass();
+        assert_eq!(failure(), None);
+        certificate.fail("expired\nor so");
+        assert_eq!(failure(), Some(r"expired\nor so".to_owned()));
     }
 
     #[test]
@@ -124,17 +124,17 @@ mod tests {
         let mut health = Health::new();
         let mut registry = metrics::registry();
         health.register(&mut registry);
-        health.check("leaf", Gate::Readiness).pass();
+        health.check("serving-certificate", Gate::Readiness).pass();
         let watch = health.check("watch", Gate::Informational);
         watch.pass();
         watch.fail("forbidden");
         let text = metrics::render(&registry).unwrap();
-        assert!(text.contains("snapwatcher_health_check{name=\"leaf\"} 1\n"), "{text}");
+        assert!(text.contains("snapwatcher_health_check{name=\"serving-certificate\"} 1\n"), "{text}");
         assert!(text.contains("snapwatcher_health_check{name=\"watch\"} 0\n"), "{text}");
     }
 
     #[test]
-    fn only_news_are_logged() {
+    fn only_changes_are_logged() {
         let written = capture(LogLevel::Info, LogFormat::Text, || {
             let crd = Health::new().check("crd", Gate::Informational);
             for _ in 0..3 {
@@ -145,6 +145,9 @@ mod tests {
             }
         });
         let lines: Vec<_> = written.lines().map(|line| line.split_at(28).1).collect();
-        assert_eq!(lines, [" WARN Check `crd` fails: missing check=crd", " INFO Check `crd` passes check=crd"]);
+        assert_eq!(
+            lines,
+            [" WARN Health check `crd` fails: missing check=crd", " INFO Health check `crd` passes check=crd"]
+        );
     }
 }

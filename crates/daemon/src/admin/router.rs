@@ -1,4 +1,4 @@
-//! The paths of the admin port and what stands behind each.
+//! The paths of the admin port and their handlers.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use axum::routing::{MethodRouter, get};
 use prometheus_client::registry::Registry;
 
 use super::health::Health;
-use super::probe::{Detail, Finding, Probe};
+use super::probe::{Detail, Probe, ProbeResult};
 use crate::telemetry::metrics;
 
-/// The old name of [`LIVEZ`].
+/// The older name of [`LIVEZ`].
 pub const HEALTHZ: &str = "/healthz";
-/// Does the process answer?
+/// Liveness: the process answers.
 pub const LIVEZ: &str = "/livez";
-/// Can admission do its work?
+/// Readiness: all checks with [`Gate::Readiness`](super::Gate) pass.
 pub const READYZ: &str = "/readyz";
-/// For Prometheus.
+/// Metrics for Prometheus.
 pub const METRICS: &str = "/metrics";
 
-/// A further path of the admin port, and what answers it.
+/// A further path of the admin port and its handler.
 pub struct Page {
     pub path: &'static str,
     pub answer: MethodRouter,
@@ -36,7 +36,7 @@ pub struct AdminState {
 }
 
 impl AdminState {
-    /// Takes all checks and all metrics as they now are: what is added later would not be shown.
+    /// Takes the checks and metrics that exist now. The port does not show those that are added later.
     #[must_use]
     pub fn new(health: Health, mut registry: Registry) -> Self {
         health.register(&mut registry);
@@ -44,7 +44,7 @@ impl AdminState {
     }
 }
 
-/// All paths of the admin port: its own, and those of `pages`.
+/// The router with the paths of this module and those of `pages`.
 pub fn router(state: AdminState, pages: Vec<Page>) -> Router {
     let mut paths = vec![HEALTHZ, LIVEZ, READYZ, METRICS];
     let mut router = Router::new()
@@ -61,20 +61,20 @@ pub fn router(state: AdminState, pages: Vec<Page>) -> Router {
 }
 
 fn probe(probe: Probe) -> MethodRouter<AdminState> {
-    get(async move |Shared(app): Shared<AdminState>, RawQuery(query): RawQuery| -> Finding {
-        probe.find(app.health.checks(), Detail::from_query(query.as_deref()))
+    get(async move |Shared(app): Shared<AdminState>, RawQuery(query): RawQuery| -> ProbeResult {
+        probe.evaluate(app.health.checks(), Detail::from_query(query.as_deref()))
     })
 }
 
 async fn show_metrics(Shared(app): Shared<AdminState>) -> Response {
     match metrics::render(&app.registry) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "a metric could not be written\n").into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "a metric could not be encoded\n").into_response(),
     }
 }
 
 fn not_found(paths: &[&str]) -> (StatusCode, String) {
-    (StatusCode::NOT_FOUND, format!("not found; this port answers\n{}\n", paths.join("\n")))
+    (StatusCode::NOT_FOUND, format!("not found; the paths of this port are:\n{}\n", paths.join("\n")))
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::admin::health::Gate;
 
-    async fn ask(router: &Router, path: &str) -> (StatusCode, HeaderMap, String) {
+    async fn get_path(router: &Router, path: &str) -> (StatusCode, HeaderMap, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -96,38 +96,41 @@ mod tests {
     #[tokio::test]
     async fn readiness_follows_its_check() {
         let mut health = Health::new();
-        let leaf = health.check("leaf", Gate::Readiness);
+        let certificate = health.check("serving-certificate", Gate::Readiness);
         let router = router(AdminState::new(health, metrics::registry()), Vec::new());
-        let (status, _, body) = ask(&router, READYZ).await;
+        let (status, _, body) = get_path(&router, READYZ).await;
         assert_eq!((status, body.lines().last()), (StatusCode::INTERNAL_SERVER_ERROR, Some("readyz check failed")));
-        assert_eq!(ask(&router, LIVEZ).await.0, StatusCode::OK);
-        leaf.pass();
-        let (status, _, body) = ask(&router, READYZ).await;
+        assert_eq!(get_path(&router, LIVEZ).await.0, StatusCode::OK);
+        certificate.pass();
+        let (status, _, body) = get_path(&router, READYZ).await;
         assert_eq!((status, body.as_str()), (StatusCode::OK, "ok"));
-        let (_, _, body) = ask(&router, "/readyz?verbose").await;
-        assert_eq!(body, "[+]ping ok\n[+]leaf ok\nreadyz check passed\n");
+        let (_, _, body) = get_path(&router, "/readyz?verbose").await;
+        assert_eq!(body, "[+]ping ok\n[+]serving-certificate ok\nreadyz check passed\n");
     }
 
     #[tokio::test]
     async fn metrics_are_open_metrics_with_the_checks_among_them() {
         let mut health = Health::new();
-        health.check("leaf", Gate::Readiness).pass();
+        health.check("serving-certificate", Gate::Readiness).pass();
         let router = router(AdminState::new(health, metrics::registry()), Vec::new());
-        let (status, headers, body) = ask(&router, METRICS).await;
+        let (status, headers, body) = get_path(&router, METRICS).await;
         assert_eq!((status, &headers[header::CONTENT_TYPE]), (StatusCode::OK, &metrics::CONTENT_TYPE.parse().unwrap()));
-        assert!(body.contains("snapwatcher_health_check{name=\"leaf\"} 1\n") && body.ends_with("# EOF\n"), "{body}");
+        assert!(
+            body.contains("snapwatcher_health_check{name=\"serving-certificate\"} 1\n") && body.ends_with("# EOF\n"),
+            "{body}"
+        );
     }
 
     #[tokio::test]
-    async fn an_unknown_path_is_told_the_known_ones_and_each_of_them_answers() {
+    async fn the_response_for_an_unknown_path_lists_the_known_ones_and_each_of_them_answers() {
         let pages = vec![Page { path: "/pods", answer: get(async || "{}") }];
         let router = router(AdminState::new(Health::new(), metrics::registry()), pages);
-        let (status, _, body) = ask(&router, "/").await;
+        let (status, _, body) = get_path(&router, "/").await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         let paths: Vec<_> = body.lines().skip(1).collect();
         assert_eq!(paths.len(), 5);
         for path in paths {
-            assert_eq!(ask(&router, path).await.0, StatusCode::OK, "{path}");
+            assert_eq!(get_path(&router, path).await.0, StatusCode::OK, "{path}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The server of the admin port: who connects may neither hold it up nor use it up.
+//! The server of the admin port, with limits on its clients.
 
 use std::io;
 use std::net::TcpListener;
@@ -10,25 +10,25 @@ use tower::{ServiceExt as _, service_fn};
 
 use snapwatcher_https::{Limits, serve_plain};
 
-/// A client has this long to send the head of its first request.
+/// From the connection to the head of its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// And this long to take an answer and to send the head of the next: probes and scrapes come rarely and connect anew at no
-/// cost, but `/journeys` may be long and its reader slow.
+/// From a response to the head of the next request. Probes and scrapes are rare and can connect again, but `/pods` may be
+/// long and its reader slow.
 const IDLE: Duration = Duration::from_secs(60);
-/// The kubelet, a Prometheus or two and some people at once. One more takes the place of the one that has asked for nothing
-/// for the longest: a probe that found no place would have the kubelet restart the pod.
-const MOST_CONNECTIONS: usize = 64;
-/// What is being answered at the stop has this long to end; all answers are made in memory.
+/// Enough for the kubelet, two Prometheus servers and some people. One more client evicts the connection whose last
+/// request is the longest ago, because a probe without a connection would make the kubelet restart the pod.
+const MAX_CONNECTIONS: usize = 64;
+/// For requests that are open at the stop. All responses are built in memory.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The admin port does not work.
+/// The admin port can't serve.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     #[error("could not serve the admin port")]
     Serve { source: io::Error },
 }
 
-/// Answers on the listener until the stop.
+/// Serves the router until the stop.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<(), AdminError> {
     serve_within(FIRST_REQUEST, IDLE, listener, router, stop).await
 }
@@ -45,7 +45,7 @@ async fn serve_within(
     let limits = Limits {
         first_request,
         idle,
-        connections: MOST_CONNECTIONS,
+        connections: MAX_CONNECTIONS,
         drain: Duration::ZERO,
         grace: GRACE,
         ..Limits::default()
@@ -68,7 +68,7 @@ mod tests {
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: admin\r\n\r\n";
 
-    /// A server on a port of its own, the stop, and what it returned.
+    /// A server on a port of its own, its stop, and its task.
     #[expect(clippy::disallowed_methods, reason = "the test itself waits for the end of the task")]
     fn started(
         first_request: Duration,
@@ -81,7 +81,7 @@ mod tests {
         (address, stop.clone(), tokio::spawn(serve_within(first_request, idle, listener, router, stop)))
     }
 
-    async fn answer(connection: &mut TcpStream) -> String {
+    async fn response(connection: &mut TcpStream) -> String {
         connection.write_all(REQUEST).await.unwrap();
         let mut bytes = [0; 1024];
         let length = connection.read(&mut bytes).await.unwrap_or(0);
@@ -89,45 +89,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_answers_until_the_stop() {
+    async fn the_port_answers_until_the_stop() {
         let (address, stop, server) = started(FIRST_REQUEST, IDLE);
         let mut connection = TcpStream::connect(address).await.unwrap();
-        assert!(answer(&mut connection).await.ends_with("hello"));
+        assert!(response(&mut connection).await.ends_with("hello"));
         stop.cancel();
         server.await.unwrap().unwrap();
         assert!(TcpStream::connect(address).await.is_err());
     }
 
     #[tokio::test]
-    async fn a_connection_too_many_takes_the_place_of_the_longest_silent_one() {
+    async fn one_more_connection_evicts_the_one_whose_last_request_is_the_longest_ago() {
         let (address, _stop, _server) = started(FIRST_REQUEST, IDLE);
         let mut silent = Vec::new();
-        for _ in 0..MOST_CONNECTIONS {
+        for _ in 0..MAX_CONNECTIONS {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
-        assert!(answer(&mut silent[0]).await.ends_with("hello"));
+        assert!(response(&mut silent[0]).await.ends_with("hello"));
         let probe = async {
             let mut probe = TcpStream::connect(address).await.unwrap();
-            assert!(answer(&mut probe).await.ends_with("hello"));
+            assert!(response(&mut probe).await.ends_with("hello"));
             let mut bytes = Vec::new();
-            assert_eq!(silent[1].read_to_end(&mut bytes).await.unwrap_or(0), 0, "it had asked for nothing");
-            assert!(answer(&mut silent[0]).await.ends_with("hello"), "it had");
+            assert_eq!(silent[1].read_to_end(&mut bytes).await.unwrap_or(0), 0, "it had sent no request");
+            assert!(response(&mut silent[0]).await.ends_with("hello"), "it had sent one");
         };
-        // Less than silence takes to end by itself.
+        // Sooner than the timeout closes a silent connection.
         tokio::time::timeout(FIRST_REQUEST / 2, probe).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_client_that_never_ends_its_request_is_closed() {
+    async fn a_client_that_never_finishes_its_request_is_closed() {
         let (address, _stop, _server) = started(Duration::from_millis(200), Duration::from_millis(200));
         let mut first = TcpStream::connect(address).await.unwrap();
         first.write_all(b"GET / HT").await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
-        assert!(answer(&mut second).await.ends_with("hello"));
+        assert!(response(&mut second).await.ends_with("hello"));
         second.write_all(b"GET / HT").await.unwrap();
         let closed = async {
             let mut bytes = Vec::new();
-            // A 408 may be said first; what counts is the end.
+            // A response of 408 may come before the close.
             let _ = first.read_to_end(&mut bytes).await;
             let _ = second.read_to_end(&mut bytes).await;
         };

@@ -1,4 +1,4 @@
-//! For tests: what a piece of code logs.
+//! For tests: captures what a piece of code logs.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,14 +7,14 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::log::{LogFormat, LogLevel, subscriber};
 
-/// What this thread logs while `log` runs, in that format.
+/// Returns what this thread logs while `log` runs.
 pub fn capture(level: LogLevel, format: LogFormat, log: impl FnOnce()) -> String {
     let written = Written::default();
     tracing::subscriber::with_default(subscriber(level, format, written.clone()), log);
     written.text()
 }
 
-/// A writer that keeps each write apart.
+/// A writer that keeps each write as one entry.
 #[derive(Clone, Default)]
 pub(super) struct Written(Arc<Mutex<Vec<String>>>);
 
@@ -23,7 +23,6 @@ impl Written {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).concat()
     }
 
-    /// The number of writes.
     #[cfg(test)]
     pub(super) fn writes(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()

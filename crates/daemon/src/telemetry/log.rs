@@ -1,7 +1,7 @@
-//! The log: its levels, its two formats, and where it goes.
+//! The log: its levels, its two formats and its destination.
 //!
-//! It goes to stderr, since stdout belongs to the commands that print something; `kubectl logs` shows both. Each event
-//! is one write, so that lines and blocks of several threads do not mix.
+//! The log goes to stderr, because some commands print their result to stdout. `kubectl logs` shows both. Each event is
+//! one write, so that the lines and blocks of several threads do not mix.
 
 use std::fmt;
 use std::io;
@@ -15,11 +15,11 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{Registry, fmt as layers};
 
-use super::line::{Clock, TextFormat};
-use super::panic_message;
+use super::error_text::panic_message;
 use super::target::OURS;
+use super::text_format::{EventTime, TextFormat};
 
-/// The least serious events that are logged, under the names of Python's `logging`.
+/// The least severe events that are logged, with the names of Python's `logging`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogLevel {
     Trace,
@@ -30,17 +30,17 @@ pub enum LogLevel {
     Error,
 }
 
-/// How a line of the log is written.
+/// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// For machines: one JSON object a line.
     Json,
 }
 
-/// A text that names no level.
+/// The text is not the name of a level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a log level; use DEBUG, INFO, WARNING or ERROR")]
 pub struct UnknownLevel(String);
@@ -57,8 +57,8 @@ impl LogLevel {
         }
     }
 
-    /// What is logged of our own events.
-    fn ours(self) -> LevelFilter {
+    /// The filter for our own events.
+    fn own_filter(self) -> LevelFilter {
         match self {
             Self::Trace => LevelFilter::TRACE,
             Self::Debug => LevelFilter::DEBUG,
@@ -68,13 +68,13 @@ impl LogLevel {
         }
     }
 
-    /// What is logged of kube's watchers: what goes wrong with a watch is told by our checks, once and in a sentence.
-    fn watchers(self) -> LevelFilter {
+    /// The filter for kube's watchers. Our health checks report a broken watch already, once and in a sentence.
+    fn watcher_filter(self) -> LevelFilter {
         if matches!(self, Self::Trace | Self::Debug) { LevelFilter::WARN } else { LevelFilter::ERROR }
     }
 
-    /// What is logged of the dependencies' events: never below INFO, where HTTP clients log requests.
-    fn dependencies(self) -> LevelFilter {
+    /// The filter for dependencies. It never includes DEBUG, because HTTP clients log whole requests there.
+    fn dependency_filter(self) -> LevelFilter {
         match self {
             Self::Trace | Self::Debug => LevelFilter::INFO,
             Self::Info | Self::Warning => LevelFilter::WARN,
@@ -86,7 +86,7 @@ impl LogLevel {
 impl FromStr for LogLevel {
     type Err = UnknownLevel;
 
-    /// Takes Python's names, see <https://docs.python.org/3/library/logging.html#logging-levels>, in any case.
+    /// Reads Python's names, see <https://docs.python.org/3/library/logging.html#logging-levels>, in upper or lower case.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim().to_ascii_uppercase().as_str() {
             "TRACE" => Ok(Self::Trace),
@@ -105,10 +105,10 @@ impl fmt::Display for LogLevel {
     }
 }
 
-/// Starts logging to stderr, panics included. Called once, by `main`; a second call changes nothing.
+/// Starts logging to stderr, including panics. `main` calls this once. A second call changes nothing.
 pub fn init(level: LogLevel, format: LogFormat) {
     if tracing::subscriber::set_global_default(subscriber(level, format, io::stderr)).is_ok() {
-        std::panic::set_hook(Box::new(tell_panic));
+        std::panic::set_hook(Box::new(log_panic));
     }
 }
 
@@ -120,100 +120,25 @@ where
     let lines = match format {
         LogFormat::Text => lines.event_format(TextFormat).boxed(),
         LogFormat::Json => {
-            let json = lines.json().flatten_event(true).with_timer(Clock);
+            let json = lines.json().flatten_event(true).with_timer(EventTime);
             json.with_current_span(false).with_span_list(false).boxed()
         }
     };
-    let wanted = Targets::new().with_default(level.dependencies()).with_target(OURS, level.ours());
-    let wanted = wanted.with_target("kube_runtime::watcher", level.watchers());
-    // It logs whole bodies that it can't decode, and one of them may be our Secret.
-    let wanted = wanted.with_target("kube_client", LevelFilter::ERROR);
-    tracing_subscriber::registry().with(lines.with_filter(wanted))
+    let filter = Targets::new().with_default(level.dependency_filter()).with_target(OURS, level.own_filter());
+    let filter = filter.with_target("kube_runtime::watcher", level.watcher_filter());
+    // At WARN kube logs whole bodies that it can't decode, and one of them may be our Secret.
+    let filter = filter.with_target("kube_client", LevelFilter::ERROR);
+    tracing_subscriber::registry().with(lines.with_filter(filter))
 }
 
-/// A panic as one line of the log, where the default is two lines that no format knows.
-fn tell_panic(panic: &PanicHookInfo<'_>) {
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(place, "panic: {}", panic_message(panic.payload()));
+/// Logs a panic as one event. The default hook writes two lines in neither format.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(
+        "Panic at `{location}`, which is a bug of SnapWatcher: {}. Please report it with the log lines before",
+        panic_message(panic.payload())
+    );
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::capture::{Written, capture};
-
-    #[test]
-    fn a_level_is_read_under_the_names_of_python_in_any_case() {
-        for (text, expected) in [
-            ("TRACE", LogLevel::Trace),
-            ("DEBUG", LogLevel::Debug),
-            ("debug", LogLevel::Debug),
-            ("Info", LogLevel::Info),
-            ("WARNING", LogLevel::Warning),
-            ("warn", LogLevel::Warning),
-            ("ERROR", LogLevel::Error),
-            ("CRITICAL", LogLevel::Error),
-        ] {
-            assert_eq!(text.parse(), Ok(expected), "{text}");
-        }
-        let refusal = "loud".parse::<LogLevel>().unwrap_err().to_string();
-        assert_eq!(refusal, "`loud` is not a log level; use DEBUG, INFO, WARNING or ERROR");
-    }
-
-    #[test]
-    fn dependencies_are_heard_less_than_we_are() {
-        for (level, expected) in [
-            (LogLevel::Trace, "our error, our warn, our info, our debug, their error, their warn, their info"),
-            (LogLevel::Debug, "our error, our warn, our info, our debug, their error, their warn, their info"),
-            (LogLevel::Info, "our error, our warn, our info, their error, their warn"),
-            (LogLevel::Warning, "our error, our warn, their error, their warn"),
-            (LogLevel::Error, "our error, their error"),
-        ] {
-            let written = capture(level, LogFormat::Json, || {
-                tracing::error!("our error");
-                tracing::warn!("our warn");
-                tracing::info!("our info");
-                tracing::debug!("our debug");
-                tracing::error!(target: "hyper", "their error");
-                tracing::warn!(target: "hyper", "their warn");
-                tracing::info!(target: "hyper", "their info");
-                tracing::debug!(target: "hyper", "their debug");
-            });
-            let objects = written.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-            let heard: Vec<_> = objects.map(|object| object["message"].as_str().unwrap().to_owned()).collect();
-            assert_eq!(heard.join(", "), expected, "{level}");
-        }
-    }
-
-    #[test]
-    fn what_kube_could_not_decode_is_not_repeated() {
-        let written = capture(LogLevel::Debug, LogFormat::Text, || {
-            tracing::warn!(target: "kube_client::client", "{{\"data\":{{\"current.key\":\"x\"}}}}, invalid type");
-            tracing::warn!(target: "kube_runtime::watcher", "watch list error");
-        });
-        assert!(!written.contains("current.key") && written.contains("watch list error"), "{written}");
-    }
-
-    #[test]
-    fn json_is_one_flat_object_a_line() {
-        let written = capture(LogLevel::Info, LogFormat::Json, || {
-            tracing::info_span!("review", uid = "u1").in_scope(|| tracing::info!(attempt = 2, "a\nb"));
-        });
-        assert_eq!(written.lines().count(), 1);
-        let object: serde_json::Value = serde_json::from_str(&written).unwrap();
-        let keys: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["attempt", "level", "message", "target", "timestamp"]);
-        object["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-    }
-
-    #[test]
-    fn an_event_is_one_write() {
-        for format in [LogFormat::Text, LogFormat::Json] {
-            let written = Written::default();
-            tracing::subscriber::with_default(subscriber(LogLevel::Info, format, written.clone()), || {
-                tracing::info!(target: crate::telemetry::BLOCK_TARGET, event = "ADDED", pod = "web", "Now");
-            });
-            assert_eq!(written.writes(), 1, "{format:?}");
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,9 @@
-//! Which targets of log events are of this program.
+//! Tells log events of this program from those of its dependencies, by their target.
 
-/// What the names of this program's crates begin with; all other targets are dependencies.
+/// The prefix of this program's crates. All other targets belong to dependencies.
 pub(super) const OURS: &str = "snapwatcher";
 
-/// Whether an event of that target comes from one of this program's crates.
+/// Whether a crate of this program logged the event with this target.
 pub(super) fn is_ours(target: &str) -> bool {
     target.strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || rest.starts_with('_'))
 }

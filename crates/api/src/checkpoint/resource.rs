@@ -1,0 +1,254 @@
+//! The `Checkpoint` custom resource. `snapwatcher crd` prints the schema that is made from these types.
+//!
+//! A doc comment on a type or field below is its description in the schema, which `kubectl explain ckpt` shows. In the API a
+//! spec is a flat object of optional fields with CEL rules, see <https://kubernetes.io/docs/reference/using-api/cel/>.
+
+#![expect(unreachable_pub, reason = "the derived schema repeats each struct inside a private scope")]
+#![expect(clippy::duplicated_attributes, reason = "each printed column has a type")]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::pod::PodFacts;
+
+use super::conditions::COMPLETE;
+use super::phase::Phase;
+
+/// What to checkpoint. It can't be changed: delete the Checkpoint and create another one instead.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[kube(
+    group = "snap.weaversoft.io",
+    version = "v1alpha1",
+    kind = "Checkpoint",
+    plural = "checkpoints",
+    shortname = "ckpt",
+    namespaced,
+    doc = "Checkpoint is a request for one checkpoint of one container, and the record of its result. SnapWatcher creates a \
+           Checkpoint for each labelled pod, or for each revision of its workload. Create one yourself to checkpoint a \
+           labelled pod now.",
+    status = "CheckpointStatus",
+    printcolumn(name = "POD", type_ = "string", json_path = ".status.pod.name"),
+    printcolumn(name = "CONTAINER", type_ = "string", json_path = ".status.container"),
+    printcolumn(name = "WORKLOAD", type_ = "string", json_path = ".status.workload"),
+    printcolumn(name = "NODE", type_ = "string", json_path = ".status.pod.node"),
+    printcolumn(name = "PHASE", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "REASON", type_ = "string", json_path = ".status.conditions[?(@.type==\"Complete\")].reason"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message("spec is immutable: delete this Checkpoint and create another"))]
+#[x_kube(validation = Rule::new("has(self.pod) != has(self.workload)").message("give either pod or workload"))]
+#[x_kube(validation = Rule::new("!has(self.workload) || (has(self.revision) && has(self.container))").message("workload needs revision and container"))]
+#[x_kube(validation = Rule::new("!has(self.revision) || has(self.workload)").message("revision goes with workload"))]
+pub struct CheckpointSpec {
+    /// The pod to checkpoint. Set either `pod` or `workload`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodReference>,
+    /// The workload of which one pod is checkpointed. It needs `revision` and `container`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadReference>,
+    /// The revision of the workload: the value of the label `pod-template-hash` or `controller-revision-hash` on its pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub revision: Option<String>,
+    /// The name of the container to checkpoint. Without it, the pod's annotations choose the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub container: Option<String>,
+}
+
+/// A pod in the namespace of the Checkpoint.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodReference {
+    /// The name of the pod.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The UID of the pod. Without it, the pod that has this name at the attempt is checkpointed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub uid: Option<String>,
+}
+
+/// A workload in the namespace of the Checkpoint.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadReference {
+    /// The API version of the workload, for example `apps/v1`.
+    #[schemars(length(min = 1, max = 317))]
+    pub api_version: String,
+    /// The kind of the workload, for example `Deployment`.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// The name of the workload.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The UID of the workload.
+    #[schemars(length(min = 1, max = 63))]
+    pub uid: String,
+}
+
+impl From<&PodFacts> for PodStatus {
+    fn from(pod: &PodFacts) -> Self {
+        Self { name: pod.name.name.clone(), uid: Some(pod.uid.clone()), node: pod.node.clone() }
+    }
+}
+
+/// The progress and the result of the checkpoint.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointStatus {
+    /// See [`Phase`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// The generation of the Checkpoint that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The pod that the last attempt was about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodStatus>,
+    /// The container that the last attempt was about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The kind and the name of the pod's workload, for example `Deployment/web`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// The revision of the workload that the pod belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The image of the container, as the kubelet reports it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The ID of the container's image, as the kubelet reports it.
+    #[serde(rename = "imageID", skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// The UIDs of the revision's pods whose attempts failed. Another pod of the revision is used instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried_pods: Vec<String>,
+    /// The number of the last attempt. It only grows.
+    #[serde(default)]
+    pub attempt: i64,
+    /// The number of attempts that the back-end made and that failed.
+    #[serde(default)]
+    pub failures: i64,
+    /// The process that made the last attempt: `<instance>/<boot ID>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// When the last attempt started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<MicroTime>,
+    /// When the last attempt ends at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<MicroTime>,
+    /// The next attempt does not start before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_attempt_time: Option<MicroTime>,
+    /// When the phase became Succeeded, Failed or Unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<MicroTime>,
+    /// Where the checkpoint is, if the back-end reports it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<LocationStatus>,
+    /// The result of the last attempt in words, without secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// The conditions `Complete` and `Failed`, as those of a Job. The reason of `Complete` says why a Checkpoint is Pending,
+    /// Failed or Unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A pod as it was read.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodStatus {
+    /// The name of the pod.
+    pub name: String,
+    /// The UID of the pod. It is missing if the spec names no UID and there was no such pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// The node of the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+/// Where a checkpoint is.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+pub struct LocationStatus {
+    /// The path of the checkpoint archive on `node`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
+    /// The node that holds the archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The image that holds the checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+impl Checkpoint {
+    /// The phase; a Checkpoint without a status is Pending.
+    pub fn phase(&self) -> Phase {
+        self.status.as_ref().and_then(|status| status.phase).unwrap_or(Phase::Pending)
+    }
+
+    /// The CamelCase reason of the condition `Complete`.
+    pub fn reason(&self) -> Option<&str> {
+        let conditions = &self.status.as_ref()?.conditions;
+        conditions.iter().find(|condition| condition.type_ == COMPLETE).map(|condition| condition.reason.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::CustomResourceExt as _;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_has_what_users_rely_on() {
+        let crd = serde_json::to_value(Checkpoint::crd()).unwrap();
+        assert_eq!(crd["metadata"]["name"], "checkpoints.snap.weaversoft.io");
+        assert_eq!(crd["spec"]["names"]["shortNames"][0], "ckpt");
+        let version = &crd["spec"]["versions"][0];
+        assert_eq!(version["name"], "v1alpha1");
+        assert!(version["subresources"]["status"].is_object());
+        let columns: Vec<_> = version["additionalPrinterColumns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|column| column["name"].clone())
+            .collect();
+        assert_eq!(columns, ["POD", "CONTAINER", "WORKLOAD", "NODE", "PHASE", "REASON", "AGE"]);
+        let schema = &version["schema"]["openAPIV3Schema"];
+        assert_eq!(schema["required"], serde_json::json!(["spec"]));
+        let rules = schema["properties"]["spec"]["x-kubernetes-validations"].as_array().unwrap();
+        assert!(rules.iter().any(|rule| rule["rule"] == "self == oldSelf"));
+        assert!(rules.iter().any(|rule| rule["rule"] == "has(self.pod) != has(self.workload)"));
+    }
+
+    /// The paths of all fields below a schema that have no description. Types of Kubernetes bring their own.
+    fn undescribed(path: &str, schema: &Value) -> Vec<String> {
+        let mut paths = Vec::new();
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            if field["description"].as_str().is_none_or(str::is_empty) {
+                paths.push(path.clone());
+            }
+            paths.extend(undescribed(&path, field));
+            paths.extend(undescribed(&format!("{path}[]"), &field["items"]));
+        }
+        paths
+    }
+
+    #[test]
+    fn every_field_and_the_resource_itself_are_described() {
+        let crd = serde_json::to_value(Checkpoint::crd()).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let description = schema["description"].as_str().unwrap();
+        assert!(description.starts_with("Checkpoint is a request for one checkpoint"), "{description}");
+        assert_eq!(undescribed("", schema), [""; 0]);
+    }
+}

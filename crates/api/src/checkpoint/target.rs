@@ -1,0 +1,93 @@
+//! The target of a Checkpoint: a pod, a revision of a workload, or a pod by its name.
+
+use super::resource::{CheckpointSpec, PodReference, WorkloadReference};
+
+/// The target of a Checkpoint: its spec, parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointTarget {
+    /// The pod with this UID. SnapWatcher created the Checkpoint.
+    Pod { name: String, uid: String, container: String },
+    /// One pod of this revision. SnapWatcher created the Checkpoint.
+    Revision { workload: WorkloadReference, revision: String, container: String },
+    /// The pod that has this name at the attempt. A person created the Checkpoint.
+    Manual { name: String, uid: Option<String>, container: Option<String> },
+}
+
+impl CheckpointTarget {
+    /// Parses a spec. `has_derived_name` says whether the Checkpoint has the name that is derived from such a target. `None`:
+    /// the spec breaks a rule of the schema, which the API server never accepts.
+    pub fn parse(spec: &CheckpointSpec, has_derived_name: impl FnOnce(&Self) -> bool) -> Option<Self> {
+        let CheckpointSpec { pod, workload, revision, container } = spec.clone();
+        match (pod, workload, revision, container) {
+            (Some(PodReference { name, uid: Some(uid) }), None, None, Some(container)) => {
+                let automatic = Self::Pod { name: name.clone(), uid: uid.clone(), container: container.clone() };
+                if has_derived_name(&automatic) {
+                    return Some(automatic);
+                }
+                Some(Self::Manual { name, uid: Some(uid), container: Some(container) })
+            }
+            (Some(PodReference { name, uid }), None, None, container) => Some(Self::Manual { name, uid, container }),
+            (None, Some(workload), Some(revision), Some(container)) => {
+                Some(Self::Revision { workload, revision, container })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<&CheckpointTarget> for CheckpointSpec {
+    fn from(target: &CheckpointTarget) -> Self {
+        let pod = |name: &String, uid: Option<&String>| Some(PodReference { name: name.clone(), uid: uid.cloned() });
+        match target {
+            CheckpointTarget::Pod { name, uid, container } => {
+                Self { pod: pod(name, Some(uid)), container: Some(container.clone()), ..Self::default() }
+            }
+            CheckpointTarget::Manual { name, uid, container } => {
+                Self { pod: pod(name, uid.as_ref()), container: container.clone(), ..Self::default() }
+            }
+            CheckpointTarget::Revision { workload, revision, container } => Self {
+                workload: Some(workload.clone()),
+                revision: Some(revision.clone()),
+                container: Some(container.clone()),
+                pod: None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_is_one_of_three_targets() {
+        let pod = |uid: Option<&str>| Some(PodReference { name: "web".into(), uid: uid.map(Into::into) });
+        let workload = WorkloadReference {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            name: "web".into(),
+            uid: "d".into(),
+        };
+        let (full, short) = (
+            CheckpointSpec { pod: pod(Some("u")), container: Some("app".into()), ..Default::default() },
+            CheckpointSpec { pod: pod(None), ..Default::default() },
+        );
+        assert!(matches!(CheckpointTarget::parse(&full, |_| true), Some(CheckpointTarget::Pod { .. })));
+        assert!(
+            matches!(CheckpointTarget::parse(&full, |_| false), Some(CheckpointTarget::Manual { uid: Some(_), .. })),
+            "another name"
+        );
+        assert!(matches!(
+            CheckpointTarget::parse(&short, |_| true),
+            Some(CheckpointTarget::Manual { uid: None, container: None, .. })
+        ));
+        let revision = CheckpointSpec {
+            workload: Some(workload),
+            revision: Some("r".into()),
+            container: Some("app".into()),
+            ..Default::default()
+        };
+        assert!(matches!(CheckpointTarget::parse(&revision, |_| true), Some(CheckpointTarget::Revision { .. })));
+        assert_eq!(CheckpointTarget::parse(&CheckpointSpec::default(), |_| true), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! Why an attempt failed, and what follows from it.
+
+use std::fmt;
+
+/// Why an attempt failed, or why a Checkpoint is not attempted; the CamelCase reason of the conditions.
+///
+/// docs/contracts.md says which response leads to which reason, docs/troubleshooting.md what to do about each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// No connection to the back-end: connection refused, unknown host, failed TLS handshake. It received no request.
+    Unreachable,
+    /// 401 or 403: the credentials are missing, wrong, or lack a right.
+    Unauthorized,
+    /// 404: SnapHook has no such path.
+    EndpointNotFound,
+    /// 404 or 405: the kubelet does not serve the checkpoint API, since its feature gate is off.
+    CheckpointApiDisabled,
+    /// 404: the kubelet does not know the pod yet.
+    PodNotOnNode,
+    /// 429 or 503: the back-end takes no request now.
+    Busy,
+    /// The node has DiskPressure, so no archive is written to its disk.
+    DiskPressure,
+    /// The container runtime of the node finds no usable CRIU.
+    NodeNotPrepared,
+    /// The serving certificate of the kubelet is not trusted.
+    KubeletUntrusted,
+    /// The container runtime of the node does not support checkpoints.
+    CheckpointUnsupported,
+    /// The container runtime of the node failed to take the checkpoint.
+    CheckpointFailed,
+    /// SnapHook reports that it failed to take the checkpoint.
+    BackendFailed,
+    /// 408, 425, or 5xx other than 503: the back-end failed.
+    BackendError,
+    /// Another 4xx, or a redirect: the back-end does not accept the request, and repeating it changes nothing.
+    Rejected,
+    /// 2xx with a body that is no valid response. The checkpoint may exist.
+    InvalidResponse,
+    /// The request was sent, but there is no complete response. The checkpoint may exist.
+    NoResponse,
+    /// The SnapWatcher process ended before the outcome was recorded. The checkpoint may exist.
+    Interrupted,
+    /// The pod was deleted, is terminating, or another pod has its name.
+    PodGone,
+    /// The pod does not have the label `snap.weaversoft.io/snap: "true"`.
+    NotLabelled,
+    /// The pod is a static pod. Only its kubelet knows its containers, so it can't be checkpointed by name.
+    StaticPod,
+    /// The pod already runs from a checkpoint image.
+    AlreadyRestored,
+    /// The pod has no container of that name.
+    NoSuchContainer,
+    /// The pod is not Ready, or its container has not started.
+    NotReady,
+    /// The spec, or an annotation of the pod, is invalid.
+    InvalidSpec,
+}
+
+impl Reason {
+    pub const ALL: [Self; 24] = [
+        Self::Unreachable,
+        Self::Unauthorized,
+        Self::EndpointNotFound,
+        Self::CheckpointApiDisabled,
+        Self::PodNotOnNode,
+        Self::Busy,
+        Self::DiskPressure,
+        Self::NodeNotPrepared,
+        Self::KubeletUntrusted,
+        Self::CheckpointUnsupported,
+        Self::CheckpointFailed,
+        Self::BackendFailed,
+        Self::BackendError,
+        Self::Rejected,
+        Self::InvalidResponse,
+        Self::NoResponse,
+        Self::Interrupted,
+        Self::PodGone,
+        Self::NotLabelled,
+        Self::StaticPod,
+        Self::AlreadyRestored,
+        Self::NoSuchContainer,
+        Self::NotReady,
+        Self::InvalidSpec,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "Unreachable",
+            Self::Unauthorized => "Unauthorized",
+            Self::EndpointNotFound => "EndpointNotFound",
+            Self::CheckpointApiDisabled => "CheckpointApiDisabled",
+            Self::PodNotOnNode => "PodNotOnNode",
+            Self::Busy => "Busy",
+            Self::DiskPressure => "DiskPressure",
+            Self::NodeNotPrepared => "NodeNotPrepared",
+            Self::KubeletUntrusted => "KubeletUntrusted",
+            Self::CheckpointUnsupported => "CheckpointUnsupported",
+            Self::CheckpointFailed => "CheckpointFailed",
+            Self::BackendFailed => "BackendFailed",
+            Self::BackendError => "BackendError",
+            Self::Rejected => "Rejected",
+            Self::InvalidResponse => "InvalidResponse",
+            Self::NoResponse => "NoResponse",
+            Self::Interrupted => "Interrupted",
+            Self::PodGone => "PodGone",
+            Self::NotLabelled => "NotLabelled",
+            Self::StaticPod => "StaticPod",
+            Self::AlreadyRestored => "AlreadyRestored",
+            Self::NoSuchContainer => "NoSuchContainer",
+            Self::NotReady => "NotReady",
+            Self::InvalidSpec => "InvalidSpec",
+        }
+    }
+
+    /// The reason with this name.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+
+    /// What follows from this reason.
+    pub fn retry_class(self) -> RetryClass {
+        match self {
+            Self::Unreachable
+            | Self::Unauthorized
+            | Self::EndpointNotFound
+            | Self::CheckpointApiDisabled
+            | Self::PodNotOnNode
+            | Self::Busy
+            | Self::DiskPressure
+            | Self::NodeNotPrepared
+            | Self::NotReady => RetryClass::NotTried,
+            Self::CheckpointFailed | Self::BackendFailed | Self::BackendError => RetryClass::TriedAndFailed,
+            Self::KubeletUntrusted
+            | Self::CheckpointUnsupported
+            | Self::Rejected
+            | Self::PodGone
+            | Self::NotLabelled
+            | Self::StaticPod
+            | Self::AlreadyRestored
+            | Self::NoSuchContainer
+            | Self::InvalidSpec => RetryClass::Final,
+            Self::InvalidResponse | Self::NoResponse | Self::Interrupted => RetryClass::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What follows from a [`Reason`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryClass {
+    /// The back-end did not try: the Checkpoint stays Pending, and no failure is counted.
+    NotTried,
+    /// The back-end tried and failed: the Checkpoint stays Pending, and a failure is counted.
+    TriedAndFailed,
+    /// The Checkpoint is Failed. No further attempt follows.
+    Final,
+    /// The checkpoint may exist.
+    Unknown,
+}

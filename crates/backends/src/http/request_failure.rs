@@ -1,0 +1,108 @@
+//! Why a request has no complete response, and what that means for its attempt.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use rustls::CertificateError;
+
+use snapwatcher_api::outcome::Reason;
+
+use super::timeouts::RequestTimeouts;
+
+/// An endpoint in messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndpointLabel<'a> {
+    /// `SnapHook` or `the kubelet of node `n1``.
+    pub(crate) name: &'a str,
+    /// Its URL without user, password and query.
+    pub(crate) url: &'a str,
+    /// What to do if it can't be reached.
+    pub(crate) remedy: &'a str,
+}
+
+#[derive(Debug)]
+pub(super) enum FailureCause {
+    Transport(reqwest::Error),
+    TimedOut(Duration),
+}
+
+/// A request without a complete response.
+#[derive(Debug)]
+pub(crate) struct RequestFailure {
+    cause: FailureCause,
+    has_connected: bool,
+}
+
+impl RequestFailure {
+    pub(super) fn new(cause: FailureCause, has_connected: bool, timeouts: RequestTimeouts) -> Self {
+        let cause = match cause {
+            // The client has the same limit for connecting and may notice first.
+            FailureCause::Transport(error) if !has_connected && error.is_timeout() => {
+                FailureCause::TimedOut(timeouts.connect)
+            }
+            other => other,
+        };
+        Self { cause, has_connected }
+    }
+
+    /// The reason and the message: `Unreachable` before the connection was established, `NoResponse` after it.
+    pub(crate) fn classify(&self, endpoint: EndpointLabel<'_>) -> (Reason, String) {
+        let EndpointLabel { name, url, remedy } = endpoint;
+        match &self.cause {
+            FailureCause::Transport(error) if error.is_builder() => {
+                (Reason::Rejected, format!("could not build the request to {name} at {url}: {}", innermost(error)))
+            }
+            FailureCause::Transport(error) if self.has_connected => {
+                (Reason::NoResponse, format!("no complete response from {name} at {url}: {}", innermost(error)))
+            }
+            FailureCause::Transport(error) if error.is_dns() => (
+                Reason::Unreachable,
+                format!("could not resolve the host of {name} at {url}: {}; {remedy}", innermost(error)),
+            ),
+            FailureCause::Transport(error) => {
+                (Reason::Unreachable, format!("could not connect to {name} at {url}: {}; {remedy}", innermost(error)))
+            }
+            FailureCause::TimedOut(limit) if self.has_connected => (
+                Reason::NoResponse,
+                format!("no complete response from {name} at {url} within {limit:?} after connecting"),
+            ),
+            FailureCause::TimedOut(limit) => {
+                (Reason::Unreachable, format!("could not connect to {name} at {url} within {limit:?}; {remedy}"))
+            }
+        }
+    }
+
+    /// Why the certificate of the server was not accepted, if that is the cause.
+    pub(crate) fn certificate_error(&self) -> Option<&CertificateError> {
+        let FailureCause::Transport(error) = &self.cause else { return None };
+        let mut next: Option<&(dyn Error + 'static)> = error.source();
+        while let Some(error) = next {
+            if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref::<rustls::Error>() {
+                return Some(why);
+            }
+            next = wrapped(error).or_else(|| error.source());
+        }
+        None
+    }
+}
+
+/// The error that an I/O error wraps; its `source` skips that one.
+fn wrapped<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    error.downcast_ref::<io::Error>()?.get_ref().map(|inner| inner as &(dyn Error + 'static))
+}
+
+/// The text of the innermost cause. reqwest's own text repeats the URL with its password.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    while let Some(inner) = cause.and_then(|cause| cause.source()) {
+        cause = Some(inner);
+    }
+    match cause {
+        None => error.to_string(),
+        Some(cause) => match cause.downcast_ref::<io::Error>() {
+            Some(io) if io.raw_os_error().is_some() => io.kind().to_string(),
+            _ => cause.to_string(),
+        },
+    }
+}

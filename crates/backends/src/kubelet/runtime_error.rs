@@ -1,0 +1,174 @@
+//! What the errors of container runtimes mean. A kubelet passes them on with status 500.
+//!
+//! Each kubelet uses the form `checkpointing of NAMESPACE/POD/CONTAINER failed (ERROR)`. The phrases below are those of
+//! containerd, CRI-O, runc and crun as of 2026. Any other error is a checkpoint that failed.
+
+use snapwatcher_api::outcome::Reason;
+
+/// The form of a kubelet's response. Names have neither spaces nor parentheses, so a name is never taken for an error.
+const FORM: (&str, &str) = ("checkpointing of ", " failed (");
+
+/// The kubelet could not ask the API server about the right of the token. The runtime got no request.
+const NOT_AUTHORIZED: &str = "authorization error";
+
+/// The runtime can't take checkpoints, and only another runtime helps. In lower case, as all that follow.
+const UNSUPPORTED: [&str; 6] = [
+    // gRPC: the method is unknown (containerd before 2.0), or the task's shim has none (Kata, Windows).
+    "code = unimplemented",
+    // With the colon: CRIU says `function not implemented` (ENOSYS) of a system call.
+    ": not implemented",
+    // CRI-O, of runtimes that are not OCI runtimes.
+    "configured runtime does not support checkpoint/restore",
+    // runc and crun, built without CRIU.
+    "has not been compiled with checkpoint/restore support",
+    "compiled without criu support",
+    // go-criu.
+    "criu not supported",
+];
+
+/// The runtime can take checkpoints once its node is prepared.
+const NOT_PREPARED: [&str; 8] = [
+    // containerd 2.0 to 2.3, then later.
+    "criu binary not found",
+    // CRI-O, if `enable_criu_support` is off or there is no CRIU.
+    "checkpoint/restore support not available",
+    // go-criu ("failed to check for criu version"); runc.
+    "requires at least criu",
+    "criu version",
+    "criu lacks support",
+    "exec: \"criu\"",
+    // crun, which loads CRIU as a library.
+    "could not load `libcriu",
+    "libcriu is too old",
+];
+
+/// The kubelet got no answer from its runtime. The checkpoint may exist.
+const NO_ANSWER: [&str; 3] = ["code = deadlineexceeded", "code = canceled", "code = unavailable"];
+
+/// The kubelet could not connect to its runtime.
+const NOT_CONNECTED: &str = "error while dialing";
+
+/// The reason of a response with status 500 and this body.
+pub(super) fn reason(body: &str) -> Reason {
+    let body = body.to_lowercase();
+    if body.starts_with(NOT_AUTHORIZED) {
+        return Reason::Unauthorized;
+    }
+    let error = body.strip_prefix(FORM.0).and_then(|rest| rest.split_once(FORM.1)).map(|(_, error)| error);
+    let Some(error) = error else { return Reason::BackendError };
+    let contains = |phrases: &[&str]| phrases.iter().any(|phrase| error.contains(phrase));
+    if contains(&UNSUPPORTED) {
+        Reason::CheckpointUnsupported
+    } else if contains(&NOT_PREPARED) {
+        Reason::NodeNotPrepared
+    } else if contains(&NO_ANSWER) {
+        if error.contains(NOT_CONNECTED) { Reason::Busy } else { Reason::NoResponse }
+    } else {
+        Reason::CheckpointFailed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_a_runtime_has_its_reason() {
+        for (error, expected) in [
+            (
+                "rpc error: code = Unimplemented desc = unknown method CheckpointContainer",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = Unimplemented desc = method CheckpointContainer not implemented",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = Unknown desc = checkpointing container \"5d39\" failed: service Checkpoint: not implemented",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = Unknown desc = configured runtime does not support checkpoint/restore",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = Unknown desc = failed to checkpoint container 87ea: running \"/usr/bin/runc\" failed: this \
+                 runc binary has not been compiled with checkpoint/restore support enabled (runc_nocriu)",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = Unknown desc = failed to checkpoint container 87ea: crun: Compiled without CRIU support. \
+                 Checkpointing not available.",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = Unknown desc = CRIU binary not found or too old (<31600). Failed to checkpoint container \
+                 \"5d39\": failed to check for criu version: exec: \"criu\": executable file not found in $PATH",
+                Reason::NodeNotPrepared,
+            ),
+            (
+                "rpc error: code = Unknown desc = failed to checkpoint container \"7bc2\": criu binary not found in shim path \
+                 or system PATH",
+                Reason::NodeNotPrepared,
+            ),
+            (
+                "rpc error: code = Unknown desc = CRIU binary not found or too old (<31600). Failed to checkpoint container \
+                 \"5d39\": checkpoint/restore requires at least CRIU 31600, current version is 31100",
+                Reason::NodeNotPrepared,
+            ),
+            ("rpc error: code = Unknown desc = checkpoint/restore support not available", Reason::NodeNotPrepared),
+            (
+                "rpc error: code = Unknown desc = failed to checkpoint container 87ea: crun: could not load `libcriu.so.2`: \
+                 `libcriu.so.2: cannot open shared object file`",
+                Reason::NodeNotPrepared,
+            ),
+            (
+                "rpc error: code = Unknown desc = checkpointing container \"5d39\" failed: runc did not terminate \
+                 successfully: exit status 1: criu failed: type NOTIFY errno 0 path= /run/containerd/criu-dump.log: unknown",
+                Reason::CheckpointFailed,
+            ),
+            (
+                "rpc error: code = Unknown desc = failed to checkpoint container 87ea: crun: CRIU checkpointing failed -52.  \
+                 Please check CRIU logfile /var/lib/dump.log",
+                Reason::CheckpointFailed,
+            ),
+            (
+                "rpc error: code = Unknown desc = failed to checkpoint container 87ea: can't freeze: function not implemented",
+                Reason::CheckpointFailed,
+            ),
+            ("container app not found", Reason::CheckpointFailed),
+            (
+                "rpc error: code = Unknown desc = container \"5d39\" is in CONTAINER_EXITED state. only CONTAINER_RUNNING \
+                 containers can be checkpointed",
+                Reason::CheckpointFailed,
+            ),
+            ("rpc error: code = DeadlineExceeded desc = context deadline exceeded", Reason::NoResponse),
+            ("rpc error: code = Canceled desc = context canceled", Reason::NoResponse),
+            ("rpc error: code = Unavailable desc = error reading from server: EOF", Reason::NoResponse),
+            (
+                "rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial unix \
+                 /run/containerd/containerd.sock: connect: connection refused\"",
+                Reason::Busy,
+            ),
+        ] {
+            assert_eq!(reason(&format!("checkpointing of shop/web-0/app failed ({error})")), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_in_the_form_of_a_kubelet_is_no_error_of_a_runtime() {
+        for (body, expected) in [
+            ("", Reason::BackendError),
+            ("criu binary not found", Reason::BackendError),
+            ("Internal Server Error", Reason::BackendError),
+            (
+                "Authorization error (user=system:serviceaccount:snap:snapwatcher-kubelet, verb=create, resource=nodes, \
+                 subresource=checkpoint)",
+                Reason::Unauthorized,
+            ),
+            ("checkpointing of shop/web-0/libcriu failed (container libcriu not found)", Reason::CheckpointFailed),
+        ] {
+            assert_eq!(reason(body), expected, "{body}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Sends a checkpoint request to SnapHook.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Client, RequestBuilder, Url};
+use tokio::time::Instant;
+
+use snapwatcher_api::outcome::{Outcome, Reason};
+use snapwatcher_daemon::clock;
+
+use crate::backend::{CheckpointBackend, CheckpointRequest};
+use crate::ca_file;
+use crate::failure::{NotSent, failed};
+use crate::http::{self, EndpointLabel, RequestFailure, RequestTimeouts};
+
+use super::request::body;
+use super::response;
+use super::settings::{SnapHookError, SnapHookSettings};
+
+/// The header that identifies an attempt, equal for repeats of a request whose result is unknown, see
+/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// One endpoint takes the requests for the pods of all nodes.
+const THE_ENDPOINT: &str = "";
+
+/// The back-end `snaphook`.
+#[derive(Debug)]
+pub struct SnapHook {
+    settings: SnapHookSettings,
+    client: Client,
+    endpoint: Url,
+    /// The endpoint without user, password and query, for messages.
+    display_url: String,
+}
+
+impl SnapHook {
+    pub fn new(settings: SnapHookSettings) -> Result<Self, SnapHookError> {
+        settings.check()?;
+        let endpoint = settings.endpoint();
+        let display_url = format!("{}{}", endpoint.origin().ascii_serialization(), endpoint.path());
+        Ok(Self { client: client(&settings)?, display_url, endpoint, settings })
+    }
+
+    /// The URL that requests are sent to, for messages: without user, password and query.
+    pub fn display_url(&self) -> &str {
+        &self.display_url
+    }
+
+    async fn attempt(&self, request: &CheckpointRequest) -> Outcome {
+        let (post, token) = match self.post(request).await {
+            Ok(post) => post,
+            Err(not_sent) => return not_sent.into(),
+        };
+        let timeouts = self.settings.timeouts();
+        match http::send_once(post, token.as_deref(), timeouts, Instant::now()).await {
+            Ok(response) => response::outcome(&response, &self.display_url, &request.node, clock::now()),
+            Err(failure) => {
+                let (reason, message) = self.classify(&failure);
+                failed(reason, &message)
+            }
+        }
+    }
+
+    /// The request, and the token that it carries.
+    async fn post(&self, request: &CheckpointRequest) -> Result<(RequestBuilder, Option<String>), NotSent> {
+        let token = self.token().await?;
+        let post = self
+            .client
+            .post(self.endpoint.clone())
+            .header(IDEMPOTENCY_KEY, &request.idempotency_key)
+            .json(&body(&self.settings, request)?);
+        authorized(post, token)
+    }
+
+    /// A request for the headers of the endpoint, which takes no checkpoint, and the token that it carries.
+    pub(super) async fn get(&self) -> Result<(RequestBuilder, Option<String>), NotSent> {
+        let token = self.token().await?;
+        authorized(self.client.get(self.endpoint.clone()), token)
+    }
+
+    pub(super) fn timeouts(&self) -> RequestTimeouts {
+        self.settings.timeouts()
+    }
+
+    /// The reason and the message of a request without a complete response.
+    pub(super) fn classify(&self, failure: &RequestFailure) -> (Reason, String) {
+        let remedy = "check that SnapHook runs and that `--snap-back-api-url` is its URL";
+        failure.classify(EndpointLabel { name: "SnapHook", url: &self.display_url, remedy })
+    }
+
+    async fn token(&self) -> Result<Option<String>, NotSent> {
+        let Some(path) = &self.settings.token_file else { return Ok(None) };
+        let unusable = |why: String| {
+            let path = path.display();
+            NotSent::new(
+                Reason::Unauthorized,
+                format!("no request sent to SnapHook: the token file `{path}` {why}; write a bearer token to it"),
+            )
+        };
+        let text =
+            tokio::fs::read_to_string(path).await.map_err(|error| unusable(format!("could not be read: {error}")))?;
+        match text.trim() {
+            "" => Err(unusable("is empty".to_owned())),
+            token if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err(unusable("holds no valid token".to_owned()))
+            }
+            token => Ok(Some(token.to_owned())),
+        }
+    }
+}
+
+impl CheckpointBackend for SnapHook {
+    fn needs_pod(&self) -> bool {
+        self.settings.contract.needs_pod()
+    }
+
+    fn longest_attempt(&self) -> Duration {
+        self.settings.timeouts().total()
+    }
+
+    fn endpoint<'a>(&self, _node: Option<&'a str>) -> Option<&'a str> {
+        Some(THE_ENDPOINT)
+    }
+
+    fn checkpoint<'a>(&'a self, request: &'a CheckpointRequest) -> BoxFuture<'a, Outcome> {
+        self.attempt(request).boxed()
+    }
+}
+
+fn authorized(request: RequestBuilder, token: Option<String>) -> Result<(RequestBuilder, Option<String>), NotSent> {
+    let Some(token) = token else { return Ok((request, None)) };
+    let value = http::bearer(&token)
+        .map_err(|error| NotSent::new(Reason::Unauthorized, format!("no request sent to SnapHook: {error}")))?;
+    Ok((request.header(AUTHORIZATION, value), Some(token)))
+}
+
+fn client(settings: &SnapHookSettings) -> Result<Client, SnapHookError> {
+    let builder = http::client(settings.request_timeout);
+    let builder = match &settings.ca_file {
+        Some(path) => builder.tls_certs_only(ca_file::read(path, "SnapHook")?),
+        // Without this, a client for plain HTTP could not be built in an image that has no certificates.
+        None if settings.url.scheme() == "http" => builder.tls_certs_only([]),
+        None => builder,
+    };
+    builder.build().map_err(SnapHookError::Client)
+}

@@ -1,0 +1,99 @@
+//! What the response of SnapHook means: the table "What each answer becomes" of docs/contracts.md.
+//!
+//! Pure: `now` is a parameter, and nothing here reads from a connection.
+
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use reqwest::StatusCode;
+use serde_json::{Map, Value};
+
+use snapwatcher_api::outcome::{Location, Outcome, Reason};
+
+use crate::failure::failed;
+use crate::http::BackendResponse;
+use crate::redact;
+
+/// The outcome of an attempt with this response. `url` is for messages; an archive in the response is on `node`.
+pub(super) fn outcome(response: &BackendResponse, url: &str, node: &str, now: Timestamp) -> Outcome {
+    if response.status.is_success() {
+        return success(response, url, node);
+    }
+    let status = response.status;
+    let Some(reason) = reason(status) else {
+        return failed(
+            Reason::InvalidResponse,
+            &format!("SnapHook at {url} answered with the unknown status {status}"),
+        );
+    };
+    let body = response.body.trim();
+    let text = serde_json::from_str(body).ok().as_ref().and_then(message).unwrap_or_else(|| body.to_owned());
+    let separator = if text.is_empty() { "" } else { ": " };
+    Outcome::Failed {
+        reason,
+        message: redact::redact(&format!("SnapHook at {url} answered {status}{}{separator}{text}", remedy(reason))),
+        retry_after: response.retry_after(now),
+    }
+}
+
+/// The reason of a status that is not 2xx.
+fn reason(status: StatusCode) -> Option<Reason> {
+    match status.as_u16() {
+        401 | 403 => Some(Reason::Unauthorized),
+        404 => Some(Reason::EndpointNotFound),
+        429 | 503 => Some(Reason::Busy),
+        408 | 425 | 500..=599 => Some(Reason::BackendError),
+        300..=499 => Some(Reason::Rejected),
+        _ => None,
+    }
+}
+
+/// What to do, if it is not in the log of SnapHook alone. It stands before the text of SnapHook, whose end may be cut off.
+fn remedy(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Unauthorized => " (set a valid token by `--snap-back-api-token-file`)",
+        Reason::EndpointNotFound => " (check `--snap-back-api-url` and `--snap-back-api-contract`)",
+        Reason::Rejected => " (compare `--snap-back-api-contract` with the server)",
+        _ => "",
+    }
+}
+
+fn success(response: &BackendResponse, url: &str, node: &str) -> Outcome {
+    let invalid = |why: &str| {
+        failed(Reason::InvalidResponse, &format!("SnapHook at {url} answered {}, but {why}", response.status))
+    };
+    if !response.is_readable {
+        return invalid("the response is too long or not UTF-8");
+    }
+    if response.body.trim().is_empty() {
+        return Outcome::Succeeded(Location::default());
+    }
+    let Ok(Value::Object(object)) = serde_json::from_str(&response.body) else {
+        return invalid(&format!("the response is not a JSON object: {}", response.body));
+    };
+    match object.get("success") {
+        None | Some(Value::Bool(true)) => Outcome::Succeeded(location(&object, node)),
+        // SNAP reports failures with status 200. What `false` means with another 2xx is not known.
+        Some(Value::Bool(false)) if response.status == StatusCode::OK => {
+            let text = message(&Value::Object(object)).unwrap_or_else(|| "it gives no reason".to_owned());
+            failed(Reason::BackendFailed, &format!("SnapHook at {url} failed: {text}"))
+        }
+        Some(_) => invalid(&format!("its field `success` has an unexpected value: {}", response.body)),
+    }
+}
+
+/// The error text of the body: `message` of SNAP, `detail` of FastAPI, `error` of most others.
+fn message(body: &Value) -> Option<String> {
+    ["message", "detail", "error"].iter().find_map(|key| match body.get(key)? {
+        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+        details @ (Value::Array(_) | Value::Object(_)) => Some(details.to_string()),
+        _ => None,
+    })
+}
+
+fn location(object: &Map<String, Value>, node: &str) -> Location {
+    let place = |key: &str| object.get(key).and_then(Value::as_str).and_then(redact::redact_place);
+    let archive = place("checkpoint_path");
+    Location { node: archive.as_ref().map(|_| node.to_owned()), archive, image: place("image_tag") }
+}

@@ -1,0 +1,92 @@
+//! The text of errors with their causes, and of panics.
+//!
+//! An error becomes text once, where it is handled. Our own error types leave the cause out of their `Display`. The types
+//! of kube and of some other crates include it. The functions of this module name each cause exactly once.
+
+use std::any::Any;
+use std::error::Error;
+
+use kube::core::Status;
+use tokio::task::JoinError;
+
+/// The error and its causes in one line, separated by `: `. A cause whose text is already in the line is left out.
+///
+/// A response of the API server appears as its message and its code.
+pub fn error_chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = match status(cause) {
+            Some(status) => {
+                // kube prints the response twice, once with all its fields.
+                line = line.replace(&format!("ApiError: {status} ({status:?})"), &response_text(status));
+                if !status.message.is_empty() {
+                    line = line.replace(&status.to_string(), &response_text(status));
+                }
+                response_text(status)
+            }
+            None => cause.to_string(),
+        };
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        next = cause.source();
+    }
+    line
+}
+
+fn status<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e Status> {
+    cause.downcast_ref().or_else(|| cause.downcast_ref::<Box<Status>>().map(AsRef::as_ref))
+}
+
+fn response_text(status: &Status) -> String {
+    match (status.message.as_str(), status.reason.as_str()) {
+        ("", "") => format!("HTTP {}", status.code),
+        ("", text) | (text, _) => format!("{text} ({})", status.code),
+    }
+}
+
+/// The message of a panic. `panic!` has a `&str` or a `String` as its payload.
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// The text of a task that panicked or was aborted.
+pub fn join_error_message(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => panic_message(panic.as_ref()).to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Link {
+        text: &'static str,
+        source: Option<Box<Self>>,
+    }
+
+    fn linked(texts: &[&'static str]) -> Link {
+        let (first, rest) = texts.split_first().unwrap();
+        Link { text: first, source: (!rest.is_empty()).then(|| Box::new(linked(rest))) }
+    }
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        for (causes, expected) in [
+            (&["could not read"][..], "could not read"),
+            (&["could not read", "permission denied"], "could not read: permission denied"),
+            (&["watch failed: no route", "no route"], "watch failed: no route"),
+            (&["watch failed: no route", "no route", "errno 113"], "watch failed: no route: errno 113"),
+            (&["a", "b", "c"], "a: b: c"),
+        ] {
+            assert_eq!(error_chain(&linked(causes)), expected);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Ordinary calls to the API server. kube sets no time limit on them; [`call`] does.
+
+use std::time::Duration;
+
+use kube::core::Status;
+
+/// The longest an ordinary call may take. The API server's own limit is 60 s.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a call to the API server has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("could not {what}: the API server did not answer within {} s", CALL_TIMEOUT.as_secs())]
+    TimedOut { what: String },
+    #[error("could not {what}")]
+    Failed { what: String, source: Box<kube::Error> },
+}
+
+impl CallError {
+    /// The API server's answer, if it gave one.
+    pub fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Failed { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => Some(status),
+                _ => None,
+            },
+            Self::TimedOut { .. } => None,
+        }
+    }
+
+    /// 404.
+    pub fn is_not_found(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 404)
+    }
+
+    /// 409 because of another resourceVersion.
+    pub fn is_conflict(&self) -> bool {
+        self.status().is_some_and(Status::is_conflict)
+    }
+
+    /// 409 because an object of that name exists.
+    pub fn already_exists(&self) -> bool {
+        self.status().is_some_and(Status::is_already_exists)
+    }
+
+    /// 403 because the namespace is being deleted, see `NamespaceTerminatingCause` of k8s.io/api.
+    pub fn is_namespace_terminating(&self) -> bool {
+        let causes =
+            |status: &Status| status.details.iter().flat_map(|details| details.causes.clone()).collect::<Vec<_>>();
+        self.status().is_some_and(|status| causes(status).iter().any(|cause| cause.reason == "NamespaceTerminating"))
+    }
+
+    /// Whether the server may have carried out the request: a timeout, a broken connection, or a 5xx.
+    pub fn is_ambiguous(&self) -> bool {
+        self.status().is_none_or(|status| status.code >= 500)
+    }
+}
+
+/// Makes one call that ends within [`CALL_TIMEOUT`]; `what` completes the sentence "could not ...".
+pub async fn call<T>(what: impl Into<String>, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+    match tokio::time::timeout(CALL_TIMEOUT, request).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(CallError::Failed { what: what.into(), source: Box::new(source) }),
+        Err(_) => Err(CallError::TimedOut { what: what.into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snapwatcher_daemon::telemetry::error_chain;
+
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_kube_error_is_not_repeated() {
+        let broken = serde_json::from_str::<u8>("{").unwrap_err();
+        let words = broken.to_string();
+        let line = error_chain(&kube::Error::SerdeError(broken));
+        assert_eq!(line.matches(&words).count(), 1, "{line}");
+    }
+
+    #[test]
+    fn an_answer_of_the_api_server_is_shown_as_message_and_code() {
+        let status = Status::failure("leases is forbidden", "Forbidden").with_code(403);
+        let api = || kube::Error::Api(Box::new(status.clone()));
+        assert_eq!(error_chain(&api()), "leases is forbidden (403)");
+        let call = CallError::Failed { what: "read the Lease".to_owned(), source: Box::new(api()) };
+        assert_eq!(error_chain(&call), "could not read the Lease: leases is forbidden (403)");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_an_answer_ends() {
+        let error = call("read the Lease", std::future::pending::<kube::Result<()>>()).await.unwrap_err();
+        assert_eq!(error.to_string(), "could not read the Lease: the API server did not answer within 10 s");
+        assert!(error.is_ambiguous() && !error.is_not_found());
+    }
+}

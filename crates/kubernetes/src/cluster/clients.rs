@@ -1,0 +1,69 @@
+//! Two clients for the API server: one for ordinary calls, one for watches.
+//!
+//! kube retries 429, 503 and 504 on its own, POST and PUT too. If the server applied a PUT and answered 504, the retry meets
+//! its own conflict. So retries are off, and the callers retry where that is safe.
+
+use std::time::Duration;
+
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
+use tower::limit::RateLimitLayer;
+
+/// How long the server keeps a watch open.
+pub const WATCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection is dead if nothing is read for the watch timeout and this much longer, since the server ends a watch before.
+/// It is below the 5 s after which kube's watcher starts a silent watch anew without an error: only a read that fails can be
+/// logged and counted.
+const READ_SLACK: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Watch and list requests a second. If a server closes each watch at once, kube's watcher sends thousands of requests a
+/// second without an error. Listing 10,000 pods takes 20 requests.
+const WATCH_RATE: u64 = 10;
+
+/// Clients for one API server; cloning is cheap.
+#[derive(Clone)]
+pub struct Cluster {
+    /// For ordinary calls, each of them through [`call`](super::call).
+    pub calls: Client,
+    /// For watches and the listings before them: rate-limited.
+    pub watches: Client,
+    /// How long the server keeps a watch open; [`WATCH_TIMEOUT`] outside tests.
+    pub watch_timeout: Duration,
+    /// The CA certificates (DER) that verify the API server; `None`: those of the system.
+    pub ca_certificates: Option<Vec<Vec<u8>>>,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("found no cluster to connect to: set KUBECONFIG, or run in a pod with a service account")]
+    NoCluster { source: kube::config::InferConfigError },
+    #[error("could not set up a client for the API server at {url}")]
+    Client { url: String, source: kube::Error },
+}
+
+impl Cluster {
+    /// Sets up the clients from KUBECONFIG, the default kubeconfig, or the pod's service account. It sends no request.
+    pub async fn connect(watch_timeout: Duration) -> Result<Self, ConnectError> {
+        let mut config = Config::infer().await.map_err(|source| ConnectError::NoCluster { source })?;
+        config.default_retry = false;
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = Some(watch_timeout + READ_SLACK);
+        config.write_timeout = Some(watch_timeout + READ_SLACK);
+        let url = config.cluster_url.to_string();
+        let build = || ClientBuilder::try_from(config.clone());
+        let failed = |source| ConnectError::Client { url: url.clone(), source };
+        let limit = RateLimitLayer::new(WATCH_RATE, Duration::from_secs(1));
+        Ok(Self {
+            calls: build().map_err(failed)?.build(),
+            watches: build().map_err(failed)?.with_layer(&limit).build(),
+            watch_timeout,
+            ca_certificates: config.root_cert,
+        })
+    }
+}
+
+/// The URL that [`Cluster::connect`] uses, for messages.
+pub async fn address() -> Option<String> {
+    Config::infer().await.ok().map(|config| config.cluster_url.to_string())
+}

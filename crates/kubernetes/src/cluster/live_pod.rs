@@ -1,0 +1,34 @@
+//! Live reads of a pod. They show what the API server has now; a watch may be behind.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::Request;
+use kube::{Client, Resource as _};
+use serde_json::Value;
+
+use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
+
+use super::call::{CallError, call};
+
+/// A pod as the API server has it now.
+pub struct LivePod {
+    pub facts: PodFacts,
+    /// The whole Pod object, for a back-end that receives it.
+    pub object: Value,
+}
+
+/// Reads the pod of that name; `None` if there is none.
+pub async fn read_pod(client: &Client, name: &PodName) -> Result<Option<LivePod>, CallError> {
+    let what = || format!("read pod `{name}`");
+    let path = Pod::url_path(&(), Some(&name.namespace));
+    let request = Request::new(path).get(&name.name, &kube::api::GetParams::default());
+    let built = request.map_err(kube::Error::BuildRequest);
+    let read = call(what(), async { client.request::<Value>(built?).await }).await;
+    let object = match read {
+        Ok(object) => object,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let pod: WatchedPod = serde_json::from_value(object.clone())
+        .map_err(|error| CallError::Failed { what: what(), source: Box::new(kube::Error::SerdeError(error)) })?;
+    Ok(Some(LivePod { facts: pod.into(), object }))
+}

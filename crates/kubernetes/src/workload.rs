@@ -1,0 +1,115 @@
+//! The workload of a pod: its top controller, found through at most two owner references.
+//!
+//! A ReplicaSet is read for its Deployment, a Job for its CronJob. Any other controller is the workload itself, since reading
+//! unknown kinds would need rights on them. Only metadata is read. The result is cached by the UID of the controller.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::batch::v1::Job;
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client};
+use moka::future::Cache;
+use serde::de::DeserializeOwned;
+
+use snapwatcher_api::pod::{ControllerReference, PodFacts};
+
+use crate::cluster::{CallError, call};
+
+/// The size of the cache. One entry serves all pods of a ReplicaSet.
+const CACHE_CAPACITY: u64 = 10_000;
+/// Controllers adopt and release objects, so an entry expires.
+const CACHE_TTL: Duration = Duration::from_secs(600);
+
+/// The top controller of a pod, or the pod itself; written `Deployment/web`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    pub api_version: String,
+    pub kind: String,
+    pub name: String,
+    pub uid: String,
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+impl From<&ControllerReference> for Workload {
+    fn from(controller: &ControllerReference) -> Self {
+        let ControllerReference { api_version, kind, name, uid } = controller.clone();
+        Self { api_version, kind, name, uid }
+    }
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WorkloadError {
+    /// The pod's controller was deleted. The garbage collector deletes the pod next.
+    #[error("{kind} `{name}`, the controller of pod `{pod}`, does not exist any more")]
+    Gone { kind: String, name: String, pod: String },
+    #[error("could not find the workload of pod `{pod}`")]
+    Lookup { pod: String, source: Arc<CallError> },
+}
+
+/// Finds workloads, through a cache. A clone uses the same cache.
+#[derive(Clone)]
+pub struct WorkloadLookup {
+    client: Client,
+    /// The controller of a controller, by the UID of the latter; `None`: it has none.
+    parents: Cache<String, Option<ControllerReference>>,
+}
+
+impl WorkloadLookup {
+    pub fn new(client: Client) -> Self {
+        let parents = Cache::builder().max_capacity(CACHE_CAPACITY).time_to_live(CACHE_TTL).build();
+        Self { client, parents }
+    }
+
+    /// The workload of that pod.
+    pub async fn workload(&self, pod: &PodFacts) -> Result<Workload, WorkloadError> {
+        let Some(controller) = &pod.controller else {
+            let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
+            return Ok(Workload { api_version: "v1".into(), kind: "Pod".into(), name, uid });
+        };
+        let parent = match group_and_kind(controller) {
+            ("apps", "ReplicaSet") => self.parent::<ReplicaSet>(pod, controller).await?,
+            ("batch", "Job") => self.parent::<Job>(pod, controller).await?,
+            _ => None,
+        };
+        Ok(Workload::from(parent.as_ref().unwrap_or(controller)))
+    }
+
+    async fn parent<K>(
+        &self,
+        pod: &PodFacts,
+        controller: &ControllerReference,
+    ) -> Result<Option<ControllerReference>, WorkloadError>
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let ControllerReference { kind, name, uid, .. } = controller;
+        let namespace = &pod.name.namespace;
+        let gone = || WorkloadError::Gone { kind: kind.clone(), name: name.clone(), pod: pod.name.to_string() };
+        let lookup = async {
+            let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+            let read = call(format!("read {kind} `{namespace}/{name}`"), api.get_metadata(name)).await;
+            match read {
+                Ok(found) if found.metadata.uid.as_ref() == Some(uid) => {
+                    Ok(ControllerReference::among(found.metadata.owner_references.as_deref().unwrap_or_default()))
+                }
+                Ok(_) => Err(gone()),
+                Err(error) if error.is_not_found() => Err(gone()),
+                Err(source) => Err(WorkloadError::Lookup { pod: pod.name.to_string(), source: Arc::new(source) }),
+            }
+        };
+        self.parents.try_get_with_by_ref(uid, lookup).await.map_err(|error: Arc<WorkloadError>| (*error).clone())
+    }
+}
+
+fn group_and_kind(controller: &ControllerReference) -> (&str, &str) {
+    let group = controller.api_version.split_once('/').map_or("", |(group, _)| group);
+    (group, &controller.kind)
+}

@@ -1,0 +1,9 @@
+//! Locks that ignore poisoning.
+//!
+//! A test that panics while it holds a lock has left nothing half-written, so other tests can go on.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
