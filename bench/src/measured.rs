@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::load::{Target, quantile};
 use crate::server::Server;
 
-/// RetentionPolicy-alive connections of the API server.
+/// Keep-alive connections of the API server.
 const CONNECTIONS: [usize; 3] = [1, 25, 50];
 /// Each server gets so many turns at each number of connections. Short ones: what else a machine does lasts longer than two
 /// neighbours, so that it does as much to one as to the other.
@@ -55,7 +55,7 @@ pub(crate) struct Results {
 
 /// A budget of the design, and whether it was met.
 #[derive(Debug)]
-pub(crate) struct ConcurrencyLimiter {
+pub(crate) struct Budget {
     pub(crate) told: String,
     pub(crate) is_met: bool,
 }
@@ -68,14 +68,14 @@ impl Results {
         turns.map(|(ours, fixed)| middle(ours.iter().zip(fixed).map(|(ours, fixed)| ours / fixed))).collect()
     }
 
-    pub(crate) fn budgets(&self) -> Vec<ConcurrencyLimiter> {
+    pub(crate) fn budgets(&self) -> Vec<Budget> {
         let least = self.ratios().into_iter().fold(f64::INFINITY, f64::min);
         vec![
-            ConcurrencyLimiter {
+            Budget {
                 told: format!("requests per CPU second, at least 0.80 of a fixed reply's: {least:.2}"),
                 is_met: least.is_finite() && least >= 0.80,
             },
-            ConcurrencyLimiter {
+            Budget {
                 told: format!("idle memory, at most 20 MiB: {:.1} MiB", self.ours.memory[0]),
                 is_met: self.ours.memory[0] <= 20.0,
             },
