@@ -1,7 +1,7 @@
-//! The API server goes away in the middle of a rollout, with a request to SnapHook open, and comes back: nothing is
-//! missed, nothing doubled, and what SnapHook answered meanwhile stands in the record.
+//! The API server stops in the middle of a rollout, while a request to SnapHook is open, and starts again. No pod is
+//! missed or checkpointed twice, and the response of SnapHook is written to the Checkpoint.
 //!
-//! The test has a control plane of its own, since it stops the API server.
+//! The test stops the API server, so it has a control plane of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ use lab::{CheckpointCounts, Cluster, Namespace, Options, PodStatus, Snapwatcher,
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// After the API server's return: for the watch, and for all that waited.
+/// The time after the start of the API server in which the watch and all waiting Checkpoints must recover.
 const RECONNECTED: Duration = Duration::from_secs(30);
 
 async fn check(watcher: &Snapwatcher, line: &str) -> Result<(), String> {
@@ -28,7 +28,7 @@ async fn check(watcher: &Snapwatcher, line: &str) -> Result<(), String> {
     if shown.contains(line) { Ok(()) } else { Err(shown) }
 }
 
-/// Creates pods that become Ready when the test says so, not when controllers are back at work.
+/// Creates pods that the test makes Ready.
 async fn held(ns: &Namespace, names: impl IntoIterator<Item = String>) -> Vec<Pod> {
     join_all(names.into_iter().map(async |name| ns.scheduled(&pod(&name).labelled().hold().build()).await)).await
 }
@@ -39,10 +39,10 @@ async fn make_ready(ns: &Namespace, pods: impl IntoIterator<Item = &Pod>) {
     }
 }
 
-/// The pods of one absence. All are scheduled before the first, since the scheduler, too, takes its time to come back.
+/// The pods of one outage. All are scheduled before the first outage, since the scheduler needs time to recover, too.
 struct Round {
     length: Duration,
-    /// Its request is open when the API server goes.
+    /// Its request is open when the API server stops.
     open: Pod,
     rollout: Vec<Pod>,
     later: Pod,
@@ -59,8 +59,8 @@ impl Round {
     }
 }
 
-/// One absence of the API server, with what is under way at its beginning.
-async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, round: Round) {
+/// One outage of the API server, with a request and a rollout under way at its start.
+async fn outage(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, round: Round) {
     let Round { length, open, rollout, later } = round;
     let gate = Gate::default();
     ns.snaphook().answer_pod_with(&open.name_any(), Behaviour::Wait(gate.clone()));
@@ -71,9 +71,9 @@ async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, r
 
     cluster.stop_api_server().await.unwrap();
     let gone = Instant::now();
-    // Answered while nobody can write it down.
+    // SnapHook responds while the outcome cannot be written.
     gate.open();
-    // The length of the absence is what the test is about.
+    // The outage has to last for this time.
     tokio::time::sleep(length.saturating_sub(gone.elapsed())).await;
     cluster.start_api_server().await.unwrap();
     let back = Instant::now();
@@ -87,7 +87,7 @@ async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, r
     .await
     .unwrap();
     let took = back.elapsed();
-    // Whatever would be asked for again has been by the time a later pod was.
+    // A repeated request would have been sent before the request of a later pod.
     make_ready(ns, [&later]).await;
     ns.until_requested(&later.name_any(), 1).await;
     let counts = CheckpointCounts::of(ns, &names).await;
@@ -103,11 +103,11 @@ async fn absence(cluster: &mut Cluster, ns: &Namespace, watcher: &Snapwatcher, r
 }
 
 #[tokio::test]
-async fn nothing_is_missed_while_the_api_server_is_away() {
+async fn no_pod_is_missed_in_an_outage_of_the_api_server() {
     let mut cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
     crd::install(cluster.access(), Path::new(SNAPWATCHER)).await.unwrap();
     let access = cluster.access().clone();
-    in_namespace_of(&access, "nothing_is_missed", |ns| async move {
+    in_namespace_of(&access, "no_pod_is_missed", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let lengths: &[u64] = Size::chosen().of(&[2], &[1, 30, 180]);
         let mut rounds = Vec::new();
@@ -115,7 +115,7 @@ async fn nothing_is_missed_while_the_api_server_is_away() {
             rounds.push(Round::prepare(&ns, seconds).await);
         }
         for round in rounds {
-            absence(&mut cluster, &ns, &watcher, round).await;
+            outage(&mut cluster, &ns, &watcher, round).await;
         }
     })
     .await;

@@ -1,4 +1,4 @@
-//! A Checkpoint applied by a person is a new wish: "checkpoint this pod now".
+//! Manual Checkpoints: a person applies one to checkpoint a pod now.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ fn of(pod: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_wish_is_carried_out_even_after_the_automatic_success() {
-    in_namespace("a_wish_is_carried_out_after_the_automatic_success", |ns| async move {
+async fn a_manual_checkpoint_is_executed_even_after_the_automatic_one() {
+    in_namespace("a_manual_checkpoint_after_the_automatic_one", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let web = ns.create_object(&pod("web").labelled().build()).await;
         ns.record_of("web", "Succeeded").await;
@@ -31,14 +31,14 @@ async fn a_wish_is_carried_out_even_after_the_automatic_success() {
             .unwrap();
         ns.record_named("and-again", "Succeeded").await;
         assert_eq!(ns.request_count("web"), 3);
-        assert_eq!(watcher.blocks(ns.name(), "web").len(), 1, "the block is of the claim");
+        assert_eq!(watcher.blocks(ns.name(), "web").len(), 1, "only a claim prints the block");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_wish_waits_until_its_pod_is_ready_and_ignores_the_delay() {
-    in_namespace("a_wish_waits_until_its_pod_is_ready", |ns| async move {
+async fn a_manual_checkpoint_waits_until_its_pod_is_ready_and_ignores_the_delay() {
+    in_namespace("a_manual_checkpoint_waits_until_its_pod_is_ready", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let slow = ns.scheduled(&pod("slow").labelled().annotate(DELAY, "1h").hold().build()).await;
         ns.apply_checkpoint("early", &of("slow")).await.unwrap();
@@ -53,8 +53,8 @@ async fn a_wish_waits_until_its_pod_is_ready_and_ignores_the_delay() {
 }
 
 #[tokio::test]
-async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
-    in_namespace("a_wish_that_cannot_be_granted_ends_failed", |ns| async move {
+async fn a_manual_checkpoint_that_cannot_be_executed_fails_with_a_message() {
+    in_namespace("a_manual_checkpoint_that_cannot_be_executed", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let several = pod("several").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").build();
         let ready: [Pod; 4] = [
@@ -69,24 +69,39 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
         ns.until_requested("several", 2).await;
         let other = "7d0b2d0c-8b3a-4a9e-9c5f-2f1c6b8f5a11";
         let cases = [
-            ("no-pod", of("nobody"), "Failed(PodGone)", "nobody: create a Checkpoint of another one"),
+            (
+                "no-pod",
+                of("absent"),
+                "Failed(PodGone)",
+                "absent` does not exist. Create a Checkpoint of an existing pod",
+            ),
             ("other-pod", json!({"pod": {"name": "web", "uid": other}}), "Failed(PodGone)", other),
-            ("unlabelled", of("plain"), "Failed(NotLabelled)", "its owner's consent"),
-            ("restored", of("restored"), "Failed(AlreadyRestored)", "runs from a checkpoint already"),
+            (
+                "unlabelled",
+                of("plain"),
+                "Failed(NotLabelled)",
+                "is not labeled snap.weaversoft.io/snap=true. Add the label, then recreate the Checkpoint",
+            ),
+            ("restored", of("restored"), "Failed(AlreadyRestored)", "already runs from a checkpoint"),
             (
                 "no-container",
                 json!({"pod": {"name": "web"}, "container": "nope"}),
                 "Failed(NoSuchContainer)",
                 "has no container `nope`",
             ),
-            ("which", of("several"), "Failed(InvalidSpec)", "chooses app, proxy: name one in spec.container"),
+            (
+                "which",
+                of("several"),
+                "Failed(InvalidSpec)",
+                "several containers: app, proxy. Recreate the Checkpoint with one of them in spec.container",
+            ),
         ];
         let mut uids = BTreeMap::new();
         for (name, spec, state, words) in cases {
             ns.apply_checkpoint(name, &spec).await.unwrap();
             let record = ns.record_named(name, state).await;
             let pod = spec["pod"]["name"].as_str().unwrap();
-            let full_name = format!("pod {}/{pod}", ns.name());
+            let full_name = format!("pod `{}/{pod}`", ns.name());
             assert!(record.message().contains(words), "{name}: {}", record.message());
             assert!(record.message().contains(&full_name), "{name}: {}", record.message());
             assert_eq!(record.text("/pod/name"), Some(pod), "{name}: the column POD");
@@ -94,12 +109,12 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
             assert_eq!(record.condition("Failed").unwrap()["status"], "True", "{name}: kubectl wait must end");
             assert_eq!(record.attempt(), 0, "{name}");
         }
-        let refusals = async |reason: &str| {
+        let ineligible = async |reason: &str| {
             watcher.metric(&format!("snapwatcher_checkpoint_ineligible_total{{reason=\"{reason}\"}}")).await.unwrap()
         };
-        assert_eq!((refusals("PodGone").await, refusals("NotLabelled").await), (Some(2.0), Some(1.0)));
+        assert_eq!((ineligible("PodGone").await, ineligible("NotLabelled").await), (Some(2.0), Some(1.0)));
         let plain = ns.api::<Pod>().get("plain").await.unwrap().uid();
-        assert_eq!(uids["no-pod"], None, "nothing is known but the name");
+        assert_eq!(uids["no-pod"], None, "only the name is known");
         assert_eq!(uids["other-pod"].as_deref(), Some(other), "as in spec");
         assert_eq!(uids["unlabelled"], plain, "as read");
         assert_eq!((ns.request_count("plain"), ns.request_count("restored"), ns.request_count("web")), (0, 0, 1));
@@ -108,8 +123,8 @@ async fn a_wish_that_cannot_be_granted_ends_failed_with_words() {
 }
 
 #[tokio::test]
-async fn a_wish_waits_while_another_record_of_its_container_is_in_progress() {
-    in_namespace("a_wish_waits_while_another_record_is_in_progress", |ns| async move {
+async fn a_manual_checkpoint_waits_while_another_one_of_its_container_is_in_progress() {
+    in_namespace("a_manual_checkpoint_waits_for_another_one", |ns| async move {
         let gate = Gate::default();
         ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
@@ -126,8 +141,8 @@ async fn a_wish_waits_while_another_record_of_its_container_is_in_progress() {
 }
 
 #[tokio::test]
-async fn the_api_server_refuses_a_wish_that_means_nothing() {
-    in_namespace("the_api_server_refuses_a_wish_that_means_nothing", |ns| async move {
+async fn the_api_server_rejects_an_invalid_spec() {
+    in_namespace("the_api_server_rejects_an_invalid_spec", |ns| async move {
         let workload = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u"});
         for (name, spec, words) in [
             ("neither", json!({"container": "app"}), "give either pod or workload"),
@@ -140,12 +155,12 @@ async fn the_api_server_refuses_a_wish_that_means_nothing() {
             ("stray", json!({"pod": {"name": "web"}, "revision": "1"}), "revision goes with workload"),
             ("nameless", json!({"pod": {"name": ""}}), "spec.pod.name"),
         ] {
-            let refused = ns.apply_checkpoint(name, &spec).await.unwrap_err().to_string();
-            assert!(refused.contains(words), "{name}: {refused}");
+            let rejection = ns.apply_checkpoint(name, &spec).await.unwrap_err().to_string();
+            assert!(rejection.contains(words), "{name}: {rejection}");
         }
         ns.apply_checkpoint("kept", &of("web")).await.unwrap();
-        let refused = ns.apply_checkpoint("kept", &of("other")).await.unwrap_err().to_string();
-        assert!(refused.contains("spec is immutable"), "{refused}");
+        let rejection = ns.apply_checkpoint("kept", &of("other")).await.unwrap_err().to_string();
+        assert!(rejection.contains("spec is immutable"), "{rejection}");
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! How many requests are under way at once, and what becomes of pods that have to wait for their turn.
+//! How many requests are under way at once, and what happens to pods while they wait for a slot.
 
 use kube::api::DeleteParams;
 use lab::objects::pod;
@@ -8,17 +8,17 @@ use snapwatcher_api::keys::SNAP;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// How many requests SnapWatcher has under way at most.
-const BUDGET: usize = 8;
+/// The default of `--max-concurrent`.
+const SLOTS: usize = 8;
 
-/// Fills the budget with requests that are answered when the gate opens.
-async fn fill_the_budget(ns: &Namespace) -> Gate {
+/// Takes all slots by requests that get their response when the gate opens.
+async fn take_all_slots(ns: &Namespace) -> Gate {
     let gate = Gate::default();
     ns.snaphook().answer_with(Behaviour::Wait(gate.clone()));
-    for number in 0..BUDGET {
+    for number in 0..SLOTS {
         ns.create_object(&pod(&format!("filler-{number}")).labelled().build()).await;
     }
-    ns.until("the budget is full", async || ns.snaphook().requests().len() == BUDGET).await;
+    ns.until("all slots are taken", async || ns.snaphook().requests().len() == SLOTS).await;
     gate
 }
 
@@ -27,15 +27,15 @@ async fn at_most_eight_requests_are_under_way_at_once() {
     const PODS: usize = 20;
     in_namespace("at_most_eight_requests_are_under_way_at_once", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let gate = fill_the_budget(&ns).await;
-        for number in BUDGET..PODS {
+        let gate = take_all_slots(&ns).await;
+        for number in SLOTS..PODS {
             ns.create_object(&pod(&format!("filler-{number}")).labelled().build()).await;
         }
         ns.until("all pods are claimed", async || ns.records().await.len() == PODS).await;
-        assert_eq!(ns.snaphook().requests().len(), BUDGET);
+        assert_eq!(ns.snaphook().requests().len(), SLOTS);
         assert_eq!(watcher.metric("snapwatcher_checkpoint_in_flight").await.unwrap(), Some(8.0));
         let under_way = ns.records().await.into_iter().filter(|record| record.state() == "InProgress").count();
-        assert_eq!(under_way, BUDGET, "who waits for a slot has written nothing");
+        assert_eq!(under_way, SLOTS, "no attempt is written before it has a slot");
         gate.open();
         for number in 0..PODS {
             ns.record_of(&format!("filler-{number}"), "Succeeded").await;
@@ -50,10 +50,10 @@ async fn at_most_eight_requests_are_under_way_at_once() {
 }
 
 #[tokio::test]
-async fn a_claimed_pod_that_turns_not_ready_before_its_turn_is_asked_for_when_ready_again() {
-    in_namespace("a_claimed_pod_that_turns_not_ready_before_its_turn", |ns| async move {
+async fn a_pod_that_becomes_unready_while_queued_is_checkpointed_when_ready_again() {
+    in_namespace("a_pod_that_becomes_unready_while_queued", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let gate = fill_the_budget(&ns).await;
+        let gate = take_all_slots(&ns).await;
         let wavering = ns.scheduled(&pod("wavering").labelled().hold().build()).await;
         ns.set_status(&wavering, &PodStatus::ready(&wavering)).await;
         ns.record_of("wavering", "Pending").await;
@@ -61,7 +61,7 @@ async fn a_claimed_pod_that_turns_not_ready_before_its_turn_is_asked_for_when_re
         gate.open();
 
         let record = ns.record_of("wavering", "Pending(NotReady)").await;
-        assert!(record.message().contains("to be Ready with container `app` started"), "{}", record.message());
+        assert!(record.message().contains("to be Ready and its container `app` to be started"), "{}", record.message());
         assert_eq!((ns.request_count("wavering"), record.attempt()), (0, 0));
         ns.set_status(&wavering, &PodStatus::ready(&wavering)).await;
         let record = ns.record_of("wavering", "Succeeded").await;
@@ -71,10 +71,10 @@ async fn a_claimed_pod_that_turns_not_ready_before_its_turn_is_asked_for_when_re
 }
 
 #[tokio::test]
-async fn a_claimed_pod_that_goes_or_opts_out_before_its_turn_is_not_asked_for() {
-    in_namespace("a_claimed_pod_that_goes_or_opts_out_before_its_turn", |ns| async move {
+async fn a_pod_that_is_deleted_or_opts_out_while_queued_is_not_checkpointed() {
+    in_namespace("a_pod_that_is_deleted_or_opts_out_while_queued", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let gate = fill_the_budget(&ns).await;
+        let gate = take_all_slots(&ns).await;
         for name in ["gone", "replaced", "opted-out", "forgotten"] {
             ns.create_object(&pod(name).labelled().build()).await;
             ns.record_of(name, "Pending").await;

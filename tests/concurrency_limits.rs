@@ -1,4 +1,4 @@
-//! The limits of checkpoints at once, as SnapHook sees them, the turns that namespaces take, and the emergency brake.
+//! How many checkpoints run at once, as SnapHook sees them, the order of the namespaces, and `--suspend`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,16 +19,16 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 const NODES: usize = 5;
 
-/// Both limits count: five nodes together would take more than all may.
+/// Both limits matter: the limits of five nodes add up to more than the limit in all.
 const AT_ONCE: usize = 6;
 const AT_ONCE_PER_NODE: usize = 2;
 
-/// How long SnapHook takes over a checkpoint.
+/// How long a checkpoint takes in SnapHook.
 const TAKES: Duration = Duration::from_millis(300);
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The most requests that were certainly under way at once: each is for at least [`TAKES`] from when it came.
+/// The largest number of requests that were certainly under way at once: each takes at least [`TAKES`].
 fn most_at_once<'a>(requests: impl IntoIterator<Item = &'a RecordedRequest>) -> usize {
     let takes = SignedDuration::try_from(TAKES).unwrap();
     let times: Vec<_> = requests.into_iter().map(|request| request.at).collect();
@@ -55,12 +55,12 @@ async fn pods_on(ns: &Namespace, nodes: &[String], count: usize) -> Vec<String> 
 }
 
 #[tokio::test]
-async fn limits_hold_on_each_node_and_in_all_and_small_namespaces_are_served_first() {
+async fn the_limits_hold_on_each_node_and_in_all_and_small_namespaces_are_served_first() {
     let (large, small) = Size::chosen().of((54, 3), (180, 10));
     let pods = large + 2 * small;
-    in_namespace("budget-large", |a| async move {
-        in_namespace("budget-small", |b| async move {
-            in_namespace("budget-tiny", |c| async move {
+    in_namespace("limits-large", |a| async move {
+        in_namespace("limits-small", |b| async move {
+            in_namespace("limits-tiny", |c| async move {
                 let nodes = a.dedicated_nodes(NODES).await;
                 let mut names = Vec::new();
                 for (ns, count) in [(&a, large), (&b, small), (&c, small)] {
@@ -75,7 +75,7 @@ async fn limits_hold_on_each_node_and_in_all_and_small_namespaces_are_served_fir
                     ns.all_records(count, "Pending", TIMEOUT).await;
                 }
                 suspended.stop().await.unwrap();
-                assert_eq!(a.snaphook().requests().len(), 0, "the brake is on");
+                assert_eq!(a.snaphook().requests().len(), 0, "suspended");
 
                 a.snaphook().answer_with(Behaviour::Delay(TAKES));
                 launch(&a, &args).await;
@@ -109,7 +109,7 @@ async fn limits_hold_on_each_node_and_in_all_and_small_namespaces_are_served_fir
     .await;
 }
 
-/// Starts the process alone and waits until it is ready: the pods are there already.
+/// Starts the process and waits until it is ready.
 async fn launch(ns: &Namespace, args: &[&str]) -> std::sync::Arc<lab::Snapwatcher> {
     let args = args.iter().map(|argument| (*argument).to_owned()).collect();
     let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..SnapwatcherOptions::default() };
@@ -119,24 +119,24 @@ async fn launch(ns: &Namespace, args: &[&str]) -> std::sync::Arc<lab::Snapwatche
 }
 
 #[tokio::test]
-async fn with_the_brake_on_pods_are_claimed_and_nothing_is_asked_until_it_is_taken_off() {
-    in_namespace("with_the_brake_on_pods_are_claimed", |ns| async move {
+async fn while_suspended_pods_are_claimed_and_no_request_is_sent() {
+    in_namespace("while_suspended_pods_are_claimed", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--suspend"]).await;
         for name in ["web-1", "web-2"] {
             ns.create_object(&pod(name).labelled().build()).await;
             ns.record_of(name, "Pending").await;
         }
-        ns.apply_checkpoint("by-hand", &serde_json::json!({"pod": {"name": "web-1"}})).await.unwrap();
-        ns.until("all three wait for the brake", async || {
+        ns.apply_checkpoint("manual", &serde_json::json!({"pod": {"name": "web-1"}})).await.unwrap();
+        ns.until("all three are queued", async || {
             watcher.metric("snapwatcher_checkpoint_queued").await.unwrap() == Some(3.0)
         })
         .await;
-        assert!(
-            watcher.log().contains("Health check `backend` fails: suspended: pods are claimed, and nothing is asked")
-        );
+        assert!(watcher.log().contains(
+            "Health check `backend` fails: suspended by --suspend: Checkpoints are created but not executed"
+        ));
         assert_eq!(watcher.metric("snapwatcher_checkpoint_suspended").await.unwrap(), Some(1.0));
         watcher.restart().await.unwrap();
-        ns.until("all three wait again", async || {
+        ns.until("all three are queued again", async || {
             watcher.metric("snapwatcher_checkpoint_queued").await.unwrap() == Some(3.0)
         })
         .await;
@@ -151,7 +151,7 @@ async fn with_the_brake_on_pods_are_claimed_and_nothing_is_asked_until_it_is_tak
         })
         .await;
         let health = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-        assert!(health.contains("[-]backend failed (informational): suspended: "), "{health}");
+        assert!(health.contains("[-]backend failed (informational): suspended by --suspend: "), "{health}");
         watcher.stop().await.unwrap();
         assert_eq!(ns.snaphook().requests().len(), 0);
 
