@@ -49,7 +49,7 @@ e2e: build image ## Run the tests that need a real node: kubelet, containerd and
 		cargo test --workspace --exclude bench --locked --test 'e2e_*' -- --test-threads 1
 
 # The tests with a long form, see lab/src/storm.rs.
-STORMS := storm_kill storm_step replicas replicas_paused api_server_away watch_faults snaphook_faults budgets revisions \
+STORMS := storm_kill storm_step replicas replicas_paused api_server_outage watch_faults snaphook_faults concurrency_limits revisions \
 	retention existing_pods rotation rotation_step certificate_secret drain rude_clients rude_bodies
 
 storm: build ## Run the long forms of the tests that kill, pause and break things (about an hour); STORM_SEED=N repeats a run

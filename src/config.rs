@@ -18,9 +18,7 @@ use snapwatcher_api::duration;
 use snapwatcher_api::pod::OncePer;
 use snapwatcher_backends::snaphook::Contract;
 use snapwatcher_certificates::{TlsSource, service_names};
-use snapwatcher_controller::checkpoint::progress::{Holder, Policy, UnknownResult};
-use snapwatcher_controller::checkpoint::retention::RetentionPolicy;
-use snapwatcher_controller::leadership;
+use snapwatcher_controller::{CheckpointSettings, Holder, RetentionPolicy, RetryPolicy, UnknownResult};
 use snapwatcher_kubernetes::leader::LeaseTimes;
 
 use snapwatcher_daemon::telemetry::{LogFormat, LogLevel};
@@ -302,10 +300,11 @@ pub struct AdminArgs {
 
 impl CheckpointArgs {
     /// What the controller is to do with checkpoints.
-    pub fn controller(&self) -> leadership::Settings {
-        leadership::Settings {
+    pub fn controller(&self) -> CheckpointSettings {
+        CheckpointSettings {
             limits: self.limits(),
             policy: self.policy(),
+            retention: self.keep(),
             once_per: self.once_per,
             max_pods_per_revision: self.max_pods_per_revision.into(),
             suspend: self.suspend,
@@ -313,8 +312,8 @@ impl CheckpointArgs {
         }
     }
 
-    pub fn policy(&self) -> Policy {
-        Policy {
+    pub fn policy(&self) -> RetryPolicy {
+        RetryPolicy {
             unknown_result: self.unknown_result,
             max_attempts: self.max_attempts.into(),
             longest_wait: self.longest_wait,

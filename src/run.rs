@@ -15,10 +15,9 @@ use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, KubeletTrust};
 use snapwatcher_backends::metrics::BackendMetrics;
 use snapwatcher_backends::snaphook::{SnapHook, SnapHookError};
 use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates};
-use snapwatcher_controller::checkpoint::metrics::CheckpointMetrics;
-use snapwatcher_controller::leadership::{Checks, ClaimMode, LeaderServices};
-use snapwatcher_controller::timelines::PodsPage;
-use snapwatcher_controller::watch::metrics::WatchMetrics;
+use snapwatcher_controller::{
+    CheckpointMetrics, ControllerChecks, ControllerContext, LeaderServices, PodsPage, WatchMetrics, WatchSettings,
+};
 use snapwatcher_daemon::admin::{self, AdminState, Gate, Health};
 use snapwatcher_daemon::listen::listen;
 use snapwatcher_daemon::services::{ServiceError, Services};
@@ -29,7 +28,6 @@ use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{Events, events};
 use snapwatcher_kubernetes::leader::LeaderElector;
 use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
-use snapwatcher_kubernetes::workload::WorkloadLookup;
 use snapwatcher_state::PodTimelines;
 
 /// Beyond the longest request to a back-end and the drain: for an attempt that was just written, for writing its outcome,
@@ -70,7 +68,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         ca_trust: health.check("ca-trust", Gate::Informational),
     };
     let shutdown = health.check("shutdown", Gate::Readiness);
-    let checks = Checks::new(&mut health);
+    let checks = ControllerChecks::new(&mut health);
     let admission_metrics = AdmissionMetrics::register(&mut registry);
     let serve_metrics = HttpsMetrics::register(&mut registry);
     let admission = AdmissionHandler::new(state.clone(), admission_metrics, admission_args.validation);
@@ -94,18 +92,17 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let (leads, is_leading) = tokio::sync::watch::channel(leader.standalone);
     let work_is_done = CancellationToken::new();
     let (leader_check, done) = (checks.leader.clone(), work_is_done.clone());
-    let term = LeaderServices {
-        scopes: Scope::of(&watch.namespaces()),
-        owners: WorkloadLookup::new(cluster.calls.clone()),
+    let context = ControllerContext {
         cluster: cluster.clone(),
-        state: state.clone(),
+        timelines: state.clone(),
         watch_metrics: WatchMetrics::register(&mut registry),
-        metrics: CheckpointMetrics::register(&mut registry),
+        checkpoint_metrics: CheckpointMetrics::register(&mut registry),
         checks,
         events,
-        mutating: certificate.mutating_webhook_configuration,
-        keep: checkpoint.keep(),
-        claiming: ClaimMode::Told,
+    };
+    let watch_settings = WatchSettings {
+        scopes: Scope::of(&watch.namespaces()),
+        mutating_webhook_configuration: certificate.mutating_webhook_configuration,
     };
     let backend_metrics = BackendMetrics::register(&mut registry);
     let backend: Option<Arc<dyn CheckpointBackend>> = match checkpoint.backend() {
@@ -116,8 +113,10 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
             Some(Arc::new(Kubelet::new(*settings, &certificate.ca.service_namespace, &cluster)?))
         }
     };
-    let term = if let Some(backend) = backend {
-        let (attempts, term) = term.with_records(
+    let leader_services = if let Some(backend) = backend {
+        let (attempts, leader_services) = LeaderServices::with_backend(
+            context,
+            watch_settings,
             checkpoint.controller(),
             backend,
             holder.clone(),
@@ -125,13 +124,11 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
             work_is_done.clone(),
         );
         services.start("attempts", |stop| attempts.run(stop));
-        term
+        leader_services
     } else {
-        term.without_records()
-    };
-    if matches!(term.claiming, ClaimMode::Told) {
         work_is_done.cancel();
-    }
+        LeaderServices::dry_run(context, watch_settings)
+    };
     if leader.standalone {
         leader_check.pass();
     } else {
@@ -147,7 +144,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         };
         services.start("leader", |stop| leader.run(stop, work_is_done));
     }
-    services.start("term", |stop| term.run(is_leading, stop));
+    services.start("leader-services", |stop| leader_services.run(is_leading, stop));
     services.start("events", |stop| publisher.run(stop, done));
     services.start("admission", |stop| {
         snapwatcher_https::dedicated_thread::run(snapwatcher_https::serve(
@@ -164,7 +161,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     // Probes see that the process is not ready while it drains, and what it still does can be scraped.
     services.start_to_end_last("signals", |end| signals::serve(shutdown, stop, end));
     let admin_state = AdminState::new(health, registry);
-    let pages = vec![PodsPage { state, leader: leader_seen, is_suspended }.page()];
+    let pages = vec![PodsPage { timelines: state, leader: leader_seen, is_suspended }.page()];
     services.start_to_end_last("admin", |end| admin::serve(admin_listener, admin::router(admin_state, pages), end));
     services.finish().await?;
     tracing::info!("Stopped");

@@ -1,4 +1,4 @@
-//! What must happen once happens once: by pod, by revision, over deletions of pods and records.
+//! Each pod or revision is checkpointed once, also when pods and Checkpoints are deleted.
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -22,13 +22,13 @@ async fn a_pod_created_again_under_its_name_is_another_pod() {
         ns.delete_pod("phoenix").await;
         ns.create_object(&pod("phoenix").labelled().build()).await;
         ns.until_requested("phoenix", 2).await;
-        ns.until("both records have succeeded", async || {
+        ns.until("both Checkpoints have succeeded", async || {
             let records = ns.records_of("phoenix").await;
             records.len() == 2 && records.iter().all(|record| record.state() == "Succeeded")
         })
         .await;
         let records = ns.records_of("phoenix").await;
-        assert!(records.contains(&first), "the first is history: {records:?}");
+        assert!(records.contains(&first), "the first Checkpoint stays: {records:?}");
         assert!(records.iter().all(|record| record.attempt() == 1), "{records:?}");
         assert_ne!(records[0].spec["pod"]["uid"], records[1].spec["pod"]["uid"]);
         assert_eq!(watcher.blocks(ns.name(), "phoenix").len(), 2);
@@ -37,15 +37,15 @@ async fn a_pod_created_again_under_its_name_is_another_pod() {
 }
 
 #[tokio::test]
-async fn deleting_the_record_of_an_eligible_pod_asks_for_a_new_one() {
-    in_namespace("deleting_the_record_of_an_eligible_pod", |ns| async move {
+async fn a_deleted_checkpoint_of_an_eligible_pod_is_created_again() {
+    in_namespace("a_deleted_checkpoint_of_an_eligible_pod", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("again").labelled().build()).await;
         let first = ns.record_of("again", "Succeeded").await;
         ns.checkpoints().delete(&first.name, &DeleteParams::default()).await.unwrap();
         ns.until_requested("again", 2).await;
         let second = ns.record_of("again", "Succeeded").await;
-        assert_eq!((&second.name, &second.spec), (&first.name, &first.spec), "the name follows from what must be once");
+        assert_eq!((&second.name, &second.spec), (&first.name, &first.spec), "the name is derived from the pod");
         assert_ne!(second.uid, first.uid);
         let keys = ns.snaphook().requests_for(ns.name(), "again").into_iter();
         let keys: Vec<_> = keys.filter_map(|request| request.idempotency_key().map(str::to_owned)).collect();
@@ -61,8 +61,8 @@ async fn deleting_the_record_of_an_eligible_pod_asks_for_a_new_one() {
 }
 
 #[tokio::test]
-async fn an_attempt_is_written_before_it_is_made() {
-    in_namespace("an_attempt_is_written_before_it_is_made", |ns| async move {
+async fn an_attempt_is_written_before_it_is_sent() {
+    in_namespace("an_attempt_is_written_before_it_is_sent", |ns| async move {
         let gate = Gate::default();
         ns.snaphook().answer_with(Behaviour::Wait(gate.clone()));
         let (received, mut requests) = mpsc::unbounded_channel();
@@ -70,11 +70,11 @@ async fn an_attempt_is_written_before_it_is_made() {
         ns.start_snapwatcher(SNAPWATCHER, &["--instance", "replica-0"]).await;
         let created = ns.create_object(&pod("careful").labelled().build()).await;
 
-        let asked = requests.recv().await.unwrap();
+        let requested = requests.recv().await.unwrap();
         let record = ns.records_of("careful").await.remove(0);
         assert_eq!((record.state().as_str(), record.attempt()), ("InProgress", 1));
         let time = |pointer: &str| record.text(pointer).unwrap().parse::<Timestamp>().unwrap();
-        assert!(time("/startTime") <= asked && asked < time("/deadline"), "{record:?}");
+        assert!(time("/startTime") <= requested && requested < time("/deadline"), "{record:?}");
         assert_eq!(record.text("/pod/uid"), created.uid().as_deref());
         assert_eq!(record.container(), "app");
         let (instance, boot) = record.text("/holder").unwrap().split_once('/').unwrap();
@@ -93,8 +93,8 @@ async fn an_attempt_is_written_before_it_is_made() {
 }
 
 #[tokio::test]
-async fn a_record_that_somebody_else_writes_to_still_gets_its_outcome() {
-    in_namespace("a_record_that_somebody_else_writes_to", |ns| async move {
+async fn a_checkpoint_that_another_client_changes_still_gets_its_outcome() {
+    in_namespace("a_checkpoint_that_another_client_changes", |ns| async move {
         let gate = Gate::default();
         ns.snaphook().answer_with(Behaviour::Wait(gate.clone()));
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
@@ -107,7 +107,7 @@ async fn a_record_that_somebody_else_writes_to_still_gets_its_outcome() {
         ns.record_of("shared", "Succeeded").await;
         ns.later_pod_is_requested("later").await;
         assert_eq!(ns.request_count("shared"), 1);
-        assert!(!watcher.log().contains("not written yet"), "a conflict is nothing to warn of");
+        assert!(!watcher.log().contains("Could not write the outcome"), "a conflict is no reason for a warning");
         let kept = ns.checkpoints().get(&record.name).await.unwrap();
         assert_eq!(kept.annotations()["note"], "kept");
     })
@@ -115,8 +115,8 @@ async fn a_record_that_somebody_else_writes_to_still_gets_its_outcome() {
 }
 
 #[tokio::test]
-async fn a_record_deleted_in_the_middle_of_its_attempt_is_made_anew_and_waits_for_the_attempt() {
-    in_namespace("a_record_deleted_in_the_middle_of_its_attempt", |ns| async move {
+async fn a_checkpoint_deleted_during_its_attempt_is_created_again_and_waits_for_the_attempt() {
+    in_namespace("a_checkpoint_deleted_during_its_attempt", |ns| async move {
         let gate = Gate::default();
         ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
@@ -127,7 +127,7 @@ async fn a_record_deleted_in_the_middle_of_its_attempt_is_made_anew_and_waits_fo
         let second = ns.record_of("web", "Pending").await;
         assert_ne!(second.uid, first.uid);
         ns.later_pod_is_requested("later").await;
-        assert_eq!(ns.request_count("web"), 1, "one request a container at a time");
+        assert_eq!(ns.request_count("web"), 1, "one request at a time for each container");
         gate.open();
         let second = ns.record_of("web", "Succeeded").await;
         assert_eq!((ns.request_count("web"), second.attempt()), (2, 1));
@@ -136,8 +136,8 @@ async fn a_record_deleted_in_the_middle_of_its_attempt_is_made_anew_and_waits_fo
 }
 
 #[tokio::test]
-async fn once_per_revision_asks_for_one_pod_of_each_revision() {
-    in_namespace("once_per_revision_asks_for_one_pod", |ns| async move {
+async fn once_per_revision_checkpoints_one_pod_of_each_revision() {
+    in_namespace("once_per_revision_checkpoints_one_pod", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let wanted = deployment("web").replicas(3).labelled().annotate(ONCE_PER, "revision").build();
         ns.create_object(&wanted).await;
@@ -160,7 +160,7 @@ async fn once_per_revision_asks_for_one_pod_of_each_revision() {
         assert_eq!(first.workload(), "Deployment/web");
         assert!(pods.contains(first.text("/pod/name").unwrap()));
         let blocks: usize = pods.iter().map(|pod| watcher.blocks(ns.name(), pod).len()).sum();
-        assert_eq!(blocks, 1, "each pod claims, one is the first");
+        assert_eq!(blocks, 1, "of the claims of all pods only the first counts");
 
         let change = json!({"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}});
         let deployments = ns.api::<Deployment>();
@@ -169,7 +169,7 @@ async fn once_per_revision_asks_for_one_pod_of_each_revision() {
         assert!(both.contains(&first));
         ns.later_pod_is_requested("later").await;
         assert_eq!(records().await, both);
-        assert_eq!(ns.snaphook().requests().len(), 3, "one a revision, and the later pod");
+        assert_eq!(ns.snaphook().requests().len(), 3, "one for each revision, and the later pod");
         assert_eq!(ns.snaphook().violations(), Vec::<String>::new());
     })
     .await;

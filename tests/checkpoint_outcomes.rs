@@ -1,4 +1,4 @@
-//! What each answer of SnapHook becomes in the record, as docs/contracts.md has it, and that its secrets stay out.
+//! The outcome of each response of SnapHook, as in the table of docs/contracts.md, and that its secrets are removed.
 
 use lab::in_namespace;
 use lab::objects::pod;
@@ -6,7 +6,7 @@ use lab::snaphook::{Behaviour, Contract};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// What an answer leads to: the record's state, and a part of its message.
+/// The outcome of a response: the state of the Checkpoint, and a part of its message.
 type Row = (&'static str, Behaviour, &'static str, &'static str);
 
 fn says(code: u16, body: &str) -> Behaviour {
@@ -50,9 +50,9 @@ fn table() -> Vec<Row> {
 }
 
 #[tokio::test]
-async fn each_answer_becomes_what_the_table_says() {
-    in_namespace("each_answer_becomes_what_the_table_says", |ns| async move {
-        // What may be repeated is, and soon, so that a back-end that is away for one pod holds up no other.
+async fn each_response_has_the_outcome_in_the_table() {
+    in_namespace("each_response_has_the_outcome_in_the_table", |ns| async move {
+        // Short waits: while SnapHook is unreachable for one pod, its circuit breaker delays the others.
         let soon = ["--longest-wait", "50ms", "--max-attempts", "100"];
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[&["--response-timeout", "3s"], &soon[..]].concat()).await;
         for (name, behaviour, ..) in table() {
@@ -84,14 +84,14 @@ async fn each_answer_becomes_what_the_table_says() {
 }
 
 #[tokio::test]
-async fn a_snaphook_that_cannot_be_reached_leaves_the_record_pending() {
+async fn a_snaphook_that_cannot_be_reached_leaves_the_checkpoint_pending() {
     in_namespace("a_snaphook_that_cannot_be_reached", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.snaphook().close_port().await;
         ns.create_object(&pod("patient").labelled().build()).await;
         let record = ns.record_of("patient", "Pending(Unreachable)").await;
         assert!(record.message().contains("could not connect to SnapHook"), "{}", record.message());
-        assert_eq!(record.failures(), 0, "being unreachable is not trying");
+        assert_eq!(record.failures(), 0, "an unreachable SnapHook is no counted failure");
         assert_eq!(record.text("/completionTime"), None);
         let reported = watcher.get("/readyz?verbose").await.unwrap();
         assert!(reported.status().is_success(), "the webhook is ready without SnapHook");
@@ -102,10 +102,10 @@ async fn a_snaphook_that_cannot_be_reached_leaves_the_record_pending() {
 }
 
 #[tokio::test]
-async fn a_secret_in_an_answer_is_shown_nowhere() {
+async fn a_secret_in_a_response_is_shown_nowhere() {
     const TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
     const PASSWORD: &str = "correct-horse-battery";
-    in_namespace("a_secret_in_an_answer_is_shown_nowhere", |ns| async move {
+    in_namespace("a_secret_in_a_response_is_shown_nowhere", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--log-level", "DEBUG"]).await;
         let message = format!(
             "command failed: curl -k -H 'Authorization: Bearer {TOKEN}' https://node:10250/checkpoint && \
@@ -138,9 +138,9 @@ async fn a_secret_in_an_answer_is_shown_nowhere() {
 }
 
 #[tokio::test]
-async fn each_contract_is_spoken_as_its_server_understands_it() {
+async fn each_contract_is_understood_by_its_server() {
     for contract in Contract::ALL {
-        in_namespace("each_contract_is_spoken", |ns| async move {
+        in_namespace("each_contract_is_understood", |ns| async move {
             let args = ["--snap-back-api-contract", contract.as_str(), "--cluster-name", "lab"];
             ns.start_snapwatcher(SNAPWATCHER, &args).await;
             ns.create_object(&pod("web").labelled().build()).await;

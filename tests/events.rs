@@ -108,7 +108,7 @@ async fn an_invalid_annotation_is_an_event_on_its_pod() {
         ns.ready_pod(&pod("vague").labelled().annotate(DELAY, "soon").build()).await;
         let event = ns.event_of("vague", "InvalidAnnotation").await;
         assert_eq!((event.kind.as_str(), event.checkpoint), ("Warning", None));
-        assert!(event.note.contains("never checkpointed") && event.note.contains("soon"), "{}", event.note);
+        assert!(event.note.contains("not checkpointed") && event.note.contains("soon"), "{}", event.note);
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! Pods that are there before SnapWatcher: each is asked for once, and a restart asks for nothing and claims nothing.
+//! Pods that exist before SnapWatcher starts: each is checkpointed once, and a restart sends and claims nothing.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,10 +14,10 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Waits until this many pods are known to be covered by a record: none is left that would be claimed.
+/// Waits until a claim has found the Checkpoint of this many pods, so that no claim is left to make.
 async fn all_covered(watcher: &Snapwatcher, pods: usize) {
     let covered = async || {
-        let count = watcher.metric("snapwatcher_checkpoint_claims_total{result=\"before\"}").await.unwrap();
+        let count = watcher.metric("snapwatcher_checkpoint_claims_total{result=\"existing\"}").await.unwrap();
         let count = count.unwrap_or_default();
         if count >= f64::from(u32::try_from(pods).unwrap()) { Ok(()) } else { Err(format!("{count} claims")) }
     };
@@ -34,9 +34,9 @@ async fn roll_out(ns: &Namespace, pods: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn existing_pods_are_asked_for_once_each_and_a_restart_claims_nothing() {
+async fn existing_pods_are_checkpointed_once_each_and_a_restart_claims_nothing() {
     let pods = Size::chosen().of(60, 2_000);
-    in_namespace("existing_pods_are_asked_for_once_each", |ns| async move {
+    in_namespace("existing_pods_are_checkpointed_once_each", |ns| async move {
         let names = roll_out(&ns, pods).await;
         let proxy = Proxy::start(ns.access()).await;
         let args = ["--max-concurrent", "64", "--max-concurrent-per-node", "64"].map(str::to_owned).to_vec();
@@ -57,7 +57,7 @@ async fn existing_pods_are_asked_for_once_each_and_a_restart_claims_nothing() {
             "{}; after a restart {repeated} requests, {claimed} POSTs",
             CheckpointCounts::of(&ns, &names).await
         ));
-        assert_eq!((repeated, claimed), (0, 0), "but for the later pod");
+        assert_eq!((repeated, claimed), (0, 0), "apart from the later pod");
     })
     .await;
 }

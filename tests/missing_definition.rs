@@ -1,4 +1,5 @@
-//! A cluster without the Checkpoint resource: admission works, the remedy is told, and installing it is all it takes.
+//! A cluster without the Checkpoint resource: admission works, the log and the health check name the remedy, and
+//! SnapWatcher continues once the resource is installed.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use lab::{Cluster, Options, crd, in_namespace_of};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// What a person has to type.
+/// The remedy.
 const REMEDY: &str = "run `snapwatcher crd | kubectl apply --server-side -f -`";
 
 #[tokio::test]

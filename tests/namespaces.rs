@@ -1,4 +1,4 @@
-//! Which namespaces are watched, and what happens when one of them goes.
+//! Which namespaces are watched, and what happens when one of them is deleted.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -30,9 +30,9 @@ async fn only_the_named_namespaces_are_watched() {
                     assert_eq!(hook.requests_for(ns.name(), "web").len(), 1);
                     assert_eq!(watcher.blocks(ns.name(), "web").len(), 1);
                 }
-                c.apply_checkpoint("by-hand", &serde_json::json!({"pod": {"name": "web"}})).await.unwrap();
-                b.apply_checkpoint("by-hand", &serde_json::json!({"pod": {"name": "web"}})).await.unwrap();
-                b.record_named("by-hand", "Succeeded").await;
+                c.apply_checkpoint("manual", &serde_json::json!({"pod": {"name": "web"}})).await.unwrap();
+                b.apply_checkpoint("manual", &serde_json::json!({"pod": {"name": "web"}})).await.unwrap();
+                b.record_named("manual", "Succeeded").await;
                 a.later_pod_is_requested("later").await;
                 assert!(hook.requests_for(c.name(), "web").is_empty());
                 let [left_alone] = c.records().await.try_into().unwrap();
@@ -56,14 +56,15 @@ async fn without_names_all_namespaces_are_watched() {
             a.start_snapwatcher(SNAPWATCHER, &["--namespaces="]).await;
             b.record_of("early", "Succeeded").await;
             a.later_pod_is_requested("web").await;
-            // One that came into being after the start.
+            // A namespace that was created after the start.
             in_namespace_of(access, "all-c", |c| async move {
                 c.create_object(&pod("web").labelled().build()).await;
                 c.record_of("web", "Succeeded").await;
             })
             .await;
-            let asked: Vec<String> = a.snaphook().requests().into_iter().map(|request| request.subject.pod).collect();
-            assert_eq!(asked, ["early", "web", "web"]);
+            let requested: Vec<String> =
+                a.snaphook().requests().into_iter().map(|request| request.subject.pod).collect();
+            assert_eq!(requested, ["early", "web", "web"]);
         })
         .await;
     })
@@ -72,7 +73,7 @@ async fn without_names_all_namespaces_are_watched() {
 }
 
 #[tokio::test]
-async fn a_namespace_deleted_in_the_middle_of_attempts_ends_quietly() {
+async fn a_namespace_deleted_during_attempts_causes_no_warning() {
     in_namespace("stays", |stays| async move {
         in_namespace("goes", |goes| async move {
             let named = format!("--namespaces={},{}", stays.name(), goes.name());
@@ -108,7 +109,7 @@ async fn a_namespace_deleted_in_the_middle_of_attempts_ends_quietly() {
     .await;
 }
 
-/// Lets the user do anything in that namespace, and nothing elsewhere.
+/// Grants the user all rights in that namespace, and none in others.
 async fn grant_all_in(ns: &Namespace, user: &str) {
     let group = "rbac.authorization.k8s.io";
     let binding = json!({
@@ -119,7 +120,7 @@ async fn grant_all_in(ns: &Namespace, user: &str) {
     ns.create_object(&serde_json::from_value::<RoleBinding>(binding).unwrap()).await;
 }
 
-/// Watches two namespaces, of which one may not be listed at first; `afterwards` gets the user that may not.
+/// Watches two namespaces, one of which the user must not list at first. `afterwards` gets this user.
 async fn with_a_closed_namespace(name: &str, args: &[&str], afterwards: impl AsyncFn(&Namespace, &Namespace, &str)) {
     let closed_name = format!("{name}-closed");
     in_namespace(name, |listed| async move {
@@ -155,13 +156,13 @@ async fn with_a_closed_namespace(name: &str, args: &[&str], afterwards: impl Asy
 }
 
 #[tokio::test]
-async fn nothing_is_asked_before_the_records_of_every_namespace_are_known() {
+async fn no_request_is_sent_before_the_checkpoints_of_every_namespace_are_known() {
     with_a_closed_namespace("listed", &[], async |_, closed, user| grant_all_in(closed, user).await).await;
 }
 
 #[tokio::test]
-async fn a_namespace_that_can_never_be_listed_holds_the_others_up_for_a_time_only() {
-    // The 15 s in which a written attempt may be sent, and these.
+async fn a_namespace_that_cannot_be_listed_delays_the_others_for_a_limited_time() {
+    // Added to the 15 s in which a written attempt may be sent.
     let quick = ["--request-timeout=1s", "--response-timeout=1s"];
     with_a_closed_namespace("never-listed", &quick, async |_, _, _| ()).await;
 }

@@ -1,4 +1,4 @@
-//! Several replicas: one leads, another takes over, and whoever acts at the same time doubles nothing.
+//! Several replicas: one leads, another takes over, and two that lead at once send no request twice.
 //!
 //! Short in `make test`, long in `make storm`, which kills the leader again and again under the real time of a Lease.
 
@@ -14,13 +14,13 @@ use lab::{Namespace, Replicas, SnapwatcherOptions, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// Within this a new leader has to be at work.
+/// The time in which a new leader must be at work.
 const TAKEOVER: Duration = Duration::from_secs(25);
 
-/// Less than the 15 s that a Lease is respected which nobody has given back.
+/// Less than the 15 s after which a Lease that was not released expires.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-/// Long enough for the interrupted attempts of another holder to be given up.
+/// Long enough for the attempts of another holder to be marked Interrupted.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Long enough that a kill usually meets requests under way.
@@ -51,8 +51,8 @@ async fn create(ns: &Namespace, count: usize) -> Vec<String> {
     names
 }
 
-/// Kills whoever leads, and starts it again: at once, so that it may lead again as another one, or when there is a new
-/// leader. Returns after how long there was one at work.
+/// Kills the leader, and starts it again: at once, so that it may lead again, or when there is a new leader. Returns
+/// how long it took until a leader was at work.
 async fn kill_the_leader(ns: &Namespace, replicas: &Replicas, number: usize, is_back_at_once: bool) -> Duration {
     let former = replicas.leader().await;
     let holder = replicas.holder().await;
@@ -63,7 +63,7 @@ async fn kill_the_leader(ns: &Namespace, replicas: &Replicas, number: usize, is_
     }
     ns.later_pod_is_requested(&format!("after-{number}")).await;
     let took = killed.elapsed();
-    assert_ne!(replicas.holder().await, holder, "the Lease is another's");
+    assert_ne!(replicas.holder().await, holder, "another holder has the Lease");
     if !is_back_at_once {
         replicas.all[former].start_again().await.unwrap();
     }
@@ -84,7 +84,7 @@ async fn a_leader_killed_again_and_again_is_replaced_and_nothing_is_lost_or_doub
             for name in batch {
                 ns.create_object(&pod(name).labelled().build()).await;
             }
-            // Chance, not a condition: that is what a storm is.
+            // A random time: the kill must hit any step.
             tokio::time::sleep(LONGEST_LIFE.mul_f64(chance.f64())).await;
             slowest = slowest.max(kill_the_leader(&ns, &replicas, number, chance.bool()).await);
             assert!(slowest < TAKEOVER, "a new leader is at work after {slowest:?}");
@@ -98,8 +98,8 @@ async fn a_leader_killed_again_and_again_is_replaced_and_nothing_is_lost_or_doub
 }
 
 #[tokio::test]
-async fn a_leader_that_stops_is_followed_at_once() {
-    in_namespace("a_leader_that_stops_is_followed", |ns| async move {
+async fn a_leader_that_stops_is_replaced_at_once() {
+    in_namespace("a_leader_that_stops_is_replaced", |ns| async move {
         let replicas = Replicas::start(&ns, 2, options(&[])).await;
         let former = replicas.leader().await;
         assert!(replicas.all[former].stop().await.unwrap().success());
@@ -133,7 +133,7 @@ async fn every_replica_names_the_leader_and_only_the_leader_watches() {
 }
 
 #[tokio::test]
-async fn two_processes_that_both_take_themselves_for_the_only_one_double_nothing() {
+async fn two_processes_that_both_lead_send_no_request_twice() {
     in_namespace("two_processes_that_both_lead", |ns| async move {
         let _first = ns.start_snapwatcher(SNAPWATCHER, &["--instance", "first"]).await;
         let second = ns.launch_snapwatcher(options(&["--instance=second"])).await;

@@ -1,4 +1,4 @@
-//! A leader that is frozen (SIGSTOP) and goes on later: whatever it held when it froze, nothing is doubled or lost.
+//! A leader that is frozen (SIGSTOP) and continues later: at whatever step it froze, no request is sent twice or lost.
 //!
 //! Short in `make test`, under the real time of a Lease in `make storm`.
 
@@ -14,7 +14,7 @@ use lab::{Namespace, Record, Replicas, SnapwatcherOptions, in_namespace, try_unt
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// Shorter than the 15 s in which a request may leave after its attempt was written.
+/// Shorter than the 15 s in which a request may be sent after its attempt was written.
 const SHORT_LEASE: &str = "--lease-duration=3s";
 
 /// The real one in the long form.
@@ -22,8 +22,8 @@ fn lease() -> &'static str {
     Size::chosen().of(SHORT_LEASE, "--lease-duration=15s")
 }
 
-/// How long a frozen holder's attempt is left alone at most: until a new leader has seen it, then for the 15 s in which
-/// it may be sent, its time-outs (3 s, in the long form 25 s) and the grace.
+/// The longest time for which a frozen holder keeps its attempt: until a new leader has seen it, then for the 15 s in
+/// which it may be sent, its time-outs (3 s, in the long form 25 s) and the grace.
 fn given_up_after() -> Duration {
     Duration::from_secs(Size::chosen().of(40, 90))
 }
@@ -38,7 +38,7 @@ fn options(lease: &str, proxy: Option<&Proxy>) -> SnapwatcherOptions {
     SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig, args, ..SnapwatcherOptions::default() }
 }
 
-async fn given_up(ns: &Namespace, pod: &str) -> Record {
+async fn interrupted(ns: &Namespace, pod: &str) -> Record {
     try_until("the new leader has given the attempt up", given_up_after(), async || {
         let records = ns.records_of(pod).await;
         records.into_iter().find(|record| record.state() == "Unknown(Interrupted)")
@@ -53,7 +53,7 @@ async fn frozen_before_sending(ns: &Namespace, replicas: &Replicas, held: &HeldC
     ns.create_object(&pod("web").labelled().build()).await;
     held.received().await;
     replicas.all[former].pause().await.unwrap();
-    // The answer arrives in its socket; it reads it when it goes on.
+    // The response arrives in the socket of the frozen process, which reads it later.
     held.deliver();
     ns.later_pod_is_requested("after").await;
     assert_ne!(replicas.leader().await, former);
@@ -65,8 +65,8 @@ fn attempt_is_written() -> When {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_while_the_leader_is_frozen_still_counts() {
-    in_namespace("an_answer_while_the_leader_is_frozen", |ns| async move {
+async fn a_response_that_arrives_while_the_leader_is_frozen_still_counts() {
+    in_namespace("a_response_while_the_leader_is_frozen", |ns| async move {
         let gate = Gate::default();
         ns.snaphook().answer_pod_with("web", Behaviour::Wait(gate.clone()));
         let replicas = Replicas::start(&ns, 3, options(lease(), None)).await;
@@ -75,11 +75,11 @@ async fn an_answer_that_comes_while_the_leader_is_frozen_still_counts() {
         ns.until_requested("web", 1).await;
         replicas.all[former].pause().await.unwrap();
         ns.later_pod_is_requested("after").await;
-        given_up(&ns, "web").await;
+        interrupted(&ns, "web").await;
         gate.open();
         replicas.all[former].resume().await.unwrap();
 
-        // Which of the two it notices first, the answer or that its time is over, is left to chance.
+        // Whether it notices the response or the time-out first is random.
         let truth = ["Succeeded", "Unknown(NoResponse)"];
         let record = ns
             .until("the former leader has written what it saw", async || {
@@ -91,35 +91,35 @@ async fn an_answer_that_comes_while_the_leader_is_frozen_still_counts() {
         assert_eq!(record.attempt(), 1);
         ns.later_pod_is_requested("later").await;
         assert_eq!(ns.request_count("web"), 1);
-        assert_ne!(replicas.leader().await, former, "it does not take the Lease back");
+        assert_ne!(replicas.leader().await, former, "it does not get the Lease back");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_leader_frozen_before_sending_does_not_send_when_its_time_is_over() {
+async fn a_leader_frozen_before_sending_does_not_send_after_the_window() {
     in_namespace("a_leader_frozen_before_sending", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
         let replicas = Replicas::start(&ns, 3, options(lease(), Some(&proxy))).await;
         let held = proxy.hold_response(attempt_is_written());
         let former = frozen_before_sending(&ns, &replicas, &held).await;
-        given_up(&ns, "web").await;
+        interrupted(&ns, "web").await;
         assert_eq!(ns.request_count("web"), 0);
 
         replicas.all[former].resume().await.unwrap();
-        // It is certain that it was not sent, so that the new leader may.
+        // It was certainly not sent, so the new leader may send it.
         let record = ns.record_of("web", "Succeeded").await;
         assert_eq!((record.attempt(), ns.request_count("web")), (2, 1));
-        assert!(replicas.all[former].log().contains("Attempt is withdrawn"));
+        assert!(replicas.all[former].log().contains("was cancelled before sending"));
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_leader_frozen_before_sending_that_goes_on_in_time_sends_once() {
-    in_namespace("a_leader_that_goes_on_in_time", |ns| async move {
+async fn a_leader_frozen_before_sending_that_continues_in_time_sends_once() {
+    in_namespace("a_leader_that_continues_in_time", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
-        // Under the real Lease the time to send is over before there is another leader.
+        // With the real Lease, the send window ends before there is another leader.
         let replicas = Replicas::start(&ns, 3, options(SHORT_LEASE, Some(&proxy))).await;
         let held = proxy.hold_response(attempt_is_written());
         let former = frozen_before_sending(&ns, &replicas, &held).await;

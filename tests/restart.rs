@@ -1,4 +1,4 @@
-//! What a restart leaves as it was: nothing is asked again, nothing is forgotten, timelines are told from the records.
+//! A restart repeats and loses no request, and timelines are rebuilt from the Checkpoints.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,11 +13,11 @@ use snapwatcher_api::keys::CONTAINERS;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// Waits until the timeline of this pod has come to its end and returns it.
+/// Waits until the timeline of this pod is finished, and returns it.
 async fn finished_timeline(ns: &Namespace, watcher: &Snapwatcher, pod: &Pod) -> Value {
     ns.until("the pod's timeline is finished", async || {
         let timeline = watcher.pod_timeline(&pod.uid().unwrap()).await.unwrap().unwrap_or_default();
-        // A restarted process hears of the record and of the pod in any order.
+        // A restarted process sees the Checkpoint and the pod in any order.
         let is_done = timeline["stages"]["finished"].is_string() && timeline["stages"]["seen"].is_string();
         if is_done { Ok(timeline) } else { Err(timeline.to_string()) }
     })
@@ -29,7 +29,7 @@ fn time(value: &Value) -> Timestamp {
 }
 
 #[tokio::test]
-async fn a_timeline_shows_all_stages_and_is_rebuilt_from_the_record() {
+async fn a_timeline_shows_all_stages_and_is_rebuilt_from_the_checkpoint() {
     in_namespace("a_timeline_shows_all_stages", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let wanted = pod("web").labelled().containers(["app", "proxy"]).annotate(CONTAINERS, "*").build();
@@ -71,8 +71,8 @@ async fn a_timeline_shows_all_stages_and_is_rebuilt_from_the_record() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_again_after_a_restart() {
-    in_namespace("nothing_is_asked_again_after_a_restart", |ns| async move {
+async fn no_request_is_repeated_after_a_restart() {
+    in_namespace("no_request_is_repeated_after_a_restart", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.snaphook().answer_pod_with("rejected", Behaviour::status(400));
         ns.snaphook().answer_pod_with("unclear", Behaviour::Garbage);
@@ -98,7 +98,7 @@ async fn nothing_is_asked_again_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_attempts_and_what_waits_is_asked_for_after_it() {
+async fn a_stop_waits_for_attempts_and_queued_pods_are_checkpointed_after_it() {
     in_namespace("a_stop_waits_for_attempts", |ns| async move {
         let gate = Gate::default();
         ns.snaphook().answer_with(Behaviour::Wait(gate.clone()));

@@ -1,4 +1,5 @@
-//! Records stay while their pods live, whatever their number and age; afterwards they go, and nothing is asked again.
+//! Checkpoints are kept while their pods exist, whatever their number and age. Afterwards they are deleted, and no
+//! request is repeated.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -34,9 +35,9 @@ async fn delete(ns: &Namespace) {
 }
 
 #[tokio::test]
-async fn a_deleted_deployment_leaves_its_records_and_asks_for_nothing() {
+async fn a_deleted_deployment_leaves_its_checkpoints_and_causes_no_request() {
     let pods = Size::chosen().of(20, 200);
-    in_namespace("a_deleted_deployment_leaves_its_records", |ns| async move {
+    in_namespace("a_deleted_deployment_leaves_its_checkpoints", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let names = roll_out(&ns, pods).await;
         let before = ns.records().await;
@@ -53,10 +54,10 @@ async fn a_deleted_deployment_leaves_its_records_and_asks_for_nothing() {
 }
 
 #[tokio::test]
-async fn records_of_pods_that_are_gone_go_beyond_the_limit_and_the_newest_stay() {
+async fn checkpoints_of_pods_that_are_gone_are_deleted_beyond_the_limit() {
     const LIMIT: usize = 3;
     let pods = Size::chosen().of(10, 200);
-    in_namespace("records_of_pods_that_are_gone", |ns| async move {
+    in_namespace("checkpoints_of_pods_that_are_gone", |ns| async move {
         let args = ["--history-every", "300ms", "--history-limit", &LIMIT.to_string()];
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &args).await;
         roll_out(&ns, pods).await;
@@ -77,17 +78,17 @@ async fn records_of_pods_that_are_gone_go_beyond_the_limit_and_the_newest_stay()
     .await;
 }
 
-/// Creates and deletes a pod, and waits until retention has taken its record: a round has begun and ended since.
-async fn a_round_goes_by(ns: &Namespace, name: &str) {
+/// Creates and deletes a pod, and waits until retention has deleted its Checkpoint: one round has passed since.
+async fn wait_for_a_round(ns: &Namespace, name: &str) {
     ns.create_object(&pod(name).labelled().build()).await;
     ns.record_of(name, "Succeeded").await;
     ns.delete_pod(name).await;
-    ns.until("retention has taken its record", async || ns.records_of(name).await.is_empty()).await;
+    ns.until("retention has deleted its Checkpoint", async || ns.records_of(name).await.is_empty()).await;
 }
 
 #[tokio::test]
-async fn the_record_of_a_pod_that_lives_stays_whatever_its_age() {
-    in_namespace("the_record_of_a_pod_that_lives_stays", |ns| async move {
+async fn the_checkpoint_of_a_pod_that_exists_is_kept_whatever_its_age() {
+    in_namespace("the_checkpoint_of_a_pod_that_exists_is_kept", |ns| async move {
         let args = ["--history-every", "200ms", "--history-ttl", "0s", "--history-limit", "0"];
         ns.start_snapwatcher(SNAPWATCHER, &args).await;
         let of_revision = deployment("web").replicas(2).labelled().annotate(ONCE_PER, "revision").build();
@@ -96,30 +97,30 @@ async fn the_record_of_a_pod_that_lives_stays_whatever_its_age() {
         let alone = ns.record_of("alone", "Succeeded").await;
         ns.create_object(&pod("opted-out").labelled().build()).await;
         let opted_out = ns.record_of("opted-out", "Succeeded").await;
-        // Gone from the watch of labelled pods, and still there.
+        // The pod leaves the watch of labeled pods and still exists.
         ns.label_pod("opted-out", SNAP, None).await;
-        ns.apply_checkpoint("by-hand", &json!({"pod": {"name": "alone"}})).await.unwrap();
-        let by_hand = ns.record_named("by-hand", "Succeeded").await;
+        ns.apply_checkpoint("manual", &json!({"pod": {"name": "alone"}})).await.unwrap();
+        let manual = ns.record_named("manual", "Succeeded").await;
         let records = ns.all_records(4, "Succeeded", TIMEOUT).await;
-        assert!([&alone, &opted_out, &by_hand].iter().all(|record| records.contains(record)));
+        assert!([&alone, &opted_out, &manual].iter().all(|record| records.contains(record)));
 
-        a_round_goes_by(&ns, "passing-1").await;
-        a_round_goes_by(&ns, "passing-2").await;
-        assert_eq!(ns.records().await, records, "nothing of what lives is taken");
-        assert_eq!(ns.snaphook().requests().len(), 6, "four, and the passing two");
+        wait_for_a_round(&ns, "passing-1").await;
+        wait_for_a_round(&ns, "passing-2").await;
+        assert_eq!(ns.records().await, records, "no Checkpoint of an existing pod is deleted");
+        assert_eq!(ns.snaphook().requests().len(), 6, "four, and the two of the rounds");
 
-        // The pod that stands for its revision goes; its revision lives on.
+        // The chosen pod of the revision is deleted. The revision still exists.
         let stands_for =
             records.iter().find_map(|record| record.text("/pod/name").filter(|pod| pod.starts_with("web")));
         ns.delete_pod(stands_for.unwrap()).await;
-        a_round_goes_by(&ns, "passing-3").await;
+        wait_for_a_round(&ns, "passing-3").await;
         assert_eq!(ns.records().await, records);
 
         let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
         ns.api::<Deployment>().patch("web", &PatchParams::default(), &none).await.unwrap();
         ns.delete_pod("alone").await;
         ns.delete_pod("opted-out").await;
-        ns.until("all of them go with their pods", async || ns.records().await.is_empty()).await;
+        ns.until("all Checkpoints are deleted after their pods", async || ns.records().await.is_empty()).await;
         ns.later_pod_is_requested("later").await;
         assert_eq!(ns.snaphook().requests().len(), 8, "and no request was repeated");
     })

@@ -1,4 +1,4 @@
-//! Once per revision: one request for many replicas, another pod where the first comes to nothing, and not without end.
+//! Once per revision: one request for many replicas, and another pod if the first one fails, up to a limit.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,8 +20,8 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The pods that SnapHook was asked for, in the order of the requests.
-fn asked(ns: &Namespace) -> Vec<String> {
+/// The pods of the requests to SnapHook, in the order of the requests.
+fn requested_pods(ns: &Namespace) -> Vec<String> {
     ns.snaphook().requests().into_iter().map(|request| request.subject.pod).collect()
 }
 
@@ -29,7 +29,7 @@ fn keys(ns: &Namespace) -> Vec<String> {
     ns.snaphook().requests().iter().filter_map(|request| request.idempotency_key().map(str::to_owned)).collect()
 }
 
-/// Creates a Deployment and waits until all its pods are Ready: any of them may stand for the revision.
+/// Creates a Deployment and waits until all its pods are Ready: any of them may be chosen for the revision.
 async fn roll_out(ns: &Namespace, replicas: usize) -> BTreeSet<String> {
     let wanted = deployment("web").replicas(i32::try_from(replicas).unwrap()).labelled();
     ns.create_object(&wanted.annotate(ONCE_PER, "revision").build()).await;
@@ -40,9 +40,9 @@ async fn roll_out(ns: &Namespace, replicas: usize) -> BTreeSet<String> {
     pods
 }
 
-/// Waits until each of these pods is known to be covered by this record: no claim is under way any more.
+/// Waits until the timeline of each of these pods names this Checkpoint, so that no claim is left to make.
 async fn all_covered(ns: &Namespace, watcher: &Snapwatcher, pods: &BTreeSet<String>, record: &str) {
-    ns.until("all pods are covered by the record", async || {
+    ns.until("all pods are covered by the Checkpoint", async || {
         let timelines = watcher.pod_timelines().await.unwrap();
         let covered = timelines["pods"].as_array().unwrap().iter().filter(|timeline| {
             timeline["pod"]["name"].as_str().is_some_and(|pod| pods.contains(pod))
@@ -54,7 +54,7 @@ async fn all_covered(ns: &Namespace, watcher: &Snapwatcher, pods: &BTreeSet<Stri
     .await;
 }
 
-/// Two revisions of many replicas, each of which is to be asked for once.
+/// Two revisions of many replicas, each of which must be checkpointed once.
 async fn two_revisions(ns: &Namespace, watcher: &Snapwatcher, web: Deployment, replicas: usize) {
     ns.create_object(&web).await;
     let first = ns.pods_made("web", replicas).await;
@@ -63,7 +63,7 @@ async fn two_revisions(ns: &Namespace, watcher: &Snapwatcher, web: Deployment, r
     }
     let [record] = ns.all_records(1, "Succeeded", TIMEOUT).await.try_into().unwrap();
     all_covered(ns, watcher, &first, &record.name).await;
-    assert_eq!(asked(ns).len(), 1);
+    assert_eq!(requested_pods(ns).len(), 1);
 
     let change = json!({"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}});
     ns.api::<Deployment>().patch("web", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
@@ -79,13 +79,13 @@ async fn two_revisions(ns: &Namespace, watcher: &Snapwatcher, web: Deployment, r
     let records = ns.all_records(2, "Succeeded", TIMEOUT).await;
     let newer = records.iter().find(|other| other.name != record.name).unwrap();
     all_covered(ns, watcher, &second, &newer.name).await;
-    let asked = asked(ns);
-    assert!(asked.len() == 2 && first.contains(&asked[0]) && !first.contains(&asked[1]), "{asked:?}");
-    print_result(&format!("{replicas} replicas, 2 revisions: {} requests", asked.len()));
+    let requested = requested_pods(ns);
+    assert!(requested.len() == 2 && first.contains(&requested[0]) && !first.contains(&requested[1]), "{requested:?}");
+    print_result(&format!("{replicas} replicas, 2 revisions: {} requests", requested.len()));
 }
 
 #[tokio::test]
-async fn many_replicas_of_a_revision_are_asked_for_once_by_annotation() {
+async fn many_replicas_of_a_revision_are_checkpointed_once_by_annotation() {
     let replicas = Size::chosen().of(10, 50);
     in_namespace("many_replicas_by_annotation", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
@@ -96,7 +96,7 @@ async fn many_replicas_of_a_revision_are_asked_for_once_by_annotation() {
 }
 
 #[tokio::test]
-async fn many_replicas_of_a_revision_are_asked_for_once_by_flag() {
+async fn many_replicas_of_a_revision_are_checkpointed_once_by_flag() {
     let replicas = Size::chosen().of(10, 50);
     in_namespace("many_replicas_by_flag", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--once-per", "revision"]).await;
@@ -112,26 +112,27 @@ async fn a_candidate_deleted_during_its_attempt_is_followed_by_another_pod() {
         roll_out(&ns, 3).await;
         ns.snaphook().answer_next_with(1, &Behaviour::Hang);
         ns.start_snapwatcher(SNAPWATCHER, &["--response-timeout", "3s"]).await;
-        ns.until("SnapHook has received a request for the first candidate", async || asked(&ns).len() == 1).await;
-        let first = asked(&ns).remove(0);
+        ns.until("SnapHook has received a request for the first candidate", async || requested_pods(&ns).len() == 1)
+            .await;
+        let first = requested_pods(&ns).remove(0);
         ns.delete_pod(&first).await;
         let [record] = ns.all_records(1, "Succeeded", TIMEOUT).await.try_into().unwrap();
-        let asked = asked(&ns);
-        assert!(asked.len() == 2 && asked[1] != first, "{asked:?}");
-        assert_eq!(record.text("/pod/name"), Some(asked[1].as_str()));
+        let requested = requested_pods(&ns);
+        assert!(requested.len() == 2 && requested[1] != first, "{requested:?}");
+        assert_eq!(record.text("/pod/name"), Some(requested[1].as_str()));
         assert_eq!(keys(&ns), [format!("{}-0", record.uid), format!("{}-1-0", record.uid)]);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_candidate_that_is_gone_before_its_request_uses_up_no_candidate() {
+async fn a_candidate_that_is_gone_before_its_request_does_not_count() {
     in_namespace("a_candidate_that_is_gone_before_its_request", |ns| async move {
         let pods = roll_out(&ns, 2).await;
         let proxy = Proxy::start(ns.access()).await;
         let options =
             SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig: proxy.kubeconfig(), ..Default::default() };
-        // The first is that of the watch, the second the one by which the first candidate is chosen.
+        // The first list is of the watch. The second one chooses the first candidate.
         let watched = proxy.hold_response(When::call(Verb::List, "pods"));
         let chosen = proxy.hold_response(When::call(Verb::List, "pods"));
         ns.launch_snapwatcher(options).await;
@@ -144,8 +145,8 @@ async fn a_candidate_that_is_gone_before_its_request_uses_up_no_candidate() {
         chosen.deliver();
         let [record] = ns.all_records(1, "Succeeded", TIMEOUT).await.try_into().unwrap();
         assert_eq!(record.attempt(), 1);
-        let asked = asked(&ns);
-        assert!(asked.len() == 1 && !pods.contains(&asked[0]), "{asked:?}");
+        let requested = requested_pods(&ns);
+        assert!(requested.len() == 1 && !pods.contains(&requested[0]), "{requested:?}");
     })
     .await;
 }
@@ -157,15 +158,15 @@ async fn a_rejected_candidate_is_followed_by_another_pod() {
         ns.snaphook().answer_next_with(1, &Behaviour::status(400));
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let [record] = ns.all_records(1, "Succeeded", TIMEOUT).await.try_into().unwrap();
-        let asked = asked(&ns);
-        assert!(asked.len() == 2 && asked[0] != asked[1], "{asked:?}");
+        let requested = requested_pods(&ns);
+        assert!(requested.len() == 2 && requested[0] != requested[1], "{requested:?}");
         assert_eq!((record.attempt(), record.failures()), (2, 0));
     })
     .await;
 }
 
 #[tokio::test]
-async fn at_most_three_pods_of_a_revision_are_asked_for() {
+async fn at_most_three_pods_of_a_revision_are_attempted() {
     in_namespace("at_most_three_pods_of_a_revision", |ns| async move {
         roll_out(&ns, 5).await;
         ns.snaphook().answer_with(Behaviour::status(400));
@@ -173,10 +174,10 @@ async fn at_most_three_pods_of_a_revision_are_asked_for() {
         let [record]: [Record; 1] = ns.all_records(1, "Failed(Rejected)", TIMEOUT).await.try_into().unwrap();
         ns.snaphook().answer_with(Behaviour::Succeed);
         ns.later_pod_is_requested("later").await;
-        let mut asked = asked(&ns);
-        asked.retain(|pod| pod != "later");
-        assert_eq!(asked.iter().collect::<BTreeSet<_>>().len(), 3, "{asked:?}");
-        assert_eq!(asked.len(), 3);
+        let mut requested = requested_pods(&ns);
+        requested.retain(|pod| pod != "later");
+        assert_eq!(requested.iter().collect::<BTreeSet<_>>().len(), 3, "{requested:?}");
+        assert_eq!(requested.len(), 3);
         let uid = &record.uid;
         assert_eq!(keys(&ns)[..3], [format!("{uid}-0"), format!("{uid}-1-0"), format!("{uid}-2-0")]);
     })

@@ -1,4 +1,4 @@
-//! Killed at random (SIGKILL) while pods become Ready, the process loses no pod and doubles none.
+//! The process is killed at random (SIGKILL) while pods become Ready. No pod is lost or checkpointed twice.
 //!
 //! Short in `make test`, long in `make storm`. STORM_SEED repeats a run's times as far as a machine can.
 
@@ -20,12 +20,12 @@ const MAX_CONCURRENT: usize = 8;
 /// Long enough that a kill usually meets requests under way.
 const ANSWER_AFTER: Duration = Duration::from_millis(150);
 
-/// The longest life between two kills: from before the first claim to well into the work.
+/// The longest time between two kills: some come before the first claim, others while requests are under way.
 const LONGEST_LIFE: Duration = Duration::from_millis(900);
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Creates pods and kills the process, turn by turn; then waits until every record is finished.
+/// Creates pods and kills the process by turns, then waits until every Checkpoint is finished.
 async fn storm(ns: &Namespace, watcher: &Snapwatcher, seed: u64) -> CheckpointCounts {
     let (pods, kills): (usize, usize) = Size::chosen().of((40, 5), (500, 30));
     ns.snaphook().answer_with(Behaviour::Delay(ANSWER_AFTER));
@@ -35,7 +35,7 @@ async fn storm(ns: &Namespace, watcher: &Snapwatcher, seed: u64) -> CheckpointCo
         for name in batch {
             ns.create_object(&pod(name).labelled().build()).await;
         }
-        // Chance, not a condition: that is what a storm is.
+        // A random time: the kill must hit any step.
         tokio::time::sleep(LONGEST_LIFE.mul_f64(chance.f64())).await;
         watcher.kill().await.unwrap();
         watcher.start_again().await.unwrap();
@@ -62,7 +62,7 @@ async fn killed_at_random_with_keep_no_pod_is_lost_or_doubled() {
     killed("killed_at_random_with_keep", "keep", async |ns, counts| {
         for record in ns.records().await {
             if counts.unknown.contains(&record.name) {
-                assert_eq!(record.attempt(), 1, "at most one request, by the rule against doubles: {record:?}");
+                assert_eq!(record.attempt(), 1, "at most one request: {record:?}");
             }
         }
     })

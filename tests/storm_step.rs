@@ -1,8 +1,8 @@
-//! Killed (SIGKILL) at each step of an attempt, with what was on its way delivered or lost, and then started again: the
-//! record tells what may have happened, and nothing is asked twice.
+//! The process is killed (SIGKILL) at each step of an attempt, and started again. The write under way is delivered or
+//! lost. The Checkpoint says what may have happened, and no request is sent twice.
 //!
-//! The same steps without a kill, where only the connection breaks, have to end as if nothing had been. And once more in
-//! the middle of a storm of pods, the steps in an order that STORM_SEED decides.
+//! If only the connection breaks at these steps, the outcome is that of an undisturbed attempt. The kills are repeated
+//! while many pods are created, in an order that STORM_SEED decides.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -34,16 +34,16 @@ enum Write {
     Outcome,
 }
 
-/// What becomes of a write that was under way at the kill.
+/// What happens to a write that was under way at the kill.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     /// It never arrives.
     Lost,
     /// It arrives before the process is started again.
     Arrives,
-    /// It arrives when the process that was started again has finished the record.
+    /// It arrives when the process that was started again has finished the Checkpoint.
     ArrivesLate,
-    /// It had arrived; its answer was under way.
+    /// It had arrived, and its response was under way.
     Arrived,
 }
 
@@ -77,7 +77,7 @@ async fn behind(ns: &Namespace, proxy: &Proxy, unknown_result: &str) -> Arc<Snap
     ns.start_snapwatcher_with(SnapwatcherOptions { binary, kubeconfig, args, ..SnapwatcherOptions::default() }).await
 }
 
-/// Kills at one write and says how the record ended and how often SnapHook was asked.
+/// Kills at one write. Returns the final Checkpoint and the number of requests to SnapHook.
 async fn killed_at(
     ns: &Namespace,
     watcher: &Snapwatcher,
@@ -87,7 +87,7 @@ async fn killed_at(
 ) -> usize {
     let name = format!("{write:?}-{fate:?}").to_lowercase();
     let held = write.hold(proxy, fate);
-    // The record is there as soon as its claim arrives: nothing more may come of it before the kill.
+    // The Checkpoint exists as soon as its claim arrives. Nothing more may happen to it before the kill.
     let hold = matches!(write, Write::Claim).then(|| proxy.fail(Write::Attempt.when(), Fault::BlackHole));
     ns.create_object(&pod(&name).labelled().build()).await;
     held.received().await;
@@ -97,7 +97,7 @@ async fn killed_at(
     }
     if matches!(fate, Fate::Arrives) {
         held.deliver();
-        ns.until("what was delivered has arrived", async || has_arrived(ns, &name, write).await).await;
+        ns.until("the delivered write has arrived", async || has_arrived(ns, &name, write).await).await;
     } else if !matches!(fate, Fate::ArrivesLate) {
         held.lose();
     }
@@ -127,13 +127,13 @@ async fn killed_at_each(ns: &Namespace, unknown_result: &str, cases: &[(Write, F
     let proxy = Proxy::start(ns.access()).await;
     let watcher = behind(ns, &proxy, unknown_result).await;
     for &(write, fate, state, times) in cases {
-        let asked = killed_at(ns, &watcher, &proxy, (write, fate), state).await;
-        assert_eq!(asked, times, "{write:?} {fate:?}");
+        let requests = killed_at(ns, &watcher, &proxy, (write, fate), state).await;
+        assert_eq!(requests, times, "{write:?} {fate:?}");
     }
 }
 
 #[tokio::test]
-async fn killed_at_a_write_with_keep_the_record_tells_what_may_have_happened() {
+async fn killed_at_a_write_with_keep_the_checkpoint_says_what_may_have_happened() {
     in_namespace("killed_at_a_write_with_keep", |ns| async move {
         let cases = [
             (Write::Claim, Fate::Lost, "Succeeded", 1),
@@ -169,7 +169,7 @@ async fn killed_at_a_write_with_retry_every_pod_succeeds() {
     .await;
 }
 
-/// Kills at step after step while pods come, and waits until every record is finished.
+/// Kills at one step after another while pods are created, and waits until every Checkpoint is finished.
 async fn storm(ns: &Namespace, unknown_result: &str, seed: u64) -> CheckpointCounts {
     let (pods, kills): (usize, usize) = Size::chosen().of((20, 4), (500, 36));
     ns.snaphook().answer_with(Behaviour::Delay(ANSWER_AFTER));
@@ -242,8 +242,8 @@ async fn killed_while_snaphook_works_the_outcome_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_write_that_the_network_loses_is_as_good_as_one_that_arrives() {
-    in_namespace("a_write_that_the_network_loses", |ns| async move {
+async fn a_write_lost_in_the_network_is_repeated() {
+    in_namespace("a_write_lost_in_the_network", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
         let _watcher = behind(&ns, &proxy, "keep").await;
         for write in Write::ALL {

@@ -1,4 +1,4 @@
-//! What users write on a pod, and what follows: which containers are asked for, and which pods never are.
+//! Checkpoint options of a pod: which containers are checkpointed, and which pods never are.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use snapwatcher_api::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, ONCE_P
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// The containers of this pod that SnapHook was asked about.
-fn containers_asked(ns: &Namespace, pod: &str) -> Vec<String> {
+/// The containers of this pod in the requests to SnapHook.
+fn requested_containers(ns: &Namespace, pod: &str) -> Vec<String> {
     let requests = ns.snaphook().requests_for(ns.name(), pod);
     let mut containers: Vec<String> = requests.into_iter().filter_map(|request| request.subject.container).collect();
     containers.sort();
@@ -20,8 +20,8 @@ fn containers_asked(ns: &Namespace, pod: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_chosen_container_has_a_record_and_a_block_of_its_own() {
-    in_namespace("each_chosen_container_has_a_record_and_a_block", |ns| async move {
+async fn each_chosen_container_has_a_checkpoint_and_a_block_of_its_own() {
+    in_namespace("each_chosen_container_has_a_checkpoint_and_a_block", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let two = |name: &str| pod(name).labelled().containers(["app", "proxy"]);
         let cases: [(&str, Pod, &[&str]); 6] = [
@@ -40,7 +40,7 @@ async fn each_chosen_container_has_a_record_and_a_block_of_its_own() {
         }
         ns.later_pod_is_requested("later").await;
         for (name, _, expected) in &cases {
-            assert_eq!(containers_asked(&ns, name), *expected, "{name}");
+            assert_eq!(requested_containers(&ns, name), *expected, "{name}");
             let records = ns.records_of(name).await;
             let recorded: BTreeSet<&str> = records.iter().map(Record::container).collect();
             assert_eq!(recorded, expected.iter().copied().collect(), "{name}");
@@ -56,8 +56,8 @@ async fn each_chosen_container_has_a_record_and_a_block_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_annotation_that_cannot_be_understood_is_told_once_and_never_claimed() {
-    in_namespace("an_annotation_that_cannot_be_understood_is_told_once", |ns| async move {
+async fn a_pod_with_an_invalid_annotation_is_reported_once_and_never_claimed() {
+    in_namespace("a_pod_with_an_invalid_annotation_is_reported_once", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let cases = [
             ("no-such", CONTAINERS, "app,nope", "the pod has no container `nope`; its containers are app"),
@@ -80,7 +80,7 @@ async fn an_annotation_that_cannot_be_understood_is_told_once_and_never_claimed(
         for (name, ..) in cases {
             assert_eq!((ns.request_count(name), ns.records_of(name).await), (0, vec![]), "{name}");
             let reported =
-                log.lines().filter(|line| line.contains("never checkpointed") && line.contains(&format!("/{name}")));
+                log.lines().filter(|line| line.contains("is not checkpointed") && line.contains(&format!("/{name}")));
             let reported: Vec<&str> = reported.collect();
             assert_eq!(reported.len(), 1, "{reported:?}");
             assert!(reported[0].contains("reason=InvalidAnnotation"), "{reported:?}");
@@ -124,8 +124,8 @@ async fn pods_that_did_not_opt_in_or_run_from_a_checkpoint_are_left_alone() {
 }
 
 #[tokio::test]
-async fn a_label_put_on_later_opts_in_and_one_taken_away_does_not_undo() {
-    in_namespace("a_label_put_on_later_opts_in", |ns| async move {
+async fn a_label_added_later_opts_in_and_removing_it_does_not_undo_a_checkpoint() {
+    in_namespace("a_label_added_later_opts_in", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.ready_pod(&pod("convert").build()).await;
         ns.later_pod_is_requested("later").await;

@@ -1,5 +1,5 @@
-//! Watches that go wrong: silent, ended at once, too old, without events, or with an object that can't be decoded. Each
-//! recovers by itself, and no pod is missed.
+//! Watches that fail: silent, ended at once, with a resourceVersion that is too old, without events, or with an object
+//! that cannot be decoded. Each recovers by itself, and no pod is missed.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -36,7 +36,7 @@ async fn start(ns: &Namespace, args: &[&str]) -> (Proxy, Arc<Snapwatcher>) {
     (proxy, watcher)
 }
 
-/// Ends the watch that runs, so that another one has to be begun; rules made before decide about that one.
+/// Ends the current watch. Rules that exist already apply to the next one.
 async fn end_watch(ns: &Namespace, proxy: &Proxy, resource: &str) {
     let before = proxy.count(&watching(resource));
     let reset = proxy.fail(watching(resource), Fault::Reset);
@@ -51,9 +51,9 @@ async fn shows(watcher: &Snapwatcher, line: &str) -> Result<(), String> {
 
 /// The counter and the health check are those of this watch.
 async fn a_silent_watch_is_noticed_in_time(resource: &str, counter: &str, check: &str) {
-    /// What a connection may be silent beyond the life of a watch.
+    /// How long a connection may be silent after the end of its watch.
     const SILENCE: Duration = Duration::from_secs(5);
-    /// The wait before another one is begun, and what a loaded machine adds.
+    /// The wait before the next watch, and the delay of a loaded machine.
     const BEGIN_AGAIN: Duration = Duration::from_secs(3);
     let timeout = Duration::from_secs(Size::chosen().of(5, 60));
     let flag = format!("--watch-timeout={}s", timeout.as_secs());
@@ -70,7 +70,7 @@ async fn a_silent_watch_is_noticed_in_time(resource: &str, counter: &str, check:
         shows(&watcher, &format!("[-]{check} failed")).await.unwrap();
         let is_replaced = async || proxy.count(&watching(resource)) > before;
         try_until("another watch is started", BEGIN_AGAIN, is_replaced).await.unwrap();
-        // The one that was begun fell into the hole as well.
+        // The watch that was started meanwhile was silent, too.
         proxy.remove_rule(hole);
         let is_asked = async || ns.request_count("unseen") == 1;
         let patience = timeout + SILENCE + BEGIN_AGAIN;
@@ -95,8 +95,8 @@ async fn a_watch_of_checkpoints_that_falls_silent_is_noticed_in_time() {
 }
 
 #[tokio::test]
-async fn a_watch_that_stands_again_is_told_though_nothing_happens_on_it() {
-    in_namespace("a_watch_that_stands_again_is_told", |ns| async move {
+async fn the_check_passes_when_a_watch_is_established_again_without_events() {
+    in_namespace("a_watch_is_established_again", |ns| async move {
         let (proxy, watcher) = start(&ns, &[]).await;
         for (resource, check) in [("pods", "watch"), ("checkpoints", "crd")] {
             let listings = proxy.count(&When::call(Verb::List, resource));
@@ -111,8 +111,8 @@ async fn a_watch_that_stands_again_is_told_though_nothing_happens_on_it() {
 }
 
 #[tokio::test]
-async fn watches_that_end_at_once_are_begun_again_at_a_bounded_rate() {
-    // Ten a second are allowed to all watches together.
+async fn watches_that_end_at_once_are_restarted_at_a_bounded_rate() {
+    // All watches together may send ten requests per second.
     let (requests, least) = Size::chosen().of((30, 2), (300, 25));
     in_namespace("watches_that_end_at_once", |ns| async move {
         let (proxy, _watcher) = start(&ns, &[]).await;
@@ -140,8 +140,8 @@ async fn watches_that_end_at_once_are_begun_again_at_a_bounded_rate() {
     .await;
 }
 
-async fn a_version_too_old_is_cured_by_listing(resource: &str, fault: Fault) {
-    in_namespace("a_version_too_old_is_cured_by_listing", |ns| async move {
+async fn an_expired_version_leads_to_a_relist(resource: &str, fault: Fault) {
+    in_namespace("an_expired_version_leads_to_a_relist", |ns| async move {
         let (proxy, _watcher) = start(&ns, &[]).await;
         let listings = || proxy.count(&When::call(Verb::List, resource));
         let before = listings();
@@ -157,22 +157,22 @@ async fn a_version_too_old_is_cured_by_listing(resource: &str, fault: Fault) {
 }
 
 #[tokio::test]
-async fn a_version_that_is_too_old_by_its_status_is_cured_by_listing() {
+async fn an_expired_version_in_a_status_leads_to_a_relist() {
     for resource in WATCHED {
-        a_version_too_old_is_cured_by_listing(resource, Fault::Answer(410)).await;
+        an_expired_version_leads_to_a_relist(resource, Fault::Answer(410)).await;
     }
 }
 
 #[tokio::test]
-async fn a_version_that_is_too_old_by_an_event_is_cured_by_listing() {
+async fn an_expired_version_in_an_event_leads_to_a_relist() {
     for resource in WATCHED {
-        a_version_too_old_is_cured_by_listing(resource, Fault::ErrorEvent(410)).await;
+        an_expired_version_leads_to_a_relist(resource, Fault::ErrorEvent(410)).await;
     }
 }
 
 #[tokio::test]
-async fn a_watch_with_nothing_but_bookmarks_goes_on_without_listing() {
-    in_namespace("a_watch_with_nothing_but_bookmarks", |ns| async move {
+async fn a_watch_with_bookmarks_alone_is_resumed_without_a_listing() {
+    in_namespace("a_watch_with_bookmarks_alone", |ns| async move {
         let (proxy, _watcher) = start(&ns, &["--watch-timeout", "3s"]).await;
         let count = |verb| proxy.count(&When::call(verb, "pods"));
         let (watches, listings) = (count(Verb::Watch), count(Verb::List));
@@ -181,14 +181,14 @@ async fn a_watch_with_nothing_but_bookmarks_goes_on_without_listing() {
         proxy.remove_rule(rule);
         ns.create_object(&pod("afterwards").labelled().build()).await;
         ns.until_requested("afterwards", 1).await;
-        assert_eq!(count(Verb::List), listings, "the version of the last bookmark serves");
+        assert_eq!(count(Verb::List), listings, "resumed from the last bookmark");
         assert_eq!(ns.request_count("early"), 1);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_pod_that_cannot_be_decoded_holds_up_no_other() {
+async fn a_pod_that_cannot_be_decoded_delays_no_other() {
     in_namespace("a_pod_that_cannot_be_decoded", |ns| async move {
         let (proxy, watcher) = start(&ns, &[]).await;
         let garbled = proxy.fail(When::about("pods"), Fault::Corrupt("odd".to_owned()));
@@ -210,7 +210,7 @@ async fn a_pod_that_cannot_be_decoded_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_cannot_be_decoded_holds_up_no_other() {
+async fn a_checkpoint_that_cannot_be_decoded_delays_no_other() {
     in_namespace("a_checkpoint_that_cannot_be_decoded", |ns| async move {
         let (proxy, watcher) = start(&ns, &[]).await;
         let garbled = proxy.fail(When::about("checkpoints"), Fault::Corrupt("odd".to_owned()));

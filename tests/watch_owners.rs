@@ -1,4 +1,4 @@
-//! Whom a pod belongs to: the top controller, as real controllers own their pods.
+//! The workload of a pod: its top controller, with real controllers.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,10 +12,10 @@ use lab::{Namespace, Snapwatcher, in_namespace};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// The UID of an object that was never there.
+/// The UID of an object that never existed.
 const NOBODY: &str = "7d0b2d0c-8b3a-4a9e-9c5f-2f1c6b8f5a11";
 
-/// Waits until each pod that `name` has made was checkpointed, and checks what block and record say of its workload.
+/// Waits until each pod of `name` was checkpointed, and checks the workload in its block and its Checkpoint.
 async fn belongs_to(ns: &Namespace, watcher: &Snapwatcher, name: &str, line: &str, workload: &str) {
     let awaited = format!("`{name}` has pods");
     ns.until(&awaited, async || !ns.pods_of(name).await.is_empty()).await;
@@ -28,8 +28,8 @@ async fn belongs_to(ns: &Namespace, watcher: &Snapwatcher, name: &str, line: &st
 }
 
 #[tokio::test]
-async fn a_pod_is_told_with_the_workload_it_belongs_to() {
-    in_namespace("a_pod_is_told_with_the_workload_it_belongs_to", |ns| async move {
+async fn block_and_checkpoint_name_the_workload_of_a_pod() {
+    in_namespace("block_and_checkpoint_name_the_workload", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&deployment("web").replicas(2).labelled().build()).await;
         ns.create_object(&statefulset("db").labelled().build()).await;
@@ -83,7 +83,7 @@ async fn a_controller_of_any_other_kind_is_the_workload_itself() {
 async fn a_pod_whose_replicaset_is_gone_is_not_claimed() {
     in_namespace("a_pod_whose_replicaset_is_gone_is_not_claimed", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        // The garbage collector is after such pods too, so some turn Ready before they go and some do not.
+        // The garbage collector deletes such pods, too: some become Ready before, and some do not.
         let orphans = ["orphan-1", "orphan-2", "orphan-3", "orphan-4"];
         for name in orphans {
             let orphan = pod(name).labelled().build();
@@ -106,8 +106,8 @@ async fn a_pod_whose_replicaset_is_gone_is_not_claimed() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_again_when_a_whole_deployment_is_deleted() {
-    in_namespace("nothing_is_asked_again_when_a_deployment_is_deleted", |ns| async move {
+async fn no_request_is_repeated_when_a_deployment_is_deleted() {
+    in_namespace("no_request_is_repeated_when_a_deployment_is_deleted", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&deployment("web").replicas(3).labelled().build()).await;
         let pods = ns.pods_made("web", 3).await;
@@ -126,7 +126,7 @@ async fn nothing_is_asked_again_when_a_whole_deployment_is_deleted() {
             assert_eq!(watcher.blocks(ns.name(), pod).len(), 1);
         }
         let left: Vec<_> = ns.records().await.into_iter().filter(|record| !record.is_about("later")).collect();
-        assert_eq!(left, records, "records have no owner that would take them along");
+        assert_eq!(left, records, "Checkpoints have no owner references, so they are not garbage-collected");
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! When a pod is worth asking about: its state decides, never the event that told it, and each pod counts once.
+//! When a pod is checkpointed: it depends on the state of the pod, not on the kind of event, and happens once.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use snapwatcher_daemon::clock::now;
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 #[tokio::test]
-async fn a_pod_ready_before_the_start_is_asked_for_once_whatever_is_restarted() {
-    in_namespace("a_pod_ready_before_the_start_is_asked_for_once", |ns| async move {
+async fn a_pod_ready_before_the_start_is_checkpointed_once_over_restarts() {
+    in_namespace("a_pod_ready_before_the_start_is_checkpointed_once", |ns| async move {
         ns.ready_pod(&pod("early").labelled().build()).await;
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.record_of("early", "Succeeded").await;
@@ -30,12 +30,12 @@ async fn a_pod_ready_before_the_start_is_asked_for_once_whatever_is_restarted() 
 }
 
 #[tokio::test]
-async fn a_pod_that_turns_ready_not_ready_and_ready_again_is_asked_for_once() {
-    in_namespace("a_pod_that_turns_ready_not_ready_and_ready_again", |ns| async move {
+async fn a_pod_that_becomes_ready_twice_is_checkpointed_once() {
+    in_namespace("a_pod_that_becomes_ready_twice", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let wavering = ns.scheduled(&pod("wavering").labelled().hold().build()).await;
         ns.set_status(&wavering, &PodStatus::not_ready(&wavering)).await;
-        ns.until("the pod is held back as not Ready", async || {
+        ns.until("the pod is not eligible as NotReady", async || {
             let timeline = watcher.pod_timeline(&wavering.uid().unwrap()).await.unwrap();
             timeline.is_some_and(|timeline| timeline["waiting_for"] == "NotReady")
         })
@@ -63,13 +63,13 @@ async fn a_pod_waits_until_its_chosen_container_has_started() {
         let slow = ns.scheduled(&pod("slow").labelled().hold().build()).await;
         for status in [PodStatus::ready(&slow).without_started(), PodStatus::ready(&slow).not_started()] {
             ns.set_status(&slow, &status).await;
-            ns.until("the container's start is awaited", async || {
+            ns.until("the pod waits for its container to start", async || {
                 let timeline = watcher.pod_timeline(&slow.uid().unwrap()).await.unwrap();
                 timeline.is_some_and(|timeline| timeline["waiting_for"] == "NotStarted: container `app`")
             })
             .await;
         }
-        // A container that nobody has chosen holds nothing back.
+        // A container that is not chosen does not matter.
         let wanted = pod("beside").labelled().containers(["app", "beside"]).hold().build();
         let beside = ns.scheduled(&wanted).await;
         ns.set_status(&beside, &PodStatus::ready(&beside).waiting("beside")).await;
@@ -100,8 +100,8 @@ async fn a_delay_counts_from_the_last_time_the_pod_became_ready() {
         ns.set_status(&patient, &PodStatus::ready(&patient).since(since)).await;
         ns.set_status(&broken, &PodStatus::ready(&broken).since(since)).await;
         ns.until_requested("patient", 1).await;
-        let asked = ns.snaphook().requests_for(ns.name(), "patient")[0].at;
-        assert!(asked >= since + Duration::from_secs(2), "Ready since {since}, requested at {asked}");
+        let requested = ns.snaphook().requests_for(ns.name(), "patient")[0].at;
+        assert!(requested >= since + Duration::from_secs(2), "Ready since {since}, requested at {requested}");
         assert_eq!(ns.records_of("broken").await, [], "Ready for too short a time");
         assert_eq!(watcher.blocks(ns.name(), "broken").len(), 0);
     })
@@ -109,8 +109,8 @@ async fn a_delay_counts_from_the_last_time_the_pod_became_ready() {
 }
 
 #[tokio::test]
-async fn a_pod_deleted_before_its_claim_leaves_no_record() {
-    in_namespace("a_pod_deleted_before_its_claim_leaves_no_record", |ns| async move {
+async fn a_pod_deleted_before_its_claim_gets_no_checkpoint() {
+    in_namespace("a_pod_deleted_before_its_claim_gets_no_checkpoint", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let wanted = pod("brief").labelled().annotate(DELAY, "2s").hold().build();
         let brief = ns.scheduled(&wanted).await;

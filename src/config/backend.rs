@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use snapwatcher_backends::{kubelet, snaphook};
-use snapwatcher_controller::checkpoint::budget::Limits;
+use snapwatcher_controller::ConcurrencyLimits;
 
 use super::CheckpointArgs;
 use super::values::{object_name, timeout};
@@ -103,8 +103,8 @@ impl CheckpointArgs {
         self.longest_attempt() + self.answer_time()
     }
 
-    pub fn limits(&self) -> Limits {
-        Limits {
+    pub fn limits(&self) -> ConcurrencyLimits {
+        ConcurrencyLimits {
             concurrent: self.max_concurrent.into(),
             per_node: self.max_concurrent_per_node.into(),
             response_timeout: self.answer_time(),

@@ -1,22 +1,25 @@
-//! Claims, attempts and outcomes: the durable half of the shared state, kept in `Checkpoint` objects.
+//! Checkpoint objects: claims, attempts, outcomes and retention.
 //!
-//! [`claim`] creates a record, [`controller`] decides what it needs, [`attempts`] has it made by [`attempt`], and
-//! [`progress`] says how its status changes. All decisions are pure: [`consent`], [`progress`], [`name`], [`ledger`].
+//! [`claim`] creates a Checkpoint. [`controller`] decides what each one needs, [`attempt_scheduler`] schedules the attempts,
+//! and [`attempt_runner`] runs one. [`preconditions`] and [`transitions`] hold the rules.
 
-pub mod alive;
-pub mod attempt;
-pub mod attempts;
-pub mod breaker;
-pub mod breakers;
-pub mod budget;
-pub mod candidate;
-pub mod claim;
-pub mod consent;
-pub mod controller;
-pub mod ledger;
-pub mod metrics;
-pub mod progress;
-pub mod queue;
-pub mod retention;
-pub mod sightings;
-pub mod writes;
+mod api_outage;
+pub(crate) mod attempt_observations;
+pub(crate) mod attempt_preparation;
+mod attempt_queue;
+pub(crate) mod attempt_runner;
+pub(crate) mod attempt_scheduler;
+mod candidates;
+pub(crate) mod checkpoint_index;
+mod circuit_breaker;
+pub(crate) mod claim;
+pub(crate) mod concurrency_limiter;
+pub(crate) mod controller;
+pub(crate) mod endpoint_breakers;
+mod fields;
+pub(crate) mod known_pods;
+pub(crate) mod metrics;
+mod preconditions;
+pub(crate) mod retention;
+mod status_writer;
+pub(crate) mod transitions;

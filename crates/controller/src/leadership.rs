@@ -1,5 +1,8 @@
-//! What the leader does while it leads: the watch of pods, the controller of records, retention. A replica that never
-//! leads has none of it in memory.
+//! The services of the leader: the watch of pods, the controller of Checkpoints and retention.
+//!
+//! They start when this replica becomes leader and stop when it loses the Lease. A replica that never leads keeps none of
+//! their state in memory. Attempts are the exception: [`AttemptScheduler`] runs for the whole life of the process, so that
+//! an attempt is finished when leadership is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,165 +11,149 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::alive::KnownPods;
-use crate::checkpoint::attempt::{Attempt, SEND_WINDOW};
-use crate::checkpoint::attempts::{AttemptScheduler, Wanted};
-use crate::checkpoint::breakers::Breakers;
-use crate::checkpoint::budget::{ConcurrencyLimiter, Limits};
-use crate::checkpoint::claim::{Claim, Claims};
-use crate::checkpoint::controller::Records;
-use crate::checkpoint::ledger::{CheckpointIndex, Forgotten};
-use crate::checkpoint::metrics::CheckpointMetrics;
-use crate::checkpoint::progress::{Holder, Policy};
+use crate::checkpoint::attempt_observations::AttemptObservations;
+use crate::checkpoint::attempt_preparation::SEND_WINDOW;
+use crate::checkpoint::attempt_runner::AttemptRunner;
+use crate::checkpoint::attempt_scheduler::{AttemptScheduler, SchedulerCommand};
+use crate::checkpoint::checkpoint_index::{CheckpointIndex, Reclaim};
+use crate::checkpoint::claim::{CheckpointClaimer, Claimer};
+use crate::checkpoint::concurrency_limiter::{ConcurrencyLimiter, ConcurrencyLimits};
+use crate::checkpoint::controller::CheckpointController;
+use crate::checkpoint::endpoint_breakers::EndpointBreakers;
+use crate::checkpoint::known_pods::KnownPods;
 use crate::checkpoint::retention::{Retention, RetentionPolicy};
-use crate::checkpoint::sightings::AttemptObservations;
-use crate::checkpoint::writes::StatusWriter;
+use crate::checkpoint::transitions::{Holder, RetryPolicy};
+use crate::context::ControllerContext;
 use crate::dry_run::DryRun;
-use crate::watch::metrics::WatchMetrics;
-use crate::watch::{MissedMutations, Watch};
+use crate::watch::{MissedMutations, PodWatch};
 use snapwatcher_api::pod::{OncePer, PodName};
 use snapwatcher_backends::backend::CheckpointBackend;
-use snapwatcher_daemon::admin::{CheckHandle, Gate, Health};
 use snapwatcher_daemon::services::{ServiceError, Services};
-use snapwatcher_kubernetes::cluster::{Cluster, Scope};
-use snapwatcher_kubernetes::events::Events;
+use snapwatcher_kubernetes::cluster::Scope;
 use snapwatcher_kubernetes::workload::WorkloadLookup;
-use snapwatcher_state::PodTimelines;
 
-/// The checks that are told and gate nothing, in the order in which they are shown.
-#[derive(Clone)]
-pub struct Checks {
-    pub definition: CheckHandle,
-    pub watch: CheckHandle,
-    pub backend: CheckHandle,
-    pub leader: CheckHandle,
-}
-
-impl Checks {
-    pub fn new(health: &mut Health) -> Self {
-        Self {
-            definition: health.check("crd", Gate::Informational),
-            watch: health.check("watch", Gate::Informational),
-            backend: health.check("backend", Gate::Informational),
-            leader: health.check("leader", Gate::Informational),
-        }
-    }
-}
-
-/// What the settings say of checkpoints.
+/// Which pods are watched.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    pub limits: Limits,
-    pub policy: Policy,
+pub struct WatchSettings {
+    pub scopes: Vec<Scope>,
+    /// Name of the `MutatingWebhookConfiguration` that should have labeled the pods. Without it, missed mutations are not
+    /// detected.
+    pub mutating_webhook_configuration: Option<String>,
+}
+
+/// How Checkpoints are created, attempted and removed.
+#[derive(Debug, Clone)]
+pub struct CheckpointSettings {
+    pub limits: ConcurrencyLimits,
+    pub policy: RetryPolicy,
+    pub retention: RetentionPolicy,
     pub once_per: OncePer,
     pub max_pods_per_revision: usize,
     /// Checkpoints are created but not executed.
     pub suspend: bool,
-    /// How long a slot may be taken, from the write of its attempt.
+    /// The longest time for which one attempt can hold its slot, counted from the write of the attempt.
     pub longest_slot: Duration,
 }
 
-/// The parts of which each term of leadership is made anew.
+/// Starts the services each time this replica becomes leader.
 pub struct LeaderServices {
-    pub cluster: Cluster,
-    pub scopes: Vec<Scope>,
-    pub owners: WorkloadLookup,
-    pub state: PodTimelines,
-    pub watch_metrics: WatchMetrics,
-    pub metrics: CheckpointMetrics,
-    pub checks: Checks,
-    pub events: Events,
-    /// Name of our `MutatingWebhookConfiguration`, by which slips are judged.
-    pub mutating: Option<String>,
-    pub keep: RetentionPolicy,
-    pub claiming: ClaimMode,
+    context: ControllerContext,
+    watch: WatchSettings,
+    owners: WorkloadLookup,
+    mode: ClaimMode,
 }
 
-/// How pods are claimed.
-pub enum ClaimMode {
-    /// In the log only.
-    Told,
-    /// By creating records.
-    Recorded(Box<Recorded>),
+/// What a claim does.
+enum ClaimMode {
+    /// It is logged and creates nothing.
+    DryRun,
+    /// It creates a Checkpoint.
+    Checkpoints(Box<CheckpointParts>),
 }
 
-/// What the controller of records works with.
-pub struct Recorded {
-    budget: ConcurrencyLimiter,
-    sightings: Arc<AttemptObservations>,
+/// What the services of Checkpoints share over all periods of leadership.
+struct CheckpointParts {
+    limiter: ConcurrencyLimiter,
+    observations: Arc<AttemptObservations>,
     holder: Holder,
-    policy: Policy,
+    policy: RetryPolicy,
+    retention: RetentionPolicy,
     once_per: OncePer,
-    wanted: mpsc::UnboundedSender<Wanted>,
-    /// For how long a slot that was taken before a term may count: an attempt, and an answer that did not come.
-    unseen_for: Duration,
+    commands: mpsc::UnboundedSender<SchedulerCommand>,
+    /// How long a slot that was taken before this leadership may count although no listing has shown it.
+    stale_slot_grace: Duration,
 }
 
-/// How the watch claims, and whom it tells that a pod has changed.
-type Claimant = (Arc<dyn Claim>, Box<dyn Fn(PodName) + Send + Sync>);
+/// The claimer of the pod watch, and its callback for changed pods.
+type ClaimerAndCallback = (Arc<dyn Claimer>, Box<dyn Fn(PodName) + Send + Sync>);
 
 impl LeaderServices {
-    /// Nobody is asked: claims are only told.
-    #[must_use]
-    pub fn without_records(self) -> Self {
-        tracing::info!("Back-end `log`: checkpoints are only logged, nobody is asked for them");
-        self.checks.definition.pass();
-        self.checks.backend.pass();
-        self
+    /// For back-end `log`: eligible pods are logged, and no Checkpoints are created.
+    pub fn dry_run(context: ControllerContext, watch: WatchSettings) -> Self {
+        tracing::info!("Back-end `log`: eligible pods are only logged, no Checkpoints are created");
+        context.checks.definition.pass();
+        context.checks.backend.pass();
+        let owners = WorkloadLookup::new(context.cluster.calls.clone());
+        Self { context, watch, owners, mode: ClaimMode::DryRun }
     }
 
-    /// Claims by records, and the service that makes attempts of them for all terms.
-    pub fn with_records(
-        self,
-        settings: Settings,
+    /// For the other back-ends. Also returns the scheduler of attempts, a service of its own.
+    pub fn with_backend(
+        context: ControllerContext,
+        watch: WatchSettings,
+        settings: CheckpointSettings,
         backend: Arc<dyn CheckpointBackend>,
         holder: Holder,
         leads: watch::Receiver<bool>,
         work_is_done: CancellationToken,
     ) -> (AttemptScheduler, Self) {
-        let (want, wanted) = mpsc::unbounded_channel();
-        let budget = ConcurrencyLimiter::new(settings.limits);
-        let attempt = Attempt {
-            client: self.cluster.calls.clone(),
-            writes: StatusWriter(self.cluster.calls.clone()),
-            backend,
-            owners: self.owners.clone(),
-            budget: budget.clone(),
-            breakers: Breakers::default(),
-            holder: holder.clone(),
-            policy: settings.policy.clone(),
-            max_pods_per_revision: settings.max_pods_per_revision,
-            state: self.state.clone(),
-            metrics: self.metrics.clone(),
-            events: self.events.clone(),
-            backend_check: self.checks.backend.clone(),
-        };
-        let attempts = AttemptScheduler {
-            attempt: Arc::new(attempt),
-            wanted,
-            leads,
-            is_suspended: settings.suspend,
-            metrics: self.metrics.clone(),
-            at_work: work_is_done.drop_guard(),
-        };
-        if settings.suspend {
-            // Told in the log by the check.
-            self.checks.backend.fail("suspended: pods are claimed, and nothing is asked until --suspend is taken away");
-            self.metrics.suspended();
+        let CheckpointSettings { limits, policy, retention, once_per, max_pods_per_revision, suspend, longest_slot } =
+            settings;
+        if suspend {
+            // The check writes its message to the log.
+            context.checks.backend.fail("suspended by --suspend: Checkpoints are created but not executed");
+            context.checkpoint_metrics.suspended();
         }
-        let sightings = Arc::new(AttemptObservations::default());
-        let Settings { policy, once_per, .. } = settings;
-        let unseen_for = SEND_WINDOW + settings.longest_slot;
-        let recorded = Recorded { budget, sightings, holder, policy, once_per, wanted: want, unseen_for };
-        (attempts, Self { claiming: ClaimMode::Recorded(Box::new(recorded)), ..self })
+        let (sender, commands) = mpsc::unbounded_channel();
+        let owners = WorkloadLookup::new(context.cluster.calls.clone());
+        let limiter = ConcurrencyLimiter::new(limits);
+        let runner = AttemptRunner {
+            context: context.clone(),
+            backend,
+            owners: owners.clone(),
+            limiter: limiter.clone(),
+            breakers: EndpointBreakers::default(),
+            holder: holder.clone(),
+            policy: policy.clone(),
+            max_pods_per_revision,
+        };
+        let scheduler = AttemptScheduler {
+            runner: Arc::new(runner),
+            commands,
+            leads,
+            is_suspended: suspend,
+            metrics: context.checkpoint_metrics.clone(),
+            work_done: work_is_done.drop_guard(),
+        };
+        let parts = CheckpointParts {
+            limiter,
+            observations: Arc::default(),
+            holder,
+            policy,
+            retention,
+            once_per,
+            commands: sender,
+            stale_slot_grace: SEND_WINDOW + longest_slot,
+        };
+        (scheduler, Self { context, watch, owners, mode: ClaimMode::Checkpoints(Box::new(parts)) })
     }
 
-    /// One term after the other, whenever this replica leads, until the stop.
+    /// Runs the services while this replica leads, until the stop.
     pub async fn run(self, mut leads: watch::Receiver<bool>, stop: CancellationToken) -> Result<(), ServiceError> {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                // With one replica there is no election, and the sender may be gone.
+                // Without leader election the sender may have been dropped; the last value remains.
                 _ = leads.wait_for(|leads| *leads) => {}
             }
             let end = stop.child_token();
@@ -176,7 +163,7 @@ impl LeaderServices {
             tokio::pin!(ended);
             tokio::select! {
                 result = &mut ended => result?,
-                () = lost(&mut leads) => {
+                () = leadership_lost(&mut leads) => {
                     end.cancel();
                     ended.await?;
                 }
@@ -185,96 +172,79 @@ impl LeaderServices {
     }
 
     fn start(&self, services: &mut Services) {
-        let (forget, forgotten) = mpsc::unbounded_channel();
-        let alive = KnownPods::default();
-        let (claim, changed) = match &self.claiming {
-            ClaimMode::Told => self.told(),
-            ClaimMode::Recorded(recorded) => self.recorded(recorded, services, &forget, &alive),
+        let (reclaim, reclaims) = mpsc::unbounded_channel();
+        let known_pods = KnownPods::default();
+        let (claimer, on_pod_changed): ClaimerAndCallback = match &self.mode {
+            ClaimMode::DryRun => (Arc::new(DryRun::new(self.owners.clone())), Box::new(|_| ())),
+            ClaimMode::Checkpoints(parts) => self.start_checkpoints(parts, services, &reclaim, &known_pods),
         };
-        let slips = MissedMutations::new(
-            self.cluster.calls.clone(),
-            self.mutating.clone(),
-            self.watch_metrics.clone(),
-            self.events.clone(),
-        );
-        let watch = Watch {
-            client: self.cluster.watches.clone(),
-            watch_timeout: self.cluster.watch_timeout,
-            scopes: self.scopes.clone(),
-            state: self.state.clone(),
-            claim,
-            slips,
-            events: self.events.clone(),
-            forgotten,
-            changed,
-            alive,
-            metrics: self.watch_metrics.clone(),
-            checkpoint_metrics: self.metrics.clone(),
-            watch_check: self.checks.watch.clone(),
-            definition_check: self.checks.definition.clone(),
+        let watch = PodWatch {
+            missed_mutations: MissedMutations::new(&self.context, self.watch.mutating_webhook_configuration.clone()),
+            context: self.context.clone(),
+            scopes: self.watch.scopes.clone(),
+            claimer,
+            reclaims,
+            on_pod_changed,
+            known_pods,
         };
         services.start("watch", |stop| watch.run(stop));
     }
 
-    fn told(&self) -> Claimant {
-        (Arc::new(DryRun::new(self.owners.clone())), Box::new(|_| ()))
-    }
-
-    /// Starts the services around records.
-    fn recorded(
+    /// Starts a controller of Checkpoints for each scope, and retention.
+    fn start_checkpoints(
         &self,
-        recorded: &Recorded,
+        parts: &CheckpointParts,
         services: &mut Services,
-        forget: &mpsc::UnboundedSender<Forgotten>,
-        alive: &KnownPods,
-    ) -> Claimant {
-        let Recorded { budget, sightings, holder, policy, once_per, wanted, unseen_for } = recorded;
-        let ledger = Arc::new(CheckpointIndex::new(self.scopes.len()));
-        let records = Records {
-            client: self.cluster.watches.clone(),
-            watch_timeout: self.cluster.watch_timeout,
-            ledger: ledger.clone(),
-            state: self.state.clone(),
-            metrics: self.metrics.clone(),
-            definition_check: self.checks.definition.clone(),
-            sightings: sightings.clone(),
-            budget: budget.clone(),
-            holder: holder.clone(),
-            policy: policy.clone(),
-            wanted: wanted.clone(),
-            forgotten: forget.clone(),
-            known_by: Instant::now() + *unseen_for,
+        reclaim: &mpsc::UnboundedSender<Reclaim>,
+        known_pods: &KnownPods,
+    ) -> ClaimerAndCallback {
+        let scopes = &self.watch.scopes;
+        let index = Arc::new(CheckpointIndex::new(scopes.len()));
+        let controller = CheckpointController {
+            context: self.context.clone(),
+            index: index.clone(),
+            observations: parts.observations.clone(),
+            limiter: parts.limiter.clone(),
+            holder: parts.holder.clone(),
+            policy: parts.policy.clone(),
+            commands: parts.commands.clone(),
+            reclaims: reclaim.clone(),
+            stale_slots_expire_at: Instant::now() + parts.stale_slot_grace,
         };
-        let mut to_scopes = Vec::new();
-        for (index, scope) in self.scopes.iter().cloned().enumerate() {
-            let (tell, changed) = mpsc::unbounded_channel();
-            to_scopes.push((scope.clone(), tell));
-            let records = records.clone();
-            services.start("checkpoints", |stop| records.run(index, scope, changed, stop));
+        let mut changed_pods = Vec::new();
+        for (number, scope) in scopes.iter().cloned().enumerate() {
+            let (sender, changed) = mpsc::unbounded_channel();
+            changed_pods.push((scope.clone(), sender));
+            let controller = controller.clone();
+            services.start("checkpoints", |stop| controller.run(number, scope, changed, stop));
         }
-        let (client, owners) = (self.cluster.calls.clone(), self.owners.clone());
         let retention = Retention {
-            client: client.clone(),
-            owners: owners.clone(),
-            scopes: self.scopes.clone(),
-            keep: self.keep,
-            alive: alive.clone(),
+            client: self.context.cluster.calls.clone(),
+            owners: self.owners.clone(),
+            scopes: scopes.clone(),
+            policy: parts.retention,
+            known_pods: known_pods.clone(),
         };
         services.start("retention", |stop| retention.run(stop));
-        let scopes = self.scopes.clone();
-        let claims = Claims { client, scopes, ledger, owners, holder: holder.clone(), once_per: *once_per };
-        let changed = move |pod: PodName| {
-            let concerned = to_scopes.iter().find(|(scope, _)| scope.holds(&pod.namespace));
-            if let Some((_, tell)) = concerned {
-                let _ = tell.send(pod); // the controller has ended, and with it the term
+        let claimer = CheckpointClaimer {
+            client: self.context.cluster.calls.clone(),
+            scopes: scopes.clone(),
+            index,
+            owners: self.owners.clone(),
+            holder: parts.holder.clone(),
+            once_per: parts.once_per,
+        };
+        let on_pod_changed = move |pod: PodName| {
+            if let Some((_, changed)) = changed_pods.iter().find(|(scope, _)| scope.holds(&pod.namespace)) {
+                let _ = changed.send(pod); // fails only after the controller has ended, at the end of the leadership
             }
         };
-        (Arc::new(claims), Box::new(changed))
+        (Arc::new(claimer), Box::new(on_pod_changed))
     }
 }
 
-/// Returns when this replica no longer leads; never with one replica.
-async fn lost(leads: &mut watch::Receiver<bool>) {
+/// Returns when this replica no longer leads. Without leader election it never returns.
+async fn leadership_lost(leads: &mut watch::Receiver<bool>) {
     if leads.wait_for(|leads| !*leads).await.is_err() {
         std::future::pending::<()>().await;
     }

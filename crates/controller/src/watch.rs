@@ -1,14 +1,15 @@
-//! Labelled pods, from the first time they are seen to the claim of each chosen container.
+//! The watch of labeled pods, from the first event of a pod to the claim of each chosen container.
 //!
-//! [`ready`] decides about one pod, [`table`] folds the events of the watch into tasks, [`service`] carries them out.
+//! [`eligibility`] decides about one pod, [`pod_table`] turns events into actions, and [`PodWatch`] executes them.
 
-mod announce;
-pub mod metrics;
-mod missed_mutation;
-pub mod ready;
-mod service;
-mod slips;
-pub mod table;
+mod eligibility;
+mod log_block;
+pub(crate) mod metrics;
+mod missed_mutations;
+mod mutation_check;
+mod pod_table;
+mod pod_watch;
+mod recheck_queue;
 
-pub use service::{Watch, WatchError};
-pub use slips::MissedMutations;
+pub(crate) use missed_mutations::MissedMutations;
+pub(crate) use pod_watch::PodWatch;

@@ -1,12 +1,10 @@
-//! What this process knows of each pod's timeline: shared by admission, watch, checkpoints and the admin port.
+//! The store that admission, the controller and the admin port share: when requests were admitted, and how far each pod has
+//! come.
 //!
-//! Memory of one process, bounded in number and age, never the truth: the truth is in the API server, from which a
-//! restarted process sees pods and records again. Nothing here decides anything.
-
-mod admissions;
+//! It is memory of one process, bounded in number and age, and for display alone. No decision depends on it: a restarted
+//! process reads pods and Checkpoints from the API server again. There is no I/O in this crate, and it depends on `api` only.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,55 +13,60 @@ use moka::sync::Cache;
 
 use snapwatcher_api::pod::{PodFacts, PodName};
 
-use admissions::Admissions;
+/// How many timelines are kept, about 1 KiB each. The one that was not used for longest is dropped first.
+const MAX_TIMELINES: u64 = 10_000;
+/// A timeline that was not used for this long is dropped.
+const MAX_TIMELINE_AGE: Duration = Duration::from_secs(24 * 3600);
+/// How many admissions are kept. The oldest is dropped first.
+const MAX_ADMISSIONS: u64 = 10_000;
+/// An admission is dropped after this time. The watch shows a pod within moments of its admission, or never if the API
+/// server rejected the pod afterwards.
+const MAX_ADMISSION_AGE: Duration = Duration::from_secs(600);
 
-/// How many timelines are remembered; the one untouched for longest goes first. About 1 KiB each.
-const TIMELINES: u64 = 10_000;
-/// A timeline untouched for this long is forgotten.
-const TIMELINE_AGE: Duration = Duration::from_secs(24 * 3600);
-
-/// One pod's way through the stages.
+/// When one pod reached each stage.
 #[derive(Debug, Clone)]
 pub struct PodTimeline {
     pub pod: PodName,
     pub uid: String,
     /// When the pod was admitted.
-    pub admission: Option<Admission>,
-    /// The watch first saw it; not yet where only its record is known.
+    pub admission: Option<AdmissionTime>,
+    /// When the watch first saw it. `None`: only its Checkpoint is known so far.
     pub seen: Option<Timestamp>,
-    /// It first was eligible, delay included.
+    /// When it first was eligible, after its delay.
     pub ready: Option<Timestamp>,
-    /// What holds it back now.
+    /// Why it is not eligible now.
     pub waiting_for: Option<String>,
     pub containers: BTreeMap<String, ContainerTimeline>,
 }
 
-/// When a pod was admitted, and by whom.
+/// When a pod was admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admission {
+pub struct AdmissionTime {
     pub at: Timestamp,
-    /// Answered by another process or by none: `at` is then the pod's creation time.
+    /// Not by this process: `at` is then the creation time of the pod.
     pub by_other_replica: bool,
 }
 
-/// The later stages, one set for each container that is checkpointed.
+/// The later stages of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerTimeline {
-    /// Name of the `Checkpoint` object; none with back-end `log`.
+    /// Name of the Checkpoint. `None` with back-end `log`.
     pub checkpoint: Option<String>,
     pub claimed: Option<Timestamp>,
-    /// The request left.
+    /// When the request was sent.
     pub requested: Option<Timestamp>,
-    /// The outcome was known.
+    /// When the final outcome was known.
     pub finished: Option<Timestamp>,
     /// `Succeeded` or a reason.
     pub outcome: Option<String>,
 }
 
-/// The timelines of one process. Cloning gives another handle to the same.
+/// The store. Cloning gives another handle to the same store.
 #[derive(Clone)]
 pub struct PodTimelines {
-    admissions: Arc<Admissions>,
+    /// By UID of the admission request, which the pod carries in an annotation.
+    admissions: Cache<String, Timestamp>,
+    /// By UID of the pod.
     timelines: Cache<String, PodTimeline>,
 }
 
@@ -75,68 +78,85 @@ impl Default for PodTimelines {
 
 impl PodTimelines {
     pub fn new() -> Self {
-        let timelines = Cache::builder().max_capacity(TIMELINES).time_to_idle(TIMELINE_AGE);
-        Self { admissions: Arc::default(), timelines: timelines.eviction_policy(EvictionPolicy::lru()).build() }
+        Self::with_max_admission_age(MAX_ADMISSION_AGE)
     }
 
-    /// Admission answered the request of that UID for a labelled pod.
+    fn with_max_admission_age(age: Duration) -> Self {
+        // By the default policy, a full cache may reject a new entry in favor of older ones.
+        let lru = EvictionPolicy::lru;
+        let admissions = Cache::builder().max_capacity(MAX_ADMISSIONS).time_to_live(age);
+        let timelines = Cache::builder().max_capacity(MAX_TIMELINES).time_to_idle(MAX_TIMELINE_AGE);
+        Self {
+            admissions: admissions.eviction_policy(lru()).build(),
+            timelines: timelines.eviction_policy(lru()).build(),
+        }
+    }
+
+    /// This process answered the admission request of that UID, for a labeled pod.
     pub fn admitted(&self, request_uid: &str, at: Timestamp) {
-        self.admissions.insert(request_uid, at);
+        self.admissions.insert(request_uid.to_owned(), at);
     }
 
-    /// The watch saw the pod; the first time counts.
+    /// The watch saw the pod. Only the first time is kept.
     pub fn seen(&self, pod: &PodFacts, at: Timestamp) {
-        self.change(&pod.name, &pod.uid, |timeline| {
+        self.update(&pod.name, &pod.uid, |timeline| {
             if timeline.seen.is_none() {
                 timeline.seen = Some(at);
-                timeline.admission = self.admission_of(pod, at);
+                timeline.admission = self.admission_of(pod);
             }
         });
     }
 
-    /// The pod is eligible; the first time counts.
+    /// The pod is eligible. Only the first time is kept.
     pub fn ready(&self, pod: &PodFacts, at: Timestamp) {
-        self.change(&pod.name, &pod.uid, |timeline| {
+        self.update(&pod.name, &pod.uid, |timeline| {
             timeline.ready.get_or_insert(at);
             timeline.waiting_for = None;
         });
     }
 
-    /// The pod is held back, for the reason given in words.
-    pub fn waits(&self, pod: &PodFacts, cause: &str) {
-        self.change(&pod.name, &pod.uid, |timeline| timeline.waiting_for = Some(cause.to_owned()));
+    /// The pod is not eligible, for this cause.
+    pub fn waiting_for(&self, pod: &PodFacts, cause: &str) {
+        self.update(&pod.name, &pod.uid, |timeline| timeline.waiting_for = Some(cause.to_owned()));
     }
 
-    /// Nothing holds the pod back any more.
+    /// The pod no longer waits for anything.
     pub fn unblocked(&self, pod: &PodFacts) {
-        self.change(&pod.name, &pod.uid, |timeline| timeline.waiting_for = None);
+        self.update(&pod.name, &pod.uid, |timeline| timeline.waiting_for = None);
     }
 
-    /// StatusWriter the later stages of one container.
-    pub fn container(&self, pod: &PodName, uid: &str, container: &str, change: impl FnOnce(&mut ContainerTimeline)) {
-        self.change(pod, uid, |timeline| change(timeline.containers.entry(container.to_owned()).or_default()));
+    /// Changes the later stages of one container.
+    pub fn update_container(
+        &self,
+        pod: &PodName,
+        uid: &str,
+        container: &str,
+        change: impl FnOnce(&mut ContainerTimeline),
+    ) {
+        self.update(pod, uid, |timeline| change(timeline.containers.entry(container.to_owned()).or_default()));
     }
 
     /// All timelines, by namespace and name of the pod.
-    pub fn timelines(&self) -> Vec<PodTimeline> {
+    pub fn all(&self) -> Vec<PodTimeline> {
         let mut timelines: Vec<_> = self.timelines.iter().map(|(_, timeline)| timeline).collect();
         timelines.sort_by(|a, b| (&a.pod, &a.uid).cmp(&(&b.pod, &b.uid)));
         timelines
     }
 
-    pub fn timeline(&self, uid: &str) -> Option<PodTimeline> {
+    /// The timeline of the pod of that UID.
+    pub fn get(&self, uid: &str) -> Option<PodTimeline> {
         self.timelines.get(uid)
     }
 
-    fn admission_of(&self, pod: &PodFacts, now: Timestamp) -> Option<Admission> {
-        let here = pod.admission.as_ref().and_then(|request_uid| self.admissions.get(request_uid, now));
-        match here {
-            Some(at) => Some(Admission { at, by_other_replica: false }),
-            None => pod.created.map(|at| Admission { at, by_other_replica: true }),
+    fn admission_of(&self, pod: &PodFacts) -> Option<AdmissionTime> {
+        let own = pod.admission.as_ref().and_then(|request_uid| self.admissions.get(request_uid));
+        match own {
+            Some(at) => Some(AdmissionTime { at, by_other_replica: false }),
+            None => pod.created.map(|at| AdmissionTime { at, by_other_replica: true }),
         }
     }
 
-    fn change(&self, pod: &PodName, uid: &str, change: impl FnOnce(&mut PodTimeline)) {
+    fn update(&self, pod: &PodName, uid: &str, change: impl FnOnce(&mut PodTimeline)) {
         self.timelines.entry_by_ref(uid).and_upsert_with(|entry| {
             let mut timeline = entry.map_or_else(|| PodTimeline::of(pod, uid), moka::Entry::into_value);
             change(&mut timeline);
@@ -155,72 +175,105 @@ impl PodTimeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapwatcher_api::pod::WatchedPod;
+    use snapwatcher_api::fixtures::{self, at};
+    use snapwatcher_api::keys::ADMISSION;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + second).unwrap()
-    }
-
-    fn pod(admission: Option<&str>) -> PodFacts {
-        let mut pod: WatchedPod = serde_json::from_value(serde_json::json!({
-            "metadata": {"namespace": "default", "name": "web", "uid": "u1", "creationTimestamp": at(0).to_string()},
-        }))
-        .unwrap();
-        pod.metadata.annotations =
-            admission.map(|uid| [(snapwatcher_api::keys::ADMISSION.to_owned(), uid.to_owned())].into_iter().collect());
-        pod.into()
+    /// With UID `u`, created at `at(0)`.
+    fn pod(request_uid: Option<&str>) -> PodFacts {
+        let pod = fixtures::pod("web").created(at(0));
+        match request_uid {
+            Some(request_uid) => pod.annotation(ADMISSION, request_uid).facts(),
+            None => pod.facts(),
+        }
     }
 
     #[test]
-    fn a_pod_is_joined_to_the_admission_this_process_answered() {
-        let state = PodTimelines::new();
-        state.admitted("request-1", at(1));
-        state.seen(&pod(Some("request-1")), at(2));
-        assert_eq!(state.timeline("u1").unwrap().admission, Some(Admission { at: at(1), by_other_replica: false }));
+    fn a_pod_is_joined_with_the_admission_by_this_process() {
+        let timelines = PodTimelines::new();
+        timelines.admitted("request-1", at(1));
+        timelines.seen(&pod(Some("request-1")), at(2));
+        let expected = AdmissionTime { at: at(1), by_other_replica: false };
+        assert_eq!(timelines.get("u").unwrap().admission, Some(expected));
     }
 
     #[test]
-    fn an_admission_answered_elsewhere_is_the_creation_of_the_pod() {
-        for annotation in [None, Some("of-another-replica")] {
-            let state = PodTimelines::new();
-            state.seen(&pod(annotation), at(2));
-            assert_eq!(state.timeline("u1").unwrap().admission, Some(Admission { at: at(0), by_other_replica: true }));
+    fn an_admission_by_another_replica_has_the_creation_time_of_the_pod() {
+        for request_uid in [None, Some("of-another-replica")] {
+            let timelines = PodTimelines::new();
+            timelines.seen(&pod(request_uid), at(2));
+            let expected = AdmissionTime { at: at(0), by_other_replica: true };
+            assert_eq!(timelines.get("u").unwrap().admission, Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_repeated_admission_request_counts_with_its_last_time() {
+        let timelines = PodTimelines::new();
+        timelines.admitted("request-1", at(1));
+        timelines.admitted("request-1", at(2));
+        timelines.seen(&pod(Some("request-1")), at(3));
+        let expected = AdmissionTime { at: at(2), by_other_replica: false };
+        assert_eq!(timelines.get("u").unwrap().admission, Some(expected));
+    }
+
+    #[test]
+    fn admissions_are_bounded_in_age() {
+        let timelines = PodTimelines::with_max_admission_age(Duration::from_millis(5));
+        timelines.admitted("request-1", at(1));
+        std::thread::sleep(Duration::from_millis(10));
+        assert_eq!(timelines.admissions.get("request-1"), None);
+        timelines.admissions.run_pending_tasks();
+        assert_eq!(timelines.admissions.entry_count(), 0, "it takes no memory");
+        let default = PodTimelines::new();
+        assert_eq!(default.admissions.policy().time_to_live(), Some(MAX_ADMISSION_AGE));
+    }
+
+    #[test]
+    fn admissions_are_bounded_in_number_and_the_newest_are_kept() {
+        let timelines = PodTimelines::new();
+        for number in 0..MAX_ADMISSIONS * 3 {
+            timelines.admitted(&number.to_string(), at(0));
+        }
+        timelines.admissions.run_pending_tasks();
+        assert!(timelines.admissions.entry_count() <= MAX_ADMISSIONS);
+        for (number, is_kept) in [(MAX_ADMISSIONS * 3 - 1, true), (MAX_ADMISSIONS * 2 + 500, true), (0, false)] {
+            assert_eq!(timelines.admissions.get(&number.to_string()).is_some(), is_kept, "{number}");
         }
     }
 
     #[test]
     fn the_first_time_of_a_stage_counts() {
-        let state = PodTimelines::new();
+        let timelines = PodTimelines::new();
         for second in [2, 3] {
-            state.seen(&pod(None), at(second));
-            state.ready(&pod(None), at(second + 10));
+            timelines.seen(&pod(None), at(second));
+            timelines.ready(&pod(None), at(second + 10));
         }
-        let timeline = state.timeline("u1").unwrap();
+        let timeline = timelines.get("u").unwrap();
         assert_eq!((timeline.seen, timeline.ready), (Some(at(2)), Some(at(12))));
     }
 
     #[test]
-    fn a_journey_known_from_its_record_is_joined_when_the_pod_is_seen() {
-        let state = PodTimelines::new();
-        state.admitted("request-1", at(1));
+    fn a_timeline_known_from_its_checkpoint_gets_its_admission_when_the_pod_is_seen() {
+        let timelines = PodTimelines::new();
+        timelines.admitted("request-1", at(1));
         let pod = pod(Some("request-1"));
-        state.container(&pod.name, &pod.uid, "app", |container| container.requested = Some(at(3)));
-        state.seen(&pod, at(5));
-        let timeline = state.timeline("u1").unwrap();
+        timelines.update_container(&pod.name, &pod.uid, "app", |container| container.requested = Some(at(3)));
+        timelines.seen(&pod, at(5));
+        let timeline = timelines.get("u").unwrap();
         assert_eq!((timeline.seen, timeline.containers["app"].requested), (Some(at(5)), Some(at(3))));
-        assert_eq!(timeline.admission, Some(Admission { at: at(1), by_other_replica: false }));
+        assert_eq!(timeline.admission, Some(AdmissionTime { at: at(1), by_other_replica: false }));
     }
 
     #[test]
-    fn journeys_are_bounded_in_number() {
-        let state = PodTimelines::new();
-        for number in 0..TIMELINES + 500 {
+    fn timelines_are_bounded_in_number() {
+        let timelines = PodTimelines::new();
+        for number in 0..MAX_TIMELINES + 500 {
             let mut pod = pod(None);
             pod.uid = number.to_string();
-            state.seen(&pod, at(0));
+            timelines.seen(&pod, at(0));
         }
-        state.timelines.run_pending_tasks();
-        assert!(state.timelines.entry_count() <= TIMELINES);
-        assert!(state.timeline(&(TIMELINES + 499).to_string()).is_some(), "the newest is kept");
+        timelines.timelines.run_pending_tasks();
+        assert!(timelines.timelines.entry_count() <= MAX_TIMELINES);
+        assert!(timelines.get(&(MAX_TIMELINES + 499).to_string()).is_some(), "the newest is kept");
     }
 }

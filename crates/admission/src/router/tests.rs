@@ -66,7 +66,7 @@ impl TestWebhook {
         }))
         .unwrap();
         self.timelines.seen(&PodFacts::from(pod), clock::now());
-        self.timelines.timeline(request_uid).unwrap().admission.is_some_and(|admission| !admission.by_other_replica)
+        self.timelines.get(request_uid).unwrap().admission.is_some_and(|admission| !admission.by_other_replica)
     }
 }
 

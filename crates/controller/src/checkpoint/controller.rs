@@ -1,64 +1,58 @@
-//! The controller of `Checkpoint` objects: one watch of all records feeds the ledger; those that are not finished are
-//! reconciled, and reconciling only decides.
+//! The controller of Checkpoints. One watch for each scope feeds the index, the slots, the observations and the timelines;
+//! Checkpoints that are not finished are reconciled.
+//!
+//! A reconcile only decides, and sends a command to the scheduler of attempts.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, future, stream};
+use kube::ResourceExt as _;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::controller::{Action, Controller, Error as ControllerError};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
-use kube::{Client, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::pod::PodName;
-use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{Scope, WatchStreamError, watch};
-use snapwatcher_state::PodTimelines;
 
-use super::attempts::Wanted;
-use super::budget::ConcurrencyLimiter;
+use super::attempt_observations::AttemptObservations;
+use super::attempt_scheduler::SchedulerCommand;
+use super::checkpoint_index::{CheckpointIndex, IndexChanges, Reclaim};
 use super::claim::ClaimError;
-use super::ledger::{self, Changes, CheckpointIndex, Forgotten};
-use super::metrics::CheckpointMetrics;
-use super::progress::{Holder, Policy, Step, plan};
-use super::sightings::AttemptObservations;
-use snapwatcher_api::checkpoint::Checkpoint;
+use super::concurrency_limiter::ConcurrencyLimiter;
+use super::fields;
+use super::transitions::{Holder, NextStep, RetryPolicy, plan};
+use crate::context::ControllerContext;
 
-/// A record that needs something is looked at again after this, whatever was told of it or of its pod meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// A Checkpoint that needs a step is reconciled again after this time, even without an event.
+const RECHECK_AFTER: Duration = Duration::from_secs(300);
 
-/// Follows the records of one scope.
+/// Follows the Checkpoints of one scope.
 #[derive(Clone)]
-pub struct Records {
-    pub client: Client,
-    pub watch_timeout: Duration,
-    pub ledger: Arc<CheckpointIndex>,
-    pub state: PodTimelines,
-    pub metrics: CheckpointMetrics,
-    pub definition_check: CheckHandle,
-    /// How long each attempt has been seen as it is.
-    pub sightings: Arc<AttemptObservations>,
-    pub budget: ConcurrencyLimiter,
+pub(crate) struct CheckpointController {
+    pub context: ControllerContext,
+    pub index: Arc<CheckpointIndex>,
+    pub observations: Arc<AttemptObservations>,
+    pub limiter: ConcurrencyLimiter,
     pub holder: Holder,
-    pub policy: Policy,
-    /// Where records that need something done go.
-    pub wanted: mpsc::UnboundedSender<Wanted>,
-    /// Where the pods of deleted records go.
-    pub forgotten: mpsc::UnboundedSender<Forgotten>,
-    /// From then on a slot that was taken before this term and that no listing has told counts no more.
-    pub known_by: Instant,
+    pub policy: RetryPolicy,
+    pub commands: mpsc::UnboundedSender<SchedulerCommand>,
+    pub reclaims: mpsc::UnboundedSender<Reclaim>,
+    /// A slot that was taken before this leadership and that no listing has shown does not count after this time.
+    pub stale_slots_expire_at: Instant,
 }
 
-impl Records {
-    /// Runs until the stop. `changed` tells pods on which an attempt may be waiting.
-    pub async fn run(
+impl CheckpointController {
+    /// Runs until the stop. `changed` receives the pods for which an attempt may be waiting.
+    pub(crate) async fn run(
         self,
         index: usize,
         scope: Scope,
@@ -66,146 +60,146 @@ impl Records {
         stop: CancellationToken,
     ) -> Result<(), Infallible> {
         let (unfinished, writer) = reflector::store();
-        let deciding = Arc::new(self.clone());
-        let check = self.definition_check.clone();
-        let (config, stands) = (watcher::Config::default(), move || check.pass());
-        let records = watch::<Checkpoint, _>(&self.client, &scope, self.watch_timeout, config, stands);
-        let records = records.filter_map(move |item| future::ready(self.follow(index, item).map(Ok)));
-        let trigger = records.reflect(writer).applied_objects();
-        let changed = concerned(changed, unfinished.clone());
+        let reconciler = Arc::new(self.clone());
+        let check = self.context.checks.definition.clone();
+        let (config, on_established) = (watcher::Config::default(), move || check.pass());
+        let cluster = &self.context.cluster;
+        let items = watch::<Checkpoint, _>(&cluster.watches, &scope, cluster.watch_timeout, config, on_established);
+        let events = items.filter_map(move |item| future::ready(self.handle(index, item).map(Ok)));
+        let trigger = events.reflect(writer).applied_objects();
+        let changed = affected_by(changed, unfinished.clone());
         let results = Controller::for_stream(trigger, unfinished)
             .reconcile_on(changed)
-            .run(reconcile, |_, never: &Infallible, _| match *never {}, deciding)
+            .run(reconcile, |_, never: &Infallible, _| match *never {}, reconciler)
             .for_each(|result| {
-                tell(result);
+                log_failure(result);
                 future::ready(())
             });
-        // Dropped at the stop rather than shut down gracefully: a reconcile only decides, and nothing is lost with it.
+        // The controller is dropped at the stop instead of being shut down: a reconcile only decides, so nothing is lost.
         stop.run_until_cancelled(results).await;
         Ok(())
     }
 
-    /// Notes one item of the watch, and passes on what the store of unfinished records is to know.
-    fn follow(&self, index: usize, item: Result<Event<Checkpoint>, WatchStreamError>) -> Option<Event<Checkpoint>> {
+    /// Takes over one item of the watch, and returns the event for the store of unfinished Checkpoints.
+    fn handle(&self, index: usize, item: Result<Event<Checkpoint>, WatchStreamError>) -> Option<Event<Checkpoint>> {
         let event = match item {
             Ok(event) => event,
             Err(fault) => {
-                self.tell(&fault);
+                self.report_fault(&fault);
                 return None;
             }
         };
         if matches!(event, Event::InitDone | Event::Apply(_)) {
-            self.definition_check.pass();
+            self.context.checks.definition.pass();
         }
         match &event {
-            Event::InitApply(record) | Event::Apply(record) => {
-                self.join(record);
-                self.note(&record.uid().unwrap_or_default(), Some(record));
+            Event::InitApply(checkpoint) | Event::Apply(checkpoint) => {
+                self.update_timeline(checkpoint);
+                self.observe(&checkpoint.uid().unwrap_or_default(), Some(checkpoint));
             }
-            Event::Delete(record) => self.note(&record.uid().unwrap_or_default(), None),
+            Event::Delete(checkpoint) => self.observe(&checkpoint.uid().unwrap_or_default(), None),
             Event::Init | Event::InitDone => {}
         }
-        let Changes { forgotten, missed } = self.ledger.apply(index, &event);
-        for uid in missed {
-            self.note(&uid, None);
+        let IndexChanges { reclaim, removed_uids } = self.index.apply(index, &event);
+        for uid in removed_uids {
+            self.observe(&uid, None);
         }
-        if let Some(forgotten) = forgotten {
-            let _ = self.forgotten.send(forgotten); // the watch of pods ends only with the process
+        if let Some(reclaim) = reclaim {
+            let _ = self.reclaims.send(reclaim); // fails only after the pod watch has ended, with the leadership
         }
-        match event.modify(|record| record.metadata.managed_fields = None) {
-            Event::Apply(record) if record.phase().is_final() => Some(Event::Delete(record)),
-            Event::InitApply(record) if record.phase().is_final() => None,
+        match event.modify(|checkpoint| checkpoint.metadata.managed_fields = None) {
+            Event::Apply(checkpoint) if checkpoint.phase().is_final() => Some(Event::Delete(checkpoint)),
+            Event::InitApply(checkpoint) if checkpoint.phase().is_final() => None,
             event => Some(event),
         }
     }
 
-    /// Counts the slot that a record shows, and the time since it shows its attempt; `None`: it is gone.
-    fn note(&self, uid: &str, now: Option<&Checkpoint>) {
-        self.budget.observe(uid, now);
-        self.sightings.note(uid, now);
-        self.want(Wanted::Look);
+    /// Updates the slot and the observation of a Checkpoint. `None`: it was deleted.
+    fn observe(&self, uid: &str, checkpoint: Option<&Checkpoint>) {
+        self.limiter.observe(uid, checkpoint);
+        self.observations.observe(uid, checkpoint);
+        self.command(SchedulerCommand::Recheck);
     }
 
-    fn want(&self, wanted: Wanted) {
-        let _ = self.wanted.send(wanted); // attempts end only with the process
+    fn command(&self, command: SchedulerCommand) {
+        let _ = self.commands.send(command); // fails only after the scheduler has ended, with the process
     }
 
-    /// Puts what a record tells into the timeline of its pod.
-    fn join(&self, record: &Checkpoint) {
-        let (Some(uid), Some(container)) = (ledger::pod_uid(record), ledger::container(record)) else { return };
-        let wished = record.spec.pod.as_ref().map(|pod| &pod.name);
-        let status = record.status.as_ref();
-        let Some(name) = wished.or_else(|| status.and_then(|status| status.pod.as_ref()).map(|pod| &pod.name)) else {
-            return;
-        };
-        let pod = PodName { namespace: record.namespace().unwrap_or_default(), name: name.clone() };
-        self.state.container(&pod, uid, container, |timeline| {
-            timeline.checkpoint = Some(record.name_any());
-            let claimed = record.metadata.creation_timestamp.as_ref().map(|created| created.0);
+    /// Copies the stages of a Checkpoint into the timeline of its pod.
+    fn update_timeline(&self, checkpoint: &Checkpoint) {
+        let (Some(uid), Some(container)) = (fields::pod_uid(checkpoint), fields::container(checkpoint)) else { return };
+        let status = checkpoint.status.as_ref();
+        let named = checkpoint.spec.pod.as_ref().map(|pod| &pod.name);
+        let resolved = || status.and_then(|status| status.pod.as_ref()).map(|pod| &pod.name);
+        let Some(name) = named.or_else(resolved) else { return };
+        let pod = PodName { namespace: checkpoint.namespace().unwrap_or_default(), name: name.clone() };
+        self.context.timelines.update_container(&pod, uid, container, |timeline| {
+            timeline.checkpoint = Some(checkpoint.name_any());
+            let claimed = checkpoint.metadata.creation_timestamp.as_ref().map(|created| created.0);
             timeline.claimed = timeline.claimed.or(claimed);
             let Some(status) = status else { return };
             timeline.requested = timeline.requested.or(status.start_time.as_ref().map(|start| start.0));
-            if record.phase().is_final() {
+            if checkpoint.phase().is_final() {
                 timeline.finished = timeline.finished.or(status.completion_time.as_ref().map(|done| done.0));
-                timeline.outcome = record.reason().map(str::to_owned);
+                timeline.outcome = checkpoint.reason().map(str::to_owned);
             }
         });
     }
 
-    fn tell(&self, fault: &WatchStreamError) {
+    fn report_fault(&self, fault: &WatchStreamError) {
         let WatchStreamError::Interrupted { source } = fault else {
-            self.metrics.skipped();
-            return tracing::warn!("Watching Checkpoints: {}", error_chain(fault));
+            self.context.checkpoint_metrics.undecodable();
+            return tracing::warn!("Watch of Checkpoints: {}. Other Checkpoints are still watched", error_chain(fault));
         };
-        self.metrics.watch_interrupted();
+        self.context.checkpoint_metrics.watch_interrupted();
         match source {
-            // By its code: of a group that it does not know, the API server says so in plain text, without a reason.
+            // Judged by the code: for an API group that it does not know, the API server responds in plain text.
             watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404 => {
-                self.definition_check.fail(ClaimError::NoDefinition.to_string());
+                self.context.checks.definition.fail(ClaimError::NoDefinition.to_string());
             }
-            _ => self.definition_check.fail(error_chain(fault)),
+            _ => self.context.checks.definition.fail(error_chain(fault)),
         }
     }
 }
 
-async fn reconcile(record: Arc<Checkpoint>, records: Arc<Records>) -> Result<Action, Infallible> {
-    let unchanged_for = records.sightings.unchanged_for(&record.uid().unwrap_or_default());
-    Ok(match plan(&record, &records.holder, &records.policy, unchanged_for, clock::now()) {
-        Step::Rest => Action::await_change(),
-        Step::After(wait) => Action::requeue(wait),
-        Step::Attempt => {
-            // Until every scope is listed, slots that a leader before took there are not known. One that can't be
-            // listed holds the others up for as long as such a slot may count, and no longer.
-            let _ = timeout_at(records.known_by, records.ledger.complete()).await;
-            records.want(Wanted::Attempt(record));
-            Action::requeue(LOOK_AGAIN)
+async fn reconcile(checkpoint: Arc<Checkpoint>, controller: Arc<CheckpointController>) -> Result<Action, Infallible> {
+    let age = controller.observations.age(&checkpoint.uid().unwrap_or_default());
+    Ok(match plan(&checkpoint, &controller.holder, &controller.policy, age, clock::now()) {
+        NextStep::Rest => Action::await_change(),
+        NextStep::After(wait) => Action::requeue(wait),
+        NextStep::Attempt => {
+            // Until every scope is listed, slots that an earlier leader took there are not known. A scope that cannot be
+            // listed delays the others for only as long as such a slot can count.
+            let _ = timeout_at(controller.stale_slots_expire_at, controller.index.until_all_listed()).await;
+            controller.command(SchedulerCommand::Attempt(checkpoint));
+            Action::requeue(RECHECK_AFTER)
         }
-        Step::GiveUp => {
-            records.want(Wanted::GiveUp(record));
-            Action::requeue(LOOK_AGAIN)
+        NextStep::MarkInterrupted => {
+            controller.command(SchedulerCommand::MarkInterrupted(checkpoint));
+            Action::requeue(RECHECK_AFTER)
         }
     })
 }
 
-/// The unfinished records that a changed pod may concern.
-fn concerned(
+/// The unfinished Checkpoints that may depend on a changed pod.
+fn affected_by(
     changed: mpsc::UnboundedReceiver<PodName>,
     unfinished: Store<Checkpoint>,
 ) -> impl Stream<Item = ObjectRef<Checkpoint>> {
     let pods = stream::unfold(changed, |mut changed| async { changed.recv().await.map(|pod| (pod, changed)) });
     pods.flat_map(move |pod| {
-        let records = unfinished.state_filter(|record| {
-            record.metadata.namespace.as_deref() == Some(&pod.namespace)
-                && record.spec.pod.as_ref().is_none_or(|wished| wished.name == pod.name)
+        let affected = unfinished.state_filter(|checkpoint| {
+            checkpoint.metadata.namespace.as_deref() == Some(&pod.namespace)
+                && checkpoint.spec.pod.as_ref().is_none_or(|named| named.name == pod.name)
         });
-        stream::iter(records.into_iter().map(|record| ObjectRef::from_obj(&*record)))
+        stream::iter(affected.into_iter().map(|checkpoint| ObjectRef::from_obj(&*checkpoint)))
     })
 }
 
-fn tell(result: Result<(ObjectRef<Checkpoint>, Action), ControllerError<Infallible, watcher::Error>>) {
+fn log_failure(result: Result<(ObjectRef<Checkpoint>, Action), ControllerError<Infallible, watcher::Error>>) {
     match result {
-        // A record that was finished or deleted between its event and its turn.
+        // ObjectNotFound: the Checkpoint was finished or deleted before its reconcile.
         Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
-        Err(error) => tracing::warn!("Checkpoint controller: {}", error_chain(&error)),
+        Err(error) => tracing::warn!("Could not reconcile a Checkpoint, retrying: {}", error_chain(&error)),
     }
 }

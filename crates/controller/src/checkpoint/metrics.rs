@@ -1,26 +1,29 @@
-//! Metrics of claims and attempts, under `snapwatcher_checkpoint_`.
+//! Metrics of claims and attempts, below `snapwatcher_checkpoint_`.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
+
+use snapwatcher_api::outcome::{Outcome, Reason};
+use snapwatcher_daemon::telemetry::metrics::{counter, family, gauge, seconds};
 
 use super::claim::{ClaimError, Claimed};
-use snapwatcher_api::outcome::{Outcome, Reason};
 
 /// Cloning gives another handle to the same values.
 #[derive(Clone)]
 pub struct CheckpointMetrics {
-    claims: Family<ClaimLabel, Counter>,
-    attempts: Family<OutcomeLabel, Counter>,
-    refusals: Family<ReasonLabel, Counter>,
+    claims: Family<ClaimLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
+    ineligible: Family<IneligibleLabels, Counter>,
     in_flight: Gauge,
-    waiting: Gauge,
-    breaker_open: Gauge,
+    queued: Gauge,
+    open_breakers: Gauge,
     suspended: Gauge,
     duration: Histogram,
     undecodable: Counter,
@@ -28,23 +31,39 @@ pub struct CheckpointMetrics {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClaimLabel {
-    result: &'static str,
+struct ClaimLabels {
+    result: ClaimResult,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum ClaimResult {
+    Created,
+    Existing,
+    Ineligible,
+    Failed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
+struct AttemptLabels {
+    outcome: AttemptOutcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum AttemptOutcome {
+    Succeeded,
+    Failed(Reason),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
+struct IneligibleLabels {
+    reason: IneligibleReason,
 }
 
-/// Why a record is not asked for. A
-/// container that does not exist may also be what a back-end answers.
-const REFUSALS: [Reason; 7] = [
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct IneligibleReason(Reason);
+
+/// The reasons of unmet preconditions.
+const INELIGIBLE_REASONS: [Reason; 7] = [
     Reason::PodGone,
     Reason::NotLabelled,
     Reason::AlreadyRestored,
@@ -54,131 +73,145 @@ const REFUSALS: [Reason; 7] = [
     Reason::StaticPod,
 ];
 
-/// Those of them that a back-end may say as well.
-const BOTH: [Reason; 1] = [Reason::NoSuchContainer];
+/// Those of them that a back-end can respond as well.
+const ALSO_OUTCOMES: [Reason; 1] = [Reason::NoSuchContainer];
 
-/// What a claim can come to, in the metric's words.
-const CLAIM_RESULTS: [&str; 4] = ["new", "before", "refused", "failed"];
+impl ClaimResult {
+    const ALL: [Self; 4] = [Self::Created, Self::Existing, Self::Ineligible, Self::Failed];
+}
+
+impl EncodeLabelValue for ClaimResult {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        encoder.write_str(match self {
+            Self::Created => "created",
+            Self::Existing => "existing",
+            Self::Ineligible => "ineligible",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+impl EncodeLabelValue for AttemptOutcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        encoder.write_str(match self {
+            Self::Succeeded => "Succeeded",
+            Self::Failed(reason) => reason.as_str(),
+        })
+    }
+}
+
+impl EncodeLabelValue for IneligibleReason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        encoder.write_str(self.0.as_str())
+    }
+}
+
+impl From<&Outcome> for AttemptOutcome {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded(_) => Self::Succeeded,
+            Outcome::Failed { reason, .. } => Self::Failed(*reason),
+        }
+    }
+}
 
 impl CheckpointMetrics {
-    /// Registers the metrics, with all series at zero so that a rate can be taken of the first event.
+    /// Registers the metrics, with all series at zero so that a rate includes the first event.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            claims: Family::default(),
-            attempts: Family::default(),
-            refusals: Family::default(),
-            in_flight: Gauge::default(),
-            waiting: Gauge::default(),
-            breaker_open: Gauge::default(),
-            suspended: Gauge::default(),
-            // 10 ms to 164 s: answers of a SNAP server take 10 to 120 s.
-            duration: Histogram::new(exponential_buckets(0.01, 2.0, 15)),
-            undecodable: Counter::default(),
-            interruptions: Counter::default(),
-        };
-        for result in CLAIM_RESULTS {
-            let _ = metrics.claims.get_or_create(&ClaimLabel { result });
-        }
-        for outcome in outcomes() {
-            let _ = metrics.attempts.get_or_create(&OutcomeLabel { outcome });
-        }
-        for reason in REFUSALS.map(Reason::as_str) {
-            let _ = metrics.refusals.get_or_create(&ReasonLabel { reason });
-        }
         let registry = registry.sub_registry_with_prefix("checkpoint");
-        registry.register("claims", "Claims of a pod's container, by result", metrics.claims.clone());
-        registry.register("attempts", "AttemptScheduler that came to an end, by outcome", metrics.attempts.clone());
-        registry.register(
-            "ineligible",
-            "Times a record was not asked for because of its pod or its spec, by reason; NotReady is looked at again",
-            metrics.refusals.clone(),
-        );
-        registry.register("in_flight", "Requests to the back-end that are under way", metrics.in_flight.clone());
-        registry.register("queued", "Records whose attempt waits for its turn", metrics.waiting.clone());
-        registry.register(
-            "open_circuit_breakers",
-            "Addresses that are away and asked by one attempt at a time: SnapHook is one, each node's kubelet is one",
-            metrics.breaker_open.clone(),
-        );
-        registry.register("suspended", "1 while nothing is asked because of --suspend", metrics.suspended.clone());
-        registry.register_with_unit(
-            "duration",
-            "From the request to the outcome",
-            Unit::Seconds,
-            metrics.duration.clone(),
-        );
-        registry.register(
-            "undecodable",
-            "Checkpoint objects skipped because they can't be decoded",
-            metrics.undecodable.clone(),
-        );
-        registry.register(
-            "watch_interruptions",
-            "Times a watch of Checkpoint objects was interrupted; it goes on by itself",
-            metrics.interruptions.clone(),
-        );
-        metrics
+        let results = ClaimResult::ALL.map(|result| ClaimLabels { result });
+        let reasons = INELIGIBLE_REASONS.map(|reason| IneligibleLabels { reason: IneligibleReason(reason) });
+        // 10 ms to 164 s: a SNAP server responds after 10 to 120 s.
+        let buckets = exponential_buckets(0.01, 2.0, 15);
+        Self {
+            claims: family(registry, "claims", "Claims of a pod's container, by result", results),
+            attempts: family(registry, "attempts", "Attempts that have ended, by outcome", outcomes()),
+            ineligible: family(
+                registry,
+                "ineligible",
+                "Checkpoints not attempted because of their pod or spec, by reason; NotReady is retried",
+                reasons,
+            ),
+            in_flight: gauge(registry, "in_flight", "Requests to the back-end under way"),
+            queued: gauge(registry, "queued", "Checkpoints that are queued for an attempt"),
+            open_breakers: gauge(
+                registry,
+                "open_circuit_breakers",
+                "Back-end endpoints whose circuit breaker is open (SnapHook, or one per kubelet)",
+            ),
+            suspended: gauge(registry, "suspended", "1 while no requests are sent because of --suspend"),
+            duration: seconds(registry, "duration", "Time from request to outcome", buckets),
+            undecodable: counter(registry, "undecodable", "Checkpoints skipped because they cannot be decoded"),
+            interruptions: counter(
+                registry,
+                "watch_interruptions",
+                "Interruptions of a watch of Checkpoints; the watch is resumed",
+            ),
+        }
     }
 
     pub fn claimed(&self, result: &Result<Claimed, ClaimError>) {
         let result = match result {
-            Ok(Claimed::New { .. }) => "new",
-            Ok(Claimed::Before { .. }) => "before",
-            Err(ClaimError::Refused(_) | ClaimError::NamespaceTerminating(_)) => "refused",
-            Err(_) => "failed",
+            Ok(Claimed::Created { .. }) => ClaimResult::Created,
+            Ok(Claimed::AlreadyClaimed { .. }) => ClaimResult::Existing,
+            Err(ClaimError::Ineligible(_) | ClaimError::NamespaceTerminating(_)) => ClaimResult::Ineligible,
+            Err(_) => ClaimResult::Failed,
         };
-        self.claims.get_or_create(&ClaimLabel { result }).inc();
+        self.claims.get_or_create(&ClaimLabels { result }).inc();
     }
 
-    /// A request leaves; the guard counts it as under way until it is dropped.
-    pub fn asked(&self) -> InFlight {
+    /// Counts a request as under way until the guard is dropped.
+    pub fn sent(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
 
-    pub fn ended(&self, outcome: &Outcome, took: Duration) {
-        self.attempts.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
+    pub fn finished(&self, outcome: &Outcome, took: Duration) {
+        self.count_attempt(outcome.into());
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// A record came to nothing before a request, or waits.
-    pub fn refused(&self, reason: Reason) {
-        self.refusals.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    /// A precondition of a Checkpoint was not met.
+    pub fn ineligible(&self, reason: Reason) {
+        self.ineligible.get_or_create(&IneligibleLabels { reason: IneligibleReason(reason) }).inc();
     }
 
-    /// An attempt was given up whose maker is gone.
+    /// An attempt was marked Interrupted.
     pub fn interrupted(&self) {
-        self.attempts.get_or_create(&OutcomeLabel { outcome: Reason::Interrupted.as_str() }).inc();
+        self.count_attempt(AttemptOutcome::Failed(Reason::Interrupted));
     }
 
-    pub fn waiting(&self, records: usize) {
-        self.waiting.set(i64::try_from(records).unwrap_or(i64::MAX));
+    pub fn queued(&self, checkpoints: usize) {
+        self.queued.set(i64::try_from(checkpoints).unwrap_or(i64::MAX));
     }
 
-    /// So many addresses are away.
-    pub fn away(&self, addresses: usize) {
-        self.breaker_open.set(i64::try_from(addresses).unwrap_or(i64::MAX));
+    pub fn open_breakers(&self, endpoints: usize) {
+        self.open_breakers.set(i64::try_from(endpoints).unwrap_or(i64::MAX));
     }
 
-    /// Nothing is asked in this process.
+    /// This process sends no requests.
     pub fn suspended(&self) {
         self.suspended.set(1);
     }
 
-    pub fn skipped(&self) {
+    pub fn undecodable(&self) {
         self.undecodable.inc();
     }
 
-    /// A watch of records was interrupted.
     pub fn watch_interrupted(&self) {
         self.interruptions.inc();
     }
+
+    fn count_attempt(&self, outcome: AttemptOutcome) {
+        self.attempts.get_or_create(&AttemptLabels { outcome }).inc();
+    }
 }
 
-/// What an attempt can come to: a request, or an interruption between its two writes.
-fn outcomes() -> impl Iterator<Item = &'static str> {
-    let asked = |reason: &Reason| BOTH.contains(reason) || !REFUSALS.contains(reason);
-    Reason::ALL.into_iter().filter(asked).map(Reason::as_str).chain(["Succeeded"])
+/// All outcomes of an attempt: of its request, or Interrupted.
+fn outcomes() -> impl Iterator<Item = AttemptLabels> {
+    let is_outcome = |reason: &Reason| ALSO_OUTCOMES.contains(reason) || !INELIGIBLE_REASONS.contains(reason);
+    let failed = Reason::ALL.into_iter().filter(is_outcome).map(AttemptOutcome::Failed);
+    failed.chain([AttemptOutcome::Succeeded]).map(|outcome| AttemptLabels { outcome })
 }
 
 /// One request under way.
@@ -198,17 +231,17 @@ mod tests {
     fn the_series_are_closed_sets() {
         let mut registry = Registry::default();
         let metrics = CheckpointMetrics::register(&mut registry);
-        drop(metrics.asked());
-        for reason in REFUSALS {
-            metrics.refused(reason);
+        drop(metrics.sent());
+        for reason in INELIGIBLE_REASONS {
+            metrics.ineligible(reason);
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
-        assert_eq!(series("checkpoint_claims_total"), CLAIM_RESULTS.len());
-        let outcomes = Reason::ALL.len() - REFUSALS.len() + BOTH.len() + 1;
+        assert_eq!(series("checkpoint_claims_total"), ClaimResult::ALL.len());
+        let outcomes = Reason::ALL.len() - INELIGIBLE_REASONS.len() + ALSO_OUTCOMES.len() + 1;
         assert_eq!(series("checkpoint_attempts_total"), outcomes, "one of them is Succeeded");
-        assert_eq!(series("checkpoint_refusals_total"), REFUSALS.len());
+        assert_eq!(series("checkpoint_ineligible_total"), INELIGIBLE_REASONS.len());
         assert!(text.contains("checkpoint_in_flight 0"));
     }
 }

@@ -1,7 +1,8 @@
-//! Which finished records may go: those whose pods are gone, beyond so many of a workload or older than so long.
+//! Deletes finished Checkpoints whose pods are gone, beyond a number for each workload or older than a limit.
 //!
-//! Records have no owner references: the garbage collector would take those of a deleted Deployment while its pods are
-//! still Ready, and they would be claimed again. So a record goes only after a live read shows that its pod is gone.
+//! Checkpoints have no owner references: the garbage collector would delete those of a deleted Deployment while its pods
+//! are still Ready, and the pods would be claimed again. So a Checkpoint is deleted only after a live read shows that its
+//! pod is gone.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,24 +12,23 @@ use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
+use snapwatcher_api::keys::WORKLOAD;
+use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
 use snapwatcher_kubernetes::workload::WorkloadLookup;
 
-use super::alive::KnownPods;
-use super::candidate;
-use super::ledger;
-use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
-use snapwatcher_api::keys::WORKLOAD;
-use snapwatcher_api::outcome::Reason;
-use snapwatcher_api::record_name;
+use super::candidates;
+use super::fields;
+use super::known_pods::KnownPods;
 
-/// Records read at once.
+/// How many Checkpoints one request lists.
 const PAGE: u32 = 500;
 
-/// How many records of a workload are kept, and for how long.
+/// How many Checkpoints of each workload are kept, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct RetentionPolicy {
     pub limit: usize,
@@ -37,46 +37,49 @@ pub struct RetentionPolicy {
     pub every: Duration,
 }
 
-/// The service that removes records.
-pub struct Retention {
+/// The service that deletes Checkpoints.
+pub(crate) struct Retention {
     pub client: Client,
     pub owners: WorkloadLookup,
     pub scopes: Vec<Scope>,
-    pub keep: RetentionPolicy,
-    pub alive: KnownPods,
+    pub policy: RetentionPolicy,
+    pub known_pods: KnownPods,
 }
 
-/// What decides about a record that is finished, or waits for a pod of a revision of which there may be none any more.
+/// A Checkpoint that is finished, or that waits for a pod of a revision that may have none any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Finished {
+struct FinishedCheckpoint {
     namespace: String,
     name: String,
     uid: String,
     resource_version: String,
-    /// What its kind of records is counted by: the workload, else the pod's name.
+    /// The workload, else the name of the pod: the limit counts Checkpoints with the same one.
     workload: String,
     completed: Timestamp,
-    about: About,
+    subject: RetentionSubject,
 }
 
-/// Whose end lets a record go.
+/// What must be gone before the Checkpoint may be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum About {
+enum RetentionSubject {
     Pod { name: String, uid: Option<String> },
     Revision { workload_uid: String, revision: String },
 }
 
 impl Retention {
-    /// Looks at all records once in a while, until the stop.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
+    /// Looks at all Checkpoints again and again, until the stop.
+    pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), std::convert::Infallible> {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(self.keep.every) => {}
+                () = tokio::time::sleep(self.policy.every) => {}
             }
             for scope in &self.scopes {
                 if let Some(Err(error)) = stop.run_until_cancelled(Box::pin(self.round(scope))).await {
-                    tracing::warn!("Removing old Checkpoints is put off: {}", error_chain(&error));
+                    tracing::warn!(
+                        "Could not delete old Checkpoints, retrying in the next round: {}",
+                        error_chain(&error)
+                    );
                 }
             }
         }
@@ -84,31 +87,31 @@ impl Retention {
 
     async fn round(&self, scope: &Scope) -> Result<(), CallError> {
         let finished = self.finished(scope).await?;
-        let (mut removed, mut failed) = (0, Ok(()));
-        for record in superfluous(finished, self.keep, clock::now()) {
-            // One record that can't be judged or removed must not keep the others.
-            match self.remove_if_over(&record).await {
+        let (mut removed, mut result) = (0, Ok(()));
+        for checkpoint in expired(finished, self.policy, clock::now()) {
+            // An error with one Checkpoint must not keep the others.
+            match self.remove_if_pod_is_gone(&checkpoint).await {
                 Ok(is_removed) => removed += usize::from(is_removed),
-                Err(error) => failed = Err(error),
+                Err(error) => result = Err(error),
             }
         }
         if removed > 0 {
-            tracing::info!(removed, "Removed {removed} Checkpoints of pods that are gone");
+            tracing::info!(removed, "Deleted {removed} old Checkpoints of pods that are gone");
         }
-        failed
+        result
     }
 
-    async fn remove_if_over(&self, record: &Finished) -> Result<bool, CallError> {
-        Ok(self.is_over(record).await? && self.remove(record).await?)
+    async fn remove_if_pod_is_gone(&self, checkpoint: &FinishedCheckpoint) -> Result<bool, CallError> {
+        Ok(self.pod_is_gone(checkpoint).await? && self.remove(checkpoint).await?)
     }
 
-    async fn finished(&self, scope: &Scope) -> Result<Vec<Finished>, CallError> {
+    async fn finished(&self, scope: &Scope) -> Result<Vec<FinishedCheckpoint>, CallError> {
         let api: Api<Checkpoint> = scope.api(&self.client);
         let mut page = ListParams::default().limit(PAGE);
         let mut finished = Vec::new();
         loop {
             let listed = call("list Checkpoints", api.list(&page)).await?;
-            finished.extend(listed.items.iter().filter_map(Finished::of));
+            finished.extend(listed.items.iter().filter_map(FinishedCheckpoint::of));
             match listed.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
                 None => return Ok(finished),
@@ -116,18 +119,18 @@ impl Retention {
         }
     }
 
-    /// Whether no pod is left that this record keeps from being claimed again.
-    async fn is_over(&self, record: &Finished) -> Result<bool, CallError> {
-        match &record.about {
-            About::Pod { uid: Some(uid), .. } if self.alive.contains(uid) => Ok(false),
-            About::Pod { name, uid } => {
-                let pod = PodName { namespace: record.namespace.clone(), name: name.clone() };
+    /// Whether no pod exists that would be claimed again without this Checkpoint.
+    async fn pod_is_gone(&self, checkpoint: &FinishedCheckpoint) -> Result<bool, CallError> {
+        match &checkpoint.subject {
+            RetentionSubject::Pod { uid: Some(uid), .. } if self.known_pods.contains(uid) => Ok(false),
+            RetentionSubject::Pod { name, uid } => {
+                let pod = PodName { namespace: checkpoint.namespace.clone(), name: name.clone() };
                 let live = read_pod(&self.client, &pod).await?;
                 Ok(live.is_none_or(|live| uid.as_ref().is_some_and(|uid| *uid != live.facts.uid)))
             }
-            About::Revision { workload_uid, revision } => {
-                for pod in candidate::labelled_pods(&self.client, &record.namespace, revision).await? {
-                    // One whose workload can't be told may be of this revision.
+            RetentionSubject::Revision { workload_uid, revision } => {
+                for pod in candidates::labeled_pods(&self.client, &checkpoint.namespace, revision).await? {
+                    // A pod whose workload cannot be looked up may belong to this revision.
                     if self.owners.workload(&pod).await.map_or(true, |workload| workload.uid == *workload_uid) {
                         return Ok(false);
                     }
@@ -137,9 +140,9 @@ impl Retention {
         }
     }
 
-    /// Deletes the very version that was judged; false: it was changed or is gone.
-    async fn remove(&self, record: &Finished) -> Result<bool, CallError> {
-        let Finished { namespace, name, uid, resource_version, .. } = record;
+    /// Deletes the version that was judged. False: it has changed or is gone.
+    async fn remove(&self, checkpoint: &FinishedCheckpoint) -> Result<bool, CallError> {
+        let FinishedCheckpoint { namespace, name, uid, resource_version, .. } = checkpoint;
         let (uid, resource_version) = (Some(uid.clone()), Some(resource_version.clone()));
         let params =
             DeleteParams { preconditions: Some(Preconditions { uid, resource_version }), ..Default::default() };
@@ -152,49 +155,49 @@ impl Retention {
     }
 }
 
-impl Finished {
-    fn of(record: &Checkpoint) -> Option<Self> {
-        let status = record.status.as_ref()?;
-        let wish = CheckpointTarget::parse(&record.spec, |wish| record_name::is_derived(&record.name_any(), wish))?;
-        let waits =
-            matches!(wish, CheckpointTarget::Revision { .. }) && record.reason() == Some(Reason::NotReady.as_str());
-        if !record.phase().is_final() && !waits {
+impl FinishedCheckpoint {
+    fn of(checkpoint: &Checkpoint) -> Option<Self> {
+        let status = checkpoint.status.as_ref()?;
+        let target = fields::target(checkpoint)?;
+        let waits_for_revision = matches!(target, CheckpointTarget::Revision { .. })
+            && checkpoint.reason() == Some(Reason::NotReady.as_str());
+        if !checkpoint.phase().is_final() && !waits_for_revision {
             return None;
         }
-        let about = match wish {
-            CheckpointTarget::Pod { name, uid, .. } => About::Pod { name, uid: Some(uid) },
+        let subject = match target {
+            CheckpointTarget::Pod { name, uid, .. } => RetentionSubject::Pod { name, uid: Some(uid) },
             CheckpointTarget::Manual { name, .. } => {
-                About::Pod { name, uid: ledger::pod_uid(record).map(str::to_owned) }
+                RetentionSubject::Pod { name, uid: fields::pod_uid(checkpoint).map(str::to_owned) }
             }
             CheckpointTarget::Revision { workload, revision, .. } => {
-                About::Revision { workload_uid: workload.uid, revision }
+                RetentionSubject::Revision { workload_uid: workload.uid, revision }
             }
         };
         let pod = status.pod.as_ref().map(|pod| pod.name.clone());
-        let claimed_for = record.labels().get(WORKLOAD).cloned();
+        let label = checkpoint.labels().get(WORKLOAD).cloned();
         let completed = status.completion_time.as_ref().or(status.start_time.as_ref()).map(|time| time.0);
         Some(Self {
-            namespace: record.namespace()?,
-            name: record.name_any(),
-            uid: record.uid()?,
-            resource_version: record.resource_version()?,
-            // One that ended before its attempt was never resolved: its claim tells the workload.
-            workload: status.workload.clone().or(claimed_for).or(pod).unwrap_or_default(),
-            completed: completed.or(record.metadata.creation_timestamp.as_ref().map(|created| created.0))?,
-            about,
+            namespace: checkpoint.namespace()?,
+            name: checkpoint.name_any(),
+            uid: checkpoint.uid()?,
+            resource_version: checkpoint.resource_version()?,
+            // Without an attempt the status names no workload, but the label of the claim does.
+            workload: status.workload.clone().or(label).or(pod).unwrap_or_default(),
+            completed: completed.or(checkpoint.metadata.creation_timestamp.as_ref().map(|created| created.0))?,
+            subject,
         })
     }
 }
 
-/// The records beyond the limit of their workload, newest kept, or older than the time to live.
-fn superfluous(mut finished: Vec<Finished>, keep: RetentionPolicy, now: Timestamp) -> Vec<Finished> {
+/// The Checkpoints beyond the limit of their workload, the newest kept, or older than the time to live.
+fn expired(mut finished: Vec<FinishedCheckpoint>, policy: RetentionPolicy, now: Timestamp) -> Vec<FinishedCheckpoint> {
     finished.sort_by(|a, b| (b.completed, &a.name).cmp(&(a.completed, &b.name)));
-    let ttl = SignedDuration::try_from(keep.ttl).unwrap_or(SignedDuration::MAX);
+    let ttl = SignedDuration::try_from(policy.ttl).unwrap_or(SignedDuration::MAX);
     let mut counts: HashMap<(String, String), usize> = HashMap::new();
-    finished.retain(|record| {
-        let count = counts.entry((record.namespace.clone(), record.workload.clone())).or_default();
+    finished.retain(|checkpoint| {
+        let count = counts.entry((checkpoint.namespace.clone(), checkpoint.workload.clone())).or_default();
         *count += 1;
-        *count > keep.limit || now.duration_since(record.completed) > ttl
+        *count > policy.limit || now.duration_since(checkpoint.completed) > ttl
     });
     finished
 }
@@ -202,45 +205,43 @@ fn superfluous(mut finished: Vec<Finished>, keep: RetentionPolicy, now: Timestam
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapwatcher_api::fixtures::at;
 
-    fn finished(namespace: &str, workload: &str, name: &str, completed: i64) -> Finished {
-        Finished {
+    fn finished(namespace: &str, workload: &str, name: &str, completed: i64) -> FinishedCheckpoint {
+        FinishedCheckpoint {
             namespace: namespace.into(),
             name: name.into(),
             uid: name.into(),
             resource_version: "1".into(),
             workload: workload.into(),
-            completed: Timestamp::from_second(completed).unwrap(),
-            about: About::Pod { name: name.into(), uid: None },
+            completed: at(completed),
+            subject: RetentionSubject::Pod { name: name.into(), uid: None },
         }
     }
 
-    fn names(finished: Vec<Finished>, limit: usize, ttl: u64, now: i64) -> Vec<String> {
-        let keep = RetentionPolicy { limit, ttl: Duration::from_secs(ttl), every: Duration::ZERO };
-        superfluous(finished, keep, Timestamp::from_second(now).unwrap())
-            .into_iter()
-            .map(|record| record.name)
-            .collect()
+    fn names(finished: Vec<FinishedCheckpoint>, limit: usize, ttl: u64, now: i64) -> Vec<String> {
+        let policy = RetentionPolicy { limit, ttl: Duration::from_secs(ttl), every: Duration::ZERO };
+        expired(finished, policy, at(now)).into_iter().map(|checkpoint| checkpoint.name).collect()
     }
 
     #[test]
-    fn the_newest_of_each_workload_are_kept() {
-        let records = || {
+    fn the_newest_checkpoints_of_each_workload_are_kept() {
+        let checkpoints = || {
             vec![
                 finished("a", "Deployment/web", "old", 10),
                 finished("a", "Deployment/web", "new", 30),
                 finished("a", "Deployment/web", "middle", 20),
                 finished("a", "Deployment/db", "other", 5),
-                finished("b", "Deployment/web", "elsewhere", 5),
+                finished("b", "Deployment/web", "other-namespace", 5),
             ]
         };
-        assert_eq!(names(records(), 2, 1000, 40), ["old"]);
-        assert!(names(records(), 3, 1000, 40).is_empty());
+        assert_eq!(names(checkpoints(), 2, 1000, 40), ["old"]);
+        assert!(names(checkpoints(), 3, 1000, 40).is_empty());
     }
 
     #[test]
-    fn a_record_older_than_the_time_to_live_may_go() {
-        let records = vec![finished("a", "Deployment/web", "old", 10), finished("a", "Deployment/web", "new", 30)];
-        assert_eq!(names(records, 10, 15, 40), ["old"]);
+    fn a_checkpoint_older_than_the_time_to_live_expires() {
+        let checkpoints = vec![finished("a", "Deployment/web", "old", 10), finished("a", "Deployment/web", "new", 30)];
+        assert_eq!(names(checkpoints, 10, 15, 40), ["old"]);
     }
 }

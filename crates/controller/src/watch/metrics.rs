@@ -1,35 +1,33 @@
-//! Metrics of the watch of pods, under `snapwatcher_watch_`.
+//! Metrics of the pod watch, below `snapwatcher_watch_`.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use snapwatcher_daemon::telemetry::metrics::{counter, gauge};
+
 /// Cloning gives another handle to the same values.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct WatchMetrics {
     pods: Gauge,
     interruptions: Counter,
     undecodable: Counter,
-    slips: Counter,
+    missed_mutations: Counter,
 }
 
 impl WatchMetrics {
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("watch");
-        registry.register("pods", "Labelled pods that are watched", metrics.pods.clone());
-        registry.register(
-            "interruptions",
-            "Times a watch of pods was interrupted; it goes on by itself",
-            metrics.interruptions.clone(),
-        );
-        registry.register("undecodable", "Pods skipped because they can't be decoded", metrics.undecodable.clone());
-        registry.register(
-            "missed_mutations",
-            "Pods that admission should have labelled and did not, counted at their claim",
-            metrics.slips.clone(),
-        );
-        metrics
+        Self {
+            pods: gauge(registry, "pods", "Labeled pods that are watched"),
+            interruptions: counter(registry, "interruptions", "Interruptions of a watch of pods; the watch is resumed"),
+            undecodable: counter(registry, "undecodable", "Pods skipped because they cannot be decoded"),
+            missed_mutations: counter(
+                registry,
+                "missed_mutations",
+                "Pods that the webhook should have labeled and did not, counted at their claim",
+            ),
+        }
     }
 
     pub fn watched(&self, pods: usize) {
@@ -40,11 +38,11 @@ impl WatchMetrics {
         self.interruptions.inc();
     }
 
-    pub fn skipped(&self) {
+    pub fn undecodable(&self) {
         self.undecodable.inc();
     }
 
-    pub fn slipped(&self) {
-        self.slips.inc();
+    pub fn mutation_missed(&self) {
+        self.missed_mutations.inc();
     }
 }

@@ -1,0 +1,40 @@
+//! What all services of the leader share: access to the API server, pod timelines, metrics, Events and health checks.
+
+use snapwatcher_daemon::admin::{CheckHandle, Gate, Health};
+use snapwatcher_kubernetes::cluster::Cluster;
+use snapwatcher_kubernetes::events::Events;
+use snapwatcher_state::PodTimelines;
+
+use crate::checkpoint::metrics::CheckpointMetrics;
+use crate::watch::metrics::WatchMetrics;
+
+/// The shared handles. Cloning is cheap, and clones share their values.
+#[derive(Clone)]
+pub struct ControllerContext {
+    pub cluster: Cluster,
+    pub timelines: PodTimelines,
+    pub watch_metrics: WatchMetrics,
+    pub checkpoint_metrics: CheckpointMetrics,
+    pub events: Events,
+    pub checks: ControllerChecks,
+}
+
+/// The informational health checks of the controller, in the order in which the admin port lists them.
+#[derive(Clone)]
+pub struct ControllerChecks {
+    pub definition: CheckHandle,
+    pub watch: CheckHandle,
+    pub backend: CheckHandle,
+    pub leader: CheckHandle,
+}
+
+impl ControllerChecks {
+    pub fn new(health: &mut Health) -> Self {
+        Self {
+            definition: health.check("crd", Gate::Informational),
+            watch: health.check("watch", Gate::Informational),
+            backend: health.check("backend", Gate::Informational),
+            leader: health.check("leader", Gate::Informational),
+        }
+    }
+}
