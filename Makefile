@@ -79,6 +79,7 @@ lint: $(CARGO_DENY) ## Check format, lints, dependencies, the changelog and the 
 	$(CARGO_DENY) --workspace --locked check --hide-inclusion-graph licenses bans sources
 	.ci/check-changelog
 	.ci/check-words
+	.ci/check-imports
 
 # Built from source like the control plane, for those who have none.
 helm: build
