@@ -90,7 +90,12 @@ fn each_package_has_a_row_and_each_row_a_package() {
 #[test]
 fn two_files_that_import_each_other_are_refused() {
     for (case, a, b, [of_a, of_b]) in [
-        ("by use", "use crate::b::B;\npub struct A(B);", "use crate::a::A;\npub struct B(A);", ["crate::b::B", "crate::a::A"]),
+        (
+            "by use",
+            "use crate::b::B;\npub struct A(B);",
+            "use crate::a::A;\npub struct B(A);",
+            ["crate::b::B", "crate::a::A"],
+        ),
         ("by paths", "pub struct A(super::b::B);", "pub struct B(super::a::A);", ["super::b::B", "super::a::A"]),
         (
             "by a list and a function",
@@ -120,7 +125,10 @@ fn a_name_that_is_passed_on_counts_for_the_file_that_defines_it() {
     let repository = Repository::new();
     let b = "use super::A;\npub(crate) struct B(A);";
     repository.write("lower/src/b.rs", b);
-    repository.write("lower/src/lib.rs", "mod a;\nmod b;\npub use a::A;\npub(crate) use b::B;\n// B\nconst TEXT: &str = \"B\";");
+    repository.write(
+        "lower/src/lib.rs",
+        "mod a;\nmod b;\npub use a::A;\npub(crate) use b::B;\n// B\nconst TEXT: &str = \"B\";",
+    );
     repository.passes("the parent only passes B and A on");
 
     repository.write("lower/src/lib.rs", "mod a;\nmod b;\npub use a::A;\nfn f(_: b::B) {}");
