@@ -34,7 +34,7 @@ impl fmt::Display for Holder {
 pub enum UnknownResult {
     /// It stays so: at most one request for each written attempt.
     #[default]
-    RetentionPolicy,
+    Keep,
     /// It is repeated: at least one checkpoint, and in rare cases two.
     Retry,
 }
@@ -219,7 +219,7 @@ fn phase_after(reason: Reason, failures: i64, policy: &Policy) -> Phase {
     match (reason.retry_class(), policy.unknown_result) {
         (RetryClass::NotTried, _) => Phase::Pending,
         (RetryClass::Final, _) => Phase::Failed,
-        (RetryClass::Unknown, UnknownResult::RetentionPolicy) => Phase::Unknown,
+        (RetryClass::Unknown, UnknownResult::Keep) => Phase::Unknown,
         (RetryClass::TriedAndFailed, _) | (RetryClass::Unknown, UnknownResult::Retry) => {
             if failures >= policy.max_attempts && reason != Reason::Interrupted {
                 Phase::Failed

@@ -69,7 +69,7 @@ fn a_refused_record_names_its_pod_as_far_as_it_is_known() {
 }
 
 fn keep() -> Policy {
-    policy(UnknownResult::RetentionPolicy)
+    policy(UnknownResult::Keep)
 }
 
 fn after(record: &Checkpoint, outcome: &Outcome, policy: &Policy, now: Timestamp) -> Checkpoint {
