@@ -25,7 +25,7 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const SECRET: &str = "snapwatcher-webhook-ca";
 /// A CA outlives the test by far: what is not resumed is not made up for by its end.
 const CA_LIFE: Duration = Duration::from_secs(600);
-const LIVES: [&str; 4] = ["--ca-life=600s", "--leaf-life=3s", "--publish-wait=1s", "--level-check=1s"];
+const LIVES: [&str; 4] = ["--ca-life=600s", "--serving-certificate-life=3s", "--publish-wait=1s", "--level-check=1s"];
 
 /// A write of a rotation.
 #[derive(Clone, Copy, Debug)]
@@ -223,7 +223,7 @@ async fn waited_for_anew(name: &str, process: Process) {
         let wait = Duration::from_secs(6);
         let secret = CaSecret(ns.api());
         secret.seed().await;
-        let args = ["--ca-life=600s", "--leaf-life=60s", "--publish-wait=6s", "--level-check=1s"];
+        let args = ["--ca-life=600s", "--serving-certificate-life=60s", "--publish-wait=6s", "--level-check=1s"];
         let args = args.map(str::to_owned).to_vec();
         let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..SnapwatcherOptions::default() };
         let watcher = ns.launch_snapwatcher(options).await;

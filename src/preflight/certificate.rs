@@ -1,4 +1,4 @@
-//! The certificate from files, where one is given: what `run` would read of it at its start.
+//! Tests the certificate of `--tls-cert`, if it is set, as `run` does at its start.
 
 use jiff::Timestamp;
 
@@ -7,19 +7,23 @@ use snapwatcher_certificates::{CertificateError, TlsSource};
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 
-/// Reads the files; nothing where the program makes its certificate itself.
-pub(super) async fn look(source: &TlsSource) -> Option<Finding> {
+/// Reads the files; `None` if SnapWatcher issues its certificate itself.
+pub(super) async fn check(source: &TlsSource) -> Option<Finding> {
     let TlsSource::Files { cert, .. } = source else { return None };
     let read = source.not_after().await.transpose()?;
-    Some(verdict(&format!("certificate in `{}`", cert.display()), read, clock::now()))
+    Some(evaluate(&format!("certificate in `{}`", cert.display()), read, clock::now()))
 }
 
-fn verdict(what: &str, read: Result<Timestamp, CertificateError>, now: Timestamp) -> Finding {
+fn evaluate(what: &str, read: Result<Timestamp, CertificateError>, now: Timestamp) -> Finding {
     let failed = |seen: String, remedy: &str| Finding::failed(Topic::Certificate, what, seen, remedy.to_owned());
     match read {
-        Err(error) => failed(error_chain(&error), "mend the file, or name another: SnapWatcher does not start with it"),
-        Ok(end) if end <= now => failed(format!("expired at {end}"), "renew it; it is read again every minute"),
-        Ok(end) => Finding::ok(Topic::Certificate, what, format!("can be served with, until {end}")),
+        Err(error) => {
+            failed(error_chain(&error), "correct the file, or name another: SnapWatcher does not start with it")
+        }
+        Ok(end) if end <= now => {
+            failed(format!("expired at {end}"), "renew it. SnapWatcher reads the file again every minute")
+        }
+        Ok(end) => Finding::ok(Topic::Certificate, what, format!("can be used, and expires at {end}")),
     }
 }
 
@@ -30,7 +34,7 @@ mod tests {
     use snapwatcher_certificates::write_development_certificates;
 
     #[tokio::test]
-    async fn files_are_judged_as_at_a_start() {
+    async fn files_are_tested_as_at_a_start() {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         for folder in &folders {
             write_development_certificates(folder.path(), &["localhost".to_owned()], false, clock::now()).unwrap();
@@ -38,15 +42,15 @@ mod tests {
         let [one, other] = &folders;
         std::fs::write(one.path().join("junk"), "junk").unwrap();
         for (cert, key, ca, expected) in [
-            (one.path().join("tls.crt"), one, Some(one), Ok("can be served with, until 20")),
-            (one.path().join("tls.crt"), one, None, Ok("can be served with, until 20")),
+            (one.path().join("tls.crt"), one, Some(one), Ok("can be used, and expires at 20")),
+            (one.path().join("tls.crt"), one, None, Ok("can be used, and expires at 20")),
             (one.path().join("missing"), one, Some(one), Err("could not read")),
             (one.path().join("junk"), one, Some(one), Err("holds no certificate in PEM form")),
             (one.path().join("tls.crt"), other, Some(one), Err("does not belong to the certificate")),
             (one.path().join("tls.crt"), one, Some(other), Err("no CA in")),
         ] {
             let ca = ca.map(|ca| ca.path().join("ca.crt"));
-            let finding = look(&TlsSource::Files { cert, key: key.path().join("tls.key"), ca }).await.unwrap();
+            let finding = check(&TlsSource::Files { cert, key: key.path().join("tls.key"), ca }).await.unwrap();
             let (state, words) = match expected {
                 Ok(words) => (State::Ok, words),
                 Err(words) => (State::Failed, words),
@@ -59,6 +63,6 @@ mod tests {
     #[test]
     fn an_expired_certificate_fails() {
         let now = clock::now();
-        assert_eq!(verdict("certificate", Ok(now), now).state, State::Failed);
+        assert_eq!(evaluate("certificate", Ok(now), now).state, State::Failed);
     }
 }

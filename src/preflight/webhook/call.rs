@@ -1,4 +1,4 @@
-//! One `GET` over TLS, with the bundle as the only trust.
+//! One `GET` over TLS, verified by the `caBundle` alone.
 
 use std::error::Error;
 use std::io;
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Client};
 
-use super::{Dialled, Target};
+use super::{CallResult, WebhookServer};
 use snapwatcher_daemon::telemetry::error_chain;
 
-/// As long as the API server would never wait.
+/// Shorter than the longest time limit of an API server for a webhook (30 s).
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Calls the target.
-pub(in crate::preflight) async fn dial(target: &Target) -> Dialled {
-    let certificates = match Certificate::from_pem_bundle(&target.bundle) {
+/// Calls the server.
+pub(in crate::preflight) async fn call(server: &WebhookServer) -> CallResult {
+    let certificates = match Certificate::from_pem_bundle(&server.ca_bundle) {
         Ok(certificates) if !certificates.is_empty() => certificates,
-        Ok(_) => return Dialled::BadBundle("it holds no certificate in PEM form".to_owned()),
-        Err(error) => return Dialled::BadBundle(error_chain(&error)),
+        Ok(_) => return CallResult::InvalidCaBundle("it contains no certificate in PEM format".to_owned()),
+        Err(error) => return CallResult::InvalidCaBundle(error_chain(&error)),
     };
     let builder = Client::builder()
         .user_agent(concat!("snapwatcher/", env!("CARGO_PKG_VERSION")))
@@ -28,31 +28,31 @@ pub(in crate::preflight) async fn dial(target: &Target) -> Dialled {
         .tls_certs_only(certificates);
     let client = match builder.build() {
         Ok(client) => client,
-        Err(error) => return Dialled::BadBundle(error_chain(&error)),
+        Err(error) => return CallResult::InvalidCaBundle(error_chain(&error)),
     };
-    match client.get(target.url.clone()).send().await {
-        Ok(answer) => Dialled::Answered(answer.status()),
+    match client.get(server.url.clone()).send().await {
+        Ok(response) => CallResult::Responded(response.status()),
         Err(error) => failure(&error.without_url()),
     }
 }
 
-fn failure(error: &reqwest::Error) -> Dialled {
+fn failure(error: &reqwest::Error) -> CallResult {
     let causes = causes(error);
     let untrusted = causes.iter().find_map(|cause| match cause.downcast_ref() {
         Some(rustls::Error::InvalidCertificate(why)) => Some(why.to_string()),
         _ => None,
     });
-    // reqwest's own words only say that sending failed.
-    let words = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
+    // reqwest's own message only says that sending failed.
+    let message = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
     match untrusted {
-        Some(why) => Dialled::Untrusted(why),
-        None if error.is_timeout() => Dialled::Unreachable(format!("no answer within {} s", TIMEOUT.as_secs())),
-        None if error.is_dns() => Dialled::NoSuchHost(format!("no such host: {words}")),
-        None => Dialled::Unreachable(format!("could not connect: {words}")),
+        Some(why) => CallResult::Untrusted(why),
+        None if error.is_timeout() => CallResult::Unreachable(format!("no response within {} s", TIMEOUT.as_secs())),
+        None if error.is_dns() => CallResult::NoSuchHost(format!("no such host: {message}")),
+        None => CallResult::Unreachable(format!("could not connect: {message}")),
     }
 }
 
-/// What lies under the error, the innermost last.
+/// The causes of the error, the innermost last.
 fn causes(error: &reqwest::Error) -> Vec<&(dyn Error + 'static)> {
     let mut causes = Vec::new();
     let mut next = error.source();
@@ -63,7 +63,7 @@ fn causes(error: &reqwest::Error) -> Vec<&(dyn Error + 'static)> {
     causes
 }
 
-/// What an I/O error was made of; its `source` leaves that out.
+/// The error inside an I/O error, which its `source` skips.
 fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
     error.downcast_ref::<io::Error>()?.get_ref().map(|inner| inner as _)
 }

@@ -1,4 +1,6 @@
-//! The program with the system's allocator: what a tool needs that replaces the clock by preloading a library.
+//! SnapWatcher with the system's allocator. libfaketime, which the tests of the clock preload, does not work with jemalloc.
+//!
+//! This package keeps programs for tests out of the product: `cargo install` installs `snapwatcher` alone.
 
 use std::process::ExitCode;
 
