@@ -87,17 +87,25 @@ pub fn commands() -> clap::Command {
     Cli::command()
 }
 
-/// The completion script for a shell.
+/// The completion script for a shell, without hidden commands and flags.
 pub fn completion(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut commands(), NAME, &mut script);
+    clap_complete::generate(shell, &mut visible(&commands()).version(env!("CARGO_PKG_VERSION")), NAME, &mut script);
     script
+}
+
+/// A copy without hidden commands and flags, which clap_complete does not leave out.
+fn visible(command: &clap::Command) -> clap::Command {
+    clap::Command::new(command.get_name().to_owned())
+        .about(command.get_about().cloned().unwrap_or_default())
+        .args(command.get_arguments().filter(|flag| !flag.is_hide_set()).cloned())
+        .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).map(visible))
 }
 
 /// Writes `snapwatcher.1`, and `snapwatcher-COMMAND.1` for each command.
 pub fn write_man_pages(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    clap_mangen::generate_to(commands().disable_help_subcommand(true), folder)
+    clap_mangen::generate_to(commands(), folder)
 }
 
 /// Joins clap's error into one line for the log, without the usage. The value is redacted: it may contain a password.

@@ -1,5 +1,5 @@
-//! What the pages say agrees with the program: docs/configuration.md and docs/metrics.md are written from it, and the
-//! rows and paths in README.md are compared with it.
+//! The documentation agrees with the program. docs/configuration.md, docs/metrics.md and the drawing in docs/architecture.md are
+//! generated, and the rows and paths in README.md are compared with the program.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -68,7 +68,7 @@ environment variable. What it tests: [troubleshooting.md](troubleshooting.md#sna
 | --- | --- | --- |
 ";
 
-/// What one flag is called, and what it is without being given.
+/// The names of a flag, and its default.
 #[derive(Debug, PartialEq, Eq)]
 struct Setting {
     flag: String,
@@ -94,19 +94,18 @@ fn flags() -> Vec<Arg> {
 }
 
 fn flags_of(name: &str) -> Vec<Arg> {
-    let command = cli::flags();
+    let command = cli::commands();
     let command = command.find_subcommand(name).unwrap();
     let shown = command.get_arguments().filter(|flag| !flag.is_hide_set() && flag.get_long() != Some("help"));
     shown.cloned().collect()
 }
 
-/// What a flag is for, with the values that it takes.
+/// The help text of a flag, with its possible values.
 fn meaning(flag: &Arg) -> String {
     let mut meaning = flag.get_long_help().or(flag.get_help()).unwrap().to_string().replace('\n', " ");
-    let values = flag.get_possible_values();
-    if !values.is_empty() {
-        let values: Vec<_> = values.iter().map(|value| format!("`{}`", value.get_name())).collect();
-        write!(meaning, ": one of {}", values.join(", ")).unwrap();
+    let values: Vec<_> = flag.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+    if !values.iter().all(|value| meaning.contains(value)) {
+        write!(meaning, ". Values: {}", values.join(", ")).unwrap();
     }
     meaning
 }
@@ -146,7 +145,7 @@ async fn every_metric() -> String {
     drop(WatchMetrics::register(&mut registry));
     drop(CheckpointMetrics::register(&mut registry));
     let mut health = Health::new();
-    drop(health.check("leaf", Gate::Readiness));
+    drop(health.check("serving-certificate", Gate::Readiness));
     let (_, leader) = tokio::sync::watch::channel(None);
     let timelines = PodsPage { state: PodTimelines::new(), leader, is_suspended: false };
     let router = router(AdminState::new(health, registry), vec![timelines.page()]);

@@ -97,7 +97,9 @@ pub(crate) fn certificate_name(text: &str) -> Result<String, String> {
     let name = text.strip_prefix("*.").unwrap_or(text);
     match ServerName::try_from(name) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("allowed are DNS names and IP addresses, such as `snapwatcher.snap.svc` and `127.0.0.1`".to_owned()),
+        Err(_) => {
+            Err("allowed are DNS names and IP addresses, such as `snapwatcher.snap.svc` and `127.0.0.1`".to_owned())
+        }
     }
 }
 
