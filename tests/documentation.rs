@@ -205,6 +205,30 @@ async fn the_page_of_metrics_is_that_of_the_program() {
     agrees("docs/metrics.md", &metrics(&every_metric().await));
 }
 
+/// The table of allowed dependencies as a drawing: an arrow from each crate to each crate that it may import.
+fn drawing_of_imports(layers: &str) -> String {
+    let mut drawing = String::from("```mermaid\nflowchart TD\n");
+    for row in layers.lines().filter(|row| !row.starts_with('#')) {
+        let (package, allowed) = row.split_once(':').unwrap();
+        if page(&format!("crates/{package}")).exists() {
+            for other in allowed.split('|').next().unwrap().split_whitespace() {
+                writeln!(drawing, "    {package} --> {other}").unwrap();
+            }
+        }
+    }
+    drawing + "```"
+}
+
+#[test]
+fn the_drawing_of_imports_is_that_of_the_table() {
+    let name = "docs/architecture.md";
+    let text = fs::read_to_string(page(name)).unwrap();
+    let start = text.find("```mermaid\n").unwrap();
+    let end = start + 3 + text[start + 3..].find("```").unwrap() + 3;
+    let drawing = drawing_of_imports(&fs::read_to_string(page(".ci/layers")).unwrap());
+    agrees(name, &format!("{}{drawing}{}", &text[..start], &text[end..]));
+}
+
 #[test]
 fn the_settings_in_the_readme_are_those_of_the_program() {
     let readme = fs::read_to_string(page("README.md")).unwrap();
