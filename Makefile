@@ -21,7 +21,7 @@ CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 FUZZ_SECONDS := 3600
 
-.PHONY: help build demo test e2e storm bench fuzz scan lint fmt audit helm manifests test-chart image install clean
+.PHONY: help build demo test e2e storm bench fuzz scan lint fmt audit helm manifests man test-chart image install clean
 
 # The image that `make image` builds and `make install` runs.
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -87,6 +87,9 @@ helm: build
 
 manifests: build helm ## Write manifests/, webhook-config/ and the chart's CRD from the program and the chart
 	.ci/manifests $(SNAPWATCHER) $$($(LAB) tool helm)
+
+man: ## Write a man page for the program and each command into target/man
+	cargo run --quiet --locked --package snapwatcher --bin snapwatcher -- man target/man/man1
 
 test-chart: build helm ## Check chart, manifests and Dockerfile: lint, schemas of Kubernetes, checkov, hadolint, every scenario
 	.ci/test-chart $(SNAPWATCHER) $$($(LAB) tool helm) $(CACHE)/tools
