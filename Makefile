@@ -22,7 +22,7 @@ CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 FUZZ_SECONDS := 3600
 
-.PHONY: help build demo test e2e storm bench fuzz scan lint fmt audit helm manifests test-chart image install clean
+.PHONY: help build demo test e2e storm bench fuzz scan lint fmt audit helm manifests man test-chart image install clean
 
 # The image that `make image` builds and `make install` runs.
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -81,6 +81,7 @@ lint: $(CARGO_DENY) ## Check format, lints, dependencies, changelog and forbidde
 	$(CARGO_DENY) --workspace --locked check --hide-inclusion-graph licenses bans sources
 	.ci/check-changelog
 	.ci/check-words
+	.ci/check-imports
 
 helm: build ## Build Helm from source into the cache, if it is not there yet
 	@$(LAB) tool helm >/dev/null
@@ -88,7 +89,10 @@ helm: build ## Build Helm from source into the cache, if it is not there yet
 manifests: build helm ## Generate manifests/, webhook-config/ and the chart's CRD and snapshots from the program and the chart
 	.ci/manifests $(SNAPWATCHER) $$($(LAB) tool helm)
 
-test-chart: build helm ## Check chart, manifests and Dockerfile with Helm's lint, Kubernetes schemas, checkov and hadolint, and test the chart
+man: ## Write a man page for the program and each command into target/man
+	cargo run --quiet --locked --package snapwatcher --bin snapwatcher -- man target/man/man1
+
+test-chart: build helm ## Check chart, manifests and Dockerfile: lint, schemas of Kubernetes, checkov, hadolint, every scenario
 	.ci/test-chart $(SNAPWATCHER) $$($(LAB) tool helm) $(CACHE)/tools
 	cargo test --locked --test chart_values --test chart_scenarios --test chart_invariants --test chart_refusals
 

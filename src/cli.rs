@@ -1,22 +1,26 @@
-//! The command line: `run` (also without a word), `check`, `crd`, `certs`.
+//! The command line: `run` (the default), `check`, `crd`, `certs`, `completion` and `man`.
 
 use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use kube::CustomResourceExt as _;
 
-use crate::config::{CertsArgs, CertsCommand, RunArgs};
+use crate::certs::CertsArgs;
+use crate::config::RunArgs;
 use crate::preflight::CheckArgs;
 use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_backends::redact::redact;
-use snapwatcher_certificates::{DevelopmentError, FILES, RotateError, rotate, write_development_certificates};
-use snapwatcher_daemon::clock;
-use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, WATCH_TIMEOUT};
 
-/// Turns a pod label into a checkpoint: admission webhook and watcher in one process.
+/// The name of the program, in help, completion scripts and man pages.
+const NAME: &str = "snapwatcher";
+
+/// Takes checkpoints of labeled pods: an admission webhook and a controller in one process.
 #[derive(Debug, Parser)]
-#[command(name = "snapwatcher", version, about)]
+#[command(name = NAME, version, about)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -24,28 +28,41 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serves admission, watches pods and has them checkpointed; what is done when no command is named.
+    /// Serves admission, watches pods and takes checkpoints through a back-end. This is the default command.
     Run(Box<RunArgs>),
-    /// Looks whether all that `run` needs with the same flags is there (rights, resource, webhook, back-end) and tells what
-    /// to do; the exit code is 1 where something must be done.
+    /// Tests everything that `run` needs with the same flags: rights, the resource, the webhook and the back-end. Each finding
+    /// says what to do. The exit code is 1 if a test failed.
     Check(Box<CheckArgs>),
-    /// Prints the definition of the Checkpoint resource as YAML, for `kubectl apply --server-side -f -`.
+    /// Prints the CustomResourceDefinition of Checkpoint as YAML, for `kubectl apply --server-side -f -`.
     Crd,
-    /// StatusWriter certificates for development, or rotates the CA of a running SnapWatcher.
+    /// Writes certificates for development, or rotates the CA of a running SnapWatcher.
     Certs(CertsArgs),
+    /// Prints a completion script for a shell. For bash: `source <(snapwatcher completion bash)`.
+    Completion {
+        /// Shell that runs the script.
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Writes man pages, one for the program and one for each command, into a folder.
+    #[command(hide = true)]
+    Man {
+        /// Folder for the pages. It is created if it does not exist.
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
 }
 
-/// What to do instead of a command: text to print, and whether it is an error.
+/// Why no command is executed.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Help or version, for stdout.
-    Told(String),
+pub enum ParseError {
+    /// The text of help or version, for stdout.
+    Help(String),
     /// One line that names the flag, the value and what is allowed, for stderr.
-    Wrong(String),
+    Invalid(String),
 }
 
-/// Reads the command line; flags without a command belong to `run`.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Refused> {
+/// Parses the command line. Flags without a command belong to `run`.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, ParseError> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let is_flag = |text: &str| text.starts_with('-') && !["-h", "--help", "-V", "--version"].contains(&text);
     if arguments.get(1).is_none_or(|first| first.to_str().is_some_and(is_flag)) {
@@ -54,58 +71,48 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, R
     match Cli::try_parse_from(arguments) {
         Ok(cli) => Ok(cli.command),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Err(Refused::Told(error.render().to_string()))
+            Err(ParseError::Help(error.render().to_string()))
         }
-        Err(error) => Err(Refused::Wrong(one_line(&error))),
+        Err(error) => Err(ParseError::Invalid(one_line(&error))),
     }
 }
 
-/// The definition of the resource, as YAML.
+/// The CustomResourceDefinition of Checkpoint, as YAML.
 pub fn definition() -> Result<String, serde_yaml_ng::Error> {
     serde_yaml_ng::to_string(&Checkpoint::crd())
 }
 
-/// Why a command other than `run` came to nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error(transparent)]
-    Rotate(#[from] RotateError),
-    #[error(transparent)]
-    Write(#[from] DevelopmentError),
-}
-
-/// Carries out `certs`; returns what to tell.
-pub async fn certs(args: CertsArgs) -> Result<String, CommandError> {
-    let Some(CertsCommand::Rotate(ca)) = args.command else {
-        write_development_certificates(&args.directory, &args.names, args.force, clock::now())?;
-        let file = |name: &str| args.directory.join(name).display().to_string();
-        let [ca, certificate, key] = FILES.map(file);
-        return Ok(format!(
-            "Wrote {ca}, {certificate} and {key} for {}.\nStart SnapWatcher with\n  --tls-cert {certificate} --tls-key {key}\nand write {ca} into the caBundle of the webhook configurations.\n",
-            args.names.join(", ")
-        ));
-    };
-    let cluster = Cluster::connect(WATCH_TIMEOUT).await?;
-    let generation = rotate(&cluster, &ca.service_namespace, &ca.ca_secret, ca.ca_life).await?;
-    Ok(format!(
-        "CA {generation} is to follow in Secret `{}/{}`: the replicas put it into the webhook configurations, sign by it \
-         a minute later, and drop the one before when no certificate of it is served any more; their logs tell each step\n",
-        ca.service_namespace, ca.ca_secret
-    ))
-}
-
-/// All flags, for the page that documents them.
-pub fn flags() -> clap::Command {
+/// All commands with their flags, for generated pages.
+pub fn commands() -> clap::Command {
     Cli::command()
 }
 
-/// clap spreads an error over several lines and adds the usage; a log wants one. A value may hold a password.
+/// The completion script for a shell, without hidden commands and flags.
+pub fn completion(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut visible(&commands()).version(env!("CARGO_PKG_VERSION")), NAME, &mut script);
+    script
+}
+
+/// A copy without hidden commands and flags, which clap_complete does not leave out.
+fn visible(command: &clap::Command) -> clap::Command {
+    clap::Command::new(command.get_name().to_owned())
+        .about(command.get_about().cloned().unwrap_or_default())
+        .args(command.get_arguments().filter(|flag| !flag.is_hide_set()).cloned())
+        .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).map(visible))
+}
+
+/// Writes `snapwatcher.1`, and `snapwatcher-COMMAND.1` for each command.
+pub fn write_man_pages(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    clap_mangen::generate_to(commands(), folder)
+}
+
+/// Joins clap's error into one line for the log, without the usage. The value is redacted: it may contain a password.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let of_interest = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
-    let words: Vec<&str> = text.lines().filter(of_interest).flat_map(str::split_whitespace).collect();
+    let is_about_the_error = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
+    let words: Vec<&str> = text.lines().filter(is_about_the_error).flat_map(str::split_whitespace).collect();
     let line = words.join(" ");
     let value = match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) => value.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -114,7 +121,7 @@ fn one_line(error: &clap::Error) -> String {
     if value.is_empty() || !line.contains(&value) {
         return redact(&line).to_string();
     }
-    // What stands around the value is ours, and some flags are called after secrets.
+    // Only the value: the names of some flags look like secrets to the redaction.
     line.replace(&value, &redact(&value).to_string())
 }
 
@@ -122,34 +129,34 @@ fn one_line(error: &clap::Error) -> String {
 mod tests {
     use super::*;
 
-    fn parsed(arguments: &[&str]) -> Result<Command, Refused> {
+    fn parsed(arguments: &[&str]) -> Result<Command, ParseError> {
         parse(["snapwatcher"].iter().chain(arguments).map(Into::into))
     }
 
-    fn wrong(arguments: &[&str]) -> String {
+    fn invalid(arguments: &[&str]) -> String {
         match parsed(arguments) {
-            Err(Refused::Wrong(line)) => line,
+            Err(ParseError::Invalid(line)) => line,
             other => panic!("{arguments:?} is refused, not {other:?}"),
         }
     }
 
     #[test]
     fn the_definition_of_flags_is_sound() {
-        flags().debug_assert();
+        commands().debug_assert();
     }
 
     #[test]
-    fn run_is_what_is_done_without_a_command() {
+    fn run_is_the_default_command() {
         for arguments in [&[][..], &["run"], &["--backend", "log"], &["run", "--backend=log"]] {
             assert!(matches!(parsed(arguments), Ok(Command::Run(_))), "{arguments:?}");
         }
         assert!(matches!(parsed(&["crd"]), Ok(Command::Crd)));
         assert!(matches!(parsed(&["check", "--backend=log", "-o", "json"]), Ok(Command::Check(_))));
-        assert!(matches!(parsed(&["--help"]), Err(Refused::Told(_))));
+        assert!(matches!(parsed(&["--help"]), Err(ParseError::Help(_))));
     }
 
     #[test]
-    fn a_wrong_value_is_told_in_one_line_with_flag_value_and_what_is_allowed() {
+    fn an_invalid_value_is_reported_in_one_line_with_flag_value_and_what_is_allowed() {
         for (arguments, words) in [
             (&["--log-level", "LOUD"][..], &["--log-level", "LOUD", "WARNING"][..]),
             (&["--backend", "tape"], &["--backend", "tape", "snaphook", "kubelet", "log"]),
@@ -185,8 +192,10 @@ mod tests {
             (&["check", "--backend", "tape"], &["--backend", "tape", "snaphook"]),
             (&["--unknown"], &["--unknown"]),
             (&["fly"], &["fly"]),
+            (&["completion", "tcsh"], &["tcsh", "bash", "zsh", "fish", "elvish", "powershell"]),
+            (&["completion"], &["<SHELL>"]),
         ] {
-            let line = wrong(arguments);
+            let line = invalid(arguments);
             assert!(!line.contains('\n'), "{line}");
             for word in words {
                 assert!(line.contains(word), "{word} in: {line}");
@@ -195,8 +204,8 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_wrong_value_is_not_repeated() {
-        let line = wrong(&["--snap-back-api-url", "ftp://me:hunter2@snap"]);
+    fn a_password_in_an_invalid_value_is_not_repeated() {
+        let line = invalid(&["--snap-back-api-url", "ftp://me:hunter2@snap"]);
         assert!(!line.contains("hunter2"), "{line}");
     }
 

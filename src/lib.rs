@@ -1,7 +1,9 @@
-//! The program: its command line, its settings, the wiring of `run`, and the checks of `check`.
+//! The binary and its wiring: command line, settings, `run`, and the checks of `check`.
 //!
-//! The parts are crates of their own, see docs/architecture.md; nothing imports this one.
+//! Each part of SnapWatcher is a crate of its own, see docs/architecture.md. This crate connects the parts and decides nothing
+//! about pods or checkpoints. No other crate depends on it.
 
+pub mod certs;
 pub mod cli;
 pub mod config;
 pub mod preflight;

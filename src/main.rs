@@ -1,8 +1,8 @@
-//! The program with its allocator; see [`snapwatcher::program`].
+//! The executable: [`snapwatcher::program`] with jemalloc.
 
 use std::process::ExitCode;
 
-/// Returns memory to the system after a burst; glibc's allocator keeps it.
+/// Returns memory to the system after a burst. glibc's allocator keeps it.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

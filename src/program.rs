@@ -1,11 +1,13 @@
-//! The program: crypto provider, arguments, log, and one of the commands. Exit codes: 0 after a requested end, 1 after a
-//! failure or where `check` finds something to do, 2 for a wrong flag or value, 130 or 143 where a second signal cut the
-//! end short.
+//! The program from its arguments to its exit code.
+//!
+//! Exit codes: 0 after a requested end, 1 after a failure or if `check` finds a failed test, 2 for an invalid flag or value, 130
+//! or 143 if a second signal ended the process at once.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::cli::{self, Command, Refused};
+use crate::certs::certs;
+use crate::cli::{self, Command, ParseError};
 use crate::config::RunArgs;
 use crate::preflight::CheckArgs;
 use crate::preflight::check;
@@ -13,25 +15,30 @@ use crate::run::run;
 use snapwatcher_daemon::descriptors;
 use snapwatcher_daemon::telemetry::{error_chain, log};
 
-const WRONG_USAGE: u8 = 2;
+const INVALID_USAGE: u8 = 2;
 
-/// What `main` does; apart from it so that a test can have the program with another allocator.
+/// The body of `main`, in the library so that a test program can have another allocator.
 pub fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Command::Run(args)) => run_service(*args),
         Ok(Command::Check(args)) => in_runtime(run_check(&args)),
         Ok(Command::Crd) => match cli::definition() {
-            Ok(yaml) => print(&yaml),
+            Ok(yaml) => print(yaml.as_bytes()),
             Err(error) => fail(&error_chain(&error), 1),
         },
         Ok(Command::Certs(args)) => in_runtime(async {
-            match cli::certs(args).await {
-                Ok(text) => print(&text),
+            match certs(args).await {
+                Ok(text) => print(text.as_bytes()),
                 Err(error) => fail(&error_chain(&error), 1),
             }
         }),
-        Err(Refused::Told(text)) => print(&text),
-        Err(Refused::Wrong(line)) => fail(&line, WRONG_USAGE),
+        Ok(Command::Completion { shell }) => print(&cli::completion(shell)),
+        Ok(Command::Man { folder }) => match cli::write_man_pages(&folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("could not write man pages into `{}`: {error}", folder.display()), 1),
+        },
+        Err(ParseError::Help(text)) => print(text.as_bytes()),
+        Err(ParseError::Invalid(line)) => fail(&line, INVALID_USAGE),
     }
 }
 
@@ -51,25 +58,25 @@ fn run_service(args: RunArgs) -> ExitCode {
 
 async fn run_check(args: &CheckArgs) -> ExitCode {
     let report = check(args).await;
-    print(&report.written(args.output));
+    print(report.format(args.output).as_bytes());
     if report.is_fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn in_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
-    // Two providers in one process panic at the first handshake, so the choice is made before anything can.
+    // With two TLS providers in one process the first handshake panics, so ring is installed before any.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        return fail("another TLS provider was installed before ring", 1);
+        return fail("could not install the TLS provider ring: another one is installed", 1);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("could not start the runtime: {error}"), 1),
+        Err(error) => return fail(&format!("could not start the async runtime: {error}"), 1),
     };
     runtime.block_on(command)
 }
 
-/// A closed pipe (`snapwatcher crd | head`) is the reader's choice.
-fn print(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Prints to stdout. A closed pipe (`snapwatcher crd | head`) is no error.
+fn print(text: &[u8]) -> ExitCode {
+    let _ = std::io::stdout().write_all(text);
     ExitCode::SUCCESS
 }
 

@@ -1,40 +1,46 @@
-//! Wiring: makes the parts, connects them, starts each as a named service and ends with the first that ends.
+//! `snapwatcher run`: creates the parts, connects them, starts each as a named service, and ends when one of them ends.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{BackendSettings, CertificateArgs, RunArgs};
+use crate::config::{
+    AdminArgs, AdmissionArgs, BackendSettings, CertificateArgs, CheckpointArgs, InstanceArgs, LeaderArgs, RunArgs,
+    TestTimings, WatchArgs,
+};
 use snapwatcher_admission::{AdmissionHandler, AdmissionMetrics, router};
 use snapwatcher_api::pod::PodName;
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, KubeletTrust};
 use snapwatcher_backends::metrics::BackendMetrics;
 use snapwatcher_backends::snaphook::{SnapHook, SnapHookError};
-use snapwatcher_certificates::{CertificateError, CertificateMetrics, Certificates};
+use snapwatcher_certificates::{CertificateChecks, CertificateError, CertificateMetrics, Certificates};
 use snapwatcher_controller::{
-    CheckpointMetrics, ControllerChecks, ControllerContext, LeaderServices, PodsPage, WatchMetrics, WatchSettings,
+    CheckpointMetrics, ControllerChecks, ControllerContext, Holder, LeaderServices, PodsPage, WatchMetrics,
+    WatchSettings,
 };
 use snapwatcher_daemon::admin::{self, AdminState, Gate, Health};
 use snapwatcher_daemon::listen::listen;
 use snapwatcher_daemon::services::{ServiceError, Services};
 use snapwatcher_daemon::signals;
 use snapwatcher_daemon::telemetry::metrics::registry;
-use snapwatcher_https::HttpsMetrics;
+use snapwatcher_https::{HttpsMetrics, Limits};
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{Events, events};
 use snapwatcher_kubernetes::leader::LeaderElector;
 use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
 use snapwatcher_state::PodTimelines;
 
-/// Beyond the longest request to a back-end and the drain: for an attempt that was just written, for writing its outcome,
-/// and for the last open requests. docs/operations.md tells what a pod's grace period follows from.
+/// The part of the grace period beyond the longest request to a back-end and the drain: it starts an attempt that was just
+/// written, writes its outcome, and answers the last open requests. docs/operations.md derives a pod's grace period from it.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Why the process ended, or did not begin.
+/// Why `run` failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
@@ -51,73 +57,170 @@ pub enum RunError {
     Service(#[from] ServiceError),
 }
 
-/// Runs until SIGTERM or SIGINT, or until a part of it fails.
+/// Runs until SIGTERM or SIGINT, or until a service ends.
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
-    let RunArgs { log: _, admission: admission_args, certificate, watch, checkpoint, leader, admin: admin_args } = args;
+    let RunArgs { log: _, admission, certificate, watch, checkpoint, leader, admin, timings } = args;
     let stop = CancellationToken::new();
-    let webhook_listener = bound(admission_args.webhook_listen, "admission reviews")?;
-    let admin_listener = bound(admin_args.admin_listen, "the admin port")?;
-    let cluster = Cluster::connect(watch.watch_timeout).await?;
-
-    let (mut registry, mut health, state) = (registry(), Health::new(), PodTimelines::new());
-    let is_suspended = checkpoint.suspend && !matches!(checkpoint.backend(), BackendSettings::Log);
-    let (lease_holder, leader_seen) = tokio::sync::watch::channel(None);
-    let readiness_checks = snapwatcher_certificates::CertificateChecks {
-        serving_certificate: health.check("serving-certificate", Gate::Readiness),
-        ca_bundle: health.check("ca-bundle", Gate::Readiness),
-        ca_trust: health.check("ca-trust", Gate::Informational),
+    // Both ports are bound first: a port in use ends the process before it changes anything.
+    let ports = Ports::bind(&admission, &admin)?;
+    let limits = admission.limits(&timings);
+    let grace = checkpoint.backend.longest_attempt() + limits.drain + GRACE;
+    let mut services = Services::new(stop.clone()).with_grace(grace);
+    let mut shared = Shared {
+        cluster: Cluster::connect(timings.watch_timeout).await?,
+        timelines: PodTimelines::new(),
+        registry: registry(),
+        health: Health::new(),
+        timings,
     };
-    let shutdown = health.check("shutdown", Gate::Readiness);
-    let checks = ControllerChecks::new(&mut health);
-    let admission_metrics = AdmissionMetrics::register(&mut registry);
-    let serve_metrics = HttpsMetrics::register(&mut registry);
-    let admission = AdmissionHandler::new(state.clone(), admission_metrics, admission_args.validation);
-    let webhook = router(admission);
 
-    let limits = admission_args.limits();
-    let longest_attempt = checkpoint.longest_attempt();
-    let mut services = Services::new(stop.clone()).with_grace(longest_attempt + limits.drain + GRACE);
-    let holder = checkpoint.holder();
-    let (events, publisher) = events(cluster.calls.clone(), holder.instance.clone());
-    let own_pod_events = own_pod_events(&events, &certificate, checkpoint.pod_name.clone());
-    let certificate_metrics = CertificateMetrics::register(&mut registry);
-    let certificates = Certificates::new(certificate.settings(), cluster.clone(), certificate_metrics, own_pod_events);
-    certificates.check_files().await?;
-    let (resolver, readiness) = (certificates.resolver(), certificates.readiness());
-    let webhook_address = webhook_listener.local_addr().map_err(|source| RunError::Listen {
-        address: admission_args.webhook_listen,
-        purpose: "admission reviews",
-        source,
-    })?;
-    let (leads, is_leading) = tokio::sync::watch::channel(leader.standalone);
+    // The order in which the health checks are listed.
+    let certificate_checks = CertificateChecks {
+        serving_certificate: shared.health.check("serving-certificate", Gate::Readiness),
+        ca_bundle: shared.health.check("ca-bundle", Gate::Readiness),
+        ca_trust: shared.health.check("ca-trust", Gate::Informational),
+    };
+    let shutdown = shared.health.check("shutdown", Gate::Readiness);
+    let checks = ControllerChecks::new(&mut shared.health);
+
+    // Invalid settings end the process before a service starts.
+    let backend_metrics = BackendMetrics::register(&mut shared.registry);
+    let backend = backend(&checkpoint, &certificate, &shared.cluster, &backend_metrics)?;
+    let holder = checkpoint.instance.holder();
+    let (events, publisher) = events(shared.cluster.calls.clone(), holder.instance.clone());
+    let own_pod_events = own_pod_events(&events, &certificate, &checkpoint.instance);
+    let certificates = load_certificates(&mut shared, &certificate, own_pod_events).await?;
+
     let work_is_done = CancellationToken::new();
-    let (leader_check, done) = (checks.leader.clone(), work_is_done.clone());
+    let attempts_ended = work_is_done.clone();
+    let parts = LeaderParts { backend, checks, events, holder, work_is_done };
+    let page = PodsPage {
+        timelines: shared.timelines.clone(),
+        is_suspended: checkpoint.is_suspended(),
+        leader: start_leader_services(&mut services, &mut shared, parts, &certificate, &watch, &checkpoint, leader),
+    };
+    services.start("events", |stop| publisher.run(stop, attempts_ended));
+    start_admission(&mut services, &mut shared, &admission, limits, ports.webhook, &certificates);
+    let readiness = certificates.readiness();
+    services.start("certificates", |stop| certificates.run(stop));
+    services.start("readiness", |stop| readiness.run(ports.webhook_address, certificate_checks, stop));
+
+    // These two end last: while the process drains, probes see that it is not ready, and its metrics can be scraped.
+    services.start_to_end_last("signals", |end| signals::serve(shutdown, stop, end));
+    let admin_router = admin::router(AdminState::new(shared.health, shared.registry), vec![page.page()]);
+    services.start_to_end_last("admin", |end| admin::serve(ports.admin, admin_router, end));
+    services.finish().await?;
+    tracing::info!("Stopped");
+    Ok(())
+}
+
+/// What several parts share while they are created.
+struct Shared {
+    cluster: Cluster,
+    timelines: PodTimelines,
+    registry: Registry,
+    health: Health,
+    timings: TestTimings,
+}
+
+/// The two listening sockets.
+struct Ports {
+    webhook: TcpListener,
+    /// The address of `webhook` with the port that the system chose, if the flag has port 0.
+    webhook_address: SocketAddr,
+    admin: TcpListener,
+}
+
+impl Ports {
+    fn bind(admission: &AdmissionArgs, admin: &AdminArgs) -> Result<Self, RunError> {
+        let failed = |address, purpose| move |source| RunError::Listen { address, purpose, source };
+        let webhook_failed = failed(admission.webhook_listen, "admission reviews");
+        let webhook = listen(admission.webhook_listen).map_err(webhook_failed)?;
+        let webhook_address = webhook.local_addr().map_err(webhook_failed)?;
+        let admin = listen(admin.admin_listen).map_err(failed(admin.admin_listen, "the admin port"))?;
+        Ok(Self { webhook, webhook_address, admin })
+    }
+}
+
+/// Creates the service of certificates, and reads certificates from files.
+async fn load_certificates(
+    shared: &mut Shared,
+    args: &CertificateArgs,
+    own_pod_events: OwnPodEvents,
+) -> Result<Certificates, RunError> {
+    let metrics = CertificateMetrics::register(&mut shared.registry);
+    let certificates =
+        Certificates::new(args.settings(&shared.timings), shared.cluster.clone(), metrics, own_pod_events);
+    certificates.check_files().await?;
+    Ok(certificates)
+}
+
+fn start_admission(
+    services: &mut Services,
+    shared: &mut Shared,
+    args: &AdmissionArgs,
+    limits: Limits,
+    listener: TcpListener,
+    certificates: &Certificates,
+) {
+    let metrics = AdmissionMetrics::register(&mut shared.registry);
+    let https_metrics = HttpsMetrics::register(&mut shared.registry);
+    let webhook = router(AdmissionHandler::new(shared.timelines.clone(), metrics, args.validation));
+    let resolver = certificates.resolver();
+    services.start("admission", |stop| {
+        snapwatcher_https::dedicated_thread::run(snapwatcher_https::serve(
+            listener,
+            webhook,
+            resolver,
+            limits,
+            https_metrics,
+            stop,
+        ))
+    });
+}
+
+/// What the leader's services take, beside settings and what is shared.
+struct LeaderParts {
+    /// `None` for a dry run.
+    backend: Option<Arc<dyn CheckpointBackend>>,
+    checks: ControllerChecks,
+    events: Events,
+    holder: Holder,
+    /// Cancelled when the last attempt has ended.
+    work_is_done: CancellationToken,
+}
+
+/// Starts the election, the leader's services and the attempts. Returns the holder of the Lease, as this replica sees it.
+fn start_leader_services(
+    services: &mut Services,
+    shared: &mut Shared,
+    parts: LeaderParts,
+    certificate: &CertificateArgs,
+    watch: &WatchArgs,
+    checkpoint: &CheckpointArgs,
+    leader: LeaderArgs,
+) -> watch::Receiver<Option<String>> {
+    let LeaderParts { backend, checks, events, holder, work_is_done } = parts;
+    let (leads, is_leading) = watch::channel(leader.standalone);
+    let (lease_holder, leader_seen) = watch::channel(None);
+    let leader_check = checks.leader.clone();
     let context = ControllerContext {
-        cluster: cluster.clone(),
-        timelines: state.clone(),
-        watch_metrics: WatchMetrics::register(&mut registry),
-        checkpoint_metrics: CheckpointMetrics::register(&mut registry),
+        cluster: shared.cluster.clone(),
+        timelines: shared.timelines.clone(),
+        watch_metrics: WatchMetrics::register(&mut shared.registry),
+        checkpoint_metrics: CheckpointMetrics::register(&mut shared.registry),
         checks,
         events,
     };
     let watch_settings = WatchSettings {
         scopes: Scope::of(&watch.namespaces()),
-        mutating_webhook_configuration: certificate.mutating_webhook_configuration,
-    };
-    let backend_metrics = BackendMetrics::register(&mut registry);
-    let backend: Option<Arc<dyn CheckpointBackend>> = match checkpoint.backend() {
-        BackendSettings::Log => None,
-        BackendSettings::SnapHook(settings) => Some(Arc::new(SnapHook::new(*settings)?)),
-        BackendSettings::Kubelet(settings) => {
-            warn_of_insecure_skip_verify(&settings, &backend_metrics);
-            Some(Arc::new(Kubelet::new(*settings, &certificate.ca.service_namespace, &cluster)?))
-        }
+        mutating_webhook_configuration: certificate.mutating_webhook_configuration.clone(),
     };
     let leader_services = if let Some(backend) = backend {
         let (attempts, leader_services) = LeaderServices::with_backend(
             context,
             watch_settings,
-            checkpoint.controller(),
+            checkpoint.controller(&shared.timings),
             backend,
             holder.clone(),
             is_leading.clone(),
@@ -129,65 +232,58 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         work_is_done.cancel();
         LeaderServices::dry_run(context, watch_settings)
     };
+    services.start("leader-services", |stop| leader_services.run(is_leading, stop));
+
     if leader.standalone {
         leader_check.pass();
-    } else {
-        let leader = LeaderElector {
-            client: cluster.calls.clone(),
-            namespace: certificate.ca.service_namespace,
-            times: leader.times(),
-            name: leader.lease_name,
-            identity: holder.to_string(),
-            leads,
-            holder: lease_holder,
-            check: leader_check,
-        };
-        services.start("leader", |stop| leader.run(stop, work_is_done));
+        return leader_seen;
     }
-    services.start("leader-services", |stop| leader_services.run(is_leading, stop));
-    services.start("events", |stop| publisher.run(stop, done));
-    services.start("admission", |stop| {
-        snapwatcher_https::dedicated_thread::run(snapwatcher_https::serve(
-            webhook_listener,
-            webhook,
-            resolver,
-            limits,
-            serve_metrics,
-            stop,
-        ))
-    });
-    services.start("certificates", |stop| certificates.run(stop));
-    services.start("readiness", |stop| readiness.run(webhook_address, readiness_checks, stop));
-    // Probes see that the process is not ready while it drains, and what it still does can be scraped.
-    services.start_to_end_last("signals", |end| signals::serve(shutdown, stop, end));
-    let admin_state = AdminState::new(health, registry);
-    let pages = vec![PodsPage { timelines: state, leader: leader_seen, is_suspended }.page()];
-    services.start_to_end_last("admin", |end| admin::serve(admin_listener, admin::router(admin_state, pages), end));
-    services.finish().await?;
-    tracing::info!("Stopped");
-    Ok(())
+    let election = LeaderElector {
+        client: shared.cluster.calls.clone(),
+        namespace: certificate.ca.service_namespace.clone(),
+        times: LeaderArgs::times(&shared.timings),
+        name: leader.lease_name,
+        identity: holder.to_string(),
+        leads,
+        holder: lease_holder,
+        check: leader_check,
+    };
+    services.start("leader", |stop| election.run(stop, work_is_done));
+    leader_seen
 }
 
-fn bound(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, RunError> {
-    listen(address).map_err(|source| RunError::Listen { address, purpose, source })
+/// The back-end that takes checkpoints; `None` for a dry run.
+fn backend(
+    checkpoint: &CheckpointArgs,
+    certificate: &CertificateArgs,
+    cluster: &Cluster,
+    metrics: &BackendMetrics,
+) -> Result<Option<Arc<dyn CheckpointBackend>>, RunError> {
+    Ok(match checkpoint.backend.settings() {
+        BackendSettings::Log => None,
+        BackendSettings::SnapHook(settings) => Some(Arc::new(SnapHook::new(*settings)?)),
+        BackendSettings::Kubelet(settings) => {
+            warn_of_unverified_kubelets(&settings, metrics);
+            Some(Arc::new(Kubelet::new(*settings, &certificate.ca.service_namespace, cluster)?))
+        }
+    })
 }
 
-/// Warns that any server at a node's address receives the token.
-fn warn_of_insecure_skip_verify(settings: &kubelet::KubeletSettings, metrics: &BackendMetrics) {
+fn warn_of_unverified_kubelets(settings: &kubelet::KubeletSettings, metrics: &BackendMetrics) {
     if settings.trust == KubeletTrust::Unverified {
         metrics.kubelets_not_verified();
         tracing::warn!(
-            "Kubelet certificates are not verified (--kubelet-insecure-skip-verify): any server at a node's address receives \
-             a token of service account `{}` and can report checkpoints. Set --kubelet-ca-file instead",
+            "Kubelets are not verified (--kubelet-insecure-skip-verify): any server at a node's address gets a token of \
+             ServiceAccount `{}` and can report checkpoints. Set --kubelet-ca-file instead",
             settings.service_account
         );
     }
 }
 
 /// Events about the certificates are on this process's own pod. Outside a pod they are dropped.
-fn own_pod_events(events: &Events, certificate: &CertificateArgs, pod_name: Option<String>) -> OwnPodEvents {
+fn own_pod_events(events: &Events, certificate: &CertificateArgs, instance: &InstanceArgs) -> OwnPodEvents {
     let namespace = certificate.ca.service_namespace.clone();
-    pod_name.map_or_else(OwnPodEvents::default, |name| {
-        OwnPodEvents::new(events.clone(), PodName { namespace, name }, certificate.pod_uid.clone())
+    instance.pod_name.clone().map_or_else(OwnPodEvents::default, |name| {
+        OwnPodEvents::new(events.clone(), PodName { namespace, name }, instance.pod_uid.clone())
     })
 }

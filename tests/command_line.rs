@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -111,6 +112,54 @@ fn help_and_version_are_printed_and_all_is_well() {
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
         assert!(ended.stdout.contains(words), "{arguments:?}: {}", ended.stdout);
     }
+}
+
+#[test]
+fn each_shell_gets_a_completion_script_that_knows_commands_and_flags() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = snapwatcher(&["completion", shell], &[]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{shell}");
+        for word in ["check", "completion", "unknown-result", "dry-run-pod"] {
+            assert!(ended.stdout.contains(word), "{shell}: {word}");
+        }
+        for hidden in ["longest-wait", "man"] {
+            let is_offered = ended.stdout.split(|letter: char| letter != '-' && !letter.is_alphanumeric());
+            assert!(!is_offered.into_iter().any(|word| word.trim_start_matches('-') == hidden), "{shell}: {hidden}");
+        }
+    }
+    assert_refused(&snapwatcher(&["completion", "tcsh"], &[]), &["tcsh", "bash", "zsh", "fish"]);
+}
+
+/// bash itself completes a flag by the script.
+#[test]
+fn bash_completes_by_the_script() {
+    let script = "source <(\"$0\" completion bash); COMP_WORDS=(snapwatcher run --unknown); COMP_CWORD=2; \
+                  _snapwatcher snapwatcher --unknown run; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script, SNAPWATCHER]);
+    let ended = finished(&mut bash, "");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "--unknown-result\n"), "{ended:?}");
+}
+
+#[test]
+fn man_pages_are_written_for_the_program_and_each_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    let ended = snapwatcher(&["man", pages.to_str().unwrap()], &[]);
+    assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "", ""));
+    let written = std::fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let expected = ["", "-certs", "-certs-rotate", "-check", "-completion", "-crd", "-run"];
+    let expected = expected.map(|command| format!("snapwatcher{command}.1"));
+    assert_eq!(written.collect::<BTreeSet<_>>(), expected.into());
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    let run = page("snapwatcher-run.1");
+    assert!(run.contains(".TH snapwatcher-run 1") && run.contains("SNAPWATCHER_BACKEND"), "{run}");
+    assert!(run.contains("unknown\\-result") && !run.contains("longest\\-wait"), "{run}");
+    assert!(page("snapwatcher.1").contains("snapwatcher\\-check(1)"), "{}", page("snapwatcher.1"));
+
+    let ended = snapwatcher(&["man", "/proc/no-such-folder"], &[]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    assert!(ended.stderr.contains("/proc/no-such-folder") && ended.stderr.lines().count() == 1, "{ended:?}");
 }
 
 #[test]

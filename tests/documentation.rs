@@ -1,5 +1,5 @@
-//! What the pages say agrees with the program: docs/configuration.md and docs/metrics.md are written from it, and the
-//! rows and paths in README.md are compared with it.
+//! The documentation agrees with the program. docs/configuration.md, docs/metrics.md and the drawing in docs/architecture.md are
+//! generated, and the rows and paths in README.md are compared with the program.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -66,7 +66,7 @@ environment variable. What it tests: [troubleshooting.md](troubleshooting.md#sna
 | --- | --- | --- |
 ";
 
-/// What one flag is called, and what it is without being given.
+/// The names of a flag, and its default.
 #[derive(Debug, PartialEq, Eq)]
 struct Setting {
     flag: String,
@@ -92,19 +92,18 @@ fn flags() -> Vec<Arg> {
 }
 
 fn flags_of(name: &str) -> Vec<Arg> {
-    let command = cli::flags();
+    let command = cli::commands();
     let command = command.find_subcommand(name).unwrap();
     let shown = command.get_arguments().filter(|flag| !flag.is_hide_set() && flag.get_long() != Some("help"));
     shown.cloned().collect()
 }
 
-/// What a flag is for, with the values that it takes.
+/// The help text of a flag, with its possible values.
 fn meaning(flag: &Arg) -> String {
     let mut meaning = flag.get_long_help().or(flag.get_help()).unwrap().to_string().replace('\n', " ");
-    let values = flag.get_possible_values();
-    if !values.is_empty() {
-        let values: Vec<_> = values.iter().map(|value| format!("`{}`", value.get_name())).collect();
-        write!(meaning, ": one of {}", values.join(", ")).unwrap();
+    let values: Vec<_> = flag.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+    if !values.iter().all(|value| meaning.contains(value)) {
+        write!(meaning, ". Values: {}", values.join(", ")).unwrap();
     }
     meaning
 }
@@ -144,7 +143,7 @@ async fn every_metric() -> String {
     drop(WatchMetrics::register(&mut registry));
     drop(CheckpointMetrics::register(&mut registry));
     let mut health = Health::new();
-    drop(health.check("leaf", Gate::Readiness));
+    drop(health.check("serving-certificate", Gate::Readiness));
     let (_, leader) = tokio::sync::watch::channel(None);
     let timelines = PodsPage { timelines: PodTimelines::new(), leader, is_suspended: false };
     let router = router(AdminState::new(health, registry), vec![timelines.page()]);
@@ -202,6 +201,30 @@ fn the_page_of_settings_is_that_of_the_program() {
 #[tokio::test]
 async fn the_page_of_metrics_is_that_of_the_program() {
     agrees("docs/metrics.md", &metrics(&every_metric().await));
+}
+
+/// The table of allowed dependencies as a drawing: an arrow from each crate to each crate that it may import.
+fn drawing_of_imports(layers: &str) -> String {
+    let mut drawing = String::from("```mermaid\nflowchart TD\n");
+    for row in layers.lines().filter(|row| !row.starts_with('#')) {
+        let (package, allowed) = row.split_once(':').unwrap();
+        if page(&format!("crates/{package}")).exists() {
+            for other in allowed.split('|').next().unwrap().split_whitespace() {
+                writeln!(drawing, "    {package} --> {other}").unwrap();
+            }
+        }
+    }
+    drawing + "```"
+}
+
+#[test]
+fn the_drawing_of_imports_is_that_of_the_table() {
+    let name = "docs/architecture.md";
+    let text = fs::read_to_string(page(name)).unwrap();
+    let start = text.find("```mermaid\n").unwrap();
+    let end = start + 3 + text[start + 3..].find("```").unwrap() + 3;
+    let drawing = drawing_of_imports(&fs::read_to_string(page(".ci/layers")).unwrap());
+    agrees(name, &format!("{}{drawing}{}", &text[..start], &text[end..]));
 }
 
 #[test]

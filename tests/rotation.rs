@@ -34,7 +34,7 @@ static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(())
 
 const REPLICAS: usize = 3;
 /// A CA is renewed after 20 s, a serving certificate after 6.7 s.
-const LIVES: [&str; 4] = ["--ca-life=30s", "--leaf-life=10s", "--publish-wait=3s", "--level-check=2s"];
+const LIVES: [&str; 4] = ["--ca-life=30s", "--serving-certificate-life=10s", "--publish-wait=3s", "--level-check=2s"];
 /// How late an API server may learn of a changed bundle: less than the publish wait.
 const LAG: Duration = Duration::from_secs(2);
 /// The longest wait for a rotation. It starts every 20 s and takes 10 s on an idle machine.
@@ -154,7 +154,7 @@ async fn no_creation_fails_during_a_rotation() {
 #[tokio::test]
 async fn without_the_wait_a_fresh_api_server_rejects_a_replica() {
     in_namespace("without_the_wait_a_fresh_api_server_rejects", |ns| async move {
-        let lives = ["--ca-life=15s", "--leaf-life=5s", "--publish-wait=1ms", "--level-check=2s"];
+        let lives = ["--ca-life=15s", "--serving-certificate-life=5s", "--publish-wait=1ms", "--level-check=2s"];
         let installed = install(&ns, &lives).await;
         let refused = timeout(A_ROTATION, fresh_api_server::first_refusal(&ns, &installed.replicas, LAG)).await;
         assert!(refused.unwrap().contains("UnknownIssuer"));

@@ -26,7 +26,7 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const SECRET: &str = "snapwatcher-webhook-ca";
 /// A CA lives much longer than the test, so that its expiry does not hide a rotation that was not continued.
 const CA_LIFE: Duration = Duration::from_secs(600);
-const LIVES: [&str; 4] = ["--ca-life=600s", "--leaf-life=3s", "--publish-wait=1s", "--level-check=1s"];
+const LIVES: [&str; 4] = ["--ca-life=600s", "--serving-certificate-life=3s", "--publish-wait=1s", "--level-check=1s"];
 
 /// A write of a rotation.
 #[derive(Clone, Copy, Debug)]
@@ -226,7 +226,7 @@ async fn the_wait_starts_again(name: &str, process: Process) {
         let secret = CaSecret(ns.api());
         secret.seed().await;
         let proxy = Proxy::start(ns.access()).await;
-        let args = ["--ca-life=600s", "--leaf-life=60s", "--publish-wait=6s", "--level-check=1s"];
+        let args = ["--ca-life=600s", "--serving-certificate-life=60s", "--publish-wait=6s", "--level-check=1s"];
         let (args, kubeconfig) = (args.map(str::to_owned).to_vec(), proxy.kubeconfig());
         let binary = SNAPWATCHER.into();
         let options = SnapwatcherOptions { binary, args, kubeconfig, ..SnapwatcherOptions::default() };

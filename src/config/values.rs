@@ -1,4 +1,4 @@
-//! Values of flags that are more than a word or a number. What is refused is told with what is allowed.
+//! Parsers for values of flags. Each error says what is allowed.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,19 +10,19 @@ use rustls::pki_types::ServerName;
 
 use snapwatcher_api::duration;
 
-/// The longest value of a time-out flag: longer than any checkpoint takes.
+/// The longest value of a flag that limits a time, longer than any checkpoint takes.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// A URL over HTTP or HTTPS, or nothing.
+/// An HTTP or HTTPS URL, or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendUrl(pub Option<Url>);
 
-/// The text is no URL for a back-end; it is not repeated here, since it may hold a password.
+/// The value is not the URL of a back-end. The error does not contain it, because it may contain a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BackendUrlError {
     #[error("not a URL such as `http://snap-back-api:80` ({0})")]
     NotAUrl(String),
-    #[error("the scheme is `{0}`, allowed are URLs of `http` and `https` such as `http://snap-back-api:80`")]
+    #[error("the scheme is `{0}`; allowed are `http` and `https` URLs such as `http://snap-back-api:80`")]
     Scheme(String),
 }
 
@@ -47,15 +47,15 @@ impl fmt::Display for BackendUrl {
     }
 }
 
-/// Where to listen: an IP address and a port.
+/// An IP address and a port.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    let allowed = "allowed are an IP address and a port: `[::]:8443` for all addresses, `127.0.0.1:8443`";
+    let allowed = "allowed are an IP address and a port, such as `127.0.0.1:8443`, or `[::]:8443` for all addresses";
     text.trim().parse().map_err(|_| allowed.to_owned())
 }
 
-/// A URL over HTTP or HTTPS.
+/// An HTTP or HTTPS URL.
 pub(super) fn web_url(text: &str) -> Result<Url, String> {
-    let allowed = "allowed are URLs of `http` and `https` such as `https://kubernetes.default.svc`";
+    let allowed = "allowed are `http` and `https` URLs such as `https://kubernetes.default.svc`";
     let url: Url = text.trim().parse().map_err(|error| format!("{error}; {allowed}"))?;
     if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err(allowed.to_owned()) }
 }
@@ -77,7 +77,7 @@ pub(super) fn delay(text: &str) -> Result<Duration, String> {
     if delay > LONGEST_TIMEOUT { Err(allowed.to_owned()) } else { Ok(delay) }
 }
 
-/// A name of RFC 1123, label or subdomain, as Kubernetes has them.
+/// The name of a Kubernetes object: a label or subdomain of RFC 1123.
 pub(crate) fn object_name(text: &str) -> Result<String, String> {
     let is_label = |label: &str| {
         let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -87,21 +87,23 @@ pub(crate) fn object_name(text: &str) -> Result<String, String> {
     if text.len() <= 253 && text.split('.').all(is_label) {
         Ok(text.to_owned())
     } else {
-        Err("allowed are lower-case letters, digits, `-` and `.`, as in names of Kubernetes objects".to_owned())
+        Err("allowed are names of Kubernetes objects: lower-case letters, digits, `-` and `.`".to_owned())
     }
 }
 
-/// A DNS name or an IP address, as a certificate has them; also a name for all hosts of a domain.
-pub(super) fn certificate_name(text: &str) -> Result<String, String> {
+/// A DNS name, an IP address, or a wildcard name, as in a certificate.
+pub(crate) fn certificate_name(text: &str) -> Result<String, String> {
     let text = text.trim();
     let name = text.strip_prefix("*.").unwrap_or(text);
     match ServerName::try_from(name) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("allowed are DNS names and IP addresses: `snapwatcher.snap.svc`, `127.0.0.1`".to_owned()),
+        Err(_) => {
+            Err("allowed are DNS names and IP addresses, such as `snapwatcher.snap.svc` and `127.0.0.1`".to_owned())
+        }
     }
 }
 
-/// Commas with nothing between them are forgiven, since a template may leave them: empty names are dropped later.
+/// A namespace, or nothing: a template may leave empty entries in a list, which are removed later.
 pub(super) fn namespace(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() { Ok(String::new()) } else { object_name(text) }

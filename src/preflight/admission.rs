@@ -1,8 +1,8 @@
-//! A labelled pod, created as a dry run: the one proof that the API server calls the webhook and takes its answer.
+//! Creates a labeled pod as a dry run: the only proof that the API server calls the webhook and uses its response.
 //!
 //! A dry run goes through admission and is not stored, see
-//! <https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>. The pod asks for nothing and keeps to the
-//! strictest Pod Security Standard, so that no other rule of the namespace refuses it.
+//! <https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>. The pod requests few resources and satisfies the
+//! strictest Pod Security Standard, so that other rules of the namespace do not reject it.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
@@ -14,43 +14,45 @@ use snapwatcher_api::keys::{MUTATED, SNAP};
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
-/// What became of the pod.
+/// The result of the dry run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Created {
-    /// With this value of the label `mutated`.
-    Back(Option<String>),
-    /// Nobody may create it here, or there is no such namespace.
-    Refused(String),
+pub(super) enum DryRunResult {
+    /// The pod that the API server returned has this value of the label `mutated`.
+    Returned(Option<String>),
+    /// Another rule of the namespace rejected the pod, with this message.
+    Rejected(String),
     NoRight,
     NoNamespace,
 }
 
-/// Judges what came back. `who` is whoever asked.
-pub(super) fn verdict(namespace: &str, created: &Created, who: &str) -> Finding {
-    let what = format!("labelled pod in namespace `{namespace}`, created as a dry run");
+/// Evaluates the result. `account` made the request.
+pub(super) fn evaluate(namespace: &str, result: &DryRunResult, account: &str) -> Finding {
+    let what = format!("labeled pod in namespace `{namespace}`, created as a dry run");
     let failed = |seen: &str, remedy: String| Finding::failed(Topic::DryRunPod, &what, seen, remedy);
-    match created {
-        Created::Back(Some(value)) if value == "false" => {
+    match result {
+        DryRunResult::Returned(Some(value)) if value == "false" => {
             Finding::ok(Topic::DryRunPod, what, format!("comes back with {MUTATED}=false"))
         }
-        Created::Back(value) => {
+        DryRunResult::Returned(value) => {
             let seen = match value {
-                Some(value) => format!("comes back with {MUTATED}={value}: somebody else set it"),
-                None => format!("comes back without {MUTATED}: the webhook was not called, or did not answer in time"),
+                Some(value) => format!("comes back with {MUTATED}={value}, which another webhook or policy set"),
+                None => format!(
+                    "comes back without {MUTATED}: the API server did not call the webhook, or got no response in time"
+                ),
             };
-            let remedy = "do what the lines above say; if they are fine, see that the mutating configuration selects \
-                          this namespace, and look at the API server's log for failed calls of the webhook";
+            let remedy = "correct the failures above. If there are none, check that the mutating webhook configuration \
+                          selects this namespace, and search the API server's log for failed webhook calls";
             failed(&seen, remedy.to_owned())
         }
-        Created::Refused(words) => {
-            failed(words, "take another namespace, in which such a pod may be created".to_owned())
+        DryRunResult::Rejected(message) => {
+            failed(message, "name another namespace, which accepts such a pod".to_owned())
         }
-        Created::NoNamespace => failed("there is no such namespace", "name one that exists".to_owned()),
-        Created::NoRight => {
+        DryRunResult::NoNamespace => failed("there is no such namespace", "name a namespace that exists".to_owned()),
+        DryRunResult::NoRight => {
             let rule = "{apiGroups: [\"\"], resources: [pods], verbs: [create]}";
             let remedy = format!(
-                "SnapWatcher itself has no right to create pods and needs none: check with an account that has, or add \
-                 {rule} to a Role in namespace `{namespace}` that is bound to `{who}`"
+                "run this check with an account that may create pods (SnapWatcher's own needs no such right), or add \
+                 {rule} to a Role in namespace `{namespace}` that is bound to `{account}`"
             );
             failed("not allowed: create pods", remedy)
         }
@@ -58,35 +60,35 @@ pub(super) fn verdict(namespace: &str, created: &Created, who: &str) -> Finding 
 }
 
 /// Creates the pod as a dry run.
-pub(super) async fn look(client: &Client, namespace: &str, who: &str) -> Finding {
-    let created = match pod() {
+pub(super) async fn check(client: &Client, namespace: &str, account: &str) -> Finding {
+    let result = match pod() {
         Ok(pod) => create(client, namespace, &pod).await,
-        Err(error) => Created::Refused(error.to_string()),
+        Err(error) => DryRunResult::Rejected(error.to_string()),
     };
-    verdict(namespace, &created, who)
+    evaluate(namespace, &result, account)
 }
 
-async fn create(client: &Client, namespace: &str, pod: &Pod) -> Created {
+async fn create(client: &Client, namespace: &str, pod: &Pod) -> DryRunResult {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    match call(format!("create a labelled pod in `{namespace}` as a dry run"), api.create(&dry_run, pod)).await {
-        Ok(pod) => Created::Back(pod.labels().get(MUTATED).cloned()),
-        Err(error) => refused(&error),
+    match call(format!("create a labeled pod in `{namespace}` as a dry run"), api.create(&dry_run, pod)).await {
+        Ok(pod) => DryRunResult::Returned(pod.labels().get(MUTATED).cloned()),
+        Err(error) => rejection(&error),
     }
 }
 
-fn refused(error: &CallError) -> Created {
-    // RBAC's words; admission's refusals are 403 too.
+fn rejection(error: &CallError) -> DryRunResult {
+    // By the message of RBAC: rejections by admission have status 403 too.
     let is_rbac = |message: &str| message.contains("cannot create resource \"pods\"");
     match error.status() {
-        Some(status) if status.is_forbidden() && is_rbac(&status.message) => Created::NoRight,
-        Some(status) if status.is_not_found() => Created::NoNamespace,
-        _ => Created::Refused(error_chain(error)),
+        Some(status) if status.is_forbidden() && is_rbac(&status.message) => DryRunResult::NoRight,
+        Some(status) if status.is_not_found() => DryRunResult::NoNamespace,
+        _ => DryRunResult::Rejected(error_chain(error)),
     }
 }
 
 fn pod() -> Result<Pod, serde_json::Error> {
-    let nothing = json!({"cpu": "1m", "memory": "1Mi"});
+    let little = json!({"cpu": "1m", "memory": "1Mi"});
     serde_json::from_value(json!({
         "metadata": {"generateName": "snapwatcher-check-", "labels": {SNAP: "true"}},
         "spec": {
@@ -96,7 +98,7 @@ fn pod() -> Result<Pod, serde_json::Error> {
             "containers": [{
                 "name": "none",
                 "image": "snapwatcher.invalid/none:none",
-                "resources": {"requests": nothing, "limits": nothing},
+                "resources": {"requests": little, "limits": little},
                 "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
             }],
         },
@@ -111,37 +113,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_has_to_come_back_labelled() {
-        for (created, state, words) in [
-            (Created::Back(Some("false".to_owned())), State::Ok, "mutated=false"),
-            (Created::Back(Some("true".to_owned())), State::Failed, "somebody else"),
-            (Created::Back(None), State::Failed, "was not called"),
-            (Created::Refused("quota exceeded".to_owned()), State::Failed, "quota exceeded"),
-            (Created::NoNamespace, State::Failed, "no such namespace"),
-            (Created::NoRight, State::Failed, "not allowed"),
+    fn the_pod_has_to_come_back_with_the_label_mutated() {
+        for (result, state, words) in [
+            (DryRunResult::Returned(Some("false".to_owned())), State::Ok, "mutated=false"),
+            (DryRunResult::Returned(Some("true".to_owned())), State::Failed, "another webhook"),
+            (DryRunResult::Returned(None), State::Failed, "did not call"),
+            (DryRunResult::Rejected("quota exceeded".to_owned()), State::Failed, "quota exceeded"),
+            (DryRunResult::NoNamespace, State::Failed, "no such namespace"),
+            (DryRunResult::NoRight, State::Failed, "not allowed"),
         ] {
-            let finding = verdict("shop", &created, "me");
+            let finding = evaluate("shop", &result, "me");
             assert_eq!(finding.state, state, "{finding:?}");
             assert!(finding.seen.contains(words), "{finding:?}");
         }
     }
 
     #[test]
-    fn a_refusal_of_rights_is_told_apart_from_one_of_admission() {
+    fn a_rejection_by_rbac_is_distinguished_from_one_by_admission() {
         let error = |message: &str, reason: &str, code| CallError::Failed {
             what: "create".to_owned(),
             source: Box::new(kube::Error::Api(Status::failure(message, reason).with_code(code).boxed())),
         };
         let rbac =
             "pods is forbidden: User \"me\" cannot create resource \"pods\" in API group \"\" in the namespace \"a\"";
-        assert_eq!(refused(&error(rbac, "Forbidden", 403)), Created::NoRight);
-        assert_eq!(refused(&error("namespaces \"a\" not found", "NotFound", 404)), Created::NoNamespace);
-        let quota = refused(&error("pods \"x\" is forbidden: exceeded quota", "Forbidden", 403));
-        assert!(matches!(quota, Created::Refused(words) if words.contains("exceeded quota")));
+        assert_eq!(rejection(&error(rbac, "Forbidden", 403)), DryRunResult::NoRight);
+        assert_eq!(rejection(&error("namespaces \"a\" not found", "NotFound", 404)), DryRunResult::NoNamespace);
+        let quota = rejection(&error("pods \"x\" is forbidden: exceeded quota", "Forbidden", 403));
+        assert!(matches!(quota, DryRunResult::Rejected(words) if words.contains("exceeded quota")));
     }
 
     #[test]
-    fn the_pod_is_labelled_and_otherwise_a_pod() {
+    fn the_pod_is_a_valid_labeled_pod() {
         assert_eq!(pod().unwrap().labels()[SNAP], "true");
     }
 }

@@ -1,4 +1,4 @@
-//! `snapwatcher check`: the settings of `run`, which it judges, and how it tells.
+//! The flags of `snapwatcher check`: those of `run`, which it tests, and the form of its report.
 
 use clap::Args;
 
@@ -6,25 +6,25 @@ use super::report::Format;
 use crate::config::RunArgs;
 use crate::config::values::object_name;
 
-/// Everything `snapwatcher check` can be told.
+/// All flags of `snapwatcher check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
     pub run: RunArgs,
-    /// How the findings are written.
+    /// Format of the report.
     #[arg(long, short, value_name = "FORMAT", default_value = "text", help_heading = "Check")]
     pub output: Format,
-    /// Also creates a labelled pod in this namespace as a dry run, and looks whether it comes back labelled by the webhook.
-    /// It takes the right to create pods there, which `run` does not need.
+    /// Namespace in which a labeled pod is created as a dry run, to test that the API server calls the webhook. This needs the
+    /// right to create pods there. `run` does not need that right.
     #[arg(long, value_name = "NAMESPACE", value_parser = object_name, help_heading = "Check")]
     pub dry_run_pod: Option<String>,
-    /// The kubelet sets it in each pod.
+    /// Set by the kubelet in each pod.
     #[arg(long, env = "KUBERNETES_SERVICE_HOST", value_name = "ADDRESS", hide = true)]
     service_host: Option<String>,
 }
 
 impl CheckArgs {
-    /// Whether this is a pod, so that names of Services can be looked up.
+    /// Whether this process runs in a pod, where names of Services can be resolved.
     #[must_use]
     pub fn is_in_cluster(&self) -> bool {
         self.service_host.as_ref().is_some_and(|host| !host.is_empty())

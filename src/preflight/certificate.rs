@@ -1,4 +1,4 @@
-//! The certificate from files, where one is given: what `run` would read of it at its start.
+//! Tests the certificate of `--tls-cert`, if it is set, as `run` does at its start.
 
 use jiff::Timestamp;
 
@@ -7,19 +7,23 @@ use snapwatcher_certificates::{CertificateError, TlsSource};
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 
-/// Reads the files; nothing where the program makes its certificate itself.
-pub(super) async fn look(source: &TlsSource) -> Option<Finding> {
+/// Reads the files; `None` if SnapWatcher issues its certificate itself.
+pub(super) async fn check(source: &TlsSource) -> Option<Finding> {
     let TlsSource::Files { certificate, .. } = source else { return None };
     let read = source.not_after().await.transpose()?;
-    Some(verdict(&format!("certificate in `{}`", certificate.display()), read, clock::now()))
+    Some(evaluate(&format!("certificate in `{}`", certificate.display()), read, clock::now()))
 }
 
-fn verdict(what: &str, read: Result<Timestamp, CertificateError>, now: Timestamp) -> Finding {
+fn evaluate(what: &str, read: Result<Timestamp, CertificateError>, now: Timestamp) -> Finding {
     let failed = |seen: String, remedy: &str| Finding::failed(Topic::Certificate, what, seen, remedy.to_owned());
     match read {
-        Err(error) => failed(error_chain(&error), "mend the file, or name another: SnapWatcher does not start with it"),
-        Ok(end) if end <= now => failed(format!("expired at {end}"), "renew it; it is read again every minute"),
-        Ok(end) => Finding::ok(Topic::Certificate, what, format!("can be served with, until {end}")),
+        Err(error) => {
+            failed(error_chain(&error), "correct the file, or name another: SnapWatcher does not start with it")
+        }
+        Ok(end) if end <= now => {
+            failed(format!("expired at {end}"), "renew it. SnapWatcher reads the file again every minute")
+        }
+        Ok(end) => Finding::ok(Topic::Certificate, what, format!("can be used, and expires at {end}")),
     }
 }
 
@@ -30,7 +34,7 @@ mod tests {
     use snapwatcher_certificates::write_development_certificates;
 
     #[tokio::test]
-    async fn files_are_judged_as_at_a_start() {
+    async fn files_are_tested_as_at_a_start() {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         for folder in &folders {
             write_development_certificates(folder.path(), &["localhost".to_owned()], false, clock::now()).unwrap();
@@ -38,12 +42,12 @@ mod tests {
         let [one, other] = &folders;
         std::fs::write(one.path().join("junk"), "junk").unwrap();
         for (certificate, key, expected) in [
-            (one.path().join("tls.crt"), one, Ok("can be served with, until 20")),
+            (one.path().join("tls.crt"), one, Ok("can be used, and expires at 20")),
             (one.path().join("missing"), one, Err("could not read")),
             (one.path().join("junk"), one, Err("contains no certificate in PEM form")),
             (one.path().join("tls.crt"), other, Err("does not belong to the first certificate")),
         ] {
-            let finding = look(&TlsSource::Files { certificate, key: key.path().join("tls.key") }).await.unwrap();
+            let finding = check(&TlsSource::Files { certificate, key: key.path().join("tls.key") }).await.unwrap();
             let (state, words) = match expected {
                 Ok(words) => (State::Ok, words),
                 Err(words) => (State::Failed, words),
@@ -56,6 +60,6 @@ mod tests {
     #[test]
     fn an_expired_certificate_fails() {
         let now = clock::now();
-        assert_eq!(verdict("certificate", Ok(now), now).state, State::Failed);
+        assert_eq!(evaluate("certificate", Ok(now), now).state, State::Failed);
     }
 }

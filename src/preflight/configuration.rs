@@ -1,4 +1,4 @@
-//! The two webhook configurations: whether they are there, and whether they hold a CA bundle.
+//! Tests the two webhook configurations: whether they exist, and whether they have a `caBundle`.
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
@@ -10,65 +10,67 @@ use snapwatcher_certificates::ConfigurationKind;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
-/// Which configuration the settings name, and who keeps its `caBundle`.
+/// The configuration that a flag names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct NamedConfiguration {
     pub(super) kind: ConfigurationKind,
     pub(super) name: String,
-    /// Whether the bundle is SnapWatcher's to keep; otherwise the user's.
-    pub(super) keeps_bundle: bool,
+    /// Whether SnapWatcher updates the `caBundle`. Otherwise the user does.
+    pub(super) updates_ca_bundle: bool,
 }
 
-/// What was read.
+/// The configuration as it was read.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Found {
+pub(super) enum ConfigurationRead {
     Absent,
-    /// Whom its webhooks call.
-    Calling(Vec<WebhookClientConfig>),
+    /// The servers that its webhooks call.
+    Found(Vec<WebhookClientConfig>),
     Unreadable(String),
 }
 
-/// Judges the configuration as it stands at the API server.
-pub(super) fn verdict(wanted: &Wanted, found: &Found) -> Finding {
-    let Wanted { kind, name, keeps_bundle } = wanted;
+/// Evaluates the configuration.
+pub(super) fn evaluate(named: &NamedConfiguration, read: &ConfigurationRead) -> Finding {
+    let NamedConfiguration { kind, name, updates_ca_bundle } = named;
     let what = format!("{} configuration `{name}`", kind.as_str());
     let failed = |seen: &str, remedy: String| Finding::failed(Topic::Configuration, &what, seen, remedy);
-    let clients = match found {
-        Found::Absent => {
-            let remedy = format!("install it, or name the one that is installed by {}", kind.flag());
-            return failed("there is none of that name", remedy);
+    let clients = match read {
+        ConfigurationRead::Absent => {
+            let remedy = format!("install it, or set {} to the name of the installed one", kind.flag());
+            return failed("there is no object of that name", remedy);
         }
-        Found::Unreadable(words) => return failed(words, "grant the right to get it, see above".to_owned()),
-        Found::Calling(clients) if clients.is_empty() => {
+        ConfigurationRead::Unreadable(message) => {
+            return failed(message, "grant the right to get it, see above".to_owned());
+        }
+        ConfigurationRead::Found(clients) if clients.is_empty() => {
             return failed("it has no webhook", "install it as docs/running.md shows it".to_owned());
         }
-        Found::Calling(clients) => clients,
+        ConfigurationRead::Found(clients) => clients,
     };
     let bundles = clients.iter().filter(|client| has_bundle(client)).count();
     if bundles == clients.len() {
         return Finding::ok(Topic::Configuration, what, format!("{} with a caBundle", counted(clients.len())));
     }
-    if *keeps_bundle {
+    if *updates_ca_bundle {
         let remedy = format!(
-            "start SnapWatcher with {} {name}, which puts its CA there; if it runs: the check `bundle` of \
-             /readyz?verbose says why it did not",
+            "start SnapWatcher with {} {name}, which writes the caBundle. If SnapWatcher runs, the check `ca-bundle` of \
+             /readyz?verbose shows why it did not",
             kind.flag()
         );
-        return failed("it has no caBundle, so the API server trusts nobody it calls", remedy);
+        return failed("it has no caBundle, so the API server cannot verify the webhook", remedy);
     }
-    let seen = "it has no caBundle, so the API server goes by the CAs of its own machine".to_owned();
-    let remedy = "put the CA of --tls-cert there, unless it is one that the API server's machine trusts".to_owned();
+    let seen = "it has no caBundle, so the API server verifies the webhook by the CAs of its own machine".to_owned();
+    let remedy = "write the CA of --tls-cert into the caBundle, unless the API server's machine trusts it".to_owned();
     Finding::warning(Topic::Configuration, what, seen, remedy)
 }
 
-/// A configuration that the settings do not name.
+/// The finding if no flag names a configuration.
 pub(super) fn unnamed(kind: ConfigurationKind) -> Finding {
     let what = format!("{} configuration", kind.as_str());
     let effect = match kind {
-        ConfigurationKind::Mutating => "no pod is labelled at its admission by this process",
-        ConfigurationKind::Validating => "nobody is warned at admission of what can't be checkpointed",
+        ConfigurationKind::Mutating => "SnapWatcher updates no caBundle for `/mutate`",
+        ConfigurationKind::Validating => "SnapWatcher updates no caBundle for `/validate`",
     };
-    let seen = format!("none is named by {}: {effect}", kind.flag());
+    let seen = format!("{} is not set: {effect}", kind.flag());
     Finding::skipped(Topic::Configuration, what, seen)
 }
 
@@ -80,8 +82,8 @@ fn counted(webhooks: usize) -> String {
     if webhooks == 1 { "one webhook".to_owned() } else { format!("{webhooks} webhooks") }
 }
 
-pub(super) async fn read(client: &Client, wanted: &Wanted) -> Found {
-    let Wanted { kind, name, .. } = wanted;
+pub(super) async fn read(client: &Client, named: &NamedConfiguration) -> ConfigurationRead {
+    let NamedConfiguration { kind, name, .. } = named;
     let what = format!("read {} configuration `{name}`", kind.as_str());
     let clients: Result<Option<Vec<WebhookClientConfig>>, CallError> = match kind {
         ConfigurationKind::Mutating => {
@@ -98,9 +100,9 @@ pub(super) async fn read(client: &Client, wanted: &Wanted) -> Found {
         }
     };
     match clients {
-        Ok(Some(clients)) => Found::Calling(clients),
-        Ok(None) => Found::Absent,
-        Err(error) => Found::Unreadable(error_chain(&error)),
+        Ok(Some(clients)) => ConfigurationRead::Found(clients),
+        Ok(None) => ConfigurationRead::Absent,
+        Err(error) => ConfigurationRead::Unreadable(error_chain(&error)),
     }
 }
 
@@ -117,30 +119,45 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_has_to_be_there_and_hold_a_bundle() {
-        let wanted =
-            |keeps_bundle| Wanted { kind: ConfigurationKind::Mutating, name: "snapwatcher".to_owned(), keeps_bundle };
-        for (case, keeps_bundle, found, state, words) in [
-            ("as it should be", true, Found::Calling(vec![client(Some("PEM"))]), State::Ok, "one webhook with"),
-            ("absent", true, Found::Absent, State::Failed, "none of that name"),
-            ("not allowed", true, Found::Unreadable("forbidden".to_owned()), State::Failed, "forbidden"),
-            ("empty", true, Found::Calling(Vec::new()), State::Failed, "no webhook"),
-            ("untouched", true, Found::Calling(vec![client(None)]), State::Failed, "no caBundle"),
-            ("an empty bundle", true, Found::Calling(vec![client(Some(""))]), State::Failed, "no caBundle"),
-            ("one of two", true, Found::Calling(vec![client(Some("PEM")), client(None)]), State::Failed, "no caBundle"),
-            ("the user's", false, Found::Calling(vec![client(None)]), State::Warning, "CAs of its own machine"),
+    fn a_configuration_has_to_exist_and_to_have_a_ca_bundle() {
+        let named = |updates_ca_bundle| NamedConfiguration {
+            kind: ConfigurationKind::Mutating,
+            name: "snapwatcher".to_owned(),
+            updates_ca_bundle,
+        };
+        for (case, updates_ca_bundle, found, state, words) in [
+            ("valid", true, ConfigurationRead::Found(vec![client(Some("PEM"))]), State::Ok, "one webhook with"),
+            ("absent", true, ConfigurationRead::Absent, State::Failed, "no object of that name"),
+            ("not allowed", true, ConfigurationRead::Unreadable("forbidden".to_owned()), State::Failed, "forbidden"),
+            ("empty", true, ConfigurationRead::Found(Vec::new()), State::Failed, "no webhook"),
+            ("untouched", true, ConfigurationRead::Found(vec![client(None)]), State::Failed, "no caBundle"),
+            ("an empty bundle", true, ConfigurationRead::Found(vec![client(Some(""))]), State::Failed, "no caBundle"),
+            (
+                "one of two",
+                true,
+                ConfigurationRead::Found(vec![client(Some("PEM")), client(None)]),
+                State::Failed,
+                "no caBundle",
+            ),
+            (
+                "updated by the user",
+                false,
+                ConfigurationRead::Found(vec![client(None)]),
+                State::Warning,
+                "CAs of its own machine",
+            ),
         ] {
-            let finding = verdict(&wanted(keeps_bundle), &found);
+            let finding = evaluate(&named(updates_ca_bundle), &found);
             assert_eq!(finding.state, state, "{case}: {finding:?}");
             assert!(finding.seen.contains(words), "{case}: {finding:?}");
         }
     }
 
     #[test]
-    fn an_absent_configuration_is_told_with_its_flag() {
+    fn an_absent_configuration_is_reported_with_its_flag() {
         for kind in ConfigurationKind::ALL {
-            let wanted = Wanted { kind, name: "x".to_owned(), keeps_bundle: true };
-            assert!(verdict(&wanted, &Found::Absent).remedy.unwrap().contains(kind.flag()));
+            let named = NamedConfiguration { kind, name: "x".to_owned(), updates_ca_bundle: true };
+            assert!(evaluate(&named, &ConfigurationRead::Absent).remedy.unwrap().contains(kind.flag()));
             assert!(unnamed(kind).seen.contains(kind.flag()));
         }
     }

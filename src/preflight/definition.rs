@@ -1,4 +1,4 @@
-//! The definition of the Checkpoint resource: whether it is there, served, and the one that this program prints.
+//! Tests the CustomResourceDefinition of Checkpoint: whether it exists, is served, and is the one of this program.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion,
@@ -12,35 +12,39 @@ use snapwatcher_kubernetes::cluster::{CallError, call};
 
 const APPLY: &str = "run `snapwatcher crd | kubectl apply --server-side -f -`";
 
-/// What could be learnt of it.
+/// The definition as it was read.
 #[derive(Debug)]
-pub(super) enum Stored {
+pub(super) enum StoredDefinition {
     Absent,
     Found(Box<CustomResourceDefinition>),
-    /// Not allowed to read it; but the API server tells everybody what it serves.
+    /// The account may not read it. Discovery shows whether the resource is served.
     Hidden {
         is_served: bool,
     },
     Unreadable(String),
 }
 
-/// Judges what is stored by what this program would print.
-pub(super) fn verdict(stored: &Stored, ours: &CustomResourceDefinition) -> Finding {
+/// Compares the stored definition with that of this program.
+pub(super) fn evaluate(stored: &StoredDefinition, ours: &CustomResourceDefinition) -> Finding {
     let what = format!("definition of the Checkpoint resource, {}", Checkpoint::crd_name());
     let failed = |seen: &str, remedy: &str| Finding::failed(Topic::Definition, &what, seen, remedy.to_owned());
     let warning = |seen: &str, remedy: &str| Finding::warning(Topic::Definition, &what, seen, remedy.to_owned());
     let version = Checkpoint::version(&());
     let stored = match stored {
-        Stored::Absent | Stored::Hidden { is_served: false } => return failed("not installed", APPLY),
-        Stored::Hidden { is_served: true } => {
-            let seen = format!("{version} is served; whether it is ours can't be told without the right to read it");
+        StoredDefinition::Absent | StoredDefinition::Hidden { is_served: false } => {
+            return failed("not installed", APPLY);
+        }
+        StoredDefinition::Hidden { is_served: true } => {
+            let seen = format!("{version} is served, but this account may not read and compare it");
             return warning(&seen, "grant the right to get it, see above");
         }
-        Stored::Unreadable(words) => return failed(words, "see that the API server answers, and check again"),
-        Stored::Found(stored) => stored,
+        StoredDefinition::Unreadable(message) => {
+            return failed(message, "see that the API server responds, and run the check again");
+        }
+        StoredDefinition::Found(stored) => stored,
     };
     if stored.metadata.deletion_timestamp.is_some() {
-        return failed("being deleted, and all records with it", &format!("wait until it is gone, then {APPLY}"));
+        return failed("being deleted, and all Checkpoints with it", &format!("wait until it is gone, then {APPLY}"));
     }
     let of = |definition: &CustomResourceDefinition| {
         definition.spec.versions.iter().find(|found| found.name == version).cloned()
@@ -48,29 +52,31 @@ pub(super) fn verdict(stored: &Stored, ours: &CustomResourceDefinition) -> Findi
     let Some(found) = of(stored).filter(|found| found.served) else {
         return failed(&format!("{version} is not served"), APPLY);
     };
-    if let Some(words) = refused(stored) {
-        return failed(&words, "remove what stands in the way, or another definition of the same names");
+    if let Some(message) = false_condition(stored) {
+        return failed(&message, "remove the cause, often another CustomResourceDefinition with the same names");
     }
     let differences = of(ours).map(|ours| differences(&found, &ours)).unwrap_or_default();
     if !differences.is_empty() {
-        let seen =
-            format!("{version} is served, but of another version of SnapWatcher: other {}", differences.join(", "));
+        let seen = format!(
+            "{version} is served, but from another version of SnapWatcher, with other {}",
+            differences.join(", ")
+        );
         return warning(&seen, APPLY);
     }
-    Finding::ok(Topic::Definition, what, format!("{version} is served, as this program has it"))
+    Finding::ok(Topic::Definition, what, format!("{version} is served, and is the one of this program"))
 }
 
-/// Why the API server serves nothing of it.
-fn refused(stored: &CustomResourceDefinition) -> Option<String> {
+/// The condition because of which the API server does not serve the resource, with its message.
+fn false_condition(stored: &CustomResourceDefinition) -> Option<String> {
     let conditions = stored.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let mut refusing = conditions.filter(|condition| {
+    let mut failing = conditions.filter(|condition| {
         let is_needed = matches!(condition.type_.as_str(), "Established" | "NamesAccepted");
         is_needed && condition.status == "False"
     });
     let message = |words: Option<&str>| words.filter(|words| !words.is_empty()).map(str::to_owned);
-    refusing.next().map(|condition| {
-        let words = message(condition.message.as_deref()).unwrap_or_else(|| "no reason is given".to_owned());
-        format!("{} is False: {words}", condition.type_)
+    failing.next().map(|condition| {
+        let text = message(condition.message.as_deref()).unwrap_or_else(|| "without a message".to_owned());
+        format!("{} is False: {text}", condition.type_)
     })
 }
 
@@ -85,31 +91,31 @@ fn differences(found: &CustomResourceDefinitionVersion, ours: &CustomResourceDef
     .collect()
 }
 
-pub(super) async fn look(client: &Client) -> Finding {
-    verdict(&read(client).await, &Checkpoint::crd())
+pub(super) async fn check(client: &Client) -> Finding {
+    evaluate(&read(client).await, &Checkpoint::crd())
 }
 
-async fn read(client: &Client) -> Stored {
+async fn read(client: &Client) -> StoredDefinition {
     let name = Checkpoint::crd_name();
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     match call(format!("read CustomResourceDefinition `{name}`"), api.get_opt(name)).await {
-        Ok(None) => Stored::Absent,
-        Ok(Some(definition)) => Stored::Found(Box::new(definition)),
+        Ok(None) => StoredDefinition::Absent,
+        Ok(Some(definition)) => StoredDefinition::Found(Box::new(definition)),
         Err(error) if error.status().is_some_and(kube::core::Status::is_forbidden) => served(client).await,
-        Err(error) => Stored::Unreadable(error_chain(&error)),
+        Err(error) => StoredDefinition::Unreadable(error_chain(&error)),
     }
 }
 
-async fn served(client: &Client) -> Stored {
+async fn served(client: &Client) -> StoredDefinition {
     let version = Checkpoint::api_version(&());
-    let what = format!("read what the API server serves of {version}");
+    let what = format!("read the resources that the API server serves in {version}");
     match call(what, client.list_api_group_resources(&version)).await {
         Ok(list) => {
             let plural = Checkpoint::plural(&());
-            Stored::Hidden { is_served: list.resources.iter().any(|resource| resource.name == plural) }
+            StoredDefinition::Hidden { is_served: list.resources.iter().any(|resource| resource.name == plural) }
         }
-        Err(error) if CallError::is_not_found(&error) => Stored::Hidden { is_served: false },
-        Err(error) => Stored::Unreadable(error_chain(&error)),
+        Err(error) if CallError::is_not_found(&error) => StoredDefinition::Hidden { is_served: false },
+        Err(error) => StoredDefinition::Unreadable(error_chain(&error)),
     }
 }
 
@@ -121,14 +127,14 @@ mod tests {
     use super::super::finding::State;
     use super::*;
 
-    fn changed(change: impl FnOnce(&mut CustomResourceDefinition)) -> Stored {
+    fn changed(change: impl FnOnce(&mut CustomResourceDefinition)) -> StoredDefinition {
         let mut stored = Checkpoint::crd();
         change(&mut stored);
-        Stored::Found(Box::new(stored))
+        StoredDefinition::Found(Box::new(stored))
     }
 
     #[test]
-    fn a_definition_is_judged_by_what_this_program_prints() {
+    fn a_definition_is_compared_with_that_of_this_program() {
         let refusal = CustomResourceDefinitionCondition {
             type_: "NamesAccepted".to_owned(),
             status: "False".to_owned(),
@@ -136,11 +142,11 @@ mod tests {
             ..CustomResourceDefinitionCondition::default()
         };
         for (case, stored, state, words) in [
-            ("ours", changed(|_| ()), State::Ok, "as this program has it"),
-            ("absent", Stored::Absent, State::Failed, "not installed"),
-            ("hidden", Stored::Hidden { is_served: true }, State::Warning, "v1alpha1 is served; whether"),
-            ("hidden and absent", Stored::Hidden { is_served: false }, State::Failed, "not installed"),
-            ("unreadable", Stored::Unreadable("no answer".to_owned()), State::Failed, "no answer"),
+            ("ours", changed(|_| ()), State::Ok, "is the one of this program"),
+            ("absent", StoredDefinition::Absent, State::Failed, "not installed"),
+            ("hidden", StoredDefinition::Hidden { is_served: true }, State::Warning, "v1alpha1 is served, but"),
+            ("hidden and absent", StoredDefinition::Hidden { is_served: false }, State::Failed, "not installed"),
+            ("unreadable", StoredDefinition::Unreadable("no answer".to_owned()), State::Failed, "no answer"),
             ("not served", changed(|stored| stored.spec.versions[0].served = false), State::Failed, "not served"),
             (
                 "another version",
@@ -174,7 +180,7 @@ mod tests {
                 "NamesAccepted is False: `ckpt` is already in use",
             ),
         ] {
-            let finding = verdict(&stored, &Checkpoint::crd());
+            let finding = evaluate(&stored, &Checkpoint::crd());
             assert_eq!(finding.state, state, "{case}: {finding:?}");
             assert!(finding.seen.contains(words), "{case}: {finding:?}");
             assert_eq!(finding.remedy.is_none(), state == State::Ok, "{case}");

@@ -1,27 +1,27 @@
-//! What one check found, and what a person can do about it.
+//! The result of one test, and what to do about it.
 
 use snapwatcher_daemon::telemetry::one_line;
 
-/// What a finding is about: one word a topic, for programs that read the JSON form.
+/// What a finding is about, for programs that read the JSON format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Topic {
-    /// The API server itself, and who asks it.
+    /// The API server, and the account that calls it.
     ApiServer,
-    /// A rule of RBAC that the settings need.
+    /// An RBAC rule that the settings need.
     Right,
-    /// The definition of the Checkpoint resource.
+    /// The CustomResourceDefinition of Checkpoint.
     Definition,
     /// A webhook configuration.
     Configuration,
-    /// The webhook as the API server reaches it.
+    /// The webhook server, called as the API server calls it.
     Webhook,
-    /// The certificate from files.
+    /// The certificate of `--tls-cert`.
     Certificate,
-    /// Who takes checkpoints.
+    /// The back-end.
     Backend,
     /// A node's kubelet.
     Node,
-    /// Whether a node can start a container from a checkpoint again.
+    /// Whether the nodes of a container runtime can start a container from a checkpoint.
     Restore,
     /// A labelled pod that was created as a dry run.
     DryRunPod,
@@ -58,13 +58,13 @@ impl Topic {
     }
 }
 
-/// How it stands; in the order of weight.
+/// The result of a test; in the order of severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// The settings do not need it, or it can't be judged from here.
+    /// The settings do not need the test, or it is not possible from here.
     Skipped,
     Ok,
-    /// SnapWatcher works, with less than a person may expect.
+    /// SnapWatcher works, with a limitation.
     Warning,
     /// Something must be done.
     Failed,
@@ -88,17 +88,17 @@ impl State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     pub topic: Topic,
-    /// What was looked at.
+    /// What was tested.
     pub what: String,
     pub state: State,
-    /// What was seen, in words.
+    /// What was seen.
     pub seen: String,
     /// What to do.
     pub remedy: Option<String>,
 }
 
 impl Finding {
-    /// All is well.
+    /// The test passed.
     pub(super) fn ok(topic: Topic, what: impl Into<String>, seen: impl AsRef<str>) -> Self {
         Self::new(topic, what, State::Ok, seen, None)
     }
@@ -115,7 +115,7 @@ impl Finding {
         Self::new(topic, what, State::Failed, seen, Some(remedy))
     }
 
-    /// What was seen may be the words of a server, so they are kept from breaking or repainting a line.
+    /// `seen` may be the text of a server: control characters are escaped, so that it cannot break the line.
     pub(super) fn new(
         topic: Topic,
         what: impl Into<String>,
@@ -135,14 +135,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_topic_and_each_state_has_a_word_of_its_own() {
+    fn topics_and_states_have_distinct_names() {
         let topics: BTreeSet<&str> = Topic::ALL.map(Topic::as_str).into();
         let states: BTreeSet<&str> = State::ALL.map(State::as_str).into();
         assert_eq!((topics.len(), states.len()), (Topic::ALL.len(), State::ALL.len()));
     }
 
     #[test]
-    fn words_of_a_server_stay_in_their_line() {
+    fn the_text_of_a_server_stays_on_its_line() {
         let finding = Finding::ok(Topic::Backend, "SnapHook", "fine\nfailed   everything");
         assert_eq!(finding.seen, "fine\\nfailed   everything");
     }

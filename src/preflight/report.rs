@@ -1,4 +1,4 @@
-//! All findings together, as lines for people or as JSON for programs.
+//! All findings, as lines for people or as JSON for programs.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::finding::{Finding, State};
 
-/// How a report is written.
+/// The format of a report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     #[default]
@@ -14,21 +14,21 @@ pub enum Format {
     Json,
 }
 
-/// What `snapwatcher check` tells.
+/// The output of `snapwatcher check`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// Whether nothing must be done; warnings are allowed.
+    /// Whether no test failed.
     #[must_use]
     pub fn is_fine(&self) -> bool {
         self.count(State::Failed) == 0
     }
 
     #[must_use]
-    pub fn written(&self, format: Format) -> String {
+    pub fn format(&self, format: Format) -> String {
         match format {
             Format::Text => self.text(),
             Format::Json => self.json(),
@@ -81,20 +81,20 @@ mod tests {
                         warning  right to create events: not allowed\n         do: add it\n\
                         failed   SnapHook: refused\n         do: start it\n\
                         \n1 ok, 1 warning, 1 failed, 0 skipped\n";
-        assert_eq!(report().written(Format::Text), expected);
+        assert_eq!(report().format(Format::Text), expected);
     }
 
     #[test]
     fn json_says_the_same() {
-        let written: serde_json::Value = serde_json::from_str(&report().written(Format::Json)).unwrap();
-        assert_eq!(written["fine"], false);
+        let json: serde_json::Value = serde_json::from_str(&report().format(Format::Json)).unwrap();
+        assert_eq!(json["fine"], false);
         assert_eq!(
-            written["findings"][2],
+            json["findings"][2],
             json!({
                 "topic": "backend", "what": "SnapHook", "state": "failed", "seen": "refused", "remedy": "start it",
             })
         );
-        assert_eq!(written["findings"][0]["remedy"], serde_json::Value::Null);
+        assert_eq!(json["findings"][0]["remedy"], serde_json::Value::Null);
     }
 
     #[test]

@@ -1,177 +1,63 @@
-//! The rights that the settings in use need, each asked of the API server by a SelfSubjectAccessReview.
-//!
-//! The rules are those of docs/running.md; a test takes each of them away from an account and looks for its finding.
-
-#[cfg(test)]
-mod tests;
+//! Tests the rights that the settings need, each by a SelfSubjectAccessReview.
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
 use kube::api::PostParams;
-use kube::{Api, Client, CustomResourceExt as _};
+use kube::{Api, Client};
 
-use super::finding::{Finding, State, Topic};
-use super::rule::{Reach, Rule};
-use snapwatcher_api::checkpoint::Checkpoint;
+use super::finding::{Finding, Topic};
+use super::rule::Rule;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::call;
 
-const CORE: &str = "";
-const SNAP: &str = "snap.weaversoft.io";
-const EVENTS: &str = "events.k8s.io";
-const ADMISSION: &str = "admissionregistration.k8s.io";
-
-/// What the settings say about rights.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Needs {
-    /// The namespaces that are watched; none: all.
-    pub(super) namespaces: Vec<String>,
-    /// Whether claims are records, as with every back-end that is asked.
-    pub(super) records: bool,
-    pub(super) service_namespace: String,
-    /// The Secret with the CA, unless certificates come from files.
-    pub(super) ca_secret: Option<String>,
-    /// The Lease of several replicas.
-    pub(super) lease: Option<String>,
-    pub(super) mutating: Option<String>,
-    pub(super) validating: Option<String>,
-    /// Whether the `caBundle` of the two is ours to keep.
-    pub(super) keeps_bundle: bool,
-    /// The second service account, whose tokens kubelets are sent.
-    pub(super) kubelet_account: Option<String>,
-    /// Whether this is a pod, on which Events about certificates are told.
-    pub(super) is_pod: bool,
-}
-
-/// What the API server says of one verb.
+/// The response of the API server for one verb.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Access {
     Allowed,
-    /// With the error that an authorizer met, if it met one.
+    /// With the error of an authorizer, if there was one.
     Denied(Option<String>),
-    NotSent(String),
+    /// The API server gave no response, for this reason.
+    Unknown(String),
 }
 
-/// The rules that these settings need.
-pub(super) fn rules(needs: &Needs) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    let scopes = if needs.namespaces.is_empty() {
-        vec![None]
-    } else {
-        needs.namespaces.iter().cloned().map(Some).collect::<Vec<_>>()
-    };
-    for scope in scopes {
-        rules.extend(of_watched(needs, scope.as_ref()));
-    }
-    // The pod of this process may stand where no pod is watched: then only Events about certificates are lost.
-    let is_outside = !needs.namespaces.is_empty() && !needs.namespaces.contains(&needs.service_namespace);
-    if needs.is_pod && is_outside {
-        let events = in_namespace(EVENTS, "events", &["create", "patch"], Some(&needs.service_namespace));
-        rules.push(Rule { without: State::Warning, ..events });
-    }
-    let own = Some(&needs.service_namespace);
-    for (group, resource, name, verbs) in [
-        (CORE, "secrets", &needs.ca_secret, &["list", "watch", "update"][..]),
-        ("coordination.k8s.io", "leases", &needs.lease, &["get", "update"]),
-    ] {
-        if name.is_some() {
-            // RBAC can't limit `create` to a name.
-            rules.push(in_namespace(group, resource, &["create"], own));
-            rules.push(Rule { name: name.clone(), ..in_namespace(group, resource, verbs, own) });
-        }
-    }
-    if let Some(account) = &needs.kubelet_account {
-        rules.push(of_cluster(CORE, "nodes", &["get"]));
-        // Only this command lists them.
-        rules.push(Rule { without: State::Warning, ..of_cluster(CORE, "nodes", &["list"]) });
-        let token = in_namespace(CORE, "serviceaccounts/token", &["create"], own);
-        rules.push(Rule { name: Some(account.clone()), ..token });
-    }
-    for (resource, name) in
-        [("mutatingwebhookconfigurations", &needs.mutating), ("validatingwebhookconfigurations", &needs.validating)]
-    {
-        let verbs: &[&str] = if needs.keeps_bundle { &["get", "list", "watch", "patch"] } else { &["get"] };
-        if name.is_some() {
-            rules.push(Rule { name: name.clone(), ..of_cluster(ADMISSION, resource, verbs) });
-        }
-    }
-    if needs.records {
-        // Without it only this check knows less.
-        let definition = of_cluster("apiextensions.k8s.io", "customresourcedefinitions", &["get"]);
-        rules.push(Rule { name: Some(Checkpoint::crd_name().to_owned()), without: State::Warning, ..definition });
-    }
-    rules
-}
-
-fn of_watched(needs: &Needs, namespace: Option<&String>) -> Vec<Rule> {
-    let rule = |group, resource, verbs| in_namespace(group, resource, verbs, namespace);
-    // A dry run reads no pod again before it claims it.
-    let pods: &[&str] = if needs.records { &["get", "list", "watch"] } else { &["list", "watch"] };
-    let mut rules = vec![
-        rule(CORE, "pods", pods),
-        rule("apps", "replicasets", &["get"]),
-        rule("batch", "jobs", &["get"]),
-        rule(EVENTS, "events", &["create", "patch"]),
-    ];
-    if needs.records {
-        rules.push(rule(SNAP, "checkpoints", &["get", "list", "watch", "create", "delete"]));
-        rules.push(rule(SNAP, "checkpoints/status", &["update"]));
-    }
-    rules
-}
-
-fn in_namespace(
-    group: &'static str,
-    resource: &'static str,
-    verbs: &'static [&'static str],
-    namespace: Option<&String>,
-) -> Rule {
-    let (namespace, without) = (namespace.cloned(), State::Failed);
-    Rule { group, resource, verbs, name: None, namespace, reach: Reach::Namespaced, without }
-}
-
-fn of_cluster(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Rule {
-    Rule { group, resource, verbs, name: None, namespace: None, reach: Reach::Cluster, without: State::Failed }
-}
-
-/// What the answers for each verb of a rule come to. `who` is whoever asked.
-pub(super) fn verdict(rule: &Rule, answers: &[(&'static str, Answer)], who: &str) -> Finding {
+/// Evaluates the responses for the verbs of a rule. `account` made the requests.
+pub(super) fn evaluate(rule: &Rule, accesses: &[(&'static str, Access)], account: &str) -> Finding {
     let what = rule.to_string();
-    let not_asked = answers.iter().find_map(|(_, answer)| match answer {
-        Answer::NotSent(words) => Some(words),
+    let unknown = accesses.iter().find_map(|(_, access)| match access {
+        Access::Unknown(message) => Some(message),
         _ => None,
     });
-    let denied = |(verb, answer): &(&'static str, Answer)| matches!(answer, Answer::Denied(_)).then_some(*verb);
-    let denied: Vec<&str> = answers.iter().filter_map(denied).collect();
+    let denied = |(verb, access): &(&'static str, Access)| matches!(access, Access::Denied(_)).then_some(*verb);
+    let denied: Vec<&str> = accesses.iter().filter_map(denied).collect();
     if !denied.is_empty() {
-        let errors = answers.iter().find_map(|(_, answer)| match answer {
-            Answer::Denied(Some(error)) => Some(format!(" ({error})")),
+        let errors = accesses.iter().find_map(|(_, access)| match access {
+            Access::Denied(Some(error)) => Some(format!(" ({error})")),
             _ => None,
         });
         let seen = format!("not allowed: {}{}", denied.join(", "), errors.unwrap_or_default());
-        let remedy = format!("add {} to {} that is bound to `{who}`", rule.written(&denied), rule.role());
-        return Finding::new(Topic::Right, what, rule.without, seen, Some(remedy));
+        let remedy = format!("add {} to {} that is bound to `{account}`", rule.to_yaml(&denied), rule.role());
+        return Finding::new(Topic::Right, what, rule.if_missing, seen, Some(remedy));
     }
-    match not_asked {
-        Some(words) => {
-            let remedy = "see that the API server answers, and check again".to_owned();
-            Finding::failed(Topic::Right, what, words, remedy)
+    match unknown {
+        Some(message) => {
+            let remedy = "see that the API server responds, and run the check again".to_owned();
+            Finding::failed(Topic::Right, what, message, remedy)
         }
         None => Finding::ok(Topic::Right, what, "allowed"),
     }
 }
 
-/// Asks for each verb of the rule.
-pub(super) async fn look(client: &Client, rule: &Rule, who: &str) -> Finding {
-    let mut answers = Vec::new();
+/// Tests each verb of the rule.
+pub(super) async fn check(client: &Client, rule: &Rule, account: &str) -> Finding {
+    let mut accesses = Vec::new();
     for verb in rule.verbs {
-        answers.push((*verb, ask(client, rule, verb).await));
+        accesses.push((*verb, review(client, rule, verb).await));
     }
-    verdict(rule, &answers, who)
+    evaluate(rule, &accesses, account)
 }
 
-async fn ask(client: &Client, rule: &Rule, verb: &str) -> Answer {
+async fn review(client: &Client, rule: &Rule, verb: &str) -> Access {
     let (resource, subresource) = rule.resource_and_subresource();
     let attributes = ResourceAttributes {
         group: Some(rule.group.to_owned()),
@@ -179,18 +65,61 @@ async fn ask(client: &Client, rule: &Rule, verb: &str) -> Answer {
         subresource: subresource.map(str::to_owned),
         verb: Some(verb.to_owned()),
         name: rule.name.clone(),
-        // None is all namespaces.
+        // `None` means all namespaces.
         namespace: rule.namespace.clone(),
         ..ResourceAttributes::default()
     };
     let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
     let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    match call(format!("ask for the {rule}"), api.create(&PostParams::default(), &review)).await {
+    match call(format!("review the {rule}"), api.create(&PostParams::default(), &review)).await {
         Ok(SelfSubjectAccessReview { status: Some(SubjectAccessReviewStatus { allowed: true, .. }), .. }) => {
-            Answer::Allowed
+            Access::Allowed
         }
-        Ok(review) => Answer::Denied(review.status.and_then(|status| status.evaluation_error)),
-        Err(error) => Answer::NotSent(error_chain(&error)),
+        Ok(review) => Access::Denied(review.status.and_then(|status| status.evaluation_error)),
+        Err(error) => Access::Unknown(error_chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::State;
+    use super::super::rule::ResourceScope;
+    use super::*;
+
+    #[test]
+    fn a_finding_names_the_verbs_that_are_missing_and_the_rule_to_add() {
+        let rule = Rule {
+            group: "snap.weaversoft.io",
+            resource: "checkpoints",
+            verbs: &["get", "list"],
+            name: None,
+            namespace: None,
+            scope: ResourceScope::Namespaced,
+            purpose: "",
+            if_missing: State::Failed,
+        };
+        let accesses = |get: Access, list: Access| [("get", get), ("list", list)];
+        let unknown = || Access::Unknown("no response".to_owned());
+        for (case, accesses, state, seen) in [
+            ("both", accesses(Access::Allowed, Access::Allowed), State::Ok, "allowed"),
+            ("one", accesses(Access::Allowed, Access::Denied(None)), State::Failed, "not allowed: list"),
+            ("none", accesses(Access::Denied(None), Access::Denied(None)), State::Failed, "not allowed: get, list"),
+            (
+                "an error",
+                accesses(Access::Allowed, Access::Denied(Some("no such role".to_owned()))),
+                State::Failed,
+                "not allowed: list (no such role)",
+            ),
+            ("no response", accesses(Access::Allowed, unknown()), State::Failed, "no response"),
+            ("no response for one", accesses(Access::Denied(None), unknown()), State::Failed, "not allowed: get"),
+        ] {
+            let finding = evaluate(&rule, &accesses, "me");
+            assert_eq!((finding.state, finding.seen.as_str()), (state, seen), "{case}");
+        }
+        let finding = evaluate(&rule, &accesses(Access::Allowed, Access::Denied(None)), "me");
+        let expected = "add {apiGroups: [snap.weaversoft.io], resources: [checkpoints], verbs: [list]} to a ClusterRole \
+                        that is bound to `me`";
+        assert_eq!(finding.remedy.as_deref(), Some(expected));
     }
 }

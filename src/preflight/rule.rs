@@ -1,28 +1,30 @@
-//! A rule of RBAC: what is needed, how it is told, and how it is written.
+//! An RBAC rule: as text for findings, and as YAML for roles.
 
 use std::fmt;
 
 use super::finding::State;
 
-/// One row of the rights that SnapWatcher needs, see docs/running.md.
+/// One rule that SnapWatcher needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) group: &'static str,
-    /// With its subresource, as RBAC writes it: `checkpoints/status`.
-    pub(super) resource: &'static str,
-    pub(super) verbs: &'static [&'static str],
-    /// Of one object only.
-    pub(super) name: Option<String>,
-    /// `None`: in all namespaces, or of a kind that has none.
-    pub(super) namespace: Option<String>,
-    pub(super) reach: Reach,
-    /// How bad it is to go without.
-    pub(super) without: State,
+pub struct Rule {
+    pub group: &'static str,
+    /// The resource, with its subresource as in RBAC: `checkpoints/status`.
+    pub resource: &'static str,
+    pub verbs: &'static [&'static str],
+    /// The only object that the rule is for.
+    pub name: Option<String>,
+    /// `None`: all namespaces, or the resource has no namespace.
+    pub namespace: Option<String>,
+    pub scope: ResourceScope,
+    /// What needs the rule.
+    pub purpose: &'static str,
+    /// The state of the finding if the rule is missing.
+    pub if_missing: State,
 }
 
-/// Whether objects of the resource belong to a namespace.
+/// Whether objects of a resource belong to a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub enum ResourceScope {
     Namespaced,
     Cluster,
 }
@@ -32,14 +34,14 @@ impl Rule {
         self.resource.split_once('/').map_or((self.resource, None), |(resource, sub)| (resource, Some(sub)))
     }
 
-    /// The rule as a Role has it, with these verbs alone.
-    pub(super) fn written(&self, verbs: &[&str]) -> String {
+    /// The rule as YAML, with these verbs.
+    pub fn to_yaml(&self, verbs: &[&str]) -> String {
         let group = if self.group.is_empty() { "\"\"" } else { self.group };
         let names = self.name.as_ref().map(|name| format!("resourceNames: [{name}], ")).unwrap_or_default();
         format!("{{apiGroups: [{group}], resources: [{}], {names}verbs: [{}]}}", self.resource, verbs.join(", "))
     }
 
-    /// What a rule has to stand in.
+    /// The kind of role that must contain the rule.
     pub(super) fn role(&self) -> String {
         match &self.namespace {
             Some(namespace) => format!("a Role in namespace `{namespace}`"),
@@ -57,10 +59,10 @@ impl fmt::Display for Rule {
         if let Some(name) = &self.name {
             write!(f, " named `{name}`")?;
         }
-        match (&self.namespace, self.reach) {
+        match (&self.namespace, self.scope) {
             (Some(namespace), _) => write!(f, " in namespace `{namespace}`"),
-            (None, Reach::Namespaced) => f.write_str(" in all namespaces"),
-            (None, Reach::Cluster) => Ok(()),
+            (None, ResourceScope::Namespaced) => f.write_str(" in all namespaces"),
+            (None, ResourceScope::Cluster) => Ok(()),
         }
     }
 }
@@ -69,39 +71,40 @@ impl fmt::Display for Rule {
 mod tests {
     use super::*;
 
-    fn rule(name: Option<&str>, namespace: Option<&str>, reach: Reach) -> Rule {
+    fn rule(name: Option<&str>, namespace: Option<&str>, scope: ResourceScope) -> Rule {
         Rule {
             group: "snap.weaversoft.io",
             resource: "checkpoints/status",
             verbs: &["get", "update"],
             name: name.map(str::to_owned),
             namespace: namespace.map(str::to_owned),
-            reach,
-            without: State::Failed,
+            scope,
+            purpose: "",
+            if_missing: State::Failed,
         }
     }
 
     #[test]
-    fn a_rule_is_told_by_verbs_resource_name_and_namespace() {
-        for (name, namespace, reach, expected) in [
-            (None, None, Reach::Namespaced, " in all namespaces"),
-            (None, Some("shop"), Reach::Namespaced, " in namespace `shop`"),
-            (Some("ca"), Some("snap"), Reach::Namespaced, " named `ca` in namespace `snap`"),
-            (Some("snapwatcher"), None, Reach::Cluster, " named `snapwatcher`"),
+    fn the_text_of_a_rule_has_verbs_resource_name_and_namespace() {
+        for (name, namespace, scope, expected) in [
+            (None, None, ResourceScope::Namespaced, " in all namespaces"),
+            (None, Some("shop"), ResourceScope::Namespaced, " in namespace `shop`"),
+            (Some("ca"), Some("snap"), ResourceScope::Namespaced, " named `ca` in namespace `snap`"),
+            (Some("snapwatcher"), None, ResourceScope::Cluster, " named `snapwatcher`"),
         ] {
-            let told = rule(name, namespace, reach).to_string();
-            assert_eq!(told, format!("right to get, update checkpoints/status of snap.weaversoft.io{expected}"));
+            let text = rule(name, namespace, scope).to_string();
+            assert_eq!(text, format!("right to get, update checkpoints/status of snap.weaversoft.io{expected}"));
         }
     }
 
     #[test]
-    fn a_rule_is_written_as_a_role_has_it() {
-        let named = rule(Some("ca"), Some("snap"), Reach::Namespaced);
+    fn the_yaml_of_a_rule_is_that_of_a_role() {
+        let named = rule(Some("ca"), Some("snap"), ResourceScope::Namespaced);
         let expected =
             "{apiGroups: [snap.weaversoft.io], resources: [checkpoints/status], resourceNames: [ca], verbs: [update]}";
-        assert_eq!(named.written(&["update"]), expected);
-        let core = Rule { group: "", resource: "pods", ..rule(None, None, Reach::Namespaced) };
-        assert_eq!(core.written(core.verbs), "{apiGroups: [\"\"], resources: [pods], verbs: [get, update]}");
+        assert_eq!(named.to_yaml(&["update"]), expected);
+        let core = Rule { group: "", resource: "pods", ..rule(None, None, ResourceScope::Namespaced) };
+        assert_eq!(core.to_yaml(core.verbs), "{apiGroups: [\"\"], resources: [pods], verbs: [get, update]}");
         assert_eq!(named.resource_and_subresource(), ("checkpoints", Some("status")));
         assert_eq!((named.role(), core.role()), ("a Role in namespace `snap`".into(), "a ClusterRole".into()));
     }

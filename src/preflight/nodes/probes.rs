@@ -1,4 +1,4 @@
-//! Lists the nodes and asks their kubelets, so many at once and only for so long.
+//! Lists the nodes and probes their kubelets, with a limit on concurrency and time.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::time::{Instant, timeout};
 
-use super::super::AT_ONCE;
 use super::super::finding::{Finding, Topic};
-use super::{Asked, Node, Runtime, restores, verdict};
+use super::super::runtime_support::Runtime;
+use super::{Node, ProbeResult, evaluate, restores};
 use snapwatcher_api::outcome::Redacted;
 use snapwatcher_backends::kubelet::{Kubelet, KubeletSettings, KubeletTrust};
 use snapwatcher_daemon::telemetry::error_chain;
@@ -18,38 +18,41 @@ use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
 
 const WHAT: &str = "back-end kubelet";
 
-/// How long one kubelet may take: a healthy one answers at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How many kubelets are probed at the same time.
+const CONCURRENT_PROBES: usize = 8;
 
-/// How long all of them may take: a cluster may have thousands of nodes that are away.
-const ALTOGETHER: Duration = Duration::from_secs(120);
+/// Time limit for one kubelet. A healthy one responds at once.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Objects on a page of a listing.
+/// Time limit for all kubelets together: a cluster may have thousands of unreachable nodes.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Objects on one page of a list response.
 const PAGE: u32 = 500;
 
-/// Everything about nodes; `namespace` is that of the second service account.
-pub(in crate::preflight) async fn look(settings: KubeletSettings, namespace: &str, cluster: &Cluster) -> Vec<Finding> {
+/// Tests everything about nodes. `namespace` is that of the second service account.
+pub(in crate::preflight) async fn check(settings: KubeletSettings, namespace: &str, cluster: &Cluster) -> Vec<Finding> {
     let mut findings = Vec::new();
     if settings.trust == KubeletTrust::Unverified {
-        let seen = "certificates are not verified (--kubelet-insecure-skip-verify): whoever answers at a node's address \
-                    gets the token";
-        let remedy = "give the CA of the kubelets by --kubelet-ca-file in its place".to_owned();
+        let seen = "certificates are not verified (--kubelet-insecure-skip-verify): any server at a node's address gets the \
+                    token";
+        let remedy = "set --kubelet-ca-file to the CA of the kubelets instead".to_owned();
         findings.push(Finding::warning(Topic::Backend, WHAT, seen, remedy));
     }
     let account = format!("{WHAT}, service account `{namespace}/{}`", settings.service_account);
     let kubelet = match Kubelet::new(settings, namespace, cluster) {
         Ok(kubelet) => kubelet,
         Err(error) => {
-            let remedy = "mend the setting: SnapWatcher does not start with it".to_owned();
+            let remedy = "correct the setting: SnapWatcher does not start with it".to_owned();
             findings.push(Finding::failed(Topic::Backend, WHAT, error_chain(&error), remedy));
             return findings;
         }
     };
-    let held = kubelet.check_token().await;
-    findings.push(of_account(account, &held));
+    let token = kubelet.check_token().await;
+    findings.push(account_finding(account, &token));
     match list(&cluster.calls).await {
         Ok(nodes) => {
-            findings.extend(ask_all(&kubelet, &nodes, held.is_ok()).await);
+            findings.extend(probe_all(&kubelet, &nodes, token.is_ok()).await);
             findings.extend(restores(&nodes));
         }
         Err(error) => {
@@ -60,31 +63,31 @@ pub(in crate::preflight) async fn look(settings: KubeletSettings, namespace: &st
     findings
 }
 
-fn of_account(what: String, held: &Result<(), Redacted>) -> Finding {
-    match held {
-        Ok(()) => Finding::ok(Topic::Backend, what, "exists, and gives tokens"),
-        Err(words) => {
+fn account_finding(what: String, token: &Result<(), Redacted>) -> Finding {
+    match token {
+        Ok(()) => Finding::ok(Topic::Backend, what, "exists, and the API server issues tokens for it"),
+        Err(message) => {
             let remedy = "create it and grant both rights, see docs/running.md".to_owned();
-            Finding::failed(Topic::Backend, what, words.to_string(), remedy)
+            Finding::failed(Topic::Backend, what, message.to_string(), remedy)
         }
     }
 }
 
-async fn ask_all(kubelet: &Kubelet, nodes: &[Node], has_token: bool) -> Vec<Finding> {
-    let until = Instant::now() + ALTOGETHER;
-    let ask = async |node: &Node| {
+async fn probe_all(kubelet: &Kubelet, nodes: &[Node], has_token: bool) -> Vec<Finding> {
+    let until = Instant::now() + TOTAL_TIMEOUT;
+    let probe_one = async |node: &Node| {
         if !has_token {
-            return Asked::Skipped("there is no token for it");
+            return ProbeResult::Skipped("there is no token for it");
         }
         if Instant::now() >= until {
-            return Asked::Skipped("others took too long");
+            return ProbeResult::Skipped("other nodes took too long");
         }
-        timeout(PATIENCE, kubelet.probe(&node.name)).await.map_or(Asked::Silent, Asked::Probed)
+        timeout(PROBE_TIMEOUT, kubelet.probe(&node.name)).await.map_or(ProbeResult::TimedOut, ProbeResult::Responded)
     };
     let is_any_ready = nodes.iter().any(|node| node.is_ready);
     stream::iter(nodes)
-        .map(async |node| verdict(node, &ask(node).await, is_any_ready))
-        .buffered(AT_ONCE)
+        .map(async |node| evaluate(node, &probe_one(node).await, is_any_ready))
+        .buffered(CONCURRENT_PROBES)
         .collect()
         .await
 }

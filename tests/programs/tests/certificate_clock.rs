@@ -11,7 +11,7 @@ use lab::{Namespace, SnapwatcherOptions, WebhookClient, in_namespace};
 use snapwatcher_certificates::CaCertificate;
 use snapwatcher_daemon::clock;
 
-/// A library that is preloaded works with the system's allocator alone.
+/// libfaketime needs the allocator of the system.
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher-system-allocator");
 
 /// The library that sets a process's clock; its folder is named after the machine's architecture.
@@ -69,7 +69,7 @@ async fn a_clock_two_hours_behind_is_logged_and_does_no_harm() {
 async fn an_expired_ca_is_replaced_with_a_clock_two_hours_behind() {
     in_namespace("an_expired_ca_is_replaced", |ns| async move {
         let proxy = Proxy::start(ns.access()).await;
-        let lives = ["--ca-life=12s", "--leaf-life=4s", "--publish-wait=1s", "--level-check=1s"];
+        let lives = ["--ca-life=12s", "--serving-certificate-life=4s", "--publish-wait=1s", "--level-check=1s"];
         let watcher = ns.start_snapwatcher_with(with_a_clock_that_is_off("-2h", &proxy, &lives)).await;
         watcher.kill().await.unwrap();
         let before = authority(&ns).await;

@@ -1,0 +1,44 @@
+//! What a Checkpoint is created for, and how often it is attempted.
+
+use clap::Args;
+
+use snapwatcher_api::pod::OncePer;
+use snapwatcher_controller::{RetryPolicy, UnknownResult};
+
+use super::test_timings::TestTimings;
+
+#[derive(Debug, Clone, Args)]
+pub struct AttemptArgs {
+    /// How often a pod without an annotation for it is checkpointed: once per `pod`, or once per `revision` of its workload
+    /// [default with `--backend kubelet`: revision, because archives stay on the nodes].
+    #[arg(
+        long,
+        env = "SNAPWATCHER_ONCE_PER",
+        value_name = "SUBJECT",
+        default_value = "pod",
+        default_value_if("backend", "kubelet", "revision")
+    )]
+    pub once_per: OncePer,
+    /// What to do when the result of a request is unknown: `keep` leaves the Checkpoint `Unknown`; `retry` sends it again and
+    /// may take a second checkpoint.
+    #[arg(long, env = "SNAPWATCHER_UNKNOWN_RESULT", value_name = "WHAT", default_value = "keep")]
+    pub unknown_result: UnknownResult,
+    /// How many attempts of a Checkpoint may fail before it is `Failed`. An attempt that did not reach the back-end does not
+    /// count.
+    #[arg(long, env = "SNAPWATCHER_MAX_ATTEMPTS", value_name = "NUMBER", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub max_attempts: u16,
+    /// How many pods of a revision are tried, one after the other, while their checkpoints fail.
+    #[arg(long, env = "SNAPWATCHER_MAX_PODS_PER_REVISION", value_name = "NUMBER", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub max_pods_per_revision: u16,
+}
+
+impl AttemptArgs {
+    pub fn policy(&self, timings: &TestTimings) -> RetryPolicy {
+        RetryPolicy {
+            unknown_result: self.unknown_result,
+            max_attempts: self.max_attempts.into(),
+            longest_wait: timings.longest_wait,
+            holder_grace: timings.holder_grace,
+        }
+    }
+}
