@@ -93,11 +93,19 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 
     let work_is_done = CancellationToken::new();
     let attempts_ended = work_is_done.clone();
-    let parts = LeaderParts { backend, checks, events, holder, work_is_done };
+    let leader_parts = LeaderParts { backend, checks, events, holder, work_is_done };
     let page = PodsPage {
         timelines: shared.timelines.clone(),
         is_suspended: checkpoint.is_suspended(),
-        leader: start_leader_services(&mut services, &mut shared, parts, &certificate, &watch, &checkpoint, leader),
+        leader: start_leader_services(
+            &mut services,
+            &mut shared,
+            leader_parts,
+            &certificate,
+            &watch,
+            &checkpoint,
+            leader,
+        ),
     };
     services.start("events", |stop| publisher.run(stop, attempts_ended));
     start_admission(&mut services, &mut shared, &admission, limits, ports.webhook, &certificates);

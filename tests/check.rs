@@ -100,7 +100,7 @@ async fn a_back_end_that_is_away_or_has_no_such_path_is_told() {
             ("a token", vec![token.as_str()], "ok", "reachable"),
             ("no token", vec!["--snap-back-api-token-file=/does/not/exist"], "failed", "/does/not/exist"),
             ("no CA", vec!["--snap-back-api-ca-file=/does/not/exist"], "failed", "/does/not/exist"),
-            ("a dry run", vec!["--backend=log"], "skipped", "nobody is asked"),
+            ("a dry run", vec!["--backend=log"], "skipped", "no requests are sent"),
         ] {
             let (_, findings) = check_in(&ns, &arguments).await;
             let [backend] = of_topic(&findings, "backend").try_into().unwrap();
@@ -135,7 +135,7 @@ async fn a_configuration_that_is_missing_untouched_or_trusts_another_is_told() {
             of_topic(&findings, topic).into_iter().find(|finding| finding.what.contains("mutating")).unwrap()
         };
         let missing = seen("configuration").await;
-        assert_eq!((missing.state.as_str(), missing.seen.as_str()), ("failed", "there is none of that name"));
+        assert_eq!((missing.state.as_str(), missing.seen.as_str()), ("failed", "there is no object of that name"));
 
         let scope = webhooks::Scope::Namespace(ns.name().to_owned());
         let mut other = webhooks::mutating(&name, &scope, &watcher.webhook_addr().to_string());
@@ -144,7 +144,9 @@ async fn a_configuration_that_is_missing_untouched_or_trusts_another_is_told() {
         assert!(untouched.seen.contains("no caBundle"), "{untouched:?}");
 
         let foreign = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
-        for (bundle, words) in [(foreign.as_str(), "can't be verified by the caBundle"), ("junk", "can't be used")] {
+        for (bundle, words) in
+            [(foreign.as_str(), "the caBundle can't verify its certificate"), ("junk", "can't be used")]
+        {
             other.metadata = configurations.get(&name).await.unwrap().metadata;
             other.webhooks.as_mut().unwrap()[0].client_config.ca_bundle = Some(ByteString(bundle.as_bytes().to_vec()));
             let replaced = configurations.replace(&name, &PostParams::default(), &other).await;

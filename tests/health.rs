@@ -1,4 +1,4 @@
-//! What the admin port tells of a running SnapWatcher: readiness by admission's needs alone, each check by name.
+//! The admin port of a running SnapWatcher: readiness depends only on the checks that admission needs, and each check is listed.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,14 +31,14 @@ async fn until_shown(watcher: &Snapwatcher, status: u16, words: &str) {
     .await;
 }
 
-/// A user named like the namespace, without rights until they are granted.
-struct Newcomer {
+/// A user with the name of the namespace, without rights until they are granted.
+struct UserWithoutRights {
     name: String,
     bindings: Api<ClusterRoleBinding>,
     folder: TempDir,
 }
 
-impl Newcomer {
+impl UserWithoutRights {
     fn of(ns: &Namespace) -> Self {
         let mut kubeconfig = Kubeconfig::read_from(ns.access().kubeconfig()).unwrap();
         kubeconfig.auth_infos[0].auth_info.as_mut().unwrap().impersonate = Some(ns.name().to_owned());
@@ -67,12 +67,12 @@ impl Newcomer {
 }
 
 #[tokio::test]
-async fn the_process_is_ready_once_its_bundle_stands_and_not_before() {
-    in_namespace("the_process_is_ready_once_its_bundle_stands", |ns| async move {
-        let newcomer = Newcomer::of(&ns);
+async fn the_process_is_ready_once_the_ca_bundle_is_written_and_not_before() {
+    in_namespace("the_process_is_ready_once_the_ca_bundle_is_written", |ns| async move {
+        let user = UserWithoutRights::of(&ns);
         let options = SnapwatcherOptions {
             binary: SNAPWATCHER.into(),
-            kubeconfig: newcomer.kubeconfig(),
+            kubeconfig: user.kubeconfig(),
             ..SnapwatcherOptions::default()
         };
         let watcher = ns.launch_snapwatcher(options).await;
@@ -85,30 +85,30 @@ async fn the_process_is_ready_once_its_bundle_stands_and_not_before() {
             "{text}"
         );
         for alive in ["/livez", "/healthz"] {
-            assert_eq!(shown(&watcher, alive).await, (200, "ok".to_owned()), "a restart would mend nothing");
+            assert_eq!(shown(&watcher, alive).await, (200, "ok".to_owned()), "a restart would not help");
         }
 
-        newcomer.grant_all().await;
+        user.grant_all().await;
         until_shown(&watcher, 200, "[+]ca-bundle ok\n").await;
         assert_eq!(shown(&watcher, "/readyz").await, (200, "ok".to_owned()));
         ns.admission_works().await;
         until_shown(&watcher, 200, "[+]watch ok (informational)\n").await;
         until_shown(&watcher, 200, "[+]crd ok (informational)\n").await;
-        newcomer.revoke().await;
+        user.revoke().await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn each_check_is_told_by_name_and_the_back_end_does_not_decide() {
-    in_namespace("each_check_is_told_by_name", |ns| async move {
+async fn each_check_is_listed_and_the_back_end_does_not_decide() {
+    in_namespace("each_check_is_listed", |ns| async move {
         ns.snaphook().answer_pod_with("refused", Behaviour::status(503));
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         ns.create_object(&pod("refused").labelled().build()).await;
         until_shown(&watcher, 200, "[-]backend failed (informational): SnapHook at http://").await;
         assert_eq!(shown(&watcher, "/readyz").await, (200, "ok".to_owned()));
 
-        // Also the one that was refused: it is asked again, and the last answer is the one that is told.
+        // The refused request is repeated. The check shows the last result.
         ns.snaphook().answer_pod_with("refused", Behaviour::Succeed);
         ns.create_object(&pod("taken").labelled().build()).await;
         let all_well = "[+]ping ok\n[+]serving-certificate ok\n[+]ca-bundle ok\n[+]ca-trust ok (informational)\n[+]shutdown ok\n[+]crd ok (informational)\n\

@@ -92,6 +92,10 @@ impl Kind {
         }
     }
 
+    fn is_log(self) -> bool {
+        matches!(self, Self::Info | Self::Warn | Self::Error)
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Info => "INFO",
@@ -126,7 +130,7 @@ impl Texts {
         }
     }
 
-    /// All strings of a macro; those of a log line up to the first that is a message.
+    /// All strings of a macro. The values of fields of a log line are no messages.
     fn add_tokens(&mut self, kind: Kind, tokens: TokenStream) {
         let mut tokens = tokens.into_iter().peekable();
         while let Some(token) = tokens.next() {
@@ -138,7 +142,7 @@ impl Texts {
                     }
                 }
                 // `field = "value"`, `target: "name"`: no message.
-                TokenTree::Punct(sign) if matches!(sign.as_char(), '=' | ':') => {
+                TokenTree::Punct(sign) if kind.is_log() && matches!(sign.as_char(), '=' | ':') => {
                     tokens.next_if(|next| matches!(next, TokenTree::Literal(_)));
                 }
                 TokenTree::Punct(_) | TokenTree::Ident(_) => {}
@@ -339,6 +343,7 @@ fn texts_are_found_wherever_they_are_in_the_code() {
             info!("SnapWatcher has started");
             debug!("not for operators");
             if state == "one" { return "a returned text".into(); }
+            let all = vec![Rule { purpose: "a field in a macro" }];
             format!("pod {} is {}", x, if ready { "quite ready" } else { "not so" })
         }
         fn pattern() -> Regex { Regex::new(r"a b") }
@@ -358,6 +363,7 @@ fn texts_are_found_wherever_they_are_in_the_code() {
             ("ERROR", "{}"),
             ("INFO", "SnapWatcher has started"),
             ("text", "a returned text"),
+            ("text", "a field in a macro"),
             ("text", "pod {} is {}"),
             ("text", "quite ready"),
             ("text", "not so"),

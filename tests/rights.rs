@@ -1,7 +1,7 @@
 //! The RBAC rules in docs/running.md and in the chart are those that the program needs. The program has the one list, see
 //! src/preflight/required_rights.rs.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -133,7 +133,7 @@ fn granted(rendered: &Rendered) -> BTreeSet<Right> {
                 role["metadata"]["name"] == binding["roleRef"]["name"] && role["metadata"]["namespace"] == *namespace
             };
             let roles = rendered.all(kind);
-            let role = roles.into_iter().find(|role| is_bound(&role)).unwrap();
+            let role = roles.into_iter().find(|role| is_bound(role)).unwrap();
             let namespace = namespace.as_str().unwrap_or_default();
             role["rules"].as_array().into_iter().flatten().for_each(|rule| add(&mut rights, rule, namespace));
         }
