@@ -13,7 +13,7 @@ use super::certificate_authority::CertificateAuthority;
 use super::error::UnusableCa;
 use super::rotation::{CertificateTimings, RotationPlan, RotationStep, plan};
 
-/// One moment by the API server's clock, and by a clock that nobody sets.
+/// One moment by the API server's clock, and by the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) time: Timestamp,
@@ -33,7 +33,7 @@ pub(super) enum Contents<'a> {
 pub(super) enum Decision {
     /// Use the CAs in the Secret and take the next step of a rotation.
     Follow,
-    /// Create the Secret: nobody has used a CA yet.
+    /// Create the Secret with the first CA.
     Create,
     /// Write the Secret again.
     Correct { cause: Cause, correction: Correction },
