@@ -86,13 +86,14 @@ enum Comparison {
     Unexpected,
 }
 
-/// Compares the Secret's CAs with those in use. CAs of one generation count as later, so that two processes with different
-/// ones join them instead of overwriting each other.
+/// Compares the Secret's CAs with those in use, by the latest generation of each. A next CA counts, since other replicas may
+/// already sign by it. CAs of one generation count as later, so that two processes with different ones join them instead of
+/// overwriting each other.
 fn compare(found: &CaSet, in_use: &CaSet, now: Timestamp) -> Comparison {
     let (new, current) = (found.current.certificate(), in_use.current.certificate());
     if found.contains(current) || !current.is_valid(now) {
         Comparison::SameOrSuccessor
-    } else if new.is_valid(now) && new.generation() >= current.generation() {
+    } else if new.is_valid(now) && found.latest_generation(now) >= in_use.latest_generation(now) {
         Comparison::Later
     } else {
         Comparison::Unexpected
