@@ -27,6 +27,7 @@ use super::failure_log::{API_BACKOFF, FailureLog, call_error_message};
 use super::metrics::CertificateMetrics;
 use super::rotation::{CertificateTimings, RotationPlan, RotationStep};
 use super::signals::Signals;
+use super::validity_log::ValidityLog;
 use snapwatcher_kubernetes::cluster::CallError;
 use snapwatcher_kubernetes::events::CA_SECRET_REPLACED;
 use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
@@ -269,7 +270,7 @@ impl Running {
             _ = self.parts.bundle_status.changed() => {}
             () = self.parts.signals.secret_reread_requested() => {}
             () = self.parts.clock.sleep_until(until.min(next_check)) => {}
-            // By a clock that nobody sets, too.
+            // By the monotonic clock, in case the API server.s clock is set back.
             () = sleep(level_check) => {}
         }
         match failure {
@@ -286,26 +287,5 @@ fn describe(step: RotationStep) -> &'static str {
         RotationStep::Switch => "the next CA signs from now on",
         RotationStep::Retire => "the previous CA is no longer trusted",
         RotationStep::Restart => "the CA had expired; a new one replaces it without an overlap",
-    }
-}
-
-/// Logs once that the CA is not valid yet, and once that it is.
-#[derive(Debug, Default)]
-struct ValidityLog {
-    is_reported: bool,
-}
-
-impl ValidityLog {
-    fn observe(&mut self, secret: &str, not_before: Timestamp, now: Timestamp) {
-        let is_valid = not_before <= now;
-        if !is_valid && !self.is_reported {
-            warn!(
-                "The CA in {secret} is not valid before {not_before}: the API server rejects it until then. It is not \
-                 replaced. Set the clock that made it, or stop all replicas and delete the Secret"
-            );
-        } else if is_valid && self.is_reported {
-            info!("The CA in {secret} is valid now");
-        }
-        self.is_reported = !is_valid;
     }
 }

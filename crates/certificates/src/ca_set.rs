@@ -63,6 +63,13 @@ impl CaSet {
         self.certificates().any(|other| other == certificate)
     }
 
+    /// The higher generation of the current CA and of the next one, if that is valid.
+    pub(super) fn latest_generation(&self, now: Timestamp) -> u64 {
+        let next = self.next.as_ref().map(|next| next.authority.certificate()).filter(|next| next.is_valid(now));
+        let current = self.current.certificate().generation();
+        next.map_or(current, |next| next.generation().max(current))
+    }
+
     fn certificates(&self) -> impl Iterator<Item = &CaCertificate> {
         let next = self.next.iter().map(|next| next.authority.certificate());
         [self.current.certificate()].into_iter().chain(next).chain(self.previous.iter().map(|ca| &ca.certificate))

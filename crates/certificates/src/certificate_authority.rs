@@ -186,7 +186,7 @@ impl CertificateAuthority {
         params.distinguished_name = common_name("snapwatcher webhook");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        // CAs may have the same name; the identifier of the key tells a verifier which of them signed.
+        // CAs may have the same name; the identifier of the key shows a verifier which of them signed.
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(make)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(make)?;

@@ -13,7 +13,7 @@ use super::certificate_authority::CertificateAuthority;
 use super::error::UnusableCa;
 use super::rotation::{CertificateTimings, RotationPlan, RotationStep, plan};
 
-/// One moment by the API server's clock, and by a clock that nobody sets.
+/// One moment by the API server's clock, and by the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) time: Timestamp,
@@ -33,7 +33,7 @@ pub(super) enum Contents<'a> {
 pub(super) enum Decision {
     /// Use the CAs in the Secret and take the next step of a rotation.
     Follow,
-    /// Create the Secret: nobody has used a CA yet.
+    /// Create the Secret with the first CA.
     Create,
     /// Write the Secret again.
     Correct { cause: Cause, correction: Correction },
@@ -86,13 +86,14 @@ enum Comparison {
     Unexpected,
 }
 
-/// Compares the Secret's CAs with those in use. CAs of one generation count as later, so that two processes with different
-/// ones join them instead of overwriting each other.
+/// Compares the Secret's CAs with those in use, by the latest generation of each. A next CA counts, since other replicas may
+/// already sign by it. CAs of one generation count as later, so that two processes with different ones join them instead of
+/// overwriting each other.
 fn compare(found: &CaSet, in_use: &CaSet, now: Timestamp) -> Comparison {
     let (new, current) = (found.current.certificate(), in_use.current.certificate());
     if found.contains(current) || !current.is_valid(now) {
         Comparison::SameOrSuccessor
-    } else if new.is_valid(now) && new.generation() >= current.generation() {
+    } else if new.is_valid(now) && found.latest_generation(now) >= in_use.latest_generation(now) {
         Comparison::Later
     } else {
         Comparison::Unexpected

@@ -1,6 +1,6 @@
 //! The serving certificate from PEM files that another program renews, for example cert-manager.
 //!
-//! The files are read again at each level check. The `caBundle` belongs to whoever renews the files.
+//! The files are read again at each level check. The `caBundle` belongs to the program or user that renews the files.
 
 use std::convert::Infallible;
 use std::path::PathBuf;

@@ -29,6 +29,7 @@ mod rotation;
 mod serving_certificate;
 mod serving_certificate_issuer;
 mod signals;
+mod validity_log;
 
 use std::convert::Infallible;
 use std::future::pending;

@@ -49,6 +49,8 @@ fn the_cas_in_the_secret_are_followed_put_back_or_taken_as_next() {
     let future = CaSet::of(in_use.current.successor(LIFE, at(2 * 60 * 60)).unwrap());
     let next = rotated(&in_use, 3);
     let joined = lower.with_next_from(&in_use, at(1));
+    let fourth = rotated(&rotated(&rotated(&in_use, 1), 1), 1);
+    let before_fourth = in_use.with_next_from(&fourth, at(1));
     for (case, found, in_use, expected) in [
         ("the same", &in_use, &in_use, Decision::Follow),
         ("the CA in use was rotated", &next, &in_use, Decision::Follow),
@@ -56,6 +58,7 @@ fn the_cas_in_the_secret_are_followed_put_back_or_taken_as_next() {
         ("an earlier CA", &lower, &in_use, PUT_BACK),
         ("a later CA", &higher, &in_use, TAKE_AS_NEXT),
         ("another CA of the same generation", &alone(&rotated(&first(), 1)), &in_use, TAKE_AS_NEXT),
+        ("one before the next CA, by which others may sign", &higher, &before_fourth, PUT_BACK),
         ("a later CA that has expired", &expired, &in_use, PUT_BACK),
         ("a later CA that is not valid yet", &future, &in_use, PUT_BACK),
         ("an earlier CA, whose replica has taken the one in use as next", &joined, &in_use, Decision::Follow),
