@@ -63,11 +63,9 @@ impl CaSet {
         self.certificates().any(|other| other == certificate)
     }
 
-    /// The higher generation of the current CA and of the next one, if that is valid.
+    /// The highest generation of its valid CAs.
     pub(super) fn latest_generation(&self, now: Timestamp) -> u64 {
-        let next = self.next.as_ref().map(|next| next.authority.certificate()).filter(|next| next.is_valid(now));
-        let current = self.current.certificate().generation();
-        next.map_or(current, |next| next.generation().max(current))
+        self.certificates().filter(|ca| ca.is_valid(now)).map(CaCertificate::generation).max().unwrap_or(0)
     }
 
     fn certificates(&self) -> impl Iterator<Item = &CaCertificate> {

@@ -86,9 +86,9 @@ enum Comparison {
     Unexpected,
 }
 
-/// Compares the Secret's CAs with those in use, by the latest generation of each. A next CA counts, since other replicas may
-/// already sign by it. CAs of one generation count as later, so that two processes with different ones join them instead of
-/// overwriting each other.
+/// Compares the Secret's CAs with those in use, by the latest generation of each. Next and previous CAs count, since other
+/// replicas may sign by them. CAs of one generation count as later, so that two processes with different ones join them
+/// instead of overwriting each other.
 fn compare(found: &CaSet, in_use: &CaSet, now: Timestamp) -> Comparison {
     let (new, current) = (found.current.certificate(), in_use.current.certificate());
     if found.contains(current) || !current.is_valid(now) {
