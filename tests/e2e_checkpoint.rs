@@ -7,7 +7,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
-use lab::check_command::check;
+use lab::check_command;
 use lab::objects::{COUNTING, deployment, pod};
 use lab::snaphook::{Behaviour, Kubelets};
 use lab::{Namespace, RealNode, in_namespace};
@@ -112,7 +112,7 @@ async fn each_container_of_a_labelled_workload_is_archived_once_by_its_kubelet()
         goes_on_from_its_archive(&ns, &node, &expected[0]).await;
         let arguments = ns.check_arguments(&["--backend", "kubelet", "-o", "json"]);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let checked = check(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
+        let checked = check_command::run(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
         let findings = checked.findings().unwrap();
         let of_node = findings.iter().find(|finding| finding.what.contains(node.name())).unwrap();
         assert_eq!(of_node.state, "ok", "{of_node:?}");

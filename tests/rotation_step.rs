@@ -122,17 +122,17 @@ async fn killed_at(ns: &Namespace, proxy: &Proxy, secret: &CaSecret, write: Writ
         secret.until_key("next.crt").await;
         ns.install_webhooks(&watcher).await;
     }
-    let held = if let Some(held) = early {
-        held
+    let call = if let Some(call) = early {
+        call
     } else {
         secret.until_key("previous.crt").await;
         hold()
     };
-    held.received().await;
+    call.received().await;
     watcher.kill().await.unwrap();
     match fate {
-        Fate::Lost => held.lose(),
-        Fate::Arrived => held.deliver(),
+        Fate::Lost => call.lose(),
+        Fate::Arrived => call.deliver(),
     }
     if matches!(write, Write::Create | Write::Publish) {
         ns.install_webhooks(&watcher).await;

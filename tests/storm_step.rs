@@ -88,12 +88,12 @@ async fn killed_at(
     let name = format!("{write:?}-{fate:?}").to_lowercase();
     let held = write.hold(proxy, fate);
     // The Checkpoint exists as soon as its claim arrives. Nothing more may happen to it before the kill.
-    let hold = matches!(write, Write::Claim).then(|| proxy.fail(Write::Attempt.when(), Fault::BlackHole));
+    let blocked = matches!(write, Write::Claim).then(|| proxy.fail(Write::Attempt.when(), Fault::BlackHole));
     ns.create_object(&pod(&name).labelled().build()).await;
     held.received().await;
     watcher.kill().await.unwrap();
-    if let Some(hold) = hold {
-        proxy.remove_rule(hold);
+    if let Some(rule) = blocked {
+        proxy.remove_rule(rule);
     }
     if matches!(fate, Fate::Arrives) {
         held.deliver();
