@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::log::{LogFormat, LogLevel, subscriber};
+use super::log::subscriber;
+use super::log_options::{LogFormat, LogLevel};
 
 /// Two subscribers that live as long as the process. With a single one, tracing asks only the thread that first reaches a
 /// log call whether a subscriber wants it, and a thread without a subscriber answers no for all threads.

@@ -4,24 +4,6 @@ use super::*;
 use crate::telemetry::capture::{Written, capture};
 
 #[test]
-fn a_level_is_read_by_its_python_name_in_upper_or_lower_case() {
-    for (text, expected) in [
-        ("TRACE", LogLevel::Trace),
-        ("DEBUG", LogLevel::Debug),
-        ("debug", LogLevel::Debug),
-        ("Info", LogLevel::Info),
-        ("WARNING", LogLevel::Warning),
-        ("warn", LogLevel::Warning),
-        ("ERROR", LogLevel::Error),
-        ("CRITICAL", LogLevel::Error),
-    ] {
-        assert_eq!(text.parse(), Ok(expected), "{text}");
-    }
-    let error = "loud".parse::<LogLevel>().unwrap_err().to_string();
-    assert_eq!(error, "`loud` is not a log level; use DEBUG, INFO, WARNING or ERROR");
-}
-
-#[test]
 fn dependencies_log_less_than_we_do() {
     for (level, expected) in [
         (LogLevel::Trace, "our error, our warn, our info, our debug, their error, their warn, their info"),
