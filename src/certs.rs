@@ -65,7 +65,8 @@ fn write(args: &CertsArgs) -> Result<String, CertsError> {
     write_development_certificates(&args.directory, &args.names, args.force, clock::now())?;
     let [ca, certificate, key] = FILES.map(|name| args.directory.join(name).display().to_string());
     Ok(format!(
-        "Wrote {ca}, {certificate} and {key} for {}. Use them with\n  --tls-cert {certificate} --tls-key {key} --tls-ca {ca}\n",
+        "Wrote {ca}, {certificate} and {key} for {}. Use them with\n  --tls-cert {certificate} --tls-key {key}\nand set \
+         the `caBundle` of the webhook configurations to {ca}.\n",
         args.names.join(", ")
     ))
 }

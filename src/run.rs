@@ -281,7 +281,7 @@ fn warn_of_unverified_kubelets(settings: &kubelet::KubeletSettings, metrics: &Ba
     if settings.trust == KubeletTrust::Unverified {
         metrics.kubelets_not_verified();
         tracing::warn!(
-            "Kubelets are not verified (--kubelet-insecure-skip-verify): any server at a node's address gets a token of \
+            "Kubelet certificates are not verified (--kubelet-insecure-skip-verify): any server at a node's address gets a token of \
              ServiceAccount `{}` and can report checkpoints. Set --kubelet-ca-file instead",
             settings.service_account
         );

@@ -52,7 +52,7 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
 
         let findings = check(&ns, &[&ca]).await;
         let account = find(&findings, "backend", &of_account);
-        assert!(account.state == "failed" && account.seen.contains("there is no service account"), "{account:?}");
+        assert!(account.state == "failed" && account.seen.contains("does not exist"), "{account:?}");
         let unasked = find(&findings, "node", &of_node);
         assert!(unasked.state == "skipped" && unasked.seen.contains("no token"), "{unasked:?}");
         assert!(kubelet.requests().is_empty());
@@ -76,9 +76,9 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
 
         for (status, body, words) in [
             (404, "404 page not found\n", "off by default before 1.30"),
-            (401, "Unauthorized", "does not take the token of system:serviceaccount:"),
+            (401, "Unauthorized", "does not accept the token of system:serviceaccount:"),
             (403, "Forbidden (user=x, verb=create, resource=nodes, subresource(s)=[checkpoint])", "nodes/checkpoint"),
-            (200, "{\"items\":[\"/x.tar\"]}", "can't exist"),
+            (200, "{\"items\":[\"/x.tar\"]}", "of a pod that does not exist"),
         ] {
             kubelet.answer_pod_with(NO_POD, status, body);
             let findings = check(&ns, &[&ca]).await;

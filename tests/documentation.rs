@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -255,4 +255,37 @@ fn the_page_of_troubleshooting_names_every_reason_of_an_event() {
     let rows = section.lines().filter_map(|row| row.strip_prefix("| `")?.split_once('`'));
     let named: BTreeSet<&str> = rows.map(|(reason, _)| reason).collect();
     assert_eq!(named, events::reasons().collect());
+}
+
+/// The names of all source files of the workspace.
+fn source_files(folder: &Path, names: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type().unwrap().is_dir() {
+            if name != "target" {
+                source_files(&entry.path(), names);
+            }
+        } else if name.ends_with(".rs") {
+            names.insert(name);
+        }
+    }
+}
+
+#[test]
+fn each_source_file_that_a_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut names = BTreeSet::new();
+    for folder in ["bench", "crates", "fuzz/fuzz_targets", "lab", "src", "tests"] {
+        source_files(&root.join(folder), &mut names);
+    }
+    for page in ["CONTRIBUTING.md", "docs/architecture.md", "docs/contracts.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        let named = text.split('`').filter(|code| code.ends_with(".rs") && !code.contains(['*', ' ']));
+        let named: Vec<_> = named.filter_map(|path| path.rsplit('/').next()).collect();
+        assert!(!named.is_empty(), "{page}");
+        for file in named {
+            assert!(names.contains(file) || file == "NAME.rs", "{page} names `{file}`, which does not exist");
+        }
+    }
 }

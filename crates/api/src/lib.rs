@@ -5,10 +5,10 @@
 //! crate of this workspace.
 
 pub mod checkpoint;
+pub mod checkpoint_name;
 pub mod duration;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fixtures;
 pub mod keys;
 pub mod outcome;
 pub mod pod;
-pub mod record_name;

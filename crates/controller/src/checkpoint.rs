@@ -21,5 +21,6 @@ pub(crate) mod known_pods;
 pub(crate) mod metrics;
 mod preconditions;
 pub(crate) mod retention;
+mod retry_wait;
 mod status_writer;
 pub(crate) mod transitions;

@@ -5,11 +5,11 @@
 mod eligibility;
 mod log_block;
 pub(crate) mod metrics;
-mod missed_mutations;
-mod mutation_check;
+mod missed_mutation;
+mod missed_mutation_report;
 mod pod_table;
 mod pod_watch;
 mod recheck_queue;
 
-pub(crate) use missed_mutations::MissedMutations;
+pub(crate) use missed_mutation_report::MissedMutations;
 pub(crate) use pod_watch::PodWatch;

@@ -3,7 +3,7 @@
 //! The port only shows the state of the process. It changes nothing and sends no request.
 
 mod health;
-mod probe;
+mod probe_response;
 mod router;
 mod server;
 

@@ -15,6 +15,7 @@
 mod connection;
 mod connection_registry;
 pub mod dedicated_thread;
+mod drain;
 mod error;
 mod handshake;
 mod handshake_failure;

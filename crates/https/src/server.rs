@@ -1,4 +1,4 @@
-//! The accept loop, and the end of the listener: drain, graceful shutdown, abort.
+//! The accept loop, and what follows the drain: graceful shutdown, then abort.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,10 +13,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower::Service;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::connection;
 use super::connection_registry::{ConnectionRegistry, ConnectionSlot};
+use super::drain::drained;
 use super::handshake::Handshakes;
 use super::request_service::ServerContext;
 use super::write_timeout::WriteTimeout;
@@ -115,16 +116,6 @@ where
             );
             connections.shutdown().await;
         }
-    }
-}
-
-/// Completes at the end of the drain.
-async fn drained(context: &ServerContext) {
-    let drain = context.limits.drain;
-    context.stop.cancelled().await;
-    if !drain.is_zero() {
-        info!("Draining: requests are answered for another {drain:?}, with `Connection: close`");
-        sleep(drain).await;
     }
 }
 

@@ -4,7 +4,7 @@
 //! on the Lease, because an attempt is written to its Checkpoint before it is made. A Lease of `coordination.k8s.io/v1`, see
 //! <https://kubernetes.io/docs/concepts/architecture/leases/>.
 
-mod lease;
+mod lease_rules;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -20,9 +20,9 @@ use snapwatcher_daemon::telemetry::error_chain;
 
 use crate::cluster::{CallError, call};
 
-use lease::{LeaseAction, next_action};
+use lease_rules::{LeaseAction, next_action};
 
-pub use lease::LeaseTimes;
+pub use lease_rules::LeaseTimes;
 
 /// Takes part in the election until the process ends.
 pub struct LeaderElector {

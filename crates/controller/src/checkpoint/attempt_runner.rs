@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget, Phase};
+use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted, RetryClass};
 use snapwatcher_api::pod::{PodFacts, PodName};
-use snapwatcher_api::record_name;
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod};
@@ -128,7 +128,7 @@ impl AttemptRunner {
         status: &CheckpointStatus,
     ) -> Option<String> {
         let pod = status.pod.clone().unwrap_or_default();
-        let node = record_name::label_value(&pod.node.unwrap_or_default());
+        let node = checkpoint_name::label_value(&pod.node.unwrap_or_default());
         let subject = (pod.uid.unwrap_or_default(), status.container.clone().unwrap_or_default());
         let now = clock::now();
         let has_slot = self.limiter.assign_node(&checkpoint.uid().unwrap_or_default(), &node, subject, now);

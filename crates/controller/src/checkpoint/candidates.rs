@@ -8,10 +8,10 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, PodStatus};
+use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::keys::{OPTED_IN, SNAP};
 use snapwatcher_api::outcome::{Reason, RetryClass};
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
-use snapwatcher_api::record_name;
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 use snapwatcher_kubernetes::workload::WorkloadLookup;
@@ -47,9 +47,9 @@ impl Candidates<'_> {
         let previous = PreviousPod::of(checkpoint);
         candidates.sort_by_cached_key(|pod| {
             let health =
-                |node: &str| self.breakers.health(self.endpoint(&record_name::label_value(node)), self.permit, now);
+                |node: &str| self.breakers.health(self.endpoint(&checkpoint_name::label_value(node)), self.permit, now);
             let same_endpoint = |previous: &str, node: &str| {
-                let (previous, node) = (record_name::label_value(previous), record_name::label_value(node));
+                let (previous, node) = (checkpoint_name::label_value(previous), checkpoint_name::label_value(node));
                 self.endpoint(&previous) == self.endpoint(&node)
             };
             rank(pod, previous.as_ref(), health, same_endpoint)

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use snapwatcher_api::outcome::{Outcome, RetryClass};
-use snapwatcher_kubernetes::backoff::Backoff;
 
-/// The wait after the first failure to reach the endpoint.
-const FIRST_WAIT: Duration = Duration::from_secs(2);
+use super::retry_wait::retry_wait;
 
 /// Whether attempts may be sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,19 +91,10 @@ impl CircuitBreaker {
     }
 }
 
-/// The wait after that many failures in a row: doubling up to `longest`, and never shorter than `retry_after`.
-pub(super) fn retry_wait(
-    failures: u32,
-    longest: Duration,
-    retry_after: Option<Duration>,
-    jitter: f64,
-) -> SignedDuration {
-    let wait = Backoff::new(FIRST_WAIT, longest).wait(failures, jitter).max(retry_after.unwrap_or_default());
-    SignedDuration::try_from(wait).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use snapwatcher_kubernetes::backoff::Backoff;
+
     use super::*;
     use snapwatcher_api::fixtures::at;
 
@@ -153,13 +142,5 @@ mod tests {
         assert!(breaker.start_probe());
         record(&mut breaker, true, EndpointSignal::NotSent, at(5));
         assert_eq!(breaker, CircuitBreaker::Open { until: at(5), failures: 3 });
-    }
-
-    #[test]
-    fn the_wait_is_never_shorter_than_the_endpoint_asked_for() {
-        let retry_after = Some(Duration::from_secs(60));
-        assert_eq!(retry_wait(1, LONGEST_WAIT, retry_after, 0.0), SignedDuration::from_secs(60));
-        assert_eq!(retry_wait(1, LONGEST_WAIT, None, 0.0), SignedDuration::from_millis(1500));
-        assert_eq!(retry_wait(1, LONGEST_WAIT, None, 1.0), SignedDuration::from_millis(2500));
     }
 }

@@ -11,9 +11,9 @@ use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, WorkloadReference};
+use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::keys::{CLAIMED_BY, MANAGED_BY, NODE, POD_UID, WORKLOAD};
 use snapwatcher_api::pod::{OncePer, PodFacts};
-use snapwatcher_api::record_name;
 use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError, WorkloadLookup};
 
@@ -86,8 +86,8 @@ impl CheckpointClaimer {
         }
         let target = self.target(pod, container).await?;
         let mut name = String::new();
-        for digest in record_name::DIGESTS {
-            let Some(derived) = record_name::derived(&target, digest) else { break };
+        for digest in checkpoint_name::DIGESTS {
+            let Some(derived) = checkpoint_name::derived(&target, digest) else { break };
             if self.index.contains(&pod.name.namespace, &derived) {
                 return Ok(Claimed::AlreadyClaimed { checkpoint: Some(derived) });
             }
@@ -188,6 +188,6 @@ fn labels(pod: &PodFacts, target: &CheckpointTarget, workload: &Workload) -> BTr
         (POD_UID, is_of_pod.then_some(pod.uid.as_str())),
         (NODE, pod.node.as_deref().filter(|_| is_of_pod)),
     ];
-    let set = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), record_name::label_value(value?))));
+    let set = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), checkpoint_name::label_value(value?))));
     set.collect()
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
+use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::outcome::Reason;
-use snapwatcher_api::record_name;
 
 use super::fields;
 
@@ -25,7 +25,7 @@ pub struct ConcurrencyLimits {
     pub response_timeout: Duration,
 }
 
-/// All slots, by UID of the Checkpoint. Nodes are named as in labels, see [`record_name::label_value`]. Cloning gives
+/// All slots, by UID of the Checkpoint. Nodes are named as in labels, see [`checkpoint_name::label_value`]. Cloning gives
 /// another handle to the same slots.
 #[derive(Clone)]
 pub struct ConcurrencyLimiter {
@@ -148,7 +148,7 @@ fn slot_of(checkpoint: &Checkpoint, response_timeout: Duration) -> Option<Slot> 
     let subject = pod
         .zip(fields::container(checkpoint))
         .and_then(|(pod, container)| Some((pod.uid.clone()?, container.to_owned())));
-    let node = pod.and_then(|pod| pod.node.as_deref()).map(record_name::label_value);
+    let node = pod.and_then(|pod| pod.node.as_deref()).map(checkpoint_name::label_value);
     Some(Slot { is_acquired: false, expires_at: Some(expires_at), node, subject })
 }
 

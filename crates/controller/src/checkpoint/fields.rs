@@ -3,12 +3,12 @@
 use kube::ResourceExt as _;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
+use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::keys::NODE;
-use snapwatcher_api::record_name;
 
 /// What the Checkpoint is to be taken of. `None`: its spec breaks the rules of the schema.
 pub(super) fn target(checkpoint: &Checkpoint) -> Option<CheckpointTarget> {
-    let is_derived = |target: &CheckpointTarget| record_name::is_derived(&checkpoint.name_any(), target);
+    let is_derived = |target: &CheckpointTarget| checkpoint_name::is_derived(&checkpoint.name_any(), target);
     CheckpointTarget::parse(&checkpoint.spec, is_derived)
 }
 

@@ -1,5 +1,7 @@
 //! Whether a pod may be checkpointed now, and which container: checked before each claim and each attempt, on a pod that was
 //! just read.
+//!
+//! A new condition also goes into `watch/eligibility.rs`, which decides when a pod is claimed.
 
 use snapwatcher_api::checkpoint::CheckpointTarget;
 use snapwatcher_api::outcome::Reason;

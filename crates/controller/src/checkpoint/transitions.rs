@@ -12,7 +12,7 @@ use snapwatcher_api::checkpoint::{
 use snapwatcher_api::outcome::{Location, Outcome, Reason, Redacted, RetryClass};
 use snapwatcher_api::pod::PodFacts;
 
-use super::circuit_breaker::retry_wait;
+use super::retry_wait::retry_wait;
 
 /// The process that makes an attempt; written `<instance>/<boot>`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,6 @@
 //! Whether a pod is eligible to be checkpointed. It depends on the state of the pod alone, never on the kind of event.
+//!
+//! A new condition also goes into `checkpoint/preconditions.rs`, which tests the pod as read right before a claim or attempt.
 
 use std::fmt;
 

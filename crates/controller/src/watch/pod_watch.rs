@@ -19,7 +19,7 @@ use snapwatcher_kubernetes::workload::WorkloadError;
 
 use super::eligibility::Ineligible;
 use super::log_block::{self, BlockEvent, LogBlock};
-use super::missed_mutations::MissedMutations;
+use super::missed_mutation_report::MissedMutations;
 use super::pod_table::{PodTable, WatchAction};
 use super::recheck_queue::RecheckQueue;
 use crate::checkpoint::checkpoint_index::Reclaim;

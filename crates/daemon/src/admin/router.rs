@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, get};
 use prometheus_client::registry::Registry;
 
 use super::health::Health;
-use super::probe::{Detail, Probe, ProbeResult};
+use super::probe_response::{Detail, Probe, ProbeResult};
 use crate::telemetry::metrics;
 
 /// The older name of [`LIVEZ`].

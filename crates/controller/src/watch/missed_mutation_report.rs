@@ -10,7 +10,7 @@ use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::call;
 use snapwatcher_kubernetes::events::NOT_MUTATED;
 
-use super::mutation_check::{MutationCheck, check_mutation};
+use super::missed_mutation::{MutationCheck, check_mutation};
 use crate::context::ControllerContext;
 
 /// Checks pods against the live configuration, which is read only for a pod without the label `mutated`.
