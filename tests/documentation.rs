@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -257,17 +258,21 @@ fn the_page_of_troubleshooting_names_every_reason_of_an_event() {
     assert_eq!(named, events::reasons().collect());
 }
 
-/// The names of all source files of the workspace.
-fn source_files(folder: &Path, names: &mut BTreeSet<String>) {
+/// Whether it is the name or path of a Rust source file.
+fn is_source(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rs")
+}
+
+/// Adds the names of all source files below this folder.
+fn add_sources(folder: &Path, sources: &mut BTreeSet<OsString>) {
     for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type().unwrap().is_dir() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
             if name != "target" {
-                source_files(&entry.path(), names);
+                add_sources(&path, sources);
             }
-        } else if name.ends_with(".rs") {
-            names.insert(name);
+        } else if is_source(&path) {
+            sources.insert(name);
         }
     }
 }
@@ -275,17 +280,18 @@ fn source_files(folder: &Path, names: &mut BTreeSet<String>) {
 #[test]
 fn each_source_file_that_a_page_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut names = BTreeSet::new();
+    // The placeholder of CONTRIBUTING.md.
+    let mut sources = BTreeSet::from(["NAME.rs".into()]);
     for folder in ["bench", "crates", "fuzz/fuzz_targets", "lab", "src", "tests"] {
-        source_files(&root.join(folder), &mut names);
+        add_sources(&root.join(folder), &mut sources);
     }
     for page in ["CONTRIBUTING.md", "docs/architecture.md", "docs/contracts.md"] {
         let text = fs::read_to_string(root.join(page)).unwrap();
-        let named = text.split('`').filter(|code| code.ends_with(".rs") && !code.contains(['*', ' ']));
-        let named: Vec<_> = named.filter_map(|path| path.rsplit('/').next()).collect();
-        assert!(!named.is_empty(), "{page}");
-        for file in named {
-            assert!(names.contains(file) || file == "NAME.rs", "{page} names `{file}`, which does not exist");
+        let words: Vec<_> = text.split('`').map(Path::new).filter(|word| is_source(word)).collect();
+        assert!(!words.is_empty(), "{page}");
+        for file in words.into_iter().filter_map(Path::file_name) {
+            let has_wildcard = file.to_string_lossy().contains('*');
+            assert!(has_wildcard || sources.contains(file), "{page} names {file:?}, which does not exist");
         }
     }
 }

@@ -25,8 +25,8 @@ use super::phase::Phase;
     shortname = "ckpt",
     namespaced,
     doc = "Checkpoint is a request for one checkpoint of one container, and the record of its result. SnapWatcher creates a \
-           Checkpoint for each labelled pod, or for each revision of its workload. Create one yourself to checkpoint a \
-           labelled pod now.",
+           Checkpoint for each labeled pod, or for each revision of its workload. Create one yourself to checkpoint a \
+           labeled pod now.",
     status = "CheckpointStatus",
     printcolumn(name = "POD", type_ = "string", json_path = ".status.pod.name"),
     printcolumn(name = "CONTAINER", type_ = "string", json_path = ".status.container"),
