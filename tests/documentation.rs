@@ -14,6 +14,7 @@ use axum::http::Request;
 use clap::Arg;
 use snapwatcher::cli;
 use snapwatcher_admission::AdmissionMetrics;
+use snapwatcher_backends::metrics::BackendMetrics;
 use snapwatcher_certificates::{BundleState, CertificateMetrics, ConfigurationKind};
 use snapwatcher_controller::{CheckpointMetrics, PODS, PodsPage, WatchMetrics};
 use snapwatcher_daemon::admin::{AdminState, Gate, HEALTHZ, Health, LIVEZ, METRICS, READYZ, router};
@@ -143,6 +144,7 @@ async fn every_metric() -> String {
     drop(HttpsMetrics::register(&mut registry));
     drop(WatchMetrics::register(&mut registry));
     drop(CheckpointMetrics::register(&mut registry));
+    drop(BackendMetrics::register(&mut registry));
     let mut health = Health::new();
     drop(health.check("serving-certificate", Gate::Readiness));
     let (_, leader) = tokio::sync::watch::channel(None);

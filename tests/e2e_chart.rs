@@ -14,7 +14,7 @@ use lab::{ChartInstallation, CreationLoad, Namespace, RealCluster, in_namespace_
 use serde_json::Value;
 
 const MUTATED: &str = "snap.weaversoft.io/mutated";
-/// CreationLoad a second during a rolling restart.
+/// Creations a second during a rolling restart.
 const LEAST_RATE: u32 = 20;
 
 const UPGRADE: &str = "upgrade snapwatcher ./charts/snapwatcher -n snap";

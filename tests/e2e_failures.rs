@@ -1,4 +1,4 @@
-//! What can be wrong with a real node, and what is told of it: reason, message and Event are those of docs/operations.md.
+//! What can be wrong with a real node, and what is told of it: reason, message and Event are those of docs/troubleshooting.md.
 //!
 //! `make e2e` runs these, one after the other: they change the one node that they share.
 

@@ -270,7 +270,7 @@ impl Running {
             _ = self.parts.bundle_status.changed() => {}
             () = self.parts.signals.secret_reread_requested() => {}
             () = self.parts.clock.sleep_until(until.min(next_check)) => {}
-            // By the monotonic clock, in case the API server.s clock is set back.
+            // By the monotonic clock, in case the API server's clock is set back.
             () = sleep(level_check) => {}
         }
         match failure {

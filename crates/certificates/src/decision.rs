@@ -91,9 +91,14 @@ enum Comparison {
 /// instead of overwriting each other.
 fn compare(found: &CaSet, in_use: &CaSet, now: Timestamp) -> Comparison {
     let (new, current) = (found.current.certificate(), in_use.current.certificate());
-    if found.contains(current) || !current.is_valid(now) {
+    if new == current || !current.is_valid(now) {
         Comparison::SameOrSuccessor
-    } else if new.is_valid(now) && found.latest_generation(now) >= in_use.latest_generation(now) {
+    } else if !new.is_valid(now) {
+        // Even if it lists the CA in use as previous or next: nothing may be signed by this one.
+        Comparison::Unexpected
+    } else if found.contains(current) {
+        Comparison::SameOrSuccessor
+    } else if found.latest_generation(now) >= in_use.latest_generation(now) {
         Comparison::Later
     } else {
         Comparison::Unexpected

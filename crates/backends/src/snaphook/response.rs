@@ -1,4 +1,4 @@
-//! What the response of SnapHook means: the table "What each answer becomes" of docs/contracts.md.
+//! What the response of SnapHook means: the table "What each response becomes" of docs/contracts.md.
 //!
 //! Pure: `now` is a parameter, and nothing here reads from a connection.
 

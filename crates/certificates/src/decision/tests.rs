@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::bundle_status::{BundleState, BundleStatus, ConfigurationTrust};
+use crate::ca_set::PreviousCa;
 use crate::certificate_authority::CaCertificate;
 
 const LIFE: Duration = Duration::from_secs(30);
@@ -47,6 +48,8 @@ fn the_cas_in_the_secret_are_followed_put_back_or_taken_as_next() {
     let [lower, higher] = [first(), alone(&rotated(&rotated(&first(), 1), 2))];
     let expired = CaSet::of(in_use.current.successor(Duration::from_secs(1), at(1)).unwrap());
     let future = CaSet::of(in_use.current.successor(LIFE, at(2 * 60 * 60)).unwrap());
+    let ours = PreviousCa { certificate: in_use.current.certificate().clone(), switched: at(1) };
+    let listing_ours = |set: &CaSet| CaSet { previous: vec![ours.clone()], ..set.clone() };
     let next = rotated(&in_use, 3);
     let joined = lower.with_next_from(&in_use, at(1));
     let fourth = rotated(&rotated(&rotated(&in_use, 1), 1), 1);
@@ -56,6 +59,8 @@ fn the_cas_in_the_secret_are_followed_put_back_or_taken_as_next() {
         ("the CA in use was rotated", &next, &in_use, Decision::Follow),
         ("the rotation is undone", &alone(&in_use), &next, PUT_BACK),
         ("an earlier CA", &lower, &in_use, PUT_BACK),
+        ("a CA that is not valid yet and lists ours as previous", &listing_ours(&future), &in_use, PUT_BACK),
+        ("an expired CA that lists ours as previous", &listing_ours(&expired), &in_use, PUT_BACK),
         ("a later CA", &higher, &in_use, TAKE_AS_NEXT),
         ("another CA of the same generation", &alone(&rotated(&first(), 1)), &in_use, TAKE_AS_NEXT),
         ("one before the next CA, by which others may sign", &higher, &before_fourth, PUT_BACK),

@@ -279,6 +279,8 @@ fn log_outcome(written: &Checkpoint, request: &CheckpointRequest, outcome: &Outc
         Phase::Succeeded => format!("Checkpoint {subject} succeeded"),
         Phase::Pending => format!("Checkpoint {subject} failed and will be retried: {outcome}"),
         Phase::Unknown => format!("Result of the checkpoint {subject} is unknown: {outcome}"),
+        // The Checkpoint may continue with another pod of the revision, so nothing is to be done yet.
+        _ if written.spec.workload.is_some() => format!("Checkpoint {subject} failed: {outcome}"),
         _ => format!("Checkpoint {subject} failed; to try again, delete Checkpoint `{checkpoint}`: {outcome}"),
     };
     if matches!(outcome, Outcome::Succeeded(_)) {

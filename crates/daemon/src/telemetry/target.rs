@@ -1,4 +1,4 @@
-//! Tells log events of this program from those of its dependencies, by their target.
+//! Distinguishes log events of this program from those of its dependencies, by their target.
 
 /// The prefix of this program's crates. All other targets belong to dependencies.
 pub(super) const OURS: &str = "snapwatcher";
