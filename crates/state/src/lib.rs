@@ -4,7 +4,10 @@
 //! It is memory of one process, bounded in number and age, and for display alone. No decision depends on it: a restarted
 //! process reads pods and Checkpoints from the API server again. There is no I/O in this crate, and it depends on `api` only.
 
+mod admissions;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,15 +16,12 @@ use moka::sync::Cache;
 
 use snapwatcher_api::pod::{PodFacts, PodName};
 
+use admissions::Admissions;
+
 /// How many timelines are kept, about 1 KiB each. The one that was not used for longest is dropped first.
 const MAX_TIMELINES: u64 = 10_000;
 /// A timeline that was not used for this long is dropped.
 const MAX_TIMELINE_AGE: Duration = Duration::from_secs(24 * 3600);
-/// How many admissions are kept. The oldest is dropped first.
-const MAX_ADMISSIONS: u64 = 10_000;
-/// An admission is dropped after this time. The watch shows a pod within moments of its admission, or never if the API
-/// server rejected the pod afterwards.
-const MAX_ADMISSION_AGE: Duration = Duration::from_secs(600);
 
 /// When one pod reached each stage.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub struct ContainerTimeline {
 #[derive(Clone)]
 pub struct PodTimelines {
     /// By UID of the admission request, which the pod carries in an annotation.
-    admissions: Cache<String, Timestamp>,
+    admissions: Arc<Admissions>,
     /// By UID of the pod.
     timelines: Cache<String, PodTimeline>,
 }
@@ -78,23 +78,14 @@ impl Default for PodTimelines {
 
 impl PodTimelines {
     pub fn new() -> Self {
-        Self::with_max_admission_age(MAX_ADMISSION_AGE)
-    }
-
-    fn with_max_admission_age(age: Duration) -> Self {
         // By the default policy, a full cache may reject a new entry in favor of older ones.
-        let lru = EvictionPolicy::lru;
-        let admissions = Cache::builder().max_capacity(MAX_ADMISSIONS).time_to_live(age);
         let timelines = Cache::builder().max_capacity(MAX_TIMELINES).time_to_idle(MAX_TIMELINE_AGE);
-        Self {
-            admissions: admissions.eviction_policy(lru()).build(),
-            timelines: timelines.eviction_policy(lru()).build(),
-        }
+        Self { admissions: Arc::default(), timelines: timelines.eviction_policy(EvictionPolicy::lru()).build() }
     }
 
     /// This process answered the admission request of that UID, for a labeled pod.
     pub fn admitted(&self, request_uid: &str, at: Timestamp) {
-        self.admissions.insert(request_uid.to_owned(), at);
+        self.admissions.insert(request_uid, at);
     }
 
     /// The watch saw the pod. Only the first time is kept.
@@ -102,7 +93,7 @@ impl PodTimelines {
         self.update(&pod.name, &pod.uid, |timeline| {
             if timeline.seen.is_none() {
                 timeline.seen = Some(at);
-                timeline.admission = self.admission_of(pod);
+                timeline.admission = self.admission_of(pod, at);
             }
         });
     }
@@ -148,8 +139,8 @@ impl PodTimelines {
         self.timelines.get(uid)
     }
 
-    fn admission_of(&self, pod: &PodFacts) -> Option<AdmissionTime> {
-        let own = pod.admission.as_ref().and_then(|request_uid| self.admissions.get(request_uid));
+    fn admission_of(&self, pod: &PodFacts, now: Timestamp) -> Option<AdmissionTime> {
+        let own = pod.admission.as_ref().and_then(|request_uid| self.admissions.get(request_uid, now));
         match own {
             Some(at) => Some(AdmissionTime { at, by_other_replica: false }),
             None => pod.created.map(|at| AdmissionTime { at, by_other_replica: true }),
@@ -214,31 +205,6 @@ mod tests {
         timelines.seen(&pod(Some("request-1")), at(3));
         let expected = AdmissionTime { at: at(2), by_other_replica: false };
         assert_eq!(timelines.get("u").unwrap().admission, Some(expected));
-    }
-
-    #[test]
-    fn admissions_are_bounded_in_age() {
-        let timelines = PodTimelines::with_max_admission_age(Duration::from_millis(5));
-        timelines.admitted("request-1", at(1));
-        std::thread::sleep(Duration::from_millis(10));
-        assert_eq!(timelines.admissions.get("request-1"), None);
-        timelines.admissions.run_pending_tasks();
-        assert_eq!(timelines.admissions.entry_count(), 0, "it takes no memory");
-        let default = PodTimelines::new();
-        assert_eq!(default.admissions.policy().time_to_live(), Some(MAX_ADMISSION_AGE));
-    }
-
-    #[test]
-    fn admissions_are_bounded_in_number_and_the_newest_are_kept() {
-        let timelines = PodTimelines::new();
-        for number in 0..MAX_ADMISSIONS * 3 {
-            timelines.admitted(&number.to_string(), at(0));
-        }
-        timelines.admissions.run_pending_tasks();
-        assert!(timelines.admissions.entry_count() <= MAX_ADMISSIONS);
-        for (number, is_kept) in [(MAX_ADMISSIONS * 3 - 1, true), (MAX_ADMISSIONS * 2 + 500, true), (0, false)] {
-            assert_eq!(timelines.admissions.get(&number.to_string()).is_some(), is_kept, "{number}");
-        }
     }
 
     #[test]
