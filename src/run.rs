@@ -21,7 +21,7 @@ use snapwatcher_backends::metrics::BackendMetrics;
 use snapwatcher_backends::snaphook::{SnapHook, SnapHookError};
 use snapwatcher_certificates::{CertificateChecks, CertificateError, CertificateMetrics, Certificates};
 use snapwatcher_controller::{
-    CheckpointMetrics, ControllerChecks, ControllerContext, Holder, LeaderServices, PodsPage, WatchMetrics,
+    CheckpointMetrics, ControllerChecks, ControllerContext, ControllerService, Holder, PodsPage, WatchMetrics,
     WatchSettings,
 };
 use snapwatcher_daemon::admin::{self, AdminState, Gate, Health};
@@ -224,23 +224,13 @@ fn start_leader_services(
         scopes: Scope::of(&watch.namespaces()),
         mutating_webhook_configuration: certificate.mutating_webhook_configuration.clone(),
     };
-    let leader_services = if let Some(backend) = backend {
-        let (attempts, leader_services) = LeaderServices::with_backend(
-            context,
-            watch_settings,
-            checkpoint.controller(&shared.timings),
-            backend,
-            holder.clone(),
-            is_leading.clone(),
-            work_is_done.clone(),
-        );
-        services.start("attempts", |stop| attempts.run(stop));
-        leader_services
-    } else {
-        work_is_done.cancel();
-        LeaderServices::dry_run(context, watch_settings)
-    };
-    services.start("leader-services", |stop| leader_services.run(is_leading, stop));
+    let controller = checkpoint.controller(&shared.timings);
+    services.start("controller", |stop| {
+        let stops = (stop.clone(), work_is_done.clone());
+        let service =
+            ControllerService::new(context, watch_settings, controller, backend, holder.clone(), is_leading, stops);
+        service.run(stop)
+    });
 
     if leader.standalone {
         leader_check.pass();

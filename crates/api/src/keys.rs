@@ -33,6 +33,9 @@ pub const POD_UID: &str = "snap.weaversoft.io/pod-uid";
 /// recognizes its own claim by it.
 pub const CLAIMED_BY: &str = "snap.weaversoft.io/claimed-by";
 
+/// Checkpoint annotation: the first attempt, written with the claim. It counts while `status.phase` is absent.
+pub const ATTEMPT: &str = "snap.weaversoft.io/attempt";
+
 /// Label: which program manages an object, see
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#app-kubernetes-io-managed-by>.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

@@ -1,0 +1,370 @@
+//! The engine: the one owner of pods, Checkpoints, slots, endpoints and timers, while this replica leads.
+//!
+//! [`Engine::on`] takes one input and returns what is to be done. It does no I/O and reads no clock, so that a
+//! simulation can run it. The way of a pod: [`pod_table`], then `claims`, then `attempts`.
+
+mod api_outage;
+mod attempts;
+mod candidates;
+mod circuit_breaker;
+mod claims;
+mod endpoint_breakers;
+mod message;
+mod pod_table;
+mod record_key;
+mod record_table;
+mod records;
+mod slots;
+mod timers;
+mod work_queue;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::pod::{OncePer, PodFacts};
+use snapwatcher_backends::backend::CheckpointBackend;
+use snapwatcher_kubernetes::cluster::Scope;
+
+use crate::log_block::BlockEvent;
+use crate::operation::{Operation, OperationId, OperationSettings, SEND_WINDOW};
+use api_outage::ApiOutage;
+use claims::PreparedClaim;
+use endpoint_breakers::{EndpointBreakers, Permit};
+use pod_table::{ContainerKey, PodAction, PodTable};
+use record_key::RecordKey;
+use record_table::RecordTable;
+use slots::Slots;
+use timers::{Timer, Timers};
+use work_queue::{WorkItem, WorkQueue};
+
+pub use message::{ClaimReport, Effect, Input, Now, Report};
+pub use slots::ConcurrencyLimits;
+
+/// The engine wakes up at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What the engine is told once.
+#[derive(Clone)]
+pub struct EngineSettings {
+    pub scopes: Vec<Scope>,
+    pub operations: OperationSettings,
+    pub limits: ConcurrencyLimits,
+    /// For pods without the annotation.
+    pub once_per: OncePer,
+    /// Checkpoints are created but not attempted.
+    pub is_suspended: bool,
+    /// The longest time for which one attempt can hold its slot, counted from the write of the attempt.
+    pub longest_slot: Duration,
+    /// The time between two rounds of retention.
+    pub retention_interval: Duration,
+    /// `None`: claims are only reported, and no Checkpoints are created.
+    pub backend: Option<Arc<dyn CheckpointBackend>>,
+    /// Of the numbers by which waits differ.
+    pub seed: u64,
+}
+
+/// See the module.
+pub struct Engine {
+    settings: EngineSettings,
+    random: fastrand::Rng,
+    leads: bool,
+    is_stopping: bool,
+    pods: PodTable,
+    records: RecordTable,
+    slots: Slots,
+    breakers: EndpointBreakers,
+    queue: WorkQueue,
+    /// Work that found its slot taken although its node is free. It is queued again when a slot may be free.
+    blocked: Vec<(WorkItem, Option<String>)>,
+    /// Containers to claim, in the order of their events.
+    claims: VecDeque<ContainerKey>,
+    /// Containers to claim as soon as the Checkpoints of their scope are listed.
+    unlisted: Vec<ContainerKey>,
+    /// Claims that wait for a slot.
+    prepared: HashMap<ContainerKey, PreparedClaim>,
+    /// Claims to make without an attempt.
+    unattempted: VecDeque<(ContainerKey, PreparedClaim)>,
+    /// The Checkpoints that are being claimed, each with the other containers that would have the same one.
+    claiming: HashMap<RecordKey, Vec<ContainerKey>>,
+    timers: Timers,
+    operations: HashMap<OperationId, Running>,
+    /// The Checkpoints on which an operation works.
+    busy: HashMap<RecordKey, OperationId>,
+    /// The version of the last write of this process, of Checkpoints whose watch is behind it.
+    written: HashMap<RecordKey, u64>,
+    /// When the last attempt started that this process has sent, by Checkpoint.
+    sent: HashMap<RecordKey, Timestamp>,
+    last_operation: u64,
+    outage: Option<ApiOutage>,
+    /// A slot that was taken before this leadership and that no listing has shown does not count after this time.
+    stale_slots_expire_at: Duration,
+    had_open_breaker: bool,
+    reported: Reported,
+    effects: Vec<Effect>,
+}
+
+/// An operation that runs.
+struct Running {
+    task: Task,
+    /// The Checkpoint that it works on.
+    record: Option<RecordKey>,
+    permit: Permit,
+}
+
+/// What an operation is for.
+enum Task {
+    FindWorkload(ContainerKey),
+    Claim(Box<ClaimTask>),
+    Attempt(Arc<Checkpoint>),
+    MarkInterrupted(Arc<Checkpoint>),
+    Cancel(Arc<Checkpoint>),
+}
+
+/// A claim under way.
+struct ClaimTask {
+    key: ContainerKey,
+    claim: PreparedClaim,
+    pod: PodFacts,
+    event: BlockEvent,
+    /// It is the first attempt, too.
+    attempts: bool,
+    /// It has created the Checkpoint.
+    is_claimed: bool,
+}
+
+/// The last reported numbers, so that each is reported when it changes.
+#[derive(Default)]
+struct Reported {
+    pods: usize,
+    queued: usize,
+    breakers: usize,
+}
+
+impl Engine {
+    pub fn new(settings: EngineSettings) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(settings.seed),
+            leads: false,
+            is_stopping: false,
+            pods: PodTable::default(),
+            records: RecordTable::default(),
+            slots: Slots::new(settings.limits),
+            breakers: EndpointBreakers::default(),
+            queue: WorkQueue::default(),
+            blocked: Vec::new(),
+            claims: VecDeque::new(),
+            unlisted: Vec::new(),
+            prepared: HashMap::new(),
+            unattempted: VecDeque::new(),
+            claiming: HashMap::new(),
+            timers: Timers::default(),
+            operations: HashMap::new(),
+            busy: HashMap::new(),
+            written: HashMap::new(),
+            sent: HashMap::new(),
+            last_operation: 0,
+            outage: None,
+            stale_slots_expire_at: Duration::ZERO,
+            had_open_breaker: false,
+            reported: Reported::default(),
+            effects: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Takes one input, and returns what is to be done.
+    pub fn on(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        match input {
+            Input::Leads(leads) => self.lead(leads, now),
+            Input::Stop => self.is_stopping = true,
+            Input::Pods { scope, event } => {
+                let actions = self.pods.apply(scope, event, now.wall);
+                self.take(actions, now);
+                self.pods_listed(scope, now);
+            }
+            Input::Checkpoints { scope, event } => self.checkpoint_event(scope, event, now),
+            Input::Progress { id, progress } => self.progress(id, progress, now),
+            Input::Finished { id, result } => self.finished(id, result, now),
+            Input::Retained => self.schedule_retention(now),
+            Input::Wakeup => self.requeue_blocked(),
+        }
+        while let Some(timer) = self.timers.pop(now.wall) {
+            self.due(timer, now);
+        }
+        self.start_work(now);
+        self.report_numbers(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Self::on`] is to be called with [`Input::Wakeup`], if nothing else happens before.
+    pub fn next_wakeup(&mut self, now: Timestamp) -> Duration {
+        let longest = self.settings.operations.policy.longest_wait;
+        let has_waiting = !self.queue.is_empty() || !self.blocked.is_empty();
+        let of_waiting =
+            [self.slots.next_expiry(now), self.breakers.next_probe(now), self.outage.map(|outage| outage.until)];
+        let of_waiting = of_waiting.into_iter().flatten().filter(|_| has_waiting);
+        let others = [self.timers.next(), self.breakers.next_expiry(longest, now)].into_iter().flatten();
+        let next = of_waiting.filter(|at| *at > now).chain(others).min();
+        let wait = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        wait.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    }
+
+    /// Whether claims create Checkpoints.
+    pub fn creates_checkpoints(&self) -> bool {
+        self.settings.backend.is_some()
+    }
+
+    /// Whether no operation runs.
+    pub fn is_idle(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// What is known of pods and Checkpoints belongs to one period of leadership. Operations are finished in any case.
+    fn lead(&mut self, leads: bool, now: Now) {
+        self.leads = leads;
+        self.pods = PodTable::default();
+        self.records = RecordTable::default();
+        self.slots.forget_checkpoints();
+        self.queue.clear();
+        self.blocked.clear();
+        self.claims.clear();
+        self.unlisted.clear();
+        self.prepared.clear();
+        self.unattempted.clear();
+        let is_running = |key: &RecordKey| self.busy.contains_key(key);
+        self.claiming.retain(|key, followers| {
+            followers.clear();
+            is_running(key)
+        });
+        self.written.clear();
+        self.timers = Timers::default();
+        self.stale_slots_expire_at = now.boot + SEND_WINDOW + self.settings.longest_slot;
+        if leads {
+            self.schedule_retention(now);
+        }
+    }
+
+    fn schedule_retention(&mut self, now: Now) {
+        if self.leads && self.settings.backend.is_some() {
+            self.timers.set(Timer::Retention, after(now.wall, self.settings.retention_interval));
+        }
+    }
+
+    fn due(&mut self, timer: Timer, now: Now) {
+        match timer {
+            Timer::Pod(pod) => {
+                let actions = self.pods.recheck(&pod, now.wall);
+                self.take(actions, now);
+            }
+            Timer::Record(key) => self.look_at(&key, now),
+            Timer::Claim(key) => self.claim_without_attempt(&key),
+            Timer::Retention => {
+                let known_pods = self.pods.uids();
+                self.effects.push(Effect::Retain { known_pods });
+            }
+        }
+    }
+
+    /// Does what follows from an event of a pod.
+    fn take(&mut self, actions: Vec<PodAction>, now: Now) {
+        for action in actions {
+            match action {
+                PodAction::Seen(pod) => self.report(Report::PodSeen(pod)),
+                PodAction::Claim(key) => self.claims.push_back(key),
+                PodAction::Changed(pod) => {
+                    for key in self.records.about_pod(&pod) {
+                        self.look_at(&key, now);
+                    }
+                }
+                PodAction::Recheck { pod, at } => self.timers.set(Timer::Pod(pod), at),
+                PodAction::Blocked { pod, cause } => self.report(Report::PodBlocked { pod, cause }),
+                PodAction::Unblocked(pod) => self.report(Report::PodUnblocked(pod)),
+            }
+        }
+    }
+
+    /// Whether attempts may start, apart from slots and circuit breakers.
+    fn may_attempt(&self, now: Now) -> bool {
+        self.leads
+            && !self.is_stopping
+            && !self.settings.is_suspended
+            && self.outage.is_none_or(|outage| outage.until <= now.wall)
+            && self.all_are_listed(now)
+    }
+
+    /// Until every scope is listed, slots that an earlier leader took there are not known. A scope that cannot be listed
+    /// delays the others for only as long as such a slot can count.
+    fn all_are_listed(&self, now: Now) -> bool {
+        let scopes = 0..self.settings.scopes.len();
+        scopes.into_iter().all(|scope| self.records.is_listed(scope) && self.pods.is_listed(scope))
+            || now.boot >= self.stale_slots_expire_at
+    }
+
+    fn start_work(&mut self, now: Now) {
+        if !self.leads || self.is_stopping {
+            return;
+        }
+        self.start_claims(now);
+        if self.may_attempt(now) {
+            while self.start_next(now) {}
+        }
+    }
+
+    fn start(&mut self, task: Task, operation: Operation, record: Option<RecordKey>, permit: Permit) {
+        self.last_operation += 1;
+        let id = OperationId(self.last_operation);
+        if let Some(record) = &record {
+            self.busy.insert(record.clone(), id);
+        }
+        self.operations.insert(id, Running { task, record, permit });
+        self.effects.push(Effect::Start(id, operation));
+    }
+
+    fn report(&mut self, report: Report) {
+        self.effects.push(Effect::Report(report));
+    }
+
+    fn requeue_blocked(&mut self) {
+        for (item, node) in std::mem::take(&mut self.blocked) {
+            self.queue.push(item, node);
+        }
+    }
+
+    fn report_numbers(&mut self, now: Now) {
+        let longest = self.settings.operations.policy.longest_wait;
+        let (pods, queued) = (self.pods.len(), self.queue.attempts());
+        let breakers = self.breakers.open_count(longest, now.wall);
+        if pods != self.reported.pods {
+            self.report(Report::PodsWatched(pods));
+        }
+        if queued != self.reported.queued {
+            self.report(Report::AttemptsQueued(queued));
+        }
+        if breakers != self.reported.breakers {
+            self.report(Report::BreakersOpen(breakers));
+        }
+        self.reported = Reported { pods, queued, breakers };
+        // An attempt under way may have failed the check for another reason.
+        self.had_open_breaker |= breakers > 0;
+        if self.had_open_breaker && breakers == 0 && self.operations.is_empty() {
+            self.had_open_breaker = false;
+            self.report(Report::EndpointsReachable);
+        }
+    }
+
+    fn endpoint<'n>(&'n self, node: Option<&'n str>) -> Option<&'n str> {
+        self.settings.backend.as_ref().and_then(|backend| backend.endpoint(node))
+    }
+}
+
+fn after(now: Timestamp, wait: Duration) -> Timestamp {
+    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;
