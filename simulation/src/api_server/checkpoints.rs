@@ -21,6 +21,9 @@ impl ApiServer {
         self.admits(namespace)?;
         check_metadata(&object.metadata)?;
         check_spec(&object.spec)?;
+        if object.metadata.resource_version.is_some() {
+            return Err(Rejection::VersionInCreation);
+        }
         if self.checkpoints.get(namespace, name).is_some() {
             return Err(Rejection::AlreadyExists);
         }
@@ -114,12 +117,11 @@ impl ApiServer {
     /// The stored version that a PUT of this object replaces.
     fn to_replace(&self, sent: &ObjectMeta) -> Result<Arc<Checkpoint>, Rejection> {
         let (namespace, name) = key(sent);
-        let stored = self.checkpoints.get(namespace, name);
-        // The UID is compared first, so that without an object the answer is 409 as well.
-        if sent.uid.is_some() && sent.uid != stored.and_then(|stored| stored.metadata.uid.clone()) {
+        let stored = self.checkpoints.get(namespace, name).ok_or(Rejection::NotFound)?;
+        // Before the resourceVersion, so that a PUT with a foreign UID and without a version is a conflict.
+        if sent.uid.is_some() && sent.uid != stored.metadata.uid {
             return Err(Rejection::Conflict);
         }
-        let stored = stored.ok_or(Rejection::NotFound)?;
         match &sent.resource_version {
             None => Err(Rejection::Invalid("metadata.resourceVersion must be specified for an update")),
             Some(version) if Some(version) != stored.metadata.resource_version.as_ref() => Err(Rejection::Conflict),

@@ -20,6 +20,8 @@ pub enum Rejection {
     Expired,
     /// 422: the object breaks this rule.
     Invalid(&'static str),
+    /// 500, without a reason: a creation names a `resourceVersion`.
+    VersionInCreation,
 }
 
 impl Rejection {
@@ -32,6 +34,7 @@ impl Rejection {
             Self::AlreadyExists | Self::Conflict => 409,
             Self::Expired => 410,
             Self::Invalid(_) => 422,
+            Self::VersionInCreation => 500,
         }
     }
 
@@ -45,6 +48,7 @@ impl Rejection {
             Self::Conflict => "Conflict",
             Self::Expired => "Expired",
             Self::Invalid(_) => "Invalid",
+            Self::VersionInCreation => "",
         }
     }
 
@@ -62,6 +66,7 @@ impl Rejection {
             Self::AlreadyExists => "the object exists already",
             Self::Conflict => "the object has been changed",
             Self::Expired => "the resourceVersion is too old",
+            Self::VersionInCreation => "resourceVersion should not be set on objects to be created",
         };
         let status = Status::failure(message, self.reason()).with_code(self.code());
         let Some(cause) = self.cause() else { return status };
