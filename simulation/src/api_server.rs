@@ -16,9 +16,11 @@ mod pods;
 mod rejection;
 mod stored;
 
+use jiff::Timestamp;
 use snapwatcher_api::checkpoint::Checkpoint;
 
 use collection::Collection;
+use stored::key;
 
 pub use collection::{Continue, Event, EventKind, Page};
 pub use pod::Pod;
@@ -77,17 +79,17 @@ impl ApiServer {
     }
 
     /// Ends the deletion of a namespace: its objects are deleted one by one, then the namespace.
-    pub fn remove_namespace(&mut self, name: &str) {
+    pub fn remove_namespace(&mut self, name: &str, now: Timestamp) -> Result<(), Rejection> {
         self.terminate_namespace(name);
         for checkpoint in self.checkpoints.within(Some(name)).cloned().collect::<Vec<_>>() {
             let revision = self.next_revision();
             self.checkpoints.remove(revision, &checkpoint.metadata);
         }
         for pod in self.pods.within(Some(name)).cloned().collect::<Vec<_>>() {
-            let revision = self.next_revision();
-            self.pods.remove(revision, &pod.object.metadata);
+            self.remove_pod(name, key(&pod.object.metadata).1, now)?;
         }
         self.namespaces.retain(|namespace| namespace.name != name);
+        Ok(())
     }
 
     /// Forgets the changes up to this revision, as etcd does some minutes after them. Whoever has seen less has to list again.

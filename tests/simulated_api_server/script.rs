@@ -5,6 +5,21 @@ use fastrand::Rng;
 /// The names in a script. Each script puts its own number before them.
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 
+impl Call {
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Get { .. } => "get",
+            Self::ReplaceStatus { .. } => "replace status",
+            Self::Replace { .. } => "replace",
+            Self::Delete { .. } => "delete",
+            Self::List { .. } => "list",
+            Self::NextPage => "next page",
+            Self::Watch { .. } => "watch",
+        }
+    }
+}
+
 /// One call. Versions are named by their age: 0 is the newest version of the name that the script has been given.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Call {
@@ -122,21 +137,24 @@ const REFUSED_STATUSES: usize = 2;
 
 pub(crate) fn random(rng: &mut Rng) -> Vec<Call> {
     let length = rng.usize(20..=40);
+    let unset = Sent { uid: None, resource_version: None };
+    let begin = [0, 1].map(|name| Call::Create { name, form: Form::ALLOWED[name], sent: unset });
     // A list and a watch at the end show the state that is left.
     let ends = [Call::List { limit: 0 }, Call::Watch { since: Since::Start }];
-    (0..length).map(|_| call(rng)).chain(ends).collect()
+    begin.into_iter().chain((0..length).map(|_| call(rng))).chain(ends).collect()
 }
 
 fn call(rng: &mut Rng) -> Call {
-    let name = rng.usize(..NAMES.len());
+    // One name is used more than the others, so that a script has objects with a long history.
+    let name = rng.usize(..2 * NAMES.len()).saturating_sub(NAMES.len());
     match rng.usize(..20) {
-        0..4 => {
-            let form = if rng.usize(..3) > 0 { pick(rng, &Form::ALLOWED) } else { pick(rng, &Form::REFUSED) };
+        0..5 => {
+            let form = if rng.usize(..4) > 0 { pick(rng, &Form::ALLOWED) } else { pick(rng, &Form::REFUSED) };
             let carries = rng.usize(..8) == 0;
             let sent = if carries { sent(rng) } else { Sent { uid: None, resource_version: None } };
             Call::Create { name, form, sent }
         }
-        4..6 => Call::Get { name },
+        5 => Call::Get { name },
         6..12 => {
             let refused = rng.usize(..10) == 0;
             let allowed = STATUSES - REFUSED_STATUSES;
@@ -157,8 +175,8 @@ fn call(rng: &mut Rng) -> Call {
             ];
             Call::Replace { name, sent: sent(rng), change: pick(rng, &changes) }
         }
-        14..16 => Call::Delete { name, sent: sent(rng) },
-        16 => Call::List { limit: rng.u32(..3) },
+        14 => Call::Delete { name, sent: sent(rng) },
+        15..17 => Call::List { limit: rng.u32(..3) },
         17..19 => Call::NextPage,
         _ => Call::Watch { since: pick(rng, &[Since::Forgotten, Since::Start, Since::LastEvent, Since::LastList]) },
     }

@@ -132,24 +132,34 @@ impl ApiServer {
         let stored = self.pod(namespace, name)?;
         let has_ended = matches!(stored.object.status.phase.as_deref(), Some("Succeeded" | "Failed"));
         if stored.object.spec.node_name.is_none() || has_ended {
-            return self.remove_pod(namespace, name);
+            return self.remove_pod(namespace, name, now);
         }
-        if stored.facts.terminating {
-            return Ok(());
+        if !stored.facts.terminating {
+            self.set_deletion(&stored, now, GRACE);
         }
-        let mut object = stored.object.clone();
-        object.metadata.deletion_timestamp = Some(Time(in_seconds(now.saturating_add(GRACE).unwrap_or(now))));
-        object.metadata.deletion_grace_period_seconds = Some(GRACE.as_secs());
-        let revision = self.next_revision();
-        self.pods.put(revision, object.into());
         Ok(())
     }
 
-    /// DELETE without a grace period, as a kubelet does when the containers have ended: the pod is gone.
-    pub fn remove_pod(&mut self, namespace: &str, name: &str) -> Result<(), Rejection> {
+    /// DELETE without a grace period, as a kubelet does when the containers have ended: the pod is gone. A watch sees the
+    /// deletion time first.
+    pub fn remove_pod(&mut self, namespace: &str, name: &str, now: Timestamp) -> Result<(), Rejection> {
         let stored = self.pod(namespace, name)?;
+        self.set_deletion(&stored, now, SignedDuration::ZERO);
         let revision = self.next_revision();
         self.pods.remove(revision, &stored.object.metadata);
         Ok(())
+    }
+
+    fn set_deletion(&mut self, stored: &Pod, now: Timestamp, grace: SignedDuration) {
+        let mut object = stored.object.clone();
+        let metadata = &mut object.metadata;
+        // A second deletion shortens the grace period of the first.
+        let first = metadata.deletion_timestamp.as_ref().map(|until| until.0);
+        let before = SignedDuration::from_secs(metadata.deletion_grace_period_seconds.unwrap_or_default());
+        let asked = first.and_then(|until| until.checked_sub(before).ok()).unwrap_or(now);
+        metadata.deletion_timestamp = Some(Time(in_seconds(asked.saturating_add(grace).unwrap_or(asked))));
+        metadata.deletion_grace_period_seconds = Some(grace.as_secs());
+        let revision = self.next_revision();
+        self.pods.put(revision, object.into());
     }
 }
