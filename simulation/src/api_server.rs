@@ -15,6 +15,8 @@ mod pod;
 mod pods;
 mod rejection;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 use snapwatcher_api::checkpoint::Checkpoint;

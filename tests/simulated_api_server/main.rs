@@ -12,6 +12,8 @@ mod script;
 mod servers;
 mod transcript;
 
+use std::collections::BTreeMap;
+
 use fastrand::Rng;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -19,12 +21,13 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use lab::in_namespace;
 use lab::storm::{self, Size};
+use lab::terminal::print_result;
 use simulation::ApiServer;
 use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::pod::WatchedPod;
 
 use client::Client;
-use pods::PodAnswer;
+use pods::{PodAnswer, PodCall};
 use script::{Call, Form};
 use serde_json::json;
 use servers::{Real, Server as _, Simulated};
@@ -51,7 +54,7 @@ async fn the_simulated_api_server_answers_as_the_real_one() {
             })
             .await;
         }
-        counts.print();
+        counts.print("Checkpoints", &ANSWERS);
     })
     .await;
 }
@@ -61,14 +64,12 @@ async fn the_simulated_pods_change_as_the_real_ones() {
     in_namespace("the_simulated_pods_change_as_the_real_ones", |ns| async move {
         let mut rng = Rng::with_seed(storm::seed("simulated_api_server"));
         let api: Api<WatchedPod> = ns.api();
+        let mut counts = Counts::default();
         for number in 0..Size::chosen().of(15, 150) {
             let script = pods::random(&mut rng);
             let (real, simulated) = pods::run(&api, &format!("s{number}-"), &script).await;
-            let lines = |answers: &[PodAnswer]| answers.iter().map(|answer| format!("{answer:?}")).collect::<Vec<_>>();
-            for (at, (one, other)) in lines(&real).iter().zip(lines(&simulated)).enumerate() {
-                eprintln!("{at}: {:?}\n  {one}\n  {other}", script.get(at));
-            }
-            assert_eq!(real, simulated);
+            compare_pods(number, &script, &real, &simulated);
+            counts.add_pods(&script, &real);
             let now = DeleteParams::default().grace_period(0);
             api.delete_collection(&now, &ListParams::default()).await.unwrap();
             ns.until("no pod is left", async || {
@@ -77,6 +78,7 @@ async fn the_simulated_pods_change_as_the_real_ones() {
             })
             .await;
         }
+        counts.print("pods", &POD_ANSWERS);
     })
     .await;
 }
@@ -119,7 +121,7 @@ fn simulated(namespace: &str) -> Simulated {
 
 fn compare(number: usize, script: &[Call], real: &[Answer], simulated: &[Answer]) {
     let Some(at) = (0..script.len()).find(|at| real[*at] != simulated[*at]) else { return };
-    let before: Vec<_> = (0..at).map(|at| format!("  {at}: {:?}: {}", script[at], real[at].summary())).collect();
+    let before: Vec<_> = (0..at).map(|at| format!("  {at}: {:?}: {:?}", script[at], real[at].refusal)).collect();
     panic!(
         "script {number}, call {at}: {:?}\n     real: {:#?}\nsimulated: {:#?}\nbefore:\n{}",
         script[at],
@@ -129,20 +131,101 @@ fn compare(number: usize, script: &[Call], real: &[Answer], simulated: &[Answer]
     );
 }
 
+fn compare_pods(number: usize, script: &[(usize, PodCall)], real: &[PodAnswer], simulated: &[PodAnswer]) {
+    let Some(at) = (0..real.len()).find(|at| real[*at] != simulated[*at]) else { return };
+    let before: Vec<_> = script.iter().take(at + 1).map(|call| format!("  {call:?}")).collect();
+    panic!(
+        "script {number}, answer {at}:\n     real: {:#?}\nsimulated: {:#?}\ncalls:\n{}",
+        real[at],
+        simulated[at],
+        before.join("\n")
+    );
+}
+
 /// How often each answer was seen, so that scripts that show nothing are noticed.
 #[derive(Default)]
-struct Counts(std::collections::BTreeMap<String, usize>);
+struct Counts(BTreeMap<String, usize>);
+
+/// Answers that have to be seen.
+const ANSWERS: [&str; 25] = [
+    "create: 404 NotFound",
+    "create: 409 AlreadyExists",
+    "create: 422 Invalid",
+    "create: 500 ",
+    "create: done",
+    "delete: 404 NotFound",
+    "delete: 409 Conflict",
+    "delete: done",
+    "get: 404 NotFound",
+    "get: done",
+    "list: done",
+    "list: more",
+    "next page: done",
+    "next page: more",
+    "replace status: 404 NotFound",
+    "replace status: 409 Conflict",
+    "replace status: 422 Invalid",
+    "replace status: done",
+    "replace status: nothing changed",
+    "replace: 404 NotFound",
+    "replace: 409 Conflict",
+    "replace: 422 Invalid",
+    "replace: done",
+    "watch: 410 Expired",
+    "watch: done",
+];
+const POD_ANSWERS: [&str; 15] = [
+    "Annotate: 404",
+    "Annotate: done",
+    "Create: 409",
+    "Create: done",
+    "Delete: 404",
+    "Delete: done",
+    "Get: 404",
+    "Get: done",
+    "Label: 404",
+    "Label: done",
+    "List: done",
+    "Remove: 404",
+    "Remove: done",
+    "SetReady: done",
+    "Watch: done",
+];
 
 impl Counts {
     fn add(&mut self, script: &[Call], answers: &[Answer]) {
+        let mut newest = BTreeMap::new();
         for (call, answer) in script.iter().zip(answers) {
-            *self.0.entry(format!("{}: {}", call.kind(), answer.summary())).or_default() += 1;
+            let written = answer.seen.first().map(|(_, seen)| seen.clone());
+            let is_known = written.as_ref().is_some_and(|seen| newest.get(&seen.name) == Some(seen));
+            let is_write = matches!(call, Call::Replace { .. } | Call::ReplaceStatus { .. });
+            let summary = match &answer.refusal {
+                Some(refusal) => format!("{} {}", refusal.code, refusal.reason),
+                None if answer.has_more => "more".to_owned(),
+                None if is_write && is_known => "nothing changed".to_owned(),
+                None => "done".to_owned(),
+            };
+            newest.extend(written.map(|seen| (seen.name.clone(), seen)));
+            *self.0.entry(format!("{}: {summary}", call.kind())).or_default() += 1;
         }
     }
 
-    fn print(&self) {
-        for (answer, count) in &self.0 {
-            println!("{count:6} {answer}");
+    fn add_pods(&mut self, script: &[(usize, PodCall)], answers: &[PodAnswer]) {
+        // The watch is the last call. Before it, the object that ends it was created.
+        let answers = answers.iter().take(script.len() - 1).chain(answers.last());
+        for ((_, call), answer) in script.iter().zip(answers) {
+            let kind = format!("{call:?}").chars().take_while(char::is_ascii_alphabetic).collect::<String>();
+            let summary = answer.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
+            *self.0.entry(format!("{kind}: {summary}")).or_default() += 1;
+        }
+    }
+
+    fn print(&self, what: &str, expected: &[&str]) {
+        let lines: Vec<_> = self.0.iter().map(|(answer, count)| format!("  {count:6} {answer}")).collect();
+        print_result(&format!("simulated_api_server, answers about {what}:\n{}", lines.join("\n")));
+        // The short form is too short for the rare ones.
+        for answer in expected.iter().filter(|_| Size::chosen() == Size::Long) {
+            assert!(self.0.contains_key(*answer), "no call was answered by `{answer}`");
         }
     }
 }

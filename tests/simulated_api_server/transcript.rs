@@ -24,20 +24,10 @@ pub(crate) struct Answer {
     pub(crate) has_more: bool,
 }
 
-impl Answer {
-    /// The answer in a few words.
-    pub(crate) fn summary(&self) -> String {
-        match &self.refusal {
-            Some(refusal) => format!("{} {}", refusal.code, refusal.reason),
-            None => "done".to_owned(),
-        }
-    }
-}
-
 /// An object as it was seen.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Seen {
-    name: String,
+    pub(crate) name: String,
     /// The number of the UID, in the order in which they were seen.
     uid: usize,
     /// The rank of the `resourceVersion` among those of all objects in the transcript.
