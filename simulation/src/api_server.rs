@@ -5,8 +5,8 @@
 //! All objects share one revision counter, which is each object's `resourceVersion` at its last write. Versions are shared by
 //! `Arc` and are never changed. A list or watch yields the same objects as a read.
 //!
-//! Not simulated: finalizers, owner references without a meaning for the server, field managers, server-side apply, patches,
-//! and streams. A client of the simulation asks for the changes since a version, and decides itself how late it reads them.
+//! Not simulated: finalizers, garbage collection by owner references, field managers, patches, and the generation of pods. A
+//! watch is no stream: its client asks for the events since a revision, and decides itself how late it reads them.
 
 mod checkpoint_rules;
 mod checkpoints;
@@ -94,7 +94,8 @@ impl ApiServer {
         Ok(())
     }
 
-    /// Forgets the changes up to this revision, as etcd does some minutes after them. Whoever has seen less has to list again.
+    /// Forgets the changes up to this revision, as etcd does some minutes after them. A watch that has seen less
+    /// has to list again.
     pub fn compact(&mut self, revision: u64) {
         self.compacted = self.compacted.max(revision.min(self.revision));
         self.checkpoints.forget(self.compacted);

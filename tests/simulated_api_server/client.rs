@@ -6,10 +6,7 @@ use snapwatcher_api::checkpoint::Checkpoint;
 use crate::objects::{object, spec, status};
 use crate::script::{Call, Change, Form, NAMES, Sent, Since};
 use crate::servers::Server;
-use crate::transcript::{Answer, Refusal, Transcript};
-
-/// What one call gives: objects with the type of their event, and whether a further page follows.
-type Outcome = Result<(Vec<(&'static str, Checkpoint)>, bool), Refusal>;
+use crate::transcript::{Answer, Outcome, Transcript};
 
 pub(crate) struct Client<S> {
     server: S,

@@ -3,7 +3,7 @@
 //! Random scripts of calls are carried out on both. The answers have to agree in codes and reasons, in the objects, in the
 //! events of watches, and in the order of `resourceVersion`s and UIDs. STORM_SEED repeats the scripts.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod client;
 mod objects;
@@ -112,11 +112,14 @@ async fn nothing_can_be_created_in_a_namespace_that_is_being_deleted() {
     .await;
 }
 
+/// The time of the simulated server.
+const NOW: Timestamp = Timestamp::constant(1_700_000_000, 987_654_321);
+
 /// A simulated server that has forgotten what was before.
 fn simulated(namespace: &str) -> Simulated {
     let mut server = ApiServer::new(&["default", namespace]);
     server.compact(server.revision());
-    Simulated { server, namespace: namespace.to_owned(), token: None, now: Timestamp::now() }
+    Simulated { server, namespace: namespace.to_owned(), token: None, now: NOW }
 }
 
 fn compare(number: usize, script: &[Call], real: &[Answer], simulated: &[Answer]) {

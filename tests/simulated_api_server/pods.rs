@@ -75,10 +75,10 @@ pub(crate) async fn run(
         let since = listed.metadata.resource_version.as_deref().unwrap();
         if matches!(call, PodCall::Watch) {
             let create = PodCall::Create { is_labeled: true, has_node: false };
-            simulated.add(in_simulation(&mut server, &end, create, start).map_err(|rejection| rejection.code()));
+            simulated.add(in_simulation(&mut server, &end, create, start).map_err(Rejection::code));
             real.add(in_reality(api, &end, create, since, None).await);
         }
-        let answer = in_simulation(&mut server, &name, *call, start).map_err(|rejection| rejection.code());
+        let answer = in_simulation(&mut server, &name, *call, start).map_err(Rejection::code);
         simulated.add(answer);
         // What a kubelet writes is what the simulation has written.
         let status = server.pod("ns", &name).ok().map(|pod| json!({"status": pod.object.status}));

@@ -14,7 +14,10 @@ pub(crate) struct Refusal {
     pub(crate) is_namespace_terminating: bool,
 }
 
-/// The answer to one call.
+/// What one call gives: objects, in a watch with the types of the events, and whether a further page follows.
+pub(crate) type Outcome = Result<(Vec<(&'static str, Checkpoint)>, bool), Refusal>;
+
+/// The answer to one call, in a form that can be compared.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) refusal: Option<Refusal>,
@@ -49,7 +52,7 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
-    pub(crate) fn add(&mut self, outcome: Result<(Vec<(&'static str, Checkpoint)>, bool), Refusal>) {
+    pub(crate) fn add(&mut self, outcome: Outcome) {
         let answer = match outcome {
             Ok((objects, has_more)) => {
                 let seen = objects.into_iter().map(|(kind, object)| (kind, self.seen(object))).collect();

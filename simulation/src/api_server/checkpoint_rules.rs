@@ -1,4 +1,4 @@
-//! The rules that the API server holds Checkpoints to: those of the definition (`snapwatcher crd` prints them), of metadata,
+//! The rules that Checkpoints have to follow: those of the definition (`snapwatcher crd` prints them), of metadata,
 //! and the precision of times.
 
 use jiff::{Timestamp, TimestampRound, Unit};
