@@ -50,7 +50,7 @@ e2e: build image ## Run the tests that need a real node: kubelet, containerd and
 
 # The tests with a long form, see lab/src/storm.rs.
 STORMS := storm_kill storm_step replicas replicas_paused api_server_outage watch_faults snaphook_faults concurrency_limits revisions \
-	retention existing_pods rotation rotation_step certificate_secret drain rude_clients rude_bodies
+	retention existing_pods simulated_api_server rotation rotation_step certificate_secret drain rude_clients rude_bodies
 
 storm: build ## Run the long forms of the tests that kill, pause and break things (about an hour); STORM_SEED=N repeats a run
 	.ci/package slowhttptest slowhttptest

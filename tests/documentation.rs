@@ -284,7 +284,7 @@ fn each_source_file_that_a_page_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     // The placeholder of CONTRIBUTING.md.
     let mut sources = BTreeSet::from(["NAME.rs".into()]);
-    for folder in ["bench", "crates", "fuzz/fuzz_targets", "lab", "src", "tests"] {
+    for folder in ["bench", "crates", "fuzz/fuzz_targets", "lab", "simulation", "src", "tests"] {
         add_sources(&root.join(folder), &mut sources);
     }
     for page in ["CONTRIBUTING.md", "docs/architecture.md", "docs/contracts.md"] {

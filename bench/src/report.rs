@@ -120,7 +120,7 @@ mod tests {
         assert!(page.starts_with(INTRODUCTION) && page.ends_with("(met)\n\n## On a real node\n\nkept\n"), "{page}");
         assert!(!page.contains("old"), "{page}");
         assert!(
-            page.contains("- requests per CPU second, at least 20 times controller-runtime's: 40.0 (met)\n"),
+            page.contains("at least 20 times controller-runtime's, from 25 connections on: 40.0 (met)\n"),
             "{page}"
         );
     }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 /// A Pod object with just the fields that are read.
-#[derive(Debug, Clone, Serialize, Deserialize, kube::Resource)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, kube::Resource)]
 #[resource(inherit = Pod)]
 pub struct WatchedPod {
     pub metadata: ObjectMeta,
@@ -19,19 +19,19 @@ pub struct WatchedPod {
     pub status: WatchedStatus,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WatchedSpec {
     pub containers: Vec<WatchedContainer>,
     pub node_name: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WatchedContainer {
     pub name: String,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WatchedStatus {
     pub phase: Option<String>,
@@ -39,7 +39,7 @@ pub struct WatchedStatus {
     pub container_statuses: Vec<WatchedContainerStatus>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WatchedCondition {
     pub r#type: String,
@@ -47,7 +47,7 @@ pub struct WatchedCondition {
     pub last_transition_time: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WatchedContainerStatus {
     pub name: String,
@@ -58,12 +58,12 @@ pub struct WatchedContainerStatus {
     pub state: Option<WatchedContainerState>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WatchedContainerState {
     pub running: Option<WatchedRunningState>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WatchedRunningState {
     pub started_at: Option<Timestamp>,
