@@ -108,8 +108,12 @@ impl AttemptRunner {
         let status = self.status_after(checkpoint, &outcome, next_pod);
         match self.status_writer().put(checkpoint, status).await {
             Ok(_) => {
-                let name = fields::full_name(checkpoint);
-                tracing::warn!(checkpoint = name, "Checkpoint `{name}` is marked Interrupted: {INTERRUPTED}");
+                let (namespace, name) = fields::namespace_and_name(checkpoint);
+                tracing::warn!(
+                    checkpoint = name,
+                    namespace,
+                    "Checkpoint `{namespace}/{name}` is marked Interrupted: {INTERRUPTED}"
+                );
                 self.context.checkpoint_metrics.interrupted();
                 self.context.events.ended(checkpoint, Reason::Interrupted, INTERRUPTED);
                 Ok(())
@@ -161,8 +165,15 @@ impl AttemptRunner {
                 if let Some(pod) = pod.filter(|_| written.phase().is_final() && unmet.reason != Reason::PodGone) {
                     self.context.events.outcome(checkpoint, pod, &outcome, written.phase());
                 }
-                let (name, reason) = (fields::full_name(checkpoint), unmet.reason.as_str());
-                tracing::info!(checkpoint = name, reason, "Checkpoint `{name}` is not executed: {}", unmet.message);
+                let (namespace, name) = fields::namespace_and_name(checkpoint);
+                let reason = unmet.reason.as_str();
+                tracing::info!(
+                    checkpoint = name,
+                    namespace,
+                    reason,
+                    "Checkpoint `{namespace}/{name}` is not executed: {}",
+                    unmet.message
+                );
                 Ok(())
             }
         }
@@ -171,8 +182,12 @@ impl AttemptRunner {
     async fn cancel(&self, written: &Checkpoint) {
         let message =
             format!("cancelled before sending: starting the attempt took more than {} s", SEND_WINDOW.as_secs());
-        let name = fields::full_name(written);
-        tracing::warn!(checkpoint = name, "Attempt of Checkpoint `{name}` was {message}; it will be retried");
+        let (namespace, name) = fields::namespace_and_name(written);
+        tracing::warn!(
+            checkpoint = name,
+            namespace,
+            "Attempt of Checkpoint `{namespace}/{name}` was {message}; it will be retried"
+        );
         let status = transitions::cancel_attempt(written, &Redacted::own(&message), clock::now());
         self.status_writer().write_until_confirmed(written.clone(), |_| status.clone()).await;
     }

@@ -238,10 +238,11 @@ impl ActiveScheduler {
         let pending = self.under_way.remove(&uid).flatten();
         match &result {
             Err(error) if is_about_checkpoint(error) => {
-                let name = fields::full_name(&checkpoint);
+                let (namespace, name) = fields::namespace_and_name(&checkpoint);
                 tracing::warn!(
                     checkpoint = name,
-                    "Could not attempt Checkpoint `{name}`, retrying in {} s: {}",
+                    namespace,
+                    "Could not attempt Checkpoint `{namespace}/{name}`, retrying in {} s: {}",
                     LONGEST_PAUSE.as_secs(),
                     error_chain(error)
                 );

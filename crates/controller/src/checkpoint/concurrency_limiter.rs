@@ -21,7 +21,7 @@ use super::fields;
 pub struct ConcurrencyLimits {
     pub concurrent: usize,
     pub per_node: usize,
-    /// How long a back-end may go on working after the deadline of a request to which it never responded.
+    /// How long a back-end may continue to work after the deadline of a request to which it never responded.
     pub response_timeout: Duration,
 }
 

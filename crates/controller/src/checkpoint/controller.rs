@@ -153,7 +153,7 @@ impl CheckpointController {
         };
         self.context.checkpoint_metrics.watch_interrupted();
         match source {
-            // Judged by the code: for an API group that it does not know, the API server responds in plain text.
+            // The code decides, because for an unknown API group the API server responds in plain text, without a reason.
             watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404 => {
                 self.context.checks.definition.fail(ClaimError::NoDefinition.to_string());
             }

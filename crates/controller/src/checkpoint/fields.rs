@@ -30,7 +30,7 @@ pub(super) fn node(checkpoint: &Checkpoint) -> Option<String> {
     checkpoint.labels().get(NODE).cloned()
 }
 
-/// `namespace/name`, for messages.
-pub(super) fn full_name(checkpoint: &Checkpoint) -> String {
-    format!("{}/{}", checkpoint.namespace().unwrap_or_default(), checkpoint.name_any())
+/// For messages and log fields.
+pub(super) fn namespace_and_name(checkpoint: &Checkpoint) -> (String, String) {
+    (checkpoint.namespace().unwrap_or_default(), checkpoint.name_any())
 }

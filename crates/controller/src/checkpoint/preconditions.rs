@@ -68,7 +68,8 @@ fn existing<'a>(
         return Err(unmet(Reason::PodGone, message));
     }
     if pod.terminating {
-        return Err(unmet(Reason::PodGone, format!("pod `{name}` is terminating. {SUCCESSOR}")));
+        let remedy = if is_manual { "Create a Checkpoint of another pod" } else { SUCCESSOR };
+        return Err(unmet(Reason::PodGone, format!("pod `{name}` is terminating. {remedy}")));
     }
     Ok(pod)
 }
@@ -161,6 +162,17 @@ mod tests {
         let automatic = CheckpointTarget::Pod { name: "web".into(), uid: "u".into(), container: "app".into() };
         for target in [automatic, manual(None, None), manual(Some("u"), Some("app"))] {
             assert_eq!(check(&target, &ready().name, Some(&ready())).as_deref(), Ok("app"), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_checkpoint_of_snapwatcher_is_followed_by_one_for_a_new_pod() {
+        let terminating = PodFacts { terminating: true, ..ready() };
+        let automatic = CheckpointTarget::Pod { name: "web".into(), uid: "u".into(), container: "app".into() };
+        for pod in [None, Some(&terminating)] {
+            let message = |target| check(&target, &ready().name, pod).unwrap_err().message;
+            assert!(message(automatic.clone()).ends_with(SUCCESSOR));
+            assert!(!message(manual(None, None)).contains(SUCCESSOR));
         }
     }
 

@@ -72,15 +72,20 @@ impl StatusWriter<'_> {
                 Ok(_) => return,
                 Err(error) if error.is_conflict() => {}
                 Err(error) if error.is_not_found() => {
-                    let name = fields::full_name(&checkpoint);
-                    tracing::info!(checkpoint = name, "Checkpoint `{name}` was deleted before its outcome was written");
+                    let (namespace, name) = fields::namespace_and_name(&checkpoint);
+                    tracing::info!(
+                        checkpoint = name,
+                        namespace,
+                        "Checkpoint `{namespace}/{name}` was deleted before its outcome was written"
+                    );
                     return;
                 }
                 Err(error) => {
-                    let name = fields::full_name(&checkpoint);
+                    let (namespace, name) = fields::namespace_and_name(&checkpoint);
                     tracing::warn!(
                         checkpoint = name,
-                        "Could not write the outcome of Checkpoint `{name}`, retrying: {}",
+                        namespace,
+                        "Could not write the outcome of Checkpoint `{namespace}/{name}`, retrying: {}",
                         error_chain(&error)
                     );
                     sleep(retries.next_wait()).await;
@@ -98,16 +103,16 @@ impl StatusWriter<'_> {
     /// Replaces the status if the Checkpoint still has the same resourceVersion.
     pub(super) async fn put(&self, checkpoint: &Checkpoint, status: CheckpointStatus) -> Result<Checkpoint, CallError> {
         let changed = Checkpoint { status: Some(status), ..checkpoint.clone() };
-        let (api, name) = (self.api(checkpoint), checkpoint.name_any());
-        let what = format!("write the status of Checkpoint `{}`", fields::full_name(checkpoint));
-        call(what, api.replace_status(&name, &PostParams::default(), &changed)).await
+        let (namespace, name) = fields::namespace_and_name(checkpoint);
+        let what = format!("write the status of Checkpoint `{namespace}/{name}`");
+        call(what, self.api(checkpoint).replace_status(&name, &PostParams::default(), &changed)).await
     }
 
     /// Reads the Checkpoint of the same UID.
     async fn read(&self, checkpoint: &Checkpoint) -> Result<Option<Checkpoint>, CallError> {
-        let api = self.api(checkpoint);
-        let what = format!("read Checkpoint `{}`", fields::full_name(checkpoint));
-        let found = call(what, api.get_opt(&checkpoint.name_any())).await?;
+        let (namespace, name) = fields::namespace_and_name(checkpoint);
+        let what = format!("read Checkpoint `{namespace}/{name}`");
+        let found = call(what, self.api(checkpoint).get_opt(&name)).await?;
         Ok(found.filter(|found| found.uid() == checkpoint.uid()))
     }
 

@@ -66,7 +66,7 @@ pub(crate) enum NextStep {
 
 /// Decides the next step of a Checkpoint whose attempt this process has seen unchanged for `age`.
 ///
-/// The attempt of another holder is judged by `age` alone, since the holder's clock may be wrong.
+/// For the attempt of another holder only `age` counts, because the holder's clock may be wrong.
 pub(crate) fn plan(
     checkpoint: &Checkpoint,
     me: &Holder,
