@@ -30,7 +30,7 @@ enum Command {
     Up(UpArgs),
     /// Stop the control plane that `lab up` or `lab demo` started.
     Down,
-    /// Show what happens to labelled pods, from their creation to their checkpoint.
+    /// Show what happens to labeled pods, from their creation to their checkpoint.
     Demo(DemoArgs),
     /// Start a control plane, install SnapWatcher's CRD, run a command (the tests) and exit with its exit code.
     Test(TestArgs),

@@ -317,8 +317,9 @@ impl Engine {
     fn start(&mut self, task: Task, operation: Operation, record: Option<RecordKey>, permit: Permit) {
         self.last_operation += 1;
         let id = OperationId(self.last_operation);
+        // A Checkpoint that was deleted during its attempt is created again beside it, and waits for its end.
         if let Some(record) = &record {
-            self.busy.insert(record.clone(), id);
+            self.busy.entry(record.clone()).or_insert(id);
         }
         self.operations.insert(id, Running { task, record, permit });
         self.effects.push(Effect::Start(id, operation));

@@ -1,6 +1,6 @@
 //! A Pod object with just the fields that SnapWatcher reads, as the watch decodes it.
 //!
-//! A whole `Pod` of k8s-openapi has some hundred fields. With 10,000 labelled pods in memory that costs too much, so unknown
+//! A whole `Pod` of k8s-openapi has some hundred fields. With 10,000 labeled pods in memory that costs too much, so unknown
 //! fields are skipped while decoding.
 
 use jiff::Timestamp;

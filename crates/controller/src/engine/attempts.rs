@@ -198,7 +198,7 @@ impl Engine {
     pub(super) fn finished(&mut self, id: OperationId, result: OperationResult, now: Now) {
         let Some(Running { task, record, permit }) = self.operations.remove(&id) else { return };
         self.end_permit(&permit, now);
-        if let Some(record) = &record {
+        if let Some(record) = record.as_ref().filter(|record| self.busy.get(record) == Some(&id)) {
             self.busy.remove(record);
             self.slots.release(record);
         }

@@ -148,17 +148,14 @@ impl Engine {
             return self.claim_done(&key, now);
         }
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
-        if self.busy.contains_key(&record) {
-            // An operation of an earlier leadership works on it. Its end decides.
-            let again = self.pods.claim_failed(&key, now.wall);
-            return self.take(again.into_iter().collect(), now);
-        }
+        // The Checkpoint of that name was deleted during its attempt, which goes on.
+        let is_busy = self.busy.contains_key(&record);
         match self.claiming.entry(record) {
             // Another pod of the same revision is being claimed.
             Entry::Occupied(mut claiming) => return claiming.get_mut().push(key),
             Entry::Vacant(new) => drop(new.insert(Vec::new())),
         }
-        if self.may_attempt(now) {
+        if self.may_attempt(now) && !is_busy {
             self.queue.push(key.item(), Some(claim.node.clone()));
             self.timers.set(Timer::Claim(key.clone()), after(now.wall, LONGEST_WAIT));
             self.prepared.insert(key, claim);

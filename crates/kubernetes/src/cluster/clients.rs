@@ -12,7 +12,7 @@ use tower::limit::RateLimitLayer;
 /// How long the server keeps a watch open.
 pub const WATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connection is dead if nothing is read for the watch timeout and this much longer, since the server ends a watch before.
-/// It is below the 5 s after which kube's watcher starts a silent watch anew without an error: only a read that fails can be
+/// It is below the 5 s after which kube's watcher restarts a silent watch without an error: only a read that fails can be
 /// logged and counted.
 const READ_SLACK: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
