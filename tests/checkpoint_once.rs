@@ -7,8 +7,8 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use lab::objects::{deployment, pod};
 use lab::snaphook::{Behaviour, Gate};
 use lab::{Record, in_namespace};
-use serde_json::json;
-use snapwatcher_api::keys::ONCE_PER;
+use serde_json::{Value, json};
+use snapwatcher_api::keys::{ATTEMPT, ONCE_PER};
 use tokio::sync::mpsc;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
