@@ -182,11 +182,11 @@ impl Engine {
             Input::Leads(leads) => self.lead(leads, now),
             Input::Stop => self.is_stopping = true,
             Input::Pods { scope, event } => {
-                let actions = self.pods.apply(scope, event, now.wall);
+                let actions = self.pods.apply(scope, *event, now.wall);
                 self.take(actions, now);
                 self.pods_listed(scope, now);
             }
-            Input::Checkpoints { scope, event } => self.checkpoint_event(scope, event, now),
+            Input::Checkpoints { scope, event } => self.checkpoint_event(scope, *event, now),
             Input::Progress { id, progress } => self.progress(id, progress, now),
             Input::Finished { id, result } => self.finished(id, result, now),
             Input::Retained => self.schedule_retention(now),
@@ -326,7 +326,7 @@ impl Engine {
     }
 
     fn report(&mut self, report: Report) {
-        self.effects.push(Effect::Report(report));
+        self.effects.push(Effect::Report(Box::new(report)));
     }
 
     fn requeue_blocked(&mut self) {

@@ -41,7 +41,7 @@ pub struct OperationId(pub u64);
 #[derive(Debug, Clone)]
 pub enum Operation {
     /// Finds the workload of a pod that will be claimed.
-    FindWorkload { pod: PodFacts },
+    FindWorkload { pod: Box<PodFacts> },
     /// Creates the Checkpoint of a container, and makes its first attempt if it has a slot.
     Claim(Box<Claim>),
     /// Makes an attempt of a Checkpoint, which has a slot.
@@ -118,7 +118,7 @@ pub enum AttemptResult {
     /// No request was sent: a precondition is not met, as the status now says.
     Unmet(Box<UnmetAttempt>),
     /// No request was sent. Another process has changed the Checkpoint, or writing the attempt took too long.
-    NotSent { written: Option<Arc<Checkpoint>>, took_too_long: bool },
+    NotSent { written: Option<Arc<Checkpoint>> },
     /// No request was sent: the pod is on this node, for which the attempt has no slot.
     OtherNode(String),
     /// No request was sent: the pod belongs to another workload than the Checkpoint of the revision.

@@ -59,21 +59,21 @@ impl Engine {
             Some((WorkItem::Claim(key), _)) => {
                 self.start_claim_with_attempt(key, now);
             }
-            Some((WorkItem::Attempt(key), node)) => self.start_attempt(key, node, now),
+            Some((WorkItem::Attempt(key), node)) => self.start_attempt(key, node.as_deref(), now),
         }
         true
     }
 
-    fn start_attempt(&mut self, key: RecordKey, queued_node: Option<String>, now: Now) {
+    fn start_attempt(&mut self, key: RecordKey, queued_node: Option<&str>, now: Now) {
         let Some(checkpoint) = self.records.unfinished(&key).map(|record| record.checkpoint.clone()) else { return };
         if self.busy.contains_key(&key) || self.written.contains_key(&key) {
             return;
         }
-        let Need::Attempt(chosen) = self.need_of(&checkpoint, queued_node.as_deref(), now) else {
+        let Need::Attempt(chosen) = self.need_of(&checkpoint, queued_node, now) else {
             return self.look_at(&key, now);
         };
         let ChosenPod { name, node, subject } = chosen;
-        if node != queued_node && node.is_some() {
+        if node.as_deref() != queued_node && node.is_some() {
             return self.queue.push(WorkItem::Attempt(key), node);
         }
         if !self.slots.take(&key, node.as_deref(), subject, now.wall) {
@@ -215,7 +215,7 @@ impl Engine {
             (Task::Attempt(checkpoint), OperationResult::Attempt(result)) => match result {
                 Ok(attempt) => {
                     self.outage_over();
-                    is_outdated = matches!(&attempt, AttemptResult::NotSent { written: None, .. })
+                    is_outdated = matches!(&attempt, AttemptResult::NotSent { written: None })
                         || matches!(&attempt, AttemptResult::Unmet(unmet) if unmet.written.is_none());
                     if let Some(record) = &record {
                         self.note_write(record, &attempt);
@@ -256,7 +256,7 @@ impl Engine {
                     self.wrote(record, written);
                 }
             }
-            AttemptResult::NotSent { written: Some(written), .. } => self.wrote(record, written),
+            AttemptResult::NotSent { written: Some(written) } => self.wrote(record, written),
             _ => {}
         }
     }

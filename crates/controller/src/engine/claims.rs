@@ -105,7 +105,7 @@ impl Engine {
     }
 
     fn find_workload(&mut self, key: ContainerKey, pod: PodFacts) {
-        self.start(Task::FindWorkload(key), Operation::FindWorkload { pod }, None, Permit::default());
+        self.start(Task::FindWorkload(key), Operation::FindWorkload { pod: Box::new(pod) }, None, Permit::default());
     }
 
     pub(super) fn workload_found(&mut self, key: ContainerKey, result: Result<Workload, WorkloadError>, now: Now) {

@@ -69,11 +69,11 @@ fn leading(settings: EngineSettings, pods: Vec<WatchedPod>) -> (Engine, Vec<Effe
     let checkpoints = [Event::Init, Event::InitDone];
     let mut effects = Vec::new();
     for event in checkpoints {
-        effects.extend(engine.on(Input::Checkpoints { scope: 0, event }, now(0)));
+        effects.extend(engine.on(Input::Checkpoints { scope: 0, event: Box::new(event) }, now(0)));
     }
     let listed = std::iter::once(Event::Init).chain(pods.into_iter().map(Event::InitApply));
     for event in listed.chain([Event::InitDone]) {
-        effects.extend(engine.on(Input::Pods { scope: 0, event }, now(0)));
+        effects.extend(engine.on(Input::Pods { scope: 0, event: Box::new(event) }, now(0)));
     }
     (engine, effects)
 }
@@ -130,10 +130,10 @@ fn nothing_is_claimed_before_the_checkpoints_are_listed() {
     let mut engine = Engine::new(settings());
     engine.on(Input::Leads(true), now(0));
     for event in [Event::Init, Event::InitApply(ready("a")), Event::InitDone] {
-        assert!(operations(engine.on(Input::Pods { scope: 0, event }, now(0))).is_empty());
+        assert!(operations(engine.on(Input::Pods { scope: 0, event: Box::new(event) }, now(0))).is_empty());
     }
-    engine.on(Input::Checkpoints { scope: 0, event: Event::Init }, now(0));
-    let effects = engine.on(Input::Checkpoints { scope: 0, event: Event::InitDone }, now(0));
+    engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Init) }, now(0));
+    let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::InitDone) }, now(0));
     assert!(matches!(only(effects).1, Operation::FindWorkload { .. }));
 }
 
@@ -170,12 +170,12 @@ fn a_pod_with_a_checkpoint_is_not_claimed_again_until_it_is_deleted() {
     let (id, _) = claim_of(&mut engine, effects);
     assert!(operations(finish(&mut engine, id, OperationResult::Claim(Ok(ClaimResult::AlreadyClaimed)), 0)).is_empty());
     let event = Event::Apply(ready("a"));
-    assert!(operations(engine.on(Input::Pods { scope: 0, event }, now(1))).is_empty());
+    assert!(operations(engine.on(Input::Pods { scope: 0, event: Box::new(event) }, now(1))).is_empty());
     let mut checkpoint = fixtures::checkpoint("a").phase(Phase::Succeeded).build();
     checkpoint.spec.pod.as_mut().unwrap().uid = Some("a".into());
     let event = Event::Apply(checkpoint.clone());
-    engine.on(Input::Checkpoints { scope: 0, event }, now(1));
-    let effects = engine.on(Input::Checkpoints { scope: 0, event: Event::Delete(checkpoint) }, now(2));
+    engine.on(Input::Checkpoints { scope: 0, event: Box::new(event) }, now(1));
+    let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Delete(checkpoint)) }, now(2));
     assert!(matches!(only(effects).1, Operation::FindWorkload { .. }));
 }
 
@@ -183,7 +183,7 @@ fn a_pod_with_a_checkpoint_is_not_claimed_again_until_it_is_deleted() {
 fn an_attempt_of_this_process_that_was_never_sent_is_cancelled() {
     let (mut engine, _) = leading(settings(), vec![]);
     let checkpoint = fixtures::checkpoint("a").in_progress().build();
-    let effects = engine.on(Input::Checkpoints { scope: 0, event: Event::Apply(checkpoint) }, now(1));
+    let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) }, now(1));
     assert!(matches!(only(effects).1, Operation::Cancel(_)));
 }
 
@@ -192,7 +192,7 @@ fn an_attempt_of_an_earlier_boot_is_marked_interrupted_at_once() {
     let (mut engine, _) = leading(settings(), vec![]);
     let checkpoint = fixtures::checkpoint("a").in_progress();
     let checkpoint = checkpoint.status(|status| status.holder = Some("snapwatcher-0/b0".into())).build();
-    let effects = engine.on(Input::Checkpoints { scope: 0, event: Event::Apply(checkpoint) }, now(1));
+    let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) }, now(1));
     assert!(matches!(only(effects).1, Operation::MarkInterrupted(_)));
 }
 
@@ -210,9 +210,10 @@ fn without_a_back_end_a_claim_is_only_reported() {
     let settings = EngineSettings { backend: None, ..settings() };
     let mut engine = Engine::new(settings);
     engine.on(Input::Leads(true), now(0));
-    let effects = engine.on(Input::Pods { scope: 0, event: Event::Apply(ready("a")) }, now(0));
+    let effects = engine.on(Input::Pods { scope: 0, event: Box::new(Event::Apply(ready("a"))) }, now(0));
     let (id, _) = only(effects);
     let effects = finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 0);
-    let is_claimed = |effect: &Effect| matches!(effect, Effect::Report(Report::Claimed(_)));
+    let is_claimed =
+        |effect: &Effect| matches!(effect, Effect::Report(report) if matches!(**report, Report::Claimed(_)));
     assert!(effects.iter().any(is_claimed) && operations(effects).is_empty());
 }

@@ -44,7 +44,7 @@ pub(super) async fn send<I: OperationIo>(
     let writer = StatusWriter { io, longest: settings.longest_attempt() };
     if is_too_late(io, &checkpoint, write_started) {
         let written = cancel(io, &writer, &checkpoint).await;
-        return AttemptResult::NotSent { written: written.map(Into::into), took_too_long: true };
+        return AttemptResult::NotSent { written: written.map(Into::into) };
     }
     let container = fields::container(&checkpoint).unwrap_or_default().to_owned();
     let status = checkpoint.status.clone().unwrap_or_default();
