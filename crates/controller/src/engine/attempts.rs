@@ -20,9 +20,9 @@ use super::message::{ClaimReport, Now, Report};
 use super::record_key::RecordKey;
 use super::record_table::attempt_start;
 use super::slots::Subject;
-use super::timers::Timer;
+use super::state::{Engine, Running, Task};
+use super::timers::{Timer, after};
 use super::work_queue::WorkItem;
-use super::{Engine, Running, Task, after};
 use crate::operation::{Attempt, AttemptResult, ClaimResult, Operation, OperationId, OperationResult, Progress};
 use crate::record::fields;
 

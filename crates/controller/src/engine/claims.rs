@@ -14,10 +14,11 @@ use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
 use super::endpoint_breakers::Permit;
 use super::message::{ClaimReport, Now, Report};
 use super::pod_table::{ContainerKey, PodAction};
+use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
-use super::timers::Timer;
+use super::state::{ClaimTask, Engine, Task};
+use super::timers::{Timer, after};
 use super::work_queue::WorkItem;
-use super::{ClaimTask, Engine, Task, after};
 use crate::log_block::BlockEvent;
 use crate::operation::{Claim, ClaimError, ClaimResult, Operation};
 
@@ -26,16 +27,6 @@ const MAX_CLAIMS: usize = 16;
 
 /// How long a container waits for a slot before it is claimed without an attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// What a claim creates.
-#[derive(Debug, Clone)]
-pub(super) struct PreparedClaim {
-    target: CheckpointTarget,
-    pub(super) workload: Workload,
-    /// Of the Checkpoint.
-    pub(super) name: String,
-    node: String,
-}
 
 impl ContainerKey {
     fn item(&self) -> WorkItem {

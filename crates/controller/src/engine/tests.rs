@@ -1,14 +1,17 @@
 use kube::runtime::watcher::Event;
 
+use std::sync::Arc;
+
 use super::*;
 use snapwatcher_api::checkpoint::Phase;
 use snapwatcher_api::fixtures::{self, at, pod};
 use snapwatcher_api::outcome::{Location, Outcome};
-use snapwatcher_api::pod::WatchedPod;
-use snapwatcher_backends::backend::CheckpointRequest;
+use snapwatcher_api::pod::{OncePer, WatchedPod};
+use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
+use snapwatcher_kubernetes::cluster::Scope;
 use snapwatcher_kubernetes::workload::Workload;
 
-use crate::operation::{ClaimResult, OperationResult, Progress};
+use crate::operation::{ClaimResult, OperationResult, OperationSettings, Progress};
 use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
 
 /// A back-end with one endpoint, of which nothing is requested here.

@@ -14,10 +14,10 @@ use snapwatcher_api::pod::PodFacts;
 use snapwatcher_kubernetes::cluster::CallError;
 use snapwatcher_kubernetes::workload::Workload;
 
+use super::definition::{Attempt, AttemptResult, OperationSettings, Progress, UnmetAttempt};
 use super::io::OperationIo;
 use super::request::{self, WrittenAttempt, has_next_pod};
 use super::status_writer::StatusWriter;
-use super::{Attempt, AttemptResult, OperationSettings, Progress, UnmetAttempt};
 use crate::record::fields;
 use crate::record::transitions::{self, AttemptTarget};
 

@@ -12,44 +12,16 @@ use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget};
 use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
 use snapwatcher_api::keys::{CLAIMED_BY, MANAGED_BY, NODE, POD_UID, WORKLOAD};
-use snapwatcher_api::pod::{PodFacts, PodName};
-use snapwatcher_kubernetes::cluster::{CallError, LivePod};
-use snapwatcher_kubernetes::workload::WorkloadError;
+use snapwatcher_api::pod::PodFacts;
+use snapwatcher_kubernetes::cluster::LivePod;
 
+use super::claim_error::ClaimError;
+use super::definition::{AttemptResult, Claim, ClaimResult, OperationSettings, Progress};
 use super::io::OperationIo;
 use super::request::{self, WrittenAttempt};
 use super::status_writer::{RETRY, StatusWriter};
-use super::{AttemptResult, Claim, ClaimResult, OperationSettings, Progress};
 use crate::record::first_attempt;
 use crate::record::transitions::AttemptTarget;
-
-/// Why there is no claim.
-#[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
-    /// By a live read, the pod is not eligible.
-    #[error("pod `{pod}` is not eligible any more: {cause}")]
-    Ineligible { pod: PodName, cause: Ineligible },
-    #[error(transparent)]
-    Workload(#[from] WorkloadError),
-    /// The pod will be deleted with its namespace.
-    #[error("namespace `{0}` is being deleted")]
-    NamespaceTerminating(String),
-    #[error("the Checkpoint resource is not installed: run `snapwatcher crd | kubectl apply --server-side -f -`")]
-    NoDefinition,
-    /// Checkpoints of other pods or revisions have all names that could be derived.
-    #[error(
-        "could not derive a unique Checkpoint name: `{0}` and all shorter names belong to other pods; delete one of them"
-    )]
-    NoName(String),
-    #[error(transparent)]
-    Call(CallError),
-}
-
-impl From<CallError> for ClaimError {
-    fn from(error: CallError) -> Self {
-        Self::Call(error)
-    }
-}
 
 /// How one try to create the object ended.
 enum Created {

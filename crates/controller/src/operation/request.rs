@@ -14,9 +14,9 @@ use snapwatcher_api::outcome::{Outcome, Redacted};
 use snapwatcher_backends::backend::CheckpointRequest;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod};
 
+use super::definition::{AttemptResult, OperationSettings, Progress, SEND_WINDOW, SentAttempt};
 use super::io::OperationIo;
 use super::status_writer::{RETRY, StatusWriter, namespace_and_name};
-use super::{AttemptResult, OperationSettings, Progress, SEND_WINDOW, SentAttempt};
 use crate::record::{fields, transitions};
 
 /// A first attempt that takes longer than this is written to the status, so that people see it.
