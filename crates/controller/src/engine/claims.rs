@@ -139,7 +139,7 @@ impl Engine {
             return self.claim_done(&key, now);
         }
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
-        // The Checkpoint of that name was deleted during its attempt, which goes on.
+        // The Checkpoint of that name was deleted during its attempt, which continues.
         let is_busy = self.busy.contains_key(&record);
         match self.claiming.entry(record) {
             // Another pod of the same revision is being claimed.

@@ -25,7 +25,7 @@ pub struct Now {
     pub boot: Duration,
 }
 
-/// What the engine is told.
+/// What the engine learns.
 #[derive(Debug)]
 pub enum Input {
     /// This replica has become the leader, or is no longer.
