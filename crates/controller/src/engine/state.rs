@@ -24,7 +24,7 @@ use super::work_queue::{WorkItem, WorkQueue};
 use crate::log_block::BlockEvent;
 use crate::operation::{OperationId, OperationSettings};
 
-/// What the engine is told once.
+/// The settings of the engine.
 #[derive(Clone)]
 pub struct EngineSettings {
     pub scopes: Vec<Scope>,
