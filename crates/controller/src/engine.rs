@@ -9,6 +9,7 @@ mod candidates;
 mod circuit_breaker;
 mod claims;
 mod endpoint_breakers;
+mod kept;
 mod message;
 mod pod_table;
 mod record_key;
@@ -41,6 +42,7 @@ use slots::Slots;
 use timers::{Timer, Timers};
 use work_queue::{WorkItem, WorkQueue};
 
+pub use kept::Kept;
 pub use message::{ClaimReport, Effect, Input, Now, Report};
 pub use slots::ConcurrencyLimits;
 
