@@ -71,6 +71,11 @@ impl ApiServer {
         }
     }
 
+    /// Whether a namespace is being deleted.
+    pub fn is_terminating(&self, name: &str) -> bool {
+        self.namespace(name).is_some_and(|namespace| namespace.is_terminating)
+    }
+
     /// Begins the deletion of a namespace: from now on nothing can be created in it. Its objects stay until
     /// [`Self::remove_namespace`].
     pub fn terminate_namespace(&mut self, name: &str) {

@@ -9,6 +9,7 @@ mod candidates;
 mod circuit_breaker;
 mod claims;
 mod endpoint_breakers;
+mod kept;
 mod message;
 mod pod_table;
 mod prepared_claim;
@@ -32,6 +33,7 @@ use record_table::RecordTable;
 use state::{Reported, Running, Task};
 use timers::{Timer, Timers, after};
 
+pub use kept::Kept;
 pub use message::{ClaimReport, Effect, Input, Now, Report};
 pub use slots::ConcurrencyLimits;
 pub use state::{Engine, EngineSettings};

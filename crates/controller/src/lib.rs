@@ -22,7 +22,7 @@ mod watch_metrics;
 
 pub use checkpoint_metrics::CheckpointMetrics;
 pub use context::{ControllerChecks, ControllerContext};
-pub use engine::{ClaimReport, ConcurrencyLimits, Effect, Engine, EngineSettings, Input, Now, Report};
+pub use engine::{ClaimReport, ConcurrencyLimits, Effect, Engine, EngineSettings, Input, Kept, Now, Report};
 pub use log_block::BlockEvent;
 pub use pods_page::{PODS, PodsPage};
 pub use record::transitions::{Holder, RetryPolicy, UnknownResult};

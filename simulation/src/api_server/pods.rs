@@ -42,6 +42,11 @@ impl ApiServer {
         pods.filter(move |pod| pod.is_labeled() && pod.facts.revision() == revision)
     }
 
+    /// All pods of a namespace, labeled or not.
+    pub fn pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Pod>> {
+        self.pods.within(Some(namespace))
+    }
+
     /// The events of a watch of labeled pods since a revision, of one namespace or of all. A pod that loses its label is
     /// deleted for the watch.
     pub fn labeled_pod_events(

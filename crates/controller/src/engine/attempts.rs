@@ -241,7 +241,13 @@ impl Engine {
             _ => {}
         }
         match record {
-            Some(record) if is_outdated => self.timers.set(Timer::Record(record), after(now.wall, RETRY_AFTER)),
+            Some(record) if is_outdated => {
+                // Another process may be at work on it, as the watch has shown meanwhile.
+                if let Some(checkpoint) = self.records.unfinished(&record).map(|known| known.checkpoint.clone()) {
+                    self.observe_slot(&record, &checkpoint);
+                }
+                self.timers.set(Timer::Record(record), after(now.wall, RETRY_AFTER));
+            }
             Some(record) => self.look_at(&record, now),
             None => {}
         }

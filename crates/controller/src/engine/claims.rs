@@ -195,6 +195,15 @@ impl Engine {
             }
             return self.resume_followers(&record);
         };
+        if self.records.has_success(&key.uid, &key.container) {
+            // A manual Checkpoint has succeeded while this claim waited.
+            if attempts {
+                self.slots.release(&record);
+                self.end_permit(&permit, now);
+            }
+            self.resume_followers(&record);
+            return self.already_claimed(&key, None, now);
+        }
         let operation = Operation::Claim(Box::new(Claim {
             pod: pod.clone(),
             container: key.container.clone(),

@@ -82,6 +82,11 @@ impl UnfinishedRecord {
 }
 
 impl RecordTable {
+    /// How many Checkpoints there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn is_listed(&self, scope: usize) -> bool {
         self.listed.contains(&scope)
     }

@@ -101,7 +101,7 @@ impl Engine {
 
     /// What the watch shows counts, unless an operation works on the Checkpoint or has written a newer version. An attempt
     /// in an annotation holds a slot only for a pod that exists, since people can write annotations.
-    fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
+    pub(super) fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
         if self.busy.contains_key(key) || self.written.contains_key(key) {
             return;
         }

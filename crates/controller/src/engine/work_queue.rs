@@ -51,6 +51,10 @@ impl WorkQueue {
         self.attempts
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.queued.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queued.is_empty()
     }

@@ -39,7 +39,7 @@ pub(super) async fn run<I: OperationIo>(
     claim: &Claim,
     report: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<ClaimResult, ClaimError> {
-    let pod = live_pod(io, claim).await?;
+    let mut pod = live_pod(io, claim).await?;
     let mut retries = RETRY.retries();
     loop {
         if io.is_stopping() {
@@ -49,7 +49,11 @@ pub(super) async fn run<I: OperationIo>(
         let write_started = io.since_boot();
         let object = object(io, settings, claim, &pod.facts);
         match create(io, &object).await? {
-            Created::Missing => io.sleep(retries.next_wait()).await,
+            Created::Missing => {
+                io.sleep(retries.next_wait()).await;
+                // Meanwhile the pod may have gone.
+                pod = live_pod(io, claim).await?;
+            }
             Created::Other(result) => return Ok(result),
             Created::Mine(created) => {
                 return Ok(claimed(io, settings, claim, *created, pod, write_started, report).await);
