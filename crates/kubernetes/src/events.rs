@@ -1,7 +1,7 @@
 //! Events on pods: what `kubectl describe pod` shows about checkpoints and certificates.
 //!
-//! Nothing waits for an Event, and an Event may be lost: Checkpoint objects and metrics are the truth. Each loss is counted. Reasons are fixed
-//! CamelCase words, listed in docs/troubleshooting.md.
+//! Nothing waits for an Event, and an Event may be lost: Checkpoint objects and metrics are the truth. Each loss is counted.
+//! Reasons are fixed CamelCase words, listed in docs/troubleshooting.md.
 
 mod lost;
 mod publisher;
@@ -143,12 +143,13 @@ impl Events {
         match self.queue.try_send(event) {
             Ok(()) => {}
             Err(TrySendError::Full(event)) => {
-                if self.lost.count(LossReason::QueueFull, Instant::now()) {
+                self.lost.count(LossReason::QueueFull);
+                if self.lost.should_log(Instant::now()) {
                     tracing::warn!("Lost an {event}: {QUEUE_LENGTH} Events are queued already. {ADVICE}");
                 }
             }
             Err(TrySendError::Closed(event)) => {
-                self.lost.count(LossReason::Stopped, Instant::now());
+                self.lost.count(LossReason::Stopped);
                 tracing::debug!("Lost an {event}: the process is ending");
             }
         }

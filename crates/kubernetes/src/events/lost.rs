@@ -57,7 +57,7 @@ impl EventMetrics {
     }
 }
 
-/// Counts lost Events. A clone shares count and throttle.
+/// Counts lost Events, and limits the log lines about them. A clone shares both.
 #[derive(Debug, Clone)]
 pub(super) struct LostEvents {
     metrics: EventMetrics,
@@ -69,9 +69,12 @@ impl LostEvents {
         Self { metrics, logged: Arc::default() }
     }
 
-    /// Counts one lost Event. Returns whether the caller should log the loss.
-    pub(super) fn count(&self, reason: LossReason, now: Instant) -> bool {
+    pub(super) fn count(&self, reason: LossReason) {
         self.metrics.lost.get_or_create(&LossLabels { reason: reason.as_str() }).inc();
+    }
+
+    /// Whether a loss should be logged now; if so, it counts as logged.
+    pub(super) fn should_log(&self, now: Instant) -> bool {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_AGAIN_AFTER);
         if is_due {
@@ -94,7 +97,10 @@ mod tests {
     fn each_loss_is_counted_and_one_a_minute_is_logged() {
         let lost = LostEvents::new(EventMetrics::register(&mut Registry::default()));
         let start = Instant::now();
-        let logged = [0, 59, 60, 61].map(|second| lost.count(LossReason::Failed, start + Duration::from_secs(second)));
+        let logged = [0, 59, 60, 61].map(|second| {
+            lost.count(LossReason::Failed);
+            lost.should_log(start + Duration::from_secs(second))
+        });
         assert_eq!(logged, [true, false, true, false]);
         assert_eq!((lost.counted(LossReason::Failed), lost.counted(LossReason::QueueFull)), (4, 0));
     }

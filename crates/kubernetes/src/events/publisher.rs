@@ -65,11 +65,11 @@ impl EventPublisher {
     fn finished(&mut self, finished: Result<(), NotPublished>) {
         let Err(NotPublished { event, key, error }) = finished else { return };
         self.repeats.forget(key);
-        let should_log = self.lost.count(LossReason::Failed, Instant::now());
+        self.lost.count(LossReason::Failed);
         if error.is_namespace_terminating() {
-            // The pod and its reader's interest go with the namespace.
+            // The pod goes with its namespace.
             tracing::debug!("Lost an {event}: its namespace is being deleted");
-        } else if should_log {
+        } else if self.lost.should_log(Instant::now()) {
             tracing::warn!("Lost an {event}: {}. {ADVICE}", error_chain(&error));
         }
     }
