@@ -66,9 +66,9 @@ impl EventPublisher {
         let Err(NotPublished { event, key, error }) = finished else { return };
         self.repeats.forget(key);
         self.lost.count(LossReason::Failed);
-        if error.is_namespace_terminating() {
-            // The pod goes with its namespace.
-            tracing::debug!("Lost an {event}: its namespace is being deleted");
+        if error.is_namespace_terminating() || error.is_not_found() {
+            // The pod goes with its namespace, and nothing is to be done.
+            tracing::debug!("Lost an {event}: its namespace is deleted");
         } else if self.lost.should_log(Instant::now()) {
             tracing::warn!("Lost an {event}: {}. {ADVICE}", error_chain(&error));
         }
