@@ -1,14 +1,15 @@
 //! An object of a listing or a watch that may be undecodable, without harm for the others.
 //!
-//! kube's `DeserializeGuard` decodes each object into a tree first and copies the tree. This one keeps the text of one object
-//! for as long as it is decoded.
+//! kube's `DeserializeGuard` copies the tree from which it decodes an object, and keeps `managedFields`. This one drops both
+//! before the next object is read. It needs the tree: a watch event may come with its object before its type, and serde has
+//! then no text any more.
 
 use std::borrow::Cow;
 
 use kube::core::{ObjectMeta, Resource};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 /// An object without `managedFields`, or what is known of an undecodable one.
 #[derive(Debug, Clone)]
@@ -37,14 +38,14 @@ struct IdentityMetadata {
 
 impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<RawValue>::deserialize(deserializer)?;
-        match serde_json::from_str::<K>(text.get()) {
+        let tree = Value::deserialize(deserializer)?;
+        match K::deserialize(&tree) {
             Ok(mut object) => {
                 object.meta_mut().managed_fields = None;
                 Ok(Self(Ok(object)))
             }
             Err(error) => {
-                let Identity { metadata } = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+                let Identity { metadata } = Identity::deserialize(&tree).map_err(D::Error::custom)?;
                 let IdentityMetadata { name, namespace, resource_version } = metadata;
                 let metadata = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };
                 Ok(Self(Err(Undecodable { metadata, error: error.to_string() })))
@@ -112,12 +113,16 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_a_watch_is_decoded() {
-        let line = r#"{"type":"MODIFIED","object":{"metadata":{"name":"bad","resourceVersion":"7"},"data":1}}"#;
-        let Ok(WatchEvent::Modified(object)) = serde_json::from_str::<WatchEvent<Guarded<ConfigMap>>>(line) else {
-            panic!("not modified")
-        };
-        assert_eq!(object.0.unwrap_err().metadata.name.as_deref(), Some("bad"));
+    fn an_event_of_a_watch_is_decoded_in_any_order_of_its_fields() {
+        for line in [
+            r#"{"type":"MODIFIED","object":{"metadata":{"name":"bad","resourceVersion":"7"},"data":1}}"#,
+            r#"{"object":{"metadata":{"name":"bad","resourceVersion":"7"},"data":1},"type":"MODIFIED"}"#,
+        ] {
+            let Ok(WatchEvent::Modified(object)) = serde_json::from_str::<WatchEvent<Guarded<ConfigMap>>>(line) else {
+                panic!("not modified: {line}")
+            };
+            assert_eq!(object.0.unwrap_err().metadata.name.as_deref(), Some("bad"));
+        }
     }
 
     #[test]
