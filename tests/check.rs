@@ -109,6 +109,10 @@ async fn a_back_end_that_is_unreachable_or_has_no_such_path_is_reported() {
             let all = format!("{findings:?}");
             assert!(!all.contains("hunter2") && !all.contains("a-token-of-mine"), "{case}: {all}");
         }
+        let (_, findings) = check_in(&ns, &["--suspend"]).await;
+        let [reached, suspended] = of_topic(&findings, "backend").try_into().unwrap();
+        assert_eq!((reached.state.as_str(), suspended.state.as_str()), ("ok", "warning"));
+        assert!(suspended.seen.contains("suspended") && suspended.remedy.is_some(), "{suspended:?}");
         let requests = ns.snaphook().requests();
         let is_sent = |request: &RecordedRequest| {
             request.headers.get("authorization").is_some_and(|sent| sent == "Bearer a-token-of-mine")

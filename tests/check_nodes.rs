@@ -65,6 +65,7 @@ async fn the_finding_about_a_node_follows_from_its_kubelets_response() {
         let ready = find(&findings, "node", &of_node);
         assert_eq!(ready.what, format!("node `{node}`, kubelet v1.29.4, containerd 2.4.1"));
         assert!(ready.state == "ok" && ready.remedy.is_none(), "{ready:?}");
+        assert!(ready.seen.ends_with("only a checkpoint tests its CRIU"), "{ready:?}");
         let restore = find(&findings, "restore", "containerd 2.4.1");
         assert!(restore.state == "warning" && restore.seen.contains("2.4 and later no longer"), "{restore:?}");
         let [probe] = kubelet.requests().try_into().unwrap();

@@ -150,9 +150,10 @@ async fn up(args: UpArgs) -> Outcome {
     let mut cluster = Cluster::start(options(args.node)?).await?;
     let access = registration.publish(cluster.access())?;
     let shown = registration::shown(access.folder());
+    let export = registration::export_command(access.folder())?;
     print_result(&format!(
         "Kubernetes is running. From the root of the repository:\n\n  \
-         export KUBECONFIG=$PWD/{shown}/kubeconfig\n  \
+         {export}\n  \
          {shown}/kubectl get nodes\n\n\
          Ctrl-C here or `lab down` elsewhere stops it."
     ));
