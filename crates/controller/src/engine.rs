@@ -19,7 +19,7 @@ mod slots;
 mod timers;
 mod work_queue;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +96,8 @@ pub struct Engine {
     operations: HashMap<OperationId, Running>,
     /// The Checkpoints on which an operation works.
     busy: HashMap<RecordKey, OperationId>,
+    /// Those of them that were deleted meanwhile.
+    gone: HashSet<RecordKey>,
     /// The version of the last write of this process, of Checkpoints whose watch is behind it.
     written: HashMap<RecordKey, u64>,
     /// When the last attempt started that this process has sent, by Checkpoint.
@@ -166,6 +168,7 @@ impl Engine {
             timers: Timers::default(),
             operations: HashMap::new(),
             busy: HashMap::new(),
+            gone: HashSet::new(),
             written: HashMap::new(),
             sent: HashMap::new(),
             last_operation: 0,
@@ -278,6 +281,9 @@ impl Engine {
                 PodAction::Seen(pod) => self.report(Report::PodSeen(pod)),
                 PodAction::Claim(key) => self.claims.push_back(key),
                 PodAction::Changed(pod) => {
+                    if self.pods.get(&pod).is_none() {
+                        self.timers.cancel(&Timer::Pod(pod.clone()));
+                    }
                     for key in self.records.about_pod(&pod) {
                         self.look_at(&key, now);
                     }
