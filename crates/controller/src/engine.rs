@@ -142,6 +142,9 @@ impl Engine {
                 PodAction::Seen(pod) => self.report(Report::PodSeen(pod)),
                 PodAction::Claim(key) => self.claims.push_back(key),
                 PodAction::Changed(pod) => {
+                    if self.pods.get(&pod).is_none() {
+                        self.timers.cancel(&Timer::Pod(pod.clone()));
+                    }
                     for key in self.records.about_pod(&pod) {
                         self.look_at(&key, now);
                     }

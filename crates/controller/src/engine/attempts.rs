@@ -240,6 +240,7 @@ impl Engine {
             }
             _ => {}
         }
+        record.iter().for_each(|record| self.forget_gone(record));
         match record {
             Some(record) if is_outdated => {
                 // Another process may be at work on it, as the watch has shown meanwhile.
@@ -252,6 +253,13 @@ impl Engine {
             None => {}
         }
         self.requeue_blocked();
+    }
+
+    /// Of a Checkpoint that was deleted during its operation, nothing is kept.
+    fn forget_gone(&mut self, record: &RecordKey) {
+        if self.gone.remove(record) {
+            self.sent.remove(record);
+        }
     }
 
     fn note_write(&mut self, record: &RecordKey, attempt: &AttemptResult) {
@@ -290,6 +298,7 @@ impl Engine {
 
     fn attempt_failed(&mut self, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
         let key = RecordKey::of(&checkpoint);
+        self.forget_gone(&key);
         let is_about_checkpoint = is_about_checkpoint(&error);
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
         self.timers.set(Timer::Record(key), after(now.wall, wait));

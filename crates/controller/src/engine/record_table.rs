@@ -110,6 +110,11 @@ impl RecordTable {
         self.unfinished.get(key)
     }
 
+    /// Whether the watch has shown that Checkpoint finished.
+    pub(super) fn is_finished(&self, key: &RecordKey) -> bool {
+        self.entries.contains_key(&key_digest(key)) && !self.unfinished.contains_key(key)
+    }
+
     pub(super) fn unfinished_keys(&self) -> Vec<RecordKey> {
         self.unfinished.keys().cloned().collect()
     }

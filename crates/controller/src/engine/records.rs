@@ -84,7 +84,9 @@ impl Engine {
         self.written.remove(key);
         self.sent.remove(key);
         self.timers.cancel(&Timer::Record(key.clone()));
-        if !self.busy.contains_key(key) {
+        if self.busy.contains_key(key) {
+            self.gone.insert(key.clone());
+        } else {
             self.slots.observe(key, None);
         }
         self.requeue_blocked();
@@ -157,6 +159,10 @@ impl Engine {
     /// An operation has written this version. Until the watch shows it, what the watch shows is outdated.
     pub(super) fn wrote(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
         let Some(written) = version(checkpoint) else { return };
+        // Then the watch shows nothing more of it.
+        if self.gone.contains(key) || self.records.is_finished(key) {
+            return;
+        }
         let shown = self.records.unfinished(key).and_then(|record| version(&record.checkpoint));
         if shown.is_none_or(|shown| shown < written) {
             self.written.insert(key.clone(), written);

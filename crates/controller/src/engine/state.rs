@@ -1,6 +1,6 @@
 //! The state of the engine.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Engine {
     pub(super) operations: HashMap<OperationId, Running>,
     /// The Checkpoints on which an operation works.
     pub(super) busy: HashMap<RecordKey, OperationId>,
+    /// Those of them that were deleted meanwhile.
+    pub(super) gone: HashSet<RecordKey>,
     /// The version of the last write of this process, of Checkpoints whose watch is behind it.
     pub(super) written: HashMap<RecordKey, u64>,
     /// When the last attempt started that this process has sent, by Checkpoint.
@@ -141,6 +143,7 @@ impl Engine {
             timers: Timers::default(),
             operations: HashMap::new(),
             busy: HashMap::new(),
+            gone: HashSet::new(),
             written: HashMap::new(),
             sent: HashMap::new(),
             last_operation: 0,
