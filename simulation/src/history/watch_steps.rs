@@ -45,7 +45,9 @@ impl World {
         let of = self.processes[process].watches[watch].clone();
         let namespace = self.namespace_of(of.scope);
         let next = match of.watched {
-            Watched::Pods => self.next_pods(namespace, &of.position, most).map(|(p, events)| (p, Delivered::Pods(events))),
+            Watched::Pods => {
+                self.next_pods(namespace, &of.position, most).map(|(p, events)| (p, Delivered::Pods(events)))
+            }
             Watched::Checkpoints => {
                 let next = self.next_checkpoints(namespace, &of.position, most);
                 next.map(|(position, events)| (position, Delivered::Checkpoints(events)))
@@ -64,7 +66,7 @@ impl World {
                     self.note_of(process, || format!("is shown pods: {}", super::trace::pod_event(&event)));
                     self.pods_shown(process, &event);
                     let event = event_map(event, |pod| pod.object.clone());
-                    self.input(process, Input::Pods { scope: of.scope, event });
+                    self.input(process, Input::Pods { scope: of.scope, event: Box::new(event) });
                 }
             }
             Delivered::Checkpoints(events) => {
@@ -72,7 +74,7 @@ impl World {
                     self.note_of(process, || format!("is shown: {}", super::trace::checkpoint_event(&event)));
                     self.checkpoints_shown(process, of.scope, &event);
                     let event = event_map(event, Arc::unwrap_or_clone);
-                    self.input(process, Input::Checkpoints { scope: of.scope, event });
+                    self.input(process, Input::Checkpoints { scope: of.scope, event: Box::new(event) });
                 }
             }
         }

@@ -240,7 +240,9 @@ impl Engine {
             }
             _ => {}
         }
-        record.iter().for_each(|record| self.forget_gone(record));
+        if let Some(record) = &record {
+            self.forget_gone(record);
+        }
         match record {
             Some(record) if is_outdated => {
                 // Another process may be at work on it, as the watch has shown meanwhile.
