@@ -54,7 +54,7 @@ enum WatchItem {
     Checkpoint(usize, Result<Box<Event<Checkpoint>>, WatchStreamError>),
 }
 
-/// How many items of a watch are taken before anything else gets its turn.
+/// How many items of a watch are taken at once.
 const BATCH: usize = 64;
 
 /// The state of the service while it runs.

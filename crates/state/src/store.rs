@@ -155,7 +155,7 @@ mod tests {
         let mut store = Store::default();
         store.update(&pod(), "old", NOW, |_, _| {});
         store.update(&pod(), "young", NOW * 2, |_, _| {});
-        assert_eq!(store.all(NOW + MAX_AGE - Duration::from_secs(1)).len(), 2);
+        assert_eq!(store.all(NOW + MAX_AGE.saturating_sub(Duration::from_secs(1))).len(), 2);
         store.update(&pod(), "new", NOW + MAX_AGE, |_, _| {});
         assert!(store.get("old").is_none() && store.get("young").is_some());
         assert_eq!(store.all(NOW * 2 + MAX_AGE).len(), 1);

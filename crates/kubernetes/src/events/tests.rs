@@ -120,13 +120,15 @@ async fn a_repeat_raises_the_count_of_the_event_or_creates_it_again() {
             api_server(move |method| if *method == http::Method::PATCH { status } else { StatusCode::CREATED });
         let (events, publisher) = events(client, "snapwatcher-0", EventMetrics::register(&mut Registry::default()));
         let stop = CancellationToken::new();
-        let running = tokio::spawn(publisher.run(stop.clone(), stop.clone()));
-        for _ in 0..2 {
-            events.warn(&pod("web").facts(), NOT_MUTATED, "missed".to_owned());
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        stop.cancel();
-        running.await.unwrap().unwrap();
+        let warn_twice = async {
+            for _ in 0..2 {
+                events.warn(&pod("web").facts(), NOT_MUTATED, "missed".to_owned());
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            stop.cancel();
+        };
+        let (published, ()) = tokio::join!(publisher.run(stop.clone(), stop.clone()), warn_twice);
+        published.unwrap();
         let bodies = requests.bodies.lock().unwrap();
         assert_eq!(bodies.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>(), methods);
         let created = &bodies[0].1;
