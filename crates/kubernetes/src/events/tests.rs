@@ -127,8 +127,8 @@ async fn a_repeat_raises_the_count_of_the_event_or_creates_it_again() {
             }
             stop.cancel();
         };
-        let (published, ()) = tokio::join!(publisher.run(stop.clone(), stop.clone()), warn_twice);
-        published.unwrap();
+        let (ended, ()) = tokio::join!(publisher.run(stop.clone(), stop.clone()), warn_twice);
+        ended.unwrap();
         let bodies = requests.bodies.lock().unwrap();
         assert_eq!(bodies.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>(), methods);
         let created = &bodies[0].1;
