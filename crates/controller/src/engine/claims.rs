@@ -120,21 +120,14 @@ impl Engine {
 
     /// The first derived name that no Checkpoint has.
     fn free_name(&self, key: &ContainerKey, target: &CheckpointTarget) -> Result<String, NoFreeName> {
-        let subject = match target {
-            CheckpointTarget::Pod { .. } => Some((key.uid.as_str(), key.container.as_str())),
-            // The pod of a revision's Checkpoint can be another one.
-            CheckpointTarget::Revision { .. } | CheckpointTarget::Manual { .. } => None,
-        };
         let mut last = String::new();
         for digest in checkpoint_name::DIGESTS {
             let Some(name) = checkpoint_name::derived(target, digest) else { break };
-            if !self.records.contains(&key.pod.namespace, &name, None) {
-                return Ok(name);
+            match self.records.has_target(&key.pod.namespace, &name, target) {
+                None => return Ok(name),
+                Some(true) => return Err(NoFreeName::Exists(name)),
+                Some(false) => last = name,
             }
-            if self.records.contains(&key.pod.namespace, &name, subject) {
-                return Err(NoFreeName::Exists(name));
-            }
-            last = name;
         }
         Err(NoFreeName::AllTaken(last))
     }
