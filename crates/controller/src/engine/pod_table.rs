@@ -168,6 +168,7 @@ impl PodTable {
         let at = now.saturating_add(INDEX_LAG).unwrap_or(Timestamp::MAX);
         let state = if is_outdated { ClaimState::Failed { failures: 0, retry_at: at } } else { ClaimState::Done };
         entry.set_claim(&key.container, Some(state));
+        let at = entry.next_retry(now)?;
         is_outdated.then(|| PodAction::Recheck { pod: key.pod.clone(), at })
     }
 
@@ -187,6 +188,7 @@ impl PodTable {
         };
         let at = now.saturating_add(CLAIM_RETRY.wait(failures, Backoff::NO_JITTER)).unwrap_or(Timestamp::MAX);
         entry.set_claim(&key.container, Some(ClaimState::Failed { failures, retry_at: at }));
+        let at = entry.next_retry(now)?;
         Some(PodAction::Recheck { pod: key.pod.clone(), at })
     }
 
@@ -262,6 +264,8 @@ impl PodEntry {
         let blocked_by = match eligible {
             Ok(containers) => {
                 actions.extend(containers.into_iter().filter_map(|container| self.start_claim(container, now)));
+                let next = self.next_retry(now);
+                actions.extend(next.map(|at| PodAction::Recheck { pod: self.pod.name.clone(), at }));
                 None
             }
             Err(cause) => {
@@ -281,6 +285,15 @@ impl PodEntry {
         }
         self.blocked_by = blocked_by;
         actions
+    }
+
+    /// When the next failed claim is retried. A pod has one time at which it is assessed again, and several containers.
+    fn next_retry(&self, now: Timestamp) -> Option<Timestamp> {
+        let times = self.claims.iter().filter_map(|(_, state)| match state {
+            ClaimState::Failed { retry_at, .. } => Some(*retry_at),
+            ClaimState::UnderWay { .. } | ClaimState::Done => None,
+        });
+        times.filter(|at| *at > now).min()
     }
 
     fn start_claim(&mut self, container: String, now: Timestamp) -> Option<PodAction> {

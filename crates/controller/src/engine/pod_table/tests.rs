@@ -1,6 +1,6 @@
 use super::*;
 use snapwatcher_api::fixtures::{self, PodFixture, at};
-use snapwatcher_api::keys::DELAY;
+use snapwatcher_api::keys::{CONTAINERS, DELAY};
 
 /// Pod `pod-<uid>`, Ready or no longer Ready since `at(0)`.
 fn pod(uid: &str, ready: bool) -> PodFixture {
@@ -117,12 +117,26 @@ fn a_failed_claim_is_retried_after_waits_that_double_up_to_a_limit() {
         let Some(PodAction::Recheck { at, .. }) = table.claim_failed(&app("a"), now) else {
             panic!("a failed claim is retried");
         };
-        assert!(table.recheck(&name("a"), now).is_empty(), "not before it is due");
+        assert!(claims(&table.recheck(&name("a"), now)).is_empty(), "not before it is due");
         assert_eq!(claims(&table.recheck(&name("a"), at)).len(), 1);
         waits.push(at.duration_since(now).as_secs());
         now = at;
     }
     assert_eq!(waits, [1, 2, 4, 8, 8, 8, 8, 8]);
+}
+
+#[test]
+fn each_of_two_failed_claims_of_a_pod_is_retried() {
+    let mut table = PodTable::default();
+    let two = pod("a", true).containers(["app", "side"]).annotation(CONTAINERS, "*").watched();
+    table.apply(0, Event::Apply(two), at(1));
+    let side = ContainerKey { container: "side".into(), ..app("a") };
+    let recheck = |second| PodAction::Recheck { pod: name("a"), at: at(second) };
+    assert_eq!(table.claim_failed(&side, at(1)), Some(recheck(2)));
+    table.recheck(&name("a"), at(2));
+    assert_eq!(table.claim_failed(&side, at(2)), Some(recheck(4)));
+    assert_eq!(table.claim_failed(&app("a"), at(2)), Some(recheck(3)));
+    assert!(table.recheck(&name("a"), at(3)).contains(&recheck(4)), "the other one is not forgotten");
 }
 
 #[test]
