@@ -27,6 +27,7 @@ use crate::operation::{
     Attempt, AttemptResult, ClaimResult, Operation, OperationId, OperationResult, Progress,
 };
 use crate::record::fields;
+use crate::record::transitions::NextStep;
 
 /// The shortest wait of a Checkpoint whose attempt met an outage of the API server.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -71,6 +72,10 @@ impl Engine {
         let Some(checkpoint) = self.records.unfinished(&key).map(|record| record.checkpoint.clone()) else { return };
         if self.busy.contains_key(&key) || self.written.contains_key(&key) {
             return;
+        }
+        // Since it was queued, another process may have begun an attempt.
+        if self.next_step(&key, &checkpoint, now) != NextStep::Attempt {
+            return self.look_at(&key, now);
         }
         let Need::Attempt(chosen) = self.need_of(&checkpoint, queued_node.as_deref(), now) else {
             return self.look_at(&key, now);

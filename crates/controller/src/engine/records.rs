@@ -116,22 +116,27 @@ impl Engine {
         self.slots.observe(key, Some(checkpoint).filter(|_| counts));
     }
 
+    /// What an unfinished Checkpoint needs, by what is known of its attempt.
+    pub(super) fn next_step(&self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) -> NextStep {
+        let start = attempt_start(checkpoint);
+        let was_sent = start.is_some() && self.sent.get(key).copied() == start;
+        let age = self.records.unfinished(key).map(|record| record.age(now.boot)).unwrap_or_default();
+        let settings = &self.settings.operations;
+        plan(checkpoint, &settings.holder, &settings.policy, AttemptKnowledge { age, was_sent }, now.wall)
+    }
+
     /// Decides the next step of an unfinished Checkpoint.
     pub(super) fn look_at(&mut self, key: &RecordKey, now: Now) {
         if self.busy.contains_key(key) || self.written.contains_key(key) {
             return;
         }
         let Some(record) = self.records.unfinished(key) else { return };
-        let (checkpoint, age) = (record.checkpoint.clone(), record.age(now.boot));
+        let checkpoint = record.checkpoint.clone();
         self.observe_slot(key, &checkpoint);
         if !self.leads || self.is_stopping {
             return;
         }
-        let start = attempt_start(&checkpoint);
-        let was_sent = start.is_some() && self.sent.get(key).copied() == start;
-        let settings = &self.settings.operations;
-        let known = AttemptKnowledge { age, was_sent };
-        match plan(&checkpoint, &settings.holder, &settings.policy, known, now.wall) {
+        match self.next_step(key, &checkpoint, now) {
             NextStep::Rest => {}
             NextStep::After(wait) => self.timers.set(Timer::Record(key.clone()), after(now.wall, wait)),
             NextStep::Attempt => {
