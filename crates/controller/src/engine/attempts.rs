@@ -98,7 +98,8 @@ impl Engine {
         let namespace = checkpoint.metadata.namespace.clone().unwrap_or_default();
         let unknown = |name: &str| {
             let name = PodName { namespace: namespace.clone(), name: name.to_owned() };
-            Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject: None })
+            let subject = self.likely_subject(checkpoint, &name);
+            Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject })
         };
         let target = fields::target(checkpoint);
         let name = match &target {
@@ -131,6 +132,16 @@ impl Engine {
             return Need::Nothing;
         }
         Need::Wait(message)
+    }
+
+    /// Pod and container of an attempt whose pod is not eligible by the watch. The live read can find it eligible.
+    fn likely_subject(&self, checkpoint: &Checkpoint, name: &PodName) -> Option<Subject> {
+        let pod = self.pods.get(name).map(|entry| &entry.pod);
+        let uid = pod.map(|pod| pod.uid.as_str()).or_else(|| fields::pod_uid(checkpoint))?;
+        let options = pod.and_then(|pod| pod.options.as_ref().ok());
+        let chosen = || options.and_then(|options| options.containers.first()).map(String::as_str);
+        let container = fields::container(checkpoint).or_else(chosen)?;
+        Some((uid.to_owned(), container.to_owned()))
     }
 
     fn known_pod(&self, name: &PodName, target: &CheckpointTarget, now: Now) -> Result<ChosenPod, Ineligible> {
