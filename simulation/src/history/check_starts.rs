@@ -31,7 +31,7 @@ impl World {
                 if claim.attempts {
                     let subject = Some((claim.pod.uid.clone(), claim.container.clone()));
                     let key = key.clone().unwrap_or_default();
-                    self.check_attempt(process, id, Attempting { key, node: claim.pod.node.clone(), subject });
+                    self.check_attempt(process, id, Attempting { key, node: claim.pod.node.clone(), subject, since: self.now });
                 }
             }
             Operation::Attempt(attempt) => {
@@ -41,7 +41,7 @@ impl World {
                     uid.zip(container)
                 });
                 let key = key.clone().unwrap_or_default();
-                self.check_attempt(process, id, Attempting { key, node: attempt.node.clone(), subject });
+                self.check_attempt(process, id, Attempting { key, node: attempt.node.clone(), subject, since: self.now });
             }
             _ => {}
         }
@@ -110,7 +110,8 @@ impl World {
         let me = of.name();
         let own = of.seen.attempting.values().map(|own| (own.key.as_str(), own.node.clone(), own.subject.clone()));
         let others = of.seen.records.iter().filter_map(|(key, (_, record))| {
-            let is_own = of.seen.attempting.values().any(|own| own.key == *key);
+            // What an operation works on counts by that operation.
+            let is_own = of.seen.started.values().any(|own| own.key == *key);
             let (uid, node, until) = facts::slot(record)?;
             let holder = facts::attempt(record)?.holder;
             let is_known = || {
@@ -145,7 +146,8 @@ impl World {
         let closed = &mut self.processes[process].seen.closed_endpoints;
         match outcome {
             Outcome::Failed { reason, retry_after, .. } if reason.retry_class() == RetryClass::NotTried => {
-                if closed.get(&endpoint).is_none_or(|until| *until <= now) {
+                // An attempt that started before the endpoint was closed adds nothing.
+                if closed.get(&endpoint).is_none_or(|until| *until <= attempting.since) {
                     // The shortest wait, a bit shorter.
                     let wait = retry_after.unwrap_or_default().max(millis(1400));
                     closed.insert(endpoint, now + wait - millis(1));
@@ -176,7 +178,8 @@ impl World {
         let limits = [
             ("claims", kept.claims, 2 * containers),
             ("queued", kept.queued, containers + kept.records + kept.operations),
-            ("timers", kept.timers, kept.pods + containers + kept.records + kept.operations + 1),
+            // Some wait a few seconds for what is gone.
+            ("timers", kept.timers, kept.pods + containers + kept.records + kept.operations + 20),
             ("busy", kept.busy, kept.operations),
         ];
         if let Some((name, count, limit)) = limits.into_iter().find(|(_, count, limit)| count > limit) {

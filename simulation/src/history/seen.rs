@@ -18,6 +18,7 @@ pub(super) struct Attempting {
     pub(super) key: String,
     pub(super) node: Option<String>,
     pub(super) subject: Option<(String, String)>,
+    pub(super) since: Duration,
 }
 
 /// An operation that runs.

@@ -287,6 +287,8 @@ impl Engine {
     fn note_write(&mut self, record: &RecordKey, attempt: &AttemptResult) {
         match attempt {
             AttemptResult::Sent(sent) if sent.is_written => self.wrote(record, &sent.checkpoint),
+            // It is deleted, or belongs to another process.
+            AttemptResult::Sent(_) => drop(self.sent.remove(record)),
             AttemptResult::Unmet(unmet) => {
                 if let Some(written) = &unmet.written {
                     self.wrote(record, written);

@@ -105,9 +105,13 @@ impl RecordTable {
         self.unfinished.get(key)
     }
 
+    pub(super) fn contains(&self, key: &RecordKey) -> bool {
+        self.entries.contains_key(&key_digest(key))
+    }
+
     /// Whether the watch has shown that Checkpoint finished.
     pub(super) fn is_finished(&self, key: &RecordKey) -> bool {
-        self.entries.contains_key(&key_digest(key)) && !self.unfinished.contains_key(key)
+        self.contains(key) && !self.unfinished.contains_key(key)
     }
 
     pub(super) fn unfinished_keys(&self) -> Vec<RecordKey> {

@@ -42,6 +42,10 @@ impl Engine {
                 self.reclaim(&reclaim, now);
             }
             RecordChange::Listed { gone, reclaim } => {
+                let scope = self.settings.scopes.get(scope);
+                let is_listed = |key: &RecordKey| scope.is_some_and(|scope| scope.holds(key.namespace()));
+                let (records, busy) = (&self.records, &self.busy);
+                self.sent.retain(|key, _| !is_listed(key) || busy.contains_key(key) || records.contains(key));
                 for key in gone {
                     self.checkpoint_gone(&key);
                 }
