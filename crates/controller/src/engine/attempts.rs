@@ -313,7 +313,7 @@ impl Engine {
                 self.pods.set_workload(&pod, &uid, &workload_uid);
             }
             AttemptResult::OtherNode(node) => {
-                if let Some(checkpoint) = checkpoint {
+                if let Some(checkpoint) = checkpoint.filter(|_| self.leads) {
                     self.queue.push(WorkItem::Attempt(RecordKey::of(&checkpoint)), Some(node));
                 }
             }
