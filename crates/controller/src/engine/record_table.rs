@@ -196,8 +196,9 @@ impl RecordTable {
         for key in &gone {
             self.unfinished.remove(key);
         }
-        self.listed.insert(scope);
-        RecordChange::Listed { gone, reclaim: if digests.is_empty() { Reclaim::None } else { Reclaim::All } }
+        // Some can have been created and deleted while the watch was interrupted.
+        let is_first = self.listed.insert(scope);
+        RecordChange::Listed { gone, reclaim: if is_first { Reclaim::None } else { Reclaim::All } }
     }
 }
 
