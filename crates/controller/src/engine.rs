@@ -33,7 +33,7 @@ use snapwatcher_kubernetes::cluster::Scope;
 use crate::log_block::BlockEvent;
 use crate::operation::{Operation, OperationId, OperationSettings, SEND_WINDOW};
 use api_outage::ApiOutage;
-use claims::PreparedClaim;
+use claims::{MAX_CLAIMS, PreparedClaim};
 use endpoint_breakers::{EndpointBreakers, Permit};
 use pod_table::{ContainerKey, PodAction, PodTable};
 use record_key::RecordKey;
@@ -316,9 +316,15 @@ impl Engine {
         if !self.leads || self.is_stopping {
             return;
         }
-        self.start_claims(now);
-        if self.may_attempt(now) {
-            while self.start_next(now) {}
+        loop {
+            self.start_claims(now);
+            if self.may_attempt(now) {
+                while self.start_next(now) {}
+            }
+            // What starts can give way to other claims.
+            if self.claims.is_empty() || self.running_claims() >= MAX_CLAIMS {
+                return;
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use crate::log_block::BlockEvent;
 use crate::operation::{Claim, ClaimError, ClaimResult, Operation};
 
 /// How many claims without an attempt, and searches for workloads, run at once.
-const MAX_CLAIMS: usize = 16;
+pub(super) const MAX_CLAIMS: usize = 16;
 
 /// How long a container waits for a slot before it is claimed without an attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -47,7 +47,9 @@ impl Engine {
     pub(super) fn start_claims(&mut self, now: Now) {
         while self.running_claims() < MAX_CLAIMS {
             if let Some((key, claim)) = self.unattempted.pop_front() {
-                self.start_claim(key, claim, None, now);
+                if !self.is_superseded(&key, &claim, now) {
+                    self.start_claim(key, claim, None, now);
+                }
             } else if let Some(key) = self.claims.pop_front() {
                 self.prepare_claim(key, None, now);
             } else {
@@ -56,7 +58,7 @@ impl Engine {
         }
     }
 
-    fn running_claims(&self) -> usize {
+    pub(super) fn running_claims(&self) -> usize {
         let is_claim = |task: &Task| match task {
             Task::FindWorkload(_) => true,
             Task::Claim(task) => !task.attempts,
@@ -171,6 +173,10 @@ impl Engine {
     /// A slot on its node is free for this claim. False: it must wait for another.
     pub(super) fn start_claim_with_attempt(&mut self, key: ContainerKey, now: Now) -> bool {
         let Some(claim) = self.prepared.remove(&key) else { return true };
+        if self.is_superseded(&key, &claim, now) {
+            self.timers.cancel(&Timer::Claim(key));
+            return true;
+        }
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         let subject = Some((key.uid.clone(), key.container.clone()));
         if !self.slots.take(&record, Some(&claim.node), subject, now.wall) {
@@ -184,6 +190,19 @@ impl Engine {
         let permit = self.breakers.issue(endpoint.as_deref());
         self.start_claim(key, claim, Some(permit), now);
         true
+    }
+
+    /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then it is decided anew.
+    fn is_superseded(&mut self, key: &ContainerKey, claim: &PreparedClaim, now: Now) -> bool {
+        let record = RecordKey::new(&key.pod.namespace, &claim.name);
+        let is_superseded = self.records.contains(&record)
+            || self.busy.contains_key(&record)
+            || self.records.has_success(&key.uid, &key.container);
+        if is_superseded {
+            self.resume_followers(&record);
+            self.prepare_claim(key.clone(), Some(claim.workload.clone()), now);
+        }
+        is_superseded
     }
 
     /// With a permit, the claim is also an attempt, and has a slot.
@@ -200,15 +219,6 @@ impl Engine {
             }
             return self.resume_followers(&record);
         };
-        if self.records.has_success(&key.uid, &key.container) {
-            // A manual Checkpoint has succeeded while this claim waited.
-            if attempts {
-                self.slots.release(&record);
-                self.end_permit(&permit, now);
-            }
-            self.resume_followers(&record);
-            return self.already_claimed(&key, None, now);
-        }
         let operation = Operation::Claim(Box::new(Claim {
             pod: pod.clone(),
             container: key.container.clone(),
