@@ -47,6 +47,9 @@ impl World {
             self.note_of(process, || format!("#{} is paused between its last check and the send", id.0));
             self.unsent.push(Unsent { number, operation: id, answer });
             self.pause(process);
+            if self.random.bool() {
+                self.take_over();
+            }
         } else {
             self.send(number, process, id, answer);
         }

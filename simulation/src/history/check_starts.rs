@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snapwatcher_api::checkpoint::Phase;
+use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::{Outcome, RetryClass};
 use snapwatcher_controller::operation::{Claim, Operation, OperationId};
 
@@ -119,7 +119,8 @@ impl World {
                 let status = record.status.as_ref();
                 status.is_some_and(|status| status.attempt > 1) || pods.values().any(|known| *known == uid)
             };
-            let counts = !is_own && holder != me && until > wall && *key != attempting.key && is_known();
+            let is_outdated = of.seen.written.get(key).is_some_and(|written| version(record) < *written);
+            let counts = !is_own && !is_outdated && holder != me && until > wall && *key != attempting.key && is_known();
             counts.then(|| (key.as_str(), node, facts::subject(record)))
         });
         let all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();
@@ -191,6 +192,10 @@ impl World {
     pub(super) fn age(&self, since: Duration) -> Duration {
         self.now.saturating_sub(since)
     }
+}
+
+pub(super) fn version(checkpoint: &Checkpoint) -> u64 {
+    checkpoint.metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 /// `namespace/name` of the Checkpoint.

@@ -211,7 +211,7 @@ impl World {
             ("claims", kept.claims),
             ("claiming", kept.claiming),
             ("written", kept.written),
-            ("sent", kept.sent),
+            ("sent without a Checkpoint", kept.sent.saturating_sub(kept.records)),
         ];
         // A suspended process keeps what waits.
         let may_wait = self.processes[leader].flags.is_suspended;

@@ -44,6 +44,8 @@ pub(super) struct Seen {
     pub(super) pods: HashMap<String, String>,
     listings: HashMap<usize, HashSet<String>>,
     pub(super) listed: HashSet<usize>,
+    /// The version of the last write that was answered.
+    pub(super) written: HashMap<String, u64>,
     pub(super) attempting: BTreeMap<OperationId, Attempting>,
     pub(super) started: HashMap<OperationId, Started>,
     /// When operations on Checkpoints were started lately.
