@@ -70,8 +70,8 @@ impl Engine {
     /// Decides what a container needs: nothing, its workload, a slot, or its Checkpoint.
     fn prepare_claim(&mut self, key: ContainerKey, workload: Option<Workload>, now: Now) {
         if !self.pods.is_claimable(&key, now.wall) {
-            self.pods.claim_ineligible(&key);
-            return;
+            let again = self.pods.claim_ineligible(&key, now.wall);
+            return self.take(again.into_iter().collect(), now);
         }
         let scope = self.settings.scopes.iter().position(|scope| scope.holds(&key.pod.namespace));
         if self.settings.backend.is_some() && !scope.is_some_and(|scope| self.records.is_listed(scope)) {
@@ -212,12 +212,13 @@ impl Engine {
         let permit = permit.unwrap_or_default();
         let entry = self.pods.get(&key.pod).filter(|_| self.pods.is_claimable(&key, now.wall));
         let Some((pod, event)) = entry.map(|entry| (entry.pod.clone(), entry.event)) else {
-            self.pods.claim_ineligible(&key);
+            let again = self.pods.claim_ineligible(&key, now.wall);
             if attempts {
                 self.slots.release(&record);
                 self.end_permit(&permit, now);
             }
-            return self.resume_followers(&record);
+            self.resume_followers(&record);
+            return self.take(again.into_iter().collect(), now);
         };
         let operation = Operation::Claim(Box::new(Claim {
             pod: pod.clone(),
@@ -290,10 +291,13 @@ impl Engine {
 
     fn claim_failed(&mut self, key: &ContainerKey, error: ClaimError, now: Now) {
         let again: Option<PodAction> = match &error {
+            // The watch can be behind the live read, or ahead of it.
+            ClaimError::Ineligible { .. } if self.pods.is_claimable(key, now.wall) => {
+                self.pods.claim_failed(key, now.wall)
+            }
             // The next state of the pod decides. A pod whose controller is gone will be garbage-collected.
             ClaimError::Ineligible { .. } | ClaimError::Workload(WorkloadError::Gone { .. }) => {
-                self.pods.claim_ineligible(key);
-                None
+                self.pods.claim_ineligible(key, now.wall)
             }
             ClaimError::NamespaceTerminating(_) => self.pods.claim_done(key, now.wall),
             ClaimError::NoDefinition

@@ -172,10 +172,13 @@ impl PodTable {
         is_outdated.then(|| PodAction::Recheck { pod: key.pod.clone(), at })
     }
 
-    /// By a live read the pod is not eligible. Its next state decides.
-    pub(super) fn claim_ineligible(&mut self, key: &ContainerKey) {
-        if let Some(entry) = self.entry_mut(key) {
-            entry.set_claim(&key.container, None);
+    /// The pod is not eligible. Its next state decides, or the end of its delay, since a clock can be set back.
+    pub(super) fn claim_ineligible(&mut self, key: &ContainerKey, now: Timestamp) -> Option<PodAction> {
+        let entry = self.entry_mut(key)?;
+        entry.set_claim(&key.container, None);
+        match eligibility::check(Some(&entry.pod), Choice::Annotated, now) {
+            Err(Ineligible::Delayed(at)) => Some(PodAction::Recheck { pod: key.pod.clone(), at }),
+            _ => None,
         }
     }
 

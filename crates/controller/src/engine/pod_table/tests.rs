@@ -143,8 +143,16 @@ fn each_of_two_failed_claims_of_a_pod_is_retried() {
 fn a_claim_that_was_ineligible_is_repeated_by_the_next_state() {
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    table.claim_ineligible(&app("a"));
+    assert_eq!(table.claim_ineligible(&app("a"), at(1)), None);
     assert_eq!(claims(&apply(&mut table, "a", true)).len(), 1);
+}
+
+#[test]
+fn a_claim_before_the_end_of_the_delay_is_repeated_at_its_end() {
+    let mut table = PodTable::default();
+    table.apply(0, Event::Apply(pod("a", true).annotation(DELAY, "30s").watched()), at(40));
+    let recheck = PodAction::Recheck { pod: name("a"), at: at(30) };
+    assert_eq!(table.claim_ineligible(&app("a"), at(10)), Some(recheck), "the clock was set back");
 }
 
 #[test]
