@@ -19,14 +19,14 @@ mod slots;
 mod timers;
 mod work_queue;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use snapwatcher_api::checkpoint::Checkpoint;
-use snapwatcher_api::pod::{OncePer, PodFacts};
+use snapwatcher_api::pod::{OncePer, PodFacts, PodName};
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_kubernetes::cluster::Scope;
 
@@ -85,7 +85,7 @@ pub struct Engine {
     /// Containers to claim, in the order of their events.
     claims: VecDeque<ContainerKey>,
     /// Containers to claim as soon as the Checkpoints of their scope are listed.
-    unlisted: Vec<ContainerKey>,
+    unlisted: BTreeSet<ContainerKey>,
     /// Claims that wait for a slot.
     prepared: HashMap<ContainerKey, PreparedClaim>,
     /// Claims to make without an attempt.
@@ -161,7 +161,7 @@ impl Engine {
             queue: WorkQueue::default(),
             blocked: Vec::new(),
             claims: VecDeque::new(),
-            unlisted: Vec::new(),
+            unlisted: BTreeSet::new(),
             prepared: HashMap::new(),
             unattempted: VecDeque::new(),
             claiming: HashMap::new(),
@@ -281,9 +281,7 @@ impl Engine {
                 PodAction::Seen(pod) => self.report(Report::PodSeen(pod)),
                 PodAction::Claim(key) => self.claims.push_back(key),
                 PodAction::Changed(pod) => {
-                    if self.pods.get(&pod).is_none() {
-                        self.timers.cancel(&Timer::Pod(pod.clone()));
-                    }
+                    self.forget_gone_pod(&pod);
                     for key in self.records.about_pod(&pod) {
                         self.look_at(&key, now);
                     }
@@ -292,6 +290,20 @@ impl Engine {
                 PodAction::Blocked { pod, cause } => self.report(Report::PodBlocked { pod, cause }),
                 PodAction::Unblocked(pod) => self.report(Report::PodUnblocked(pod)),
             }
+        }
+    }
+
+    /// Keeps nothing of a pod that is gone, or that another one has replaced.
+    fn forget_gone_pod(&mut self, pod: &PodName) {
+        let uid = self.pods.get(pod).map(|entry| entry.pod.uid.clone());
+        if uid.is_none() {
+            self.timers.cancel(&Timer::Pod(pod.clone()));
+        }
+        let first = ContainerKey { pod: pod.clone(), uid: String::new(), container: String::new() };
+        let of_pod = self.unlisted.range(first..).take_while(|key| key.pod == *pod);
+        let gone: Vec<_> = of_pod.filter(|key| Some(&key.uid) != uid.as_ref()).cloned().collect();
+        for key in gone {
+            self.unlisted.remove(&key);
         }
     }
 

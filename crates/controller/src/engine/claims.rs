@@ -75,7 +75,7 @@ impl Engine {
         }
         let scope = self.settings.scopes.iter().position(|scope| scope.holds(&key.pod.namespace));
         if self.settings.backend.is_some() && !scope.is_some_and(|scope| self.records.is_listed(scope)) {
-            self.unlisted.push(key);
+            self.unlisted.insert(key);
             return;
         }
         let Some(entry) = self.pods.get(&key.pod) else { return };

@@ -46,10 +46,11 @@ impl Engine {
                 let is_listed = |key: &RecordKey| scope.is_some_and(|scope| scope.holds(key.namespace()));
                 let (records, busy) = (&self.records, &self.busy);
                 self.sent.retain(|key, _| !is_listed(key) || busy.contains_key(key) || records.contains(key));
+                self.written.retain(|key, _| !is_listed(key) || records.contains(key));
                 for key in gone {
                     self.checkpoint_gone(&key);
                 }
-                self.claims.append(&mut std::mem::take(&mut self.unlisted).into());
+                self.claims.extend(std::mem::take(&mut self.unlisted));
                 self.reclaim(&reclaim, now);
                 self.look_at_all(now);
             }
