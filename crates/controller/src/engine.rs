@@ -278,7 +278,15 @@ impl Engine {
     fn take(&mut self, actions: Vec<PodAction>, now: Now) {
         for action in actions {
             match action {
-                PodAction::Seen(pod) => self.report(Report::PodSeen(pod)),
+                PodAction::Seen(pod) => {
+                    // An attempt in an annotation counts now. After the first listing, all are looked at together.
+                    if self.pods.is_newcomer(&pod.name) {
+                        for key in self.records.about_pod(&pod.name) {
+                            self.look_at(&key, now);
+                        }
+                    }
+                    self.report(Report::PodSeen(pod));
+                }
                 PodAction::Claim(key) => self.claims.push_back(key),
                 PodAction::Changed(pod) => {
                     self.forget_gone_pod(&pod);

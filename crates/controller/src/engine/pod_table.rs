@@ -99,6 +99,11 @@ impl PodTable {
         self.pods.get(pod)
     }
 
+    /// Whether the first listing with that pod was complete before.
+    pub(super) fn is_newcomer(&self, pod: &PodName) -> bool {
+        self.pods.get(pod).is_some_and(|entry| self.is_listed(entry.scope))
+    }
+
     /// The pods of that namespace.
     pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &PodEntry> {
         let first = PodName { namespace: namespace.to_owned(), name: String::new() };
