@@ -101,6 +101,7 @@ impl World {
             return;
         }
         if let Some(endpoint) = self.endpoint(attempting.node.as_deref())
+            && !of.seen.is_clock_wrong
             && of.seen.closed_endpoints.get(&endpoint).is_some_and(|until| *until > self.now)
         {
             self.violate("attempt at a closed endpoint", || format!("{} at {endpoint}", attempting.key));

@@ -299,6 +299,9 @@ impl World {
 
     pub(super) fn set_skew(&mut self, process: usize, skew: SignedDuration) {
         let of = &mut self.processes[process];
+        if of.skew == skew {
+            return;
+        }
         of.skew = skew;
         of.seen.clock_jumped();
         of.set_clocks(self.now);

@@ -188,7 +188,8 @@ impl World {
         let records = self.records();
         let untold = self.ledger.requests.iter().find(|request| {
             let is_success = matches!(request.delivered, Some(Outcome::Succeeded(_)));
-            let lives = !self.ledger.killed.contains(&request.generation);
+            // After a pause, another may have begun anew.
+            let lives = !self.ledger.killed.contains(&request.generation) && !request.was_paused;
             let record = records.iter().find(|record| facts::uid(record) == request.record);
             let is_last = |record: &Checkpoint| {
                 facts::is_same(facts::attempt(record).as_ref(), Some(&request.attempt))

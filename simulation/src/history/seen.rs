@@ -51,6 +51,8 @@ pub(super) struct Seen {
     /// When operations on Checkpoints were started lately.
     pub(super) starts: VecDeque<(Duration, String)>,
     pub(super) wakeups: VecDeque<Duration>,
+    /// The wall clock has jumped, so that the waits of the engine are not known.
+    pub(super) is_clock_wrong: bool,
     /// Until when each endpoint is left alone.
     pub(super) closed_endpoints: HashMap<String, Duration>,
 }
@@ -66,7 +68,7 @@ impl Seen {
 
     /// Waits that were computed before count no longer.
     pub(super) fn clock_jumped(&mut self) {
-        self.closed_endpoints.clear();
+        self.is_clock_wrong = true;
         for started in self.started.values_mut() {
             started.was_paused = true;
         }
