@@ -265,16 +265,20 @@ impl Engine {
         record.iter().for_each(|record| self.forget_gone(record));
         match record {
             Some(record) if is_outdated => {
-                // Another process may be at work on it, as the watch has shown meanwhile.
-                if let Some(checkpoint) = self.records.unfinished(&record).map(|known| known.checkpoint.clone()) {
-                    self.observe_slot(&record, &checkpoint);
-                }
+                self.observe_again(&record);
                 self.timers.set(Timer::Record(record), after(now.wall, RETRY_AFTER));
             }
             Some(record) => self.look_at(&record, now),
             None => {}
         }
         self.requeue_blocked();
+    }
+
+    /// During an operation another process can have begun to work on the Checkpoint, as the watch has shown.
+    fn observe_again(&mut self, record: &RecordKey) {
+        if let Some(checkpoint) = self.records.unfinished(record).map(|known| known.checkpoint.clone()) {
+            self.observe_slot(record, &checkpoint);
+        }
     }
 
     /// Of a Checkpoint that was deleted during its operation, nothing is kept.
@@ -323,6 +327,7 @@ impl Engine {
     fn attempt_failed(&mut self, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
         let key = RecordKey::of(&checkpoint);
         self.forget_gone(&key);
+        self.observe_again(&key);
         let is_about_checkpoint = is_about_checkpoint(&error);
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
         self.timers.set(Timer::Record(key), after(now.wall, wait));
