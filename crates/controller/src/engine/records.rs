@@ -78,6 +78,7 @@ impl Engine {
         self.report(Report::CheckpointSeen(checkpoint.clone()));
         if checkpoint.phase().is_final() {
             self.timers.cancel(&Timer::Record(key.clone()));
+            self.forget_work(&key);
             self.sent.remove(&key);
             self.observe_slot(&key, &checkpoint);
         }
@@ -86,6 +87,7 @@ impl Engine {
     }
 
     fn checkpoint_gone(&mut self, key: &RecordKey) {
+        self.forget_work(key);
         self.written.remove(key);
         self.sent.remove(key);
         self.timers.cancel(&Timer::Record(key.clone()));
@@ -95,6 +97,13 @@ impl Engine {
             self.slots.observe(key, None);
         }
         self.requeue_blocked();
+    }
+
+    /// Nothing waits for a slot any more.
+    fn forget_work(&mut self, key: &RecordKey) {
+        let item = WorkItem::Attempt(key.clone());
+        self.queue.remove(&item);
+        self.blocked.retain(|(blocked, _)| *blocked != item);
     }
 
     fn reclaim(&mut self, reclaim: &Reclaim, now: Now) {
