@@ -110,7 +110,8 @@ impl World {
 
     fn is_done(&self, leader: usize) -> bool {
         let is_idle = self.running().into_iter().all(|process| self.processes[process].engine.is_idle());
-        is_idle && self.records().iter().all(|record| self.is_settled(record, leader)) && self.lost(leader).is_none()
+        let has_work = self.processes[leader].engine.kept().queued > 0 && !self.processes[leader].flags.is_suspended;
+        is_idle && !has_work && self.records().iter().all(|record| self.is_settled(record, leader)) && self.lost(leader).is_none()
     }
 
     /// Whether a Checkpoint may stay as it is.
@@ -185,11 +186,14 @@ impl World {
 
     /// A process that lives has written what it got.
     fn check_truth(&mut self) {
+        // With `retry`, others may begin anew after a pause.
+        if !self.setup.keeps_unknown {
+            return;
+        }
         let records = self.records();
         let untold = self.ledger.requests.iter().find(|request| {
             let is_success = matches!(request.delivered, Some(Outcome::Succeeded(_)));
-            // After a pause, another may have begun anew.
-            let lives = !self.ledger.killed.contains(&request.generation) && !request.was_paused;
+            let lives = !self.ledger.killed.contains(&request.generation);
             let record = records.iter().find(|record| facts::uid(record) == request.record);
             let is_last = |record: &Checkpoint| {
                 facts::is_same(facts::attempt(record).as_ref(), Some(&request.attempt))
