@@ -35,6 +35,10 @@ impl World {
                 }
             }
             Operation::Attempt(attempt) => {
+                let next = attempt.checkpoint.status.as_ref().and_then(|status| status.next_attempt_time.as_ref());
+                if next.is_some_and(|next| next.0 > self.processes[process].clocks(self.now).wall) {
+                    self.violate("attempt before its time", || format!("{operation:?}"));
+                }
                 let subject = attempt.node.as_ref().and_then(|_| {
                     let uid = self.processes[process].seen.pods.get(&attempt.pod.to_string()).cloned();
                     let container = facts::subject(&attempt.checkpoint).map(|(_, container)| container);
