@@ -184,6 +184,8 @@ pub async fn run<I: OperationIo>(
         Operation::MarkInterrupted(checkpoint) => {
             OperationResult::Written(attempt::mark_interrupted(io, settings, &checkpoint).await)
         }
-        Operation::Cancel(checkpoint) => OperationResult::Written(attempt::cancel_unsent(io, settings, &checkpoint).await),
+        Operation::Cancel(checkpoint) => {
+            OperationResult::Written(attempt::cancel_unsent(io, settings, &checkpoint).await)
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What happened, for people: log lines, Events, metrics, health checks and timelines.
 
+use kube::ResourceExt as _;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::outcome::{Outcome, Reason, RetryClass};
@@ -7,7 +8,6 @@ use snapwatcher_api::pod::{PodFacts, PodName};
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::events::INVALID_ANNOTATION;
 use snapwatcher_kubernetes::workload::WorkloadError;
-use kube::ResourceExt as _;
 
 use crate::context::ControllerContext;
 use crate::engine::{ClaimReport, Report};
@@ -148,11 +148,7 @@ impl Reporter {
         });
     }
 
-    fn update_timeline(
-        &self,
-        checkpoint: &Checkpoint,
-        change: impl FnOnce(&mut snapwatcher_state::ContainerTimeline),
-    ) {
+    fn update_timeline(&self, checkpoint: &Checkpoint, change: impl FnOnce(&mut snapwatcher_state::ContainerTimeline)) {
         let (Some(uid), Some(container)) = (fields::pod_uid(checkpoint), fields::container(checkpoint)) else { return };
         let Some(pod) = fields::pod_name(checkpoint) else { return };
         self.context.timelines.update_container(&pod, uid, container, change);

@@ -45,7 +45,9 @@ impl World {
                 matches!(reason, Reason::NoResponse | Reason::InvalidResponse) && self.random.bool()
             }
         };
-        self.note_of(process, || format!("#{} request leaves; the back-end will answer {result} after {delay:?}", operation.0));
+        self.note_of(process, || {
+            format!("#{} request leaves; the back-end will answer {result} after {delay:?}", operation.0)
+        });
         self.coverage.event(result_name(&result));
         let entry = &mut self.ledger.requests[number];
         entry.has_effect = has_effect;
@@ -67,7 +69,8 @@ impl World {
             return (Outcome::Succeeded(location()), delay);
         }
         let reason = FAILURES[self.random.usize(..FAILURES.len())];
-        let retry_after = matches!(reason, Reason::Busy | Reason::BackendError).then(|| seconds(self.random.u64(1..40)));
+        let retry_after =
+            matches!(reason, Reason::Busy | Reason::BackendError).then(|| seconds(self.random.u64(1..40)));
         let retry_after = retry_after.filter(|_| self.random.bool());
         let delay = match reason {
             Reason::NoResponse => LONGEST_REQUEST,

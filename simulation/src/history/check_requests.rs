@@ -55,7 +55,13 @@ impl World {
         }
     }
 
-    fn check_decision(&mut self, process: usize, requested: &Checkpoint, request: &CheckpointRequest, started: &Started) {
+    fn check_decision(
+        &mut self,
+        process: usize,
+        requested: &Checkpoint,
+        request: &CheckpointRequest,
+        started: &Started,
+    ) {
         let key = facts::key(requested);
         let attempt = facts::attempt(requested);
         let stored = self.find(requested);
@@ -74,7 +80,8 @@ impl World {
         let status = requested.status.clone().unwrap_or_default();
         let pod = status.pod.clone().unwrap_or_default();
         let of = &self.processes[process];
-        let (wall, window) = (of.clocks(self.now).wall, started.write_started.as_ref().map(|(_, since)| self.age(*since)));
+        let (wall, window) =
+            (of.clocks(self.now).wall, started.write_started.as_ref().map(|(_, since)| self.age(*since)));
         if of.flags.is_suspended {
             return self.violate("request under suspend", || key);
         }
@@ -100,7 +107,8 @@ impl World {
         let eligible = eligibility::check(Some(live), Choice::Target(&target), wall);
         let is_same_pod = Some(&live.uid) == pod.uid.as_ref() && live.name == request.pod;
         if !is_same_pod || eligible.as_ref().is_ok_and(|containers| !containers.contains(&request.container)) {
-            return self.violate("request for another pod than was read", || format!("{key}: {pod:?}, read {}", live.uid));
+            return self
+                .violate("request for another pod than was read", || format!("{key}: {pod:?}, read {}", live.uid));
         }
         if let Err(cause) = eligible {
             return self.violate("request for a pod that is not eligible", || format!("{key}: {cause:?}"));

@@ -31,7 +31,11 @@ impl World {
                 if claim.attempts {
                     let subject = Some((claim.pod.uid.clone(), claim.container.clone()));
                     let key = key.clone().unwrap_or_default();
-                    self.check_attempt(process, id, Attempting { key, node: claim.pod.node.clone(), subject, since: self.now });
+                    self.check_attempt(
+                        process,
+                        id,
+                        Attempting { key, node: claim.pod.node.clone(), subject, since: self.now },
+                    );
                 }
             }
             Operation::Attempt(attempt) => {
@@ -45,7 +49,11 @@ impl World {
                     uid.zip(container)
                 });
                 let key = key.clone().unwrap_or_default();
-                self.check_attempt(process, id, Attempting { key, node: attempt.node.clone(), subject, since: self.now });
+                self.check_attempt(
+                    process,
+                    id,
+                    Attempting { key, node: attempt.node.clone(), subject, since: self.now },
+                );
             }
             _ => {}
         }
@@ -125,7 +133,8 @@ impl World {
                 status.is_some_and(|status| status.attempt > 1) || pods.values().any(|known| *known == uid)
             };
             let is_outdated = of.seen.written.get(key).is_some_and(|written| version(record) < *written);
-            let counts = !is_own && !is_outdated && holder != me && until > wall && *key != attempting.key && is_known();
+            let counts =
+                !is_own && !is_outdated && holder != me && until > wall && *key != attempting.key && is_known();
             counts.then(|| (key.as_str(), node, facts::subject(record)))
         });
         let all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();

@@ -37,7 +37,8 @@ impl World {
         }
         let (old, new) = (facts::attempt(before), facts::attempt(after));
         let writer = self.ledger.holders.iter().find(|(_, (_, of))| *of == generation);
-        let (writer, instance) = writer.map(|(holder, (instance, _))| (holder.clone(), instance.clone())).unwrap_or_default();
+        let (writer, instance) =
+            writer.map(|(holder, (instance, _))| (holder.clone(), instance.clone())).unwrap_or_default();
         let is_same = facts::is_same(old.as_ref(), new.as_ref());
         let is_holder = old.as_ref().is_some_and(|old| old.holder == writer);
         let reason = after.reason().unwrap_or_default().to_owned();
@@ -83,15 +84,19 @@ impl World {
         }
         let attempts = self.ledger.attempts.get(uid).map(Vec::as_slice).unwrap_or_default();
         let written = attempts.iter().find(|written| facts::is_same(Some(&written.attempt), Some(attempt)));
-        written.is_none_or(|written| self.age(written.at) + super::time::millis(1) >= SEND_WINDOW + LONGEST_REQUEST + HOLDER_GRACE)
+        written.is_none_or(|written| {
+            self.age(written.at) + super::time::millis(1) >= SEND_WINDOW + LONGEST_REQUEST + HOLDER_GRACE
+        })
     }
 
     /// What is written of a request is what the process got.
     fn check_outcome(&mut self, before: &Checkpoint, after: &Checkpoint, text: &str) {
         let reason = after.reason().unwrap_or_default();
-        let requests = self.ledger.requests.iter().filter(|request| request.record == facts::uid(after) && request.is_sent);
+        let requests =
+            self.ledger.requests.iter().filter(|request| request.record == facts::uid(after) && request.is_sent);
         let attempt = facts::attempt(after);
-        let of_attempt: Vec<_> = requests.filter(|request| facts::is_same(Some(&request.attempt), attempt.as_ref())).collect();
+        let of_attempt: Vec<_> =
+            requests.filter(|request| facts::is_same(Some(&request.attempt), attempt.as_ref())).collect();
         let delivered = of_attempt.last().and_then(|request| request.delivered.clone());
         let is_changed = before.reason() != after.reason() || facts::phase(before) != facts::phase(after);
         if !is_changed || facts::phase(after) == Phase::InProgress {
@@ -99,9 +104,14 @@ impl World {
         }
         let is_true = match Reason::named(reason) {
             None => reason != "Succeeded" || matches!(delivered, Some(Outcome::Succeeded(_))),
-            Some(Reason::Interrupted) if facts::phase(before) == Phase::InProgress && after.phase() == Phase::Pending => {
+            Some(Reason::Interrupted)
+                if facts::phase(before) == Phase::InProgress && after.phase() == Phase::Pending =>
+            {
                 // Cancelled, or to be repeated.
-                let is_cancelled = after.status.as_ref().and_then(|status| status.message.as_deref())
+                let is_cancelled = after
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.message.as_deref())
                     .is_some_and(|message| message.starts_with("cancelled"));
                 !is_cancelled || of_attempt.is_empty()
             }

@@ -138,8 +138,10 @@ impl Coverage {
         lines.push(format!("phases: {}", pairs.collect::<Vec<_>>().join(", ")));
         let events = self.events.iter().map(|(name, count)| format!("{name} {count}"));
         lines.push(format!("events: {}", events.collect::<Vec<_>>().join(", ")));
-        lines.push(format!("requests: {}, succeeded: {}, repeated after a pause between check and send (Retry only): {}",
-            self.requests, self.succeeded, self.repeated_after_pause));
+        lines.push(format!(
+            "requests: {}, succeeded: {}, repeated after a pause between check and send (Retry only): {}",
+            self.requests, self.succeeded, self.repeated_after_pause
+        ));
         lines
     }
 }

@@ -105,7 +105,8 @@ pub(super) fn slot(checkpoint: &Checkpoint) -> Option<(String, Option<String>, T
         let status = checkpoint.status.as_ref()?;
         let pod = status.pod.as_ref()?;
         let deadline = status.deadline.as_ref()?.0;
-        return (status.phase == Some(Phase::InProgress)).then(|| Some((pod.uid.clone()?, pod.node.clone(), deadline)))?;
+        return (status.phase == Some(Phase::InProgress))
+            .then(|| Some((pod.uid.clone()?, pod.node.clone(), deadline)))?;
     }
     let value = annotation(checkpoint)?;
     let longest = SignedDuration::try_from(SEND_WINDOW + LONGEST_REQUEST).unwrap_or_default();

@@ -59,7 +59,9 @@ impl World {
             return self.complete(call);
         }
         self.coverage.fault(fault, kind);
-        self.note_of(call.process, || format!("#{} {}: {fault:?}", call.operation.0, super::trace::call(&call.request)));
+        self.note_of(call.process, || {
+            format!("#{} {}: {fault:?}", call.operation.0, super::trace::call(&call.request))
+        });
         let (has_effect, code) = match fault {
             Fault::AnswerLost => (true, None),
             Fault::Answered429 => (false, Some(429)),
@@ -80,9 +82,8 @@ impl World {
 
     /// The answer to a request is lost: the process learns nothing until its time-out.
     fn request_fault(&mut self) {
-        let responses: Vec<_> = (0..self.timers.len())
-            .filter(|index| matches!(self.timers[*index].due, Due::Response(_)))
-            .collect();
+        let responses: Vec<_> =
+            (0..self.timers.len()).filter(|index| matches!(self.timers[*index].due, Due::Response(_))).collect();
         let Some(index) = self.pick(&responses) else { return };
         let Due::Response(number) = self.timers[index].due else { return };
         let reason = Reason::NoResponse;
@@ -164,7 +165,11 @@ impl World {
     pub(super) fn recover(&mut self) -> bool {
         let down: Vec<_> = (0..self.processes.len()).filter(|p| !self.processes[*p].is_running()).collect();
         let Some(process) = self.pick(&down) else { return false };
-        if self.processes[process].state == State::Paused { self.resume(process) } else { self.restart(process) }
+        if self.processes[process].state == State::Paused {
+            self.resume(process)
+        } else {
+            self.restart(process)
+        }
         true
     }
 
@@ -192,7 +197,8 @@ impl World {
     pub(super) fn restart(&mut self, process: usize) {
         let instance = self.processes[process].holder.instance.clone();
         let is_same = self.random.u8(..3) > 0;
-        let flags = if self.random.bool() { Flags::draw(&self.setup, &mut self.random) } else { self.processes[process].flags };
+        let flags =
+            if self.random.bool() { Flags::draw(&self.setup, &mut self.random) } else { self.processes[process].flags };
         self.boot(process, is_same.then_some(instance), flags);
         let others = self.processes.iter().any(|other| other.position != process && other.is_running() && other.leads);
         if !others || self.chance(10) {
@@ -239,7 +245,8 @@ impl World {
     fn leadership_fault(&mut self) {
         let running = self.running();
         let leaders: Vec<_> = running.iter().copied().filter(|process| self.processes[*process].leads).collect();
-        let others: Vec<_> = running.iter().copied().filter(|p| !self.processes[*p].leads && !self.processes[*p].is_stopping).collect();
+        let others: Vec<_> =
+            running.iter().copied().filter(|p| !self.processes[*p].leads && !self.processes[*p].is_stopping).collect();
         let (leader, other) = (self.pick(&leaders), self.pick(&others));
         match (leader, other, self.random.u8(..3)) {
             // Two lead at once for a while.
@@ -258,9 +265,11 @@ impl World {
     }
 
     fn watch_fault(&mut self) {
-        let all: Vec<_> = self.running().into_iter().flat_map(|process| {
-            (0..self.processes[process].watches.len()).map(move |watch| (process, watch))
-        }).collect();
+        let all: Vec<_> = self
+            .running()
+            .into_iter()
+            .flat_map(|process| (0..self.processes[process].watches.len()).map(move |watch| (process, watch)))
+            .collect();
         match (self.random.u8(..4), self.pick(&all)) {
             (0, _) => {
                 let back = self.random.u64(..6);

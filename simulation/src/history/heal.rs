@@ -48,7 +48,8 @@ impl World {
                 self.kill(process);
             }
             if process == leader && self.processes[process].state == State::Ended {
-                let (instance, flags) = (self.processes[process].holder.instance.clone(), self.processes[process].flags);
+                let (instance, flags) =
+                    (self.processes[process].holder.instance.clone(), self.processes[process].flags);
                 self.boot(process, Some(instance), flags);
             }
             for watch in &mut self.processes[process].watches {
@@ -111,7 +112,10 @@ impl World {
     fn is_done(&self, leader: usize) -> bool {
         let is_idle = self.running().into_iter().all(|process| self.processes[process].engine.is_idle());
         let has_work = self.processes[leader].engine.kept().queued > 0 && !self.processes[leader].flags.is_suspended;
-        is_idle && !has_work && self.records().iter().all(|record| self.is_settled(record, leader)) && self.lost(leader).is_none()
+        is_idle
+            && !has_work
+            && self.records().iter().all(|record| self.is_settled(record, leader))
+            && self.lost(leader).is_none()
     }
 
     /// Whether a Checkpoint may stay as it is.
@@ -120,9 +124,7 @@ impl World {
             Phase::Succeeded | Phase::Failed | Phase::Unknown => true,
             Phase::InProgress => false,
             Phase::Pending if self.processes[leader].flags.is_suspended => true,
-            Phase::Pending => {
-                record.reason() == Some(Reason::NotReady.as_str()) && !self.has_eligible_pod(record)
-            }
+            Phase::Pending => record.reason() == Some(Reason::NotReady.as_str()) && !self.has_eligible_pod(record),
         }
     }
 
@@ -172,8 +174,13 @@ impl World {
             return self.violate("lost", || lost);
         }
         if let Some(record) = self.records().iter().find(|record| !self.is_settled(record, leader)) {
-            let text = format!("{} is still {:?} {:?}: {:?}", facts::key(record), facts::phase(record), record.reason(),
-                record.status.as_ref().map(|status| (&status.message, &status.next_attempt_time)));
+            let text = format!(
+                "{} is still {:?} {:?}: {:?}",
+                facts::key(record),
+                facts::phase(record),
+                record.reason(),
+                record.status.as_ref().map(|status| (&status.message, &status.next_attempt_time))
+            );
             return self.violate("not finished", || text);
         }
         if let Some(busy) = self.running().into_iter().find(|process| !self.processes[*process].engine.is_idle()) {
@@ -195,9 +202,7 @@ impl World {
             let is_success = matches!(request.delivered, Some(Outcome::Succeeded(_)));
             let lives = !self.ledger.killed.contains(&request.generation);
             let record = records.iter().find(|record| facts::uid(record) == request.record);
-            let is_last = |record: &Checkpoint| {
-                facts::is_same(facts::attempt(record).as_ref(), Some(&request.attempt))
-            };
+            let is_last = |record: &Checkpoint| facts::is_same(facts::attempt(record).as_ref(), Some(&request.attempt));
             let is_told = record.is_none_or(|record| record.phase() == Phase::Succeeded || !is_last(record));
             is_success && lives && !is_told
         });
@@ -220,7 +225,9 @@ impl World {
         ];
         // A suspended process keeps what waits.
         let may_wait = self.processes[leader].flags.is_suspended;
-        if let Some((name, count)) = rest.into_iter().find(|(name, count)| *count > 0 && !(may_wait && *name == "queued")) {
+        if let Some((name, count)) =
+            rest.into_iter().find(|(name, count)| *count > 0 && !(may_wait && *name == "queued"))
+        {
             self.violate("memory at the end", || format!("{count} {name}: {kept:?}"));
         }
     }

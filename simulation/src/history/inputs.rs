@@ -40,7 +40,9 @@ impl World {
     /// What the world itself has to know of an input.
     fn before_input(&mut self, process: usize, input: &Input) {
         match input {
-            Input::Progress { id, progress: Progress::Responded { outcome, .. } } => self.response_seen(process, *id, outcome),
+            Input::Progress { id, progress: Progress::Responded { outcome, .. } } => {
+                self.response_seen(process, *id, outcome)
+            }
             Input::Finished { id, .. } => {
                 let seen = &mut self.processes[process].seen;
                 seen.attempting.remove(id);
@@ -78,7 +80,12 @@ impl World {
         }
     }
 
-    fn called(&mut self, process: usize, generation: u64, (operation, request, answer): (OperationId, Request, AnswerSlot)) {
+    fn called(
+        &mut self,
+        process: usize,
+        generation: u64,
+        (operation, request, answer): (OperationId, Request, AnswerSlot),
+    ) {
         match request {
             Request::Sleep(time) => {
                 let at = self.now + time;
@@ -100,7 +107,13 @@ impl World {
     }
 
     /// Hands an answer over. A paused process finds it later.
-    pub(super) fn answer(&mut self, (process, generation): (usize, u64), id: OperationId, slot: &AnswerSlot, answer: Answer) {
+    pub(super) fn answer(
+        &mut self,
+        (process, generation): (usize, u64),
+        id: OperationId,
+        slot: &AnswerSlot,
+        answer: Answer,
+    ) {
         if !self.is_alive(process, generation) || !slot.is_awaited() {
             return;
         }

@@ -59,7 +59,7 @@ pub(super) struct Ledger {
 /// The reason of an outcome that only a request can have.
 pub(super) fn is_of_request(reason: Reason) -> bool {
     use Reason::{
-        Interrupted, InvalidSpec, NoSuchContainer, NotLabelled, NotReady, PodGone, AlreadyRestored, StaticPod,
+        AlreadyRestored, Interrupted, InvalidSpec, NoSuchContainer, NotLabelled, NotReady, PodGone, StaticPod,
     };
     !matches!(
         reason,

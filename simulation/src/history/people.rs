@@ -1,8 +1,8 @@
 //! What people, controllers and kubelets change.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ObjectMeta;
 use kube::core::params::Preconditions;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, PodReference};
 use snapwatcher_api::keys::{CONTAINERS, DELAY, MUTATED, ONCE_PER, OPTED_IN, RESTORED, SNAP};
 use snapwatcher_api::pod::{PodFacts, WatchedContainer, WatchedPod, WatchedSpec, WatchedStatus};
@@ -90,7 +90,8 @@ impl World {
         let containers = ["app", "side"].into_iter().take(1 + usize::from(has_two));
         let containers = containers.map(|name| WatchedContainer { name: name.to_owned() }).collect();
         let node_name = Some(NODES[self.random.usize(..NODES.len())].to_owned());
-        let pod = WatchedPod { metadata, spec: WatchedSpec { containers, node_name }, status: WatchedStatus::default() };
+        let pod =
+            WatchedPod { metadata, spec: WatchedSpec { containers, node_name }, status: WatchedStatus::default() };
         if let Ok(created) = self.server.create_pod(pod, true_time(self.now)) {
             self.note("people", || format!("pod {namespace}/{name} is created: {}", created.facts.uid));
             if self.random.bool() {
@@ -110,7 +111,11 @@ impl World {
         self.note("people", || format!("pod {} loses or gets its label: {}", pod.name, !is_labeled));
         drop(self.server.change_pod(&pod.name.namespace, &pod.name.name, |object| {
             let labels = object.metadata.labels.get_or_insert_default();
-            if is_labeled { labels.remove(SNAP) } else { labels.insert(SNAP.to_owned(), OPTED_IN.to_owned()) };
+            if is_labeled {
+                labels.remove(SNAP)
+            } else {
+                labels.insert(SNAP.to_owned(), OPTED_IN.to_owned())
+            };
         }));
     }
 
@@ -156,7 +161,8 @@ impl World {
             let generation = self.processes[process].generation;
             let seen = &self.processes[process].seen;
             let about: Vec<_> = seen.operations_about(key).collect();
-            let calls = self.calls.iter().filter(|call| call.generation == generation && about.contains(&call.operation));
+            let calls =
+                self.calls.iter().filter(|call| call.generation == generation && about.contains(&call.operation));
             let kinds: Vec<_> = calls.filter_map(|call| call.request.kind()).collect();
             let is_response = |due: &super::world::Due| matches!(due, super::world::Due::Response(_));
             let requests = self.timers.iter().filter(|timer| {

@@ -55,7 +55,13 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(setup: &Setup, position: usize, generation: u64, (holder, flags): (Holder, Flags), seed: u64) -> Self {
+    pub(super) fn start(
+        setup: &Setup,
+        position: usize,
+        generation: u64,
+        (holder, flags): (Holder, Flags),
+        seed: u64,
+    ) -> Self {
         let settings = flags.settings(setup, holder.clone(), seed);
         let shared = Shared {
             wall: wall(Duration::ZERO, SignedDuration::ZERO),

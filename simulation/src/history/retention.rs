@@ -18,7 +18,8 @@ impl World {
             let namespace = record.metadata.namespace.clone().unwrap_or_default();
             let is_gone = match &target {
                 CheckpointTarget::Pod { name, uid, .. } => {
-                    !known_pods.contains(uid) && self.server.pod(&namespace, name).map_or(true, |pod| pod.facts.uid != *uid)
+                    !known_pods.contains(uid)
+                        && self.server.pod(&namespace, name).map_or(true, |pod| pod.facts.uid != *uid)
                 }
                 CheckpointTarget::Manual { name, .. } => self.server.pod(&namespace, name).is_err(),
                 CheckpointTarget::Revision { workload, revision, .. } => {

@@ -20,12 +20,19 @@ impl World {
         let kind = call.request.kind();
         let answer = if self.is_outage() {
             kind.inspect(|kind| self.coverage.fault(Fault::Outage, *kind));
-            self.note_of(call.process, || format!("#{} {}: no connection", call.operation.0, super::trace::call(&call.request)));
+            self.note_of(call.process, || {
+                format!("#{} {}: no connection", call.operation.0, super::trace::call(&call.request))
+            });
             failed(&call.request, error(None))
         } else {
             let answer = self.carry_out(call.generation, &call.request);
             self.note_of(call.process, || {
-                format!("#{} {}: {}", call.operation.0, super::trace::call(&call.request), super::trace::answer(&answer))
+                format!(
+                    "#{} {}: {}",
+                    call.operation.0,
+                    super::trace::call(&call.request),
+                    super::trace::answer(&answer)
+                )
             });
             answer
         };

@@ -42,7 +42,9 @@ impl World {
                 moves.extend([Move::Inbox(process); 3]);
             }
             let watches = 0..self.processes[process].watches.len();
-            moves.extend(watches.filter(|watch| self.has_news(process, *watch)).map(|watch| Move::Watch(process, watch)));
+            moves.extend(
+                watches.filter(|watch| self.has_news(process, *watch)).map(|watch| Move::Watch(process, watch)),
+            );
         }
         moves.extend((0..self.calls.len()).flat_map(|call| [Move::Call(call); 2]));
         moves.extend((0..self.late.len()).map(Move::Late));

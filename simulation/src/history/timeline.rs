@@ -88,7 +88,9 @@ impl World {
     /// The client of a call gives up. The call may have its effect later.
     pub(super) fn time_out(&mut self, index: usize) {
         let call = self.calls.remove(index);
-        self.note_of(call.process, || format!("#{} {}: timed out", call.operation.0, super::trace::call(&call.request)));
+        self.note_of(call.process, || {
+            format!("#{} {}: timed out", call.operation.0, super::trace::call(&call.request))
+        });
         let answer = failed(&call.request, error(None));
         self.answer_call(&call, answer);
         if let Some(kind) = call.request.kind().filter(|kind| kind.is_write()) {

@@ -12,7 +12,8 @@ use crate::Pod;
 
 fn checkpoint(checkpoint: &Checkpoint) -> String {
     let status = checkpoint.status.as_ref();
-    let attempt = facts::attempt(checkpoint).map(|attempt| format!(" attempt {} of {}", attempt.number, attempt.holder));
+    let attempt =
+        facts::attempt(checkpoint).map(|attempt| format!(" attempt {} of {}", attempt.number, attempt.holder));
     let reason = checkpoint.reason().map(|reason| format!(" {reason}"));
     let next = status.and_then(|status| status.next_attempt_time.as_ref()).map(|next| format!(" next {}", next.0));
     let (attempt, reason, next) = (attempt.unwrap_or_default(), reason.unwrap_or_default(), next.unwrap_or_default());
@@ -24,7 +25,12 @@ pub(super) fn operation(operation: &Operation) -> String {
     match operation {
         Operation::FindWorkload { pod } => format!("find the workload of {}", pod.name),
         Operation::Claim(claim) => {
-            format!("claim {} of pod {}{}", claim.name, claim.pod.name, if claim.attempts { ", and attempt it" } else { "" })
+            format!(
+                "claim {} of pod {}{}",
+                claim.name,
+                claim.pod.name,
+                if claim.attempts { ", and attempt it" } else { "" }
+            )
         }
         Operation::Attempt(attempt) => format!("attempt {} on pod {}", checkpoint(&attempt.checkpoint), attempt.pod),
         Operation::Wait { checkpoint: of, message } => format!("write that {} is {message}", facts::key(of)),
@@ -69,7 +75,13 @@ pub(super) fn pod_event(event: &Event<Arc<Pod>>) -> String {
         Event::InitDone => "the listing ends".to_owned(),
         Event::InitApply(pod) | Event::Apply(pod) => {
             let facts = &pod.facts;
-            format!("{} {} Ready {} terminating {}", facts.name, facts.uid, facts.ready_since.is_some(), facts.terminating)
+            format!(
+                "{} {} Ready {} terminating {}",
+                facts.name,
+                facts.uid,
+                facts.ready_since.is_some(),
+                facts.terminating
+            )
         }
         Event::Delete(pod) => format!("deleted {} {}", pod.facts.name, pod.facts.uid),
     }

@@ -45,7 +45,9 @@ impl World {
         let of = self.processes[process].watches[watch].clone();
         let namespace = self.namespace_of(of.scope);
         let next = match of.watched {
-            Watched::Pods => self.next_pods(namespace, &of.position, most).map(|(p, events)| (p, Delivered::Pods(events))),
+            Watched::Pods => {
+                self.next_pods(namespace, &of.position, most).map(|(p, events)| (p, Delivered::Pods(events)))
+            }
             Watched::Checkpoints => {
                 let next = self.next_checkpoints(namespace, &of.position, most);
                 next.map(|(position, events)| (position, Delivered::Checkpoints(events)))

@@ -23,9 +23,7 @@ use super::slots::Subject;
 use super::timers::Timer;
 use super::work_queue::WorkItem;
 use super::{Engine, Running, Task, after};
-use crate::operation::{
-    Attempt, AttemptResult, ClaimResult, Operation, OperationId, OperationResult, Progress,
-};
+use crate::operation::{Attempt, AttemptResult, ClaimResult, Operation, OperationId, OperationResult, Progress};
 use crate::record::fields;
 use crate::record::transitions::NextStep;
 
@@ -54,9 +52,8 @@ impl Engine {
     pub(super) fn start_next(&mut self, now: Now) -> bool {
         // Taken out, since the condition reads the rest of the engine.
         let mut queue = std::mem::take(&mut self.queue);
-        let next = queue.pop(|node| {
-            self.breakers.allows(self.endpoint(node), now.wall) && self.slots.has_free(node, now.wall)
-        });
+        let next = queue
+            .pop(|node| self.breakers.allows(self.endpoint(node), now.wall) && self.slots.has_free(node, now.wall));
         self.queue = queue;
         match next {
             None => return false,
@@ -126,8 +123,7 @@ impl Engine {
         if let Some(chosen) = pod.and_then(|pod| self.known_pod(&pod, target, now).ok()) {
             return Need::Attempt(chosen);
         }
-        let message =
-            format!("waiting for a Ready pod of {} `{}`, revision {revision}", workload.kind, workload.name);
+        let message = format!("waiting for a Ready pod of {} `{}`, revision {revision}", workload.kind, workload.name);
         if is_shown(checkpoint, Reason::NotReady, &message) || !self.all_are_listed(now) {
             return Need::Nothing;
         }
@@ -235,10 +231,8 @@ impl Engine {
             (Task::Attempt(checkpoint), OperationResult::Attempt(result)) => match result {
                 Ok(attempt) => {
                     self.outage_over();
-                    is_outdated = matches!(
-                        &attempt,
-                        AttemptResult::NotSent { written: None, .. }
-                    ) || matches!(&attempt, AttemptResult::Unmet(unmet) if unmet.written.is_none());
+                    is_outdated = matches!(&attempt, AttemptResult::NotSent { written: None, .. })
+                        || matches!(&attempt, AttemptResult::Unmet(unmet) if unmet.written.is_none());
                     if let Some(record) = &record {
                         self.note_write(record, &attempt);
                     }

@@ -54,7 +54,14 @@ impl EndpointBreakers {
     }
 
     /// Takes over the signal of an attempt that has ended. `jitter` is from 0 to 1.
-    pub(super) fn record(&mut self, permit: &Permit, signal: EndpointSignal, longest: Duration, jitter: f64, now: Timestamp) {
+    pub(super) fn record(
+        &mut self,
+        permit: &Permit,
+        signal: EndpointSignal,
+        longest: Duration,
+        jitter: f64,
+        now: Timestamp,
+    ) {
         let Some(endpoint) = &permit.endpoint else { return };
         let breaker = self.0.entry(endpoint.clone()).or_default();
         breaker.record(permit.is_probe, signal, longest, jitter, now);
@@ -146,9 +153,8 @@ mod tests {
     fn a_breaker_that_no_attempt_needs_becomes_stale() {
         let mut breakers = EndpointBreakers::default();
         record_new(&mut breakers, Some("gone"), UNREACHABLE, at(0));
-        let open = |breakers: &EndpointBreakers, now| {
-            (breakers.open_count(LONGEST, now), breakers.next_expiry(LONGEST, now))
-        };
+        let open =
+            |breakers: &EndpointBreakers, now| (breakers.open_count(LONGEST, now), breakers.next_expiry(LONGEST, now));
         assert_eq!(open(&breakers, at(611)), (1, Some(at(612))));
         assert_eq!(open(&breakers, at(612)), (0, None));
         assert!(breakers.all_closed_except(&Permit::default(), LONGEST, at(612)));

@@ -33,11 +33,23 @@ pub enum Input {
     /// The process stops: nothing new is started.
     Stop,
     /// An event of the watch of pods in the scope of that number.
-    Pods { scope: usize, event: Event<WatchedPod> },
+    Pods {
+        scope: usize,
+        event: Event<WatchedPod>,
+    },
     /// An event of the watch of Checkpoints in the scope of that number.
-    Checkpoints { scope: usize, event: Event<Checkpoint> },
-    Progress { id: OperationId, progress: Progress },
-    Finished { id: OperationId, result: OperationResult },
+    Checkpoints {
+        scope: usize,
+        event: Event<Checkpoint>,
+    },
+    Progress {
+        id: OperationId,
+        progress: Progress,
+    },
+    Finished {
+        id: OperationId,
+        result: OperationResult,
+    },
     /// A round of retention has ended.
     Retained,
     /// The time of [`Engine::next_wakeup`](super::Engine::next_wakeup) has come.
@@ -50,7 +62,9 @@ pub enum Effect {
     /// Run this operation, and report its progress and its end.
     Start(OperationId, Operation),
     /// Delete old Checkpoints. The pods of these UIDs exist.
-    Retain { known_pods: HashSet<String> },
+    Retain {
+        known_pods: HashSet<String>,
+    },
     Report(Report),
 }
 
@@ -58,28 +72,53 @@ pub enum Effect {
 #[derive(Debug)]
 pub enum Report {
     PodSeen(PodFacts),
-    PodBlocked { pod: PodFacts, cause: Ineligible },
+    PodBlocked {
+        pod: PodFacts,
+        cause: Ineligible,
+    },
     PodUnblocked(PodFacts),
     /// So many pods are watched.
     PodsWatched(usize),
     /// The claim of a container starts.
-    ClaimStarted { pod: PodFacts, container: String },
+    ClaimStarted {
+        pod: PodFacts,
+        container: String,
+    },
     Claimed(Box<ClaimReport>),
     /// The container has a Checkpoint already, of this name if it is known.
-    AlreadyClaimed { pod: PodName, uid: String, container: String, checkpoint: Option<String> },
-    ClaimFailed { pod: PodFacts, container: String, error: ClaimError },
+    AlreadyClaimed {
+        pod: PodName,
+        uid: String,
+        container: String,
+        checkpoint: Option<String>,
+    },
+    ClaimFailed {
+        pod: PodFacts,
+        container: String,
+        error: ClaimError,
+    },
     /// The watch has delivered a Checkpoint.
     CheckpointSeen(Arc<Checkpoint>),
     /// The annotation of a Checkpoint names a first attempt that does not count.
     AttemptIgnored,
     Requested(Arc<Checkpoint>),
     /// The back-end has responded. `others_reachable`: no circuit breaker of another endpoint is open.
-    Responded { outcome: Outcome, others_reachable: bool },
+    Responded {
+        outcome: Outcome,
+        others_reachable: bool,
+    },
     AttemptEnded(Box<SentAttempt>),
-    Unmet { checkpoint: Arc<Checkpoint>, unmet: Box<UnmetAttempt> },
+    Unmet {
+        checkpoint: Arc<Checkpoint>,
+        unmet: Box<UnmetAttempt>,
+    },
     Interrupted(Arc<Checkpoint>),
     /// The API server did not accept a write of this Checkpoint.
-    AttemptFailed { checkpoint: Arc<Checkpoint>, error: CallError, retry_after: Duration },
+    AttemptFailed {
+        checkpoint: Arc<Checkpoint>,
+        error: CallError,
+        retry_after: Duration,
+    },
     OutageStarted(CallError),
     OutageEnded,
     AttemptsQueued(usize),

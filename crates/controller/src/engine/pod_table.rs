@@ -49,8 +49,14 @@ pub(super) struct PodEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ClaimState {
     /// `is_outdated`: a Checkpoint was deleted meanwhile, so the result may be about the deleted one.
-    UnderWay { failures: u32, is_outdated: bool },
-    Failed { failures: u32, retry_at: Timestamp },
+    UnderWay {
+        failures: u32,
+        is_outdated: bool,
+    },
+    Failed {
+        failures: u32,
+        retry_at: Timestamp,
+    },
     /// The container has a Checkpoint.
     Done,
 }

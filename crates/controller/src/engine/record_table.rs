@@ -70,7 +70,10 @@ pub(super) enum RecordChange {
     Updated(Arc<Checkpoint>),
     Deleted(RecordKey, Reclaim),
     /// A listing is complete. These Checkpoints were deleted while the watch was interrupted, apart from finished ones.
-    Listed { gone: Vec<RecordKey>, reclaim: Reclaim },
+    Listed {
+        gone: Vec<RecordKey>,
+        reclaim: Reclaim,
+    },
 }
 
 impl UnfinishedRecord {
@@ -122,9 +125,8 @@ impl RecordTable {
     pub(super) fn about_pod(&self, pod: &PodName) -> Vec<RecordKey> {
         let first = RecordKey::new(&pod.namespace, "");
         let in_namespace = self.unfinished.range(first..).take_while(|(key, _)| key.namespace() == pod.namespace);
-        let is_about = |record: &UnfinishedRecord| {
-            record.checkpoint.spec.pod.as_ref().is_none_or(|named| named.name == pod.name)
-        };
+        let is_about =
+            |record: &UnfinishedRecord| record.checkpoint.spec.pod.as_ref().is_none_or(|named| named.name == pod.name);
         in_namespace.filter(|(_, record)| is_about(record)).map(|(key, _)| key.clone()).collect()
     }
 

@@ -12,7 +12,7 @@ use super::attempts::Need;
 use super::endpoint_breakers::Permit;
 use super::message::{Now, Report};
 use super::record_key::RecordKey;
-use super::record_table::{RecordChange, Reclaim, attempt_start};
+use super::record_table::{Reclaim, RecordChange, attempt_start};
 use super::timers::Timer;
 use super::work_queue::WorkItem;
 use super::{Engine, Task, after};

@@ -149,7 +149,8 @@ pub(super) async fn cancel_unsent<I: OperationIo>(
     settings: &OperationSettings,
     checkpoint: &Checkpoint,
 ) -> Result<Option<Arc<Checkpoint>>, CallError> {
-    let message = Redacted::own("cancelled before sending: the API server carried out the write of the attempt too late");
+    let message =
+        Redacted::own("cancelled before sending: the API server carried out the write of the attempt too late");
     put_once(io, settings, checkpoint, transitions::cancel_attempt(checkpoint, &message, io.now())).await
 }
 

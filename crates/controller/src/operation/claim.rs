@@ -112,11 +112,8 @@ async fn claimed<I: OperationIo>(
 async fn live_pod(io: &impl OperationIo, claim: &Claim) -> Result<LivePod, ClaimError> {
     let Claim { pod, container, .. } = claim;
     // Also for a revision: this pod proves that the revision has one that can be checkpointed.
-    let target = CheckpointTarget::Pod {
-        name: pod.name.name.clone(),
-        uid: pod.uid.clone(),
-        container: container.clone(),
-    };
+    let target =
+        CheckpointTarget::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.clone() };
     let live = io.read_pod(&pod.name).await?;
     let facts = live.as_ref().map(|pod| &pod.facts);
     match (eligibility::check(facts, Choice::Target(&target), io.now()), live) {
@@ -158,7 +155,8 @@ async fn create<I: OperationIo>(io: &I, object: &Checkpoint) -> Result<Created, 
 fn is_mine(found: &Checkpoint, object: &Checkpoint) -> bool {
     let claimed_by = |checkpoint: &Checkpoint| checkpoint.annotations().get(CLAIMED_BY).cloned();
     let is_same_claim = found.spec == object.spec && claimed_by(found) == claimed_by(object);
-    let is_same_attempt = first_attempt::is_same(found, object) || !first_attempt::is_in(found) && !first_attempt::is_in(object);
+    let is_same_attempt =
+        first_attempt::is_same(found, object) || !first_attempt::is_in(found) && !first_attempt::is_in(object);
     is_same_claim && is_same_attempt && found.status.is_none()
 }
 

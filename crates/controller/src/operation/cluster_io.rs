@@ -43,11 +43,7 @@ fn full_name(checkpoint: &Checkpoint) -> String {
 }
 
 /// The labeled pods of a revision, by a live list.
-pub(crate) async fn labeled_pods(
-    client: &Client,
-    namespace: &str,
-    revision: &str,
-) -> Result<Vec<PodFacts>, CallError> {
+pub(crate) async fn labeled_pods(client: &Client, namespace: &str, revision: &str) -> Result<Vec<PodFacts>, CallError> {
     let pods: Api<WatchedPod> = Api::namespaced(client.clone(), namespace);
     let selector = ListParams::default().labels(&format!("{SNAP}={OPTED_IN}"));
     let listed = call(format!("list the labeled pods of namespace `{namespace}`"), pods.list(&selector)).await?;

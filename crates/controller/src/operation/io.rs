@@ -30,11 +30,7 @@ pub trait OperationIo: Send + Sync + 'static {
     fn create(&self, checkpoint: &Checkpoint) -> impl Future<Output = Result<Checkpoint, CallError>> + Send;
 
     /// Reads the Checkpoint of that name; `None` if there is none.
-    fn read(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> impl Future<Output = Result<Option<Checkpoint>, CallError>> + Send;
+    fn read(&self, namespace: &str, name: &str) -> impl Future<Output = Result<Option<Checkpoint>, CallError>> + Send;
 
     /// Replaces the status if the Checkpoint still has the same resourceVersion.
     fn replace_status(&self, checkpoint: &Checkpoint) -> impl Future<Output = Result<Checkpoint, CallError>> + Send;

@@ -109,8 +109,7 @@ pub(super) async fn cancel<I: OperationIo>(
     writer: &StatusWriter<'_, I>,
     written: &Checkpoint,
 ) -> Option<Checkpoint> {
-    let message =
-        format!("cancelled before sending: starting the attempt took more than {} s", SEND_WINDOW.as_secs());
+    let message = format!("cancelled before sending: starting the attempt took more than {} s", SEND_WINDOW.as_secs());
     let (namespace, name) = namespace_and_name(written);
     tracing::warn!(
         namespace,
@@ -137,9 +136,8 @@ async fn write_outcome<I: OperationIo>(
             Err(_) => io.sleep(retries.next_wait()).await,
         }
     };
-    let status_after = |checkpoint: &Checkpoint| {
-        transitions::after(checkpoint, outcome, &settings.policy, has_next_pod, jitter, now)
-    };
+    let status_after =
+        |checkpoint: &Checkpoint| transitions::after(checkpoint, outcome, &settings.policy, has_next_pod, jitter, now);
     match writer.write_until_confirmed(written, status_after).await {
         Some(confirmed) => (confirmed, true),
         None => (Checkpoint { status: Some(status_after(written)), ..written.clone() }, false),
@@ -166,10 +164,7 @@ pub(super) async fn has_next_pod<I: OperationIo>(
     let is_tried = |uid: &String| ended.tried_pods.contains(uid) || tried_now.as_ref() == Some(uid);
     for pod in io.labeled_pods(&checkpoint.namespace().unwrap_or_default(), revision).await? {
         let is_eligible = eligibility::check(Some(&pod), Choice::Target(&target), now).is_ok();
-        if is_eligible
-            && !is_tried(&pod.uid)
-            && io.workload(&pod).await.is_ok_and(|found| found.uid == workload.uid)
-        {
+        if is_eligible && !is_tried(&pod.uid) && io.workload(&pod).await.is_ok_and(|found| found.uid == workload.uid) {
             return Ok(true);
         }
     }

@@ -184,10 +184,13 @@ mod tests {
             ("a name that is not derived", change(|object| object.metadata.name = Some("mine".into()))),
             ("no JSON", change(|object| drop(object.annotations_mut().insert(ATTEMPT.into(), "x".into())))),
             ("too long", change(|object| drop(object.annotations_mut().insert(ATTEMPT.into(), "x".repeat(9999))))),
-            ("another pod", change(|object| {
-                let text = object.annotations()[ATTEMPT].replace("\"uid\":\"u\"", "\"uid\":\"v\"");
-                object.annotations_mut().insert(ATTEMPT.into(), text);
-            })),
+            (
+                "another pod",
+                change(|object| {
+                    let text = object.annotations()[ATTEMPT].replace("\"uid\":\"u\"", "\"uid\":\"v\"");
+                    object.annotations_mut().insert(ATTEMPT.into(), text);
+                }),
+            ),
         ] {
             assert!(!read(&mut object, LONGEST) && object.status.is_none(), "{case}");
         }

@@ -180,8 +180,7 @@ fn a_claim_is_repeated_if_a_checkpoint_was_deleted_during_it() {
 #[test]
 fn a_pod_with_an_invalid_annotation_has_changed_when_it_becomes_ready() {
     let mut table = PodTable::default();
-    let has_changed =
-        |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Changed(_)));
+    let has_changed = |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Changed(_)));
     let broken = |ready| Event::Apply(pod("a", ready).annotation(DELAY, "soon").watched());
     assert!(!has_changed(table.apply(0, broken(false), at(1))));
     assert!(has_changed(table.apply(0, broken(true), at(2))), "a manual Checkpoint may wait for it");
@@ -190,8 +189,7 @@ fn a_pod_with_an_invalid_annotation_has_changed_when_it_becomes_ready() {
 #[test]
 fn a_cause_is_reported_when_it_changes() {
     let mut table = PodTable::default();
-    let is_blocked =
-        |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Blocked { .. }));
+    let is_blocked = |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Blocked { .. }));
     assert!(is_blocked(apply(&mut table, "a", false)));
     assert!(!is_blocked(apply(&mut table, "a", false)));
     let unblocked = apply(&mut table, "a", true);

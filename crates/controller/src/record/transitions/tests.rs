@@ -199,7 +199,8 @@ fn an_attempt_in_progress_is_left_to_its_holder_while_that_may_be_alive() {
 
 #[test]
 fn a_pending_checkpoint_is_attempted_at_its_next_attempt_time() {
-    let step = |checkpoint: &Checkpoint, now| plan(checkpoint, &holder("b1"), &keep(), AttemptKnowledge::default(), now);
+    let step =
+        |checkpoint: &Checkpoint, now| plan(checkpoint, &holder("b1"), &keep(), AttemptKnowledge::default(), now);
     assert_eq!(step(&pending(), at(0)), NextStep::Attempt, "just claimed");
     assert_eq!(step(&after(&pending(), &failed(Reason::NotReady), &keep(), at(1)), at(1)), NextStep::Attempt);
     let cancelled = with_status(cancel_attempt(&in_progress(), &Redacted::own("paused"), at(1)));
