@@ -14,6 +14,8 @@ use super::world::World;
 
 /// More operations on one Checkpoint within a second are a loop without a wait.
 const MOST_STARTS: usize = 20;
+/// So much may be left for some seconds of what is gone.
+const TRANSIENT: usize = 20;
 const MOST_WAKEUPS: usize = 100;
 
 impl World {
@@ -191,10 +193,9 @@ impl World {
         let kept = self.processes[process].engine.kept();
         let containers = 2 * kept.pods;
         let limits = [
-            ("claims", kept.claims, 2 * containers),
-            ("queued", kept.queued, containers + kept.records + kept.operations),
-            // Some wait a few seconds for what is gone.
-            ("timers", kept.timers, kept.pods + containers + kept.records + kept.operations + 20),
+            ("claims", kept.claims, 2 * containers + TRANSIENT),
+            ("queued", kept.queued, containers + kept.records + kept.operations + TRANSIENT),
+            ("timers", kept.timers, kept.pods + containers + kept.records + kept.operations + TRANSIENT),
             ("busy", kept.busy, kept.operations),
         ];
         if let Some((name, count, limit)) = limits.into_iter().find(|(_, count, limit)| count > limit) {
