@@ -135,8 +135,9 @@ impl World {
                 status.is_some_and(|status| status.attempt > 1) || pods.values().any(|known| *known == uid)
             };
             let is_outdated = of.seen.written.get(key).is_some_and(|written| version(record) < *written);
-            let counts =
-                !is_own && !is_outdated && holder != me && until > wall && *key != attempting.key && is_known();
+            // A slot that has expired by a wrong clock is forgotten.
+            let is_unclear = is_own || is_outdated || of.seen.is_clock_wrong;
+            let counts = !is_unclear && holder != me && until > wall && *key != attempting.key && is_known();
             counts.then(|| (key.as_str(), node, facts::subject(record)))
         });
         let all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();

@@ -256,7 +256,9 @@ impl Engine {
             }
             _ => {}
         }
-        record.iter().for_each(|record| self.forget_gone(record));
+        if let Some(record) = &record {
+            self.forget_gone(record);
+        }
         match record {
             Some(record) if is_outdated => {
                 self.observe_again(&record);
