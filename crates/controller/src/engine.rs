@@ -25,9 +25,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use snapwatcher_api::pod::PodName;
+
 use crate::operation::{Operation, OperationId, SEND_WINDOW};
+use claims::MAX_CLAIMS;
 use endpoint_breakers::Permit;
-use pod_table::{PodAction, PodTable};
+use pod_table::{ContainerKey, PodAction, PodTable};
 use record_key::RecordKey;
 use record_table::RecordTable;
 use state::{Reported, Running, Task};
@@ -139,12 +142,18 @@ impl Engine {
     fn take(&mut self, actions: Vec<PodAction>, now: Now) {
         for action in actions {
             match action {
-                PodAction::Seen(pod) => self.report(Report::PodSeen(pod)),
+                PodAction::Seen(pod) => {
+                    // An attempt in an annotation counts now. After the first listing, all are looked at together.
+                    if self.pods.is_newcomer(&pod.name) {
+                        for key in self.records.about_pod(&pod.name) {
+                            self.look_at(&key, now);
+                        }
+                    }
+                    self.report(Report::PodSeen(pod));
+                }
                 PodAction::Claim(key) => self.claims.push_back(key),
                 PodAction::Changed(pod) => {
-                    if self.pods.get(&pod).is_none() {
-                        self.timers.cancel(&Timer::Pod(pod.clone()));
-                    }
+                    self.forget_gone_pod(&pod);
                     for key in self.records.about_pod(&pod) {
                         self.look_at(&key, now);
                     }
@@ -153,6 +162,20 @@ impl Engine {
                 PodAction::Blocked { pod, cause } => self.report(Report::PodBlocked { pod, cause }),
                 PodAction::Unblocked(pod) => self.report(Report::PodUnblocked(pod)),
             }
+        }
+    }
+
+    /// Keeps nothing of a pod that is gone, or that another one has replaced.
+    fn forget_gone_pod(&mut self, pod: &PodName) {
+        let uid = self.pods.get(pod).map(|entry| entry.pod.uid.clone());
+        if uid.is_none() {
+            self.timers.cancel(&Timer::Pod(pod.clone()));
+        }
+        let first = ContainerKey { pod: pod.clone(), uid: String::new(), container: String::new() };
+        let of_pod = self.unlisted.range(first..).take_while(|key| key.pod == *pod);
+        let gone: Vec<_> = of_pod.filter(|key| Some(&key.uid) != uid.as_ref()).cloned().collect();
+        for key in gone {
+            self.unlisted.remove(&key);
         }
     }
 
@@ -177,9 +200,15 @@ impl Engine {
         if !self.leads || self.is_stopping {
             return;
         }
-        self.start_claims(now);
-        if self.may_attempt(now) {
-            while self.start_next(now) {}
+        loop {
+            self.start_claims(now);
+            if self.may_attempt(now) {
+                while self.start_next(now) {}
+            }
+            // What starts can give way to other claims.
+            if self.claims.is_empty() || self.running_claims() >= MAX_CLAIMS {
+                return;
+            }
         }
     }
 

@@ -47,6 +47,9 @@ impl World {
             self.note_of(process, || format!("#{} is paused between its last check and the send", id.0));
             self.unsent.push(Unsent { number, operation: id, answer });
             self.pause(process);
+            if self.random.bool() {
+                self.take_over();
+            }
         } else {
             self.send(number, process, id, answer);
         }
@@ -144,7 +147,7 @@ impl World {
             same_pod && !other.is_known_to_have_failed()
         };
         if keeps && let Some(open) = earlier.iter().chain(&later).find(is_open) {
-            self.violate("repeated under keep", || format!("{entry:?} after {open:?}"));
+            return self.violate("repeated under keep", || format!("{entry:?} after {open:?}"));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snapwatcher_api::checkpoint::Phase;
+use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::{Outcome, RetryClass};
 use snapwatcher_controller::operation::{Claim, Operation, OperationId};
 
@@ -14,6 +14,8 @@ use super::world::World;
 
 /// More operations on one Checkpoint within a second are a loop without a wait.
 const MOST_STARTS: usize = 20;
+/// So much may be left for some seconds of what is gone.
+const TRANSIENT: usize = 20;
 const MOST_WAKEUPS: usize = 100;
 
 impl World {
@@ -31,17 +33,29 @@ impl World {
                 if claim.attempts {
                     let subject = Some((claim.pod.uid.clone(), claim.container.clone()));
                     let key = key.clone().unwrap_or_default();
-                    self.check_attempt(process, id, Attempting { key, node: claim.pod.node.clone(), subject });
+                    self.check_attempt(
+                        process,
+                        id,
+                        Attempting { key, node: claim.pod.node.clone(), subject, since: self.now },
+                    );
                 }
             }
             Operation::Attempt(attempt) => {
+                let next = attempt.checkpoint.status.as_ref().and_then(|status| status.next_attempt_time.as_ref());
+                if next.is_some_and(|next| next.0 > self.processes[process].clocks(self.now).wall) {
+                    self.violate("attempt before its time", || format!("{operation:?}"));
+                }
                 let subject = attempt.node.as_ref().and_then(|_| {
                     let uid = self.processes[process].seen.pods.get(&attempt.pod.to_string()).cloned();
                     let container = facts::subject(&attempt.checkpoint).map(|(_, container)| container);
                     uid.zip(container)
                 });
                 let key = key.clone().unwrap_or_default();
-                self.check_attempt(process, id, Attempting { key, node: attempt.node.clone(), subject });
+                self.check_attempt(
+                    process,
+                    id,
+                    Attempting { key, node: attempt.node.clone(), subject, since: self.now },
+                );
             }
             _ => {}
         }
@@ -101,6 +115,7 @@ impl World {
             return;
         }
         if let Some(endpoint) = self.endpoint(attempting.node.as_deref())
+            && !of.seen.is_clock_wrong
             && of.seen.closed_endpoints.get(&endpoint).is_some_and(|until| *until > self.now)
         {
             self.violate("attempt at a closed endpoint", || format!("{} at {endpoint}", attempting.key));
@@ -110,7 +125,8 @@ impl World {
         let me = of.name();
         let own = of.seen.attempting.values().map(|own| (own.key.as_str(), own.node.clone(), own.subject.clone()));
         let others = of.seen.records.iter().filter_map(|(key, (_, record))| {
-            let is_own = of.seen.attempting.values().any(|own| own.key == *key);
+            // What an operation works on counts by that operation.
+            let is_own = of.seen.started.values().any(|own| own.key == *key);
             let (uid, node, until) = facts::slot(record)?;
             let holder = facts::attempt(record)?.holder;
             let is_known = || {
@@ -118,7 +134,10 @@ impl World {
                 let status = record.status.as_ref();
                 status.is_some_and(|status| status.attempt > 1) || pods.values().any(|known| *known == uid)
             };
-            let counts = !is_own && holder != me && until > wall && *key != attempting.key && is_known();
+            let is_outdated = of.seen.written.get(key).is_some_and(|written| version(record) < *written);
+            // A slot that has expired by a wrong clock is forgotten.
+            let is_unclear = is_own || is_outdated || of.seen.is_clock_wrong;
+            let counts = !is_unclear && holder != me && until > wall && *key != attempting.key && is_known();
             counts.then(|| (key.as_str(), node, facts::subject(record)))
         });
         let all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();
@@ -145,7 +164,8 @@ impl World {
         let closed = &mut self.processes[process].seen.closed_endpoints;
         match outcome {
             Outcome::Failed { reason, retry_after, .. } if reason.retry_class() == RetryClass::NotTried => {
-                if closed.get(&endpoint).is_none_or(|until| *until <= now) {
+                // An attempt that started before the endpoint was closed adds nothing.
+                if closed.get(&endpoint).is_none_or(|until| *until <= attempting.since) {
                     // The shortest wait, a bit shorter.
                     let wait = retry_after.unwrap_or_default().max(millis(1400)).saturating_sub(millis(1));
                     closed.insert(endpoint, now + wait);
@@ -174,9 +194,9 @@ impl World {
         let kept = self.processes[process].engine.kept();
         let containers = 2 * kept.pods;
         let limits = [
-            ("claims", kept.claims, 2 * containers),
-            ("queued", kept.queued, containers + kept.records + kept.operations),
-            ("timers", kept.timers, kept.pods + containers + kept.records + kept.operations + 1),
+            ("claims", kept.claims, 2 * containers + TRANSIENT),
+            ("queued", kept.queued, containers + kept.records + kept.operations + TRANSIENT),
+            ("timers", kept.timers, kept.pods + containers + kept.records + kept.operations + TRANSIENT),
             ("busy", kept.busy, kept.operations),
         ];
         if let Some((name, count, limit)) = limits.into_iter().find(|(_, count, limit)| count > limit) {
@@ -188,6 +208,10 @@ impl World {
     pub(super) fn age(&self, since: Duration) -> Duration {
         self.now.saturating_sub(since)
     }
+}
+
+pub(super) fn version(checkpoint: &Checkpoint) -> u64 {
+    checkpoint.metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 /// `namespace/name` of the Checkpoint.

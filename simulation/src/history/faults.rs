@@ -1,5 +1,7 @@
 //! What goes wrong: calls, processes, watches, the API server, leadership, clocks.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted};
 use snapwatcher_controller::{Holder, Input};
@@ -18,7 +20,14 @@ impl World {
         match self.random.u8(..20) {
             0..9 if !self.calls.is_empty() => self.call_fault(),
             0..10 => self.request_fault(),
-            10..12 => self.crash(),
+            10 => self.crash(),
+            11 if self.random.bool() => {
+                let running: Vec<_> = self.running().into_iter().filter(|p| !self.processes[*p].is_stopping).collect();
+                if let Some(process) = self.pick(&running) {
+                    self.stop(process);
+                }
+            }
+            11 => self.crash(),
             12 => self.pause_one(),
             13 | 14 => self.leadership_fault(),
             15..17 => self.watch_fault(),
@@ -122,14 +131,44 @@ impl World {
         }
     }
 
+    /// Another process leads, and a minute or two pass.
+    pub(super) fn take_over(&mut self) {
+        let running = self.running();
+        if let Some(other) = self.pick(&running).filter(|other| !self.processes[*other].leads) {
+            self.lead(other, true);
+        }
+        self.patience = self.now + seconds(100);
+    }
+
+    /// It is asked to end, and finishes what it has begun.
+    pub(super) fn stop(&mut self, process: usize) {
+        self.coverage.event("stops");
+        self.note_of(process, || "is asked to end".to_owned());
+        self.processes[process].is_stopping = true;
+        self.processes[process].watches.clear();
+        self.processes[process].set_clocks(self.now);
+        self.input(process, Input::Stop);
+        self.processes[process].wakes_at = Duration::MAX;
+    }
+
+    /// Processes that have finished end.
+    pub(super) fn end_stopped(&mut self) {
+        for process in self.running() {
+            let of = &self.processes[process];
+            if of.is_stopping && of.engine.is_idle() && of.inbox.is_empty() {
+                self.kill(process);
+            }
+        }
+    }
+
     /// A process that is not running runs again. False: all run.
     pub(super) fn recover(&mut self) -> bool {
         let down: Vec<_> = (0..self.processes.len()).filter(|p| !self.processes[*p].is_running()).collect();
         let Some(process) = self.pick(&down) else { return false };
         if self.processes[process].state == State::Paused {
-            self.resume(process);
+            self.resume(process)
         } else {
-            self.restart(process);
+            self.restart(process)
         }
         true
     }
@@ -206,7 +245,8 @@ impl World {
     fn leadership_fault(&mut self) {
         let running = self.running();
         let leaders: Vec<_> = running.iter().copied().filter(|process| self.processes[*process].leads).collect();
-        let others: Vec<_> = running.iter().copied().filter(|process| !self.processes[*process].leads).collect();
+        let others: Vec<_> =
+            running.iter().copied().filter(|p| !self.processes[*p].leads && !self.processes[*p].is_stopping).collect();
         let (leader, other) = (self.pick(&leaders), self.pick(&others));
         match (leader, other, self.random.u8(..3)) {
             // Two lead at once for a while.
@@ -268,6 +308,9 @@ impl World {
 
     pub(super) fn set_skew(&mut self, process: usize, skew: SignedDuration) {
         let of = &mut self.processes[process];
+        if of.skew == skew {
+            return;
+        }
         of.skew = skew;
         of.seen.clock_jumped();
         of.set_clocks(self.now);

@@ -111,7 +111,11 @@ impl World {
 
     fn is_done(&self, leader: usize) -> bool {
         let is_idle = self.running().into_iter().all(|process| self.processes[process].engine.is_idle());
-        is_idle && self.records().iter().all(|record| self.is_settled(record, leader)) && self.lost(leader).is_none()
+        let has_work = self.processes[leader].engine.kept().queued > 0 && !self.processes[leader].flags.is_suspended;
+        is_idle
+            && !has_work
+            && self.records().iter().all(|record| self.is_settled(record, leader))
+            && self.lost(leader).is_none()
     }
 
     /// Whether a Checkpoint may stay as it is.
@@ -189,6 +193,10 @@ impl World {
 
     /// A process that lives has written what it got.
     fn check_truth(&mut self) {
+        // With `retry`, others may begin anew after a pause.
+        if !self.setup.keeps_unknown {
+            return;
+        }
         let records = self.records();
         let untold = self.ledger.requests.iter().find(|request| {
             let is_success = matches!(request.delivered, Some(Outcome::Succeeded(_)));
@@ -213,7 +221,7 @@ impl World {
             ("claims", kept.claims),
             ("claiming", kept.claiming),
             ("written", kept.written),
-            ("sent", kept.sent),
+            ("sent without a Checkpoint", kept.sent.saturating_sub(kept.records)),
         ];
         // A suspended process keeps what waits.
         let may_wait = self.processes[leader].flags.is_suspended;

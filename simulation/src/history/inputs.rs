@@ -29,9 +29,11 @@ impl World {
                 Effect::Report(_) => {}
             }
         }
-        let wait = self.processes[process].engine.next_wakeup(now.wall);
+        let of = &mut self.processes[process];
+        let wait = of.engine.next_wakeup(now.wall);
         // As a timer of the runtime, which has a resolution of a millisecond.
-        self.processes[process].wakes_at = self.now + wait.max(Duration::from_millis(1));
+        let wakes_at = self.now + wait.max(Duration::from_millis(1));
+        of.wakes_at = if of.is_stopping { Duration::MAX } else { wakes_at };
         self.check_memory(process);
     }
 
@@ -39,7 +41,7 @@ impl World {
     fn before_input(&mut self, process: usize, input: &Input) {
         match input {
             Input::Progress { id, progress: Progress::Responded { outcome, .. } } => {
-                self.response_seen(process, *id, outcome);
+                self.response_seen(process, *id, outcome)
             }
             Input::Finished { id, .. } => {
                 let seen = &mut self.processes[process].seen;

@@ -18,6 +18,7 @@ pub(super) struct Attempting {
     pub(super) key: String,
     pub(super) node: Option<String>,
     pub(super) subject: Option<(String, String)>,
+    pub(super) since: Duration,
 }
 
 /// An operation that runs.
@@ -43,11 +44,15 @@ pub(super) struct Seen {
     pub(super) pods: HashMap<String, String>,
     listings: HashMap<usize, HashSet<String>>,
     pub(super) listed: HashSet<usize>,
+    /// The version of the last write that was answered.
+    pub(super) written: HashMap<String, u64>,
     pub(super) attempting: BTreeMap<OperationId, Attempting>,
     pub(super) started: HashMap<OperationId, Started>,
     /// When operations on Checkpoints were started lately.
     pub(super) starts: VecDeque<(Duration, String)>,
     pub(super) wakeups: VecDeque<Duration>,
+    /// The wall clock has jumped, so that the waits of the engine are not known.
+    pub(super) is_clock_wrong: bool,
     /// Until when each endpoint is left alone.
     pub(super) closed_endpoints: HashMap<String, Duration>,
 }
@@ -63,7 +68,7 @@ impl Seen {
 
     /// Waits that were computed before count no longer.
     pub(super) fn clock_jumped(&mut self) {
-        self.closed_endpoints.clear();
+        self.is_clock_wrong = true;
         for started in self.started.values_mut() {
             started.was_paused = true;
         }

@@ -9,6 +9,7 @@ use snapwatcher_kubernetes::workload::Workload;
 
 use super::calls::{Answer, Call, Request, error, failed};
 use super::coverage::Fault;
+use super::facts;
 use super::time::true_time;
 use super::world::World;
 use crate::Rejection;
@@ -45,6 +46,12 @@ impl World {
             && let Some(started) = self.processes[call.process].seen.started.get_mut(&call.operation)
         {
             started.live_read = Some((live.facts.clone(), self.now));
+        }
+        if let Answer::Stored(Ok(stored)) = &answer
+            && self.is_alive(call.process, call.generation)
+        {
+            let (key, version) = (facts::key(stored), super::check_starts::version(stored));
+            self.processes[call.process].seen.written.insert(key, version);
         }
         self.answer((call.process, call.generation), call.operation, &call.answer, answer);
     }

@@ -21,12 +21,13 @@ impl World {
         self.coverage.steps += 1;
         let short = self.random.u64(1..20);
         self.advance(millis(short));
+        self.end_stopped();
         let drawn = self.random.u32(..100);
         if drawn < self.setup.faults {
             self.fault();
         } else if drawn < self.setup.faults + self.setup.changes {
             self.change();
-        } else if self.chance(15) && self.recover() {
+        } else if self.now >= self.patience && self.chance(15) && self.recover() {
             // A process runs again.
         } else {
             self.go_on();

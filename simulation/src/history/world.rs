@@ -69,6 +69,8 @@ pub(super) struct World {
     /// Requests of paused processes that were decided and have not left.
     pub(super) unsent: Vec<Unsent>,
     pub(super) ledger: Ledger,
+    /// Until then, paused processes stay paused.
+    pub(super) patience: Duration,
     /// All faults have ended.
     pub(super) is_healed: bool,
     /// Numbers in the names of pods and Checkpoints.
@@ -94,6 +96,7 @@ impl World {
             timers: Vec::new(),
             unsent: Vec::new(),
             ledger: Ledger::default(),
+            patience: Duration::ZERO,
             is_healed: false,
             created: HashMap::new(),
             coverage: Coverage::default(),

@@ -25,6 +25,7 @@ use super::timers::{Timer, after};
 use super::work_queue::WorkItem;
 use crate::operation::{Attempt, AttemptResult, ClaimResult, Operation, OperationId, OperationResult, Progress};
 use crate::record::fields;
+use crate::record::transitions::NextStep;
 
 /// The shortest wait of a Checkpoint whose attempt met an outage of the API server.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -69,6 +70,10 @@ impl Engine {
         if self.busy.contains_key(&key) || self.written.contains_key(&key) {
             return;
         }
+        // Since it was queued, another process may have started an attempt.
+        if self.next_step(&key, &checkpoint, now) != NextStep::Attempt {
+            return self.look_at(&key, now);
+        }
         let Need::Attempt(chosen) = self.need_of(&checkpoint, queued_node, now) else {
             return self.look_at(&key, now);
         };
@@ -90,7 +95,8 @@ impl Engine {
         let namespace = checkpoint.metadata.namespace.clone().unwrap_or_default();
         let unknown = |name: &str| {
             let name = PodName { namespace: namespace.clone(), name: name.to_owned() };
-            Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject: None })
+            let subject = self.likely_subject(checkpoint, &name);
+            Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject })
         };
         let target = fields::target(checkpoint);
         let name = match &target {
@@ -122,6 +128,16 @@ impl Engine {
             return Need::Nothing;
         }
         Need::Wait(message)
+    }
+
+    /// Pod and container of an attempt whose pod is not eligible by the watch. The live read can find it eligible.
+    fn likely_subject(&self, checkpoint: &Checkpoint, name: &PodName) -> Option<Subject> {
+        let pod = self.pods.get(name).map(|entry| &entry.pod);
+        let uid = pod.map(|pod| pod.uid.as_str()).or_else(|| fields::pod_uid(checkpoint))?;
+        let options = pod.and_then(|pod| pod.options.as_ref().ok());
+        let chosen = || options.and_then(|options| options.containers.first()).map(String::as_str);
+        let container = fields::container(checkpoint).or_else(chosen)?;
+        Some((uid.to_owned(), container.to_owned()))
     }
 
     fn known_pod(&self, name: &PodName, target: &CheckpointTarget, now: Now) -> Result<ChosenPod, Ineligible> {
@@ -245,16 +261,20 @@ impl Engine {
         }
         match record {
             Some(record) if is_outdated => {
-                // Another process may be at work on it, as the watch has shown meanwhile.
-                if let Some(checkpoint) = self.records.unfinished(&record).map(|known| known.checkpoint.clone()) {
-                    self.observe_slot(&record, &checkpoint);
-                }
+                self.observe_again(&record);
                 self.timers.set(Timer::Record(record), after(now.wall, RETRY_AFTER));
             }
             Some(record) => self.look_at(&record, now),
             None => {}
         }
         self.requeue_blocked();
+    }
+
+    /// During an operation another process can have begun to work on the Checkpoint, as the watch has shown.
+    fn observe_again(&mut self, record: &RecordKey) {
+        if let Some(checkpoint) = self.records.unfinished(record).map(|known| known.checkpoint.clone()) {
+            self.observe_slot(record, &checkpoint);
+        }
     }
 
     /// Of a Checkpoint that was deleted during its operation, nothing is kept.
@@ -267,6 +287,8 @@ impl Engine {
     fn note_write(&mut self, record: &RecordKey, attempt: &AttemptResult) {
         match attempt {
             AttemptResult::Sent(sent) if sent.is_written => self.wrote(record, &sent.checkpoint),
+            // It is deleted, or belongs to another process.
+            AttemptResult::Sent(_) => drop(self.sent.remove(record)),
             AttemptResult::Unmet(unmet) => {
                 if let Some(written) = &unmet.written {
                     self.wrote(record, written);
@@ -291,7 +313,7 @@ impl Engine {
                 self.pods.set_workload(&pod, &uid, &workload_uid);
             }
             AttemptResult::OtherNode(node) => {
-                if let Some(checkpoint) = checkpoint {
+                if let Some(checkpoint) = checkpoint.filter(|_| self.leads) {
                     self.queue.push(WorkItem::Attempt(RecordKey::of(&checkpoint)), Some(node));
                 }
             }
@@ -301,6 +323,7 @@ impl Engine {
     fn attempt_failed(&mut self, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
         let key = RecordKey::of(&checkpoint);
         self.forget_gone(&key);
+        self.observe_again(&key);
         let is_about_checkpoint = is_about_checkpoint(&error);
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
         self.timers.set(Timer::Record(key), after(now.wall, wait));

@@ -23,7 +23,7 @@ use crate::log_block::BlockEvent;
 use crate::operation::{Claim, ClaimError, ClaimResult, Operation};
 
 /// How many claims without an attempt, and searches for workloads, run at once.
-const MAX_CLAIMS: usize = 16;
+pub(super) const MAX_CLAIMS: usize = 16;
 
 /// How long a container waits for a slot before it is claimed without an attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -38,7 +38,9 @@ impl Engine {
     pub(super) fn start_claims(&mut self, now: Now) {
         while self.running_claims() < MAX_CLAIMS {
             if let Some((key, claim)) = self.unattempted.pop_front() {
-                self.start_claim(key, claim, None, now);
+                if !self.is_superseded(&key, &claim, now) {
+                    self.start_claim(key, claim, None, now);
+                }
             } else if let Some(key) = self.claims.pop_front() {
                 self.prepare_claim(key, None, now);
             } else {
@@ -47,7 +49,7 @@ impl Engine {
         }
     }
 
-    fn running_claims(&self) -> usize {
+    pub(super) fn running_claims(&self) -> usize {
         let is_claim = |task: &Task| match task {
             Task::FindWorkload(_) => true,
             Task::Claim(task) => !task.attempts,
@@ -59,12 +61,12 @@ impl Engine {
     /// Decides what a container needs: nothing, its workload, a slot, or its Checkpoint.
     fn prepare_claim(&mut self, key: ContainerKey, workload: Option<Workload>, now: Now) {
         if !self.pods.is_claimable(&key, now.wall) {
-            self.pods.claim_ineligible(&key);
-            return;
+            let again = self.pods.claim_ineligible(&key, now.wall);
+            return self.take(again.into_iter().collect(), now);
         }
         let scope = self.settings.scopes.iter().position(|scope| scope.holds(&key.pod.namespace));
         if self.settings.backend.is_some() && !scope.is_some_and(|scope| self.records.is_listed(scope)) {
-            self.unlisted.push(key);
+            self.unlisted.insert(key);
             return;
         }
         let Some(entry) = self.pods.get(&key.pod) else { return };
@@ -111,21 +113,14 @@ impl Engine {
 
     /// The first derived name that no Checkpoint has.
     fn free_name(&self, key: &ContainerKey, target: &CheckpointTarget) -> Result<String, NoFreeName> {
-        let subject = match target {
-            CheckpointTarget::Pod { .. } => Some((key.uid.as_str(), key.container.as_str())),
-            // The pod of a revision's Checkpoint can be another one.
-            CheckpointTarget::Revision { .. } | CheckpointTarget::Manual { .. } => None,
-        };
         let mut last = String::new();
         for digest in checkpoint_name::DIGESTS {
             let Some(name) = checkpoint_name::derived(target, digest) else { break };
-            if !self.records.contains(&key.pod.namespace, &name, None) {
-                return Ok(name);
+            match self.records.has_target(&key.pod.namespace, &name, target) {
+                None => return Ok(name),
+                Some(true) => return Err(NoFreeName::Exists(name)),
+                Some(false) => last = name,
             }
-            if self.records.contains(&key.pod.namespace, &name, subject) {
-                return Err(NoFreeName::Exists(name));
-            }
-            last = name;
         }
         Err(NoFreeName::AllTaken(last))
     }
@@ -166,6 +161,10 @@ impl Engine {
     /// A slot on its node is free for this claim. False: it must wait for another.
     pub(super) fn start_claim_with_attempt(&mut self, key: ContainerKey, now: Now) -> bool {
         let Some(claim) = self.prepared.remove(&key) else { return true };
+        if self.is_superseded(&key, &claim, now) {
+            self.timers.cancel(&Timer::Claim(key));
+            return true;
+        }
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         let subject = Some((key.uid.clone(), key.container.clone()));
         if !self.slots.take(&record, Some(&claim.node), subject, now.wall) {
@@ -181,6 +180,19 @@ impl Engine {
         true
     }
 
+    /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then it is decided anew.
+    fn is_superseded(&mut self, key: &ContainerKey, claim: &PreparedClaim, now: Now) -> bool {
+        let record = RecordKey::new(&key.pod.namespace, &claim.name);
+        let is_superseded = self.records.contains(&record)
+            || self.busy.contains_key(&record)
+            || self.records.has_success(&key.uid, &key.container);
+        if is_superseded {
+            self.resume_followers(&record);
+            self.prepare_claim(key.clone(), Some(claim.workload.clone()), now);
+        }
+        is_superseded
+    }
+
     /// With a permit, the claim is also an attempt, and has a slot.
     fn start_claim(&mut self, key: ContainerKey, claim: PreparedClaim, permit: Option<Permit>, now: Now) {
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
@@ -188,22 +200,14 @@ impl Engine {
         let permit = permit.unwrap_or_default();
         let entry = self.pods.get(&key.pod).filter(|_| self.pods.is_claimable(&key, now.wall));
         let Some((pod, event)) = entry.map(|entry| (entry.pod.clone(), entry.event)) else {
-            self.pods.claim_ineligible(&key);
-            if attempts {
-                self.slots.release(&record);
-                self.end_permit(&permit, now);
-            }
-            return self.resume_followers(&record);
-        };
-        if self.records.has_success(&key.uid, &key.container) {
-            // A manual Checkpoint has succeeded while this claim waited.
+            let again = self.pods.claim_ineligible(&key, now.wall);
             if attempts {
                 self.slots.release(&record);
                 self.end_permit(&permit, now);
             }
             self.resume_followers(&record);
-            return self.already_claimed(&key, None, now);
-        }
+            return self.take(again.into_iter().collect(), now);
+        };
         let operation = Operation::Claim(Box::new(Claim {
             pod: pod.clone(),
             container: key.container.clone(),
@@ -275,10 +279,13 @@ impl Engine {
 
     fn claim_failed(&mut self, key: &ContainerKey, error: ClaimError, now: Now) {
         let again: Option<PodAction> = match &error {
+            // The watch can be behind the live read, or ahead of it.
+            ClaimError::Ineligible { .. } if self.pods.is_claimable(key, now.wall) => {
+                self.pods.claim_failed(key, now.wall)
+            }
             // The next state of the pod decides. A pod whose controller is gone will be garbage-collected.
             ClaimError::Ineligible { .. } | ClaimError::Workload(WorkloadError::Gone { .. }) => {
-                self.pods.claim_ineligible(key);
-                None
+                self.pods.claim_ineligible(key, now.wall)
             }
             ClaimError::NamespaceTerminating(_) => self.pods.claim_done(key, now.wall),
             ClaimError::NoDefinition

@@ -105,6 +105,11 @@ impl PodTable {
         self.pods.get(pod)
     }
 
+    /// Whether the first listing with that pod was complete before.
+    pub(super) fn is_newcomer(&self, pod: &PodName) -> bool {
+        self.pods.get(pod).is_some_and(|entry| self.is_listed(entry.scope))
+    }
+
     /// The pods of that namespace.
     pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &PodEntry> {
         let first = PodName { namespace: namespace.to_owned(), name: String::new() };
@@ -178,13 +183,17 @@ impl PodTable {
         let at = now.saturating_add(INDEX_LAG).unwrap_or(Timestamp::MAX);
         let state = if is_outdated { ClaimState::Failed { failures: 0, retry_at: at } } else { ClaimState::Done };
         entry.set_claim(&key.container, Some(state));
+        let at = entry.next_retry(now)?;
         is_outdated.then(|| PodAction::Recheck { pod: key.pod.clone(), at })
     }
 
-    /// By a live read the pod is not eligible. Its next state decides.
-    pub(super) fn claim_ineligible(&mut self, key: &ContainerKey) {
-        if let Some(entry) = self.entry_mut(key) {
-            entry.set_claim(&key.container, None);
+    /// The pod is not eligible. Its next state decides, or the end of its delay, since a clock can be set back.
+    pub(super) fn claim_ineligible(&mut self, key: &ContainerKey, now: Timestamp) -> Option<PodAction> {
+        let entry = self.entry_mut(key)?;
+        entry.set_claim(&key.container, None);
+        match eligibility::check(Some(&entry.pod), Choice::Annotated, now) {
+            Err(Ineligible::Delayed(at)) => Some(PodAction::Recheck { pod: key.pod.clone(), at }),
+            _ => None,
         }
     }
 
@@ -197,6 +206,7 @@ impl PodTable {
         };
         let at = now.saturating_add(CLAIM_RETRY.wait(failures, Backoff::NO_JITTER)).unwrap_or(Timestamp::MAX);
         entry.set_claim(&key.container, Some(ClaimState::Failed { failures, retry_at: at }));
+        let at = entry.next_retry(now)?;
         Some(PodAction::Recheck { pod: key.pod.clone(), at })
     }
 
@@ -272,6 +282,8 @@ impl PodEntry {
         let blocked_by = match eligible {
             Ok(containers) => {
                 actions.extend(containers.into_iter().filter_map(|container| self.start_claim(container, now)));
+                let next = self.next_retry(now);
+                actions.extend(next.map(|at| PodAction::Recheck { pod: self.pod.name.clone(), at }));
                 None
             }
             Err(cause) => {
@@ -291,6 +303,15 @@ impl PodEntry {
         }
         self.blocked_by = blocked_by;
         actions
+    }
+
+    /// When the next failed claim is retried. A pod has one time at which it is assessed again, and several containers.
+    fn next_retry(&self, now: Timestamp) -> Option<Timestamp> {
+        let times = self.claims.iter().filter_map(|(_, state)| match state {
+            ClaimState::Failed { retry_at, .. } => Some(*retry_at),
+            ClaimState::UnderWay { .. } | ClaimState::Done => None,
+        });
+        times.filter(|at| *at > now).min()
     }
 
     fn start_claim(&mut self, container: String, now: Timestamp) -> Option<PodAction> {

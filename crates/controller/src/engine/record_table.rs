@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 use sha2::{Digest, Sha256};
 
-use snapwatcher_api::checkpoint::{Checkpoint, Phase};
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, Phase};
 use snapwatcher_api::pod::PodName;
 
 use super::record_key::RecordKey;
@@ -36,6 +36,8 @@ pub(super) struct RecordTable {
 struct Entry {
     /// Pod UID and container.
     subject: Option<KeyDigest>,
+    /// Of the spec.
+    target: u64,
     scope: usize,
     succeeded: bool,
 }
@@ -91,14 +93,10 @@ impl RecordTable {
         self.listed.contains(&scope)
     }
 
-    /// Whether there is a Checkpoint of that name. With a subject (pod UID and container), one about another subject does
-    /// not count.
-    pub(super) fn contains(&self, namespace: &str, name: &str, subject: Option<(&str, &str)>) -> bool {
-        let entry = self.entries.get(&digest(&[namespace, name]));
-        entry.is_some_and(|entry| {
-            subject
-                .is_none_or(|(uid, container)| entry.subject.is_none_or(|subject| subject == digest(&[uid, container])))
-        })
+    /// Whether there is a Checkpoint of that name, and whether it is the one of this target. `None`: there is none.
+    pub(super) fn has_target(&self, namespace: &str, name: &str, target: &CheckpointTarget) -> Option<bool> {
+        let entry = self.entries.get(&digest(&[namespace, name]))?;
+        Some(entry.target == target_digest(&CheckpointSpec::from(target)))
     }
 
     /// Whether a Succeeded Checkpoint of that pod and container exists, whatever its name.
@@ -110,9 +108,13 @@ impl RecordTable {
         self.unfinished.get(key)
     }
 
+    pub(super) fn contains(&self, key: &RecordKey) -> bool {
+        self.entries.contains_key(&key_digest(key))
+    }
+
     /// Whether the watch has shown that Checkpoint finished.
     pub(super) fn is_finished(&self, key: &RecordKey) -> bool {
-        self.entries.contains_key(&key_digest(key)) && !self.unfinished.contains_key(key)
+        self.contains(key) && !self.unfinished.contains_key(key)
     }
 
     pub(super) fn unfinished_keys(&self) -> Vec<RecordKey> {
@@ -161,7 +163,8 @@ impl RecordTable {
         if let (Some(subject), true) = (subject, succeeded) {
             *self.successes.entry(subject).or_default() += 1;
         }
-        self.entries.insert(digest, Entry { subject, scope, succeeded });
+        let target = target_digest(&checkpoint.spec);
+        self.entries.insert(digest, Entry { subject, target, scope, succeeded });
         let (key, checkpoint) = (RecordKey::of(&checkpoint), Arc::new(checkpoint));
         if checkpoint.phase().is_final() {
             self.unfinished.remove(&key);
@@ -195,8 +198,9 @@ impl RecordTable {
         for key in &gone {
             self.unfinished.remove(key);
         }
-        self.listed.insert(scope);
-        RecordChange::Listed { gone, reclaim: if digests.is_empty() { Reclaim::None } else { Reclaim::All } }
+        // Some can have been created and deleted while the watch was interrupted.
+        let is_first = self.listed.insert(scope);
+        RecordChange::Listed { gone, reclaim: if is_first { Reclaim::None } else { Reclaim::All } }
     }
 }
 
@@ -218,6 +222,17 @@ fn subject_digest(checkpoint: &Checkpoint) -> Option<KeyDigest> {
     Some(digest(&[fields::pod_uid(checkpoint)?, fields::container(checkpoint)?]))
 }
 
+/// Equal for equal specs.
+fn target_digest(spec: &CheckpointSpec) -> u64 {
+    let CheckpointSpec { pod, workload, revision, container } = spec;
+    let pod = pod.as_ref().map(|pod| (pod.name.as_str(), pod.uid.as_deref().unwrap_or_default()));
+    let workload = workload.as_ref().map(|workload| (workload.kind.as_str(), workload.uid.as_str()));
+    let ((name, pod_uid), (kind, workload_uid)) = (pod.unwrap_or_default(), workload.unwrap_or_default());
+    let (revision, container) = (revision.as_deref().unwrap_or_default(), container.as_deref().unwrap_or_default());
+    let digest = digest(&[name, pod_uid, kind, workload_uid, revision, container]);
+    u64::try_from(digest >> 64).unwrap_or_default()
+}
+
 fn name_digest(checkpoint: &Checkpoint) -> KeyDigest {
     digest(&[checkpoint.metadata.namespace.as_deref().unwrap_or_default(), &checkpoint.name_any()])
 }
@@ -235,6 +250,7 @@ fn digest(parts: &[&str]) -> KeyDigest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapwatcher_api::checkpoint::WorkloadReference;
     use snapwatcher_api::fixtures::checkpoint;
 
     const NOW: Duration = Duration::ZERO;
@@ -258,7 +274,7 @@ mod tests {
     }
 
     fn contains(table: &RecordTable, name: &str) -> bool {
-        table.contains("default", name, None)
+        table.entries.contains_key(&digest(&["default", name]))
     }
 
     #[test]
@@ -302,11 +318,17 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_about_another_pod_does_not_count_under_the_name() {
+    fn a_checkpoint_of_another_target_does_not_count_under_the_name() {
         let mut table = RecordTable::default();
         table.apply(0, Event::Apply(object("a", Phase::Pending)), NOW);
-        let contains = |uid| table.contains("default", "a", Some((uid, "app")));
-        assert!(contains("uid-of-a") && !contains("other"));
+        let pod = |uid: &str| CheckpointTarget::Pod { name: "web".into(), uid: uid.into(), container: "app".into() };
+        assert_eq!(table.has_target("default", "a", &pod("uid-of-a")), Some(true));
+        assert_eq!(table.has_target("default", "a", &pod("other")), Some(false));
+        assert_eq!(table.has_target("default", "b", &pod("other")), None);
+        let workload = WorkloadReference { uid: "d".into(), ..WorkloadReference::default() };
+        let (revision, container) = ("r".to_owned(), "app".to_owned());
+        let revision = CheckpointTarget::Revision { workload, revision, container };
+        assert_eq!(table.has_target("default", "a", &revision), Some(false), "of a revision");
     }
 
     #[test]

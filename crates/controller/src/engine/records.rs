@@ -42,10 +42,15 @@ impl Engine {
                 self.reclaim(&reclaim, now);
             }
             RecordChange::Listed { gone, reclaim } => {
+                let scope = self.settings.scopes.get(scope);
+                let is_listed = |key: &RecordKey| scope.is_some_and(|scope| scope.holds(key.namespace()));
+                let (records, busy) = (&self.records, &self.busy);
+                self.sent.retain(|key, _| !is_listed(key) || busy.contains_key(key) || records.contains(key));
+                self.written.retain(|key, _| !is_listed(key) || records.contains(key));
                 for key in gone {
                     self.checkpoint_gone(&key);
                 }
-                self.claims.append(&mut std::mem::take(&mut self.unlisted).into());
+                self.claims.extend(std::mem::take(&mut self.unlisted));
                 self.reclaim(&reclaim, now);
                 self.look_at_all(now);
             }
@@ -73,6 +78,7 @@ impl Engine {
         self.report(Report::CheckpointSeen(checkpoint.clone()));
         if checkpoint.phase().is_final() {
             self.timers.cancel(&Timer::Record(key.clone()));
+            self.forget_work(&key);
             self.sent.remove(&key);
             self.observe_slot(&key, checkpoint);
         }
@@ -81,6 +87,7 @@ impl Engine {
     }
 
     fn checkpoint_gone(&mut self, key: &RecordKey) {
+        self.forget_work(key);
         self.written.remove(key);
         self.sent.remove(key);
         self.timers.cancel(&Timer::Record(key.clone()));
@@ -90,6 +97,13 @@ impl Engine {
             self.slots.observe(key, None);
         }
         self.requeue_blocked();
+    }
+
+    /// Nothing waits for a slot any more.
+    fn forget_work(&mut self, key: &RecordKey) {
+        let item = WorkItem::Attempt(key.clone());
+        self.queue.remove(&item);
+        self.blocked.retain(|(blocked, _)| *blocked != item);
     }
 
     fn reclaim(&mut self, reclaim: &Reclaim, now: Now) {
@@ -116,22 +130,27 @@ impl Engine {
         self.slots.observe(key, Some(checkpoint).filter(|_| counts));
     }
 
+    /// What an unfinished Checkpoint needs, by what is known of its attempt.
+    pub(super) fn next_step(&self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) -> NextStep {
+        let start = attempt_start(checkpoint);
+        let was_sent = start.is_some() && self.sent.get(key).copied() == start;
+        let age = self.records.unfinished(key).map(|record| record.age(now.boot)).unwrap_or_default();
+        let settings = &self.settings.operations;
+        plan(checkpoint, &settings.holder, &settings.policy, AttemptKnowledge { age, was_sent }, now.wall)
+    }
+
     /// Decides the next step of an unfinished Checkpoint.
     pub(super) fn look_at(&mut self, key: &RecordKey, now: Now) {
         if self.busy.contains_key(key) || self.written.contains_key(key) {
             return;
         }
         let Some(record) = self.records.unfinished(key) else { return };
-        let (checkpoint, age) = (record.checkpoint.clone(), record.age(now.boot));
+        let checkpoint = record.checkpoint.clone();
         self.observe_slot(key, &checkpoint);
         if !self.leads || self.is_stopping {
             return;
         }
-        let start = attempt_start(&checkpoint);
-        let was_sent = start.is_some() && self.sent.get(key).copied() == start;
-        let settings = &self.settings.operations;
-        let known = AttemptKnowledge { age, was_sent };
-        match plan(&checkpoint, &settings.holder, &settings.policy, known, now.wall) {
+        match self.next_step(key, &checkpoint, now) {
             NextStep::Rest => {}
             NextStep::After(wait) => self.timers.set(Timer::Record(key.clone()), after(now.wall, wait)),
             NextStep::Attempt => {

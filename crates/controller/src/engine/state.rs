@@ -1,6 +1,6 @@
 //! The state of the engine.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub struct Engine {
     /// Containers to claim, in the order of their events.
     pub(super) claims: VecDeque<ContainerKey>,
     /// Containers to claim as soon as the Checkpoints of their scope are listed.
-    pub(super) unlisted: Vec<ContainerKey>,
+    pub(super) unlisted: BTreeSet<ContainerKey>,
     /// Claims that wait for a slot.
     pub(super) prepared: HashMap<ContainerKey, PreparedClaim>,
     /// Claims to make without an attempt.
@@ -136,7 +136,7 @@ impl Engine {
             queue: WorkQueue::default(),
             blocked: Vec::new(),
             claims: VecDeque::new(),
-            unlisted: Vec::new(),
+            unlisted: BTreeSet::new(),
             prepared: HashMap::new(),
             unattempted: VecDeque::new(),
             claiming: HashMap::new(),

@@ -11,7 +11,7 @@ use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_kubernetes::cluster::Scope;
 use snapwatcher_kubernetes::workload::Workload;
 
-use crate::operation::{ClaimResult, OperationResult, OperationSettings, Progress};
+use crate::operation::{AttemptResult, ClaimResult, OperationResult, OperationSettings, Progress};
 use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
 
 /// A back-end with one endpoint, of which nothing is requested here.
@@ -188,6 +188,22 @@ fn an_attempt_of_this_process_that_was_never_sent_is_cancelled() {
     let checkpoint = fixtures::checkpoint("a").in_progress().build();
     let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) }, now(1));
     assert!(matches!(only(effects).1, Operation::Cancel(_)));
+}
+
+#[test]
+fn a_queued_checkpoint_that_another_process_attempts_meanwhile_is_left_to_it() {
+    let limits = ConcurrencyLimits { concurrent: 1, ..settings().limits };
+    let (mut engine, _) = leading(EngineSettings { limits, ..settings() }, vec![ready("a"), ready("b")]);
+    let event = |checkpoint| Input::Checkpoints { scope: 0, event: Event::Apply(checkpoint) };
+    let pending = |name: &str| fixtures::checkpoint(name).phase(Phase::Pending).build();
+    let (first, _) = only(engine.on(event(pending("a")), now(1)));
+    assert!(operations(engine.on(event(pending("b")), now(1))).is_empty(), "the only slot is taken");
+    let theirs = fixtures::checkpoint("b").in_progress();
+    engine.on(event(theirs.status(|status| status.holder = Some("snapwatcher-1/b1".into())).build()), now(2));
+    let ended = AttemptResult::NotSent { written: None, took_too_long: false };
+    let effects = finish(&mut engine, first, OperationResult::Attempt(Ok(ended)), 400);
+    let is_attempt = |(_, operation): &(OperationId, Operation)| matches!(operation, Operation::Attempt(_));
+    assert!(!operations(effects).iter().any(is_attempt));
 }
 
 #[test]

@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use super::pod_table::ContainerKey;
 use super::record_key::RecordKey;
 
+/// So many places of removed items may be left beside those that are queued.
+const MOST_REMOVED: usize = 1024;
+
 /// What waits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum WorkItem {
@@ -38,6 +41,8 @@ pub(super) struct WorkQueue {
     waiting: BTreeMap<String, NamespaceQueue>,
     queued: HashSet<WorkItem>,
     attempts: usize,
+    /// Places in the lines whose item was removed.
+    removed: usize,
     /// How many were ever queued: the number of the last arrival.
     arrivals: u64,
 }
@@ -79,7 +84,20 @@ impl WorkQueue {
 
     /// Removes an item. True: it was queued.
     pub(super) fn remove(&mut self, item: &WorkItem) -> bool {
-        // Its place in the line is dropped when it comes up.
+        let was_queued = self.take(item);
+        // Its place in the line is dropped when it comes up, or when there are many such places.
+        self.removed += usize::from(was_queued);
+        if self.removed > self.queued.len() + MOST_REMOVED {
+            let queued = &self.queued;
+            for line in self.waiting.values_mut().flat_map(BTreeMap::values_mut) {
+                line.retain(|(_, item)| queued.contains(item));
+            }
+            self.removed = 0;
+        }
+        was_queued
+    }
+
+    fn take(&mut self, item: &WorkItem) -> bool {
         let was_queued = self.queued.remove(item);
         self.attempts -= usize::from(was_queued && item.is_attempt());
         was_queued
@@ -108,7 +126,7 @@ impl WorkQueue {
             } else {
                 self.round_robin.push_back(namespace);
             }
-            self.remove(&item);
+            self.take(&item);
             return Some((item, node));
         }
         self.drop_empty_namespaces();
@@ -179,6 +197,17 @@ mod tests {
         assert!(queue.remove(&item("a", "1")) && !queue.remove(&item("a", "1")));
         assert_eq!(order(&mut queue, |_| true), ["a/2"]);
         assert!(queue.waiting.is_empty() && queue.round_robin.is_empty());
+    }
+
+    #[test]
+    fn removed_items_do_not_pile_up() {
+        let mut queue = WorkQueue::default();
+        for number in 0..10 * MOST_REMOVED {
+            push(&mut queue, "a", &number.to_string(), None);
+            assert!(queue.remove(&item("a", &number.to_string())));
+        }
+        let places: usize = queue.waiting.values().flat_map(BTreeMap::values).map(VecDeque::len).sum();
+        assert!(places <= MOST_REMOVED + 1, "{places}");
     }
 
     #[test]

@@ -104,11 +104,11 @@ fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Op
     let FirstAttempt { holder, start_time, deadline, pod, workload, revision, image, image_id } = first;
     let target = AttemptTarget { pod, container, workload, revision, image, image_id };
     let latest = created.saturating_add(longest + CREATION_PRECISION).unwrap_or(Timestamp::MAX);
+    // Other processes wait for as long as an attempt says that it takes, whatever the clock of its holder shows.
+    let stated = deadline.0.duration_since(start_time.0).clamp(SignedDuration::ZERO, longest);
     let deadline = deadline.0.min(latest);
-    // Other processes wait for as long as an attempt says that it takes.
-    let earliest = deadline.saturating_sub(longest).unwrap_or(Timestamp::MIN);
-    let mut status =
-        transitions::started(checkpoint, &target, holder, SignedDuration::ZERO, start_time.0.max(earliest));
+    let start = deadline.saturating_sub(stated).unwrap_or(Timestamp::MIN);
+    let mut status = transitions::started(checkpoint, &target, holder, SignedDuration::ZERO, start);
     status.deadline = Some(MicroTime(deadline));
     Some(status)
 }
@@ -161,6 +161,16 @@ mod tests {
             let (start, deadline) = (status.start_time.unwrap().0, status.deadline.unwrap().0);
             assert!(deadline <= at(131) && deadline.duration_since(start) <= LONGEST, "{year}: {start} to {deadline}");
         }
+    }
+
+    #[test]
+    fn an_attempt_keeps_its_length_if_the_clock_of_its_holder_is_ahead() {
+        let mut object = claimed();
+        object.metadata.creation_timestamp = Some(Time(at(-60)));
+        assert!(read(&mut object, LONGEST));
+        let status = object.status.unwrap();
+        let (start, deadline) = (status.start_time.unwrap().0, status.deadline.unwrap().0);
+        assert_eq!((start, deadline.duration_since(start)), (at(-59), LONGEST));
     }
 
     #[test]

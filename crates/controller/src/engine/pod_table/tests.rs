@@ -1,6 +1,6 @@
 use super::*;
 use snapwatcher_api::fixtures::{self, PodFixture, at};
-use snapwatcher_api::keys::DELAY;
+use snapwatcher_api::keys::{CONTAINERS, DELAY};
 
 /// Pod `pod-<uid>`, Ready or no longer Ready since `at(0)`.
 fn pod(uid: &str, ready: bool) -> PodFixture {
@@ -117,7 +117,7 @@ fn a_failed_claim_is_retried_after_waits_that_double_up_to_a_limit() {
         let Some(PodAction::Recheck { at, .. }) = table.claim_failed(&app("a"), now) else {
             panic!("a failed claim is retried");
         };
-        assert!(table.recheck(&name("a"), now).is_empty(), "not before it is due");
+        assert!(claims(&table.recheck(&name("a"), now)).is_empty(), "not before it is due");
         assert_eq!(claims(&table.recheck(&name("a"), at)).len(), 1);
         waits.push(at.duration_since(now).as_secs());
         now = at;
@@ -126,11 +126,33 @@ fn a_failed_claim_is_retried_after_waits_that_double_up_to_a_limit() {
 }
 
 #[test]
+fn each_of_two_failed_claims_of_a_pod_is_retried() {
+    let mut table = PodTable::default();
+    let two = pod("a", true).containers(["app", "side"]).annotation(CONTAINERS, "*").watched();
+    table.apply(0, Event::Apply(two), at(1));
+    let side = ContainerKey { container: "side".into(), ..app("a") };
+    let recheck = |second| PodAction::Recheck { pod: name("a"), at: at(second) };
+    assert_eq!(table.claim_failed(&side, at(1)), Some(recheck(2)));
+    table.recheck(&name("a"), at(2));
+    assert_eq!(table.claim_failed(&side, at(2)), Some(recheck(4)));
+    assert_eq!(table.claim_failed(&app("a"), at(2)), Some(recheck(3)));
+    assert!(table.recheck(&name("a"), at(3)).contains(&recheck(4)), "the other one is not forgotten");
+}
+
+#[test]
 fn a_claim_that_was_ineligible_is_repeated_by_the_next_state() {
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    table.claim_ineligible(&app("a"));
+    assert_eq!(table.claim_ineligible(&app("a"), at(1)), None);
     assert_eq!(claims(&apply(&mut table, "a", true)).len(), 1);
+}
+
+#[test]
+fn a_claim_before_the_end_of_the_delay_is_repeated_at_its_end() {
+    let mut table = PodTable::default();
+    table.apply(0, Event::Apply(pod("a", true).annotation(DELAY, "30s").watched()), at(40));
+    let recheck = PodAction::Recheck { pod: name("a"), at: at(30) };
+    assert_eq!(table.claim_ineligible(&app("a"), at(10)), Some(recheck), "the clock was set back");
 }
 
 #[test]
