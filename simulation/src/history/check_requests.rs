@@ -147,7 +147,7 @@ impl World {
             same_pod && !other.is_known_to_have_failed()
         };
         if keeps && let Some(open) = earlier.iter().chain(&later).find(is_open) {
-            return self.violate("repeated under keep", || format!("{entry:?} after {open:?}"));
+            self.violate("repeated under keep", || format!("{entry:?} after {open:?}"));
         }
     }
 }

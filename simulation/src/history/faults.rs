@@ -20,14 +20,13 @@ impl World {
         match self.random.u8(..20) {
             0..9 if !self.calls.is_empty() => self.call_fault(),
             0..10 => self.request_fault(),
-            10 => self.crash(),
             11 if self.random.bool() => {
                 let running: Vec<_> = self.running().into_iter().filter(|p| !self.processes[*p].is_stopping).collect();
                 if let Some(process) = self.pick(&running) {
                     self.stop(process);
                 }
             }
-            11 => self.crash(),
+            10 | 11 => self.crash(),
             12 => self.pause_one(),
             13 | 14 => self.leadership_fault(),
             15..17 => self.watch_fault(),
@@ -166,9 +165,9 @@ impl World {
         let down: Vec<_> = (0..self.processes.len()).filter(|p| !self.processes[*p].is_running()).collect();
         let Some(process) = self.pick(&down) else { return false };
         if self.processes[process].state == State::Paused {
-            self.resume(process)
+            self.resume(process);
         } else {
-            self.restart(process)
+            self.restart(process);
         }
         true
     }
