@@ -38,7 +38,7 @@ impl Engine {
     pub(super) fn start_claims(&mut self, now: Now) {
         while self.running_claims() < MAX_CLAIMS {
             if let Some((key, claim)) = self.unattempted.pop_front() {
-                if !self.is_superseded(&key, &claim, now) {
+                if !self.is_superseded(&key, &claim, false, now) {
                     self.start_claim(key, claim, None, now);
                 }
             } else if let Some(key) = self.claims.pop_front() {
@@ -161,7 +161,7 @@ impl Engine {
     /// A slot on its node is free for this claim. False: it must wait for another.
     pub(super) fn start_claim_with_attempt(&mut self, key: ContainerKey, now: Now) -> bool {
         let Some(claim) = self.prepared.remove(&key) else { return true };
-        if self.is_superseded(&key, &claim, now) {
+        if self.is_superseded(&key, &claim, true, now) {
             self.timers.cancel(&Timer::Claim(key));
             return true;
         }
@@ -180,11 +180,11 @@ impl Engine {
         true
     }
 
-    /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then it is decided anew.
-    fn is_superseded(&mut self, key: &ContainerKey, claim: &PreparedClaim, now: Now) -> bool {
+    /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then it is decided again.
+    fn is_superseded(&mut self, key: &ContainerKey, claim: &PreparedClaim, attempts: bool, now: Now) -> bool {
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         let is_superseded = self.records.contains(&record)
-            || self.busy.contains_key(&record)
+            || attempts && self.busy.contains_key(&record)
             || self.records.has_success(&key.uid, &key.container);
         if is_superseded {
             self.resume_followers(&record);

@@ -194,13 +194,13 @@ fn an_attempt_of_this_process_that_was_never_sent_is_cancelled() {
 fn a_queued_checkpoint_that_another_process_attempts_meanwhile_is_left_to_it() {
     let limits = ConcurrencyLimits { concurrent: 1, ..settings().limits };
     let (mut engine, _) = leading(EngineSettings { limits, ..settings() }, vec![ready("a"), ready("b")]);
-    let event = |checkpoint| Input::Checkpoints { scope: 0, event: Event::Apply(checkpoint) };
+    let event = |checkpoint| Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) };
     let pending = |name: &str| fixtures::checkpoint(name).phase(Phase::Pending).build();
     let (first, _) = only(engine.on(event(pending("a")), now(1)));
     assert!(operations(engine.on(event(pending("b")), now(1))).is_empty(), "the only slot is taken");
     let theirs = fixtures::checkpoint("b").in_progress();
     engine.on(event(theirs.status(|status| status.holder = Some("snapwatcher-1/b1".into())).build()), now(2));
-    let ended = AttemptResult::NotSent { written: None, took_too_long: false };
+    let ended = AttemptResult::NotSent { written: None };
     let effects = finish(&mut engine, first, OperationResult::Attempt(Ok(ended)), 400);
     let is_attempt = |(_, operation): &(OperationId, Operation)| matches!(operation, Operation::Attempt(_));
     assert!(!operations(effects).iter().any(is_attempt));
