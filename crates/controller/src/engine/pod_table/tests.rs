@@ -128,7 +128,9 @@ fn a_failed_claim_is_retried_after_waits_that_double_up_to_a_limit() {
 #[test]
 fn each_of_two_failed_claims_of_a_pod_is_retried() {
     let mut table = PodTable::default();
-    let two = pod("a", true).containers(["app", "side"]).annotation(CONTAINERS, "*").watched();
+    let two =
+        fixtures::pod("pod-a").uid("a").labeled().containers(["app", "side"]).annotation(CONTAINERS, "*").ready(0);
+    let two = two.watched();
     table.apply(0, Event::Apply(two), at(1));
     let side = ContainerKey { container: "side".into(), ..app("a") };
     let recheck = |second| PodAction::Recheck { pod: name("a"), at: at(second) };
