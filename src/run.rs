@@ -31,7 +31,7 @@ use snapwatcher_daemon::signals;
 use snapwatcher_daemon::telemetry::metrics::registry;
 use snapwatcher_https::{HttpsMetrics, Limits};
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
-use snapwatcher_kubernetes::events::{Events, events};
+use snapwatcher_kubernetes::events::{EventMetrics, Events, events};
 use snapwatcher_kubernetes::leader::LeaderElector;
 use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
 use snapwatcher_state::PodTimelines;
@@ -87,7 +87,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let backend_metrics = BackendMetrics::register(&mut shared.registry);
     let backend = backend(&checkpoint, &certificate, &shared.cluster, &backend_metrics)?;
     let holder = checkpoint.instance.holder();
-    let (events, publisher) = events(shared.cluster.calls.clone(), holder.instance.clone());
+    let event_metrics = EventMetrics::register(&mut shared.registry);
+    let (events, publisher) = events(shared.cluster.calls.clone(), &holder.instance, event_metrics);
     let own_pod_events = own_pod_events(&events, &certificate, &checkpoint.instance);
     let certificates = load_certificates(&mut shared, &certificate, own_pod_events).await?;
 

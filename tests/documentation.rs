@@ -145,6 +145,7 @@ async fn every_metric() -> String {
     drop(WatchMetrics::register(&mut registry));
     drop(CheckpointMetrics::register(&mut registry));
     drop(BackendMetrics::register(&mut registry));
+    drop(events::EventMetrics::register(&mut registry));
     let mut health = Health::new();
     drop(health.check("serving-certificate", Gate::Readiness));
     let (_, leader) = tokio::sync::watch::channel(None);

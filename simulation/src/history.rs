@@ -93,6 +93,7 @@ impl History {
     }
 
     /// The shortest history found that breaks the same rule.
+    #[must_use]
     pub fn shrink(&self) -> Self {
         let Some(Violation { rule, .. }) = self.run(false).violation else { return self.clone() };
         let breaks = |history: &Self| history.run(false).violation.is_some_and(|violation| violation.rule == rule);

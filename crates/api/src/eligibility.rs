@@ -20,7 +20,10 @@ pub enum Ineligible {
     /// There is no pod of that name.
     Gone,
     /// The pod of that name has another UID than the Checkpoint names.
-    Replaced { uid: String, expected: String },
+    Replaced {
+        uid: String,
+        expected: String,
+    },
     /// The pod is being deleted.
     Terminating,
     NotLabelled,
@@ -31,12 +34,17 @@ pub enum Ineligible {
     /// The pod has no containers.
     NoContainer,
     /// The pod has no container of that name. `containers` are those that it has.
-    NoSuchContainer { container: String, containers: Vec<String> },
+    NoSuchContainer {
+        container: String,
+        containers: Vec<String>,
+    },
     /// The annotations choose these containers, but one is needed.
     SeveralContainers(Vec<String>),
     NotRunning,
     NotReady,
-    NotStarted { container: String },
+    NotStarted {
+        container: String,
+    },
     NotScheduled,
     /// The delay ends at that time.
     Delayed(Timestamp),
@@ -99,9 +107,9 @@ fn is_allowed(pod: &PodFacts) -> Result<(), Ineligible> {
 fn chosen(pod: &PodFacts, choice: Choice<'_>) -> Result<Vec<String>, Ineligible> {
     let named = match choice {
         Choice::Annotated => None,
-        Choice::Target(
-            CheckpointTarget::Pod { container, .. } | CheckpointTarget::Revision { container, .. },
-        ) => Some(container),
+        Choice::Target(CheckpointTarget::Pod { container, .. } | CheckpointTarget::Revision { container, .. }) => {
+            Some(container)
+        }
         Choice::Target(CheckpointTarget::Manual { container, .. }) => container.as_ref(),
     };
     if let Some(container) = named {

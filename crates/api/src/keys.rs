@@ -20,7 +20,7 @@ pub const CONTAINERS: &str = "snap.weaversoft.io/containers";
 pub const DELAY: &str = "snap.weaversoft.io/delay";
 /// Pod annotation: `pod` or `revision`.
 pub const ONCE_PER: &str = "snap.weaversoft.io/once-per";
-/// Pod annotation, written by admission: UID of the admission request that labelled the pod.
+/// Pod annotation, written by admission: UID of the admission request that labeled the pod.
 pub const ADMISSION: &str = "snap.weaversoft.io/admission";
 
 /// Checkpoint label: name of the pod's workload.

@@ -12,186 +12,50 @@ mod endpoint_breakers;
 mod kept;
 mod message;
 mod pod_table;
+mod prepared_claim;
 mod record_key;
 mod record_table;
 mod records;
 mod slots;
+mod state;
 mod timers;
 mod work_queue;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use snapwatcher_api::checkpoint::Checkpoint;
-use snapwatcher_api::pod::{OncePer, PodFacts, PodName};
-use snapwatcher_backends::backend::CheckpointBackend;
-use snapwatcher_kubernetes::cluster::Scope;
+use snapwatcher_api::pod::PodName;
 
-use crate::log_block::BlockEvent;
-use crate::operation::{Operation, OperationId, OperationSettings, SEND_WINDOW};
-use api_outage::ApiOutage;
-use claims::{MAX_CLAIMS, PreparedClaim};
-use endpoint_breakers::{EndpointBreakers, Permit};
+use crate::operation::{Operation, OperationId, SEND_WINDOW};
+use claims::MAX_CLAIMS;
+use endpoint_breakers::Permit;
 use pod_table::{ContainerKey, PodAction, PodTable};
 use record_key::RecordKey;
 use record_table::RecordTable;
-use slots::Slots;
-use timers::{Timer, Timers};
-use work_queue::{WorkItem, WorkQueue};
+use state::{Reported, Running, Task};
+use timers::{Timer, Timers, after};
 
 pub use kept::Kept;
 pub use message::{ClaimReport, Effect, Input, Now, Report};
 pub use slots::ConcurrencyLimits;
+pub use state::{Engine, EngineSettings};
 
 /// The engine wakes up at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// What the engine is told once.
-#[derive(Clone)]
-pub struct EngineSettings {
-    pub scopes: Vec<Scope>,
-    pub operations: OperationSettings,
-    pub limits: ConcurrencyLimits,
-    /// For pods without the annotation.
-    pub once_per: OncePer,
-    /// Checkpoints are created but not attempted.
-    pub is_suspended: bool,
-    /// The longest time for which one attempt can hold its slot, counted from the write of the attempt.
-    pub longest_slot: Duration,
-    /// The time between two rounds of retention.
-    pub retention_interval: Duration,
-    /// `None`: claims are only reported, and no Checkpoints are created.
-    pub backend: Option<Arc<dyn CheckpointBackend>>,
-    /// Of the numbers by which waits differ.
-    pub seed: u64,
-}
-
-/// See the module.
-pub struct Engine {
-    settings: EngineSettings,
-    random: fastrand::Rng,
-    leads: bool,
-    is_stopping: bool,
-    pods: PodTable,
-    records: RecordTable,
-    slots: Slots,
-    breakers: EndpointBreakers,
-    queue: WorkQueue,
-    /// Work that found its slot taken although its node is free. It is queued again when a slot may be free.
-    blocked: Vec<(WorkItem, Option<String>)>,
-    /// Containers to claim, in the order of their events.
-    claims: VecDeque<ContainerKey>,
-    /// Containers to claim as soon as the Checkpoints of their scope are listed.
-    unlisted: BTreeSet<ContainerKey>,
-    /// Claims that wait for a slot.
-    prepared: HashMap<ContainerKey, PreparedClaim>,
-    /// Claims to make without an attempt.
-    unattempted: VecDeque<(ContainerKey, PreparedClaim)>,
-    /// The Checkpoints that are being claimed, each with the other containers that would have the same one.
-    claiming: HashMap<RecordKey, Vec<ContainerKey>>,
-    timers: Timers,
-    operations: HashMap<OperationId, Running>,
-    /// The Checkpoints on which an operation works.
-    busy: HashMap<RecordKey, OperationId>,
-    /// Those of them that were deleted meanwhile.
-    gone: HashSet<RecordKey>,
-    /// The version of the last write of this process, of Checkpoints whose watch is behind it.
-    written: HashMap<RecordKey, u64>,
-    /// When the last attempt started that this process has sent, by Checkpoint.
-    sent: HashMap<RecordKey, Timestamp>,
-    last_operation: u64,
-    outage: Option<ApiOutage>,
-    /// A slot that was taken before this leadership and that no listing has shown does not count after this time.
-    stale_slots_expire_at: Duration,
-    had_open_breaker: bool,
-    reported: Reported,
-    effects: Vec<Effect>,
-}
-
-/// An operation that runs.
-struct Running {
-    task: Task,
-    /// The Checkpoint that it works on.
-    record: Option<RecordKey>,
-    permit: Permit,
-}
-
-/// What an operation is for.
-enum Task {
-    FindWorkload(ContainerKey),
-    Claim(Box<ClaimTask>),
-    Attempt(Arc<Checkpoint>),
-    MarkInterrupted(Arc<Checkpoint>),
-    Cancel(Arc<Checkpoint>),
-}
-
-/// A claim under way.
-struct ClaimTask {
-    key: ContainerKey,
-    claim: PreparedClaim,
-    pod: PodFacts,
-    event: BlockEvent,
-    /// It is the first attempt, too.
-    attempts: bool,
-    /// It has created the Checkpoint.
-    is_claimed: bool,
-}
-
-/// The last reported numbers, so that each is reported when it changes.
-#[derive(Default)]
-struct Reported {
-    pods: usize,
-    queued: usize,
-    breakers: usize,
-}
-
 impl Engine {
-    pub fn new(settings: EngineSettings) -> Self {
-        Self {
-            random: fastrand::Rng::with_seed(settings.seed),
-            leads: false,
-            is_stopping: false,
-            pods: PodTable::default(),
-            records: RecordTable::default(),
-            slots: Slots::new(settings.limits),
-            breakers: EndpointBreakers::default(),
-            queue: WorkQueue::default(),
-            blocked: Vec::new(),
-            claims: VecDeque::new(),
-            unlisted: BTreeSet::new(),
-            prepared: HashMap::new(),
-            unattempted: VecDeque::new(),
-            claiming: HashMap::new(),
-            timers: Timers::default(),
-            operations: HashMap::new(),
-            busy: HashMap::new(),
-            gone: HashSet::new(),
-            written: HashMap::new(),
-            sent: HashMap::new(),
-            last_operation: 0,
-            outage: None,
-            stale_slots_expire_at: Duration::ZERO,
-            had_open_breaker: false,
-            reported: Reported::default(),
-            effects: Vec::new(),
-            settings,
-        }
-    }
-
     /// Takes one input, and returns what is to be done.
     pub fn on(&mut self, input: Input, now: Now) -> Vec<Effect> {
         match input {
             Input::Leads(leads) => self.lead(leads, now),
             Input::Stop => self.is_stopping = true,
             Input::Pods { scope, event } => {
-                let actions = self.pods.apply(scope, event, now.wall);
+                let actions = self.pods.apply(scope, *event, now.wall);
                 self.take(actions, now);
                 self.pods_listed(scope, now);
             }
-            Input::Checkpoints { scope, event } => self.checkpoint_event(scope, event, now),
+            Input::Checkpoints { scope, event } => self.checkpoint_event(scope, *event, now),
             Input::Progress { id, progress } => self.progress(id, progress, now),
             Input::Finished { id, result } => self.finished(id, result, now),
             Input::Retained => self.schedule_retention(now),
@@ -351,15 +215,16 @@ impl Engine {
     fn start(&mut self, task: Task, operation: Operation, record: Option<RecordKey>, permit: Permit) {
         self.last_operation += 1;
         let id = OperationId(self.last_operation);
+        // A Checkpoint that was deleted during its attempt is created again beside it, and waits for its end.
         if let Some(record) = &record {
-            self.busy.insert(record.clone(), id);
+            self.busy.entry(record.clone()).or_insert(id);
         }
         self.operations.insert(id, Running { task, record, permit });
         self.effects.push(Effect::Start(id, operation));
     }
 
     fn report(&mut self, report: Report) {
-        self.effects.push(Effect::Report(report));
+        self.effects.push(Effect::Report(Box::new(report)));
     }
 
     fn requeue_blocked(&mut self) {
@@ -393,11 +258,6 @@ impl Engine {
     fn endpoint<'n>(&'n self, node: Option<&'n str>) -> Option<&'n str> {
         self.settings.backend.as_ref().and_then(|backend| backend.endpoint(node))
     }
-}
-
-fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

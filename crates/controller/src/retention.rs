@@ -136,7 +136,7 @@ impl Retention {
         }
     }
 
-    /// Deletes the version that was judged. False: it has changed or is gone.
+    /// Deletes the Checkpoint in the version that was read. False: it has changed or is gone.
     async fn remove(&self, checkpoint: &FinishedCheckpoint) -> Result<bool, CallError> {
         let FinishedCheckpoint { namespace, name, uid, resource_version, .. } = checkpoint;
         let (uid, resource_version) = (Some(uid.clone()), Some(resource_version.clone()));

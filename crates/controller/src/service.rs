@@ -50,11 +50,11 @@ pub enum ControllerError {
 
 /// An item of a watch, with the number of its scope.
 enum WatchItem {
-    Pod(usize, Result<Event<WatchedPod>, WatchStreamError>),
-    Checkpoint(usize, Result<Event<Checkpoint>, WatchStreamError>),
+    Pod(usize, Result<Box<Event<WatchedPod>>, WatchStreamError>),
+    Checkpoint(usize, Result<Box<Event<Checkpoint>>, WatchStreamError>),
 }
 
-/// How many items of a watch are taken before anything else gets its turn.
+/// How many items of a watch are taken at once.
 const BATCH: usize = 64;
 
 /// The state of the service while it runs.
@@ -129,11 +129,11 @@ impl Running {
                 Effect::Start(id, operation) => self.start(id, operation),
                 Effect::Retain { known_pods } => self.retain(known_pods),
                 Effect::Report(report) => {
-                    if let Report::Claimed(claim) = &report {
+                    if let Report::Claimed(claim) = report.as_ref() {
                         let (missed_mutations, pod) = (self.service.missed_mutations.clone(), claim.pod.clone());
                         self.tasks.spawn(async move { missed_mutations.check(&pod).await });
                     }
-                    self.reporter.report(report);
+                    self.reporter.report(*report);
                 }
             }
         }
@@ -166,13 +166,13 @@ impl Running {
     fn item(&mut self, item: WatchItem) {
         match item {
             WatchItem::Pod(scope, Ok(event)) => {
-                if matches!(event, Event::InitDone | Event::Apply(_) | Event::Delete(_)) {
+                if matches!(*event, Event::InitDone | Event::Apply(_) | Event::Delete(_)) {
                     self.service.context.checks.watch.pass();
                 }
                 self.on(Input::Pods { scope, event });
             }
             WatchItem::Checkpoint(scope, Ok(event)) => {
-                if matches!(event, Event::InitDone | Event::Apply(_)) {
+                if matches!(*event, Event::InitDone | Event::Apply(_)) {
                     self.service.context.checks.definition.pass();
                 }
                 self.on(Input::Checkpoints { scope, event });
@@ -190,7 +190,7 @@ impl ControllerService {
         let check = self.context.checks.watch.clone();
         let items =
             watch::<WatchedPod, _>(&cluster.watches, scope, cluster.watch_timeout, config, move || check.pass());
-        items.map(move |item| WatchItem::Pod(number, item)).boxed()
+        items.map(move |item| WatchItem::Pod(number, item.map(Box::new))).boxed()
     }
 
     fn watch_checkpoints(&self, number: usize, scope: &Scope) -> BoxStream<'static, WatchItem> {
@@ -199,7 +199,7 @@ impl ControllerService {
         let config = watcher::Config::default();
         let items =
             watch::<Checkpoint, _>(&cluster.watches, scope, cluster.watch_timeout, config, move || check.pass());
-        items.map(move |item| WatchItem::Checkpoint(number, item)).boxed()
+        items.map(move |item| WatchItem::Checkpoint(number, item.map(Box::new))).boxed()
     }
 
     fn report_pod_fault(&self, fault: &WatchStreamError) {

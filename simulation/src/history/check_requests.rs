@@ -81,7 +81,7 @@ impl World {
         let pod = status.pod.clone().unwrap_or_default();
         let of = &self.processes[process];
         let (wall, window) =
-            (of.clocks(self.now).wall, started.write_started.as_ref().map(|(_, since)| self.age(*since)));
+            (of.clocks(self.now).wall, started.writes_since.as_ref().map(|(_, since)| self.age(*since)));
         if of.flags.is_suspended {
             return self.violate("request under suspend", || key);
         }
@@ -147,7 +147,7 @@ impl World {
             same_pod && !other.is_known_to_have_failed()
         };
         if keeps && let Some(open) = earlier.iter().chain(&later).find(is_open) {
-            return self.violate("repeated under keep", || format!("{entry:?} after {open:?}"));
+            self.violate("repeated under keep", || format!("{entry:?} after {open:?}"));
         }
     }
 }

@@ -22,7 +22,7 @@ impl World {
     /// An engine starts an operation.
     pub(super) fn check_start(&mut self, process: usize, id: OperationId, operation: &Operation) {
         let key = key_of(operation);
-        self.check_loop(process, key.clone().unwrap_or_else(|| format!("{operation:?}")));
+        self.check_loop(process, &key.clone().unwrap_or_else(|| format!("{operation:?}")));
         let of = &self.processes[process];
         if !of.leads || of.is_stopping {
             self.violate("starts without leading", || format!("{operation:?}"));
@@ -66,13 +66,13 @@ impl World {
     }
 
     /// The same is started again and again while hardly any time passes.
-    fn check_loop(&mut self, process: usize, what: String) {
+    fn check_loop(&mut self, process: usize, what: &str) {
         let (now, seen) = (self.now, &mut self.processes[process].seen);
-        seen.starts.push_back((now, what.clone()));
+        seen.starts.push_back((now, what.to_owned()));
         while seen.starts.front().is_some_and(|(at, _)| now.saturating_sub(*at) > seconds(1)) {
             seen.starts.pop_front();
         }
-        let count = seen.starts.iter().filter(|(_, started)| *started == what).count();
+        let count = seen.starts.iter().filter(|(_, started)| started == what).count();
         if count > MOST_STARTS {
             self.violate("loop", || format!("{count} operations within a second: {what}"));
         }
@@ -167,8 +167,8 @@ impl World {
                 // An attempt that started before the endpoint was closed adds nothing.
                 if closed.get(&endpoint).is_none_or(|until| *until <= attempting.since) {
                     // The shortest wait, a bit shorter.
-                    let wait = retry_after.unwrap_or_default().max(millis(1400));
-                    closed.insert(endpoint, now + wait - millis(1));
+                    let wait = retry_after.unwrap_or_default().max(millis(1400)).saturating_sub(millis(1));
+                    closed.insert(endpoint, now + wait);
                 }
             }
             _ => drop(closed.remove(&endpoint)),
@@ -184,8 +184,8 @@ impl World {
         let start = facts::attempt(object).and_then(|attempt| attempt.start);
         let now = self.now;
         let Some(started) = self.processes[process].seen.started.get_mut(&id) else { return };
-        if started.write_started.as_ref().is_none_or(|(known, _)| *known != start) {
-            started.write_started = Some((start, now));
+        if started.writes_since.as_ref().is_none_or(|(known, _)| *known != start) {
+            started.writes_since = Some((start, now));
         }
     }
 

@@ -56,7 +56,7 @@ impl World {
             _ => Fault::Answered504,
         };
         if !kind.is_write() && matches!(fault, Fault::AnswerLost | Fault::Late) {
-            return self.complete(call);
+            return self.complete(&call);
         }
         self.coverage.fault(fault, kind);
         self.note_of(call.process, || {
@@ -166,9 +166,9 @@ impl World {
         let down: Vec<_> = (0..self.processes.len()).filter(|p| !self.processes[*p].is_running()).collect();
         let Some(process) = self.pick(&down) else { return false };
         if self.processes[process].state == State::Paused {
-            self.resume(process)
+            self.resume(process);
         } else {
-            self.restart(process)
+            self.restart(process);
         }
         true
     }

@@ -94,7 +94,7 @@ impl World {
 
     fn go_on_fairly(&mut self) {
         while let Some(call) = self.calls.pop() {
-            self.complete(call);
+            self.complete(&call);
         }
         while !self.late.is_empty() {
             self.take_effect_late(0);

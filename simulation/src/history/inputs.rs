@@ -41,7 +41,7 @@ impl World {
     fn before_input(&mut self, process: usize, input: &Input) {
         match input {
             Input::Progress { id, progress: Progress::Responded { outcome, .. } } => {
-                self.response_seen(process, *id, outcome)
+                self.response_seen(process, *id, outcome);
             }
             Input::Finished { id, .. } => {
                 let seen = &mut self.processes[process].seen;

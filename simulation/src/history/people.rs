@@ -21,7 +21,7 @@ impl World {
     pub(super) fn change(&mut self) {
         let pods = self.all_pods();
         let (starting, ready): (Vec<_>, Vec<_>) =
-            pods.iter().cloned().filter(|pod| !pod.terminating).partition(|pod| pod.ready_since.is_none());
+            pods.iter().filter(|&pod| !pod.terminating).cloned().partition(|pod| pod.ready_since.is_none());
         match self.random.u8(..100) {
             0..22 => self.create_pod(pods.len()),
             22..55 => self.each(&starting, |world, pod| world.set_ready(pod, true)),

@@ -29,7 +29,7 @@ pub(super) struct Started {
     /// The last live read of a pod, and when it was answered.
     pub(super) live_read: Option<(PodFacts, Duration)>,
     /// Since when it writes its attempt, by that attempt's start.
-    pub(super) write_started: Option<(Option<Timestamp>, Duration)>,
+    pub(super) writes_since: Option<(Option<Timestamp>, Duration)>,
     /// The Checkpoint of the request that leaves next.
     pub(super) requested: Option<Arc<Checkpoint>>,
     /// The process was paused since it started.

@@ -16,7 +16,7 @@ use crate::Rejection;
 
 impl World {
     /// A call takes its ordinary way.
-    pub(super) fn complete(&mut self, call: Call) {
+    pub(super) fn complete(&mut self, call: &Call) {
         let kind = call.request.kind();
         let answer = if self.is_outage() {
             kind.inspect(|kind| self.coverage.fault(Fault::Outage, *kind));
@@ -36,7 +36,7 @@ impl World {
             });
             answer
         };
-        self.answer_call(&call, answer);
+        self.answer_call(call, answer);
     }
 
     /// The client gets this answer.

@@ -29,6 +29,7 @@ pub(super) const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 /// Drawn once for each history.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices, each read on its own")]
 pub(super) struct Setup {
     pub(super) processes: usize,
     /// One scope for each namespace; otherwise one for all.

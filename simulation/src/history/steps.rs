@@ -57,7 +57,7 @@ impl World {
             }
             Some(Move::Call(call)) => {
                 let call = self.calls.swap_remove(call);
-                self.complete(call);
+                self.complete(&call);
             }
             Some(Move::Late(late)) => self.take_effect_late(late),
             Some(Move::Wait) | None => self.wait(),
@@ -104,7 +104,7 @@ impl World {
         let (gone, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.calls).into_iter().partition(|call| call.generation == generation);
         self.calls = kept;
-        let writes = gone.into_iter().filter(|call| call.request.kind().is_some_and(|kind| kind.is_write()));
+        let writes = gone.into_iter().filter(|call| call.request.kind().is_some_and(super::calls::CallKind::is_write));
         self.late.extend(writes.map(|call| (call.generation, call.request)));
     }
 

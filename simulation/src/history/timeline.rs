@@ -13,6 +13,7 @@ use super::world::{Due, World};
 const INBOX_LAG: Duration = millis(100);
 
 /// What is due next.
+#[derive(Clone, Copy)]
 enum Next {
     Timer(usize),
     TimeOut(usize),

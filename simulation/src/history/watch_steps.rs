@@ -66,7 +66,7 @@ impl World {
                     self.note_of(process, || format!("is shown pods: {}", super::trace::pod_event(&event)));
                     self.pods_shown(process, &event);
                     let event = event_map(event, |pod| pod.object.clone());
-                    self.input(process, Input::Pods { scope: of.scope, event });
+                    self.input(process, Input::Pods { scope: of.scope, event: Box::new(event) });
                 }
             }
             Delivered::Checkpoints(events) => {
@@ -74,7 +74,7 @@ impl World {
                     self.note_of(process, || format!("is shown: {}", super::trace::checkpoint_event(&event)));
                     self.checkpoints_shown(process, of.scope, &event);
                     let event = event_map(event, Arc::unwrap_or_clone);
-                    self.input(process, Input::Checkpoints { scope: of.scope, event });
+                    self.input(process, Input::Checkpoints { scope: of.scope, event: Box::new(event) });
                 }
             }
         }

@@ -53,10 +53,8 @@ fn an_ineligible_pod_has_its_cause() {
 #[test]
 fn the_target_of_a_checkpoint_has_causes_of_its_own() {
     let several = || ready().annotation(CONTAINERS, "*");
-    let no_such = Ineligible::NoSuchContainer {
-        container: "nope".into(),
-        containers: vec!["app".into(), "proxy".into()],
-    };
+    let no_such =
+        Ineligible::NoSuchContainer { container: "nope".into(), containers: vec!["app".into(), "proxy".into()] };
     let replaced = Ineligible::Replaced { uid: "u".into(), expected: "other".into() };
     for (target, pod, expected) in [
         (automatic(), None, Ineligible::Gone),

@@ -20,9 +20,9 @@ use super::message::{ClaimReport, Now, Report};
 use super::record_key::RecordKey;
 use super::record_table::attempt_start;
 use super::slots::Subject;
-use super::timers::Timer;
+use super::state::{Engine, Running, Task};
+use super::timers::{Timer, after};
 use super::work_queue::WorkItem;
-use super::{Engine, Running, Task, after};
 use crate::operation::{Attempt, AttemptResult, ClaimResult, Operation, OperationId, OperationResult, Progress};
 use crate::record::fields;
 use crate::record::transitions::NextStep;
@@ -60,12 +60,12 @@ impl Engine {
             Some((WorkItem::Claim(key), _)) => {
                 self.start_claim_with_attempt(key, now);
             }
-            Some((WorkItem::Attempt(key), node)) => self.start_attempt(key, node, now),
+            Some((WorkItem::Attempt(key), node)) => self.start_attempt(key, node.as_deref(), now),
         }
         true
     }
 
-    fn start_attempt(&mut self, key: RecordKey, queued_node: Option<String>, now: Now) {
+    fn start_attempt(&mut self, key: RecordKey, queued_node: Option<&str>, now: Now) {
         let Some(checkpoint) = self.records.unfinished(&key).map(|record| record.checkpoint.clone()) else { return };
         if self.busy.contains_key(&key) || self.written.contains_key(&key) {
             return;
@@ -74,11 +74,11 @@ impl Engine {
         if self.next_step(&key, &checkpoint, now) != NextStep::Attempt {
             return self.look_at(&key, now);
         }
-        let Need::Attempt(chosen) = self.need_of(&checkpoint, queued_node.as_deref(), now) else {
+        let Need::Attempt(chosen) = self.need_of(&checkpoint, queued_node, now) else {
             return self.look_at(&key, now);
         };
         let ChosenPod { name, node, subject } = chosen;
-        if node != queued_node && node.is_some() {
+        if node.as_deref() != queued_node && node.is_some() {
             return self.queue.push(WorkItem::Attempt(key), node);
         }
         if !self.slots.take(&key, node.as_deref(), subject, now.wall) {
@@ -210,7 +210,8 @@ impl Engine {
     pub(super) fn finished(&mut self, id: OperationId, result: OperationResult, now: Now) {
         let Some(Running { task, record, permit }) = self.operations.remove(&id) else { return };
         self.end_permit(&permit, now);
-        if let Some(record) = &record {
+        let was_busy = record.as_ref().is_some_and(|record| self.busy.get(record) == Some(&id));
+        if let Some(record) = record.as_ref().filter(|_| was_busy) {
             self.busy.remove(record);
             self.slots.release(record);
         }
@@ -231,7 +232,7 @@ impl Engine {
             (Task::Attempt(checkpoint), OperationResult::Attempt(result)) => match result {
                 Ok(attempt) => {
                     self.outage_over();
-                    is_outdated = matches!(&attempt, AttemptResult::NotSent { written: None, .. })
+                    is_outdated = matches!(&attempt, AttemptResult::NotSent { written: None })
                         || matches!(&attempt, AttemptResult::Unmet(unmet) if unmet.written.is_none());
                     if let Some(record) = &record {
                         self.note_write(record, &attempt);
@@ -256,7 +257,7 @@ impl Engine {
             }
             _ => {}
         }
-        if let Some(record) = &record {
+        if let Some(record) = record.as_ref().filter(|_| was_busy) {
             self.forget_gone(record);
         }
         match record {
@@ -294,7 +295,7 @@ impl Engine {
                     self.wrote(record, written);
                 }
             }
-            AttemptResult::NotSent { written: Some(written), .. } => self.wrote(record, written),
+            AttemptResult::NotSent { written: Some(written) } => self.wrote(record, written),
             _ => {}
         }
     }

@@ -14,10 +14,11 @@ use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
 use super::endpoint_breakers::Permit;
 use super::message::{ClaimReport, Now, Report};
 use super::pod_table::{ContainerKey, PodAction};
+use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
-use super::timers::Timer;
+use super::state::{ClaimTask, Engine, Task};
+use super::timers::{Timer, after};
 use super::work_queue::WorkItem;
-use super::{ClaimTask, Engine, Task, after};
 use crate::log_block::BlockEvent;
 use crate::operation::{Claim, ClaimError, ClaimResult, Operation};
 
@@ -26,16 +27,6 @@ pub(super) const MAX_CLAIMS: usize = 16;
 
 /// How long a container waits for a slot before it is claimed without an attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// What a claim creates.
-#[derive(Debug, Clone)]
-pub(super) struct PreparedClaim {
-    target: CheckpointTarget,
-    pub(super) workload: Workload,
-    /// Of the Checkpoint.
-    pub(super) name: String,
-    node: String,
-}
 
 impl ContainerKey {
     fn item(&self) -> WorkItem {
@@ -47,7 +38,7 @@ impl Engine {
     pub(super) fn start_claims(&mut self, now: Now) {
         while self.running_claims() < MAX_CLAIMS {
             if let Some((key, claim)) = self.unattempted.pop_front() {
-                if !self.is_superseded(&key, &claim, now) {
+                if !self.is_superseded(&key, &claim, false, now) {
                     self.start_claim(key, claim, None, now);
                 }
             } else if let Some(key) = self.claims.pop_front() {
@@ -107,7 +98,7 @@ impl Engine {
     }
 
     fn find_workload(&mut self, key: ContainerKey, pod: PodFacts) {
-        self.start(Task::FindWorkload(key), Operation::FindWorkload { pod }, None, Permit::default());
+        self.start(Task::FindWorkload(key), Operation::FindWorkload { pod: Box::new(pod) }, None, Permit::default());
     }
 
     pub(super) fn workload_found(&mut self, key: ContainerKey, result: Result<Workload, WorkloadError>, now: Now) {
@@ -143,17 +134,14 @@ impl Engine {
             return self.claim_done(&key, now);
         }
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
-        if self.busy.contains_key(&record) {
-            // An operation of an earlier leadership works on it. Its end decides.
-            let again = self.pods.claim_failed(&key, now.wall);
-            return self.take(again.into_iter().collect(), now);
-        }
+        // The Checkpoint of that name was deleted during its attempt, which continues.
+        let is_busy = self.busy.contains_key(&record);
         match self.claiming.entry(record) {
             // Another pod of the same revision is being claimed.
             Entry::Occupied(mut claiming) => return claiming.get_mut().push(key),
             Entry::Vacant(new) => drop(new.insert(Vec::new())),
         }
-        if self.may_attempt(now) {
+        if self.may_attempt(now) && !is_busy {
             self.queue.push(key.item(), Some(claim.node.clone()));
             self.timers.set(Timer::Claim(key.clone()), after(now.wall, LONGEST_WAIT));
             self.prepared.insert(key, claim);
@@ -173,7 +161,7 @@ impl Engine {
     /// A slot on its node is free for this claim. False: it must wait for another.
     pub(super) fn start_claim_with_attempt(&mut self, key: ContainerKey, now: Now) -> bool {
         let Some(claim) = self.prepared.remove(&key) else { return true };
-        if self.is_superseded(&key, &claim, now) {
+        if self.is_superseded(&key, &claim, true, now) {
             self.timers.cancel(&Timer::Claim(key));
             return true;
         }
@@ -193,10 +181,10 @@ impl Engine {
     }
 
     /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then it is decided anew.
-    fn is_superseded(&mut self, key: &ContainerKey, claim: &PreparedClaim, now: Now) -> bool {
+    fn is_superseded(&mut self, key: &ContainerKey, claim: &PreparedClaim, attempts: bool, now: Now) -> bool {
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         let is_superseded = self.records.contains(&record)
-            || self.busy.contains_key(&record)
+            || attempts && self.busy.contains_key(&record)
             || self.records.has_success(&key.uid, &key.container);
         if is_superseded {
             self.resume_followers(&record);

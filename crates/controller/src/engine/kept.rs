@@ -1,6 +1,6 @@
 //! How much the engine keeps, for tests that it is bounded.
 
-use super::Engine;
+use super::state::Engine;
 
 /// How many of each kind the engine keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

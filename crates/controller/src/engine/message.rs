@@ -25,7 +25,7 @@ pub struct Now {
     pub boot: Duration,
 }
 
-/// What the engine is told.
+/// What the engine learns.
 #[derive(Debug)]
 pub enum Input {
     /// This replica has become the leader, or is no longer.
@@ -35,12 +35,12 @@ pub enum Input {
     /// An event of the watch of pods in the scope of that number.
     Pods {
         scope: usize,
-        event: Event<WatchedPod>,
+        event: Box<Event<WatchedPod>>,
     },
     /// An event of the watch of Checkpoints in the scope of that number.
     Checkpoints {
         scope: usize,
-        event: Event<Checkpoint>,
+        event: Box<Event<Checkpoint>>,
     },
     Progress {
         id: OperationId,
@@ -65,7 +65,7 @@ pub enum Effect {
     Retain {
         known_pods: HashSet<String>,
     },
-    Report(Report),
+    Report(Box<Report>),
 }
 
 /// What happened, for logs, Events, metrics, health checks and timelines.

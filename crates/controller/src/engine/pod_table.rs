@@ -144,8 +144,12 @@ impl PodTable {
             Event::InitDone => {
                 self.listed.entry(scope).or_insert(false);
                 let listed = self.listings.remove(&scope).unwrap_or_default();
-                let gone = self.pods.extract_if(.., |name, entry| entry.scope == scope && !listed.contains(name));
-                gone.map(|(name, _)| PodAction::Changed(name)).collect()
+                let is_gone = |(name, entry): &(&PodName, &PodEntry)| entry.scope == scope && !listed.contains(*name);
+                let gone: Vec<PodName> = self.pods.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
+                for name in &gone {
+                    self.pods.remove(name);
+                }
+                gone.into_iter().map(PodAction::Changed).collect()
             }
             Event::Apply(pod) => self.update(scope, pod.into(), now),
             Event::Delete(pod) => {

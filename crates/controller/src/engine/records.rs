@@ -13,9 +13,9 @@ use super::endpoint_breakers::Permit;
 use super::message::{Now, Report};
 use super::record_key::RecordKey;
 use super::record_table::{Reclaim, RecordChange, attempt_start};
-use super::timers::Timer;
+use super::state::{Engine, Task};
+use super::timers::{Timer, after};
 use super::work_queue::WorkItem;
-use super::{Engine, Task, after};
 use crate::operation::Operation;
 use crate::record::transitions::{AttemptKnowledge, NextStep, plan};
 use crate::record::{fields, first_attempt};
@@ -36,7 +36,7 @@ impl Engine {
         }
         match self.records.apply(scope, event, now.boot) {
             RecordChange::None => {}
-            RecordChange::Updated(checkpoint) => self.checkpoint_updated(checkpoint, now),
+            RecordChange::Updated(checkpoint) => self.checkpoint_updated(&checkpoint, now),
             RecordChange::Deleted(key, reclaim) => {
                 self.checkpoint_gone(&key);
                 self.reclaim(&reclaim, now);
@@ -70,9 +70,9 @@ impl Engine {
         }
     }
 
-    fn checkpoint_updated(&mut self, checkpoint: Arc<Checkpoint>, now: Now) {
-        let key = RecordKey::of(&checkpoint);
-        if self.written.get(&key).is_some_and(|written| version(&checkpoint).is_none_or(|shown| shown >= *written)) {
+    fn checkpoint_updated(&mut self, checkpoint: &Arc<Checkpoint>, now: Now) {
+        let key = RecordKey::of(checkpoint);
+        if self.written.get(&key).is_some_and(|written| version(checkpoint).is_none_or(|shown| shown >= *written)) {
             self.written.remove(&key);
         }
         self.report(Report::CheckpointSeen(checkpoint.clone()));
@@ -80,7 +80,7 @@ impl Engine {
             self.timers.cancel(&Timer::Record(key.clone()));
             self.forget_work(&key);
             self.sent.remove(&key);
-            self.observe_slot(&key, &checkpoint);
+            self.observe_slot(&key, checkpoint);
         }
         self.look_at(&key, now);
         self.requeue_blocked();
@@ -156,13 +156,12 @@ impl Engine {
             NextStep::Attempt => {
                 self.timers.set(Timer::Record(key.clone()), after(now.wall, RECHECK_AFTER));
                 match self.need_of(&checkpoint, None, now) {
-                    Need::Nothing => {}
                     Need::Attempt(chosen) => self.queue.push(WorkItem::Attempt(key.clone()), chosen.node),
                     Need::Wait(message) if self.may_attempt(now) => {
                         let operation = Operation::Wait { checkpoint: checkpoint.clone(), message };
                         self.start(Task::Attempt(checkpoint), operation, Some(key.clone()), Permit::default());
                     }
-                    Need::Wait(_) => {}
+                    Need::Nothing | Need::Wait(_) => {}
                 }
             }
             NextStep::MarkInterrupted => {

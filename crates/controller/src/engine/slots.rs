@@ -20,7 +20,7 @@ use crate::record::fields;
 pub struct ConcurrencyLimits {
     pub concurrent: usize,
     pub per_node: usize,
-    /// How long a back-end may go on working after the deadline of a request to which it never responded.
+    /// How long a back-end may still work after the deadline of a request to which it never responded.
     pub response_timeout: Duration,
 }
 

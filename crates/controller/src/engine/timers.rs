@@ -1,8 +1,9 @@
 //! Things to look at again at a certain time, each once.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use snapwatcher_api::pod::PodName;
 
@@ -59,6 +60,12 @@ impl Timers {
         self.times.remove(&timer);
         Some(timer)
     }
+}
+
+/// That long after `now`.
+pub(super) fn after(now: Timestamp, wait: Duration) -> Timestamp {
+    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ use snapwatcher_api::pod::PodFacts;
 use snapwatcher_kubernetes::cluster::CallError;
 use snapwatcher_kubernetes::workload::Workload;
 
+use super::definition::{Attempt, AttemptResult, OperationSettings, Progress, UnmetAttempt};
 use super::io::OperationIo;
 use super::request::{self, WrittenAttempt, has_next_pod};
 use super::status_writer::StatusWriter;
-use super::{Attempt, AttemptResult, OperationSettings, Progress, UnmetAttempt};
 use crate::record::fields;
 use crate::record::transitions::{self, AttemptTarget};
 
@@ -50,7 +50,7 @@ pub(super) async fn run<I: OperationIo>(
             return write_unmet(&writer, settings, checkpoint, reason, &message, facts.filter(|_| !is_revision)).await;
         }
     };
-    let Some(pod) = live else { return Ok(AttemptResult::NotSent { written: None, took_too_long: false }) };
+    let Some(pod) = live else { return Ok(AttemptResult::NotSent { written: None }) };
     let actual = checkpoint_name::label_value(pod.facts.node.as_deref().unwrap_or_default());
     if node.as_ref() != Some(&actual) {
         return Ok(AttemptResult::OtherNode(actual));
@@ -63,20 +63,20 @@ pub(super) async fn run<I: OperationIo>(
         (Ok(found), _) => found,
         // Whether the pod belongs to the revision must be known.
         (Err(_), CheckpointTarget::Revision { .. }) => {
-            return Ok(AttemptResult::NotSent { written: None, took_too_long: false });
+            return Ok(AttemptResult::NotSent { written: None });
         }
         // Otherwise the workload is for display, and the pod's own owner reference serves.
         (Err(_), _) => direct_workload(&pod.facts),
     };
     if io.is_stopping() {
-        return Ok(AttemptResult::NotSent { written: None, took_too_long: false });
+        return Ok(AttemptResult::NotSent { written: None });
     }
     let target = AttemptTarget::new(&pod.facts, container, workload.to_string());
     let status =
         transitions::start_attempt(checkpoint, &target, &settings.holder, settings.longest_attempt(), io.now());
     let write_started = io.since_boot();
     let Some(written) = writer.start(checkpoint, &status).await? else {
-        return Ok(AttemptResult::NotSent { written: None, took_too_long: false });
+        return Ok(AttemptResult::NotSent { written: None });
     };
     let attempt = WrittenAttempt { checkpoint: written, pod, write_started, is_in_annotation: false };
     Ok(request::send(io, settings, attempt, report).await)

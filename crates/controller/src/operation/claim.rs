@@ -12,49 +12,21 @@ use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget};
 use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
 use snapwatcher_api::keys::{CLAIMED_BY, MANAGED_BY, NODE, POD_UID, WORKLOAD};
-use snapwatcher_api::pod::{PodFacts, PodName};
-use snapwatcher_kubernetes::cluster::{CallError, LivePod};
-use snapwatcher_kubernetes::workload::WorkloadError;
+use snapwatcher_api::pod::PodFacts;
+use snapwatcher_kubernetes::cluster::LivePod;
 
+use super::claim_error::ClaimError;
+use super::definition::{AttemptResult, Claim, ClaimResult, OperationSettings, Progress};
 use super::io::OperationIo;
 use super::request::{self, WrittenAttempt};
-use super::status_writer::RETRY;
-use super::{Claim, ClaimResult, OperationSettings, Progress};
+use super::status_writer::{RETRY, StatusWriter};
 use crate::record::first_attempt;
 use crate::record::transitions::AttemptTarget;
-
-/// Why there is no claim.
-#[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
-    /// By a live read, the pod is not eligible.
-    #[error("pod `{pod}` is not eligible any more: {cause}")]
-    Ineligible { pod: PodName, cause: Ineligible },
-    #[error(transparent)]
-    Workload(#[from] WorkloadError),
-    /// The pod will be deleted with its namespace.
-    #[error("namespace `{0}` is being deleted")]
-    NamespaceTerminating(String),
-    #[error("the Checkpoint resource is not installed: run `snapwatcher crd | kubectl apply --server-side -f -`")]
-    NoDefinition,
-    /// Checkpoints of other pods or revisions have all names that could be derived.
-    #[error(
-        "could not derive a unique Checkpoint name: `{0}` and all shorter names belong to other pods; delete one of them"
-    )]
-    NoName(String),
-    #[error(transparent)]
-    Call(CallError),
-}
-
-impl From<CallError> for ClaimError {
-    fn from(error: CallError) -> Self {
-        Self::Call(error)
-    }
-}
 
 /// How one try to create the object ended.
 enum Created {
     /// This try, or an earlier one of this claim, created it.
-    Mine(Checkpoint),
+    Mine(Box<Checkpoint>),
     Other(ClaimResult),
     /// It does not exist, although the last try may have had its effect.
     Missing,
@@ -84,7 +56,7 @@ pub(super) async fn run<I: OperationIo>(
             }
             Created::Other(result) => return Ok(result),
             Created::Mine(created) => {
-                return Ok(claimed(io, settings, claim, created, pod, write_started, report).await);
+                return Ok(claimed(io, settings, claim, *created, pod, write_started, report).await);
             }
         }
     }
@@ -99,10 +71,17 @@ async fn claimed<I: OperationIo>(
     write_started: Duration,
     report: &(impl Fn(Progress) + Send + Sync),
 ) -> ClaimResult {
-    first_attempt::read(&mut created, settings.longest_attempt());
     report(Progress::Claimed(created.clone().into()));
+    // A status means that another process has marked the attempt Interrupted, or that a person changed it.
+    let is_taken_over = created.status.take().is_some_and(|status| status.phase.is_some());
+    first_attempt::read(&mut created, settings.longest_attempt());
     if !claim.attempts || created.status.is_none() {
         return ClaimResult::Created;
+    }
+    if is_taken_over {
+        let writer = StatusWriter { io, longest: settings.longest_attempt() };
+        let written = request::cancel(io, &writer, &created).await.map(Into::into);
+        return ClaimResult::Attempted(AttemptResult::NotSent { written });
     }
     let attempt = WrittenAttempt { checkpoint: created, pod, write_started, is_in_annotation: true };
     ClaimResult::Attempted(request::send(io, settings, attempt, report).await)
@@ -127,7 +106,7 @@ async fn live_pod(io: &impl OperationIo, claim: &Claim) -> Result<LivePod, Claim
 async fn create<I: OperationIo>(io: &I, object: &Checkpoint) -> Result<Created, ClaimError> {
     let namespace = object.namespace().unwrap_or_default();
     let is_known_to_exist = match io.create(object).await {
-        Ok(created) => return Ok(Created::Mine(created)),
+        Ok(created) => return Ok(Created::Mine(Box::new(created))),
         Err(error) if error.already_exists() => true,
         Err(error) if error.is_namespace_terminating() => return Err(ClaimError::NamespaceTerminating(namespace)),
         // The namespace exists as long as the pod does, so the resource was not found.
@@ -145,19 +124,19 @@ async fn create<I: OperationIo>(io: &I, object: &Checkpoint) -> Result<Created, 
     };
     Ok(match found {
         None => Created::Missing,
-        Some(found) if is_mine(&found, object) => Created::Mine(found),
+        Some(found) if is_mine(&found, object) => Created::Mine(Box::new(found)),
         Some(found) if found.spec == object.spec => Created::Other(ClaimResult::AlreadyClaimed),
         Some(_) => Created::Other(ClaimResult::NameTaken),
     })
 }
 
-/// Whether this very try created what was found. A status means that another process has taken it over.
+/// Whether this very try created what was found.
 fn is_mine(found: &Checkpoint, object: &Checkpoint) -> bool {
     let claimed_by = |checkpoint: &Checkpoint| checkpoint.annotations().get(CLAIMED_BY).cloned();
     let is_same_claim = found.spec == object.spec && claimed_by(found) == claimed_by(object);
     let is_same_attempt =
         first_attempt::is_same(found, object) || !first_attempt::is_in(found) && !first_attempt::is_in(object);
-    is_same_claim && is_same_attempt && found.status.is_none()
+    is_same_claim && is_same_attempt
 }
 
 fn object(io: &impl OperationIo, settings: &OperationSettings, claim: &Claim, pod: &PodFacts) -> Checkpoint {

@@ -14,9 +14,9 @@ use snapwatcher_api::outcome::{Outcome, Redacted};
 use snapwatcher_backends::backend::CheckpointRequest;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod};
 
+use super::definition::{AttemptResult, OperationSettings, Progress, SEND_WINDOW, SentAttempt};
 use super::io::OperationIo;
 use super::status_writer::{RETRY, StatusWriter, namespace_and_name};
-use super::{AttemptResult, OperationSettings, Progress, SEND_WINDOW, SentAttempt};
 use crate::record::{fields, transitions};
 
 /// A first attempt that takes longer than this is written to the status, so that people see it.
@@ -44,7 +44,7 @@ pub(super) async fn send<I: OperationIo>(
     let writer = StatusWriter { io, longest: settings.longest_attempt() };
     if is_too_late(io, &checkpoint, write_started) {
         let written = cancel(io, &writer, &checkpoint).await;
-        return AttemptResult::NotSent { written: written.map(Into::into), took_too_long: true };
+        return AttemptResult::NotSent { written: written.map(Into::into) };
     }
     let container = fields::container(&checkpoint).unwrap_or_default().to_owned();
     let status = checkpoint.status.clone().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The first attempt of a Checkpoint, written together with its claim: an annotation of the object that is created.
 //!
-//! So the request can leave after one write. The annotation counts only while the status has no phase, and whoever writes the
-//! status first copies it. People may create Checkpoints but not write their status, so what the annotation says is
+//! So the request can leave after one write. The annotation counts only while the status has no phase, and the first write of
+//! a status copies it. People may create Checkpoints but not write their status, so what the annotation says is
 //! limited: it counts on a Checkpoint with a derived name only, it takes no longer than the longest attempt, and it ends
 //! at most that long after the time at which the server created the object.
 
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn times_far_away_are_cut() {
+    fn times_in_the_far_past_or_future_are_cut() {
         for year in ["9023-", "1023-"] {
             let mut object = claimed();
             let text = object.annotations()[ATTEMPT].replacen("2023-", year, if year == "9023-" { 2 } else { 1 });

@@ -27,7 +27,7 @@ mod tests {
     const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
     #[test]
-    fn the_wait_is_never_shorter_than_the_endpoint_asked_for() {
+    fn the_wait_is_never_shorter_than_retry_after() {
         let retry_after = Some(Duration::from_secs(60));
         assert_eq!(retry_wait(1, LONGEST_WAIT, retry_after, 0.0), SignedDuration::from_secs(60));
         assert_eq!(retry_wait(1, LONGEST_WAIT, None, 0.0), SignedDuration::from_millis(1500));

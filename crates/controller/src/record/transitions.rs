@@ -77,7 +77,7 @@ pub(crate) struct AttemptKnowledge {
 
 /// Decides the next step of a Checkpoint that no operation of this process works on.
 ///
-/// For the attempt of another holder `age` alone decides, since the holder's clock may be wrong.
+/// For the attempt of another holder only `age` counts, because the holder's clock may be wrong.
 pub(crate) fn plan(
     checkpoint: &Checkpoint,
     me: &Holder,
