@@ -17,6 +17,7 @@ mod forger;
 mod heal;
 mod inputs;
 mod ledger;
+mod lifecycle;
 mod operation_io;
 mod people;
 mod process;

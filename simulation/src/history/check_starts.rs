@@ -138,9 +138,13 @@ impl World {
             // A slot that has expired by a wrong clock is forgotten.
             let is_unclear = is_own || is_outdated || of.seen.is_clock_wrong;
             let counts = !is_unclear && holder != me && until > wall && *key != attempting.key && is_known();
-            counts.then(|| (key.as_str(), node, facts::subject(record)))
+            let subject = record.spec.container.clone().map(|container| (uid, container));
+            counts.then(|| (key.as_str(), node, subject))
         });
-        let all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();
+        let mut all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();
+        // Whoever forges attempts of one container takes one slot.
+        all.sort_by(|(_, _, one), (_, _, other)| one.cmp(other));
+        all.dedup_by(|(_, _, one), (_, _, other)| one.is_some() && one == other);
         let on_node = all.iter().filter(|(_, node, _)| node.is_some() && *node == attempting.node).count();
         let flags = of.flags;
         let text = || format!("{} at {:?} beside {all:?}, limits {flags:?}", attempting.key, attempting.node);

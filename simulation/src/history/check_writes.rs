@@ -59,6 +59,9 @@ impl World {
             Phase::Unknown if !is_same || !is_holder || before.reason() != Some(INTERRUPTED) => {
                 return self.violate("only an interrupted attempt gets its truth", text);
             }
+            Phase::Pending if reason == INTERRUPTED && before.reason() != Some(INTERRUPTED) => {
+                return self.violate("interrupted without an attempt", text);
+            }
             Phase::InProgress if to != Phase::InProgress && !is_holder => {
                 if reason != INTERRUPTED {
                     return self.violate("outcome by another process", text);

@@ -42,6 +42,8 @@ pub(super) struct Seen {
     pub(super) records: BTreeMap<String, (usize, Arc<Checkpoint>)>,
     /// UIDs by `namespace/name`.
     pub(super) pods: HashMap<String, String>,
+    /// What a listing of pods under way has delivered, by scope.
+    pub(super) listed_pods: HashMap<usize, HashSet<String>>,
     listings: HashMap<usize, HashSet<String>>,
     pub(super) listed: HashSet<usize>,
     /// The version of the last write that was answered.

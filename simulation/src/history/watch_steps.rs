@@ -64,7 +64,7 @@ impl World {
             Delivered::Pods(events) => {
                 for event in events {
                     self.note_of(process, || format!("is shown pods: {}", super::trace::pod_event(&event)));
-                    self.pods_shown(process, &event);
+                    self.pods_shown(process, of.scope, &event);
                     let event = event_map(event, |pod| pod.object.clone());
                     self.input(process, Input::Pods { scope: of.scope, event: Box::new(event) });
                 }
@@ -100,14 +100,23 @@ impl World {
         Ok(listed(token.is_none(), page))
     }
 
-    fn pods_shown(&mut self, process: usize, event: &Event<Arc<Pod>>) {
+    fn pods_shown(&mut self, process: usize, scope: usize, event: &Event<Arc<Pod>>) {
+        let namespace = self.namespace_of(scope);
         let seen = &mut self.processes[process].seen;
         match event {
             Event::InitApply(pod) | Event::Apply(pod) => {
                 seen.pods.insert(pod.facts.name.to_string(), pod.facts.uid.clone());
             }
             Event::Delete(pod) => drop(seen.pods.remove(&pod.facts.name.to_string())),
-            Event::Init | Event::InitDone => {}
+            Event::Init => drop(seen.listed_pods.remove(&scope)),
+            Event::InitDone => {
+                let listed = seen.listed_pods.remove(&scope).unwrap_or_default();
+                let is_of_scope = |name: &str| namespace.is_none_or(|of| name.split('/').next() == Some(of));
+                seen.pods.retain(|name, _| !is_of_scope(name) || listed.contains(name));
+            }
+        }
+        if let Event::InitApply(pod) = event {
+            seen.listed_pods.entry(scope).or_default().insert(pod.facts.name.to_string());
         }
     }
 

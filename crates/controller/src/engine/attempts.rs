@@ -70,7 +70,7 @@ impl Engine {
         if self.busy.contains_key(&key) || self.written.contains_key(&key) {
             return;
         }
-        // Since it was queued, another process may have started an attempt.
+        // Since it was queued, another process may have begun an attempt.
         if self.next_step(&key, &checkpoint, now) != NextStep::Attempt {
             return self.look_at(&key, now);
         }
@@ -210,7 +210,8 @@ impl Engine {
     pub(super) fn finished(&mut self, id: OperationId, result: OperationResult, now: Now) {
         let Some(Running { task, record, permit }) = self.operations.remove(&id) else { return };
         self.end_permit(&permit, now);
-        if let Some(record) = record.as_ref().filter(|record| self.busy.get(record) == Some(&id)) {
+        let was_busy = record.as_ref().is_some_and(|record| self.busy.get(record) == Some(&id));
+        if let Some(record) = record.as_ref().filter(|_| was_busy) {
             self.busy.remove(record);
             self.slots.release(record);
         }
@@ -256,12 +257,12 @@ impl Engine {
             }
             _ => {}
         }
-        if let Some(record) = &record {
+        if let Some(record) = record.as_ref().filter(|_| was_busy) {
             self.forget_gone(record);
         }
         match record {
             Some(record) if is_outdated => {
-                self.observe_again(&record);
+                self.observe_again(&record, now);
                 self.timers.set(Timer::Record(record), after(now.wall, RETRY_AFTER));
             }
             Some(record) => self.look_at(&record, now),
@@ -271,9 +272,9 @@ impl Engine {
     }
 
     /// During an operation another process can have begun to work on the Checkpoint, as the watch has shown.
-    fn observe_again(&mut self, record: &RecordKey) {
+    fn observe_again(&mut self, record: &RecordKey, now: Now) {
         if let Some(checkpoint) = self.records.unfinished(record).map(|known| known.checkpoint.clone()) {
-            self.observe_slot(record, &checkpoint);
+            self.observe_slot(record, &checkpoint, now);
         }
     }
 
@@ -323,7 +324,7 @@ impl Engine {
     fn attempt_failed(&mut self, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
         let key = RecordKey::of(&checkpoint);
         self.forget_gone(&key);
-        self.observe_again(&key);
+        self.observe_again(&key, now);
         let is_about_checkpoint = is_about_checkpoint(&error);
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
         self.timers.set(Timer::Record(key), after(now.wall, wait));

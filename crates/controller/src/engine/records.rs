@@ -80,7 +80,7 @@ impl Engine {
             self.timers.cancel(&Timer::Record(key.clone()));
             self.forget_work(&key);
             self.sent.remove(&key);
-            self.observe_slot(&key, checkpoint);
+            self.observe_slot(&key, checkpoint, now);
         }
         self.look_at(&key, now);
         self.requeue_blocked();
@@ -115,9 +115,9 @@ impl Engine {
         self.take(actions, now);
     }
 
-    /// What the watch shows counts, unless an operation works on the Checkpoint or has written a newer version. An attempt
-    /// in an annotation holds a slot only for a pod that exists, since people can write annotations.
-    pub(super) fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
+    /// What the watch shows counts, unless an operation works on the Checkpoint or has written a newer version. Attempts in
+    /// annotations hold slots only for pods that exist, and one for each container, since people can write annotations.
+    pub(super) fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) {
         if self.busy.contains_key(key) || self.written.contains_key(key) {
             return;
         }
@@ -126,7 +126,9 @@ impl Engine {
             let pod = name.and_then(|name| self.pods.get(&name));
             pod.is_some_and(|entry| fields::pod_uid(checkpoint) == Some(entry.pod.uid.as_str()))
         };
-        let counts = !first_attempt::is_in(checkpoint) || !is_first(checkpoint) || is_known(checkpoint);
+        let is_only = |checkpoint: &Checkpoint| !self.slots.has_other(key, checkpoint, now.wall);
+        let is_annotated = first_attempt::is_in(checkpoint) && is_first(checkpoint);
+        let counts = !is_annotated || is_known(checkpoint) && is_only(checkpoint);
         self.slots.observe(key, Some(checkpoint).filter(|_| counts));
     }
 
@@ -146,7 +148,7 @@ impl Engine {
         }
         let Some(record) = self.records.unfinished(key) else { return };
         let checkpoint = record.checkpoint.clone();
-        self.observe_slot(key, &checkpoint);
+        self.observe_slot(key, &checkpoint, now);
         if !self.leads || self.is_stopping {
             return;
         }

@@ -114,6 +114,13 @@ impl Slots {
         }
     }
 
+    /// Whether another Checkpoint of the same container holds a slot.
+    pub(super) fn has_other(&self, key: &RecordKey, checkpoint: &Checkpoint, now: Timestamp) -> bool {
+        let subject = self.slot_of(checkpoint).and_then(|slot| slot.subject);
+        let mut others = self.held.iter().filter(|(other, slot)| *other != key && slot.is_held(now));
+        subject.is_some() && others.any(|(_, slot)| slot.subject == subject)
+    }
+
     /// Forgets the slots of Checkpoints, but not those of operations.
     pub(super) fn forget_checkpoints(&mut self) {
         self.held.retain(|_, slot| slot.by == SlotHolder::Operation);
@@ -234,6 +241,15 @@ mod tests {
         assert!(!slots.take(&key("manual"), Some("n1"), subject(), at(0)));
         slots.release(&key("automatic"));
         assert!(slots.take(&key("manual"), Some("n1"), subject(), at(0)));
+    }
+
+    #[test]
+    fn another_checkpoint_of_the_container_is_known_while_it_holds_a_slot() {
+        let mut slots = slots(8, 8);
+        slots.observe(&key("a"), Some(&in_progress(at(10))));
+        assert!(slots.has_other(&key("b"), &in_progress(at(20)), at(9)));
+        assert!(!slots.has_other(&key("a"), &in_progress(at(20)), at(9)), "its own");
+        assert!(!slots.has_other(&key("b"), &in_progress(at(20)), at(10)), "its deadline has passed");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget, PodStatus};
+use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::keys::ATTEMPT;
 
 use super::fields;
@@ -92,7 +93,11 @@ fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Op
         return None;
     }
     let first: FirstAttempt = serde_json::from_str(text).ok()?;
-    let container = match fields::target(checkpoint)? {
+    let target = fields::target(checkpoint)?;
+    if !checkpoint_name::is_derived(&checkpoint.name_any(), &target) {
+        return None;
+    }
+    let container = match target {
         CheckpointTarget::Pod { container, name, uid } => {
             let is_named = first.pod.name == name && first.pod.uid.as_deref() == Some(uid.as_str());
             is_named.then_some(container)?
@@ -117,8 +122,7 @@ fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Op
 mod tests {
     use super::*;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use snapwatcher_api::checkpoint::Phase;
-    use snapwatcher_api::checkpoint_name;
+    use snapwatcher_api::checkpoint::{Phase, WorkloadReference};
     use snapwatcher_api::fixtures::{at, checkpoint, pod};
 
     const LONGEST: SignedDuration = SignedDuration::from_secs(130);
@@ -193,6 +197,21 @@ mod tests {
             ),
         ] {
             assert!(!read(&mut object, LONGEST) && object.status.is_none(), "{case}");
+        }
+    }
+
+    #[test]
+    fn an_attempt_of_a_revision_counts_under_a_derived_name_only() {
+        let (revision, container) = ("r".to_owned(), "app".to_owned());
+        let (api_version, kind, name) = ("apps/v1".into(), "Deployment".into(), "web".into());
+        let workload = WorkloadReference { api_version, kind, name, uid: "d".into() };
+        let target = CheckpointTarget::Revision { workload, revision, container };
+        let derived = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]).unwrap();
+        for (name, counts) in [(derived.as_str(), true), ("mine", false)] {
+            let mut object = claimed();
+            object.metadata.name = Some(name.into());
+            object.spec = (&target).into();
+            assert_eq!(read(&mut object, LONGEST), counts, "{name}");
         }
     }
 
