@@ -48,7 +48,8 @@ impl World {
                 let subject = attempt.node.as_ref().and_then(|_| {
                     let pod = self.processes[process].seen.pods.get(&attempt.pod.to_string());
                     let uid = pod.map(|(uid, _)| uid.clone());
-                    let container = facts::subject(&attempt.checkpoint).map(|(_, container)| container);
+                    // All pods have this container, and it is the first.
+                    let container = attempt.checkpoint.spec.container.clone().or_else(|| Some("app".to_owned()));
                     uid.zip(container)
                 });
                 let key = key.clone().unwrap_or_default();
