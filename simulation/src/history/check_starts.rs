@@ -46,8 +46,10 @@ impl World {
                     self.violate("attempt before its time", || format!("{operation:?}"));
                 }
                 let subject = attempt.node.as_ref().and_then(|_| {
-                    let uid = self.processes[process].seen.pods.get(&attempt.pod.to_string()).cloned();
-                    let container = facts::subject(&attempt.checkpoint).map(|(_, container)| container);
+                    let pod = self.processes[process].seen.pods.get(&attempt.pod.to_string());
+                    let uid = pod.map(|(uid, _)| uid.clone());
+                    // All pods have this container, and it is the first.
+                    let container = attempt.checkpoint.spec.container.clone().or_else(|| Some("app".to_owned()));
                     uid.zip(container)
                 });
                 let key = key.clone().unwrap_or_default();
@@ -132,13 +134,15 @@ impl World {
             let is_known = || {
                 let pods = &of.seen.pods;
                 let status = record.status.as_ref();
-                status.is_some_and(|status| status.attempt > 1) || pods.values().any(|known| *known == uid)
+                status.is_some_and(|status| status.attempt > 1)
+                    || pods.values().any(|(known, at)| *known == uid && *at == node)
             };
             let is_outdated = of.seen.written.get(key).is_some_and(|written| version(record) < *written);
             // A slot that has expired by a wrong clock is forgotten.
             let is_unclear = is_own || is_outdated || of.seen.is_clock_wrong;
             let counts = !is_unclear && holder != me && until > wall && *key != attempting.key && is_known();
-            let subject = record.spec.container.clone().map(|container| (uid, container));
+            let resolved = || record.status.as_ref().and_then(|status| status.container.clone());
+            let subject = record.spec.container.clone().or_else(resolved).map(|container| (uid, container));
             counts.then(|| (key.as_str(), node, subject))
         });
         let mut all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();

@@ -40,8 +40,8 @@ pub(super) struct Started {
 pub(super) struct Seen {
     /// By `namespace/name`.
     pub(super) records: BTreeMap<String, (usize, Arc<Checkpoint>)>,
-    /// UIDs by `namespace/name`.
-    pub(super) pods: HashMap<String, String>,
+    /// UIDs and nodes by `namespace/name`.
+    pub(super) pods: HashMap<String, (String, Option<String>)>,
     /// What a listing of pods under way has delivered, by scope.
     pub(super) listed_pods: HashMap<usize, HashSet<String>>,
     listings: HashMap<usize, HashSet<String>>,

@@ -105,7 +105,7 @@ impl World {
         let seen = &mut self.processes[process].seen;
         match event {
             Event::InitApply(pod) | Event::Apply(pod) => {
-                seen.pods.insert(pod.facts.name.to_string(), pod.facts.uid.clone());
+                seen.pods.insert(pod.facts.name.to_string(), (pod.facts.uid.clone(), pod.facts.node.clone()));
             }
             Event::Delete(pod) => drop(seen.pods.remove(&pod.facts.name.to_string())),
             Event::Init => drop(seen.listed_pods.remove(&scope)),

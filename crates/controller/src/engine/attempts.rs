@@ -262,7 +262,7 @@ impl Engine {
         }
         match record {
             Some(record) if is_outdated => {
-                self.observe_again(&record, now);
+                self.observe_again(&record);
                 self.timers.set(Timer::Record(record), after(now.wall, RETRY_AFTER));
             }
             Some(record) => self.look_at(&record, now),
@@ -272,9 +272,9 @@ impl Engine {
     }
 
     /// During an operation another process can have begun to work on the Checkpoint, as the watch has shown.
-    fn observe_again(&mut self, record: &RecordKey, now: Now) {
+    fn observe_again(&mut self, record: &RecordKey) {
         if let Some(checkpoint) = self.records.unfinished(record).map(|known| known.checkpoint.clone()) {
-            self.observe_slot(record, &checkpoint, now);
+            self.observe_slot(record, &checkpoint);
         }
     }
 
@@ -324,7 +324,7 @@ impl Engine {
     fn attempt_failed(&mut self, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
         let key = RecordKey::of(&checkpoint);
         self.forget_gone(&key);
-        self.observe_again(&key, now);
+        self.observe_again(&key);
         let is_about_checkpoint = is_about_checkpoint(&error);
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
         self.timers.set(Timer::Record(key), after(now.wall, wait));

@@ -80,7 +80,7 @@ impl Engine {
             self.timers.cancel(&Timer::Record(key.clone()));
             self.forget_work(&key);
             self.sent.remove(&key);
-            self.observe_slot(&key, checkpoint, now);
+            self.observe_slot(&key, checkpoint);
         }
         self.look_at(&key, now);
         self.requeue_blocked();
@@ -116,19 +116,20 @@ impl Engine {
     }
 
     /// What the watch shows counts, unless an operation works on the Checkpoint or has written a newer version. Attempts in
-    /// annotations hold slots only for pods that exist, and one for each container, since people can write annotations.
-    pub(super) fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) {
+    /// annotations hold slots only for pods that exist, on their nodes, since people can write annotations.
+    pub(super) fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
         if self.busy.contains_key(key) || self.written.contains_key(key) {
             return;
         }
         let is_known = |checkpoint: &Checkpoint| {
             let name = fields::pod_name(checkpoint);
             let pod = name.and_then(|name| self.pods.get(&name));
-            pod.is_some_and(|entry| fields::pod_uid(checkpoint) == Some(entry.pod.uid.as_str()))
+            let node = checkpoint.status.as_ref().and_then(|status| status.pod.as_ref()?.node.clone());
+            pod.is_some_and(|entry| {
+                fields::pod_uid(checkpoint) == Some(entry.pod.uid.as_str()) && node == entry.pod.node
+            })
         };
-        let is_only = |checkpoint: &Checkpoint| !self.slots.has_other(key, checkpoint, now.wall);
-        let is_annotated = first_attempt::is_in(checkpoint) && is_first(checkpoint);
-        let counts = !is_annotated || is_known(checkpoint) && is_only(checkpoint);
+        let counts = !first_attempt::is_in(checkpoint) || !is_first(checkpoint) || is_known(checkpoint);
         self.slots.observe(key, Some(checkpoint).filter(|_| counts));
     }
 
@@ -148,7 +149,7 @@ impl Engine {
         }
         let Some(record) = self.records.unfinished(key) else { return };
         let checkpoint = record.checkpoint.clone();
-        self.observe_slot(key, &checkpoint, now);
+        self.observe_slot(key, &checkpoint);
         if !self.leads || self.is_stopping {
             return;
         }
