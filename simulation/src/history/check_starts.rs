@@ -143,7 +143,7 @@ impl World {
             let counts = !is_unclear && holder != me && until > wall && *key != attempting.key && is_known();
             let resolved = || record.status.as_ref().and_then(|status| status.container.clone());
             let subject = record.spec.container.clone().or_else(resolved).map(|container| (uid, container));
-            counts.then(|| (key.as_str(), node, subject))
+            counts.then_some((key.as_str(), node, subject))
         });
         let mut all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();
         // Whoever forges attempts of one container takes one slot.
