@@ -180,7 +180,7 @@ impl Engine {
         true
     }
 
-    /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then it is decided anew.
+    /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then the decision is made again.
     fn is_superseded(&mut self, key: &ContainerKey, claim: &PreparedClaim, attempts: bool, now: Now) -> bool {
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         let is_superseded = self.records.contains(&record)
