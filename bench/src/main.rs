@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use controller::ControllerArgs;
+use controller::{ControllerArgs, ControllerResults};
 use lab::terminal::{error_chain, print_progress, print_result};
 
 /// The allocator of the program, so that it makes no difference between SnapWatcher and the fixed reply.
@@ -99,10 +99,13 @@ async fn run(args: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
         budgets.extend(results.budgets());
     }
     if args.part.contains(&Part::Controller) {
-        let results = controller::measure(&args.snapwatcher, &args.controller).await?;
+        let mut results = ControllerResults::default();
+        let outcome = controller::measure(&args.snapwatcher, &args.controller, &mut results).await;
+        // After an error, the numbers measured so far are printed, but they are not written into the page.
+        print_result(&controller::report::table(&results));
+        outcome?;
         let part = controller::report::part(&results);
         write_page(&args.page, |before| report::with_controller(before, &part))?;
-        print_result(&controller::report::table(&results));
         budgets.extend(results.budgets());
     }
     print_result(&report::budget_list(&budgets));

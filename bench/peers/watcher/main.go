@@ -31,7 +31,7 @@ import (
 )
 
 const (
-	path     = "/checkpoint/pod-spec/checkpoint-and-push"
+	path     = "/kubelet/checkpoint"
 	selector = "snap.weaversoft.io/snap=true"
 	timeout  = 30 * time.Second
 )
@@ -41,6 +41,8 @@ type podReconciler struct {
 	client  client.Client
 	http    *http.Client
 	address string
+	// The address of the API server, which is a part of each request.
+	apiServer string
 	// The UIDs of the pods whose request succeeded.
 	done sync.Map
 }
@@ -57,10 +59,11 @@ func (r *podReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if err := r.send(ctx, &pod, deployment); err != nil {
+	if err := r.send(ctx, &pod); err != nil {
 		return ctrl.Result{}, err
 	}
 	r.done.Store(pod.UID, struct{}{})
+	ctrl.LoggerFrom(ctx).Info("SnapHook took a checkpoint", "deployment", deployment)
 	return ctrl.Result{}, nil
 }
 
@@ -82,8 +85,14 @@ func (r *podReconciler) deploymentOf(ctx context.Context, pod *corev1.Pod) (stri
 	return "-", nil
 }
 
-func (r *podReconciler) send(ctx context.Context, pod *corev1.Pod, deployment string) error {
-	body, err := json.Marshal(map[string]any{"pod_spec": pod, "deployment": deployment})
+func (r *podReconciler) send(ctx context.Context, pod *corev1.Pod) error {
+	body, err := json.Marshal(map[string]string{
+		"pod_name":         pod.Name,
+		"namespace":        pod.Namespace,
+		"node_name":        pod.Spec.NodeName,
+		"container_name":   pod.Spec.Containers[0].Name,
+		"kube_api_address": r.apiServer,
+	})
 	if err != nil {
 		return err
 	}
@@ -159,9 +168,10 @@ func run() error {
 		return err
 	}
 	reconciler := &podReconciler{
-		client:  manager.GetClient(),
-		http:    &http.Client{Timeout: timeout, Transport: &http.Transport{MaxIdleConnsPerHost: *workers}},
-		address: *address,
+		client:    manager.GetClient(),
+		http:      &http.Client{Timeout: timeout, Transport: &http.Transport{MaxIdleConnsPerHost: *workers}},
+		address:   *address,
+		apiServer: configuration.Host,
 	}
 	options := controller.Options{MaxConcurrentReconciles: *workers}
 	err = ctrl.NewControllerManagedBy(manager).For(&corev1.Pod{}).WithOptions(options).Complete(reconciler)

@@ -11,7 +11,7 @@ const CALLS: &str = "apiserver_request_total{";
 
 /// Calls that do not belong to the pods of a measurement: heartbeats of fake nodes, and watches, which are counted when they
 /// end.
-const IGNORED: [&str; 4] = [r#"resource="nodes""#, r#"resource="""#, r#"verb="WATCH""#, r#"verb="CONNECT""#];
+const IGNORED: [&str; 4] = [r#",resource="nodes""#, r#",resource="""#, r#",verb="WATCH""#, r#",verb="CONNECT""#];
 
 #[derive(Clone)]
 pub(crate) struct ApiServer {

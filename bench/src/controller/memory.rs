@@ -136,7 +136,7 @@ async fn until_requested(
     let usage = watcher.usage().ok_or("no program runs")?;
     let mut clock = PodClock::start(&testbed.client, snaphook).await?;
     let mut samples = Vec::new();
-    let deadline = Instant::now() + Duration::from_secs(60 + pods as u64 / 5);
+    let deadline = Instant::now() + Duration::from_secs(60 + pods as u64 / 3);
     while clock.request_count() < pods {
         // Right after the start, the process is still another program that replaces itself.
         if let Ok(memory) = usage.memory()
@@ -144,7 +144,7 @@ async fn until_requested(
         {
             samples.push(memory.now);
         }
-        clock.check_running()?;
+        clock.check()?;
         testbed.cluster.check_running()?;
         if Instant::now() > deadline {
             return Err(format!("SnapHook received {} of {pods} requests", clock.request_count()).into());

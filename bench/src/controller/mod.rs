@@ -7,7 +7,7 @@ mod outcome_delay;
 mod pod_clock;
 mod records;
 pub(crate) mod report;
-pub(crate) mod results;
+mod results;
 mod testbed;
 mod turns;
 mod watchers;
@@ -19,7 +19,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use lab::terminal::print_progress;
 
-use results::{Bursts, ControllerResults, MemoryRow, PerContestant, SteadyRow};
+pub(crate) use results::ControllerResults;
+use results::{Bursts, MemoryRow, PerContestant, SteadyRow};
 use testbed::Testbed;
 use watchers::{Contestant, Programs};
 
@@ -68,10 +69,14 @@ enum Measurement {
     Memory,
 }
 
-pub(crate) async fn measure(snapwatcher: &Path, args: &ControllerArgs) -> Result<ControllerResults, Box<dyn Error>> {
+/// Fills `results` row by row.
+pub(crate) async fn measure(
+    snapwatcher: &Path,
+    args: &ControllerArgs,
+    results: &mut ControllerResults,
+) -> Result<(), Box<dyn Error>> {
     let programs = Programs { snapwatcher: snapwatcher.to_owned(), controller_runtime: args.watcher.clone() };
     let mut testbed = Testbed::start(programs).await?;
-    let mut results = ControllerResults::default();
     let is_measured = |measurement| args.measure.contains(&measurement);
     if is_measured(Measurement::Bursts) {
         for pods in args.bursts.iter().copied() {
@@ -91,7 +96,7 @@ pub(crate) async fn measure(snapwatcher: &Path, args: &ControllerArgs) -> Result
     if is_measured(Measurement::Memory) {
         memory_rows(&mut testbed, args, &mut results.memory).await?;
     }
-    Ok(results)
+    Ok(())
 }
 
 async fn bursts(testbed: &mut Testbed, pods: usize, rounds: u16) -> Result<Bursts, Box<dyn Error>> {

@@ -51,6 +51,8 @@ struct ObservedCondition {
 pub(crate) struct Times {
     ready: HashMap<String, Instant>,
     requests: HashMap<String, Instant>,
+    /// What is wrong with a request that SnapHook refused.
+    violation: Option<String>,
 }
 
 /// A watch that runs until it is dropped.
@@ -66,7 +68,11 @@ impl PodClock {
         let received = Arc::clone(&times);
         snaphook.on_request(move |request| {
             let now = Instant::now();
-            lock(&received).requests.entry(request.subject.pod.clone()).or_insert(now);
+            let mut times = lock(&received);
+            match &request.violation {
+                None => _ = times.requests.entry(request.subject.pod.clone()).or_insert(now),
+                Some(violation) => times.violation = Some(violation.clone()),
+            }
         });
         let first = Request::new(PODS).list(&ListParams::default().limit(1))?;
         let listed: ObjectList<PartialObjectMeta> = client.request(first).await?;
@@ -84,8 +90,11 @@ impl PodClock {
         lock(&self.times).requests.len()
     }
 
-    /// Fails if the watch has ended.
-    pub(crate) fn check_running(&mut self) -> Result<(), Box<dyn Error>> {
+    /// Fails if the watch has ended or a request was not valid.
+    pub(crate) fn check(&mut self) -> Result<(), Box<dyn Error>> {
+        if let Some(violation) = lock(&self.times).violation.take() {
+            return Err(format!("SnapHook refused a request: {violation}").into());
+        }
         match self.watch.try_join_next() {
             None => Ok(()),
             Some(ended) => Err(format!("the watch of the measurement ended: {}", ended?).into()),

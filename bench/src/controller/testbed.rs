@@ -28,7 +28,7 @@ const NODES: usize = 100;
 const CREATORS: usize = 16;
 /// How long the control plane is observed without any pod, for the CPU time of its heartbeats.
 const IDLE_TIME: Duration = Duration::from_secs(20);
-/// The limit of one wait for pods or requests: a second for each five of them, and no less than this.
+/// The limit of one wait for pods or requests: a second for each three of them, and no less than this.
 const SHORTEST_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 const CLEAR_LIMIT: Duration = Duration::from_secs(600);
@@ -105,7 +105,7 @@ impl Testbed {
             if ready >= pods && (requests >= pods || !with_requests) {
                 return Ok(());
             }
-            clock.check_running()?;
+            clock.check()?;
             self.cluster.check_running()?;
             if Instant::now() > deadline {
                 return Err(format!("after {:?}: {ready} Ready pods, {requests} requests", limit(pods)).into());
@@ -158,5 +158,5 @@ async fn all_succeeded(mut tasks: JoinSet<kube::Result<()>>) -> Result<(), Box<d
 }
 
 fn limit(pods: usize) -> Duration {
-    SHORTEST_LIMIT.max(Duration::from_secs(pods as u64 / 5))
+    SHORTEST_LIMIT.max(Duration::from_secs(pods as u64 / 3))
 }
