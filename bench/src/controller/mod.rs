@@ -105,7 +105,11 @@ async fn bursts(testbed: &mut Testbed, pods: usize, rounds: u16) -> Result<Burst
         let mut round = PerContestant::default();
         for contestant in ALL {
             let measured = turns::burst(testbed, contestant, pods).await?;
-            progress(&format!("burst of {pods}, round {number}, {}: {measured:?}", contestant.name()));
+            progress(&format!(
+                "burst of {pods}, round {number}, {}: {}",
+                contestant.name(),
+                report::round_summary(&measured)
+            ));
             round.set(contestant, measured);
         }
         bursts.rounds.push(round);
@@ -123,7 +127,10 @@ async fn steady(
     for contestant in [Contestant::Snapwatcher, Contestant::ControllerRuntime] {
         let time = Duration::from_secs(seconds.into());
         let latency = turns::steady(testbed, contestant, rate, time, snaphook_time).await?;
-        progress(&format!("{rate} pods a second, SnapHook {snaphook_time:?}, {}: {latency:?}", contestant.name()));
+        let (name, latency_ms) = (contestant.name(), report::pair(latency));
+        progress(&format!(
+            "{rate} pods a second, SnapHook takes {snaphook_time:?}, {name}: {latency_ms} ms (p50 / p99)"
+        ));
         row.latency.set(contestant, latency);
     }
     Ok(row)

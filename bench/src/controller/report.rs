@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::budgets::{ms, rounded};
-use super::results::{Bursts, ControllerResults, MemoryRow, MemoryState, PerContestant, SteadyRow};
+use super::results::{BurstRound, Bursts, ControllerResults, MemoryRow, MemoryState, PerContestant, SteadyRow, Turn};
 use crate::process_usage::Memory;
 use crate::report::budget_list;
 
@@ -45,6 +45,25 @@ pub(crate) fn table(results: &ControllerResults) -> String {
         table.memory(row);
     }
     table.0
+}
+
+/// One turn in a burst, for the progress of a run.
+pub(crate) fn round_summary(round: &BurstRound) -> String {
+    let Turn { latency, ready_span, cpu_seconds } = round.turn;
+    format!(
+        "Ready to request {} ms (p50 / p99), first to last Ready pod {} s, CPU time {} s; API server: CPU time {} s, {} calls",
+        pair(latency),
+        rounded(ready_span.as_secs_f64()),
+        rounded(cpu_seconds),
+        rounded(round.api_cpu_seconds),
+        round.api_calls
+    )
+}
+
+/// p50 and p99 in ms.
+pub(crate) fn pair(latency: [Duration; 2]) -> String {
+    let [p50, p99] = latency.map(|time| rounded(ms(time)));
+    format!("{p50} / {p99}")
 }
 
 struct Table(String);
@@ -112,11 +131,6 @@ impl fmt::Display for MemoryState {
     }
 }
 
-fn pair(latency: [Duration; 2]) -> String {
-    let [p50, p99] = latency.map(|time| rounded(ms(time)));
-    format!("{p50} / {p99}")
-}
-
 /// The value of a cell that does not apply.
 fn none() -> String {
     "-".to_owned()
@@ -124,7 +138,6 @@ fn none() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::{BurstRound, Turn};
     use super::*;
 
     #[test]
