@@ -3,6 +3,7 @@
 mod api_server;
 mod budgets;
 mod memory;
+mod namespace;
 mod outcome_delay;
 mod pod_clock;
 mod records;

@@ -14,7 +14,7 @@ use lab::webhooks::SNAP;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
-use super::testbed::PODS;
+use super::namespace::PODS;
 use crate::load::quantile;
 
 /// The little of a pod that has to be decoded, so that the clock needs little CPU time.

@@ -16,12 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::api_server::ApiServer;
+use super::namespace::NAMESPACE;
 use super::pod_clock::PodClock;
 use super::watchers::Programs;
-
-pub(crate) const NAMESPACE: &str = "default";
-/// The path of all pods of the namespace.
-pub(crate) const PODS: &str = "/api/v1/namespaces/default/pods";
 
 const NODES: usize = 100;
 /// How many objects are created at once, where no rate is set.

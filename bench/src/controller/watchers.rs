@@ -9,7 +9,7 @@ use lab::{Launch, Process, Snapwatcher, SnapwatcherOptions};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::testbed::NAMESPACE;
+use super::namespace::NAMESPACE;
 use crate::process_usage::ProcessUsage;
 
 /// As many requests at once as SnapWatcher sends by default.
