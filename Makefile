@@ -22,7 +22,7 @@ CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 FUZZ_SECONDS := 3600
 
-.PHONY: help build demo test e2e storm bench fuzz scan lint fmt audit helm manifests man test-chart image install clean
+.PHONY: help build demo test e2e storm simulate mutants bench fuzz scan lint fmt audit helm manifests man test-chart image install clean
 
 # The image that `make image` builds and `make install` runs.
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -50,12 +50,20 @@ e2e: build image ## Run the tests that need a real node: kubelet, containerd and
 
 # The tests with a long form, see lab/src/storm.rs.
 STORMS := storm_kill storm_step replicas replicas_paused api_server_outage watch_faults snaphook_faults concurrency_limits revisions \
-	retention existing_pods rotation rotation_step certificate_secret drain rude_clients rude_bodies
+	retention existing_pods simulated_api_server rotation rotation_step certificate_secret drain rude_clients rude_bodies
 
 storm: build ## Run the long forms of the tests that kill, pause and break things (about an hour); STORM_SEED=N repeats a run
 	.ci/package slowhttptest slowhttptest
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- env SNAPWATCHER_STORM=1 \
 		cargo test --locked --no-fail-fast $(addprefix --test ,$(STORMS)) -- --nocapture --test-threads 1
+
+HISTORIES := 1000000
+
+simulate: ## Run a million histories of the engine on a simulated API server, or HISTORIES=N (about half an hour); SEED=N repeats a run
+	cargo run --locked --profile simulation --package simulation -- --histories $(HISTORIES) $(if $(SEED),--seed $(SEED))
+
+mutants: ## Check that the simulation notices each guard that a patch in simulation/mutants removes from the engine
+	.ci/mutants
 
 bench: ## Measure admission and the controller beside other programs, and write docs/benchmarks.md (about an hour); LONG=1 adds 100,000 pods; BENCH_FLAGS='--part admission' measures less
 	cargo build --release --locked --package snapwatcher --package bench --bin snapwatcher --bin bench

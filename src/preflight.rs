@@ -95,6 +95,9 @@ fn tests<'a>(args: &'a CheckArgs, cluster: &'a Cluster, server: &'a Server) -> V
         BackendSettings::SnapHook(settings) => tests.push(async { vec![backend::check(*settings).await] }.boxed()),
         BackendSettings::Kubelet(_) => {}
     }
+    if args.run.checkpoint.is_suspended() {
+        tests.push(async { vec![backend::suspended()] }.boxed());
+    }
     if let Some(namespace) = &args.dry_run_pod {
         tests.push(async move { vec![admission::check(client, namespace, server.account()).await] }.boxed());
     }

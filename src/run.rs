@@ -21,7 +21,7 @@ use snapwatcher_backends::metrics::BackendMetrics;
 use snapwatcher_backends::snaphook::{SnapHook, SnapHookError};
 use snapwatcher_certificates::{CertificateChecks, CertificateError, CertificateMetrics, Certificates};
 use snapwatcher_controller::{
-    CheckpointMetrics, ControllerChecks, ControllerContext, Holder, LeaderServices, PodsPage, WatchMetrics,
+    CheckpointMetrics, ControllerChecks, ControllerContext, ControllerService, Holder, PodsPage, WatchMetrics,
     WatchSettings,
 };
 use snapwatcher_daemon::admin::{self, AdminState, Gate, Health};
@@ -31,7 +31,7 @@ use snapwatcher_daemon::signals;
 use snapwatcher_daemon::telemetry::metrics::registry;
 use snapwatcher_https::{HttpsMetrics, Limits};
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
-use snapwatcher_kubernetes::events::{Events, events};
+use snapwatcher_kubernetes::events::{EventMetrics, Events, events};
 use snapwatcher_kubernetes::leader::LeaderElector;
 use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
 use snapwatcher_state::PodTimelines;
@@ -87,7 +87,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let backend_metrics = BackendMetrics::register(&mut shared.registry);
     let backend = backend(&checkpoint, &certificate, &shared.cluster, &backend_metrics)?;
     let holder = checkpoint.instance.holder();
-    let (events, publisher) = events(shared.cluster.calls.clone(), holder.instance.clone());
+    let event_metrics = EventMetrics::register(&mut shared.registry);
+    let (events, publisher) = events(shared.cluster.calls.clone(), &holder.instance, event_metrics);
     let own_pod_events = own_pod_events(&events, &certificate, &checkpoint.instance);
     let certificates = load_certificates(&mut shared, &certificate, own_pod_events).await?;
 
@@ -224,23 +225,13 @@ fn start_leader_services(
         scopes: Scope::of(&watch.namespaces()),
         mutating_webhook_configuration: certificate.mutating_webhook_configuration.clone(),
     };
-    let leader_services = if let Some(backend) = backend {
-        let (attempts, leader_services) = LeaderServices::with_backend(
-            context,
-            watch_settings,
-            checkpoint.controller(&shared.timings),
-            backend,
-            holder.clone(),
-            is_leading.clone(),
-            work_is_done.clone(),
-        );
-        services.start("attempts", |stop| attempts.run(stop));
-        leader_services
-    } else {
-        work_is_done.cancel();
-        LeaderServices::dry_run(context, watch_settings)
-    };
-    services.start("leader-services", |stop| leader_services.run(is_leading, stop));
+    let controller = checkpoint.controller(&shared.timings);
+    services.start("controller", |stop| {
+        let stops = (stop.clone(), work_is_done.clone());
+        let service =
+            ControllerService::new(context, watch_settings, controller, backend, holder.clone(), is_leading, stops);
+        service.run(stop)
+    });
 
     if leader.standalone {
         leader_check.pass();

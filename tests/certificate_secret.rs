@@ -1,4 +1,4 @@
-//! The Secret that the replicas share: if a user or a program changes it, the webhook goes on and SnapWatcher corrects it.
+//! The Secret that the replicas share: if a user or a program changes it, the webhook keeps working and SnapWatcher corrects the Secret.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -41,8 +41,8 @@ fn comments() -> Vec<(String, String)> {
     for line in text.lines() {
         let content = line.trim_start();
         let indent = line.len() - content.len();
-        if let Some(begun) = content.strip_prefix(MARK) {
-            begun.clone_into(&mut comment);
+        if let Some(started) = content.strip_prefix(MARK) {
+            started.clone_into(&mut comment);
         } else if let Some(more) = content.strip_prefix("# ").filter(|_| !comment.is_empty()) {
             comment = format!("{comment} {more}");
         } else if let Some((key, _)) = content.split_once(':').filter(|(key, _)| !key.starts_with(['#', '-'])) {

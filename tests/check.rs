@@ -1,4 +1,4 @@
-//! `snapwatcher check` against a real API server: what is there is found, what is missing is told with what to do.
+//! `snapwatcher check` against a real API server: it finds what exists, and reports what is missing with a remedy.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -42,8 +42,8 @@ async fn only(ns: &Namespace, topic: &str, arguments: &[&str]) -> Finding {
 }
 
 #[tokio::test]
-async fn where_all_is_there_nothing_is_to_be_done() {
-    in_namespace("where_all_is_there", |ns| async move {
+async fn if_nothing_is_missing_every_finding_is_ok() {
+    in_namespace("if_nothing_is_missing", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let (code, findings) = check_in(&ns, &["--dry-run-pod", ns.name()]).await;
         assert_eq!(code, Some(0), "{findings:#?}");
@@ -61,14 +61,14 @@ async fn where_all_is_there_nothing_is_to_be_done() {
         }
         let hook = ns.snaphook();
         assert_eq!(hook.requests().len(), 1, "one request probes SnapHook");
-        assert!(hook.requests().iter().all(|request| request.violation.is_some()), "and not for a checkpoint");
+        assert!(hook.requests().iter().all(|request| request.violation.is_some()), "and requests no checkpoint");
     })
     .await;
 }
 
 #[tokio::test]
-async fn text_tells_the_same_line_by_line() {
-    in_namespace("text_tells_the_same", |ns| async move {
+async fn the_text_has_a_line_for_each_finding_and_one_for_its_remedy() {
+    in_namespace("the_text_has_a_line_for_each_finding", |ns| async move {
         ns.snaphook().close_port().await;
         let arguments = ns.check_arguments(&[]);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -86,8 +86,8 @@ async fn text_tells_the_same_line_by_line() {
 }
 
 #[tokio::test]
-async fn a_back_end_that_is_away_or_has_no_such_path_is_told() {
-    in_namespace("a_back_end_that_is_away", |ns| async move {
+async fn a_back_end_that_is_unreachable_or_has_no_such_path_is_reported() {
+    in_namespace("a_back_end_that_is_unreachable", |ns| async move {
         let secret = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(secret.path(), "a-token-of-mine\n").unwrap();
         let token = format!("--snap-back-api-token-file={}", secret.path().display());
@@ -109,11 +109,15 @@ async fn a_back_end_that_is_away_or_has_no_such_path_is_told() {
             let all = format!("{findings:?}");
             assert!(!all.contains("hunter2") && !all.contains("a-token-of-mine"), "{case}: {all}");
         }
+        let (_, findings) = check_in(&ns, &["--suspend"]).await;
+        let [reached, suspended] = of_topic(&findings, "backend").try_into().unwrap();
+        assert_eq!((reached.state.as_str(), suspended.state.as_str()), ("ok", "warning"));
+        assert!(suspended.seen.contains("suspended") && suspended.remedy.is_some(), "{suspended:?}");
         let requests = ns.snaphook().requests();
         let is_sent = |request: &RecordedRequest| {
             request.headers.get("authorization").is_some_and(|sent| sent == "Bearer a-token-of-mine")
         };
-        assert!(requests.iter().any(is_sent), "the token is what an attempt would be made with");
+        assert!(requests.iter().any(is_sent), "the probe sends the token of an attempt");
         ns.snaphook().close_port().await;
         let backend = only(&ns, "backend", &[]).await;
         assert_eq!(backend.state, "failed");
@@ -123,7 +127,7 @@ async fn a_back_end_that_is_away_or_has_no_such_path_is_told() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_is_missing_untouched_or_trusts_another_is_told() {
+async fn a_configuration_that_is_missing_or_empty_or_trusts_another_ca_is_reported() {
     in_namespace("a_configuration_that_is_missing", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let name = format!("{}-other", ns.name());
@@ -164,8 +168,8 @@ async fn a_configuration_that_is_missing_untouched_or_trusts_another_is_told() {
         let (_, findings) = check_in(&ns, &[]).await;
         let webhooks = of_topic(&findings, "webhook");
         assert_eq!(webhooks.len(), 2);
-        for away in webhooks {
-            assert!(away.state == "failed" && away.seen.contains("refused"), "{away:?}");
+        for unreachable in webhooks {
+            assert!(unreachable.state == "failed" && unreachable.seen.contains("refused"), "{unreachable:?}");
         }
     })
     .await;
@@ -194,8 +198,8 @@ async fn a_service_is_called_in_the_cluster_only() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_not_labelled_is_told() {
-    in_namespace("a_pod_that_is_not_labelled", |ns| async move {
+async fn a_pod_that_is_not_labeled_is_reported() {
+    in_namespace("a_pod_that_is_not_labeled", |ns| async move {
         for (namespace, words) in [(ns.name(), "comes back without"), ("no-such-namespace", "no such namespace")] {
             let pod = only(&ns, "dry-run-pod", &["--dry-run-pod", namespace]).await;
             assert!(pod.state == "failed" && pod.seen.contains(words), "{pod:?}");
@@ -206,7 +210,7 @@ async fn a_pod_that_is_not_labelled_is_told() {
     .await;
 }
 
-/// The definition's finding, of a control plane of one's own.
+/// The finding about the definition in this control plane.
 async fn definition(cluster: &Cluster) -> Finding {
     let (_, findings) = check(&cluster.kubeconfig(), &[]).await;
     let [definition] = of_topic(&findings, "definition").try_into().unwrap();
@@ -214,7 +218,7 @@ async fn definition(cluster: &Cluster) -> Finding {
 }
 
 #[tokio::test]
-async fn a_definition_that_is_missing_or_old_is_told_and_an_api_server_that_is_away_is_one_line() {
+async fn a_definition_that_is_missing_or_old_is_reported_and_an_unreachable_api_server_is_one_line() {
     let mut cluster = Cluster::start(Options::from_environment().unwrap()).await.unwrap();
     let missing = definition(&cluster).await;
     assert_eq!((missing.state.as_str(), missing.seen.as_str()), ("failed", "not installed"));

@@ -1,4 +1,5 @@
-//! `snapwatcher check` with the back-end `kubelet`: each node is asked for a pod that can't exist, and judged by the answer.
+//! `snapwatcher check` with the back-end `kubelet`: each kubelet gets a checkpoint request for a pod that cannot exist, and its
+//! response shows whether the node is prepared.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,10 +14,10 @@ use serde_json::json;
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 const ACCOUNT: &str = "snapwatcher-kubelet";
 
-/// What the probe asks about.
+/// The pod in the probe's request.
 const NO_POD: &str = "SnapWatcher-probe";
 
-/// What is told with these arguments; the lab has other nodes too, and no kubelets on them.
+/// The findings with these arguments. The lab has other nodes too, which have no kubelet.
 async fn check(ns: &Namespace, arguments: &[&str]) -> Vec<Finding> {
     let arguments =
         ns.check_arguments(&[&["--backend=kubelet", "--request-timeout=1s", "-o=json"], arguments].concat());
@@ -30,7 +31,7 @@ fn find<'f>(findings: &'f [Finding], topic: &str, words: &str) -> &'f Finding {
     found.next().ok_or_else(|| format!("no {topic} about {words}: {findings:#?}")).unwrap()
 }
 
-async fn tell_versions(ns: &Namespace, node: &str, kubelet: &str, runtime: &str) {
+async fn set_versions(ns: &Namespace, node: &str, kubelet: &str, runtime: &str) {
     let info = json!({"kubeletVersion": kubelet, "containerRuntimeVersion": runtime});
     let status = json!({"status": {"nodeInfo": info}});
     let nodes: Api<Node> = Api::all(ns.client());
@@ -38,12 +39,12 @@ async fn tell_versions(ns: &Namespace, node: &str, kubelet: &str, runtime: &str)
 }
 
 #[tokio::test]
-async fn a_node_is_judged_by_what_its_kubelet_says() {
-    in_namespace("a_node_is_judged_by_its_kubelet", |ns| async move {
+async fn the_finding_about_a_node_follows_from_its_kubelets_response() {
+    in_namespace("the_finding_about_a_node", |ns| async move {
         let node = ns.dedicated_nodes(1).await.remove(0);
         let kubelet = Kubelet::start().await.unwrap();
         ns.set_kubelet_port(&node, kubelet.port()).await;
-        tell_versions(&ns, &node, "v1.29.4", "containerd://2.4.1").await;
+        set_versions(&ns, &node, "v1.29.4", "containerd://2.4.1").await;
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), kubelet.certificate()).unwrap();
         let ca = format!("--kubelet-ca-file={}", file.path().display());
@@ -53,8 +54,8 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
         let findings = check(&ns, &[&ca]).await;
         let account = find(&findings, "backend", &of_account);
         assert!(account.state == "failed" && account.seen.contains("does not exist"), "{account:?}");
-        let unasked = find(&findings, "node", &of_node);
-        assert!(unasked.state == "skipped" && unasked.seen.contains("no token"), "{unasked:?}");
+        let skipped = find(&findings, "node", &of_node);
+        assert!(skipped.state == "skipped" && skipped.seen.contains("no token"), "{skipped:?}");
         assert!(kubelet.requests().is_empty());
 
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}});
@@ -64,11 +65,12 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
         let ready = find(&findings, "node", &of_node);
         assert_eq!(ready.what, format!("node `{node}`, kubelet v1.29.4, containerd 2.4.1"));
         assert!(ready.state == "ok" && ready.remedy.is_none(), "{ready:?}");
+        assert!(ready.seen.ends_with("only a checkpoint tests its CRIU"), "{ready:?}");
         let restore = find(&findings, "restore", "containerd 2.4.1");
         assert!(restore.state == "warning" && restore.seen.contains("2.4 and later no longer"), "{restore:?}");
-        let [asked] = kubelet.requests().try_into().unwrap();
-        assert_eq!(asked.pod, NO_POD, "a name that no pod can have");
-        let token = asked.token.unwrap();
+        let [probe] = kubelet.requests().try_into().unwrap();
+        assert_eq!(probe.pod, NO_POD, "a name that no pod can have");
+        let token = probe.token.unwrap();
         assert!(
             !findings.iter().any(|finding| format!("{finding:?}").contains(&token)),
             "no finding contains the token"
@@ -101,8 +103,8 @@ async fn a_node_is_judged_by_what_its_kubelet_says() {
 
         kubelet.close_port().await;
         let findings = check(&ns, &[&ca]).await;
-        let away = find(&findings, "node", &of_node);
-        assert!(away.state == "failed" && away.seen.contains("could not connect"), "{away:?}");
+        let unreachable = find(&findings, "node", &of_node);
+        assert!(unreachable.state == "failed" && unreachable.seen.contains("could not connect"), "{unreachable:?}");
         Api::<Node>::all(ns.client()).delete(&node, &DeleteParams::default()).await.unwrap();
     })
     .await;

@@ -1,4 +1,4 @@
-//! `snapwatcher check` against accounts of few rights: those of docs/running.md are enough, and each of them is missed.
+//! `snapwatcher check` with accounts of few rights: those of docs/running.md are enough, and each missing one is reported.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -35,7 +35,7 @@ fn documented(ns: &Namespace) -> Vec<Rule> {
             for resource in rule["resources"].as_array().unwrap() {
                 let mut rule = rule.clone();
                 rule["resources"] = json!([resource]);
-                // Of the account whose tokens kubelets are sent, not of ours.
+                // A right of the second account, whose tokens the kubelets receive.
                 if resource == "nodes/checkpoint" {
                     continue;
                 }
@@ -50,7 +50,7 @@ fn documented(ns: &Namespace) -> Vec<Rule> {
     rules
 }
 
-/// An account whose rights are what a test says.
+/// An account with exactly the rights that a test grants.
 struct Account {
     name: String,
     user: String,
@@ -101,16 +101,17 @@ impl Account {
         (checked.code, findings.into_iter().filter(is_missing).collect())
     }
 
-    /// Takes each verb of these rules away for a while, and looks that it is missed, and nothing else; returns how many.
-    async fn each_is_missed(
+    /// Removes each verb of the selected rules for a while, and asserts that only this one is reported as missing. Returns
+    /// the number of verbs.
+    async fn each_is_reported(
         &self,
         ns: &Namespace,
         rules: &[Rule],
-        is_meant: impl Fn(&Rule) -> bool,
+        is_selected: impl Fn(&Rule) -> bool,
         arguments: &[String],
     ) -> usize {
-        let mut taken = 0;
-        for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| is_meant(rule)) {
+        let mut count = 0;
+        for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| is_selected(rule)) {
             let verbs = rule["verbs"].as_array().unwrap();
             for verb in verbs {
                 let mut left = rules.to_vec();
@@ -122,27 +123,27 @@ impl Account {
                 self.grant(&left).await;
                 let mut removed = rule.clone();
                 removed["verbs"] = json!([verb]);
-                ns.until(&format!("{removed} is missed, and nothing else"), async || {
+                ns.until(&format!("only {removed} is reported"), async || {
                     let (code, missing) = self.missing(arguments).await;
                     let [finding] = missing.as_slice() else { return Err(format!("{missing:#?}")) };
-                    let is_told = finding.seen == format!("not allowed: {}", verb.as_str().unwrap());
+                    let is_named = finding.seen == format!("not allowed: {}", verb.as_str().unwrap());
                     let is_of_account = finding.remedy.as_ref().is_some_and(|remedy| remedy.contains(&self.user));
-                    let is_weighed = if is_for_this_command_alone(&removed) {
+                    let has_its_state = if is_for_this_command_alone(&removed) {
                         finding.state == "warning"
                     } else {
                         finding.state == "failed" && code == Some(1)
                     };
-                    if is_told && is_of_account && is_weighed && to_add(finding) == removed {
+                    if is_named && is_of_account && has_its_state && to_add(finding) == removed {
                         Ok(())
                     } else {
                         Err(format!("{code:?} {finding:#?}"))
                     }
                 })
                 .await;
-                taken += 1;
+                count += 1;
             }
         }
-        taken
+        count
     }
 
     async fn revoke(&self) {
@@ -152,12 +153,12 @@ impl Account {
     }
 }
 
-/// Rules that only the back-end kubelet needs; the one of the second account is nothing that this one can ask about.
+/// Rules that only the back-end `kubelet` needs. [`documented`] leaves out the rule of the second account.
 fn is_for_kubelets(rule: &Rule) -> bool {
     ["nodes", "serviceaccounts/token"].iter().any(|resource| rule["resources"] == json!([resource]))
 }
 
-/// Nobody but `snapwatcher check` reads the definition and lists nodes.
+/// Only `snapwatcher check` reads the definition and lists nodes.
 fn is_for_this_command_alone(rule: &Rule) -> bool {
     rule["resources"] == json!(["customresourcedefinitions"])
         || (rule["resources"] == json!(["nodes"]) && rule["verbs"] == json!(["list"]))
@@ -171,7 +172,7 @@ fn to_add(finding: &Finding) -> Value {
 }
 
 #[tokio::test]
-async fn the_documented_rights_are_enough_and_each_one_is_missed() {
+async fn the_documented_rights_are_enough_and_each_missing_one_is_reported() {
     in_namespace("the_documented_rights_are_enough", |ns| async move {
         ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let account = Account::of(&ns).await;
@@ -179,35 +180,35 @@ async fn the_documented_rights_are_enough_and_each_one_is_missed() {
         // Several replicas need all of them.
         let arguments = ns.check_arguments(&["--standalone=false"]);
         account.grant(&rules).await;
-        ns.until("nothing is missing and nothing is to be done", async || {
+        ns.until("no right is missing", async || {
             let (code, missing) = account.missing(&arguments).await;
             if code == Some(0) && missing.is_empty() { Ok(()) } else { Err(format!("{code:?} {missing:#?}")) }
         })
         .await;
 
-        let taken = account.each_is_missed(&ns, &rules, |rule| !is_for_kubelets(rule), &arguments).await;
-        assert!(taken > 25, "{taken} rights were removed");
+        let removed = account.each_is_reported(&ns, &rules, |rule| !is_for_kubelets(rule), &arguments).await;
+        assert!(removed > 25, "{removed} rights were removed");
         account.revoke().await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn kubelets_take_rights_of_their_own() {
-    in_namespace("kubelets_take_rights_of_their_own", |ns| async move {
+async fn the_back_end_kubelet_needs_further_rights() {
+    in_namespace("the_back_end_kubelet_needs_further_rights", |ns| async move {
         let account = Account::of(&ns).await;
         let rules = documented(&ns);
         let arguments = ns.check_arguments(&["--backend=kubelet"]);
-        let taken = account.each_is_missed(&ns, &rules, is_for_kubelets, &arguments).await;
-        assert_eq!(taken, 3, "nodes twice, and the token");
+        let removed = account.each_is_reported(&ns, &rules, is_for_kubelets, &arguments).await;
+        assert_eq!(removed, 3, "nodes twice, and the token");
         account.revoke().await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn rights_are_asked_for_in_the_namespaces_that_are_watched() {
-    in_namespace("rights_are_asked_for_in_the_namespaces", |ns| async move {
+async fn rights_are_checked_in_the_watched_namespaces() {
+    in_namespace("rights_are_checked_in_the_watched_namespaces", |ns| async move {
         let account = Account::of(&ns).await;
         let rules = documented(&ns);
         account.grant(&rules).await;
@@ -219,14 +220,14 @@ async fn rights_are_asked_for_in_the_namespaces_that_are_watched() {
         .await;
         account.revoke().await;
         let two = ns.check_arguments(&[&format!("--namespaces={},elsewhere", ns.name())]);
-        ns.until("each namespace misses its own", async || {
+        ns.until("the rights are missing in each namespace", async || {
             let (_, missing) = account.missing(&two).await;
             let of = |namespace: &str| {
                 let end = format!(" in namespace `{namespace}`");
                 missing.iter().filter(|finding| finding.what.ends_with(&end)).count()
             };
             let found = (of("elsewhere"), of(ns.name()));
-            // Those of the Secret are of the own namespace.
+            // The rights on the Secret are needed in SnapWatcher's own namespace only.
             if found == (6, 8) { Ok(()) } else { Err(format!("{found:?} {missing:#?}")) }
         })
         .await;

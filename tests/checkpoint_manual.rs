@@ -144,15 +144,16 @@ async fn a_manual_checkpoint_waits_while_another_one_of_its_container_is_in_prog
 async fn the_api_server_rejects_an_invalid_spec() {
     in_namespace("the_api_server_rejects_an_invalid_spec", |ns| async move {
         let workload = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u"});
+        let target = "give either pod, or workload with revision and container";
         for (name, spec, words) in [
-            ("neither", json!({"container": "app"}), "give either pod or workload"),
+            ("neither", json!({"container": "app"}), target),
             (
                 "both",
                 json!({"pod": {"name": "web"}, "workload": workload, "revision": "1", "container": "app"}),
-                "give either pod or workload",
+                target,
             ),
-            ("half", json!({"workload": workload, "container": "app"}), "workload needs revision and container"),
-            ("stray", json!({"pod": {"name": "web"}, "revision": "1"}), "revision goes with workload"),
+            ("half", json!({"workload": workload, "container": "app"}), target),
+            ("stray", json!({"pod": {"name": "web"}, "revision": "1"}), target),
             ("nameless", json!({"pod": {"name": ""}}), "spec.pod.name"),
         ] {
             let rejection = ns.apply_checkpoint(name, &spec).await.unwrap_err().to_string();

@@ -7,8 +7,8 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use lab::objects::{deployment, pod};
 use lab::snaphook::{Behaviour, Gate};
 use lab::{Record, in_namespace};
-use serde_json::json;
-use snapwatcher_api::keys::ONCE_PER;
+use serde_json::{Value, json};
+use snapwatcher_api::keys::{ATTEMPT, ONCE_PER};
 use tokio::sync::mpsc;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -71,8 +71,15 @@ async fn an_attempt_is_written_before_it_is_sent() {
         let created = ns.create_object(&pod("careful").labelled().build()).await;
 
         let requested = requests.recv().await.unwrap();
-        let record = ns.records_of("careful").await.remove(0);
-        assert_eq!((record.state().as_str(), record.attempt()), ("InProgress", 1));
+        let claimed = ns.checkpoints().get(&ns.records_of("careful").await.remove(0).name).await.unwrap();
+        let attempt: Value = serde_json::from_str(&claimed.annotations()[ATTEMPT]).unwrap();
+        let time = |key: &str| attempt[key].as_str().unwrap().parse::<Timestamp>().unwrap();
+        assert!(time("startTime") <= requested && requested < time("deadline"), "{attempt}");
+        assert_eq!(attempt["pod"]["uid"].as_str(), created.uid().as_deref());
+
+        // The attempt that takes longer than a second is shown in the status.
+        let record = ns.record_of("careful", "InProgress").await;
+        assert_eq!(record.attempt(), 1);
         let time = |pointer: &str| record.text(pointer).unwrap().parse::<Timestamp>().unwrap();
         assert!(time("/startTime") <= requested && requested < time("/deadline"), "{record:?}");
         assert_eq!(record.text("/pod/uid"), created.uid().as_deref());

@@ -203,3 +203,11 @@ fn the_definition_of_the_resource_is_one_that_kubectl_takes() {
     assert!(applied.stdout.contains("checkpoints.snap.weaversoft.io"), "{applied:?}");
     assert!(!applied.stderr.to_lowercase().contains("warning"), "{applied:?}");
 }
+
+/// They come from .cargo/config.toml, which a build in another folder, such as that of the image, does not read by itself.
+#[test]
+fn the_options_of_the_allocator_are_built_in() {
+    let program = std::fs::read(SNAPWATCHER).unwrap();
+    let options = b"narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0";
+    assert!(program.windows(options.len()).any(|bytes| bytes == options));
+}

@@ -145,6 +145,7 @@ async fn every_metric() -> String {
     drop(WatchMetrics::register(&mut registry));
     drop(CheckpointMetrics::register(&mut registry));
     drop(BackendMetrics::register(&mut registry));
+    drop(events::EventMetrics::register(&mut registry));
     let mut health = Health::new();
     drop(health.check("serving-certificate", Gate::Readiness));
     let (_, leader) = tokio::sync::watch::channel(None);
@@ -284,7 +285,7 @@ fn each_source_file_that_a_page_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     // The placeholder of CONTRIBUTING.md.
     let mut sources = BTreeSet::from(["NAME.rs".into()]);
-    for folder in ["bench", "crates", "fuzz/fuzz_targets", "lab", "src", "tests"] {
+    for folder in ["bench", "crates", "fuzz/fuzz_targets", "lab", "simulation", "src", "tests"] {
         add_sources(&root.join(folder), &mut sources);
     }
     for page in ["CONTRIBUTING.md", "docs/architecture.md", "docs/contracts.md"] {

@@ -1,8 +1,8 @@
 //! A rolling update fails no call: replicas are stopped one after the other, while a caller that behaves as the API
-//! server goes on calling.
+//! server keeps calling.
 //!
-//! With `--drain-delay=0s` as [`DRAIN`] it fails each time, with one in ten calls refused, reset or cut off in the
-//! handshake (tried in three runs of the short form).
+//! With `--drain-delay=0s` as [`DRAIN`] the test fails: in three runs of the short form, one in ten calls was refused, reset
+//! or aborted in its handshake.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,7 +31,7 @@ const AT_ONCE: usize = 25;
 /// Between two volleys: 125 calls a second.
 const VOLLEY_PERIOD: Duration = Duration::from_millis(200);
 
-/// What came of the calls.
+/// The results of the calls.
 #[derive(Debug, Default)]
 struct Calls {
     answered: usize,
@@ -52,7 +52,7 @@ fn request() -> Vec<u8> {
     .into_bytes()
 }
 
-/// Calls at a steady rate until told to stop.
+/// Calls at a steady rate until `stop`.
 async fn calls(balancer: Arc<Balancer>, stop: CancellationToken) -> Calls {
     let request: Arc<[u8]> = request().into();
     let mut calls = Calls::default();
@@ -64,8 +64,8 @@ async fn calls(balancer: Arc<Balancer>, stop: CancellationToken) -> Calls {
         for _ in 0..AT_ONCE {
             let (balancer, request) = (Arc::clone(&balancer), Arc::clone(&request));
             under_way.spawn(async move {
-                let begun = Instant::now();
-                (balancer.call(&request).await, begun.elapsed())
+                let started = Instant::now();
+                (balancer.call(&request).await, started.elapsed())
             });
         }
         while let Some(called) = under_way.join_next().await {
@@ -96,7 +96,7 @@ async fn a_rolling_update_fails_no_call() {
         let calling = tokio::spawn(calls(Arc::clone(&balancer), stop.clone()));
 
         let rounds = Size::chosen().of(1, 20);
-        let begun = Instant::now();
+        let started = Instant::now();
         for _ in 0..rounds {
             for (index, replica) in replicas.all.iter().enumerate() {
                 let status = replica.stop().await.unwrap();
@@ -113,7 +113,7 @@ async fn a_rolling_update_fails_no_call() {
         print_result(&format!(
             "drain: {rounds} rounds of {REPLICAS} stops in {:.0?}, {} calls answered, {} failed, slowest {:.0?}; {opened} \
              connections opened, {reused} calls over kept ones",
-            begun.elapsed(),
+            started.elapsed(),
             calls.answered,
             calls.failed.len(),
             calls.slowest,

@@ -20,7 +20,7 @@ const LEAST_RATE: u32 = 20;
 const UPGRADE: &str = "upgrade snapwatcher ./charts/snapwatcher -n snap";
 
 /// Creates a labeled Deployment whose container counts, and waits for its checkpoint archive.
-async fn a_workload_is_labelled_and_checkpointed(cluster: &RealCluster, ns: &Namespace, name: &str) {
+async fn a_workload_is_labeled_and_checkpointed(cluster: &RealCluster, ns: &Namespace, name: &str) {
     let wanted = deployment(name).labelled().runs(&cluster.node().busybox(), COUNTING).build();
     ns.create_object(&wanted).await;
     let made = ns.pods_made(name, 1).await.pop_first().unwrap();
@@ -55,7 +55,7 @@ async fn the_chart_installs_checkpoints_upgrades_and_uninstalls() {
         cluster.replicas(1).await;
         ns.admission_works().await;
         runs_with_few_rights(cluster).await;
-        a_workload_is_labelled_and_checkpointed(cluster, &ns, "web").await;
+        a_workload_is_labeled_and_checkpointed(cluster, &ns, "web").await;
         let checked = cluster.kubectl("exec -n snap deployment/snapwatcher -- /snapwatcher check");
         assert!(checked.contains(" 0 failed"), "{checked}");
         let tested = installation.helm("test snapwatcher -n snap");
@@ -73,14 +73,14 @@ async fn the_chart_installs_checkpoints_upgrades_and_uninstalls() {
             assert_eq!(found.value.as_deref(), Some(level), "{step}");
             ns.admission_works().await;
         }
-        a_workload_is_labelled_and_checkpointed(cluster, &ns, "after-upgrades").await;
+        a_workload_is_labeled_and_checkpointed(cluster, &ns, "after-upgrades").await;
 
         installation.helm(&format!(
             "{UPGRADE} --reset-values -f charts/snapwatcher/values-ha.yaml --set webhook.failurePolicy=Fail"
         ));
         cluster.replicas(3).await;
         ns.admission_works().await;
-        let (load, begun) = (CreationLoad::start(&ns), Instant::now());
+        let (load, started) = (CreationLoad::start(&ns), Instant::now());
         cluster.kubectl("rollout restart -n snap deployment/snapwatcher");
         cluster.kubectl("rollout status -n snap deployment/snapwatcher --timeout=180s");
         let (count, failed) = load.end().await;
@@ -89,9 +89,9 @@ async fn the_chart_installs_checkpoints_upgrades_and_uninstalls() {
             failed.len()
         ));
         assert_eq!(failed, Vec::<String>::new());
-        let expected = u64::from(LEAST_RATE) * begun.elapsed().as_secs();
+        let expected = u64::from(LEAST_RATE) * started.elapsed().as_secs();
         assert!(count as u64 >= expected, "{count} creations, {expected} at least");
-        a_workload_is_labelled_and_checkpointed(cluster, &ns, "after-restart").await;
+        a_workload_is_labeled_and_checkpointed(cluster, &ns, "after-restart").await;
 
         assert_eq!(cluster.refused(), Vec::<Value>::new());
         installation.helm("uninstall snapwatcher -n snap --wait");

@@ -1,7 +1,7 @@
-//! The whole way on a real node: a labelled workload ends in CRIU archives on its disk, one for each container, and goes
-//! on as if nothing had been.
+//! A labeled workload on a real node: its kubelet writes a CRIU archive of each container to its disk, and the containers
+//! keep running.
 //!
-//! `make e2e` runs these, one after the other: they change the one node that they share.
+//! `make e2e` runs these tests one after the other, because they change the node that they share.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// How far a program counts on after its checkpoint: a second.
+/// How many numbers a program must print after its checkpoint: those of a second.
 const ON: u64 = 10;
 
 /// The archives of a container, by the name that a kubelet gives them.
@@ -24,14 +24,14 @@ fn archives_of(node: &RealNode, ns: &Namespace, pod: &str, container: &str) -> V
     node.archives().into_iter().filter(|path| path.starts_with(&start)).collect()
 }
 
-/// All that a container has counted aloud.
+/// All numbers that a container has printed.
 async fn numbers(ns: &Namespace, pod: &str, container: &str) -> Vec<u64> {
     let params = LogParams { container: Some(container.to_owned()), ..LogParams::default() };
     let log = ns.api::<Pod>().logs(pod, &params).await.unwrap_or_default();
     log.lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
 
-/// Waits until a container has counted on for a while, and asserts that it was never started again.
+/// Waits until a container has counted further, and asserts that it was never restarted.
 async fn counts_on(ns: &Namespace, pod: &str, container: &str) {
     let from = numbers(ns, pod, container).await.last().copied().unwrap_or_default();
     let counted = ns
@@ -45,7 +45,7 @@ async fn counts_on(ns: &Namespace, pod: &str, container: &str) {
     assert!(status.container_statuses.unwrap().iter().all(|status| status.restart_count == 0));
 }
 
-/// Asserts that a container has its one archive, where the record says, and that it is the container's own.
+/// Asserts that there is exactly one archive of a container, at the path in its record, with this container in it.
 async fn is_archived(ns: &Namespace, node: &RealNode, pod: &str, container: &str) {
     let records = ns.records_of(pod).await;
     let record = records.iter().find(|record| record.container() == container).unwrap();
@@ -54,7 +54,7 @@ async fn is_archived(ns: &Namespace, node: &RealNode, pod: &str, container: &str
     assert_eq!(record.text("/location/node"), Some(node.name()));
     let config = node.must_run(["tar", "-xOf", &archive, "config.dump"]).await.unwrap();
     let config: Value = serde_json::from_str(&config).unwrap();
-    // The name by which containerd tells its containers apart: container, pod, namespace, UID, number of starts.
+    // containerd's name of the container: container, pod, namespace, UID, number of starts.
     let name = format!("{container}_{pod}_{}_", ns.name());
     assert!(config["name"].as_str().is_some_and(|found| found.starts_with(&name)), "{config}");
     assert_eq!(config["rootfsImageName"], node.busybox(), "{config}");
@@ -62,7 +62,7 @@ async fn is_archived(ns: &Namespace, node: &RealNode, pod: &str, container: &str
     assert!(shown.contains(container), "{shown}");
 }
 
-/// Creates a Deployment of one container and a pod of two, all counting; returns what is to be archived.
+/// Creates a Deployment of one container and a pod of two, which all count. Returns the pods and containers to archive.
 async fn create_workloads(ns: &Namespace, node: &RealNode) -> Vec<(String, &'static str)> {
     let web = deployment("web").labelled().runs(&node.busybox(), COUNTING).build();
     ns.create_object(&web).await;
@@ -92,7 +92,7 @@ async fn are_archived_once_and_count_on(ns: &Namespace, node: &RealNode, expecte
 }
 
 #[tokio::test]
-async fn each_container_of_a_labelled_workload_is_archived_once_by_its_kubelet() {
+async fn each_container_of_a_labeled_workload_is_archived_once_by_its_kubelet() {
     in_namespace("archived_once_by_its_kubelet", |ns| async move {
         let node = RealNode::attach().unwrap();
         ns.make_kubelet_account().await;
@@ -100,7 +100,7 @@ async fn each_container_of_a_labelled_workload_is_archived_once_by_its_kubelet()
         let expected = create_workloads(&ns, &node).await;
         are_archived_once_and_count_on(&ns, &node, &expected).await;
 
-        // Nothing is asked again, neither of what was there before a start nor of what is made anew in between.
+        // A restart repeats no request, and a pod created after it is checkpointed too.
         watcher.restart().await.unwrap();
         ns.create_object::<Pod>(&pod("later").labelled().runs(&node.busybox(), COUNTING).build()).await;
         ns.record_of("later", "Succeeded").await;
@@ -109,7 +109,7 @@ async fn each_container_of_a_labelled_workload_is_archived_once_by_its_kubelet()
         }
         assert!(ns.snaphook().requests().is_empty());
         asked_about_the_second_account(&ns);
-        goes_on_from_its_archive(&ns, &node, &expected[0]).await;
+        continues_from_its_archive(&ns, &node, &expected[0]).await;
         let arguments = ns.check_arguments(&["--backend", "kubelet", "-o", "json"]);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let checked = check_command::run(SNAPWATCHER.as_ref(), &ns.access().kubeconfig(), &arguments).await.unwrap();
@@ -120,25 +120,25 @@ async fn each_container_of_a_labelled_workload_is_archived_once_by_its_kubelet()
     .await;
 }
 
-/// The archive that SnapWatcher asked for is worth having: made into an image, it goes on where it was. The pod says that it
-/// runs from a checkpoint, and so is not checkpointed again.
-async fn goes_on_from_its_archive(ns: &Namespace, node: &RealNode, (pod_name, container): &(String, &str)) {
+/// Makes an image of the archive and restores it: the program counts further from where it was. The pod's label says that it
+/// runs from a checkpoint, so it is not checkpointed again.
+async fn continues_from_its_archive(ns: &Namespace, node: &RealNode, (pod_name, container): &(String, &str)) {
     let [archive] = archives_of(node, ns, pod_name, container).try_into().unwrap();
     let image = node.push_archive(&format!("{}:1", ns.name()), &archive, container).await.unwrap();
     let restored = pod("restored").labelled().label("snap.weaversoft.io/mutated", "true").image(&image).build();
     ns.create_object::<Pod>(&restored).await;
     ns.pod_ready("restored").await;
     let from = numbers(ns, "restored", container).await.last().copied().unwrap_or_default();
-    ns.until("what was restored counts on", async || {
+    ns.until("the restored program counts further", async || {
         let seen = numbers(ns, "restored", container).await;
-        // One that started again would begin with 1 after what its archive had said.
+        // A restarted program would begin at 1.
         if seen.last() >= Some(&(from + ON)) { Ok(()) } else { Err(format!("{seen:?}")) }
     })
     .await;
     assert!(ns.records_of("restored").await.is_empty());
 }
 
-/// The kubelet asked the API server whether the second account may, and whether it may do this and nothing else.
+/// The kubelet asked the API server whether the second account may create checkpoints, and about no other right.
 fn asked_about_the_second_account(ns: &Namespace) {
     let log = std::fs::read_to_string(ns.access().audit_log()).unwrap();
     let reviews = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -156,7 +156,7 @@ fn asked_about_the_second_account(ns: &Namespace) {
 }
 
 #[tokio::test]
-async fn each_container_of_a_labelled_workload_is_archived_once_by_snaphook() {
+async fn each_container_of_a_labeled_workload_is_archived_once_by_snaphook() {
     in_namespace("archived_once_by_snaphook", |ns| async move {
         let node = RealNode::attach().unwrap();
         ns.snaphook().answer_with(Behaviour::Kubelet(Kubelets::of(ns.access()).await.unwrap()));

@@ -64,7 +64,7 @@ async fn grant_tokens(ns: &Namespace, user: &str) {
     ns.create_object(&object::<RoleBinding>("RoleBinding", "tokens", bound("tokens", "Role", user))).await;
 }
 
-/// Waits until the record of the pod is Pending for want of a right, and these words say which.
+/// Waits until the record of the pod is Pending because a right is missing, and the message contains these words.
 async fn lacks(ns: &Namespace, words: &str) {
     ns.until(&format!("the Checkpoint says `{words}`"), async || {
         let records = ns.records_of("web").await;

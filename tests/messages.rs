@@ -3,6 +3,8 @@
 //!
 //! A text is a string of two or more words in the code, or the message of a log line. Texts that are only combined while
 //! the program runs are listed by their parts. Left out are tests, documentation and help (docs/configuration.md has it).
+//!
+//! The forbidden words are also looked for in the comments and the names of tests of all packages.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -68,8 +70,12 @@ const FORBIDDEN: [&str; 41] = [
     "goes on",
 ];
 
-/// Phrases of the field that hold one of those words.
-const ACCEPTED: [&str; 2] = ["turn on", "turn off"];
+/// Ordinary phrases that contain one of those words.
+const ACCEPTED: [&str; 7] =
+    ["turn on", "turn off", "stand in", "stand ins", "first word of", "second word of", "last word of"];
+
+/// Of a certificate in texts. In comments and names it is a verb.
+const VERB: &str = "leaves";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -235,6 +241,29 @@ fn sources(folder: &Path, found: &mut BTreeSet<PathBuf>) {
     }
 }
 
+/// The comments and the names of the tests in a file, each with the number of its first line. Code in backticks is left out.
+fn comments_and_test_names(source: &str) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let (mut is_in_comment, mut is_test) = (false, false);
+    for (number, line) in (1..).zip(source.lines().map(str::trim_start)) {
+        if let Some(comment) = line.strip_prefix("//") {
+            let comment = comment.trim_start_matches(['/', '!']);
+            match found.last_mut().filter(|_| is_in_comment) {
+                Some((_, block)) => block.push_str(comment),
+                None => found.push((number, comment.to_owned())),
+            }
+        } else if let Some((_, function)) = line.split_once("fn ").filter(|_| is_test) {
+            let name = function.split('(').next().unwrap_or_default();
+            found.push((number, name.replace('_', " ")));
+            is_test = false;
+        }
+        is_in_comment = line.starts_with("//");
+        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+    }
+    let without_code = |text: String| text.split('`').step_by(2).collect::<Vec<_>>().join("_");
+    found.into_iter().map(|(number, text)| (number, without_code(text))).collect()
+}
+
 /// Each file of the product's packages with its texts, in the order of the file; files without texts are left out.
 fn texts_of_the_product() -> Vec<(String, Vec<(Kind, String)>)> {
     let mut files = BTreeSet::new();
@@ -331,6 +360,26 @@ fn no_text_has_a_forbidden_word_or_is_too_long() {
 }
 
 #[test]
+fn no_comment_and_no_name_of_a_test_has_a_forbidden_word() {
+    let mut files = BTreeSet::new();
+    for folder in ["crates", "src", "lab", "tests"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let mut offenders = String::new();
+    for file in files {
+        for (number, text) in comments_and_test_names(&fs::read_to_string(&file).unwrap()) {
+            let mut words = forbidden(&text);
+            words.retain(|word| *word != VERB);
+            if !words.is_empty() {
+                let name = file.strip_prefix(root()).unwrap().display();
+                writeln!(offenders, "{name}:{number}: {words:?} in: {text}").unwrap();
+            }
+        }
+    }
+    assert!(offenders.is_empty(), "reword these:\n{offenders}");
+}
+
+#[test]
 fn texts_are_found_wherever_they_are_in_the_code() {
     let source = r#"
         const NOTE: &str = "a constant";
@@ -373,6 +422,15 @@ fn texts_are_found_wherever_they_are_in_the_code() {
 }
 
 #[test]
+fn comments_and_names_of_tests_are_found() {
+    let source =
+        "//! One\n//! comment.\n\nfn a() {}\n    /// Of `code`.\n    #[test]\n    async fn b_c() {\n// And one.\n";
+    let found = comments_and_test_names(source);
+    let found: Vec<_> = found.iter().map(|(number, text)| (*number, text.trim())).collect();
+    assert_eq!(found, [(1, "One comment."), (5, "Of _."), (7, "b c"), (8, "And one.")]);
+}
+
+#[test]
 fn forbidden_words_are_found_as_words() {
     for (text, expected) in [
         ("the kubelet is away", &["away"][..]),
@@ -380,6 +438,7 @@ fn forbidden_words_are_found_as_words() {
         ("checkpoints that were asked for", &["asked for"]),
         ("the {leaf} of `NotLabelled` understands returned tellers", &[]),
         ("turn on the feature gate", &[]),
+        ("the stand-in reads the first word of a line", &[]),
         ("it is its turn", &["turn"]),
     ] {
         assert_eq!(forbidden(text), expected, "{text}");

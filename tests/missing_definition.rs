@@ -20,9 +20,9 @@ async fn a_pod_waits_for_the_definition_and_is_checkpointed_without_a_restart() 
         ns.pod_ready("early").await;
         ns.until("the health check shows the missing definition", async || {
             let shown = watcher.get("/readyz?verbose").await.unwrap().text().await.unwrap();
-            let is_told =
+            let is_shown =
                 shown.lines().any(|line| line.starts_with("[-]crd failed (informational)") && line.contains(REMEDY));
-            if is_told { Ok(()) } else { Err(shown) }
+            if is_shown { Ok(()) } else { Err(shown) }
         })
         .await;
         assert!(watcher.log().contains(REMEDY));

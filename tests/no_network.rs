@@ -1,4 +1,4 @@
-//! Admission never waits for the network: it goes on at its own speed while the API server is gone and SnapHook hangs.
+//! Admission never waits for the network: it keeps its speed while the API server is stopped and SnapHook hangs.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,10 +15,10 @@ const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
 const REVIEWS: usize = 1_000;
 
-/// The API server gives up after three.
+/// The API server waits three seconds.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// As many attempts as may be in flight at once, so that not one more could begin.
+/// As many attempts as may be in flight at once, so that no other one can start.
 const ATTEMPTS: usize = 8;
 
 async fn ready_pods(ns: &Namespace) {

@@ -23,8 +23,8 @@ fn lease() -> &'static str {
 }
 
 /// The longest time for which a frozen holder keeps its attempt: until a new leader has seen it, then for the 15 s in
-/// which it may be sent, its time-outs (3 s, in the long form 25 s) and the grace.
-fn given_up_after() -> Duration {
+/// which it may be sent, its timeouts (3 s, in the long form 25 s) and the grace.
+fn longest_hold() -> Duration {
     Duration::from_secs(Size::chosen().of(40, 90))
 }
 
@@ -39,7 +39,7 @@ fn options(lease: &str, proxy: Option<&Proxy>) -> SnapwatcherOptions {
 }
 
 async fn interrupted(ns: &Namespace, pod: &str) -> Record {
-    try_until("the new leader has given the attempt up", given_up_after(), async || {
+    try_until("the new leader has marked the attempt Interrupted", longest_hold(), async || {
         let records = ns.records_of(pod).await;
         records.into_iter().find(|record| record.state() == "Unknown(Interrupted)")
     })
@@ -61,7 +61,7 @@ async fn frozen_before_sending(ns: &Namespace, replicas: &Replicas, held: &HeldC
 }
 
 fn attempt_is_written() -> When {
-    When::call(Verb::Update, "checkpoints/status").holding(r#""phase":"InProgress""#)
+    When::call(Verb::Create, "checkpoints").holding("snap.weaversoft.io/attempt")
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_response_that_arrives_while_the_leader_is_frozen_still_counts() {
         gate.open();
         replicas.all[former].resume().await.unwrap();
 
-        // Whether it notices the response or the time-out first is random.
+        // Whether it notices the response or the timeout first is random.
         let truth = ["Succeeded", "Unknown(NoResponse)"];
         let record = ns
             .until("the former leader has written what it saw", async || {

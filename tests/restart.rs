@@ -103,8 +103,8 @@ async fn a_stop_waits_for_attempts_and_queued_pods_are_checkpointed_after_it() {
         let gate = Gate::default();
         ns.snaphook().answer_with(Behaviour::Wait(gate.clone()));
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let begun: Vec<String> = (0..8).map(|number| format!("begun-{number}")).collect();
-        for name in &begun {
+        let started: Vec<String> = (0..8).map(|number| format!("started-{number}")).collect();
+        for name in &started {
             ns.create_object(&pod(name).labelled().build()).await;
         }
         ns.until("all slots are taken", async || ns.snaphook().requests().len() == 8).await;
@@ -117,13 +117,13 @@ async fn a_stop_waits_for_attempts_and_queued_pods_are_checkpointed_after_it() {
         };
         let (ended, ()) = tokio::join!(watcher.stop(), answered);
         assert!(ended.unwrap().success());
-        for name in &begun {
+        for name in &started {
             ns.record_of(name, "Succeeded").await;
         }
 
         watcher.start_again().await.unwrap();
         ns.record_of("waiting", "Succeeded").await;
-        for name in begun.iter().map(String::as_str).chain(["waiting"]) {
+        for name in started.iter().map(String::as_str).chain(["waiting"]) {
             assert_eq!(ns.request_count(name), 1, "{name}");
         }
     })

@@ -110,9 +110,9 @@ async fn the_checkpoint_of_a_pod_that_exists_is_kept_whatever_its_age() {
         assert_eq!(ns.snaphook().requests().len(), 6, "four, and the two of the rounds");
 
         // The chosen pod of the revision is deleted. The revision still exists.
-        let stands_for =
+        let chosen_pod =
             records.iter().find_map(|record| record.text("/pod/name").filter(|pod| pod.starts_with("web")));
-        ns.delete_pod(stands_for.unwrap()).await;
+        ns.delete_pod(chosen_pod.unwrap()).await;
         wait_for_a_round(&ns, "passing-3").await;
         assert_eq!(ns.records().await, records);
 

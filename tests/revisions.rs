@@ -132,17 +132,14 @@ async fn a_candidate_that_is_gone_before_its_request_does_not_count() {
         let proxy = Proxy::start(ns.access()).await;
         let options =
             SnapwatcherOptions { binary: SNAPWATCHER.into(), kubeconfig: proxy.kubeconfig(), ..Default::default() };
-        // The first list is of the watch. The second one chooses the first candidate.
-        let watched = proxy.hold_response(When::call(Verb::List, "pods"));
-        let chosen = proxy.hold_response(When::call(Verb::List, "pods"));
+        // The live read before the request.
+        let read = proxy.hold_request(When::call(Verb::Get, "pods"));
         ns.launch_snapwatcher(options).await;
-        watched.received().await;
-        watched.deliver();
-        chosen.received().await;
+        read.received().await;
         for pod in &pods {
             ns.delete_pod(pod).await;
         }
-        chosen.deliver();
+        read.deliver();
         let [record] = ns.all_records(1, "Succeeded", TIMEOUT).await.try_into().unwrap();
         assert_eq!(record.attempt(), 1);
         let requested = requested_pods(&ns);

@@ -1,6 +1,7 @@
-//! Bodies that lie about themselves: an answer or a clean close, and the next one is served as if nothing had been.
+//! Bodies that are not as announced, endless or very large: the client gets a response or a clean close, and the next review
+//! is answered.
 //!
-//! What is wrong inside a body of honest length: tests/admission_malformed.rs and tests/admission_wire.rs.
+//! Bodies of the announced length with wrong content: tests/admission_malformed.rs and tests/admission_wire.rs.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,7 +25,7 @@ use tokio_rustls::TlsConnector;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// No answer and no close takes longer: the server waits for a place and for the rest of a body.
+/// No response and no close takes longer. The server waits for a permit and for the rest of a body.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn webhook_client(ns: &Namespace) -> (Arc<Snapwatcher>, WebhookClient) {
@@ -41,7 +42,7 @@ fn head(more: &str) -> String {
     format!("POST {MUTATE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{more}\r\n\r\n")
 }
 
-/// Sends the bytes, then the filler again and again while the server takes it; returns what it says until it closes.
+/// Sends the bytes, then the filler again and again while the server reads. Returns all that the server sends.
 async fn send(webhook_client: &WebhookClient, bytes: &[u8], filler: &[u8]) -> String {
     let stream = TcpStream::connect(webhook_client.address()).await.unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
@@ -53,14 +54,14 @@ async fn send(webhook_client: &WebhookClient, bytes: &[u8], filler: &[u8]) -> St
             writer.write_all(filler).await?;
         }
         writer.flush().await?;
-        // Said all, and waits for the answer.
+        // Everything is sent. The response ends the wait.
         std::future::pending::<std::io::Result<()>>().await
     };
     let mut said = Vec::new();
     let exchange = async {
         tokio::select! {
             end = reader.read_to_end(&mut said) => drop(end),
-            // The server has closed; what it said before may still be there.
+            // The server has closed. Its response may not be read yet.
             _ = writing => {}
         }
     };
@@ -109,7 +110,7 @@ async fn a_body_that_lies_about_its_length_costs_only_its_own_connection() {
             assert!(!said.contains("AdmissionReview\""), "{case}: {said}");
             assert_serving(&webhook_client, case).await;
         }
-        // Ten bytes that gzip begins with: nobody asked for an encoding, and none is undone.
+        // The ten bytes of a gzip header: SnapWatcher decodes no encoding.
         let zipped = head("connection: close\r\ncontent-encoding: gzip\r\ncontent-length: 10").into_bytes();
         let said = send(&webhook_client, &[&zipped[..], &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]].concat(), b"").await;
         assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
@@ -124,7 +125,7 @@ async fn a_crowd_of_long_bodies_takes_little_memory_and_nothing_from_short_ones(
         let webhook_client = WebhookClient::of(&ns, &watcher).await.unwrap();
         let resident = async || resident_mib(watcher.pid().await);
         let (crowd, before) = (Size::chosen().of(200, 1_000), resident().await);
-        // All but the last byte of the longest body there may be.
+        // The longest allowed body without its last byte.
         let body: Arc<[u8]> =
             (head(&format!("content-length: {REVIEW_LIMIT}")) + &" ".repeat(REVIEW_LIMIT - 1)).into_bytes().into();
         let mut clients = JoinSet::new();
@@ -141,8 +142,8 @@ async fn a_crowd_of_long_bodies_takes_little_memory_and_nothing_from_short_ones(
                 said.push(ended.unwrap());
             }
         }
-        // 8 of 7 MiB, of each 64 KiB with as much again in buffers of HTTP and TLS, and what the allocator still holds
-        // of buffers that were freed.
+        // 8 bodies of 7 MiB, 64 KiB of each body with as much again in buffers of HTTP and TLS, and what the allocator
+        // still holds of freed buffers.
         let bound = before + 8 * 7 + crowd / 8 + 48;
         print_result(&format!(
             "rude_bodies: {crowd} bodies of 7 MiB, {before} MiB before, at most {most} MiB of {bound}"
@@ -153,7 +154,7 @@ async fn a_crowd_of_long_bodies_takes_little_memory_and_nothing_from_short_ones(
         assert_eq!(
             webhook_client.post(MUTATE, "application/json", long).await.unwrap().status,
             200,
-            "places are free again"
+            "the permits are free again"
         );
     })
     .await;
@@ -183,7 +184,7 @@ async fn a_body_that_is_large_inside_is_answered() {
             write!(labels, "\"l{number}\":\"\",").unwrap();
         }
         let labels = good.replacen("\"labels\":{", &format!("\"labels\":{{{labels}"), 1);
-        // As short as they can be: a million labels of a byte each, the same ones again and again.
+        // The shortest label a million times: an empty key and an empty value.
         let million = good.replacen("\"labels\":{", &format!("\"labels\":{{{}", "\"\":\"\",".repeat(1_000_000)), 1);
         for (case, body, expected) in [
             ("arrays, 10,000 deep", deep("[", "]"), &[200, 400][..]),

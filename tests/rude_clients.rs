@@ -1,7 +1,7 @@
 //! Clients that are slow, silent or rude take no time from a polite one, hold no more descriptors than connections, and
-//! are let go. The polite one connects anew for each call, so it feels it if there is no place for it.
+//! are disconnected. The polite client opens a connection for each call, so that it notices if no connection is free.
 //!
-//! The long form has more of each kind than there are places, and a thousand by slowhttptest.
+//! The long form has more clients of each kind than the port takes connections, and a thousand of slowhttptest.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,32 +24,32 @@ use tokio_rustls::TlsConnector;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// What the API server grants a webhook here.
+/// How long the API server waits for a webhook here.
 const CALL_LIMIT: Duration = Duration::from_secs(3);
 
-/// The p99 of the polite must not double, unless it stays below this, a three-hundredth of what the API server grants: a
-/// thousand handshakes and requests are work too, and a debug build on a shared machine does it slowly.
+/// The p99 of the polite client must not double, unless it stays below this limit, a three-hundredth of [`CALL_LIMIT`]. A
+/// thousand handshakes and requests take time too, in a debug build on a shared machine.
 const UNNOTICED: Duration = Duration::from_millis(10);
 
-/// Between two pieces of what a slow client sends.
+/// Between two pieces that a slow client sends.
 const PACE: Duration = Duration::from_secs(1);
 
-/// What a process needs beside its clients: the API server's connections, probes, the polite one.
+/// Descriptors of the process besides those of rude clients: for the API server, probes and the polite client.
 const OWN_DESCRIPTORS: usize = 40;
 
-/// What the port takes.
+/// How many connections the port takes.
 const MOST_CONNECTIONS: u16 = 1024;
 
-/// More than there are places.
+/// More clients than the port takes connections.
 const CROWD: u32 = 1_100;
 
-/// Of each kind of slowhttptest, which takes no more.
+/// Clients of each kind of slowhttptest, which starts no more.
 const SLOW_CROWD: u32 = 1_000;
 
-/// How long an attack goes on, in the long form.
+/// The duration of an attack in the long form.
 const ATTACK: Duration = Duration::from_secs(40);
 
-/// Longer than any time-out of the port.
+/// Longer than any timeout of the port.
 const REAPED_WITHIN: Duration = Duration::from_secs(150);
 
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +64,8 @@ enum Rude {
 const ALL: [Rude; 5] = [Rude::ConnectOnly, Rude::HalfHandshake, Rude::SlowHead, Rude::SlowBody, Rude::ReadsNothing];
 
 impl Rude {
-    /// Between two that come. All have to have come before the first is let go, 10 s later; a handshake takes its time.
+    /// Between two clients. All have to be connected before the first one is disconnected, 10 s later. A handshake takes
+    /// longer than a connection.
     fn pace(self) -> Duration {
         Duration::from_millis(match self {
             Self::ConnectOnly | Self::HalfHandshake => 3,
@@ -72,12 +73,12 @@ impl Rude {
         })
     }
 
-    /// Is rude until the server has closed the connection, or for ever.
+    /// Misbehaves until the server closes the connection, or forever.
     async fn behave(self, webhook_client: WebhookClient) -> io::Result<()> {
         let mut tcp = TcpStream::connect(webhook_client.address()).await?;
         match self {
             Self::ConnectOnly => {}
-            // The head of a record and of a ClientHello, and no more.
+            // Only the head of a record and of a ClientHello.
             Self::HalfHandshake => tcp.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).await?,
             Self::SlowHead | Self::SlowBody | Self::ReadsNothing => {
                 let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
@@ -105,7 +106,7 @@ impl Rude {
     }
 }
 
-/// A SnapWatcher under attack, and the polite one.
+/// A SnapWatcher under attack, and the polite client.
 struct Scene {
     watcher: Arc<Snapwatcher>,
     webhook_client: WebhookClient,
@@ -118,21 +119,21 @@ impl Scene {
         Self { watcher, webhook_client }
     }
 
-    /// Calls politely until `done`; returns how long each call took, sorted.
+    /// Calls politely until `done`. Returns how long each call took, sorted.
     async fn polite(&self, mut done: impl AsyncFnMut(usize) -> bool) -> Vec<Duration> {
         let review = review_of_creation("uid-1", "shop", &pod("web").labelled().build());
         let mut took = Vec::new();
         while !done(took.len()).await {
-            let begun = Instant::now();
+            let started = Instant::now();
             let reply = self.webhook_client.review(MUTATE, &review).await.unwrap();
-            took.push(begun.elapsed());
+            took.push(started.elapsed());
             assert_eq!(reply.status, 200, "{}", reply.body);
         }
         took.sort();
         took
     }
 
-    /// How long calls take while nobody is rude.
+    /// How long calls take without rude clients.
     async fn before(&self) -> Vec<Duration> {
         let enough = Size::chosen().of(200, 2_000);
         self.polite(async |count| count >= enough).await
@@ -152,7 +153,7 @@ impl Scene {
         self.watcher.metric("snapwatcher_https_open_connections").await.unwrap().unwrap()
     }
 
-    /// Waits until no more connections are open than those of the polite.
+    /// Waits until only the connections of polite clients are open.
     async fn reaped(&self) {
         try_until("the slow clients are disconnected", REAPED_WITHIN, async || {
             let open = self.connections().await;
@@ -162,7 +163,7 @@ impl Scene {
         .unwrap();
     }
 
-    /// Asserts that the polite were answered as before, and says the figures.
+    /// Asserts that the polite client was answered as before, and prints the figures.
     async fn assert_unharmed(&self, case: &str, connections: f64, before: &[Duration], during: &[Duration]) {
         let descriptors = self.descriptors().await;
         let (was, is) = (percentile(before, 99), percentile(during, 99));
@@ -187,23 +188,23 @@ impl Scene {
 struct Crowd {
     expected: f64,
     most: f64,
-    begun: Instant,
+    started: Instant,
     looked: Instant,
 }
 
 impl Crowd {
     fn of(expected: f64) -> Self {
         let now = Instant::now();
-        Self { expected, most: 0.0, begun: now, looked: now }
+        Self { expected, most: 0.0, started: now, looked: now }
     }
 
-    /// Whether the crowd has come and had its time; looks now and then only, since looking takes time too.
+    /// Whether the crowd was complete and the time has passed. Reads the metric only now and then, because that takes time.
     async fn has_been(&mut self, time: Duration, scene: &Scene) -> bool {
         if self.looked.elapsed() > Duration::from_millis(250) {
             self.most = self.most.max(scene.connections().await);
             self.looked = Instant::now();
         }
-        self.begun.elapsed() > time && (self.is_complete() || self.begun.elapsed() > time * 4)
+        self.started.elapsed() > time && (self.is_complete() || self.started.elapsed() > time * 4)
     }
 
     fn is_complete(&self) -> bool {
@@ -215,7 +216,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
 }
 
-/// Starts rude clients a few at a time, as one has to who wants all of them to be accepted.
+/// Starts rude clients a few at a time, so that all of them are accepted.
 fn attack(webhook_client: &WebhookClient, kinds: &[Rude], of_each: u32) -> JoinSet<()> {
     let mut clients = JoinSet::new();
     for number in 0..of_each {
@@ -223,7 +224,7 @@ fn attack(webhook_client: &WebhookClient, kinds: &[Rude], of_each: u32) -> JoinS
             let webhook_client = webhook_client.clone();
             clients.spawn(async move {
                 sleep(kind.pace() * number).await;
-                // Whatever the server does to end it is its right.
+                // The server may close the connection in any way.
                 drop(kind.behave(webhook_client).await);
             });
         }
@@ -232,12 +233,12 @@ fn attack(webhook_client: &WebhookClient, kinds: &[Rude], of_each: u32) -> JoinS
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rude_clients_hurt_nobody_and_are_let_go() {
-    in_namespace("rude_clients_hurt_nobody_and_are_let_go", |ns| async move {
+async fn rude_clients_delay_no_other_client_and_are_disconnected() {
+    in_namespace("rude_clients_delay_no_other_client_and_are_disconnected", |ns| async move {
         let size = Size::chosen();
         let shortened = ["--idle-timeout=8s", "--body-timeout=8s"];
         let scene = Scene::set(&ns, size.of(&shortened[..], &[])).await;
-        // All kinds at once and more of the cheapest than there are places, or so many of each.
+        // Short: all kinds at once, then more of the cheapest kind than the port takes. Long: that many of each kind.
         let crowds = ALL.chunks(1).map(|kind| (kind, CROWD));
         let waves = size.of(vec![(&ALL[..], 60), (&ALL[..1], CROWD)], crowds.collect());
         for (kinds, of_each) in waves {
@@ -259,7 +260,7 @@ async fn rude_clients_hurt_nobody_and_are_let_go() {
     .await;
 }
 
-/// A thousand connections each of slowhttptest's three kinds.
+/// A thousand connections of each of slowhttptest's three kinds.
 async fn attack_with_slowhttptest(scene: &Scene) {
     for (case, path, args) in [
         ("slow heads", MUTATE, "-H"),

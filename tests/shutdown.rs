@@ -1,4 +1,4 @@
-//! How the process ends when it is asked to: with exit code 0, its work written, its log complete.
+//! How the process ends after a signal: with exit code 0, its work written, its log complete.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-/// Ended by itself with 0, and said so in its last line.
+/// The process exited with code 0, and its last log line says so.
 fn assert_ended_well(watcher: &Snapwatcher, status: ExitStatus, signal: &str) {
     assert_eq!((status.code(), status.signal()), (Some(0), None), "{}", watcher.log());
     let log = watcher.log();
@@ -65,8 +65,8 @@ async fn a_process_that_never_became_ready_ends_as_well() {
 }
 
 #[tokio::test]
-async fn connections_that_stay_open_do_not_hold_the_end_up() {
-    in_namespace("connections_that_stay_open_do_not_hold_the_end_up", |ns| async move {
+async fn connections_that_stay_open_do_not_delay_the_exit() {
+    in_namespace("connections_that_stay_open_do_not_delay_the_exit", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let mut webhook = TcpStream::connect(watcher.webhook_addr()).await.unwrap();
         let mut admin = TcpStream::connect(watcher.admin_url().trim_start_matches("http://")).await.unwrap();
@@ -85,7 +85,7 @@ async fn while_it_drains_it_answers_reviews_and_probes_and_is_not_ready() {
     in_namespace("while_it_drains_it_answers_reviews_and_probes", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--drain-delay", "3s"]).await;
         let webhook_client = WebhookClient::of(&ns, &watcher).await.unwrap();
-        let asked = Instant::now();
+        let signaled = Instant::now();
         watcher.terminate().await.unwrap();
         until("it is not ready", async || watcher.get("/readyz").await.is_ok_and(|answer| answer.status() == 500))
             .await;
@@ -95,7 +95,7 @@ async fn while_it_drains_it_answers_reviews_and_probes_and_is_not_ready() {
         assert_eq!(reply.status, 200, "{}", reply.body);
         assert_eq!(watcher.metric("snapwatcher_https_drained_requests_total").await.unwrap(), Some(1.0));
         let status = watcher.ended().await.unwrap();
-        assert!(asked.elapsed() >= Duration::from_secs(3), "{:?}", asked.elapsed());
+        assert!(signaled.elapsed() >= Duration::from_secs(3), "{:?}", signaled.elapsed());
         assert_ended_well(&watcher, status, "SIGTERM");
     })
     .await;

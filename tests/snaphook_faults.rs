@@ -30,8 +30,8 @@ fn says(code: u16, headers: &[(&str, &str)], body: &str) -> Behaviour {
 
 /// Waits until a fault has lasted this long.
 async fn lasts(time: Duration, fault: &str) {
-    let begun = Instant::now();
-    let over = async || if begun.elapsed() >= time { Ok(()) } else { Err(format!("{:?}", begun.elapsed())) };
+    let started = Instant::now();
+    let over = async || if started.elapsed() >= time { Ok(()) } else { Err(format!("{:?}", started.elapsed())) };
     try_until(&format!("SnapHook has {fault} long enough"), time * 2, over).await.unwrap();
 }
 
@@ -40,7 +40,7 @@ async fn a_rollout_is_checkpointed_once_snaphook_is_reachable_and_accepts_the_to
     let size = Size::chosen();
     let pods = size.of(20, 100);
     let (unreachable, unauthorized) = (Duration::from_secs(size.of(4, 180)), Duration::from_secs(size.of(2, 60)));
-    // The longest wait before SnapHook is tried again, and how long the test waits for the result.
+    // `--longest-wait`, and how long the test waits for a state.
     let (longest_wait, patience) = size.of(("500ms", 25), ("5m", 600));
     let patience = Duration::from_secs(patience);
     in_namespace("a_rollout_is_checkpointed_once", |ns| async move {
@@ -49,14 +49,14 @@ async fn a_rollout_is_checkpointed_once_snaphook_is_reachable_and_accepts_the_to
         let replicas = i32::try_from(pods).unwrap();
         ns.create_object(&deployment("web").replicas(replicas).labelled().build()).await;
         let names = ns.pods_made("web", pods).await;
-        ns.until("the health check shows that SnapHook is unreachable", async || {
+        ns.until("a Checkpoint waits because SnapHook is unreachable", async || {
             ns.records().await.iter().any(|record| record.state() == "Pending(Unreachable)")
         })
         .await;
         lasts(unreachable, "been unreachable").await;
         ns.snaphook().answer_with(Behaviour::status(401));
         ns.snaphook().reopen_port().await.unwrap();
-        try_until("the health check shows that SnapHook rejects the token", patience, async || {
+        try_until("a Checkpoint waits because SnapHook rejects the token", patience, async || {
             ns.records().await.iter().any(|record| record.state() == "Pending(Unauthorized)")
         })
         .await
@@ -166,7 +166,7 @@ async fn whatever_snaphook_does_no_secret_is_shown_and_reviews_are_answered_in_t
         let parts: BTreeSet<&str> = TOKEN.split('.').chain([TOKEN, PASSWORD]).collect();
         for secret in parts {
             let line = reported.lines().find(|line| line.contains(secret));
-            assert_eq!(line, None, "the log contains {secret}");
+            assert_eq!(line, None, "the output contains {secret}");
         }
     })
     .await;

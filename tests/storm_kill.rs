@@ -45,13 +45,13 @@ async fn storm(ns: &Namespace, watcher: &Snapwatcher, seed: u64) -> CheckpointCo
     counts
 }
 
-async fn killed(test: &str, unknown_result: &str, judge: impl AsyncFnOnce(&Namespace, &CheckpointCounts)) {
+async fn killed(test: &str, unknown_result: &str, verify: impl AsyncFnOnce(&Namespace, &CheckpointCounts)) {
     let seed = storm::seed(test);
     in_namespace(test, |ns| async move {
         let args = ["--instance", "storm", "--unknown-result", unknown_result];
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &args).await;
         let counts = storm(&ns, &watcher, seed).await;
-        judge(&ns, &counts).await;
+        verify(&ns, &counts).await;
         print_result(&counts.to_string());
     })
     .await;

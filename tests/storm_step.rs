@@ -15,6 +15,8 @@ use lab::snaphook::{Behaviour, Gate};
 use lab::storm::{self, Size};
 use lab::terminal::print_result;
 use lab::{CheckpointCounts, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
+use serde_json::json;
+use snapwatcher_api::keys::DELAY;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -26,10 +28,12 @@ const ANSWER_AFTER: Duration = Duration::from_millis(150);
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The three writes of an attempt.
+/// The writes of an attempt.
 #[derive(Clone, Copy, Debug)]
 enum Write {
+    /// The creation of a Checkpoint, which is its first attempt.
     Claim,
+    /// Another attempt, in the status: here of a Checkpoint that a person creates.
     Attempt,
     Outcome,
 }
@@ -56,9 +60,20 @@ impl Write {
 
     fn when(self) -> When {
         match self {
-            Self::Claim => When::call(Verb::Create, "checkpoints"),
+            Self::Claim => When::call(Verb::Create, "checkpoints").holding("snap.weaversoft.io/attempt"),
             Self::Attempt => When::call(Verb::Update, "checkpoints/status").holding(r#""phase":"InProgress""#),
             Self::Outcome => When::call(Verb::Update, "checkpoints/status").holding(r#""phase":"Succeeded""#),
+        }
+    }
+
+    /// Creates a pod of which this write follows.
+    async fn provoke(self, ns: &Namespace, name: &str) {
+        match self {
+            Self::Claim | Self::Outcome => drop(ns.create_object(&pod(name).labelled().build()).await),
+            Self::Attempt => {
+                ns.create_object(&pod(name).labelled().annotate(DELAY, "1h").build()).await;
+                ns.apply_checkpoint(&format!("{name}-now"), &json!({"pod": {"name": name}})).await.unwrap();
+            }
         }
     }
 
@@ -87,14 +102,9 @@ async fn killed_at(
 ) -> usize {
     let name = format!("{write:?}-{fate:?}").to_lowercase();
     let held = write.hold(proxy, fate);
-    // The Checkpoint exists as soon as its claim arrives. Nothing more may happen to it before the kill.
-    let blocked = matches!(write, Write::Claim).then(|| proxy.fail(Write::Attempt.when(), Fault::BlackHole));
-    ns.create_object(&pod(&name).labelled().build()).await;
+    write.provoke(ns, &name).await;
     held.received().await;
     watcher.kill().await.unwrap();
-    if let Some(rule) = blocked {
-        proxy.remove_rule(rule);
-    }
     if matches!(fate, Fate::Arrives) {
         held.deliver();
         ns.until("the delivered write has arrived", async || has_arrived(ns, &name, write).await).await;
@@ -137,9 +147,9 @@ async fn killed_at_a_write_with_keep_the_checkpoint_says_what_may_have_happened(
     in_namespace("killed_at_a_write_with_keep", |ns| async move {
         let cases = [
             (Write::Claim, Fate::Lost, "Succeeded", 1),
-            (Write::Claim, Fate::Arrives, "Succeeded", 1),
+            (Write::Claim, Fate::Arrives, "Unknown(Interrupted)", 0),
             (Write::Claim, Fate::ArrivesLate, "Succeeded", 1),
-            (Write::Claim, Fate::Arrived, "Succeeded", 1),
+            (Write::Claim, Fate::Arrived, "Unknown(Interrupted)", 0),
             (Write::Attempt, Fate::Lost, "Succeeded", 1),
             (Write::Attempt, Fate::Arrives, "Unknown(Interrupted)", 0),
             (Write::Attempt, Fate::ArrivesLate, "Succeeded", 1),
@@ -159,6 +169,8 @@ async fn killed_at_a_write_with_retry_every_pod_succeeds() {
     in_namespace("killed_at_a_write_with_retry", |ns| async move {
         let cases = [
             (Write::Claim, Fate::Lost, "Succeeded", 1),
+            (Write::Claim, Fate::Arrives, "Succeeded", 1),
+            (Write::Claim, Fate::Arrived, "Succeeded", 1),
             (Write::Attempt, Fate::Arrives, "Succeeded", 1),
             (Write::Attempt, Fate::Arrived, "Succeeded", 1),
             (Write::Outcome, Fate::Lost, "Succeeded", 2),
@@ -175,15 +187,22 @@ async fn storm(ns: &Namespace, unknown_result: &str, seed: u64) -> CheckpointCou
     ns.snaphook().answer_with(Behaviour::Delay(ANSWER_AFTER));
     let proxy = Proxy::start(ns.access()).await;
     let watcher = behind(ns, &proxy, unknown_result).await;
-    let mut steps: Vec<_> = Write::ALL.iter().flat_map(|&write| Fate::ALL.map(|fate| (write, fate))).collect();
-    fastrand::Rng::with_seed(seed).shuffle(&mut steps);
+    // Each write is met, also in the short form.
+    let mut fates = Fate::ALL;
+    fastrand::Rng::with_seed(seed).shuffle(&mut fates);
+    let steps: Vec<_> = fates.iter().flat_map(|&fate| Write::ALL.map(|write| (write, fate))).collect();
+    let mut met = [0; Write::ALL.len()];
     let names: Vec<String> = (0..pods).map(|number| format!("web-{number}")).collect();
     for (batch, &(write, fate)) in names.chunks(pods.div_ceil(kills)).zip(steps.iter().cycle()) {
         let held = write.hold(&proxy, fate);
         for name in batch {
             ns.create_object(&pod(name).labelled().build()).await;
         }
+        if matches!(write, Write::Attempt) {
+            write.provoke(ns, &format!("{}-manual", batch[0])).await;
+        }
         held.received().await;
+        met[write as usize] += 1;
         watcher.kill().await.unwrap();
         match fate {
             Fate::Lost | Fate::Arrived => held.lose(),
@@ -195,6 +214,8 @@ async fn storm(ns: &Namespace, unknown_result: &str, seed: u64) -> CheckpointCou
             held.deliver();
         }
     }
+    print_result(&format!("kills at claims, attempts and outcomes: {met:?}"));
+    assert!(!met.contains(&0), "{met:?}");
     let counts = ns.counts_when_finished(&names, TIMEOUT).await;
     assert!(counts.unknown.len() <= kills * MAX_CONCURRENT, "{counts}: {kills} kills");
     counts
@@ -252,7 +273,7 @@ async fn a_write_lost_in_the_network_is_repeated() {
             {
                 let name = format!("{write:?}-{reported}").to_lowercase();
                 let rule = proxy.fail_times(1, write.when(), fault);
-                ns.create_object(&pod(&name).labelled().build()).await;
+                write.provoke(&ns, &name).await;
                 let record = ns.record_of(&name, "Succeeded").await;
                 assert_eq!((record.attempt(), ns.request_count(&name)), (1, 1), "{name}");
                 proxy.remove_rule(rule);

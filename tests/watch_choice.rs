@@ -70,8 +70,8 @@ async fn a_pod_with_an_invalid_annotation_is_reported_once_and_never_claimed() {
             ns.until(&format!("the timeline of pod `{name}` shows the cause"), async || {
                 let timeline = watcher.pod_timeline(&created.uid().unwrap()).await.unwrap().unwrap_or_default();
                 let shown = timeline["waiting_for"].as_str().unwrap_or_default();
-                let is_told = shown.starts_with("InvalidAnnotation: ") && shown.contains(words) && shown.contains(key);
-                if is_told { Ok(()) } else { Err(timeline.to_string()) }
+                let is_shown = shown.starts_with("InvalidAnnotation: ") && shown.contains(words) && shown.contains(key);
+                if is_shown { Ok(()) } else { Err(timeline.to_string()) }
             })
             .await;
         }
@@ -104,14 +104,14 @@ async fn pods_that_did_not_opt_in_or_run_from_a_checkpoint_are_left_alone() {
                 .spec(|spec| spec.node_name = Some("node-1".to_owned()))
                 .build(),
         ];
-        let asked_for = [
+        let requested = [
             pod("original").labelled().label(MUTATED, "false").build(),
             pod("odd").labelled().label(MUTATED, "junk").build(),
         ];
-        for wanted in left_alone.iter().chain(&asked_for) {
+        for wanted in left_alone.iter().chain(&requested) {
             ns.ready_pod(wanted).await;
         }
-        for wanted in &asked_for {
+        for wanted in &requested {
             ns.until_requested(&wanted.name_any(), 1).await;
         }
         ns.later_pod_is_requested("later").await;

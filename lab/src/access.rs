@@ -159,12 +159,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_without_a_control_plane_is_told_how_to_get_one() {
+    fn without_a_control_plane_the_error_names_the_command_that_starts_one() {
         assert!(AccessError::NotAttached.to_string().contains("make test"));
     }
 
     #[test]
-    fn a_folder_whose_control_plane_is_gone_is_refused() {
+    fn a_folder_whose_control_plane_is_gone_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let message = Access::at(folder.path()).unwrap_err().to_string();
         assert!(message.contains("make test"), "{message}");

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::go_module::KubernetesVersion;
 use crate::helm::{Helm, HelmError};
 
-/// The kind that `webhook.mode: policy` needs. Without an API server, `helm template` has to be given its name.
+/// The kind that `webhook.mode: policy` needs. Without an API server, `helm template` needs its name as an argument.
 const POLICY: &str = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
 
 /// The chart in this repository.

@@ -97,9 +97,9 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap()).unwrap();
         let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build().unwrap();
-        let leaf = CertificateDer::from_pem_slice(server.certificate.as_bytes()).unwrap();
+        let certificate = CertificateDer::from_pem_slice(server.certificate.as_bytes()).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        verifier.verify_server_cert(&leaf, &[], &name, &[], UnixTime::now()).is_ok()
+        verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now()).is_ok()
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_certificate_serves_nobody() {
+    fn a_client_certificate_is_no_serving_certificate() {
         let authority = ClusterCa::generate().unwrap();
         let client = authority.client("system:node:real-1", "system:nodes").unwrap();
         assert!(!verified(&authority, &client, "real-1"));

@@ -30,7 +30,7 @@ enum Command {
     Up(UpArgs),
     /// Stop the control plane that `lab up` or `lab demo` started.
     Down,
-    /// Show what happens to labelled pods, from their creation to their checkpoint.
+    /// Show what happens to labeled pods, from their creation to their checkpoint.
     Demo(DemoArgs),
     /// Start a control plane, install SnapWatcher's CRD, run a command (the tests) and exit with its exit code.
     Test(TestArgs),
@@ -150,9 +150,10 @@ async fn up(args: UpArgs) -> Outcome {
     let mut cluster = Cluster::start(options(args.node)?).await?;
     let access = registration.publish(cluster.access())?;
     let shown = registration::shown(access.folder());
+    let export = registration::export_command(access.folder())?;
     print_result(&format!(
         "Kubernetes is running. From the root of the repository:\n\n  \
-         export KUBECONFIG=$PWD/{shown}/kubeconfig\n  \
+         {export}\n  \
          {shown}/kubectl get nodes\n\n\
          Ctrl-C here or `lab down` elsewhere stops it."
     ));

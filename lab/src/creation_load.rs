@@ -1,4 +1,4 @@
-//! A load on the webhook: 50 labelled pods per second, created as dry runs.
+//! A load on the webhook: 50 labeled pods per second, created as dry runs.
 //!
 //! Half of them are created one at a time, which shows a short outage. The other half come in bursts. The API server
 //! keeps 25 idle connections to a webhook, so each burst opens new connections, and only a handshake checks
@@ -84,6 +84,6 @@ async fn create_one(pods: &Api<Pod>, number: usize) -> Result<(), String> {
     let wanted = pod(&format!("web-{number}")).labelled().build();
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let created = pods.create(&dry_run, &wanted).await.map_err(|error| error.to_string())?;
-    let is_labelled = created.metadata.labels.is_some_and(|labels| labels.contains_key(MUTATED));
-    if is_labelled { Ok(()) } else { Err("the API server returned the pod without the mutated label".to_owned()) }
+    let is_labeled = created.metadata.labels.is_some_and(|labels| labels.contains_key(MUTATED));
+    if is_labeled { Ok(()) } else { Err("the API server returned the pod without the mutated label".to_owned()) }
 }

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_version_is_known_and_stands_in_the_linker_flags() {
+    fn the_default_version_is_known_and_in_the_linker_flags() {
         let version: KubernetesVersion = KubernetesVersion::DEFAULT.parse().unwrap();
         let module = GoModule::kubernetes(&version);
         assert!(module.ldflags.contains("gitVersion=v1.37.2"), "{}", module.ldflags);

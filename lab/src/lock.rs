@@ -1,6 +1,6 @@
 //! Locks that ignore poisoning.
 //!
-//! A test that panics while it holds a lock has left nothing half-written, so other tests can go on.
+//! A test that panics while it holds a lock has left nothing half-written, so other tests can continue.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -24,12 +24,12 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        () = asked_to_end() => ExitCode::from(INTERRUPTED),
+        () = stop_signal() => ExitCode::from(INTERRUPTED),
     }
 }
 
 /// Waits for Ctrl-C, `lab down` or the end of the terminal.
-async fn asked_to_end() {
+async fn stop_signal() {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
     let waiting = signals.iter_mut().map(|signal| Box::pin(signal.recv()));

@@ -262,7 +262,7 @@ impl Namespace {
         must("patch the validating configuration", validating.patch(self.name(), &by, &patch).await);
     }
 
-    /// Waits until a labelled pod that is created as a dry run comes back with the mutated label.
+    /// Waits until a labeled pod that is created as a dry run comes back with the mutated label.
     ///
     /// The API server uses a changed configuration a moment after it is stored. So it is not enough to check `/readyz`
     /// or the stored caBundle.

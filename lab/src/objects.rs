@@ -14,8 +14,8 @@ use kube::api::ObjectMeta;
 use crate::fake_nodes::{COMPLETE, HOLD};
 use crate::webhooks::SNAP;
 
-/// A shell script for [`Builder::runs`] that prints ten numbers per second. If the numbers go on, the program was not
-/// restarted.
+/// A shell script for [`Builder::runs`] that prints ten numbers per second. If the numbers continue, the program was
+/// not restarted.
 ///
 /// The script waits by reading from a pipe that stays empty. It must not start programs while it counts: criu cannot
 /// stop a shell that waits for a child to start (`vfork`). The loop that keeps the pipe open restarts `sleep`, because

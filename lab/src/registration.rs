@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -98,6 +98,11 @@ pub fn shown(path: &Path) -> String {
     root.and_then(|root| path.strip_prefix(root).ok()).unwrap_or(path).display().to_string()
 }
 
+/// The shell command that selects the control plane which is registered in `folder`. It works in any folder.
+pub fn export_command(folder: &Path) -> io::Result<String> {
+    Ok(format!("export KUBECONFIG={}", absolute(folder.join("kubeconfig"))?.display()))
+}
+
 /// Stops the lab that is registered in `folder` and waits for its end.
 pub async fn end(folder: &Path) -> Result<Ended, RegistrationError> {
     let path = folder.join("pid");
@@ -157,6 +162,14 @@ mod tests {
         drop(first);
         assert!(!folder.exists());
         Registration::claim(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_kubeconfig_is_named_by_its_absolute_path_also_outside_the_repository() {
+        assert_eq!(export_command(Path::new("/elsewhere/lab")).unwrap(), "export KUBECONFIG=/elsewhere/lab/kubeconfig");
+        let here = std::env::current_dir().unwrap();
+        let expected = format!("export KUBECONFIG={}", here.join("target/lab/kubeconfig").display());
+        assert_eq!(export_command(Path::new("target/lab")).unwrap(), expected);
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ const LEASE: &str = "snapwatcher";
 pub struct Replicas {
     pub all: Vec<Arc<Snapwatcher>>,
     leases: Api<Lease>,
-    // Only held: it has the certificate's files.
+    // Kept, because dropping it deletes the certificate's files.
     _folder: TempDir,
 }
 

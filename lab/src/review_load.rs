@@ -11,7 +11,7 @@ use crate::webhook_client::{WebhookClient, review_of_creation};
 const CONNECTIONS: usize = 10;
 
 impl WebhookClient {
-    /// Posts reviews of labelled pods to these paths, round robin. Returns the time of the slowest answer.
+    /// Posts reviews of labeled pods to these paths, round robin. Returns the time of the slowest answer.
     ///
     /// Fails if an answer does not admit its pod.
     pub async fn slowest_review(&self, reviews: usize, namespace: &str, paths: &[&str]) -> Result<Duration, String> {
@@ -24,9 +24,9 @@ impl WebhookClient {
     async fn timed(&self, namespace: &str, path: &str, index: usize) -> Result<Duration, String> {
         let uid = format!("review-{index}");
         let review = review_of_creation(&uid, namespace, &pod(&uid).labelled().build());
-        let begun = Instant::now();
+        let started = Instant::now();
         let reply = self.review(path, &review).await.map_err(|error| format!("{uid}: {error:?}"))?;
-        let took = begun.elapsed();
+        let took = started.elapsed();
         let is_right = reply.status == 200 && reply.body.contains(&format!("\"uid\":\"{uid}\",\"allowed\":true"));
         if is_right { Ok(took) } else { Err(format!("{uid}: {reply:?}")) }
     }

@@ -50,7 +50,7 @@ impl Scope {
     }
 }
 
-/// The configuration for the mutating webhook at `address`, for labelled pods.
+/// The configuration for the mutating webhook at `address`, for labeled pods.
 pub fn mutating(name: &str, scope: &Scope, address: &str) -> MutatingWebhookConfiguration {
     let webhook = MutatingWebhook {
         name: "mutate.snap.weaversoft.io".to_owned(),

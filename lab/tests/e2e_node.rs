@@ -52,7 +52,7 @@ async fn checkpointed(ns: &Namespace, node: &RealNode, name: &str) -> KubeletAns
 
 #[tokio::test]
 async fn a_program_is_restored_from_its_archive() {
-    in_namespace("goes_on", |ns| async move {
+    in_namespace("continues", |ns| async move {
         let node = RealNode::attach().unwrap();
         counter(&ns, &node, "counter").await;
         let before = *counted(&ns, "counter", 30).await.last().unwrap();
@@ -72,7 +72,7 @@ async fn a_program_is_restored_from_its_archive() {
         ns.create_object::<Pod>(&pod("restored").image(&image).build()).await;
         ns.pod_ready("restored").await;
         let restored = counted(&ns, "restored", before + 10).await;
-        // A restored program goes on counting after the checkpoint. A restarted one would begin at 1.
+        // A restored program continues counting after the checkpoint. A restarted one would begin at 1.
         assert!(restored[0] > before, "{restored:?} after {before}");
         assert!(restored.windows(2).all(|pair| pair[1] == pair[0] + 1), "{restored:?}");
     })

@@ -52,6 +52,13 @@ pub(super) fn dry_run() -> Finding {
     Finding::skipped(Topic::Backend, "back-end log", "no requests are sent: eligible pods are only logged")
 }
 
+/// The finding for `--suspend`.
+pub(super) fn suspended() -> Finding {
+    let remedy = "to resume, remove --suspend (SNAPWATCHER_SUSPEND)".to_owned();
+    let seen = "suspended by --suspend: Checkpoints are created, and no requests are sent";
+    Finding::warning(Topic::Backend, "back-end", seen, remedy)
+}
+
 pub(super) async fn check(settings: SnapHookSettings) -> Finding {
     let contract = settings.contract;
     match SnapHook::new(settings) {

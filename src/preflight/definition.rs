@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_definition_is_compared_with_that_of_this_program() {
-        let refusal = CustomResourceDefinitionCondition {
+        let names_taken = CustomResourceDefinitionCondition {
             type_: "NamesAccepted".to_owned(),
             status: "False".to_owned(),
             message: Some("`ckpt` is already in use".to_owned()),
@@ -168,14 +168,14 @@ mod tests {
                 "other subresources",
             ),
             (
-                "going",
+                "terminating",
                 changed(|stored| stored.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH))),
                 State::Failed,
                 "being deleted",
             ),
             (
                 "names taken",
-                changed(|stored| stored.status.get_or_insert_default().conditions = Some(vec![refusal])),
+                changed(|stored| stored.status.get_or_insert_default().conditions = Some(vec![names_taken])),
                 State::Failed,
                 "NamesAccepted is False: `ckpt` is already in use",
             ),

@@ -23,7 +23,7 @@ pub enum Topic {
     Node,
     /// Whether the nodes of a container runtime can start a container from a checkpoint.
     Restore,
-    /// A labelled pod that was created as a dry run.
+    /// A labeled pod that was created as a dry run.
     DryRunPod,
 }
 

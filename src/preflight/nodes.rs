@@ -64,7 +64,9 @@ pub(super) fn evaluate(node: &Node, result: &ProbeResult, others_are_ready: bool
     };
     let message = probed.message.to_string();
     match probed.readiness {
-        KubeletReadiness::Ready => Finding::ok(Topic::Node, what, message),
+        KubeletReadiness::Ready => {
+            Finding::ok(Topic::Node, what, format!("{message}; only a checkpoint tests its CRIU"))
+        }
         KubeletReadiness::ApiDisabled => {
             let gate = "enable the feature gate ContainerCheckpoint (featureGates) and enableDebuggingHandlers in the kubelet's \
                         configuration";

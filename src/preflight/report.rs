@@ -70,9 +70,9 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let lost = Finding::warning(Topic::Right, "right to create events", "not allowed", "add it".to_owned());
-        let away = Finding::failed(Topic::Backend, "SnapHook", "refused", "start it".to_owned());
-        Report { findings: vec![Finding::ok(Topic::ApiServer, "API server", "v1.37.2"), lost, away] }
+        let missing = Finding::warning(Topic::Right, "right to create events", "not allowed", "add it".to_owned());
+        let unreachable = Finding::failed(Topic::Backend, "SnapHook", "refused", "start it".to_owned());
+        Report { findings: vec![Finding::ok(Topic::ApiServer, "API server", "v1.37.2"), missing, unreachable] }
     }
 
     #[test]

@@ -23,7 +23,7 @@ const SMALL_BODY: usize = 64 * 1024;
 /// How many larger bodies are held at the same time. An API server sends 7 MiB in some 50 ms.
 const MAX_LARGE_BODIES: usize = 8;
 
-/// For a permit, and then again for the rest of the body. An API server gives up after 10 s at most; both together are
+/// For a permit, and then again for the rest of the body. An API server waits 10 s at most; both together are
 /// less than the listener's limit for a request.
 const LARGE_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -20,7 +20,7 @@ pub const CONTAINERS: &str = "snap.weaversoft.io/containers";
 pub const DELAY: &str = "snap.weaversoft.io/delay";
 /// Pod annotation: `pod` or `revision`.
 pub const ONCE_PER: &str = "snap.weaversoft.io/once-per";
-/// Pod annotation, written by admission: UID of the admission request that labelled the pod.
+/// Pod annotation, written by admission: UID of the admission request that labeled the pod.
 pub const ADMISSION: &str = "snap.weaversoft.io/admission";
 
 /// Checkpoint label: name of the pod's workload.
@@ -32,6 +32,9 @@ pub const POD_UID: &str = "snap.weaversoft.io/pod-uid";
 /// Checkpoint annotation: which process made the claim, and for which pod. A process that lost the answer to its creation
 /// recognizes its own claim by it.
 pub const CLAIMED_BY: &str = "snap.weaversoft.io/claimed-by";
+
+/// Checkpoint annotation: the first attempt, written with the claim. It counts while `status.phase` is absent.
+pub const ATTEMPT: &str = "snap.weaversoft.io/attempt";
 
 /// Label: which program manages an object, see
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#app-kubernetes-io-managed-by>.

@@ -7,6 +7,7 @@
 pub mod checkpoint;
 pub mod checkpoint_name;
 pub mod duration;
+pub mod eligibility;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fixtures;
 pub mod keys;

@@ -11,4 +11,7 @@ pub(crate) mod watched;
 pub use facts::{ContainerFacts, ControllerReference, PodFacts};
 pub use name::PodName;
 pub use options::{CheckpointOptions, InvalidAnnotation, OncePer};
-pub use watched::WatchedPod;
+pub use watched::{
+    WatchedCondition, WatchedContainer, WatchedContainerState, WatchedContainerStatus, WatchedPod, WatchedRunningState,
+    WatchedSpec, WatchedStatus,
+};

@@ -1,4 +1,4 @@
-//! A server that writes HTTP by hand, so that it can also break the protocol.
+//! A server that writes raw HTTP, so that it can also break the protocol.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -57,6 +57,8 @@ pub(super) enum RotationPlan {
 }
 
 /// Plans by the Secret's CAs. `is_published` says whether every caBundle was read back with all of them.
+///
+/// [`next_step`](super::decision::next_step) may delay a planned `Switch`.
 pub(super) fn plan(set: &CaSet, is_published: bool, timings: &CertificateTimings, now: Timestamp) -> RotationPlan {
     let next = set.next.as_ref().map(|next| (next, next.authority.certificate()));
     if set.current.certificate().has_expired(now) {

@@ -87,7 +87,7 @@ mod tests {
     const LIFE: Duration = Duration::from_secs(60 * 60);
 
     #[tokio::test(start_paused = true)]
-    async fn renewal_goes_on_after_a_clock_was_ahead_for_a_while() {
+    async fn renewal_continues_after_a_clock_was_ahead_for_a_while() {
         let authority = Arc::new(CertificateAuthority::generate(LIFE, clock::now()).unwrap());
         let (_sender, signing) = watch::channel(Some(authority));
         let (clock, resolver) = (ServerClock::default(), Arc::<ServingCertificateResolver>::default());

@@ -5,8 +5,8 @@ use snapwatcher_kubernetes::cluster::Cluster;
 use snapwatcher_kubernetes::events::Events;
 use snapwatcher_state::PodTimelines;
 
-use crate::checkpoint::metrics::CheckpointMetrics;
-use crate::watch::metrics::WatchMetrics;
+use crate::checkpoint_metrics::CheckpointMetrics;
+use crate::watch_metrics::WatchMetrics;
 
 /// The shared handles. Cloning is cheap, and clones share their values.
 #[derive(Clone)]

@@ -1,22 +1,32 @@
 //! The controller: watches labeled pods, claims their containers by creating Checkpoints, runs the attempts through a
 //! back-end, and deletes old Checkpoints.
 //!
-//! Decisions are pure functions over plain values; services around them do the I/O. This crate uses a back-end through its
+//! [`Engine`] decides, without I/O. [`operation`] holds what it has done by others, each a few calls to the API server and
+//! at most one request. [`ControllerService`] connects both with a cluster. This crate uses a back-end through its
 //! trait alone, and serves no HTTP but the page `/pods` of the admin port.
 
-mod checkpoint;
+mod checkpoint_metrics;
 mod context;
-mod dry_run;
-mod leadership;
+mod engine;
+mod log_block;
+mod missed_mutation;
+mod missed_mutation_report;
+pub mod operation;
 mod pods_page;
-mod watch;
+mod record;
+mod reporter;
+mod retention;
+mod service;
+mod settings;
+mod watch_metrics;
 
-pub use checkpoint::attempt_scheduler::{AttemptScheduler, SchedulerError};
-pub use checkpoint::concurrency_limiter::ConcurrencyLimits;
-pub use checkpoint::metrics::CheckpointMetrics;
-pub use checkpoint::retention::RetentionPolicy;
-pub use checkpoint::transitions::{Holder, RetryPolicy, UnknownResult};
+pub use checkpoint_metrics::CheckpointMetrics;
 pub use context::{ControllerChecks, ControllerContext};
-pub use leadership::{CheckpointSettings, LeaderServices, WatchSettings};
+pub use engine::{ClaimReport, ConcurrencyLimits, Effect, Engine, EngineSettings, Input, Kept, Now, Report};
+pub use log_block::BlockEvent;
 pub use pods_page::{PODS, PodsPage};
-pub use watch::metrics::WatchMetrics;
+pub use record::transitions::{Holder, RetryPolicy, UnknownResult};
+pub use retention::RetentionPolicy;
+pub use service::{ControllerError, ControllerService};
+pub use settings::{CheckpointSettings, WatchSettings};
+pub use watch_metrics::WatchMetrics;

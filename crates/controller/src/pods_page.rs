@@ -172,10 +172,15 @@ impl<'a> From<&'a ContainerTimeline> for ContainerJson<'a> {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::{Request, StatusCode, header};
     use serde_json::{Value, json};
+    use tower::ServiceExt as _;
 
     use super::*;
     use snapwatcher_api::fixtures::at;
+    use snapwatcher_daemon::admin::{self, AdminState, Health};
+    use snapwatcher_daemon::telemetry::metrics;
 
     fn timeline() -> PodTimeline {
         PodTimeline {
@@ -196,6 +201,22 @@ mod tests {
     fn json(timeline: PodTimeline) -> Value {
         let mut page = serde_json::to_value(PodsJson::new(false, None, &[timeline])).unwrap();
         page["pods"][0].take()
+    }
+
+    #[tokio::test]
+    async fn the_admin_port_shows_the_page_as_json() {
+        let page = PodsPage {
+            timelines: PodTimelines::default(),
+            leader: watch::Sender::new(Some("snapwatcher-0/b1".to_owned())).subscribe(),
+            is_suspended: false,
+        };
+        let router = admin::router(AdminState::new(Health::new(), metrics::registry()), vec![page.page()]);
+        let request = Request::get(PODS).body(Body::empty()).unwrap();
+        let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
+        assert_eq!(parts.status, StatusCode::OK);
+        assert_eq!(parts.headers[header::CONTENT_TYPE], "application/json");
+        let body: Value = serde_json::from_slice(&to_bytes(body, usize::MAX).await.unwrap()).unwrap();
+        assert_eq!(body, json!({"leader": "snapwatcher-0/b1", "pods": []}));
     }
 
     #[test]

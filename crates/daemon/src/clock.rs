@@ -11,7 +11,7 @@ pub fn now() -> Timestamp {
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
-/// The time since the machine started. This clock is never set, and goes on while the machine sleeps, so it shows whether
+/// The time since the machine started. This clock is never set, and counts while the machine sleeps, so it shows whether
 /// this process was paused. See `CLOCK_BOOTTIME` in clock_gettime(2).
 #[must_use]
 pub fn since_boot() -> Duration {

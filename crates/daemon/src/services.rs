@@ -96,7 +96,7 @@ impl Services {
         self.spawn(name, service, StopOrder::First);
     }
 
-    /// Starts a service that goes on during the stop, such as the admin port, which shows the stop. Its token is cancelled
+    /// Starts a service that runs during the stop, such as the admin port, which shows the stop. Its token is cancelled
     /// when all other services have ended. The service has to return `Ok` soon after, and never before.
     pub fn start_to_end_last<E, F>(&mut self, name: &'static str, service: impl FnOnce(CancellationToken) -> F)
     where
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_last_service_goes_on_until_all_others_have_ended() {
+    async fn a_last_service_runs_until_all_others_have_ended() {
         let (mut services, stop) = services();
         let (sender, receiver) = tokio::sync::oneshot::channel();
         services.start("admission", |stop| async move {

@@ -29,7 +29,7 @@ where
 {
     let state = Arc::new(ConnectionState { slot, clock: IdleClock::new(Instant::now()), context });
     let service = RequestService::new(service, Arc::clone(&state));
-    // The idle clock replaces the timer for heads.
+    // The idle clock also limits how long a head may take, so hyper needs no timer for it.
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER).header_read_timeout(None);
     let mut http = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -37,7 +37,7 @@ where
     let mut is_closing = false;
     loop {
         tokio::select! {
-            // First, so that a request that has arrived is answered before the connection closes.
+            // `http` first: a request that has just arrived is read before the idle clock or the stop closes the connection.
             biased;
             // An error is the client's: it broke the connection or the protocol, or it reads no response.
             _ = http.as_mut() => return,

@@ -42,7 +42,7 @@ impl IdleClock {
 
     /// Completes when the client has sent no request for too long.
     ///
-    /// The timer is set anew only when it fires: requests are short, and most of the time it finds a recent one.
+    /// A request does not reset the timer. When the timer fires, it is set to the deadline that follows from the last response.
     pub(crate) async fn expired(&self, limits: &Limits) {
         let mut timer = pin!(sleep_until(self.opened + limits.first_request.min(limits.idle)));
         loop {

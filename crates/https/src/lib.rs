@@ -9,7 +9,7 @@
 //! memory nor connections from the others.
 //!
 //! The stop starts a drain. Kubernetes removes the pod from its Service at the same moment as it stops the process. Until
-//! each node has noticed, clients go on opening connections, and clients with open connections do not notice at all. So
+//! each node has noticed, clients still open connections, and clients with open connections do not notice at all. So
 //! the listener answers all requests for a while, each with `Connection: close`.
 
 mod connection;

@@ -70,7 +70,7 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// What a handler and a test tell each other.
+/// Signals between a handler and a test.
 #[derive(Default)]
 struct Signals {
     /// The handler has the head of a request.

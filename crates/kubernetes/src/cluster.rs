@@ -2,8 +2,10 @@
 
 mod call;
 mod clients;
+mod guarded;
 mod live_pod;
 mod scope;
+mod start_limit;
 mod watch;
 
 pub use call::{CALL_TIMEOUT, CallError, call};

@@ -1,6 +1,6 @@
 //! Leader election: which of several replicas leads, by a Lease that is written by compare-and-swap on resourceVersion.
 //!
-//! A replica that loses the Lease stops its watch and starts no attempt; it goes on serving admission. Safety does not depend
+//! A replica that loses the Lease stops its watch and starts no attempt; it still serves admission. Safety does not depend
 //! on the Lease, because an attempt is written to its Checkpoint before it is made. A Lease of `coordination.k8s.io/v1`, see
 //! <https://kubernetes.io/docs/concepts/architecture/leases/>.
 

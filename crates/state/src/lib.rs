@@ -1,73 +1,36 @@
 //! The store that admission, the controller and the admin port share: when requests were admitted, and how far each pod has
 //! come.
 //!
-//! It is memory of one process, bounded in number and age, and for display alone. No decision depends on it: a restarted
+//! It is memory of one process, bounded in number, bytes and age, and for display alone. No decision depends on it: a restarted
 //! process reads pods and Checkpoints from the API server again. There is no I/O in this crate, and it depends on `api` only.
 
 mod admissions;
+mod store;
+mod stored;
+mod timeline;
+mod words;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use jiff::Timestamp;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 
 use snapwatcher_api::pod::{PodFacts, PodName};
 
 use admissions::Admissions;
+use store::Store;
+use stored::Stored;
+use words::Words;
 
-/// How many timelines are kept, about 1 KiB each. The one that was not used for longest is dropped first.
-const MAX_TIMELINES: u64 = 10_000;
-/// A timeline that was not used for this long is dropped.
-const MAX_TIMELINE_AGE: Duration = Duration::from_secs(24 * 3600);
-
-/// When one pod reached each stage.
-#[derive(Debug, Clone)]
-pub struct PodTimeline {
-    pub pod: PodName,
-    pub uid: String,
-    /// When the pod was admitted.
-    pub admission: Option<AdmissionTime>,
-    /// When the watch first saw it. `None`: only its Checkpoint is known so far.
-    pub seen: Option<Timestamp>,
-    /// When it first was eligible, after its delay.
-    pub ready: Option<Timestamp>,
-    /// Why it is not eligible now.
-    pub waiting_for: Option<String>,
-    pub containers: BTreeMap<String, ContainerTimeline>,
-}
-
-/// When a pod was admitted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdmissionTime {
-    pub at: Timestamp,
-    /// Not by this process: `at` is then the creation time of the pod.
-    pub by_other_replica: bool,
-}
-
-/// The later stages of one container.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ContainerTimeline {
-    /// Name of the Checkpoint. `None` with back-end `log`.
-    pub checkpoint: Option<String>,
-    pub claimed: Option<Timestamp>,
-    /// When the request was sent.
-    pub requested: Option<Timestamp>,
-    /// When the final outcome was known.
-    pub finished: Option<Timestamp>,
-    /// `Succeeded` or a reason.
-    pub outcome: Option<String>,
-}
+pub use timeline::{AdmissionTime, ContainerTimeline, PodTimeline};
 
 /// The store. Cloning gives another handle to the same store.
 #[derive(Clone)]
 pub struct PodTimelines {
     /// By UID of the admission request, which the pod carries in an annotation.
     admissions: Arc<Admissions>,
-    /// By UID of the pod.
-    timelines: Cache<String, PodTimeline>,
+    timelines: Arc<Mutex<Store>>,
+    start: Instant,
 }
 
 impl Default for PodTimelines {
@@ -78,9 +41,7 @@ impl Default for PodTimelines {
 
 impl PodTimelines {
     pub fn new() -> Self {
-        // By the default policy, a full cache may reject a new entry in favor of older ones.
-        let timelines = Cache::builder().max_capacity(MAX_TIMELINES).time_to_idle(MAX_TIMELINE_AGE);
-        Self { admissions: Arc::default(), timelines: timelines.eviction_policy(EvictionPolicy::lru()).build() }
+        Self { admissions: Arc::default(), timelines: Arc::default(), start: Instant::now() }
     }
 
     /// This process answered the admission request of that UID, for a labeled pod.
@@ -90,30 +51,29 @@ impl PodTimelines {
 
     /// The watch saw the pod. Only the first time is kept.
     pub fn seen(&self, pod: &PodFacts, at: Timestamp) {
-        self.update(&pod.name, &pod.uid, |timeline| {
-            if timeline.seen.is_none() {
-                timeline.seen = Some(at);
-                timeline.admission = self.admission_of(pod, at);
+        self.update(&pod.name, &pod.uid, |timeline, _| {
+            if !timeline.is_seen() {
+                timeline.set_seen(at, self.admission_of(pod, at));
             }
         });
     }
 
     /// The pod is eligible. Only the first time is kept.
     pub fn ready(&self, pod: &PodFacts, at: Timestamp) {
-        self.update(&pod.name, &pod.uid, |timeline| {
-            timeline.ready.get_or_insert(at);
-            timeline.waiting_for = None;
+        self.update(&pod.name, &pod.uid, |timeline, words| {
+            timeline.set_ready(at);
+            timeline.set_waiting_for(None, words);
         });
     }
 
     /// The pod is not eligible, for this cause.
     pub fn waiting_for(&self, pod: &PodFacts, cause: &str) {
-        self.update(&pod.name, &pod.uid, |timeline| timeline.waiting_for = Some(cause.to_owned()));
+        self.update(&pod.name, &pod.uid, |timeline, words| timeline.set_waiting_for(Some(cause), words));
     }
 
     /// The pod no longer waits for anything.
     pub fn unblocked(&self, pod: &PodFacts) {
-        self.update(&pod.name, &pod.uid, |timeline| timeline.waiting_for = None);
+        self.update(&pod.name, &pod.uid, |timeline, words| timeline.set_waiting_for(None, words));
     }
 
     /// Changes the later stages of one container.
@@ -124,19 +84,19 @@ impl PodTimelines {
         container: &str,
         change: impl FnOnce(&mut ContainerTimeline),
     ) {
-        self.update(pod, uid, |timeline| change(timeline.containers.entry(container.to_owned()).or_default()));
+        self.update(pod, uid, |timeline, words| timeline.update_container(container, words, change));
     }
 
     /// All timelines, by namespace and name of the pod.
     pub fn all(&self) -> Vec<PodTimeline> {
-        let mut timelines: Vec<_> = self.timelines.iter().map(|(_, timeline)| timeline).collect();
+        let mut timelines = self.store().all(self.start.elapsed());
         timelines.sort_by(|a, b| (&a.pod, &a.uid).cmp(&(&b.pod, &b.uid)));
         timelines
     }
 
     /// The timeline of the pod of that UID.
     pub fn get(&self, uid: &str) -> Option<PodTimeline> {
-        self.timelines.get(uid)
+        self.store().get(uid)
     }
 
     fn admission_of(&self, pod: &PodFacts, now: Timestamp) -> Option<AdmissionTime> {
@@ -147,19 +107,12 @@ impl PodTimelines {
         }
     }
 
-    fn update(&self, pod: &PodName, uid: &str, change: impl FnOnce(&mut PodTimeline)) {
-        self.timelines.entry_by_ref(uid).and_upsert_with(|entry| {
-            let mut timeline = entry.map_or_else(|| PodTimeline::of(pod, uid), moka::Entry::into_value);
-            change(&mut timeline);
-            timeline
-        });
+    fn update(&self, pod: &PodName, uid: &str, change: impl FnOnce(&mut Stored, &mut Words)) {
+        self.store().update(pod, uid, self.start.elapsed(), change);
     }
-}
 
-impl PodTimeline {
-    fn of(pod: &PodName, uid: &str) -> Self {
-        let (pod, uid) = (pod.clone(), uid.to_owned());
-        Self { pod, uid, admission: None, seen: None, ready: None, waiting_for: None, containers: BTreeMap::new() }
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.timelines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -228,18 +181,5 @@ mod tests {
         let timeline = timelines.get("u").unwrap();
         assert_eq!((timeline.seen, timeline.containers["app"].requested), (Some(at(5)), Some(at(3))));
         assert_eq!(timeline.admission, Some(AdmissionTime { at: at(1), by_other_replica: false }));
-    }
-
-    #[test]
-    fn timelines_are_bounded_in_number() {
-        let timelines = PodTimelines::new();
-        for number in 0..MAX_TIMELINES + 500 {
-            let mut pod = pod(None);
-            pod.uid = number.to_string();
-            timelines.seen(&pod, at(0));
-        }
-        timelines.timelines.run_pending_tasks();
-        assert!(timelines.timelines.entry_count() <= MAX_TIMELINES);
-        assert!(timelines.get(&(MAX_TIMELINES + 499).to_string()).is_some(), "the newest is kept");
     }
 }

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_tells_status_length_and_whether_the_connection_goes_on() {
+    fn a_head_has_a_status_a_length_and_whether_the_connection_closes() {
         let kept = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 12\r\n\r\n";
         assert_eq!(Head::parse(kept).unwrap(), Head { status: 200, length: 12, closes: false });
         let last = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";

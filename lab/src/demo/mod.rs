@@ -1,4 +1,4 @@
-//! The demo: one command shows what happens to labelled pods.
+//! The demo: one command shows what happens to labeled pods.
 //!
 //! A real API server calls the webhook, pods become Ready on fake nodes, SnapWatcher finds their workloads and sends
 //! checkpoint requests to the SnapHook stand-in. The demo prints the patches and log blocks of SnapWatcher's log, the

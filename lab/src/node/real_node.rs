@@ -160,7 +160,7 @@ impl RealNode {
         self.must_run(["mv", "/usr/sbin/criu.hidden", "/usr/sbin/criu"]).await.map(drop)
     }
 
-    /// Kills the kubelet and keeps it stopped. Its containers go on.
+    /// Kills the kubelet and keeps it stopped. Its containers keep running.
     pub async fn stop_kubelet(&self) -> Result<(), NodeError> {
         self.must_run(["touch", "/run/kubelet.down"]).await?;
         self.kill_kubelet().await

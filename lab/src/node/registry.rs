@@ -45,8 +45,8 @@ impl Registry {
     async fn push_blob(&self, client: &Client, repository: &str, blob: Blob) -> Result<(), PushError> {
         let what = format!("a part of `{repository}`");
         let uploads = format!("http://{}/v2/{repository}/blobs/uploads/", self.address);
-        let begun = self.accepted(&what, client.post(uploads)).await?;
-        let location = begun.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let started = self.accepted(&what, client.post(uploads)).await?;
+        let location = started.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         // By the specification the location may be a path.
         let location =
             if location.starts_with('/') { format!("http://{}{location}", self.address) } else { location.to_owned() };

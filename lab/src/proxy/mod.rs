@@ -67,7 +67,7 @@ impl HeldCall {
         until(&format!("the proxy holds {}", self.description), async || self.received.borrow().clone()).await
     }
 
-    /// Lets the call go on, even if its client has gone.
+    /// Lets the call continue, even if its client has gone.
     pub fn deliver(&self) {
         self.decide.send_replace(Some(Decision::Deliver));
     }

@@ -36,7 +36,8 @@ pub(in crate::preflight) async fn check(settings: KubeletSettings, namespace: &s
     if settings.trust == KubeletTrust::Unverified {
         let seen = "certificates are not verified (--kubelet-insecure-skip-verify): any server at a node's address gets the \
                     token";
-        let remedy = "set --kubelet-ca-file to the CA of the kubelets instead".to_owned();
+        let remedy = "let the cluster sign the kubelets' certificates (serverTLSBootstrap), or set --kubelet-ca-file to their CA"
+            .to_owned();
         findings.push(Finding::warning(Topic::Backend, WHAT, seen, remedy));
     }
     let account = format!("{WHAT}, service account `{namespace}/{}`", settings.service_account);

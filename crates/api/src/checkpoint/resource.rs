@@ -15,6 +15,10 @@ use crate::pod::PodFacts;
 use super::conditions::COMPLETE;
 use super::phase::Phase;
 
+/// The API server evaluates each rule at every write of a Checkpoint, so one rule says what makes a target.
+const ONE_TARGET: &str = "has(self.pod) ? !has(self.workload) && !has(self.revision) \
+                          : has(self.workload) && has(self.revision) && has(self.container)";
+
 /// What to checkpoint. It can't be changed: delete the Checkpoint and create another one instead.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[kube(
@@ -37,10 +41,9 @@ use super::phase::Phase;
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 #[x_kube(validation = Rule::new("self == oldSelf").message("spec is immutable: delete this Checkpoint and create another"))]
-#[x_kube(validation = Rule::new("has(self.pod) != has(self.workload)").message("give either pod or workload"))]
-#[x_kube(validation = Rule::new("!has(self.workload) || (has(self.revision) && has(self.container))").message("workload needs revision and container"))]
-#[x_kube(validation = Rule::new("!has(self.revision) || has(self.workload)").message("revision goes with workload"))]
+#[x_kube(validation = Rule::new(ONE_TARGET).message("give either pod, or workload with revision and container"))]
 pub struct CheckpointSpec {
     /// The pod to checkpoint. Set either `pod` or `workload`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,9 +97,11 @@ impl From<&PodFacts> for PodStatus {
     }
 }
 
+// Atomic: SnapWatcher alone writes the status and always all of it. So the API server does not record the owner of each field.
 /// The progress and the result of the checkpoint.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct CheckpointStatus {
     /// See [`Phase`].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +129,7 @@ pub struct CheckpointStatus {
     pub image_id: Option<String>,
     /// The UIDs of the revision's pods whose attempts failed. Another pod of the revision is used instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub tried_pods: Vec<String>,
     /// The number of the last attempt. It only grows.
     #[serde(default)]
@@ -156,7 +162,7 @@ pub struct CheckpointStatus {
     /// The conditions `Complete` and `Failed`, as those of a Job. The reason of `Complete` says why a Checkpoint is Pending,
     /// Failed or Unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub conditions: Vec<Condition>,
 }
 
@@ -203,7 +209,7 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use kube::CustomResourceExt as _;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -223,10 +229,22 @@ mod tests {
             .collect();
         assert_eq!(columns, ["POD", "CONTAINER", "WORKLOAD", "NODE", "PHASE", "REASON", "AGE"]);
         let schema = &version["schema"]["openAPIV3Schema"];
-        assert_eq!(schema["required"], serde_json::json!(["spec"]));
+        assert_eq!(schema["required"], json!(["spec"]));
         let rules = schema["properties"]["spec"]["x-kubernetes-validations"].as_array().unwrap();
-        assert!(rules.iter().any(|rule| rule["rule"] == "self == oldSelf"));
-        assert!(rules.iter().any(|rule| rule["rule"] == "has(self.pod) != has(self.workload)"));
+        assert_eq!(rules.len(), 2, "each rule costs the API server time at every write: {rules:?}");
+        assert_eq!((&rules[0]["rule"], &rules[1]["rule"]), (&json!("self == oldSelf"), &json!(ONE_TARGET)));
+    }
+
+    #[test]
+    fn spec_and_status_have_one_owner_each() {
+        let crd = serde_json::to_value(Checkpoint::crd()).unwrap();
+        let properties = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        for part in ["spec", "status"] {
+            assert_eq!(properties[part]["x-kubernetes-map-type"], "atomic", "{part}");
+        }
+        for list in ["conditions", "triedPods"] {
+            assert_eq!(properties["status"]["properties"][list]["x-kubernetes-list-type"], "atomic", "{list}");
+        }
     }
 
     /// The paths of all fields below a schema that have no description. Types of Kubernetes bring their own.

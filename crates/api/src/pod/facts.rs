@@ -29,7 +29,7 @@ pub struct PodFacts {
     pub mutated: Option<String>,
     /// The annotation [`ADMISSION`].
     pub admission: Option<String>,
-    /// A mirror pod: the API server's copy of a static pod. It can't be labelled by admission or checkpointed by its name.
+    /// A mirror pod: the API server's copy of a static pod. It can't be labeled by admission or checkpointed by its name.
     pub mirror: bool,
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,

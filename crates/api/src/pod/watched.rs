@@ -1,17 +1,20 @@
 //! A Pod object with just the fields that SnapWatcher reads, as the watch decodes it.
 //!
-//! A whole `Pod` of k8s-openapi has some hundred fields. With 10,000 labelled pods in memory that costs too much, so unknown
+//! A whole `Pod` of k8s-openapi has some hundred fields. With 10,000 labeled pods in memory that costs too much, so unknown
 //! fields are skipped while decoding.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::{Deserialize, Serialize};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A Pod object with just the fields that are read.
-#[derive(Debug, Clone, Serialize, Deserialize, kube::Resource)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, kube::Resource)]
 #[resource(inherit = Pod)]
 pub struct WatchedPod {
+    #[serde(deserialize_with = "watched_metadata")]
     pub metadata: ObjectMeta,
     #[serde(default)]
     pub spec: WatchedSpec,
@@ -19,19 +22,60 @@ pub struct WatchedPod {
     pub status: WatchedStatus,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// The fields of `metadata` that are read. `managedFields` alone can be larger than the rest of a pod.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WatchedMetadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
+}
+
+fn watched_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let WatchedMetadata {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        creation_timestamp,
+        deletion_timestamp,
+        labels,
+        annotations,
+        owner_references,
+    } = WatchedMetadata::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        creation_timestamp,
+        deletion_timestamp,
+        labels,
+        annotations,
+        owner_references,
+        ..ObjectMeta::default()
+    })
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WatchedSpec {
     pub containers: Vec<WatchedContainer>,
     pub node_name: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WatchedContainer {
     pub name: String,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WatchedStatus {
     pub phase: Option<String>,
@@ -39,7 +83,7 @@ pub struct WatchedStatus {
     pub container_statuses: Vec<WatchedContainerStatus>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WatchedCondition {
     pub r#type: String,
@@ -47,7 +91,7 @@ pub struct WatchedCondition {
     pub last_transition_time: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WatchedContainerStatus {
     pub name: String,
@@ -58,12 +102,12 @@ pub struct WatchedContainerStatus {
     pub state: Option<WatchedContainerState>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WatchedContainerState {
     pub running: Option<WatchedRunningState>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WatchedRunningState {
     pub started_at: Option<Timestamp>,

@@ -213,11 +213,11 @@ async fn an_api_server_that_does_not_answer_costs_no_more_than_the_request_timeo
     let watch_timeout = Duration::from_secs(60);
     let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: None };
     let kubelet = Kubelet::new(settings(KubeletTrust::Unverified), "snap", &cluster).unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     let outcome = kubelet.checkpoint(&request()).await;
     assert_eq!(outcome.as_str(), "Unreachable");
     assert!(outcome.to_string().contains("the API server did not answer"), "{outcome}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

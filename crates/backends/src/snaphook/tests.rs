@@ -156,9 +156,9 @@ async fn a_failure_after_connecting_is_no_response() {
 #[tokio::test]
 async fn silence_and_a_drip_end_with_the_response_timeout() {
     for act in [Act::Hang, Act::Drip] {
-        let begun = Instant::now();
+        let started = Instant::now();
         fails(act, "NoResponse", "within 800ms after connecting").await;
-        let took = begun.elapsed();
+        let took = started.elapsed();
         assert!(took >= RESPONSE_TIMEOUT && took < RESPONSE_TIMEOUT + SLACK, "{took:?}");
     }
 }
@@ -209,14 +209,14 @@ async fn a_name_that_does_not_exist_is_unreachable() {
 #[tokio::test]
 async fn a_connection_that_never_speaks_tls_ends_with_the_request_timeout() {
     let server = Server::start(Act::Hang).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let ca = file_with(&certificate.cert.pem());
     let url = server.url().replace("http:", "https:");
     let outcome = outcome(SnapHookSettings { ca_file: Some(ca.path().to_owned()), ..settings(&url) }).await;
     assert_eq!(outcome.as_str(), "Unreachable", "{outcome}");
     assert!(words(&outcome).contains("within 400ms; check that SnapHook runs"), "{outcome}");
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert!(took >= REQUEST_TIMEOUT && took < REQUEST_TIMEOUT + SLACK, "{took:?}");
 }
 

@@ -7,25 +7,23 @@ use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
-use tower::limit::RateLimitLayer;
+
+use super::start_limit::limit_starts;
 
 /// How long the server keeps a watch open.
 pub const WATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connection is dead if nothing is read for the watch timeout and this much longer, since the server ends a watch before.
-/// It is below the 5 s after which kube's watcher starts a silent watch anew without an error: only a read that fails can be
+/// It is below the 5 s after which kube's watcher restarts a silent watch without an error: only a read that fails can be
 /// logged and counted.
 const READ_SLACK: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Watch and list requests a second. If a server closes each watch at once, kube's watcher sends thousands of requests a
-/// second without an error. Listing 10,000 pods takes 20 requests.
-const WATCH_RATE: u64 = 10;
 
 /// Clients for one API server; cloning is cheap.
 #[derive(Clone)]
 pub struct Cluster {
     /// For ordinary calls, each of them through [`call`](super::call).
     pub calls: Client,
-    /// For watches and the listings before them: rate-limited.
+    /// For watches and the listings before them. How often they start is limited.
     pub watches: Client,
     /// How long the server keeps a watch open; [`WATCH_TIMEOUT`] outside tests.
     pub watch_timeout: Duration,
@@ -53,10 +51,9 @@ impl Cluster {
         let url = config.cluster_url.to_string();
         let build = || ClientBuilder::try_from(config.clone());
         let failed = |source| ConnectError::Client { url: url.clone(), source };
-        let limit = RateLimitLayer::new(WATCH_RATE, Duration::from_secs(1));
         Ok(Self {
             calls: build().map_err(failed)?.build(),
-            watches: build().map_err(failed)?.with_layer(&limit).build(),
+            watches: limit_starts(&build().map_err(failed)?.build()),
             watch_timeout,
             ca_certificates: config.root_cert,
         })

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::Request;
 use kube::{Client, Resource as _};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
@@ -28,7 +29,7 @@ pub async fn read_pod(client: &Client, name: &PodName) -> Result<Option<LivePod>
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let pod: WatchedPod = serde_json::from_value(object.clone())
+    let pod = WatchedPod::deserialize(&object)
         .map_err(|error| CallError::Failed { what: what(), source: Box::new(kube::Error::SerdeError(error)) })?;
     Ok(Some(LivePod { facts: pod.into(), object }))
 }

@@ -3,7 +3,7 @@
 //!
 //! kube's watcher resumes after most errors by itself. Two it does not survive. It repeats a watch request that was answered
 //! with HTTP 410 for ever with the same version: the cure is to drop the stream and make a new one. One undecodable object
-//! fails a whole listing: the cure is `DeserializeGuard`. And it resumes silently: if no object changes, only the answer to
+//! fails a whole listing: the cure is [`Guarded`]. And it resumes silently: if no object changes, only the answer to
 //! the watch request shows that the watch works again.
 
 use std::fmt::Debug;
@@ -13,17 +13,21 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, stream};
 use http::Request;
 use kube::client::Body;
-use kube::core::{DeserializeGuard, NamespaceResourceScope, Resource};
+use kube::core::{NamespaceResourceScope, Resource};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 
 use crate::backoff::Backoff;
 
+use super::guarded::Guarded;
 use super::scope::Scope;
 
 /// The waits after errors in a row. They are short enough for two within the 30 s after the API server's return.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(750), Duration::from_millis(7500));
+
+/// The number of objects in one page of a listing. A page is in memory as text and as objects.
+const PAGE_SIZE: u32 = 100;
 
 /// What went wrong on a watch. The watch continues after each of them.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +55,8 @@ where
     F: Fn() + Send + Sync + 'static,
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let config = config.timeout(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)).page_size(500);
-    let api: Api<DeserializeGuard<K>> = scope.api(&reporting_client(client, on_established));
+    let config = config.timeout(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)).page_size(PAGE_SIZE);
+    let api: Api<Guarded<K>> = scope.api(&reporting_client(client, on_established));
     let start = move || watcher(api.clone(), config.clone()).boxed();
     let first = (start(), BACKOFF.retries(), None);
     stream::unfold((first, start), |((mut events, mut retries, due), start)| async move {
@@ -115,13 +119,13 @@ fn is_too_old(error: &watcher::Error) -> bool {
 }
 
 /// Unwraps the guard. `None`: an undecodable object was deleted, which needs no error.
-fn decoded<K>(event: Event<DeserializeGuard<K>>) -> Option<Result<Event<K>, WatchStreamError>> {
-    let guarded = |guard: DeserializeGuard<K>, wrap: fn(K) -> Event<K>| match guard.0 {
+fn decoded<K>(event: Event<Guarded<K>>) -> Option<Result<Event<K>, WatchStreamError>> {
+    let guarded = |guard: Guarded<K>, wrap: fn(K) -> Event<K>| match guard.0 {
         Ok(object) => Ok(wrap(object)),
-        Err(invalid) => {
-            let namespace = invalid.metadata.namespace.unwrap_or_default();
-            let name = format!("{namespace}/{}", invalid.metadata.name.unwrap_or_default());
-            Err(WatchStreamError::Undecodable { name, error: invalid.error })
+        Err(undecodable) => {
+            let namespace = undecodable.metadata.namespace.unwrap_or_default();
+            let name = format!("{namespace}/{}", undecodable.metadata.name.unwrap_or_default());
+            Err(WatchStreamError::Undecodable { name, error: undecodable.error })
         }
     };
     match event {

@@ -1,0 +1,121 @@
+use super::*;
+use crate::fixtures::{PodFixture, at, pod};
+use crate::keys::{CONTAINERS, DELAY, SNAP};
+
+/// Two containers, Ready since `at(0)`.
+fn ready() -> PodFixture {
+    pod("web").labeled().containers(["app", "proxy"]).ready(0)
+}
+
+fn annotated(pod: PodFixture, now: i64) -> Result<Vec<String>, Ineligible> {
+    check(Some(&pod.facts()), Choice::Annotated, at(now))
+}
+
+fn manual(uid: Option<&str>, container: Option<&str>) -> CheckpointTarget {
+    CheckpointTarget::Manual { name: "web".into(), uid: uid.map(Into::into), container: container.map(Into::into) }
+}
+
+fn automatic() -> CheckpointTarget {
+    CheckpointTarget::Pod { name: "web".into(), uid: "u".into(), container: "app".into() }
+}
+
+#[test]
+fn an_eligible_pod_has_its_chosen_containers() {
+    assert_eq!(annotated(ready(), 0), Ok(vec!["app".into()]));
+    assert_eq!(annotated(ready().annotation(CONTAINERS, "*"), 0), Ok(vec!["app".into(), "proxy".into()]));
+    for target in [automatic(), manual(None, None), manual(Some("u"), Some("app"))] {
+        let found = check(Some(&ready().facts()), Choice::Target(&target), at(0));
+        assert_eq!(found, Ok(vec!["app".into()]), "{target:?}");
+    }
+}
+
+#[test]
+fn an_ineligible_pod_has_its_cause() {
+    let not_started = Ineligible::NotStarted { container: "app".into() };
+    for (case, pod, expected) in [
+        ("snap: \"True\"", ready().label(SNAP, "True"), Ineligible::NotLabelled),
+        ("no labels", pod("web").ready(0), Ineligible::NotLabelled),
+        ("restored", ready().mutated("true"), Ineligible::AlreadyRestored),
+        ("mirror pod", ready().mirror(), Ineligible::StaticPod),
+        ("terminating", ready().terminating(), Ineligible::Terminating),
+        ("pending", ready().phase("Pending"), Ineligible::NotRunning),
+        ("succeeded", ready().phase("Succeeded"), Ineligible::NotRunning),
+        ("not Ready", ready().not_ready(0), Ineligible::NotReady),
+        ("no conditions", pod("web").labeled().phase("Running"), Ineligible::NotReady),
+        ("not started", ready().not_started("app"), not_started),
+        ("no container", pod("web").labeled().containers([]).ready(0), Ineligible::NoContainer),
+    ] {
+        assert_eq!(annotated(pod, 0), Err(expected), "{case}");
+    }
+    assert!(matches!(annotated(ready().annotation(DELAY, "soon"), 0), Err(Ineligible::InvalidAnnotation(_))));
+}
+
+#[test]
+fn the_target_of_a_checkpoint_has_causes_of_its_own() {
+    let several = || ready().annotation(CONTAINERS, "*");
+    let no_such =
+        Ineligible::NoSuchContainer { container: "nope".into(), containers: vec!["app".into(), "proxy".into()] };
+    let replaced = Ineligible::Replaced { uid: "u".into(), expected: "other".into() };
+    for (target, pod, expected) in [
+        (automatic(), None, Ineligible::Gone),
+        (manual(Some("other"), None), Some(ready()), replaced),
+        (manual(None, Some("nope")), Some(ready()), no_such),
+        (manual(None, None), Some(several()), Ineligible::SeveralContainers(vec!["app".into(), "proxy".into()])),
+    ] {
+        let pod = pod.map(PodFixture::facts);
+        assert_eq!(check(pod.as_ref(), Choice::Target(&target), at(0)), Err(expected), "{target:?}");
+    }
+}
+
+#[test]
+fn a_delay_counts_from_the_last_time_the_pod_became_ready() {
+    let delayed = || ready().annotation(DELAY, "30s");
+    assert_eq!(annotated(delayed(), 0), Err(Ineligible::Delayed(at(30))));
+    assert_eq!(annotated(delayed(), 29), Err(Ineligible::Delayed(at(30))));
+    assert_eq!(annotated(delayed(), 30), Ok(vec!["app".into()]));
+    let manual = manual(None, None);
+    assert!(check(Some(&delayed().facts()), Choice::Target(&manual), at(0)).is_ok(), "a person does not wait");
+}
+
+#[test]
+fn a_clock_behind_the_clock_of_the_nodes_does_not_delay_a_pod_without_delay() {
+    assert_eq!(annotated(ready(), -100), Ok(vec!["app".into()]));
+}
+
+#[test]
+fn mutated_with_another_value_than_true_does_not_matter() {
+    for value in ["false", "junk", ""] {
+        assert_eq!(annotated(ready().mutated(value), 0), Ok(vec!["app".into()]), "{value:?}");
+    }
+}
+
+#[test]
+fn a_message_names_the_pod_and_what_to_do() {
+    let name = PodName { namespace: "default".into(), name: "web".into() };
+    let terminating = |target| Ineligible::Terminating.message(&name, &target);
+    assert_eq!(terminating(automatic()), "pod `default/web` is terminating. A new pod gets its own Checkpoint");
+    let message = terminating(manual(None, None));
+    assert_eq!(message, "pod `default/web` is terminating. Create a Checkpoint of the pod that replaces it");
+}
+
+/// Two causes are left out: the watch selects by the label, and the API server accepts no pod without containers. The
+/// others are causes of a Checkpoint, which its status shows.
+#[test]
+fn the_page_of_troubleshooting_lists_the_causes() {
+    let page = include_str!("../../../../docs/troubleshooting.md");
+    let rows: Vec<&str> = page.split("| `waiting_for` |").nth(1).unwrap().lines().collect();
+    for cause in [
+        Ineligible::NotRunning,
+        Ineligible::NotReady,
+        Ineligible::NotScheduled,
+        Ineligible::NotStarted { container: "app".into() },
+        Ineligible::Delayed(at(0)),
+        Ineligible::InvalidAnnotation("broken".into()),
+        Ineligible::AlreadyRestored,
+        Ineligible::StaticPod,
+        Ineligible::Terminating,
+    ] {
+        let start = format!("| {} |", cause.as_str());
+        assert!(rows.iter().any(|row| row.starts_with(&start)), "{}", cause.as_str());
+    }
+}

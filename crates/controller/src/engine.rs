@@ -1,0 +1,264 @@
+//! The engine: the one owner of pods, Checkpoints, slots, endpoints and timers, while this replica leads.
+//!
+//! [`Engine::on`] takes one input and returns what is to be done. It does no I/O and reads no clock, so that a
+//! simulation can run it. The way of a pod: [`pod_table`], then `claims`, then `attempts`.
+
+mod api_outage;
+mod attempts;
+mod candidates;
+mod circuit_breaker;
+mod claims;
+mod endpoint_breakers;
+mod kept;
+mod message;
+mod pod_table;
+mod prepared_claim;
+mod record_key;
+mod record_table;
+mod records;
+mod slots;
+mod state;
+mod timers;
+mod work_queue;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use snapwatcher_api::pod::PodName;
+
+use crate::operation::{Operation, OperationId, SEND_WINDOW};
+use claims::MAX_CLAIMS;
+use endpoint_breakers::Permit;
+use pod_table::{ContainerKey, PodAction, PodTable};
+use record_key::RecordKey;
+use record_table::RecordTable;
+use state::{Reported, Running, Task};
+use timers::{Timer, Timers, after};
+
+pub use kept::Kept;
+pub use message::{ClaimReport, Effect, Input, Now, Report};
+pub use slots::ConcurrencyLimits;
+pub use state::{Engine, EngineSettings};
+
+/// The engine wakes up at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+impl Engine {
+    /// Takes one input, and returns what is to be done.
+    pub fn on(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        match input {
+            Input::Leads(leads) => self.lead(leads, now),
+            Input::Stop => self.is_stopping = true,
+            Input::Pods { scope, event } => {
+                let actions = self.pods.apply(scope, *event, now.wall);
+                self.take(actions, now);
+                self.pods_listed(scope, now);
+            }
+            Input::Checkpoints { scope, event } => self.checkpoint_event(scope, *event, now),
+            Input::Progress { id, progress } => self.progress(id, progress, now),
+            Input::Finished { id, result } => self.finished(id, result, now),
+            Input::Retained => self.schedule_retention(now),
+            Input::Wakeup => self.requeue_blocked(),
+        }
+        while let Some(timer) = self.timers.pop(now.wall) {
+            self.due(timer, now);
+        }
+        self.start_work(now);
+        self.report_numbers(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Self::on`] is to be called with [`Input::Wakeup`], if nothing else happens before.
+    pub fn next_wakeup(&mut self, now: Timestamp) -> Duration {
+        let longest = self.settings.operations.policy.longest_wait;
+        let has_waiting = !self.queue.is_empty() || !self.blocked.is_empty();
+        let of_waiting =
+            [self.slots.next_expiry(now), self.breakers.next_probe(now), self.outage.map(|outage| outage.until)];
+        let of_waiting = of_waiting.into_iter().flatten().filter(|_| has_waiting);
+        let others = [self.timers.next(), self.breakers.next_expiry(longest, now)].into_iter().flatten();
+        let next = of_waiting.filter(|at| *at > now).chain(others).min();
+        let wait = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        wait.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    }
+
+    /// Whether claims create Checkpoints.
+    pub fn creates_checkpoints(&self) -> bool {
+        self.settings.backend.is_some()
+    }
+
+    /// Whether no operation runs.
+    pub fn is_idle(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// What is known of pods and Checkpoints belongs to one period of leadership. Operations are finished in any case.
+    fn lead(&mut self, leads: bool, now: Now) {
+        self.leads = leads;
+        self.pods = PodTable::default();
+        self.records = RecordTable::default();
+        self.slots.forget_checkpoints();
+        self.queue.clear();
+        self.blocked.clear();
+        self.claims.clear();
+        self.unlisted.clear();
+        self.prepared.clear();
+        self.unattempted.clear();
+        let is_running = |key: &RecordKey| self.busy.contains_key(key);
+        self.claiming.retain(|key, followers| {
+            followers.clear();
+            is_running(key)
+        });
+        self.written.clear();
+        self.timers = Timers::default();
+        self.stale_slots_expire_at = now.boot + SEND_WINDOW + self.settings.longest_slot;
+        if leads {
+            self.schedule_retention(now);
+        }
+    }
+
+    fn schedule_retention(&mut self, now: Now) {
+        if self.leads && self.settings.backend.is_some() {
+            self.timers.set(Timer::Retention, after(now.wall, self.settings.retention_interval));
+        }
+    }
+
+    fn due(&mut self, timer: Timer, now: Now) {
+        match timer {
+            Timer::Pod(pod) => {
+                let actions = self.pods.recheck(&pod, now.wall);
+                self.take(actions, now);
+            }
+            Timer::Record(key) => self.look_at(&key, now),
+            Timer::Claim(key) => self.claim_without_attempt(&key),
+            Timer::Retention => {
+                let known_pods = self.pods.uids();
+                self.effects.push(Effect::Retain { known_pods });
+            }
+        }
+    }
+
+    /// Does what follows from an event of a pod.
+    fn take(&mut self, actions: Vec<PodAction>, now: Now) {
+        for action in actions {
+            match action {
+                PodAction::Seen(pod) => {
+                    // An attempt in an annotation counts now. After the first listing, all are looked at together.
+                    if self.pods.is_newcomer(&pod.name) {
+                        for key in self.records.about_pod(&pod.name) {
+                            self.look_at(&key, now);
+                        }
+                    }
+                    self.report(Report::PodSeen(pod));
+                }
+                PodAction::Claim(key) => self.claims.push_back(key),
+                PodAction::Changed(pod) => {
+                    self.forget_gone_pod(&pod);
+                    for key in self.records.about_pod(&pod) {
+                        self.look_at(&key, now);
+                    }
+                }
+                PodAction::Recheck { pod, at } => self.timers.set(Timer::Pod(pod), at),
+                PodAction::Blocked { pod, cause } => self.report(Report::PodBlocked { pod, cause }),
+                PodAction::Unblocked(pod) => self.report(Report::PodUnblocked(pod)),
+            }
+        }
+    }
+
+    /// Keeps nothing of a pod that is gone, or that another one has replaced.
+    fn forget_gone_pod(&mut self, pod: &PodName) {
+        let uid = self.pods.get(pod).map(|entry| entry.pod.uid.clone());
+        if uid.is_none() {
+            self.timers.cancel(&Timer::Pod(pod.clone()));
+        }
+        let first = ContainerKey { pod: pod.clone(), uid: String::new(), container: String::new() };
+        let of_pod = self.unlisted.range(first..).take_while(|key| key.pod == *pod);
+        let gone: Vec<_> = of_pod.filter(|key| Some(&key.uid) != uid.as_ref()).cloned().collect();
+        for key in gone {
+            self.unlisted.remove(&key);
+        }
+    }
+
+    /// Whether attempts may start, apart from slots and circuit breakers.
+    fn may_attempt(&self, now: Now) -> bool {
+        self.leads
+            && !self.is_stopping
+            && !self.settings.is_suspended
+            && self.outage.is_none_or(|outage| outage.until <= now.wall)
+            && self.all_are_listed(now)
+    }
+
+    /// Until every scope is listed, slots that an earlier leader took there are not known. A scope that cannot be listed
+    /// delays the others for only as long as such a slot can count.
+    fn all_are_listed(&self, now: Now) -> bool {
+        let scopes = 0..self.settings.scopes.len();
+        scopes.into_iter().all(|scope| self.records.is_listed(scope) && self.pods.is_listed(scope))
+            || now.boot >= self.stale_slots_expire_at
+    }
+
+    fn start_work(&mut self, now: Now) {
+        if !self.leads || self.is_stopping {
+            return;
+        }
+        loop {
+            self.start_claims(now);
+            if self.may_attempt(now) {
+                while self.start_next(now) {}
+            }
+            // What starts can give way to other claims.
+            if self.claims.is_empty() || self.running_claims() >= MAX_CLAIMS {
+                return;
+            }
+        }
+    }
+
+    fn start(&mut self, task: Task, operation: Operation, record: Option<RecordKey>, permit: Permit) {
+        self.last_operation += 1;
+        let id = OperationId(self.last_operation);
+        // A Checkpoint that was deleted during its attempt is created again beside it, and waits for its end.
+        if let Some(record) = &record {
+            self.busy.entry(record.clone()).or_insert(id);
+        }
+        self.operations.insert(id, Running { task, record, permit });
+        self.effects.push(Effect::Start(id, operation));
+    }
+
+    fn report(&mut self, report: Report) {
+        self.effects.push(Effect::Report(Box::new(report)));
+    }
+
+    fn requeue_blocked(&mut self) {
+        for (item, node) in std::mem::take(&mut self.blocked) {
+            self.queue.push(item, node);
+        }
+    }
+
+    fn report_numbers(&mut self, now: Now) {
+        let longest = self.settings.operations.policy.longest_wait;
+        let (pods, queued) = (self.pods.len(), self.queue.attempts());
+        let breakers = self.breakers.open_count(longest, now.wall);
+        if pods != self.reported.pods {
+            self.report(Report::PodsWatched(pods));
+        }
+        if queued != self.reported.queued {
+            self.report(Report::AttemptsQueued(queued));
+        }
+        if breakers != self.reported.breakers {
+            self.report(Report::BreakersOpen(breakers));
+        }
+        self.reported = Reported { pods, queued, breakers };
+        // An attempt under way may have failed the check for another reason.
+        self.had_open_breaker |= breakers > 0;
+        if self.had_open_breaker && breakers == 0 && self.operations.is_empty() {
+            self.had_open_breaker = false;
+            self.report(Report::EndpointsReachable);
+        }
+    }
+
+    fn endpoint<'n>(&'n self, node: Option<&'n str>) -> Option<&'n str> {
+        self.settings.backend.as_ref().and_then(|backend| backend.endpoint(node))
+    }
+}
+
+#[cfg(test)]
+mod tests;

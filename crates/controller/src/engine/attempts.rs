@@ -1,0 +1,353 @@
+//! Attempts: from a Checkpoint that needs one, or a claim that is one, to the end of its operation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
+use snapwatcher_api::checkpoint_name;
+use snapwatcher_api::eligibility::{self, Choice, Ineligible};
+use snapwatcher_api::outcome::{Outcome, Reason};
+use snapwatcher_api::pod::PodName;
+use snapwatcher_kubernetes::cluster::CallError;
+
+use super::api_outage::{ApiOutage, LONGEST_PAUSE, is_about_checkpoint};
+use super::candidates;
+use super::circuit_breaker::EndpointSignal;
+use super::endpoint_breakers::Permit;
+use super::message::{ClaimReport, Now, Report};
+use super::record_key::RecordKey;
+use super::record_table::attempt_start;
+use super::slots::Subject;
+use super::state::{Engine, Running, Task};
+use super::timers::{Timer, after};
+use super::work_queue::WorkItem;
+use crate::operation::{Attempt, AttemptResult, ClaimResult, Operation, OperationId, OperationResult, Progress};
+use crate::record::fields;
+use crate::record::transitions::NextStep;
+
+/// The shortest wait of a Checkpoint whose attempt met an outage of the API server.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What an unfinished Checkpoint needs.
+pub(super) enum Need {
+    /// Nothing before a pod changes.
+    Nothing,
+    /// Its status is to say what it waits for.
+    Wait(String),
+    Attempt(ChosenPod),
+}
+
+/// The pod of an attempt.
+pub(super) struct ChosenPod {
+    pub(super) name: PodName,
+    /// As a label value; `None`: the pod is not known to the watch, or not eligible by it. A live read decides.
+    pub(super) node: Option<String>,
+    subject: Option<Subject>,
+}
+
+impl Engine {
+    /// Starts the next attempt or claim that can start. False: there is none.
+    pub(super) fn start_next(&mut self, now: Now) -> bool {
+        // Taken out, since the condition reads the rest of the engine.
+        let mut queue = std::mem::take(&mut self.queue);
+        let next = queue
+            .pop(|node| self.breakers.allows(self.endpoint(node), now.wall) && self.slots.has_free(node, now.wall));
+        self.queue = queue;
+        match next {
+            None => return false,
+            Some((WorkItem::Claim(key), _)) => {
+                self.start_claim_with_attempt(key, now);
+            }
+            Some((WorkItem::Attempt(key), node)) => self.start_attempt(key, node.as_deref(), now),
+        }
+        true
+    }
+
+    fn start_attempt(&mut self, key: RecordKey, queued_node: Option<&str>, now: Now) {
+        let Some(checkpoint) = self.records.unfinished(&key).map(|record| record.checkpoint.clone()) else { return };
+        if self.busy.contains_key(&key) || self.written.contains_key(&key) {
+            return;
+        }
+        // Since it was queued, another process may have begun an attempt.
+        if self.next_step(&key, &checkpoint, now) != NextStep::Attempt {
+            return self.look_at(&key, now);
+        }
+        let Need::Attempt(chosen) = self.need_of(&checkpoint, queued_node, now) else {
+            return self.look_at(&key, now);
+        };
+        let ChosenPod { name, node, subject } = chosen;
+        if node.as_deref() != queued_node && node.is_some() {
+            return self.queue.push(WorkItem::Attempt(key), node);
+        }
+        if !self.slots.take(&key, node.as_deref(), subject, now.wall) {
+            return self.blocked.push((WorkItem::Attempt(key), node));
+        }
+        let endpoint = self.endpoint(node.as_deref()).map(str::to_owned);
+        let permit = self.breakers.issue(endpoint.as_deref());
+        let operation = Operation::Attempt(Box::new(Attempt { checkpoint: checkpoint.clone(), pod: name, node }));
+        self.start(Task::Attempt(checkpoint), operation, Some(key), permit);
+    }
+
+    /// Chooses the pod of an attempt.
+    pub(super) fn need_of(&self, checkpoint: &Checkpoint, queued_node: Option<&str>, now: Now) -> Need {
+        let namespace = checkpoint.metadata.namespace.clone().unwrap_or_default();
+        let unknown = |name: &str| {
+            let name = PodName { namespace: namespace.clone(), name: name.to_owned() };
+            let subject = self.likely_subject(checkpoint, &name);
+            Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject })
+        };
+        let target = fields::target(checkpoint);
+        let name = match &target {
+            Some(CheckpointTarget::Pod { name, .. } | CheckpointTarget::Manual { name, .. }) => name,
+            Some(target @ CheckpointTarget::Revision { .. }) => return self.need_of_revision(checkpoint, target, now),
+            // The operation writes what is wrong with the spec.
+            None => return unknown(""),
+        };
+        let pod = PodName { namespace: namespace.clone(), name: name.clone() };
+        let Some(target) = &target else { return Need::Nothing };
+        match self.known_pod(&pod, target, now) {
+            Ok(chosen) => Need::Attempt(chosen),
+            Err(cause) if is_shown(checkpoint, cause.reason(), &cause.message(&pod, target)) => Need::Nothing,
+            Err(_) => unknown(name),
+        }
+    }
+
+    fn need_of_revision(&self, checkpoint: &Checkpoint, target: &CheckpointTarget, now: Now) -> Need {
+        let CheckpointTarget::Revision { workload, revision, .. } = target else { return Need::Nothing };
+        let pods = self.pods.in_namespace(checkpoint.metadata.namespace.as_deref().unwrap_or_default());
+        let health = |node: &str| self.breakers.health(self.endpoint(Some(node)), now.wall);
+        let same_endpoint = |a: &str, b: &str| self.endpoint(Some(a)) == self.endpoint(Some(b));
+        let pod = candidates::first(checkpoint, target, pods, health, same_endpoint, now.wall);
+        if let Some(chosen) = pod.and_then(|pod| self.known_pod(&pod, target, now).ok()) {
+            return Need::Attempt(chosen);
+        }
+        let message = format!("waiting for a Ready pod of {} `{}`, revision {revision}", workload.kind, workload.name);
+        if is_shown(checkpoint, Reason::NotReady, &message) || !self.all_are_listed(now) {
+            return Need::Nothing;
+        }
+        Need::Wait(message)
+    }
+
+    /// Pod and container of an attempt whose pod is not eligible by the watch. The live read can find it eligible.
+    fn likely_subject(&self, checkpoint: &Checkpoint, name: &PodName) -> Option<Subject> {
+        let pod = self.pods.get(name).map(|entry| &entry.pod);
+        let uid = pod.map(|pod| pod.uid.as_str()).or_else(|| fields::pod_uid(checkpoint))?;
+        let options = pod.and_then(|pod| pod.options.as_ref().ok());
+        let chosen = || options.and_then(|options| options.containers.first()).map(String::as_str);
+        let container = fields::container(checkpoint).or_else(chosen)?;
+        Some((uid.to_owned(), container.to_owned()))
+    }
+
+    fn known_pod(&self, name: &PodName, target: &CheckpointTarget, now: Now) -> Result<ChosenPod, Ineligible> {
+        let pod = self.pods.get(name).map(|entry| &entry.pod);
+        let containers = eligibility::check(pod, Choice::Target(target), now.wall)?;
+        let pod = pod.ok_or(Ineligible::Gone)?;
+        let node = checkpoint_name::label_value(pod.node.as_deref().unwrap_or_default());
+        let subject = containers.into_iter().next().map(|container| (pod.uid.clone(), container));
+        Ok(ChosenPod { name: name.clone(), node: Some(node), subject })
+    }
+
+    pub(super) fn progress(&mut self, id: OperationId, progress: Progress, now: Now) {
+        let Some(Running { task, record: Some(record), .. }) = self.operations.get_mut(&id) else { return };
+        let record = record.clone();
+        match progress {
+            Progress::Claimed(_) => {
+                let Task::Claim(task) = task else { return };
+                task.is_claimed = true;
+                let report = ClaimReport {
+                    event: task.event,
+                    pod: task.pod.clone(),
+                    container: task.key.container.clone(),
+                    workload: task.claim.workload.clone(),
+                    checkpoint: Some(task.claim.name.clone()),
+                };
+                let key = task.key.clone();
+                self.claimed(&key, report, now);
+            }
+            Progress::Requested(checkpoint) => {
+                if let Some(start) = attempt_start(&checkpoint) {
+                    self.sent.insert(record, start);
+                }
+                self.report(Report::Requested(checkpoint));
+            }
+            Progress::Responded { outcome, deadline } => self.responded(id, &record, outcome, deadline, now),
+        }
+    }
+
+    /// The slot and the endpoint are free for the next attempt, although the outcome is not written yet.
+    fn responded(
+        &mut self,
+        id: OperationId,
+        record: &RecordKey,
+        outcome: Outcome,
+        deadline: Option<Timestamp>,
+        now: Now,
+    ) {
+        let is_unanswered = matches!(outcome, Outcome::Failed { reason: Reason::NoResponse, .. });
+        self.slots.responded(record, deadline.filter(|_| is_unanswered));
+        let permit = self.operations.get_mut(&id).map(|running| std::mem::take(&mut running.permit));
+        let permit = permit.unwrap_or_default();
+        let longest = self.settings.operations.policy.longest_wait;
+        let others_reachable = self.breakers.all_closed_except(&permit, longest, now.wall);
+        self.record_signal(&permit, EndpointSignal::from(&outcome), now);
+        self.report(Report::Responded { outcome, others_reachable });
+        self.requeue_blocked();
+    }
+
+    /// A permit that was not used.
+    pub(super) fn end_permit(&mut self, permit: &Permit, now: Now) {
+        self.record_signal(permit, EndpointSignal::NotSent, now);
+    }
+
+    fn record_signal(&mut self, permit: &Permit, signal: EndpointSignal, now: Now) {
+        let longest = self.settings.operations.policy.longest_wait;
+        let jitter = self.random.f64();
+        self.breakers.record(permit, signal, longest, jitter, now.wall);
+    }
+
+    pub(super) fn finished(&mut self, id: OperationId, result: OperationResult, now: Now) {
+        let Some(Running { task, record, permit }) = self.operations.remove(&id) else { return };
+        self.end_permit(&permit, now);
+        let was_busy = record.as_ref().is_some_and(|record| self.busy.get(record) == Some(&id));
+        if let Some(record) = record.as_ref().filter(|_| was_busy) {
+            self.busy.remove(record);
+            self.slots.release(record);
+        }
+        // Usually the watch is about to deliver a newer version.
+        let mut is_outdated = false;
+        match (task, result) {
+            (Task::FindWorkload(key), OperationResult::Workload(result)) => self.workload_found(key, result, now),
+            (Task::Claim(task), OperationResult::Claim(result)) => {
+                if let (Ok(ClaimResult::Attempted(attempt)), Some(record)) = (&result, &record) {
+                    self.note_write(record, attempt);
+                }
+                match result {
+                    Ok(ClaimResult::Attempted(attempt)) => self.attempt_ended(attempt, None),
+                    result if !task.is_claimed => self.claim_ended(task.key, task.claim, result, now),
+                    _ => {}
+                }
+            }
+            (Task::Attempt(checkpoint), OperationResult::Attempt(result)) => match result {
+                Ok(attempt) => {
+                    self.outage_over();
+                    is_outdated = matches!(&attempt, AttemptResult::NotSent { written: None })
+                        || matches!(&attempt, AttemptResult::Unmet(unmet) if unmet.written.is_none());
+                    if let Some(record) = &record {
+                        self.note_write(record, &attempt);
+                    }
+                    self.attempt_ended(attempt, Some(checkpoint));
+                }
+                Err(error) => return self.attempt_failed(checkpoint, error, now),
+            },
+            (Task::MarkInterrupted(checkpoint) | Task::Cancel(checkpoint), OperationResult::Written(result)) => {
+                match result {
+                    Ok(written) => {
+                        self.outage_over();
+                        if let (Some(record), Some(written)) = (&record, written) {
+                            self.wrote(record, &written);
+                            if written.reason() == Some(Reason::Interrupted.as_str()) {
+                                self.report(Report::Interrupted(checkpoint));
+                            }
+                        }
+                    }
+                    Err(error) => return self.attempt_failed(checkpoint, error, now),
+                }
+            }
+            _ => {}
+        }
+        if let Some(record) = record.as_ref().filter(|_| was_busy) {
+            self.forget_gone(record);
+        }
+        match record {
+            Some(record) if is_outdated => {
+                self.observe_again(&record);
+                self.timers.set(Timer::Record(record), after(now.wall, RETRY_AFTER));
+            }
+            Some(record) => self.look_at(&record, now),
+            None => {}
+        }
+        self.requeue_blocked();
+    }
+
+    /// During an operation another process can have begun to work on the Checkpoint, as the watch has shown.
+    fn observe_again(&mut self, record: &RecordKey) {
+        if let Some(checkpoint) = self.records.unfinished(record).map(|known| known.checkpoint.clone()) {
+            self.observe_slot(record, &checkpoint);
+        }
+    }
+
+    /// Of a Checkpoint that was deleted during its operation, nothing is kept.
+    fn forget_gone(&mut self, record: &RecordKey) {
+        if self.gone.remove(record) {
+            self.sent.remove(record);
+        }
+    }
+
+    fn note_write(&mut self, record: &RecordKey, attempt: &AttemptResult) {
+        match attempt {
+            AttemptResult::Sent(sent) if sent.is_written => self.wrote(record, &sent.checkpoint),
+            // It is deleted, or belongs to another process.
+            AttemptResult::Sent(_) => drop(self.sent.remove(record)),
+            AttemptResult::Unmet(unmet) => {
+                if let Some(written) = &unmet.written {
+                    self.wrote(record, written);
+                }
+            }
+            AttemptResult::NotSent { written: Some(written) } => self.wrote(record, written),
+            _ => {}
+        }
+    }
+
+    /// `checkpoint` is the one that was attempted; `None` after a claim.
+    fn attempt_ended(&mut self, attempt: AttemptResult, checkpoint: Option<Arc<Checkpoint>>) {
+        match attempt {
+            AttemptResult::Sent(sent) => self.report(Report::AttemptEnded(sent)),
+            AttemptResult::Unmet(unmet) => {
+                if let Some(checkpoint) = checkpoint.filter(|_| unmet.written.is_some()) {
+                    self.report(Report::Unmet { checkpoint, unmet });
+                }
+            }
+            AttemptResult::NotSent { .. } => {}
+            AttemptResult::OtherWorkload { pod, uid, workload_uid } => {
+                self.pods.set_workload(&pod, &uid, &workload_uid);
+            }
+            AttemptResult::OtherNode(node) => {
+                if let Some(checkpoint) = checkpoint.filter(|_| self.leads) {
+                    self.queue.push(WorkItem::Attempt(RecordKey::of(&checkpoint)), Some(node));
+                }
+            }
+        }
+    }
+
+    fn attempt_failed(&mut self, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
+        let key = RecordKey::of(&checkpoint);
+        self.forget_gone(&key);
+        self.observe_again(&key);
+        let is_about_checkpoint = is_about_checkpoint(&error);
+        let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
+        self.timers.set(Timer::Record(key), after(now.wall, wait));
+        if is_about_checkpoint {
+            self.report(Report::AttemptFailed { checkpoint, error, retry_after: wait });
+        } else if let Some(outage) = ApiOutage::after(self.outage, self.random.f64(), now.wall) {
+            self.outage = Some(outage);
+            if outage.pauses == 1 {
+                self.report(Report::OutageStarted(error));
+            }
+        }
+        self.requeue_blocked();
+    }
+
+    pub(super) fn outage_over(&mut self) {
+        if self.outage.take().is_some() {
+            self.report(Report::OutageEnded);
+        }
+    }
+}
+
+/// Whether the status says so already.
+fn is_shown(checkpoint: &Checkpoint, reason: Reason, message: &str) -> bool {
+    let shown = checkpoint.status.as_ref().and_then(|status| status.message.as_deref());
+    checkpoint.reason() == Some(reason.as_str()) && shown == Some(message)
+}

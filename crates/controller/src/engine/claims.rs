@@ -1,0 +1,325 @@
+//! Claims: from a container that is eligible to the creation of its Checkpoint.
+//!
+//! A claim is also the first attempt where one may start now. If only a slot is missing, the container waits for it for a
+//! short time; then its Checkpoint is created without an attempt, so that people see it.
+
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
+use snapwatcher_api::checkpoint::{CheckpointTarget, WorkloadReference};
+use snapwatcher_api::checkpoint_name;
+use snapwatcher_api::pod::{OncePer, PodFacts};
+use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
+
+use super::endpoint_breakers::Permit;
+use super::message::{ClaimReport, Now, Report};
+use super::pod_table::{ContainerKey, PodAction};
+use super::prepared_claim::PreparedClaim;
+use super::record_key::RecordKey;
+use super::state::{ClaimTask, Engine, Task};
+use super::timers::{Timer, after};
+use super::work_queue::WorkItem;
+use crate::log_block::BlockEvent;
+use crate::operation::{Claim, ClaimError, ClaimResult, Operation};
+
+/// How many claims without an attempt, and searches for workloads, run at once.
+pub(super) const MAX_CLAIMS: usize = 16;
+
+/// How long a container waits for a slot before it is claimed without an attempt.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+impl ContainerKey {
+    fn item(&self) -> WorkItem {
+        WorkItem::Claim(self.clone())
+    }
+}
+
+impl Engine {
+    pub(super) fn start_claims(&mut self, now: Now) {
+        while self.running_claims() < MAX_CLAIMS {
+            if let Some((key, claim)) = self.unattempted.pop_front() {
+                if !self.is_superseded(&key, &claim, false, now) {
+                    self.start_claim(key, claim, None, now);
+                }
+            } else if let Some(key) = self.claims.pop_front() {
+                self.prepare_claim(key, None, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn running_claims(&self) -> usize {
+        let is_claim = |task: &Task| match task {
+            Task::FindWorkload(_) => true,
+            Task::Claim(task) => !task.attempts,
+            _ => false,
+        };
+        self.operations.values().filter(|running| is_claim(&running.task)).count()
+    }
+
+    /// Decides what a container needs: nothing, its workload, a slot, or its Checkpoint.
+    fn prepare_claim(&mut self, key: ContainerKey, workload: Option<Workload>, now: Now) {
+        if !self.pods.is_claimable(&key, now.wall) {
+            let again = self.pods.claim_ineligible(&key, now.wall);
+            return self.take(again.into_iter().collect(), now);
+        }
+        let scope = self.settings.scopes.iter().position(|scope| scope.holds(&key.pod.namespace));
+        if self.settings.backend.is_some() && !scope.is_some_and(|scope| self.records.is_listed(scope)) {
+            self.unlisted.insert(key);
+            return;
+        }
+        let Some(entry) = self.pods.get(&key.pod) else { return };
+        let pod = entry.pod.clone();
+        if workload.is_none() {
+            self.report(Report::ClaimStarted { pod: pod.clone(), container: key.container.clone() });
+        }
+        if self.records.has_success(&key.uid, &key.container) {
+            return self.already_claimed(&key, None, now);
+        }
+        let once_per = pod.options.as_ref().ok().and_then(|options| options.once_per);
+        let once_per = once_per.unwrap_or(self.settings.once_per);
+        let target = match (once_per, &workload) {
+            (OncePer::Pod, _) => pod_target(&key),
+            (OncePer::Revision, Some(workload)) => revision_target(&key, &pod, workload),
+            (OncePer::Revision, None) => return self.find_workload(key, pod),
+        };
+        match self.free_name(&key, &target) {
+            Ok(name) => match workload {
+                None => self.find_workload(key, pod),
+                Some(workload) => {
+                    let node = checkpoint_name::label_value(pod.node.as_deref().unwrap_or_default());
+                    self.claim(key, pod, PreparedClaim { target, workload, name, node }, now);
+                }
+            },
+            Err(NoFreeName::Exists(name)) => self.already_claimed(&key, Some(name), now),
+            Err(NoFreeName::AllTaken(last)) => self.claim_failed(&key, ClaimError::NoName(last), now),
+        }
+    }
+
+    fn find_workload(&mut self, key: ContainerKey, pod: PodFacts) {
+        self.start(Task::FindWorkload(key), Operation::FindWorkload { pod: Box::new(pod) }, None, Permit::default());
+    }
+
+    pub(super) fn workload_found(&mut self, key: ContainerKey, result: Result<Workload, WorkloadError>, now: Now) {
+        match result {
+            Ok(workload) => {
+                self.pods.set_workload(&key.pod, &key.uid, &workload.uid);
+                self.prepare_claim(key, Some(workload), now);
+            }
+            Err(error) => self.claim_failed(&key, error.into(), now),
+        }
+    }
+
+    /// The first derived name that no Checkpoint has.
+    fn free_name(&self, key: &ContainerKey, target: &CheckpointTarget) -> Result<String, NoFreeName> {
+        let mut last = String::new();
+        for digest in checkpoint_name::DIGESTS {
+            let Some(name) = checkpoint_name::derived(target, digest) else { break };
+            match self.records.has_target(&key.pod.namespace, &name, target) {
+                None => return Ok(name),
+                Some(true) => return Err(NoFreeName::Exists(name)),
+                Some(false) => last = name,
+            }
+        }
+        Err(NoFreeName::AllTaken(last))
+    }
+
+    fn claim(&mut self, key: ContainerKey, pod: PodFacts, claim: PreparedClaim, now: Now) {
+        if self.settings.backend.is_none() {
+            let event = self.pods.get(&key.pod).map_or(BlockEvent::Modified, |entry| entry.event);
+            let (container, workload) = (key.container.clone(), claim.workload);
+            let report = ClaimReport { event, pod, container, workload, checkpoint: None };
+            self.report(Report::Claimed(Box::new(report)));
+            return self.claim_done(&key, now);
+        }
+        let record = RecordKey::new(&key.pod.namespace, &claim.name);
+        // The Checkpoint of that name was deleted during its attempt, which continues.
+        let is_busy = self.busy.contains_key(&record);
+        match self.claiming.entry(record) {
+            // Another pod of the same revision is being claimed.
+            Entry::Occupied(mut claiming) => return claiming.get_mut().push(key),
+            Entry::Vacant(new) => drop(new.insert(Vec::new())),
+        }
+        if self.may_attempt(now) && !is_busy {
+            self.queue.push(key.item(), Some(claim.node.clone()));
+            self.timers.set(Timer::Claim(key.clone()), after(now.wall, LONGEST_WAIT));
+            self.prepared.insert(key, claim);
+        } else {
+            self.unattempted.push_back((key, claim));
+        }
+    }
+
+    /// A container has waited for a slot for long enough.
+    pub(super) fn claim_without_attempt(&mut self, key: &ContainerKey) {
+        if let Some(claim) = self.prepared.remove(key) {
+            self.queue.remove(&key.item());
+            self.unattempted.push_back((key.clone(), claim));
+        }
+    }
+
+    /// A slot on its node is free for this claim. False: it must wait for another.
+    pub(super) fn start_claim_with_attempt(&mut self, key: ContainerKey, now: Now) -> bool {
+        let Some(claim) = self.prepared.remove(&key) else { return true };
+        if self.is_superseded(&key, &claim, true, now) {
+            self.timers.cancel(&Timer::Claim(key));
+            return true;
+        }
+        let record = RecordKey::new(&key.pod.namespace, &claim.name);
+        let subject = Some((key.uid.clone(), key.container.clone()));
+        if !self.slots.take(&record, Some(&claim.node), subject, now.wall) {
+            let node = Some(claim.node.clone());
+            self.blocked.push((key.item(), node));
+            self.prepared.insert(key, claim);
+            return false;
+        }
+        self.timers.cancel(&Timer::Claim(key.clone()));
+        let endpoint = self.endpoint(Some(&claim.node)).map(str::to_owned);
+        let permit = self.breakers.issue(endpoint.as_deref());
+        self.start_claim(key, claim, Some(permit), now);
+        true
+    }
+
+    /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then it is decided anew.
+    fn is_superseded(&mut self, key: &ContainerKey, claim: &PreparedClaim, attempts: bool, now: Now) -> bool {
+        let record = RecordKey::new(&key.pod.namespace, &claim.name);
+        let is_superseded = self.records.contains(&record)
+            || attempts && self.busy.contains_key(&record)
+            || self.records.has_success(&key.uid, &key.container);
+        if is_superseded {
+            self.resume_followers(&record);
+            self.prepare_claim(key.clone(), Some(claim.workload.clone()), now);
+        }
+        is_superseded
+    }
+
+    /// With a permit, the claim is also an attempt, and has a slot.
+    fn start_claim(&mut self, key: ContainerKey, claim: PreparedClaim, permit: Option<Permit>, now: Now) {
+        let record = RecordKey::new(&key.pod.namespace, &claim.name);
+        let attempts = permit.is_some();
+        let permit = permit.unwrap_or_default();
+        let entry = self.pods.get(&key.pod).filter(|_| self.pods.is_claimable(&key, now.wall));
+        let Some((pod, event)) = entry.map(|entry| (entry.pod.clone(), entry.event)) else {
+            let again = self.pods.claim_ineligible(&key, now.wall);
+            if attempts {
+                self.slots.release(&record);
+                self.end_permit(&permit, now);
+            }
+            self.resume_followers(&record);
+            return self.take(again.into_iter().collect(), now);
+        };
+        let operation = Operation::Claim(Box::new(Claim {
+            pod: pod.clone(),
+            container: key.container.clone(),
+            target: claim.target.clone(),
+            workload: claim.workload.clone(),
+            name: claim.name.clone(),
+            attempts,
+        }));
+        let task = ClaimTask { key, claim, pod, event, attempts, is_claimed: false };
+        self.start(Task::Claim(Box::new(task)), operation, Some(record), permit);
+    }
+
+    /// A claim has created its Checkpoint.
+    pub(super) fn claimed(&mut self, key: &ContainerKey, report: ClaimReport, now: Now) {
+        self.outage_over();
+        let name = report.checkpoint.clone().unwrap_or_default();
+        self.report(Report::Claimed(Box::new(report)));
+        self.claim_done(key, now);
+        let record = RecordKey::new(&key.pod.namespace, &name);
+        for follower in self.claiming.remove(&record).unwrap_or_default() {
+            self.already_claimed(&follower, Some(name.clone()), now);
+        }
+    }
+
+    /// A claim that did not create its Checkpoint has ended.
+    pub(super) fn claim_ended(
+        &mut self,
+        key: ContainerKey,
+        claim: PreparedClaim,
+        result: Result<ClaimResult, ClaimError>,
+        now: Now,
+    ) {
+        let record = RecordKey::new(&key.pod.namespace, &claim.name);
+        match result {
+            Ok(ClaimResult::Created | ClaimResult::Attempted(_)) => {}
+            Ok(ClaimResult::AlreadyClaimed) => {
+                self.already_claimed(&key, Some(claim.name.clone()), now);
+                for follower in self.claiming.remove(&record).unwrap_or_default() {
+                    self.already_claimed(&follower, Some(claim.name.clone()), now);
+                }
+            }
+            Ok(ClaimResult::NameTaken) => {
+                let longer = checkpoint_name::DIGESTS.into_iter().filter_map(|digest| {
+                    checkpoint_name::derived(&claim.target, digest).filter(|name| name.len() > claim.name.len())
+                });
+                match longer.min_by_key(String::len) {
+                    Some(name) => self.unattempted.push_back((key, PreparedClaim { name, ..claim })),
+                    None => self.claim_failed(&key, ClaimError::NoName(claim.name), now),
+                }
+                self.resume_followers(&record);
+            }
+            Err(error) => {
+                self.claim_failed(&key, error, now);
+                self.resume_followers(&record);
+            }
+        }
+    }
+
+    fn already_claimed(&mut self, key: &ContainerKey, checkpoint: Option<String>, now: Now) {
+        let ContainerKey { pod, uid, container } = key.clone();
+        self.report(Report::AlreadyClaimed { pod, uid, container, checkpoint });
+        self.claim_done(key, now);
+    }
+
+    fn claim_done(&mut self, key: &ContainerKey, now: Now) {
+        let again = self.pods.claim_done(key, now.wall);
+        self.take(again.into_iter().collect(), now);
+    }
+
+    fn claim_failed(&mut self, key: &ContainerKey, error: ClaimError, now: Now) {
+        let again: Option<PodAction> = match &error {
+            // The watch can be behind the live read, or ahead of it.
+            ClaimError::Ineligible { .. } if self.pods.is_claimable(key, now.wall) => {
+                self.pods.claim_failed(key, now.wall)
+            }
+            // The next state of the pod decides. A pod whose controller is gone will be garbage-collected.
+            ClaimError::Ineligible { .. } | ClaimError::Workload(WorkloadError::Gone { .. }) => {
+                self.pods.claim_ineligible(key, now.wall)
+            }
+            ClaimError::NamespaceTerminating(_) => self.pods.claim_done(key, now.wall),
+            ClaimError::NoDefinition
+            | ClaimError::Workload(WorkloadError::Lookup { .. })
+            | ClaimError::NoName(_)
+            | ClaimError::Call(_) => self.pods.claim_failed(key, now.wall),
+        };
+        if let Some(pod) = self.pods.get(&key.pod).map(|entry| entry.pod.clone()).filter(|pod| pod.uid == key.uid) {
+            self.report(Report::ClaimFailed { pod, container: key.container.clone(), error });
+        }
+        self.take(again.into_iter().collect(), now);
+    }
+
+    /// Containers that waited for the claim of another one are claimed themselves.
+    fn resume_followers(&mut self, record: &RecordKey) {
+        self.claims.extend(self.claiming.remove(record).unwrap_or_default());
+    }
+}
+
+/// Why no Checkpoint can be created.
+enum NoFreeName {
+    /// The Checkpoint of this name is about the same target.
+    Exists(String),
+    /// Checkpoints of other targets have all names. This is the last.
+    AllTaken(String),
+}
+
+fn pod_target(key: &ContainerKey) -> CheckpointTarget {
+    let ContainerKey { pod, uid, container } = key.clone();
+    CheckpointTarget::Pod { name: pod.name, uid, container }
+}
+
+fn revision_target(key: &ContainerKey, pod: &PodFacts, workload: &Workload) -> CheckpointTarget {
+    let Workload { api_version, kind, name, uid } = workload.clone();
+    let workload = WorkloadReference { api_version, kind, name, uid };
+    CheckpointTarget::Revision { workload, revision: pod.revision().to_owned(), container: key.container.clone() }
+}

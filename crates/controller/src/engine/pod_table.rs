@@ -1,0 +1,330 @@
+//! The watched pods, about 1 KiB each, and how far the claim of each container has come.
+//!
+//! The table turns the events of the watch into actions.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::runtime::watcher::Event;
+
+use snapwatcher_api::eligibility::{self, Choice, Ineligible};
+use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
+use snapwatcher_kubernetes::backoff::Backoff;
+
+use crate::log_block::BlockEvent;
+
+/// By how much the watch of Checkpoints may lag behind a claim.
+const INDEX_LAG: SignedDuration = SignedDuration::from_secs(2);
+
+/// The waits before a failed claim is retried. The longest is short enough for a claim within 30 s of the API server's
+/// return.
+const CLAIM_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
+
+/// All labeled pods of the watched namespaces, in order, so that equal histories take equal steps.
+#[derive(Default)]
+pub(super) struct PodTable {
+    pods: BTreeMap<PodName, PodEntry>,
+    /// What a listing under way has delivered, by scope.
+    listings: HashMap<usize, HashSet<PodName>>,
+    /// The scopes whose first listing is complete; false: [`Self::is_newly_listed`] has not said so yet.
+    listed: HashMap<usize, bool>,
+}
+
+pub(super) struct PodEntry {
+    scope: usize,
+    pub(super) pod: PodFacts,
+    pub(super) event: BlockEvent,
+    /// The UID of its workload, once it was looked up.
+    pub(super) workload_uid: Option<String>,
+    /// Whether the pod was Ready in its last state, whatever its labels and annotations say.
+    is_ready: bool,
+    /// By container. Pods have few.
+    claims: Vec<(Box<str>, ClaimState)>,
+    /// Why the pod was not eligible in its last state.
+    blocked_by: Option<Ineligible>,
+}
+
+/// How far the claim of one container has come. Without an entry it has not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClaimState {
+    /// `is_outdated`: a Checkpoint was deleted meanwhile, so the result may be about the deleted one.
+    UnderWay {
+        failures: u32,
+        is_outdated: bool,
+    },
+    Failed {
+        failures: u32,
+        retry_at: Timestamp,
+    },
+    /// The container has a Checkpoint.
+    Done,
+}
+
+/// A container of a pod. The UID distinguishes the pod from another one of its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ContainerKey {
+    pub(super) pod: PodName,
+    pub(super) uid: String,
+    pub(super) container: String,
+}
+
+/// What follows from an event.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum PodAction {
+    /// The pod is new to this process.
+    Seen(PodFacts),
+    /// Claim this container.
+    Claim(ContainerKey),
+    /// The pod has become Ready or eligible, or is gone: Checkpoints that wait for it are to be looked at again.
+    Changed(PodName),
+    /// Call [`PodTable::recheck`] at that time.
+    Recheck { pod: PodName, at: Timestamp },
+    /// The pod is not eligible, for another cause than before.
+    Blocked { pod: PodFacts, cause: Ineligible },
+    /// The pod has become eligible.
+    Unblocked(PodFacts),
+}
+
+impl PodTable {
+    /// How many pods are watched.
+    pub(super) fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    pub(super) fn is_listed(&self, scope: usize) -> bool {
+        self.listed.contains_key(&scope)
+    }
+
+    /// Whether the first listing of a scope is complete. True once.
+    pub(super) fn is_newly_listed(&mut self, scope: usize) -> bool {
+        self.listed.get_mut(&scope).is_some_and(|was_asked| !std::mem::replace(was_asked, true))
+    }
+
+    pub(super) fn get(&self, pod: &PodName) -> Option<&PodEntry> {
+        self.pods.get(pod)
+    }
+
+    /// Whether the first listing with that pod was complete before.
+    pub(super) fn is_newcomer(&self, pod: &PodName) -> bool {
+        self.pods.get(pod).is_some_and(|entry| self.is_listed(entry.scope))
+    }
+
+    /// The pods of that namespace.
+    pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &PodEntry> {
+        let first = PodName { namespace: namespace.to_owned(), name: String::new() };
+        let pods = self.pods.range(first..).map(|(_, entry)| entry);
+        pods.take_while(move |entry| entry.pod.name.namespace == namespace)
+    }
+
+    /// The UIDs of all pods.
+    pub(super) fn uids(&self) -> HashSet<String> {
+        self.pods.values().map(|entry| entry.pod.uid.clone()).collect()
+    }
+
+    /// The workload of a pod was looked up.
+    pub(super) fn set_workload(&mut self, pod: &PodName, uid: &str, workload_uid: &str) {
+        if let Some(entry) = self.pods.get_mut(pod).filter(|entry| entry.pod.uid == uid) {
+            entry.workload_uid = Some(workload_uid.to_owned());
+        }
+    }
+
+    /// Takes over one event of the watch of `scope`.
+    pub(super) fn apply(&mut self, scope: usize, event: Event<WatchedPod>, now: Timestamp) -> Vec<PodAction> {
+        match event {
+            Event::Init => {
+                self.listings.insert(scope, HashSet::new());
+                Vec::new()
+            }
+            Event::InitApply(pod) => {
+                let pod = PodFacts::from(pod);
+                self.listings.entry(scope).or_default().insert(pod.name.clone());
+                self.update(scope, pod, now)
+            }
+            Event::InitDone => {
+                self.listed.entry(scope).or_insert(false);
+                let listed = self.listings.remove(&scope).unwrap_or_default();
+                let is_gone = |(name, entry): &(&PodName, &PodEntry)| entry.scope == scope && !listed.contains(*name);
+                let gone: Vec<PodName> = self.pods.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
+                for name in &gone {
+                    self.pods.remove(name);
+                }
+                gone.into_iter().map(PodAction::Changed).collect()
+            }
+            Event::Apply(pod) => self.update(scope, pod.into(), now),
+            Event::Delete(pod) => {
+                let pod = PodFacts::from(pod);
+                let is_known = self.pods.get(&pod.name).is_some_and(|entry| entry.pod.uid == pod.uid);
+                if is_known {
+                    self.pods.remove(&pod.name);
+                }
+                is_known.then_some(PodAction::Changed(pod.name)).into_iter().collect()
+            }
+        }
+    }
+
+    /// Assesses a pod again: its delay may have passed, or the retry of a claim may be due.
+    pub(super) fn recheck(&mut self, pod: &PodName, now: Timestamp) -> Vec<PodAction> {
+        self.pods.get_mut(pod).map(|entry| entry.actions(now)).unwrap_or_default()
+    }
+
+    /// Whether that container is still to be claimed, by the last state of its pod.
+    pub(super) fn is_claimable(&self, key: &ContainerKey, now: Timestamp) -> bool {
+        let Some(entry) = self.entry(key) else { return false };
+        let eligible = eligibility::check(Some(&entry.pod), Choice::Annotated, now);
+        eligible.is_ok_and(|containers| containers.contains(&key.container))
+    }
+
+    /// The container has a Checkpoint, unless one was deleted during the claim. Then the claim is repeated, after the
+    /// watch of Checkpoints has had time to catch up.
+    pub(super) fn claim_done(&mut self, key: &ContainerKey, now: Timestamp) -> Option<PodAction> {
+        let entry = self.entry_mut(key)?;
+        let is_outdated = matches!(entry.claim(&key.container), Some(ClaimState::UnderWay { is_outdated: true, .. }));
+        let at = now.saturating_add(INDEX_LAG).unwrap_or(Timestamp::MAX);
+        let state = if is_outdated { ClaimState::Failed { failures: 0, retry_at: at } } else { ClaimState::Done };
+        entry.set_claim(&key.container, Some(state));
+        let at = entry.next_retry(now)?;
+        is_outdated.then(|| PodAction::Recheck { pod: key.pod.clone(), at })
+    }
+
+    /// The pod is not eligible. Its next state decides, or the end of its delay, since a clock can be set back.
+    pub(super) fn claim_ineligible(&mut self, key: &ContainerKey, now: Timestamp) -> Option<PodAction> {
+        let entry = self.entry_mut(key)?;
+        entry.set_claim(&key.container, None);
+        match eligibility::check(Some(&entry.pod), Choice::Annotated, now) {
+            Err(Ineligible::Delayed(at)) => Some(PodAction::Recheck { pod: key.pod.clone(), at }),
+            _ => None,
+        }
+    }
+
+    /// The claim failed, and is retried after a wait.
+    pub(super) fn claim_failed(&mut self, key: &ContainerKey, now: Timestamp) -> Option<PodAction> {
+        let entry = self.entry_mut(key)?;
+        let failures = match entry.claim(&key.container) {
+            Some(ClaimState::UnderWay { failures, .. }) => failures + 1,
+            _ => 1,
+        };
+        let at = now.saturating_add(CLAIM_RETRY.wait(failures, Backoff::NO_JITTER)).unwrap_or(Timestamp::MAX);
+        entry.set_claim(&key.container, Some(ClaimState::Failed { failures, retry_at: at }));
+        let at = entry.next_retry(now)?;
+        Some(PodAction::Recheck { pod: key.pod.clone(), at })
+    }
+
+    /// Checkpoints of this pod (`None`: of any pod) were deleted. Containers without a Checkpoint are claimed again.
+    pub(super) fn reclaim(&mut self, uid: Option<&str>, now: Timestamp) -> Vec<PodAction> {
+        let entries = self.pods.values_mut().filter(|entry| uid.is_none_or(|uid| entry.pod.uid == uid));
+        let again = |entry: &mut PodEntry| {
+            entry.claims.retain(|(_, state)| *state != ClaimState::Done);
+            for (_, state) in &mut entry.claims {
+                if let ClaimState::UnderWay { is_outdated, .. } = state {
+                    *is_outdated = true;
+                }
+            }
+            entry.actions(now)
+        };
+        entries.flat_map(again).collect()
+    }
+
+    fn update(&mut self, scope: usize, pod: PodFacts, now: Timestamp) -> Vec<PodAction> {
+        let mut actions = Vec::new();
+        // Another pod of the same name is a new pod.
+        if self.pods.get(&pod.name).is_some_and(|known| known.pod.uid != pod.uid) {
+            self.pods.remove(&pod.name);
+            actions.push(PodAction::Changed(pod.name.clone()));
+        }
+        if let Some(entry) = self.pods.get_mut(&pod.name) {
+            entry.pod = pod;
+            actions.extend(entry.actions(now));
+            return actions;
+        }
+        actions.push(PodAction::Seen(pod.clone()));
+        let eligible = eligibility::check(Some(&pod), Choice::Annotated, now);
+        let is_eligible = matches!(eligible, Ok(_) | Err(Ineligible::Delayed(_)));
+        let event = if is_eligible { BlockEvent::Added } else { BlockEvent::Modified };
+        let name = pod.name.clone();
+        let (claims, workload_uid, blocked_by) = (Vec::new(), None, None);
+        let mut entry = PodEntry { scope, pod, event, workload_uid, is_ready: false, claims, blocked_by };
+        actions.extend(entry.actions(now));
+        self.pods.insert(name, entry);
+        actions
+    }
+
+    fn entry(&self, key: &ContainerKey) -> Option<&PodEntry> {
+        self.pods.get(&key.pod).filter(|entry| entry.pod.uid == key.uid)
+    }
+
+    fn entry_mut(&mut self, key: &ContainerKey) -> Option<&mut PodEntry> {
+        self.pods.get_mut(&key.pod).filter(|entry| entry.pod.uid == key.uid)
+    }
+}
+
+impl PodEntry {
+    fn claim(&self, container: &str) -> Option<ClaimState> {
+        self.claims.iter().find(|(name, _)| **name == *container).map(|(_, state)| *state)
+    }
+
+    fn set_claim(&mut self, container: &str, state: Option<ClaimState>) {
+        self.claims.retain(|(name, _)| **name != *container);
+        self.claims.extend(state.map(|state| (container.into(), state)));
+    }
+
+    fn actions(&mut self, now: Timestamp) -> Vec<PodAction> {
+        let eligible = eligibility::check(Some(&self.pod), Choice::Annotated, now);
+        let mut actions = Vec::new();
+        // A manual Checkpoint may wait for a pod that is not eligible by its annotations.
+        let is_ready = self.pod.running && self.pod.ready_since.is_some();
+        let is_newly_ready = is_ready && !self.is_ready;
+        let was_blocked = !matches!(self.blocked_by, None | Some(Ineligible::Delayed(_)));
+        if is_newly_ready || was_blocked && matches!(eligible, Ok(_) | Err(Ineligible::Delayed(_))) {
+            actions.push(PodAction::Changed(self.pod.name.clone()));
+        }
+        self.is_ready = is_ready;
+        let blocked_by = match eligible {
+            Ok(containers) => {
+                actions.extend(containers.into_iter().filter_map(|container| self.start_claim(container, now)));
+                let next = self.next_retry(now);
+                actions.extend(next.map(|at| PodAction::Recheck { pod: self.pod.name.clone(), at }));
+                None
+            }
+            Err(cause) => {
+                if let Ineligible::Delayed(at) = cause {
+                    actions.push(PodAction::Recheck { pod: self.pod.name.clone(), at });
+                }
+                Some(cause)
+            }
+        };
+        if let Some(cause) = &blocked_by
+            && self.blocked_by != blocked_by
+        {
+            actions.push(PodAction::Blocked { pod: self.pod.clone(), cause: cause.clone() });
+        }
+        if blocked_by.is_none() && self.blocked_by.is_some() {
+            actions.push(PodAction::Unblocked(self.pod.clone()));
+        }
+        self.blocked_by = blocked_by;
+        actions
+    }
+
+    /// When the next failed claim is retried. A pod has one time at which it is assessed again, and several containers.
+    fn next_retry(&self, now: Timestamp) -> Option<Timestamp> {
+        let times = self.claims.iter().filter_map(|(_, state)| match state {
+            ClaimState::Failed { retry_at, .. } => Some(*retry_at),
+            ClaimState::UnderWay { .. } | ClaimState::Done => None,
+        });
+        times.filter(|at| *at > now).min()
+    }
+
+    fn start_claim(&mut self, container: String, now: Timestamp) -> Option<PodAction> {
+        let failures = match self.claim(&container) {
+            None => 0,
+            Some(ClaimState::Failed { failures, retry_at }) if retry_at <= now => failures,
+            Some(_) => return None,
+        };
+        self.set_claim(&container, Some(ClaimState::UnderWay { failures, is_outdated: false }));
+        let (pod, uid) = (self.pod.name.clone(), self.pod.uid.clone());
+        Some(PodAction::Claim(ContainerKey { pod, uid, container }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+use super::*;
+use snapwatcher_api::fixtures::{self, PodFixture, at};
+use snapwatcher_api::keys::{CONTAINERS, DELAY};
+
+/// Pod `pod-<uid>`, Ready or no longer Ready since `at(0)`.
+fn pod(uid: &str, ready: bool) -> PodFixture {
+    let pod = fixtures::pod(&format!("pod-{uid}")).uid(uid).labeled();
+    if ready { pod.ready(0) } else { pod.not_ready(0) }
+}
+
+fn apply(table: &mut PodTable, uid: &str, ready: bool) -> Vec<PodAction> {
+    table.apply(0, Event::Apply(pod(uid, ready).watched()), at(1))
+}
+
+fn name(uid: &str) -> PodName {
+    PodName { namespace: "default".into(), name: format!("pod-{uid}") }
+}
+
+/// Container `app` of pod `pod-<uid>`.
+fn app(uid: &str) -> ContainerKey {
+    ContainerKey { pod: name(uid), uid: uid.into(), container: "app".into() }
+}
+
+/// UIDs of the pods to claim.
+fn claims(actions: &[PodAction]) -> Vec<String> {
+    let claim = |action: &PodAction| if let PodAction::Claim(key) = action { Some(key.uid.clone()) } else { None };
+    actions.iter().filter_map(claim).collect()
+}
+
+fn event(table: &PodTable, uid: &str) -> &'static str {
+    table.get(&name(uid)).unwrap().event.as_str()
+}
+
+#[test]
+fn a_pod_eligible_when_first_seen_is_claimed_as_added() {
+    let mut table = PodTable::default();
+    table.apply(0, Event::Init, at(1));
+    let actions = table.apply(0, Event::InitApply(pod("a", true).watched()), at(1));
+    assert!(matches!(actions[0], PodAction::Seen(_)));
+    assert_eq!((claims(&actions), event(&table, "a")), (vec!["a".to_owned()], "ADDED"));
+}
+
+#[test]
+fn a_pod_that_becomes_ready_later_is_claimed_as_modified() {
+    let mut table = PodTable::default();
+    assert!(claims(&apply(&mut table, "a", false)).is_empty());
+    assert_eq!(claims(&apply(&mut table, "a", true)), ["a"]);
+    assert_eq!(event(&table, "a"), "MODIFIED");
+}
+
+#[test]
+fn a_container_is_claimed_once_however_many_events_arrive() {
+    let mut table = PodTable::default();
+    assert_eq!(claims(&apply(&mut table, "a", true)).len(), 1);
+    assert!(claims(&apply(&mut table, "a", true)).is_empty(), "under way");
+    table.claim_done(&app("a"), at(1));
+    for ready in [true, false, true] {
+        assert!(claims(&apply(&mut table, "a", ready)).is_empty(), "made");
+    }
+}
+
+#[test]
+fn a_relist_repeats_no_claim_and_removes_pods_that_are_gone() {
+    let mut table = PodTable::default();
+    for uid in ["a", "b"] {
+        apply(&mut table, uid, true);
+        table.claim_done(&app(uid), at(1));
+    }
+    table.apply(0, Event::Init, at(2));
+    assert!(table.apply(0, Event::InitApply(pod("a", true).watched()), at(2)).is_empty());
+    let gone = table.apply(0, Event::InitDone, at(2));
+    assert_eq!(gone, [PodAction::Changed(name("b"))]);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn a_relist_of_one_namespace_leaves_the_pods_of_another_alone() {
+    let mut table = PodTable::default();
+    apply(&mut table, "a", true);
+    table.apply(1, Event::Init, at(2));
+    assert!(table.apply(1, Event::InitDone, at(2)).is_empty());
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn a_pod_that_becomes_ready_again_or_is_deleted_has_changed() {
+    let mut table = PodTable::default();
+    apply(&mut table, "a", true);
+    table.claim_done(&app("a"), at(1));
+    let changed = [PodAction::Changed(name("a"))];
+    assert!(apply(&mut table, "a", true).is_empty(), "nothing has changed");
+    let blocked = apply(&mut table, "a", false);
+    assert!(matches!(blocked[..], [PodAction::Blocked { cause: Ineligible::NotReady, .. }]), "{blocked:?}");
+    assert!(apply(&mut table, "a", true).contains(&changed[0]));
+    assert_eq!(table.apply(0, Event::Delete(pod("a", true).watched()), at(3)), changed);
+}
+
+#[test]
+fn a_delayed_pod_is_rechecked_when_the_delay_has_passed() {
+    let mut table = PodTable::default();
+    let delayed = pod("a", true).annotation(DELAY, "30s").watched();
+    let actions = table.apply(0, Event::Apply(delayed), at(1));
+    assert!(actions.contains(&PodAction::Recheck { pod: name("a"), at: at(30) }), "{actions:?}");
+    assert!(actions.iter().any(
+        |action| matches!(action, PodAction::Blocked { cause: Ineligible::Delayed(until), .. } if *until == at(30))
+    ));
+    assert_eq!(claims(&table.recheck(&name("a"), at(30))), ["a"]);
+}
+
+#[test]
+fn a_failed_claim_is_retried_after_waits_that_double_up_to_a_limit() {
+    let mut table = PodTable::default();
+    apply(&mut table, "a", true);
+    let mut now = at(1);
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let Some(PodAction::Recheck { at, .. }) = table.claim_failed(&app("a"), now) else {
+            panic!("a failed claim is retried");
+        };
+        assert!(claims(&table.recheck(&name("a"), now)).is_empty(), "not before it is due");
+        assert_eq!(claims(&table.recheck(&name("a"), at)).len(), 1);
+        waits.push(at.duration_since(now).as_secs());
+        now = at;
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 8, 8, 8, 8]);
+}
+
+#[test]
+fn each_of_two_failed_claims_of_a_pod_is_retried() {
+    let mut table = PodTable::default();
+    let two =
+        fixtures::pod("pod-a").uid("a").labeled().containers(["app", "side"]).annotation(CONTAINERS, "*").ready(0);
+    let two = two.watched();
+    table.apply(0, Event::Apply(two), at(1));
+    let side = ContainerKey { container: "side".into(), ..app("a") };
+    let recheck = |second| PodAction::Recheck { pod: name("a"), at: at(second) };
+    assert_eq!(table.claim_failed(&side, at(1)), Some(recheck(2)));
+    table.recheck(&name("a"), at(2));
+    assert_eq!(table.claim_failed(&side, at(2)), Some(recheck(4)));
+    assert_eq!(table.claim_failed(&app("a"), at(2)), Some(recheck(3)));
+    assert!(table.recheck(&name("a"), at(3)).contains(&recheck(4)), "the other one is not forgotten");
+}
+
+#[test]
+fn a_claim_that_was_ineligible_is_repeated_by_the_next_state() {
+    let mut table = PodTable::default();
+    apply(&mut table, "a", true);
+    assert_eq!(table.claim_ineligible(&app("a"), at(1)), None);
+    assert_eq!(claims(&apply(&mut table, "a", true)).len(), 1);
+}
+
+#[test]
+fn a_claim_before_the_end_of_the_delay_is_repeated_at_its_end() {
+    let mut table = PodTable::default();
+    table.apply(0, Event::Apply(pod("a", true).annotation(DELAY, "30s").watched()), at(40));
+    let recheck = PodAction::Recheck { pod: name("a"), at: at(30) };
+    assert_eq!(table.claim_ineligible(&app("a"), at(10)), Some(recheck), "the clock was set back");
+}
+
+#[test]
+fn a_deleted_checkpoint_lets_its_pod_be_claimed_again() {
+    let mut table = PodTable::default();
+    for uid in ["a", "b"] {
+        apply(&mut table, uid, true);
+        table.claim_done(&app(uid), at(1));
+    }
+    assert_eq!(claims(&table.reclaim(Some("a"), at(2))), ["a"]);
+    table.claim_done(&app("a"), at(1));
+    assert_eq!(table.reclaim(None, at(2)).len(), 2);
+}
+
+#[test]
+fn a_claim_is_repeated_if_a_checkpoint_was_deleted_during_it() {
+    let mut table = PodTable::default();
+    apply(&mut table, "a", true);
+    assert!(table.reclaim(Some("a"), at(1)).is_empty(), "the claim is under way");
+    assert_eq!(table.claim_done(&app("a"), at(1)), Some(PodAction::Recheck { pod: name("a"), at: at(3) }));
+    assert_eq!(claims(&table.recheck(&name("a"), at(3))), ["a"]);
+    assert_eq!(table.claim_done(&app("a"), at(3)), None);
+}
+
+#[test]
+fn a_pod_with_an_invalid_annotation_has_changed_when_it_becomes_ready() {
+    let mut table = PodTable::default();
+    let has_changed = |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Changed(_)));
+    let broken = |ready| Event::Apply(pod("a", ready).annotation(DELAY, "soon").watched());
+    assert!(!has_changed(table.apply(0, broken(false), at(1))));
+    assert!(has_changed(table.apply(0, broken(true), at(2))), "a manual Checkpoint may wait for it");
+}
+
+#[test]
+fn a_cause_is_reported_when_it_changes() {
+    let mut table = PodTable::default();
+    let is_blocked = |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Blocked { .. }));
+    assert!(is_blocked(apply(&mut table, "a", false)));
+    assert!(!is_blocked(apply(&mut table, "a", false)));
+    let unblocked = apply(&mut table, "a", true);
+    assert!(unblocked.iter().any(|action| matches!(action, PodAction::Unblocked(_))), "{unblocked:?}");
+    assert!(is_blocked(apply(&mut table, "a", false)));
+}
+
+#[test]
+fn a_new_pod_of_the_same_name_is_another_pod() {
+    let mut table = PodTable::default();
+    apply(&mut table, "a", true);
+    table.claim_done(&app("a"), at(1));
+    let mut again = pod("a2", true).watched();
+    again.metadata.name = Some("pod-a".into());
+    assert_eq!(claims(&table.apply(0, Event::Apply(again), at(2))), ["a2"]);
+}

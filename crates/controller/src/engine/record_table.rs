@@ -1,0 +1,363 @@
+//! The Checkpoints of the watched namespaces: those that are not finished as they are, and a small key of each.
+//!
+//! A container that has a Checkpoint costs no request when its pod is seen again, and finished Checkpoints take little
+//! memory.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::watcher::Event;
+use sha2::{Digest, Sha256};
+
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, Phase};
+use snapwatcher_api::pod::PodName;
+
+use super::record_key::RecordKey;
+use crate::record::fields;
+
+/// All Checkpoints, by key.
+#[derive(Default)]
+pub(super) struct RecordTable {
+    entries: HashMap<KeyDigest, Entry>,
+    /// How many Succeeded Checkpoints each pod and container has.
+    successes: HashMap<KeyDigest, usize>,
+    /// What a listing under way has delivered, by scope.
+    listings: HashMap<usize, HashSet<KeyDigest>>,
+    /// The scopes whose first listing is complete. Before it, a missing Checkpoint proves nothing.
+    listed: HashSet<usize>,
+    /// In order, so that equal histories take equal steps.
+    unfinished: BTreeMap<RecordKey, UnfinishedRecord>,
+}
+
+/// The small key of one Checkpoint.
+struct Entry {
+    /// Pod UID and container.
+    subject: Option<KeyDigest>,
+    /// Of the spec.
+    target: u64,
+    scope: usize,
+    succeeded: bool,
+}
+
+/// A Checkpoint that is Pending or InProgress.
+pub(super) struct UnfinishedRecord {
+    pub(super) checkpoint: Arc<Checkpoint>,
+    /// Since when this process has seen its attempt unchanged, by the clock since boot.
+    since: Duration,
+}
+
+/// 128 bits of a SHA-256: in practice no two keys share one.
+type KeyDigest = u128;
+
+/// For which pods a claim must be tried again, because Checkpoints were deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reclaim {
+    None,
+    /// The pod of this UID.
+    Pod(String),
+    /// Any pod: the Checkpoint of a revision was deleted, or some were deleted while the watch was interrupted.
+    All,
+}
+
+/// What one event changed.
+#[derive(Debug)]
+pub(super) enum RecordChange {
+    None,
+    /// This Checkpoint is new or has changed.
+    Updated(Arc<Checkpoint>),
+    Deleted(RecordKey, Reclaim),
+    /// A listing is complete. These Checkpoints were deleted while the watch was interrupted, apart from finished ones.
+    Listed {
+        gone: Vec<RecordKey>,
+        reclaim: Reclaim,
+    },
+}
+
+impl UnfinishedRecord {
+    /// How long its attempt has been seen unchanged.
+    pub(super) fn age(&self, boot: Duration) -> Duration {
+        boot.saturating_sub(self.since)
+    }
+}
+
+impl RecordTable {
+    /// How many Checkpoints there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_listed(&self, scope: usize) -> bool {
+        self.listed.contains(&scope)
+    }
+
+    /// Whether there is a Checkpoint of that name, and whether it is the one of this target. `None`: there is none.
+    pub(super) fn has_target(&self, namespace: &str, name: &str, target: &CheckpointTarget) -> Option<bool> {
+        let entry = self.entries.get(&digest(&[namespace, name]))?;
+        Some(entry.target == target_digest(&CheckpointSpec::from(target)))
+    }
+
+    /// Whether a Succeeded Checkpoint of that pod and container exists, whatever its name.
+    pub(super) fn has_success(&self, pod_uid: &str, container: &str) -> bool {
+        self.successes.contains_key(&digest(&[pod_uid, container]))
+    }
+
+    pub(super) fn unfinished(&self, key: &RecordKey) -> Option<&UnfinishedRecord> {
+        self.unfinished.get(key)
+    }
+
+    pub(super) fn contains(&self, key: &RecordKey) -> bool {
+        self.entries.contains_key(&key_digest(key))
+    }
+
+    /// Whether the watch has shown that Checkpoint finished.
+    pub(super) fn is_finished(&self, key: &RecordKey) -> bool {
+        self.contains(key) && !self.unfinished.contains_key(key)
+    }
+
+    pub(super) fn unfinished_keys(&self) -> Vec<RecordKey> {
+        self.unfinished.keys().cloned().collect()
+    }
+
+    /// The unfinished Checkpoints that may depend on a pod.
+    pub(super) fn about_pod(&self, pod: &PodName) -> Vec<RecordKey> {
+        let first = RecordKey::new(&pod.namespace, "");
+        let in_namespace = self.unfinished.range(first..).take_while(|(key, _)| key.namespace() == pod.namespace);
+        let is_about =
+            |record: &UnfinishedRecord| record.checkpoint.spec.pod.as_ref().is_none_or(|named| named.name == pod.name);
+        in_namespace.filter(|(_, record)| is_about(record)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Takes over one event of the watch of `scope`.
+    pub(super) fn apply(&mut self, scope: usize, event: Event<Checkpoint>, boot: Duration) -> RecordChange {
+        match event {
+            Event::Init => {
+                self.listings.insert(scope, HashSet::new());
+                RecordChange::None
+            }
+            Event::InitApply(checkpoint) => {
+                let (key, updated) = self.insert(scope, checkpoint, boot);
+                self.listings.entry(scope).or_default().insert(key);
+                RecordChange::Updated(updated)
+            }
+            Event::InitDone => self.finish_listing(scope),
+            Event::Apply(checkpoint) => RecordChange::Updated(self.insert(scope, checkpoint, boot).1),
+            Event::Delete(checkpoint) => {
+                let key = RecordKey::of(&checkpoint);
+                self.remove(name_digest(&checkpoint));
+                self.unfinished.remove(&key);
+                // A revision's new Checkpoint may be claimed for any of its pods, not only for the one in the status.
+                let pod = fields::pod_uid(&checkpoint).filter(|_| checkpoint.spec.workload.is_none());
+                RecordChange::Deleted(key, pod.map_or(Reclaim::All, |uid| Reclaim::Pod(uid.to_owned())))
+            }
+        }
+    }
+
+    fn insert(&mut self, scope: usize, checkpoint: Checkpoint, boot: Duration) -> (KeyDigest, Arc<Checkpoint>) {
+        let digest = name_digest(&checkpoint);
+        self.remove(digest);
+        let succeeded = checkpoint.phase() == Phase::Succeeded;
+        let subject = subject_digest(&checkpoint);
+        if let (Some(subject), true) = (subject, succeeded) {
+            *self.successes.entry(subject).or_default() += 1;
+        }
+        let target = target_digest(&checkpoint.spec);
+        self.entries.insert(digest, Entry { subject, target, scope, succeeded });
+        let (key, checkpoint) = (RecordKey::of(&checkpoint), Arc::new(checkpoint));
+        if checkpoint.phase().is_final() {
+            self.unfinished.remove(&key);
+        } else {
+            let known = self.unfinished.get(&key).filter(|known| has_same_attempt(&known.checkpoint, &checkpoint));
+            let since = known.map_or(boot, |known| known.since);
+            self.unfinished.insert(key, UnfinishedRecord { checkpoint: checkpoint.clone(), since });
+        }
+        (digest, checkpoint)
+    }
+
+    fn remove(&mut self, key: KeyDigest) {
+        let Some(Entry { subject: Some(subject), succeeded: true, .. }) = self.entries.remove(&key) else { return };
+        if let Some(count) = self.successes.get_mut(&subject) {
+            *count -= 1;
+            if *count == 0 {
+                self.successes.remove(&subject);
+            }
+        }
+    }
+
+    fn finish_listing(&mut self, scope: usize) -> RecordChange {
+        let listed = self.listings.remove(&scope).unwrap_or_default();
+        let is_gone = |(key, entry): &(&KeyDigest, &Entry)| entry.scope == scope && !listed.contains(key);
+        let digests: HashSet<KeyDigest> = self.entries.iter().filter(is_gone).map(|(key, _)| *key).collect();
+        for digest in &digests {
+            self.remove(*digest);
+        }
+        let is_gone = |(key, _): &(&RecordKey, &UnfinishedRecord)| digests.contains(&key_digest(key));
+        let gone: Vec<RecordKey> = self.unfinished.iter().filter(is_gone).map(|(key, _)| key.clone()).collect();
+        for key in &gone {
+            self.unfinished.remove(key);
+        }
+        // Some can have been created and deleted while the watch was interrupted.
+        let is_first = self.listed.insert(scope);
+        RecordChange::Listed { gone, reclaim: if is_first { Reclaim::None } else { Reclaim::All } }
+    }
+}
+
+fn has_same_attempt(a: &Checkpoint, b: &Checkpoint) -> bool {
+    let attempt = |checkpoint: &Checkpoint| {
+        let status = checkpoint.status.as_ref()?;
+        let start = status.start_time.as_ref().map(|start| start.0);
+        Some((checkpoint.uid(), checkpoint.phase(), status.attempt, status.holder.clone(), start))
+    };
+    attempt(a) == attempt(b)
+}
+
+/// When the attempt in the status started, which distinguishes it from other attempts of its Checkpoint.
+pub(super) fn attempt_start(checkpoint: &Checkpoint) -> Option<Timestamp> {
+    checkpoint.status.as_ref()?.start_time.as_ref().map(|start| start.0)
+}
+
+fn subject_digest(checkpoint: &Checkpoint) -> Option<KeyDigest> {
+    Some(digest(&[fields::pod_uid(checkpoint)?, fields::container(checkpoint)?]))
+}
+
+/// Equal for equal specs.
+fn target_digest(spec: &CheckpointSpec) -> u64 {
+    let CheckpointSpec { pod, workload, revision, container } = spec;
+    let pod = pod.as_ref().map(|pod| (pod.name.as_str(), pod.uid.as_deref().unwrap_or_default()));
+    let workload = workload.as_ref().map(|workload| (workload.kind.as_str(), workload.uid.as_str()));
+    let ((name, pod_uid), (kind, workload_uid)) = (pod.unwrap_or_default(), workload.unwrap_or_default());
+    let (revision, container) = (revision.as_deref().unwrap_or_default(), container.as_deref().unwrap_or_default());
+    let digest = digest(&[name, pod_uid, kind, workload_uid, revision, container]);
+    u64::try_from(digest >> 64).unwrap_or_default()
+}
+
+fn name_digest(checkpoint: &Checkpoint) -> KeyDigest {
+    digest(&[checkpoint.metadata.namespace.as_deref().unwrap_or_default(), &checkpoint.name_any()])
+}
+
+fn key_digest(key: &RecordKey) -> KeyDigest {
+    digest(&[&key.to_string()])
+}
+
+/// Names contain no `/`, so different parts give different texts.
+fn digest(parts: &[&str]) -> KeyDigest {
+    let digest = Sha256::digest(parts.join("/"));
+    digest.iter().take(16).fold(0, |key, &byte| key << 8 | KeyDigest::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snapwatcher_api::checkpoint::WorkloadReference;
+    use snapwatcher_api::fixtures::checkpoint;
+
+    const NOW: Duration = Duration::ZERO;
+
+    /// With the UID `<name>`, of the pod `uid-of-<name>`.
+    fn object(name: &str, phase: Phase) -> Checkpoint {
+        let pod_uid = Some(format!("uid-of-{name}"));
+        let object = checkpoint("web").named(name).uid(name).phase(phase);
+        object.spec(|spec| spec.pod.as_mut().unwrap().uid = pod_uid).build()
+    }
+
+    /// Lists these, and returns what was deleted meanwhile.
+    fn list(table: &mut RecordTable, checkpoints: &[Checkpoint]) -> (Vec<String>, Reclaim) {
+        table.apply(0, Event::Init, NOW);
+        for checkpoint in checkpoints {
+            table.apply(0, Event::InitApply(checkpoint.clone()), NOW);
+        }
+        let change = table.apply(0, Event::InitDone, NOW);
+        let RecordChange::Listed { gone, reclaim } = change else { panic!("{change:?}") };
+        (gone.iter().map(ToString::to_string).collect(), reclaim)
+    }
+
+    fn contains(table: &RecordTable, name: &str) -> bool {
+        table.entries.contains_key(&digest(&["default", name]))
+    }
+
+    #[test]
+    fn a_scope_is_listed_once_its_listing_is_complete() {
+        let mut table = RecordTable::default();
+        list(&mut table, &[]);
+        list(&mut table, &[]); // a relist of the same scope does not count twice
+        assert!(table.is_listed(0) && !table.is_listed(1));
+        table.apply(1, Event::InitDone, NOW);
+        assert!(table.is_listed(1));
+    }
+
+    #[test]
+    fn a_success_is_known_by_pod_and_container_until_its_last_checkpoint_is_deleted() {
+        let mut table = RecordTable::default();
+        let is_known = |table: &RecordTable| table.has_success("uid-of-a", "app");
+        table.apply(0, Event::Apply(object("a", Phase::InProgress)), NOW);
+        assert!(contains(&table, "a") && !is_known(&table));
+        table.apply(0, Event::Apply(object("a", Phase::Succeeded)), NOW);
+        table.apply(0, Event::Apply(object("a", Phase::Succeeded)), NOW);
+        let mut manual = object("a", Phase::Succeeded);
+        manual.metadata.name = Some("manual".into());
+        table.apply(0, Event::Apply(manual.clone()), NOW);
+        let change = table.apply(0, Event::Delete(object("a", Phase::Succeeded)), NOW);
+        let RecordChange::Deleted(key, reclaim) = change else { panic!("{change:?}") };
+        assert_eq!((key.to_string().as_str(), reclaim), ("default/a", Reclaim::Pod("uid-of-a".into())));
+        assert!(is_known(&table), "another Checkpoint of the same pod and container is left");
+        table.apply(0, Event::Delete(manual), NOW);
+        assert!(!is_known(&table) && !contains(&table, "a"));
+    }
+
+    #[test]
+    fn a_deletion_during_an_interruption_is_noticed_at_the_relist() {
+        let mut table = RecordTable::default();
+        let (a, b, c) = (object("a", Phase::Succeeded), object("b", Phase::Pending), object("c", Phase::InProgress));
+        assert_eq!(list(&mut table, &[a, b.clone(), c.clone()]), (vec![], Reclaim::None));
+        assert_eq!(list(&mut table, &[b.clone(), c]), (vec![], Reclaim::All), "a finished one");
+        assert!(!contains(&table, "a") && !table.has_success("uid-of-a", "app"));
+        assert!(contains(&table, "b") && contains(&table, "c"));
+        assert_eq!(list(&mut table, &[b]), (vec!["default/c".to_owned()], Reclaim::All), "it may hold a slot");
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_target_does_not_count_under_the_name() {
+        let mut table = RecordTable::default();
+        table.apply(0, Event::Apply(object("a", Phase::Pending)), NOW);
+        let pod = |uid: &str| CheckpointTarget::Pod { name: "web".into(), uid: uid.into(), container: "app".into() };
+        assert_eq!(table.has_target("default", "a", &pod("uid-of-a")), Some(true));
+        assert_eq!(table.has_target("default", "a", &pod("other")), Some(false));
+        assert_eq!(table.has_target("default", "b", &pod("other")), None);
+        let workload = WorkloadReference { uid: "d".into(), ..WorkloadReference::default() };
+        let (revision, container) = ("r".to_owned(), "app".to_owned());
+        let revision = CheckpointTarget::Revision { workload, revision, container };
+        assert_eq!(table.has_target("default", "a", &revision), Some(false), "of a revision");
+    }
+
+    #[test]
+    fn the_age_of_an_attempt_runs_until_the_attempt_changes() {
+        let mut table = RecordTable::default();
+        let seconds = Duration::from_secs;
+        let attempt = |number| {
+            let mut object = object("a", Phase::InProgress);
+            object.status.as_mut().unwrap().attempt = number;
+            Event::Apply(object)
+        };
+        let age = |table: &RecordTable, now| table.unfinished(&RecordKey::new("default", "a")).unwrap().age(now);
+        table.apply(0, attempt(1), seconds(1));
+        table.apply(0, attempt(1), seconds(3));
+        assert_eq!(age(&table, seconds(5)), seconds(4), "seen again, unchanged");
+        table.apply(0, attempt(2), seconds(6));
+        assert_eq!(age(&table, seconds(6)), Duration::ZERO, "another attempt");
+    }
+
+    #[test]
+    fn a_changed_pod_concerns_its_own_checkpoints_and_those_of_revisions() {
+        let mut table = RecordTable::default();
+        let revision = checkpoint("rev").named("rev").spec(|spec| spec.pod = None).build();
+        let other = checkpoint("other").build();
+        for object in [checkpoint("web").build(), other, revision, checkpoint("web").namespace("b").build()] {
+            table.apply(0, Event::Apply(object), NOW);
+        }
+        let pod = PodName { namespace: "default".into(), name: "web".into() };
+        let names: Vec<String> = table.about_pod(&pod).iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["default/rev", "default/web-app"]);
+    }
+}

@@ -1,0 +1,203 @@
+//! The events of Checkpoints, and what an unfinished Checkpoint needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use kube::runtime::watcher::Event;
+
+use snapwatcher_api::checkpoint::Checkpoint;
+
+use super::attempts::Need;
+use super::endpoint_breakers::Permit;
+use super::message::{Now, Report};
+use super::record_key::RecordKey;
+use super::record_table::{Reclaim, RecordChange, attempt_start};
+use super::state::{Engine, Task};
+use super::timers::{Timer, after};
+use super::work_queue::WorkItem;
+use crate::operation::Operation;
+use crate::record::transitions::{AttemptKnowledge, NextStep, plan};
+use crate::record::{fields, first_attempt};
+
+/// A Checkpoint that needs a step is looked at again after this time, even without an event.
+const RECHECK_AFTER: Duration = Duration::from_secs(300);
+
+impl Engine {
+    pub(super) fn checkpoint_event(&mut self, scope: usize, event: Event<Checkpoint>, now: Now) {
+        let longest = self.settings.operations.longest_attempt();
+        let mut is_ignored = false;
+        let event = event.modify(|checkpoint| {
+            checkpoint.metadata.managed_fields = None;
+            is_ignored = !first_attempt::read(checkpoint, longest);
+        });
+        if is_ignored {
+            self.report(Report::AttemptIgnored);
+        }
+        match self.records.apply(scope, event, now.boot) {
+            RecordChange::None => {}
+            RecordChange::Updated(checkpoint) => self.checkpoint_updated(&checkpoint, now),
+            RecordChange::Deleted(key, reclaim) => {
+                self.checkpoint_gone(&key);
+                self.reclaim(&reclaim, now);
+            }
+            RecordChange::Listed { gone, reclaim } => {
+                let scope = self.settings.scopes.get(scope);
+                let is_listed = |key: &RecordKey| scope.is_some_and(|scope| scope.holds(key.namespace()));
+                let (records, busy) = (&self.records, &self.busy);
+                self.sent.retain(|key, _| !is_listed(key) || busy.contains_key(key) || records.contains(key));
+                self.written.retain(|key, _| !is_listed(key) || records.contains(key));
+                for key in gone {
+                    self.checkpoint_gone(&key);
+                }
+                self.claims.extend(std::mem::take(&mut self.unlisted));
+                self.reclaim(&reclaim, now);
+                self.look_at_all(now);
+            }
+        }
+    }
+
+    /// The first listing of the pods shows which slots count.
+    pub(super) fn pods_listed(&mut self, scope: usize, now: Now) {
+        if self.pods.is_newly_listed(scope) {
+            self.look_at_all(now);
+        }
+    }
+
+    fn look_at_all(&mut self, now: Now) {
+        for key in self.records.unfinished_keys() {
+            self.look_at(&key, now);
+        }
+    }
+
+    fn checkpoint_updated(&mut self, checkpoint: &Arc<Checkpoint>, now: Now) {
+        let key = RecordKey::of(checkpoint);
+        if self.written.get(&key).is_some_and(|written| version(checkpoint).is_none_or(|shown| shown >= *written)) {
+            self.written.remove(&key);
+        }
+        self.report(Report::CheckpointSeen(checkpoint.clone()));
+        if checkpoint.phase().is_final() {
+            self.timers.cancel(&Timer::Record(key.clone()));
+            self.forget_work(&key);
+            self.sent.remove(&key);
+            self.observe_slot(&key, checkpoint);
+        }
+        self.look_at(&key, now);
+        self.requeue_blocked();
+    }
+
+    fn checkpoint_gone(&mut self, key: &RecordKey) {
+        self.forget_work(key);
+        self.written.remove(key);
+        self.sent.remove(key);
+        self.timers.cancel(&Timer::Record(key.clone()));
+        if self.busy.contains_key(key) {
+            self.gone.insert(key.clone());
+        } else {
+            self.slots.observe(key, None);
+        }
+        self.requeue_blocked();
+    }
+
+    /// Nothing waits for a slot any more.
+    fn forget_work(&mut self, key: &RecordKey) {
+        let item = WorkItem::Attempt(key.clone());
+        self.queue.remove(&item);
+        self.blocked.retain(|(blocked, _)| *blocked != item);
+    }
+
+    fn reclaim(&mut self, reclaim: &Reclaim, now: Now) {
+        let actions = match reclaim {
+            Reclaim::None => return,
+            Reclaim::Pod(uid) => self.pods.reclaim(Some(uid), now.wall),
+            Reclaim::All => self.pods.reclaim(None, now.wall),
+        };
+        self.take(actions, now);
+    }
+
+    /// What the watch shows counts, unless an operation works on the Checkpoint or has written a newer version. Attempts in
+    /// annotations hold slots only for pods that exist, on their nodes, since people can write annotations.
+    pub(super) fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
+        if self.busy.contains_key(key) || self.written.contains_key(key) {
+            return;
+        }
+        let is_known = |checkpoint: &Checkpoint| {
+            let name = fields::pod_name(checkpoint);
+            let pod = name.and_then(|name| self.pods.get(&name));
+            let node = checkpoint.status.as_ref().and_then(|status| status.pod.as_ref()?.node.clone());
+            pod.is_some_and(|entry| {
+                fields::pod_uid(checkpoint) == Some(entry.pod.uid.as_str()) && node == entry.pod.node
+            })
+        };
+        let counts = !first_attempt::is_in(checkpoint) || !is_first(checkpoint) || is_known(checkpoint);
+        self.slots.observe(key, Some(checkpoint).filter(|_| counts));
+    }
+
+    /// What an unfinished Checkpoint needs, by what is known of its attempt.
+    pub(super) fn next_step(&self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) -> NextStep {
+        let start = attempt_start(checkpoint);
+        let was_sent = start.is_some() && self.sent.get(key).copied() == start;
+        let age = self.records.unfinished(key).map(|record| record.age(now.boot)).unwrap_or_default();
+        let settings = &self.settings.operations;
+        plan(checkpoint, &settings.holder, &settings.policy, AttemptKnowledge { age, was_sent }, now.wall)
+    }
+
+    /// Decides the next step of an unfinished Checkpoint.
+    pub(super) fn look_at(&mut self, key: &RecordKey, now: Now) {
+        if self.busy.contains_key(key) || self.written.contains_key(key) {
+            return;
+        }
+        let Some(record) = self.records.unfinished(key) else { return };
+        let checkpoint = record.checkpoint.clone();
+        self.observe_slot(key, &checkpoint);
+        if !self.leads || self.is_stopping {
+            return;
+        }
+        match self.next_step(key, &checkpoint, now) {
+            NextStep::Rest => {}
+            NextStep::After(wait) => self.timers.set(Timer::Record(key.clone()), after(now.wall, wait)),
+            NextStep::Attempt => {
+                self.timers.set(Timer::Record(key.clone()), after(now.wall, RECHECK_AFTER));
+                match self.need_of(&checkpoint, None, now) {
+                    Need::Attempt(chosen) => self.queue.push(WorkItem::Attempt(key.clone()), chosen.node),
+                    Need::Wait(message) if self.may_attempt(now) => {
+                        let operation = Operation::Wait { checkpoint: checkpoint.clone(), message };
+                        self.start(Task::Attempt(checkpoint), operation, Some(key.clone()), Permit::default());
+                    }
+                    Need::Nothing | Need::Wait(_) => {}
+                }
+            }
+            NextStep::MarkInterrupted => {
+                let task = Task::MarkInterrupted(checkpoint.clone());
+                self.start(task, Operation::MarkInterrupted(checkpoint), Some(key.clone()), Permit::default());
+            }
+            NextStep::Cancel => {
+                let operation = Operation::Cancel(checkpoint.clone());
+                self.start(Task::Cancel(checkpoint), operation, Some(key.clone()), Permit::default());
+            }
+        }
+    }
+
+    /// An operation has written this version. Until the watch shows it, what the watch shows is outdated.
+    pub(super) fn wrote(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
+        let Some(written) = version(checkpoint) else { return };
+        // Then the watch shows nothing more of it.
+        if self.gone.contains(key) || self.records.is_finished(key) {
+            return;
+        }
+        let shown = self.records.unfinished(key).and_then(|record| version(&record.checkpoint));
+        if shown.is_none_or(|shown| shown < written) {
+            self.written.insert(key.clone(), written);
+        }
+    }
+}
+
+/// A later write of the same object has a higher number. Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>,
+/// and KEP-5504, which makes the comparison part of the API. `None` for a server that has other versions.
+fn version(checkpoint: &Checkpoint) -> Option<u64> {
+    checkpoint.resource_version()?.parse().ok()
+}
+
+fn is_first(checkpoint: &Checkpoint) -> bool {
+    checkpoint.status.as_ref().is_some_and(|status| status.attempt == 1)
+}

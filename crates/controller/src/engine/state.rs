@@ -1,0 +1,158 @@
+//! The state of the engine.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::pod::{OncePer, PodFacts};
+use snapwatcher_backends::backend::CheckpointBackend;
+use snapwatcher_kubernetes::cluster::Scope;
+
+use super::api_outage::ApiOutage;
+use super::endpoint_breakers::{EndpointBreakers, Permit};
+use super::message::Effect;
+use super::pod_table::{ContainerKey, PodTable};
+use super::prepared_claim::PreparedClaim;
+use super::record_key::RecordKey;
+use super::record_table::RecordTable;
+use super::slots::{ConcurrencyLimits, Slots};
+use super::timers::Timers;
+use super::work_queue::{WorkItem, WorkQueue};
+use crate::log_block::BlockEvent;
+use crate::operation::{OperationId, OperationSettings};
+
+/// The settings of the engine.
+#[derive(Clone)]
+pub struct EngineSettings {
+    pub scopes: Vec<Scope>,
+    pub operations: OperationSettings,
+    pub limits: ConcurrencyLimits,
+    /// For pods without the annotation.
+    pub once_per: OncePer,
+    /// Checkpoints are created but not attempted.
+    pub is_suspended: bool,
+    /// The longest time for which one attempt can hold its slot, counted from the write of the attempt.
+    pub longest_slot: Duration,
+    /// The time between two rounds of retention.
+    pub retention_interval: Duration,
+    /// `None`: claims are only reported, and no Checkpoints are created.
+    pub backend: Option<Arc<dyn CheckpointBackend>>,
+    /// Of the numbers by which waits differ.
+    pub seed: u64,
+}
+
+/// The engine: see the module [`engine`](super).
+pub struct Engine {
+    pub(super) settings: EngineSettings,
+    pub(super) random: fastrand::Rng,
+    pub(super) leads: bool,
+    pub(super) is_stopping: bool,
+    pub(super) pods: PodTable,
+    pub(super) records: RecordTable,
+    pub(super) slots: Slots,
+    pub(super) breakers: EndpointBreakers,
+    pub(super) queue: WorkQueue,
+    /// Work that found its slot taken although its node is free. It is queued again when a slot may be free.
+    pub(super) blocked: Vec<(WorkItem, Option<String>)>,
+    /// Containers to claim, in the order of their events.
+    pub(super) claims: VecDeque<ContainerKey>,
+    /// Containers to claim as soon as the Checkpoints of their scope are listed.
+    pub(super) unlisted: BTreeSet<ContainerKey>,
+    /// Claims that wait for a slot.
+    pub(super) prepared: HashMap<ContainerKey, PreparedClaim>,
+    /// Claims to make without an attempt.
+    pub(super) unattempted: VecDeque<(ContainerKey, PreparedClaim)>,
+    /// The Checkpoints that are being claimed, each with the other containers that would have the same one.
+    pub(super) claiming: HashMap<RecordKey, Vec<ContainerKey>>,
+    pub(super) timers: Timers,
+    pub(super) operations: HashMap<OperationId, Running>,
+    /// The Checkpoints on which an operation works.
+    pub(super) busy: HashMap<RecordKey, OperationId>,
+    /// Those of them that were deleted meanwhile.
+    pub(super) gone: HashSet<RecordKey>,
+    /// The version of the last write of this process, of Checkpoints whose watch is behind it.
+    pub(super) written: HashMap<RecordKey, u64>,
+    /// When the last attempt started that this process has sent, by Checkpoint.
+    pub(super) sent: HashMap<RecordKey, Timestamp>,
+    pub(super) last_operation: u64,
+    pub(super) outage: Option<ApiOutage>,
+    /// A slot that was taken before this leadership and that no listing has shown does not count after this time.
+    pub(super) stale_slots_expire_at: Duration,
+    pub(super) had_open_breaker: bool,
+    pub(super) reported: Reported,
+    pub(super) effects: Vec<Effect>,
+}
+
+/// An operation that runs.
+pub(super) struct Running {
+    pub(super) task: Task,
+    /// The Checkpoint that it works on.
+    pub(super) record: Option<RecordKey>,
+    pub(super) permit: Permit,
+}
+
+/// What an operation is for.
+pub(super) enum Task {
+    FindWorkload(ContainerKey),
+    Claim(Box<ClaimTask>),
+    Attempt(Arc<Checkpoint>),
+    MarkInterrupted(Arc<Checkpoint>),
+    Cancel(Arc<Checkpoint>),
+}
+
+/// A claim under way.
+pub(super) struct ClaimTask {
+    pub(super) key: ContainerKey,
+    pub(super) claim: PreparedClaim,
+    pub(super) pod: PodFacts,
+    pub(super) event: BlockEvent,
+    /// It is the first attempt, too.
+    pub(super) attempts: bool,
+    /// It has created the Checkpoint.
+    pub(super) is_claimed: bool,
+}
+
+/// The last reported numbers, so that each is reported when it changes.
+#[derive(Default)]
+pub(super) struct Reported {
+    pub(super) pods: usize,
+    pub(super) queued: usize,
+    pub(super) breakers: usize,
+}
+
+impl Engine {
+    pub fn new(settings: EngineSettings) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(settings.seed),
+            leads: false,
+            is_stopping: false,
+            pods: PodTable::default(),
+            records: RecordTable::default(),
+            slots: Slots::new(settings.limits),
+            breakers: EndpointBreakers::default(),
+            queue: WorkQueue::default(),
+            blocked: Vec::new(),
+            claims: VecDeque::new(),
+            unlisted: BTreeSet::new(),
+            prepared: HashMap::new(),
+            unattempted: VecDeque::new(),
+            claiming: HashMap::new(),
+            timers: Timers::default(),
+            operations: HashMap::new(),
+            busy: HashMap::new(),
+            gone: HashSet::new(),
+            written: HashMap::new(),
+            sent: HashMap::new(),
+            last_operation: 0,
+            outage: None,
+            stale_slots_expire_at: Duration::ZERO,
+            had_open_breaker: false,
+            reported: Reported::default(),
+            effects: Vec::new(),
+            settings,
+        }
+    }
+}

@@ -1,0 +1,238 @@
+use kube::runtime::watcher::Event;
+
+use std::sync::Arc;
+
+use super::*;
+use snapwatcher_api::checkpoint::Phase;
+use snapwatcher_api::fixtures::{self, at, pod};
+use snapwatcher_api::outcome::{Location, Outcome};
+use snapwatcher_api::pod::{OncePer, WatchedPod};
+use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
+use snapwatcher_kubernetes::cluster::Scope;
+use snapwatcher_kubernetes::workload::Workload;
+
+use crate::operation::{AttemptResult, ClaimResult, OperationResult, OperationSettings, Progress};
+use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
+
+/// A back-end with one endpoint, of which nothing is requested here.
+struct OneEndpoint;
+
+impl CheckpointBackend for OneEndpoint {
+    fn needs_pod(&self) -> bool {
+        false
+    }
+
+    fn longest_attempt(&self) -> Duration {
+        Duration::from_secs(120)
+    }
+
+    fn endpoint<'a>(&self, _: Option<&'a str>) -> Option<&'a str> {
+        Some("snaphook")
+    }
+
+    fn checkpoint<'a>(&'a self, _: &'a CheckpointRequest) -> futures::future::BoxFuture<'a, Outcome> {
+        Box::pin(std::future::ready(Outcome::Succeeded(Location::default())))
+    }
+}
+
+fn settings() -> EngineSettings {
+    let policy = RetryPolicy {
+        unknown_result: UnknownResult::Keep,
+        max_attempts: 5,
+        longest_wait: Duration::from_secs(300),
+        holder_grace: Duration::from_secs(30),
+    };
+    EngineSettings {
+        scopes: vec![Scope::All],
+        operations: OperationSettings {
+            holder: Holder { instance: "snapwatcher-0".into(), boot: "b1".into() },
+            policy,
+            max_pods_per_revision: 3,
+            longest_request: Duration::from_secs(120),
+            needs_pod_object: false,
+        },
+        limits: ConcurrencyLimits { concurrent: 8, per_node: 1, response_timeout: Duration::from_secs(120) },
+        once_per: OncePer::Pod,
+        is_suspended: false,
+        longest_slot: Duration::from_secs(240),
+        retention_interval: Duration::from_secs(600),
+        backend: Some(Arc::new(OneEndpoint)),
+        seed: 1,
+    }
+}
+
+fn now(second: i64) -> Now {
+    Now { wall: at(second), boot: Duration::from_secs(1000 + second.unsigned_abs()) }
+}
+
+/// An engine that leads, with both first listings.
+fn leading(settings: EngineSettings, pods: Vec<WatchedPod>) -> (Engine, Vec<Effect>) {
+    let mut engine = Engine::new(settings);
+    engine.on(Input::Leads(true), now(0));
+    let checkpoints = [Event::Init, Event::InitDone];
+    let mut effects = Vec::new();
+    for event in checkpoints {
+        effects.extend(engine.on(Input::Checkpoints { scope: 0, event: Box::new(event) }, now(0)));
+    }
+    let listed = std::iter::once(Event::Init).chain(pods.into_iter().map(Event::InitApply));
+    for event in listed.chain([Event::InitDone]) {
+        effects.extend(engine.on(Input::Pods { scope: 0, event: Box::new(event) }, now(0)));
+    }
+    (engine, effects)
+}
+
+fn ready(name: &str) -> WatchedPod {
+    pod(name).uid(name).labeled().ready(0).watched()
+}
+
+fn operations(effects: Vec<Effect>) -> Vec<(OperationId, Operation)> {
+    let operation = |effect| if let Effect::Start(id, operation) = effect { Some((id, operation)) } else { None };
+    effects.into_iter().filter_map(operation).collect()
+}
+
+fn only(effects: Vec<Effect>) -> (OperationId, Operation) {
+    let mut operations = operations(effects);
+    assert_eq!(operations.len(), 1, "{operations:?}");
+    operations.remove(0)
+}
+
+fn workload() -> Workload {
+    Workload { api_version: "apps/v1".into(), kind: "Deployment".into(), name: "web".into(), uid: "d".into() }
+}
+
+fn finish(engine: &mut Engine, id: OperationId, result: OperationResult, second: i64) -> Vec<Effect> {
+    engine.on(Input::Finished { id, result }, now(second))
+}
+
+/// The claim of a pod whose workload is found at once.
+fn claim_of(engine: &mut Engine, effects: Vec<Effect>) -> (OperationId, bool) {
+    let (id, operation) = only(effects);
+    assert!(matches!(operation, Operation::FindWorkload { .. }), "{operation:?}");
+    let (id, operation) = only(finish(engine, id, OperationResult::Workload(Ok(workload())), 0));
+    let Operation::Claim(claim) = operation else { panic!("{operation:?}") };
+    (id, claim.attempts)
+}
+
+#[test]
+fn a_claim_is_the_first_attempt_where_a_slot_is_free() {
+    let (mut engine, effects) = leading(settings(), vec![ready("a")]);
+    let (_, attempts) = claim_of(&mut engine, effects);
+    assert!(attempts);
+}
+
+#[test]
+fn a_suspended_process_claims_without_an_attempt() {
+    let settings = EngineSettings { is_suspended: true, ..settings() };
+    let (mut engine, effects) = leading(settings, vec![ready("a")]);
+    let (_, attempts) = claim_of(&mut engine, effects);
+    assert!(!attempts);
+}
+
+#[test]
+fn nothing_is_claimed_before_the_checkpoints_are_listed() {
+    let mut engine = Engine::new(settings());
+    engine.on(Input::Leads(true), now(0));
+    for event in [Event::Init, Event::InitApply(ready("a")), Event::InitDone] {
+        assert!(operations(engine.on(Input::Pods { scope: 0, event: Box::new(event) }, now(0))).is_empty());
+    }
+    engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Init) }, now(0));
+    let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::InitDone) }, now(0));
+    assert!(matches!(only(effects).1, Operation::FindWorkload { .. }));
+}
+
+#[test]
+fn a_pod_on_a_busy_node_waits_unclaimed_and_is_then_claimed_without_an_attempt() {
+    let (mut engine, effects) = leading(settings(), vec![ready("a"), ready("b")]);
+    let mut claims = Vec::new();
+    for (id, _) in operations(effects) {
+        claims.extend(operations(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 0)));
+    }
+    assert_eq!(claims.len(), 1, "both pods are on one node: {claims:?}");
+    assert_eq!(engine.next_wakeup(at(0)), Duration::from_secs(2));
+    let (_, operation) = only(engine.on(Input::Wakeup, now(2)));
+    assert!(matches!(operation, Operation::Claim(claim) if !claim.attempts && claim.pod.uid == "b"));
+}
+
+#[test]
+fn a_response_starts_the_next_claim_on_the_node() {
+    let (mut engine, effects) = leading(settings(), vec![ready("a"), ready("b")]);
+    let mut claims = Vec::new();
+    for (id, _) in operations(effects) {
+        claims.extend(operations(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 0)));
+    }
+    let id = claims[0].0;
+    let outcome = Outcome::Succeeded(Location::default());
+    let progress = Progress::Responded { outcome, deadline: None };
+    let (_, operation) = only(engine.on(Input::Progress { id, progress }, now(1)));
+    assert!(matches!(operation, Operation::Claim(claim) if claim.attempts && claim.pod.uid == "b"));
+}
+
+#[test]
+fn a_pod_with_a_checkpoint_is_not_claimed_again_until_it_is_deleted() {
+    let (mut engine, effects) = leading(settings(), vec![ready("a")]);
+    let (id, _) = claim_of(&mut engine, effects);
+    assert!(operations(finish(&mut engine, id, OperationResult::Claim(Ok(ClaimResult::AlreadyClaimed)), 0)).is_empty());
+    let event = Event::Apply(ready("a"));
+    assert!(operations(engine.on(Input::Pods { scope: 0, event: Box::new(event) }, now(1))).is_empty());
+    let mut checkpoint = fixtures::checkpoint("a").phase(Phase::Succeeded).build();
+    checkpoint.spec.pod.as_mut().unwrap().uid = Some("a".into());
+    let event = Event::Apply(checkpoint.clone());
+    engine.on(Input::Checkpoints { scope: 0, event: Box::new(event) }, now(1));
+    let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Delete(checkpoint)) }, now(2));
+    assert!(matches!(only(effects).1, Operation::FindWorkload { .. }));
+}
+
+#[test]
+fn an_attempt_of_this_process_that_was_never_sent_is_cancelled() {
+    let (mut engine, _) = leading(settings(), vec![]);
+    let checkpoint = fixtures::checkpoint("a").in_progress().build();
+    let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) }, now(1));
+    assert!(matches!(only(effects).1, Operation::Cancel(_)));
+}
+
+#[test]
+fn a_queued_checkpoint_that_another_process_attempts_meanwhile_is_left_to_it() {
+    let limits = ConcurrencyLimits { concurrent: 1, ..settings().limits };
+    let (mut engine, _) = leading(EngineSettings { limits, ..settings() }, vec![ready("a"), ready("b")]);
+    let event = |checkpoint| Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) };
+    let pending = |name: &str| fixtures::checkpoint(name).phase(Phase::Pending).build();
+    let (first, _) = only(engine.on(event(pending("a")), now(1)));
+    assert!(operations(engine.on(event(pending("b")), now(1))).is_empty(), "the only slot is taken");
+    let theirs = fixtures::checkpoint("b").in_progress();
+    engine.on(event(theirs.status(|status| status.holder = Some("snapwatcher-1/b1".into())).build()), now(2));
+    let ended = AttemptResult::NotSent { written: None };
+    let effects = finish(&mut engine, first, OperationResult::Attempt(Ok(ended)), 400);
+    let is_attempt = |(_, operation): &(OperationId, Operation)| matches!(operation, Operation::Attempt(_));
+    assert!(!operations(effects).iter().any(is_attempt));
+}
+
+#[test]
+fn an_attempt_of_an_earlier_boot_is_marked_interrupted_at_once() {
+    let (mut engine, _) = leading(settings(), vec![]);
+    let checkpoint = fixtures::checkpoint("a").in_progress();
+    let checkpoint = checkpoint.status(|status| status.holder = Some("snapwatcher-0/b0".into())).build();
+    let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) }, now(1));
+    assert!(matches!(only(effects).1, Operation::MarkInterrupted(_)));
+}
+
+#[test]
+fn a_replica_that_no_longer_leads_starts_nothing() {
+    let (mut engine, effects) = leading(settings(), vec![ready("a")]);
+    let (id, _) = only(effects);
+    engine.on(Input::Leads(false), now(1));
+    assert!(operations(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 1)).is_empty());
+    assert!(engine.is_idle());
+}
+
+#[test]
+fn without_a_back_end_a_claim_is_only_reported() {
+    let settings = EngineSettings { backend: None, ..settings() };
+    let mut engine = Engine::new(settings);
+    engine.on(Input::Leads(true), now(0));
+    let effects = engine.on(Input::Pods { scope: 0, event: Box::new(Event::Apply(ready("a"))) }, now(0));
+    let (id, _) = only(effects);
+    let effects = finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 0);
+    let is_claimed =
+        |effect: &Effect| matches!(effect, Effect::Report(report) if matches!(**report, Report::Claimed(_)));
+    assert!(effects.iter().any(is_claimed) && operations(effects).is_empty());
+}

@@ -1,0 +1,226 @@
+//! What waits for a slot: claims with their first attempt, and attempts of Checkpoints. Round-robin over namespaces, so that
+//! a large namespace does not delay a small one.
+//!
+//! Within a namespace the item that has waited longest comes first, of those whose node has a free slot.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use super::pod_table::ContainerKey;
+use super::record_key::RecordKey;
+
+/// So many places of removed items may be left beside those that are queued.
+const MOST_REMOVED: usize = 1024;
+
+/// What waits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum WorkItem {
+    /// The claim of a pod's container, which is its first attempt too.
+    Claim(ContainerKey),
+    /// An attempt of a Checkpoint.
+    Attempt(RecordKey),
+}
+
+impl WorkItem {
+    fn namespace(&self) -> &str {
+        match self {
+            Self::Claim(key) => &key.pod.namespace,
+            Self::Attempt(key) => key.namespace(),
+        }
+    }
+
+    fn is_attempt(&self) -> bool {
+        matches!(self, Self::Attempt(_))
+    }
+}
+
+/// Items that wait, each once.
+#[derive(Default)]
+pub(super) struct WorkQueue {
+    /// Namespaces in the order in which they are served.
+    round_robin: VecDeque<String>,
+    waiting: BTreeMap<String, NamespaceQueue>,
+    queued: HashSet<WorkItem>,
+    attempts: usize,
+    /// Places in the lines whose item was removed.
+    removed: usize,
+    /// How many were ever queued: the number of the last arrival.
+    arrivals: u64,
+}
+
+/// Arrival number and item, by node (`None`: not known).
+type NamespaceQueue = BTreeMap<Option<String>, VecDeque<(u64, WorkItem)>>;
+
+impl WorkQueue {
+    /// How many attempts of Checkpoints wait.
+    pub(super) fn attempts(&self) -> usize {
+        self.attempts
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queued.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queued.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Appends an item. One that is queued already keeps its position.
+    pub(super) fn push(&mut self, item: WorkItem, node: Option<String>) {
+        if !self.queued.insert(item.clone()) {
+            return;
+        }
+        self.arrivals += 1;
+        self.attempts += usize::from(item.is_attempt());
+        let namespace = item.namespace().to_owned();
+        if !self.waiting.contains_key(&namespace) {
+            self.round_robin.push_back(namespace.clone());
+        }
+        self.waiting.entry(namespace).or_default().entry(node).or_default().push_back((self.arrivals, item));
+    }
+
+    /// Removes an item. True: it was queued.
+    pub(super) fn remove(&mut self, item: &WorkItem) -> bool {
+        let was_queued = self.take(item);
+        // Its place in the line is dropped when it comes up, or when there are many such places.
+        self.removed += usize::from(was_queued);
+        if self.removed > self.queued.len() + MOST_REMOVED {
+            let queued = &self.queued;
+            for line in self.waiting.values_mut().flat_map(BTreeMap::values_mut) {
+                line.retain(|(_, item)| queued.contains(item));
+            }
+            self.removed = 0;
+        }
+        was_queued
+    }
+
+    fn take(&mut self, item: &WorkItem) -> bool {
+        let was_queued = self.queued.remove(item);
+        self.attempts -= usize::from(was_queued && item.is_attempt());
+        was_queued
+    }
+
+    /// Takes the next item whose node (`None`: not known) can take an attempt.
+    pub(super) fn pop(&mut self, can_start: impl Fn(Option<&str>) -> bool) -> Option<(WorkItem, Option<String>)> {
+        for position in 0..self.round_robin.len() {
+            let namespace = self.round_robin[position].clone();
+            let Some(nodes) = self.waiting.get_mut(&namespace) else { continue };
+            for line in nodes.values_mut() {
+                while line.front().is_some_and(|(_, item)| !self.queued.contains(item)) {
+                    line.pop_front();
+                }
+            }
+            nodes.retain(|_, line| !line.is_empty());
+            let free = nodes.iter().filter(|(node, _)| can_start(node.as_deref()));
+            let first = free.filter_map(|(node, line)| Some((line.front()?.0, node))).min();
+            let Some(node) = first.map(|(_, node)| node.clone()) else { continue };
+            let (_, item) = nodes.get_mut(&node).and_then(VecDeque::pop_front)?;
+            nodes.retain(|_, line| !line.is_empty());
+            let is_done = nodes.is_empty();
+            self.round_robin.remove(position);
+            if is_done {
+                self.waiting.remove(&namespace);
+            } else {
+                self.round_robin.push_back(namespace);
+            }
+            self.take(&item);
+            return Some((item, node));
+        }
+        self.drop_empty_namespaces();
+        None
+    }
+
+    fn drop_empty_namespaces(&mut self) {
+        self.waiting.retain(|_, nodes| !nodes.is_empty());
+        self.round_robin.retain(|namespace| self.waiting.contains_key(namespace));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(namespace: &str, name: &str) -> WorkItem {
+        WorkItem::Attempt(RecordKey::new(namespace, name))
+    }
+
+    fn push(queue: &mut WorkQueue, namespace: &str, name: &str, node: Option<&str>) {
+        queue.push(item(namespace, name), node.map(Into::into));
+    }
+
+    fn order(queue: &mut WorkQueue, can_start: impl Fn(Option<&str>) -> bool + Copy) -> Vec<String> {
+        let text = |item| if let WorkItem::Attempt(key) = item { key.to_string() } else { String::new() };
+        std::iter::from_fn(|| queue.pop(can_start)).map(|(item, _)| text(item)).collect()
+    }
+
+    #[test]
+    fn namespaces_are_served_round_robin_and_each_keeps_its_order() {
+        let mut queue = WorkQueue::default();
+        for name in ["1", "2", "3"] {
+            push(&mut queue, "large", name, Some("n1"));
+        }
+        push(&mut queue, "small", "1", Some("n1"));
+        assert_eq!(order(&mut queue, |_| true), ["large/1", "small/1", "large/2", "large/3"]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_full_node_delays_only_its_own_items() {
+        let mut queue = WorkQueue::default();
+        push(&mut queue, "a", "1", Some("full"));
+        push(&mut queue, "a", "2", Some("free"));
+        push(&mut queue, "b", "1", Some("full"));
+        push(&mut queue, "b", "2", None);
+        assert_eq!(order(&mut queue, |node| node != Some("full")), ["a/2", "b/2"]);
+        assert_eq!(queue.attempts(), 2);
+        assert_eq!(order(&mut queue, |_| true), ["a/1", "b/1"]);
+    }
+
+    #[test]
+    fn an_item_is_queued_once() {
+        let mut queue = WorkQueue::default();
+        push(&mut queue, "a", "1", None);
+        push(&mut queue, "a", "1", None);
+        assert_eq!(order(&mut queue, |_| true), ["a/1"]);
+        push(&mut queue, "a", "1", None);
+        assert_eq!(queue.attempts(), 1, "and again after it was taken");
+    }
+
+    #[test]
+    fn a_removed_item_is_not_taken_until_it_is_queued_again() {
+        let mut queue = WorkQueue::default();
+        push(&mut queue, "a", "1", None);
+        push(&mut queue, "a", "2", None);
+        assert!(queue.remove(&item("a", "1")) && !queue.remove(&item("a", "1")));
+        assert_eq!(order(&mut queue, |_| true), ["a/2"]);
+        assert!(queue.waiting.is_empty() && queue.round_robin.is_empty());
+    }
+
+    #[test]
+    fn removed_items_do_not_pile_up() {
+        let mut queue = WorkQueue::default();
+        for number in 0..10 * MOST_REMOVED {
+            push(&mut queue, "a", &number.to_string(), None);
+            assert!(queue.remove(&item("a", &number.to_string())));
+        }
+        let places: usize = queue.waiting.values().flat_map(BTreeMap::values).map(VecDeque::len).sum();
+        assert!(places <= MOST_REMOVED + 1, "{places}");
+    }
+
+    #[test]
+    fn small_namespaces_are_among_the_first_served() {
+        let mut queue = WorkQueue::default();
+        for number in 0..180 {
+            push(&mut queue, "large", &format!("{number:03}"), Some("n1"));
+        }
+        for number in 0..10 {
+            push(&mut queue, "small", &number.to_string(), Some("n1"));
+            push(&mut queue, "tiny", &number.to_string(), Some("n2"));
+        }
+        let first: Vec<_> = order(&mut queue, |_| true).into_iter().take(60).collect();
+        assert_eq!(first.iter().filter(|key| !key.starts_with("large")).count(), 20);
+    }
+}

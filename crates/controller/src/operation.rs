@@ -1,0 +1,47 @@
+//! What the engine has done by others: operations, each of a few calls to the API server and at most one request to a
+//! back-end.
+//!
+//! An operation is an async function over [`OperationIo`], so that a simulation can run it on a simulated API server.
+
+mod attempt;
+mod claim;
+mod claim_error;
+mod cluster_io;
+mod definition;
+mod io;
+mod request;
+mod status_writer;
+
+pub(crate) use attempt::INTERRUPTED;
+pub use claim_error::ClaimError;
+pub use cluster_io::ClusterIo;
+pub(crate) use cluster_io::labeled_pods;
+pub(crate) use definition::SEND_WINDOW;
+pub use definition::{
+    Attempt, AttemptResult, Claim, ClaimResult, Operation, OperationId, OperationResult, OperationSettings, Progress,
+    SentAttempt, UnmetAttempt,
+};
+pub use io::OperationIo;
+
+/// Runs an operation to its end. `report` receives its progress.
+pub async fn run<I: OperationIo>(
+    io: &I,
+    settings: &OperationSettings,
+    operation: Operation,
+    report: impl Fn(Progress) + Send + Sync,
+) -> OperationResult {
+    match operation {
+        Operation::FindWorkload { pod } => OperationResult::Workload(io.workload(&pod).await),
+        Operation::Claim(claim) => OperationResult::Claim(claim::run(io, settings, &claim, &report).await),
+        Operation::Attempt(attempt) => OperationResult::Attempt(attempt::run(io, settings, &attempt, &report).await),
+        Operation::Wait { checkpoint, message } => {
+            OperationResult::Attempt(attempt::write_waiting(io, settings, &checkpoint, &message).await)
+        }
+        Operation::MarkInterrupted(checkpoint) => {
+            OperationResult::Written(attempt::mark_interrupted(io, settings, &checkpoint).await)
+        }
+        Operation::Cancel(checkpoint) => {
+            OperationResult::Written(attempt::cancel_unsent(io, settings, &checkpoint).await)
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Claims a pod's container by creating its Checkpoint, which can be its first attempt at the same time.
+//!
+//! The name of the Checkpoint is derived from the pod or the revision. So only one can exist, and 409 AlreadyExists means
+//! that the container was claimed before.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget};
+use snapwatcher_api::checkpoint_name;
+use snapwatcher_api::eligibility::{self, Choice, Ineligible};
+use snapwatcher_api::keys::{CLAIMED_BY, MANAGED_BY, NODE, POD_UID, WORKLOAD};
+use snapwatcher_api::pod::PodFacts;
+use snapwatcher_kubernetes::cluster::LivePod;
+
+use super::claim_error::ClaimError;
+use super::definition::{AttemptResult, Claim, ClaimResult, OperationSettings, Progress};
+use super::io::OperationIo;
+use super::request::{self, WrittenAttempt};
+use super::status_writer::{RETRY, StatusWriter};
+use crate::record::first_attempt;
+use crate::record::transitions::AttemptTarget;
+
+/// How one try to create the object ended.
+enum Created {
+    /// This try, or an earlier one of this claim, created it.
+    Mine(Box<Checkpoint>),
+    Other(ClaimResult),
+    /// It does not exist, although the last try may have had its effect.
+    Missing,
+}
+
+/// Makes the claim, and its first attempt.
+pub(super) async fn run<I: OperationIo>(
+    io: &I,
+    settings: &OperationSettings,
+    claim: &Claim,
+    report: &(impl Fn(Progress) + Send + Sync),
+) -> Result<ClaimResult, ClaimError> {
+    let mut pod = live_pod(io, claim).await?;
+    let mut retries = RETRY.retries();
+    loop {
+        if io.is_stopping() {
+            return Ok(ClaimResult::AlreadyClaimed);
+        }
+        // Each try has its own start, so that a try that takes effect late is not taken for the last one.
+        let write_started = io.since_boot();
+        let object = object(io, settings, claim, &pod.facts);
+        match create(io, &object).await? {
+            Created::Missing => {
+                io.sleep(retries.next_wait()).await;
+                // Meanwhile the pod may have gone.
+                pod = live_pod(io, claim).await?;
+            }
+            Created::Other(result) => return Ok(result),
+            Created::Mine(created) => {
+                return Ok(claimed(io, settings, claim, *created, pod, write_started, report).await);
+            }
+        }
+    }
+}
+
+async fn claimed<I: OperationIo>(
+    io: &I,
+    settings: &OperationSettings,
+    claim: &Claim,
+    mut created: Checkpoint,
+    pod: LivePod,
+    write_started: Duration,
+    report: &(impl Fn(Progress) + Send + Sync),
+) -> ClaimResult {
+    report(Progress::Claimed(created.clone().into()));
+    // A status means that another process has marked the attempt Interrupted, or that a person changed it.
+    let is_taken_over = created.status.take().is_some_and(|status| status.phase.is_some());
+    first_attempt::read(&mut created, settings.longest_attempt());
+    if !claim.attempts || created.status.is_none() {
+        return ClaimResult::Created;
+    }
+    if is_taken_over {
+        let writer = StatusWriter { io, longest: settings.longest_attempt() };
+        let written = request::cancel(io, &writer, &created).await.map(Into::into);
+        return ClaimResult::Attempted(AttemptResult::NotSent { written });
+    }
+    let attempt = WrittenAttempt { checkpoint: created, pod, write_started, is_in_annotation: true };
+    ClaimResult::Attempted(request::send(io, settings, attempt, report).await)
+}
+
+/// The pod, if it is still eligible. A watch may be behind.
+async fn live_pod(io: &impl OperationIo, claim: &Claim) -> Result<LivePod, ClaimError> {
+    let Claim { pod, container, .. } = claim;
+    // Also for a revision: this pod proves that the revision has one that can be checkpointed.
+    let target =
+        CheckpointTarget::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.clone() };
+    let live = io.read_pod(&pod.name).await?;
+    let facts = live.as_ref().map(|pod| &pod.facts);
+    match (eligibility::check(facts, Choice::Target(&target), io.now()), live) {
+        (Ok(_), Some(live)) => Ok(live),
+        (Err(cause), _) => Err(ClaimError::Ineligible { pod: pod.name.clone(), cause }),
+        (Ok(_), None) => Err(ClaimError::Ineligible { pod: pod.name.clone(), cause: Ineligible::Gone }),
+    }
+}
+
+/// Creates the object. After an error that leaves it open whether the API server did so, it is read until that is known.
+async fn create<I: OperationIo>(io: &I, object: &Checkpoint) -> Result<Created, ClaimError> {
+    let namespace = object.namespace().unwrap_or_default();
+    let is_known_to_exist = match io.create(object).await {
+        Ok(created) => return Ok(Created::Mine(Box::new(created))),
+        Err(error) if error.already_exists() => true,
+        Err(error) if error.is_namespace_terminating() => return Err(ClaimError::NamespaceTerminating(namespace)),
+        // The namespace exists as long as the pod does, so the resource was not found.
+        Err(error) if error.is_not_found() => return Err(ClaimError::NoDefinition),
+        Err(error) if error.is_ambiguous() => false,
+        Err(error) => return Err(error.into()),
+    };
+    let mut retries = RETRY.retries();
+    let found = loop {
+        match io.read(&namespace, &object.name_any()).await {
+            Ok(found) => break found,
+            Err(error) if is_known_to_exist => return Err(error.into()),
+            Err(_) => io.sleep(retries.next_wait()).await,
+        }
+    };
+    Ok(match found {
+        None => Created::Missing,
+        Some(found) if is_mine(&found, object) => Created::Mine(Box::new(found)),
+        Some(found) if found.spec == object.spec => Created::Other(ClaimResult::AlreadyClaimed),
+        Some(_) => Created::Other(ClaimResult::NameTaken),
+    })
+}
+
+/// Whether this very try created what was found.
+fn is_mine(found: &Checkpoint, object: &Checkpoint) -> bool {
+    let claimed_by = |checkpoint: &Checkpoint| checkpoint.annotations().get(CLAIMED_BY).cloned();
+    let is_same_claim = found.spec == object.spec && claimed_by(found) == claimed_by(object);
+    let is_same_attempt =
+        first_attempt::is_same(found, object) || !first_attempt::is_in(found) && !first_attempt::is_in(object);
+    is_same_claim && is_same_attempt
+}
+
+fn object(io: &impl OperationIo, settings: &OperationSettings, claim: &Claim, pod: &PodFacts) -> Checkpoint {
+    let mut object = Checkpoint::new(&claim.name, CheckpointSpec::from(&claim.target));
+    object.metadata.namespace = Some(pod.name.namespace.clone());
+    object.metadata.labels = Some(labels(claim, pod));
+    // With the pod: one holder claims for several pods of a revision, and only the first claim counts.
+    let claimed_by = format!("{}/{}", settings.holder, pod.uid);
+    object.metadata.annotations = Some([(CLAIMED_BY.to_owned(), claimed_by)].into());
+    if claim.attempts {
+        let target = AttemptTarget::new(pod, claim.container.clone(), claim.workload.to_string());
+        first_attempt::write(&mut object, &target, &settings.holder, settings.longest_attempt(), io.now());
+    }
+    object
+}
+
+/// Labels for searches. The pod of a revision's Checkpoint can change, so such a Checkpoint has no labels of a pod.
+fn labels(claim: &Claim, pod: &PodFacts) -> BTreeMap<String, String> {
+    let is_of_pod = matches!(claim.target, CheckpointTarget::Pod { .. });
+    let pairs = [
+        (MANAGED_BY, Some("snapwatcher")),
+        (WORKLOAD, Some(claim.workload.name.as_str())),
+        (POD_UID, is_of_pod.then_some(pod.uid.as_str())),
+        (NODE, pod.node.as_deref().filter(|_| is_of_pod)),
+    ];
+    let set = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), checkpoint_name::label_value(value?))));
+    set.collect()
+}

@@ -1,0 +1,34 @@
+//! Why there is no claim.
+
+use snapwatcher_api::eligibility::Ineligible;
+use snapwatcher_api::pod::PodName;
+use snapwatcher_kubernetes::cluster::CallError;
+use snapwatcher_kubernetes::workload::WorkloadError;
+
+/// Why there is no claim.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// By a live read, the pod is not eligible.
+    #[error("pod `{pod}` is not eligible any more: {cause}")]
+    Ineligible { pod: PodName, cause: Ineligible },
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// The pod will be deleted with its namespace.
+    #[error("namespace `{0}` is being deleted")]
+    NamespaceTerminating(String),
+    #[error("the Checkpoint resource is not installed: run `snapwatcher crd | kubectl apply --server-side -f -`")]
+    NoDefinition,
+    /// Checkpoints of other pods or revisions have all names that could be derived.
+    #[error(
+        "could not derive a unique Checkpoint name: `{0}` and all shorter names belong to other pods; delete one of them"
+    )]
+    NoName(String),
+    #[error(transparent)]
+    Call(CallError),
+}
+
+impl From<CallError> for ClaimError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}

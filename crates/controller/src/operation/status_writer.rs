@@ -1,0 +1,138 @@
+//! Writes the status of Checkpoints by compare-and-swap on resourceVersion.
+//!
+//! A write whose response was lost may have had its effect. So after an error the object is read again until it is known
+//! which status it has.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kube::ResourceExt as _;
+
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus};
+use snapwatcher_daemon::telemetry::error_chain;
+use snapwatcher_kubernetes::backoff::Backoff;
+use snapwatcher_kubernetes::cluster::CallError;
+
+use super::io::OperationIo;
+use crate::record::{first_attempt, transitions};
+
+/// The waits between two tries of the same write or read.
+pub(super) const RETRY: Backoff = Backoff::new(Duration::from_millis(300), Duration::from_millis(7500));
+
+/// Writes to Checkpoints of any namespace. `longest` is how long an attempt takes at most.
+pub(super) struct StatusWriter<'a, I> {
+    pub(super) io: &'a I,
+    pub(super) longest: SignedDuration,
+}
+
+impl<I: OperationIo> StatusWriter<'_, I> {
+    /// Writes the start of an attempt. `None`: another process has changed the Checkpoint first, or it was deleted.
+    pub(super) async fn start(
+        &self,
+        checkpoint: &Checkpoint,
+        status: &CheckpointStatus,
+    ) -> Result<Option<Checkpoint>, CallError> {
+        let mut writes = RETRY.retries();
+        loop {
+            match self.put(checkpoint, status.clone()).await {
+                Ok(written) => return Ok(Some(written)),
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) if error.is_conflict() || error.is_ambiguous() => {}
+                Err(error) => return Err(error),
+            }
+            // The write may have had its effect. Stopping before that is known would leave the Checkpoint InProgress
+            // without a process that works on it.
+            match self.read_until_answered(checkpoint).await {
+                Some(found) if transitions::is_same_attempt(status, found.status.as_ref()) => return Ok(Some(found)),
+                // Not written so far. The same write is repeated, so that a delayed first one still counts as ours.
+                Some(found) if found.resource_version() == checkpoint.resource_version() => {
+                    self.io.sleep(writes.next_wait()).await;
+                }
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Writes the status after an attempt of this process, until it is written. `None`: the Checkpoint was deleted, or the
+    /// attempt belongs to another process.
+    pub(super) async fn write_until_confirmed(
+        &self,
+        written: &Checkpoint,
+        change: impl Fn(&Checkpoint) -> CheckpointStatus + Send + Sync,
+    ) -> Option<Checkpoint> {
+        let attempt = written.status.clone().unwrap_or_default();
+        let mut checkpoint = written.clone();
+        let mut retries = RETRY.retries();
+        loop {
+            let status = change(&checkpoint);
+            match self.put(&checkpoint, status.clone()).await {
+                Ok(written) => return Some(written),
+                Err(error) if error.is_conflict() => {}
+                Err(error) if error.is_not_found() => {
+                    let (namespace, name) = namespace_and_name(&checkpoint);
+                    tracing::info!(
+                        namespace,
+                        checkpoint = name,
+                        "Checkpoint `{namespace}/{name}` was deleted before its outcome was written"
+                    );
+                    return None;
+                }
+                Err(error) => {
+                    let (namespace, name) = namespace_and_name(&checkpoint);
+                    tracing::warn!(
+                        namespace,
+                        checkpoint = name,
+                        "Could not write the outcome of Checkpoint `{namespace}/{name}`, retrying: {}",
+                        error_chain(&error)
+                    );
+                    self.io.sleep(retries.next_wait()).await;
+                }
+            }
+            match self.read(&checkpoint).await {
+                Ok(Some(found)) if is_written(&status, &found) => return Some(found),
+                Ok(Some(found)) if transitions::accepts_outcome(&attempt, &found) => checkpoint = found,
+                // Another process has written, or it was deleted.
+                Ok(_) => return None,
+                Err(_) => self.io.sleep(retries.next_wait()).await,
+            }
+        }
+    }
+
+    /// Replaces the status if the Checkpoint still has the same resourceVersion.
+    pub(super) async fn put(&self, checkpoint: &Checkpoint, status: CheckpointStatus) -> Result<Checkpoint, CallError> {
+        let changed = Checkpoint { status: Some(status), ..checkpoint.clone() };
+        self.io.replace_status(&changed).await
+    }
+
+    /// Reads the Checkpoint of the same UID.
+    async fn read(&self, checkpoint: &Checkpoint) -> Result<Option<Checkpoint>, CallError> {
+        let (namespace, name) = namespace_and_name(checkpoint);
+        let found = self.io.read(&namespace, &name).await?.filter(|found| found.uid() == checkpoint.uid());
+        Ok(found.map(|mut found| {
+            first_attempt::read(&mut found, self.longest);
+            found
+        }))
+    }
+
+    /// Reads until the API server responds.
+    async fn read_until_answered(&self, checkpoint: &Checkpoint) -> Option<Checkpoint> {
+        let mut retries = RETRY.retries();
+        loop {
+            match self.read(checkpoint).await {
+                Ok(found) => return found,
+                Err(_) => self.io.sleep(retries.next_wait()).await,
+            }
+        }
+    }
+}
+
+/// Whether the write of `status` had its effect although its response was lost.
+fn is_written(status: &CheckpointStatus, found: &Checkpoint) -> bool {
+    let intended = Checkpoint { status: Some(status.clone()), ..found.clone() };
+    transitions::is_same_attempt(status, found.status.as_ref())
+        && (intended.phase(), intended.reason()) == (found.phase(), found.reason())
+}
+
+pub(super) fn namespace_and_name(checkpoint: &Checkpoint) -> (String, String) {
+    (checkpoint.namespace().unwrap_or_default(), checkpoint.name_any())
+}

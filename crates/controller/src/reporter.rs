@@ -1,0 +1,221 @@
+//! What happened, for people: log lines, Events, metrics, health checks and timelines.
+
+use kube::ResourceExt as _;
+use snapwatcher_api::checkpoint::{Checkpoint, Phase};
+use snapwatcher_api::eligibility::Ineligible;
+use snapwatcher_api::outcome::{Outcome, Reason, RetryClass};
+use snapwatcher_api::pod::{PodFacts, PodName};
+use snapwatcher_daemon::telemetry::error_chain;
+use snapwatcher_kubernetes::events::INVALID_ANNOTATION;
+use snapwatcher_kubernetes::workload::WorkloadError;
+
+use crate::context::ControllerContext;
+use crate::engine::{ClaimReport, Report};
+use crate::log_block::{self, LogBlock};
+use crate::operation::{ClaimError, INTERRUPTED, SentAttempt, UnmetAttempt};
+use crate::record::fields;
+
+/// Takes reports from the engine.
+pub(crate) struct Reporter {
+    pub(crate) context: ControllerContext,
+}
+
+impl Reporter {
+    pub(crate) fn report(&self, report: Report) {
+        let ControllerContext { timelines, watch_metrics, checkpoint_metrics, checks, .. } = &self.context;
+        let now = snapwatcher_daemon::clock::now;
+        match report {
+            Report::PodSeen(pod) => timelines.seen(&pod, now()),
+            Report::PodBlocked { pod, cause } => self.pod_blocked(&pod, &cause),
+            Report::PodUnblocked(pod) => timelines.unblocked(&pod),
+            Report::PodsWatched(pods) => watch_metrics.watched(pods),
+            Report::ClaimStarted { pod, container } => {
+                timelines.ready(&pod, now());
+                // Adds the container, so that the timeline is not shown as finished while another container has not
+                // started.
+                timelines.update_container(&pod.name, &pod.uid, &container, |_| {});
+            }
+            Report::Claimed(claim) => self.claimed(*claim),
+            Report::AlreadyClaimed { pod, uid, container, checkpoint } => {
+                checkpoint_metrics.already_claimed();
+                timelines.update_container(&pod, &uid, &container, |timeline| {
+                    timeline.checkpoint = checkpoint.or(timeline.checkpoint.take());
+                });
+            }
+            Report::ClaimFailed { pod, container, error } => self.claim_failed(&pod, &container, &error),
+            Report::CheckpointSeen(checkpoint) => self.checkpoint_seen(&checkpoint),
+            Report::AttemptIgnored => checkpoint_metrics.attempt_ignored(),
+            Report::Requested(checkpoint) => {
+                self.update_timeline(&checkpoint, |timeline| timeline.requested = Some(now()));
+            }
+            Report::Responded { outcome, others_reachable } => match outcome {
+                Outcome::Failed { reason, message, .. } if reason.retry_class() == RetryClass::NotTried => {
+                    checks.backend.fail(message.as_str());
+                }
+                _ if others_reachable => checks.backend.pass(),
+                _ => {}
+            },
+            Report::AttemptEnded(sent) => self.attempt_ended(&sent),
+            Report::Unmet { checkpoint, unmet } => self.unmet(&checkpoint, &unmet),
+            Report::Interrupted(checkpoint) => self.interrupted(&checkpoint),
+            Report::AttemptFailed { checkpoint, error, retry_after } => {
+                let (namespace, name) = names(&checkpoint);
+                tracing::warn!(
+                    namespace,
+                    checkpoint = name,
+                    "Could not attempt Checkpoint `{namespace}/{name}`, retrying in {} s: {}",
+                    retry_after.as_secs(),
+                    error_chain(&error)
+                );
+            }
+            Report::OutageStarted(error) => {
+                tracing::warn!(
+                    "Checkpoints paused: API server error, retrying until it responds: {}",
+                    error_chain(&error)
+                );
+            }
+            Report::OutageEnded => tracing::info!("API server reachable again, resuming checkpoints"),
+            Report::AttemptsQueued(attempts) => checkpoint_metrics.queued(attempts),
+            Report::BreakersOpen(endpoints) => checkpoint_metrics.open_breakers(endpoints),
+            Report::EndpointsReachable => checks.backend.pass(),
+        }
+    }
+
+    fn pod_blocked(&self, pod: &PodFacts, cause: &Ineligible) {
+        self.context.timelines.waiting_for(pod, &cause.to_string());
+        let (PodName { namespace, name }, reason) = (&pod.name, cause.as_str());
+        let Ineligible::InvalidAnnotation(problem) = cause else {
+            return tracing::debug!(namespace, pod = name, reason, "Pod `{namespace}/{name}` is not eligible: {cause}");
+        };
+        let note = format!("The pod is not checkpointed: {problem}. Correct the annotation in the pod's template");
+        self.context.events.warn(pod, INVALID_ANNOTATION, note);
+        tracing::warn!(
+            namespace,
+            pod = name,
+            reason,
+            "Pod `{namespace}/{name}` is not checkpointed: {problem}. Correct the annotation in the pod's template"
+        );
+    }
+
+    fn claimed(&self, claim: ClaimReport) {
+        let ClaimReport { event, pod, container, workload, checkpoint } = claim;
+        let ControllerContext { timelines, checkpoint_metrics, checks, .. } = &self.context;
+        checkpoint_metrics.claimed();
+        checks.definition.pass();
+        let claimed = snapwatcher_daemon::clock::now();
+        timelines.update_container(&pod.name, &pod.uid, &container, |timeline| {
+            timeline.checkpoint = checkpoint;
+            timeline.claimed = Some(claimed);
+        });
+        let node = pod.node.unwrap_or_default();
+        log_block::print(&LogBlock { event, pod: pod.name, workload, container, node });
+    }
+
+    fn claim_failed(&self, pod: &PodFacts, container: &str, error: &ClaimError) {
+        self.context.checkpoint_metrics.claim_failed(error);
+        match error {
+            ClaimError::Ineligible { .. }
+            | ClaimError::Workload(WorkloadError::Gone { .. })
+            | ClaimError::NamespaceTerminating(_) => {}
+            ClaimError::NoDefinition => self.context.checks.definition.fail(error.to_string()),
+            ClaimError::Workload(WorkloadError::Lookup { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
+                let PodName { namespace, name } = &pod.name;
+                tracing::warn!(
+                    namespace,
+                    pod = name,
+                    container,
+                    "Could not create the Checkpoint of pod `{namespace}/{name}`, container `{container}`, retrying: {}",
+                    error_chain(error)
+                );
+            }
+        }
+        self.context.timelines.waiting_for(pod, &error_chain(error));
+    }
+
+    /// Copies the stages of a Checkpoint into the timeline of its pod.
+    fn checkpoint_seen(&self, checkpoint: &Checkpoint) {
+        let status = checkpoint.status.as_ref();
+        self.update_timeline(checkpoint, |timeline| {
+            timeline.checkpoint = Some(checkpoint.name_any());
+            let claimed = checkpoint.metadata.creation_timestamp.as_ref().map(|created| created.0);
+            timeline.claimed = timeline.claimed.or(claimed);
+            let Some(status) = status else { return };
+            timeline.requested = timeline.requested.or(status.start_time.as_ref().map(|start| start.0));
+            if checkpoint.phase().is_final() {
+                timeline.finished = timeline.finished.or(status.completion_time.as_ref().map(|done| done.0));
+                timeline.outcome = checkpoint.reason().map(str::to_owned);
+            }
+        });
+    }
+
+    fn update_timeline(&self, checkpoint: &Checkpoint, change: impl FnOnce(&mut snapwatcher_state::ContainerTimeline)) {
+        let (Some(uid), Some(container)) = (fields::pod_uid(checkpoint), fields::container(checkpoint)) else { return };
+        let Some(pod) = fields::pod_name(checkpoint) else { return };
+        self.context.timelines.update_container(&pod, uid, container, change);
+    }
+
+    fn attempt_ended(&self, sent: &SentAttempt) {
+        let SentAttempt { pod, container, outcome, checkpoint, is_written: _ } = sent;
+        let after = checkpoint.phase();
+        let status = checkpoint.status.as_ref();
+        self.context.timelines.update_container(&pod.name, &pod.uid, container, |timeline| {
+            timeline.finished = status.and_then(|status| status.completion_time.as_ref()).map(|time| time.0);
+            timeline.outcome = Some(outcome.as_str().to_owned());
+        });
+        log_outcome(sent, after);
+        self.context.events.outcome(checkpoint, pod, outcome, after);
+    }
+
+    fn unmet(&self, checkpoint: &Checkpoint, unmet: &UnmetAttempt) {
+        let UnmetAttempt { outcome: Outcome::Failed { reason, message, .. }, pod, written } = unmet else { return };
+        self.context.checkpoint_metrics.ineligible(*reason);
+        let after = written.as_ref().map_or(Phase::Pending, |written| written.phase());
+        if let Some(pod) = pod.as_ref().filter(|_| after.is_final()) {
+            self.context.events.outcome(checkpoint, pod, &unmet.outcome, after);
+        }
+        let (namespace, name) = names(checkpoint);
+        let reason = reason.as_str();
+        tracing::info!(
+            namespace,
+            checkpoint = name,
+            reason,
+            "Checkpoint `{namespace}/{name}` is not executed: {message}"
+        );
+    }
+
+    fn interrupted(&self, checkpoint: &Checkpoint) {
+        let (namespace, name) = names(checkpoint);
+        tracing::warn!(
+            namespace,
+            checkpoint = name,
+            "Checkpoint `{namespace}/{name}` is marked Interrupted: {INTERRUPTED}"
+        );
+        self.context.checkpoint_metrics.interrupted();
+        self.context.events.ended(checkpoint, Reason::Interrupted, INTERRUPTED);
+    }
+}
+
+fn names(checkpoint: &Checkpoint) -> (String, String) {
+    (checkpoint.namespace().unwrap_or_default(), checkpoint.name_any())
+}
+
+fn log_outcome(sent: &SentAttempt, after: Phase) {
+    let SentAttempt { pod, container, outcome, checkpoint, .. } = sent;
+    let (word, PodName { namespace, name }) = (outcome.as_str(), &pod.name);
+    let subject = format!("of pod `{}`, container `{container}`", pod.name);
+    let is_of_revision = checkpoint.spec.workload.is_some();
+    let checkpoint = checkpoint.name_any();
+    let sentence = match after {
+        Phase::Succeeded => format!("Checkpoint {subject} succeeded"),
+        Phase::Pending => format!("Checkpoint {subject} failed and will be retried: {outcome}"),
+        Phase::Unknown => format!("Result of the checkpoint {subject} is unknown: {outcome}"),
+        // A new Checkpoint of a revision may choose another pod.
+        _ if is_of_revision => format!("Checkpoint {subject} failed: {outcome}"),
+        _ => format!("Checkpoint {subject} failed; to try again, delete Checkpoint `{checkpoint}`: {outcome}"),
+    };
+    if matches!(outcome, Outcome::Succeeded(_)) {
+        tracing::info!(checkpoint, namespace, pod = name, container, outcome = word, "{sentence}");
+    } else {
+        tracing::warn!(checkpoint, namespace, pod = name, container, outcome = word, "{sentence}");
+    }
+}

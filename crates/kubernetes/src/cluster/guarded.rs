@@ -1,0 +1,132 @@
+//! An object of a listing or a watch that may be undecodable, without harm for the others.
+//!
+//! kube's `DeserializeGuard` copies the tree from which it decodes an object, and keeps `managedFields`. This one drops both
+//! before the next object is read. It needs the tree: a watch event may come with its object before its type, and serde has
+//! then no text any more.
+
+use std::borrow::Cow;
+
+use kube::core::{ObjectMeta, Resource};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// An object without `managedFields`, or what is known of an undecodable one.
+#[derive(Debug, Clone)]
+pub(super) struct Guarded<K>(pub(super) Result<K, Undecodable>);
+
+#[derive(Debug, Clone)]
+pub(super) struct Undecodable {
+    /// Name, namespace and version.
+    pub(super) metadata: ObjectMeta,
+    pub(super) error: String,
+}
+
+/// The part that every object has to have.
+#[derive(Deserialize)]
+struct Identity {
+    metadata: IdentityMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IdentityMetadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Guarded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let tree = Value::deserialize(deserializer)?;
+        match K::deserialize(&tree) {
+            Ok(mut object) => {
+                object.meta_mut().managed_fields = None;
+                Ok(Self(Ok(object)))
+            }
+            Err(error) => {
+                let Identity { metadata } = Identity::deserialize(&tree).map_err(D::Error::custom)?;
+                let IdentityMetadata { name, namespace, resource_version } = metadata;
+                let metadata = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };
+                Ok(Self(Err(Undecodable { metadata, error: error.to_string() })))
+            }
+        }
+    }
+}
+
+impl<K: Resource> Resource for Guarded<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(of: &K::DynamicType) -> Cow<'_, str> {
+        K::kind(of)
+    }
+
+    fn group(of: &K::DynamicType) -> Cow<'_, str> {
+        K::group(of)
+    }
+
+    fn version(of: &K::DynamicType) -> Cow<'_, str> {
+        K::version(of)
+    }
+
+    fn plural(of: &K::DynamicType) -> Cow<'_, str> {
+        K::plural(of)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.0.as_ref().map_or_else(|undecodable| &undecodable.metadata, K::meta)
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.as_mut().map_or_else(|undecodable| &mut undecodable.metadata, K::meta_mut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::ResourceExt as _;
+    use kube::api::WatchEvent;
+    use kube::core::ObjectList;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_undecodable_object_of_a_listing_has_name_and_version() {
+        let list = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "9"}, "items": [
+            {"metadata": {"name": "good", "managedFields": [{"manager": "m", "fieldsV1": {"f:data": {}}}]}, "data": {"a": "b"}},
+            {"metadata": {"name": "bad", "namespace": "default", "resourceVersion": "7"}, "data": "no map"},
+        ]});
+        let list: ObjectList<Guarded<ConfigMap>> = serde_json::from_str(&list.to_string()).unwrap();
+        let [good, bad] = list.items.try_into().unwrap();
+        assert_eq!(bad.meta().resource_version.as_deref(), Some("7"));
+        let good = good.0.unwrap();
+        assert_eq!(
+            (good.name_any().as_str(), good.metadata.managed_fields, good.data.unwrap().len()),
+            ("good", None, 1)
+        );
+        let bad = bad.0.unwrap_err();
+        assert_eq!((bad.metadata.name.as_deref(), bad.metadata.namespace.as_deref()), (Some("bad"), Some("default")));
+        assert!(bad.error.contains("invalid type: string"), "{}", bad.error);
+    }
+
+    #[test]
+    fn an_event_of_a_watch_is_decoded_in_any_order_of_its_fields() {
+        for line in [
+            r#"{"type":"MODIFIED","object":{"metadata":{"name":"bad","resourceVersion":"7"},"data":1}}"#,
+            r#"{"object":{"metadata":{"name":"bad","resourceVersion":"7"},"data":1},"type":"MODIFIED"}"#,
+        ] {
+            let Ok(WatchEvent::Modified(object)) = serde_json::from_str::<WatchEvent<Guarded<ConfigMap>>>(line) else {
+                panic!("not modified: {line}")
+            };
+            assert_eq!(object.0.unwrap_err().metadata.name.as_deref(), Some("bad"));
+        }
+    }
+
+    #[test]
+    fn an_object_without_metadata_is_an_error() {
+        assert!(serde_json::from_str::<Guarded<ConfigMap>>(r#"{"data": 1}"#).is_err());
+    }
+}

@@ -1,0 +1,107 @@
+//! Publishes queued Events, some at a time.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use snapwatcher_daemon::clock;
+use snapwatcher_daemon::telemetry::error_chain;
+
+use crate::cluster::{CallError, call};
+
+use super::lost::{ADVICE, LossReason, LostEvents};
+use super::queued::QueuedEvent;
+use super::repeats::{Publication, Repeats};
+
+/// How many Events are published at once. More would take time from calls that matter more.
+const CONCURRENT: usize = 8;
+
+/// Publishes the queued Events; a service of its own.
+pub struct EventPublisher {
+    queue: mpsc::Receiver<QueuedEvent>,
+    client: Client,
+    /// The name under which this process reports.
+    instance: Arc<str>,
+    repeats: Repeats,
+    lost: LostEvents,
+}
+
+impl EventPublisher {
+    pub(super) fn new(queue: mpsc::Receiver<QueuedEvent>, client: Client, instance: &str, lost: LostEvents) -> Self {
+        Self { queue, client, instance: instance.into(), repeats: Repeats::default(), lost }
+    }
+
+    /// Publishes until the stop, and then until the running attempts have finished and the queue is empty.
+    pub async fn run(mut self, stop: CancellationToken, work_is_done: CancellationToken) -> Result<(), Infallible> {
+        let end = async {
+            stop.cancelled().await;
+            work_is_done.cancelled().await;
+        };
+        tokio::pin!(end);
+        let mut running = FuturesUnordered::new();
+        loop {
+            let is_free = running.len() < CONCURRENT;
+            tokio::select! {
+                biased;
+                Some(finished) = running.next() => self.finished(finished),
+                Some(event) = self.queue.recv(), if is_free => {
+                    let publication = self.repeats.publication(&event, clock::now());
+                    running.push(publish(self.client.clone(), Arc::clone(&self.instance), event, publication));
+                }
+                () = &mut end, if running.is_empty() => return Ok(()),
+            }
+        }
+    }
+
+    fn finished(&mut self, finished: Result<(), NotPublished>) {
+        let Err(NotPublished { event, key, error }) = finished else { return };
+        self.repeats.forget(key);
+        self.lost.count(LossReason::Failed);
+        if error.is_namespace_terminating() || error.is_not_found() {
+            // The pod goes with its namespace, and nothing is to be done.
+            tracing::debug!("Lost an {event}: its namespace is deleted");
+        } else if self.lost.should_log(Instant::now()) {
+            tracing::warn!("Lost an {event}: {}. {ADVICE}", error_chain(&error));
+        }
+    }
+}
+
+/// An Event that could not be published.
+struct NotPublished {
+    /// What it was, for the log.
+    event: String,
+    key: u64,
+    error: CallError,
+}
+
+async fn publish(
+    client: Client,
+    instance: Arc<str>,
+    event: QueuedEvent,
+    publication: Publication,
+) -> Result<(), NotPublished> {
+    let Publication { key, name, count } = publication;
+    let shown = event.to_string();
+    let api: Api<Event> = Api::namespaced(client, &event.pod.namespace);
+    let failed = |error| NotPublished { event: shown, key, error };
+    if count > 1 {
+        let series = json!({"series": {"count": count, "lastObservedTime": MicroTime(clock::now())}});
+        let repeated =
+            call("count the repeat", api.patch(&name, &PatchParams::default(), &Patch::Merge(&series))).await;
+        match repeated {
+            Err(error) if error.is_not_found() => {} // the API server deletes Events after a time
+            repeated => return repeated.map(drop).map_err(failed),
+        }
+    }
+    let object = event.into_object(name, &instance, clock::now());
+    call("create it", api.create(&PostParams::default(), &object)).await.map(drop).map_err(failed)
+}

@@ -1,0 +1,154 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use kube::client::Body;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use snapwatcher_api::fixtures::{checkpoint, pod};
+use snapwatcher_api::outcome::{Location, Redacted};
+
+use super::*;
+
+/// Both ends, without a client behind them.
+fn queue(length: usize) -> (Events, mpsc::Receiver<QueuedEvent>) {
+    let (queue, queued) = mpsc::channel(length);
+    let lost = LostEvents::new(EventMetrics::register(&mut Registry::default()));
+    (Events { queue, lost }, queued)
+}
+
+/// Requests that an API server got.
+#[derive(Clone, Default)]
+struct Requests {
+    bodies: Arc<std::sync::Mutex<Vec<(http::Method, Value)>>>,
+    open: Arc<AtomicUsize>,
+    most_open: Arc<AtomicUsize>,
+}
+
+/// A client of an API server that responds after 100 ms, with the status that `status` chooses by the method.
+fn api_server(status: impl Fn(&http::Method) -> StatusCode + Clone + Send + 'static) -> (Client, Requests) {
+    let requests = Requests::default();
+    let seen = requests.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (seen, status) = (seen.clone(), status.clone());
+        async move {
+            let open = seen.open.fetch_add(1, Ordering::SeqCst) + 1;
+            seen.most_open.fetch_max(open, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            seen.open.fetch_sub(1, Ordering::SeqCst);
+            let (head, body) = request.into_parts();
+            let status = status(&head.method);
+            let body: Value = serde_json::from_slice(&body.collect_bytes().await?).unwrap();
+            seen.bodies.lock().unwrap().push((head.method, body));
+            let answer = if status.is_success() {
+                json!({"metadata": {"name": "e"}})
+            } else {
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "message": "no", "reason": "no"})
+            };
+            let answer = Response::builder().status(status).body(Body::from(answer.to_string().into_bytes()));
+            Ok::<_, kube::Error>(answer.unwrap())
+        }
+    });
+    (Client::new(service, "default"), requests)
+}
+
+/// Publishes what `put` puts, and returns when the queue is empty.
+async fn published(client: Client, put: impl FnOnce(&Events)) -> Events {
+    let (events, publisher) = events(client, "snapwatcher-0", EventMetrics::register(&mut Registry::default()));
+    put(&events);
+    let stop = CancellationToken::new();
+    stop.cancel();
+    publisher.run(stop.clone(), stop).await.unwrap();
+    events
+}
+
+#[test]
+fn a_note_says_what_became_of_which_checkpoint_and_why() {
+    let failed = |reason| Outcome::Failed { reason, message: Redacted::own("no space"), retry_after: None };
+    let (events, mut queue) = queue(9);
+    for (outcome, after, expected) in [
+        (Outcome::Succeeded(Location::default()), Phase::Succeeded, "Checkpoint `web-app` succeeded"),
+        (failed(Reason::Busy), Phase::Pending, "Checkpoint `web-app` failed and will be retried: no space"),
+        (failed(Reason::NoResponse), Phase::Unknown, "Result of Checkpoint `web-app` is unknown: no space"),
+        (failed(Reason::Rejected), Phase::Failed, "Checkpoint `web-app` failed: no space"),
+    ] {
+        events.outcome(&checkpoint("web").build(), &pod("web").facts(), &outcome, after);
+        let event = queue.try_recv().unwrap();
+        assert_eq!(event.note, expected);
+        assert_eq!(event.action == FAIL, matches!(after, Phase::Failed | Phase::Unknown), "{after:?}");
+        assert_eq!(event.pod.name, "web");
+    }
+}
+
+#[test]
+fn an_event_that_finds_the_queue_full_or_closed_is_counted() {
+    let (events, queue) = queue(1);
+    let warn = || events.warn(&pod("web").facts(), INVALID_ANNOTATION, "soon".to_owned());
+    warn();
+    warn();
+    assert_eq!(events.lost.counted(LossReason::QueueFull), 1);
+    drop(queue);
+    warn();
+    assert_eq!((events.lost.counted(LossReason::QueueFull), events.lost.counted(LossReason::Stopped)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_published_some_at_a_time() {
+    let (client, requests) = api_server(|_| StatusCode::CREATED);
+    let start = tokio::time::Instant::now();
+    let events = published(client, |events| {
+        for number in 0..800 {
+            events.warn(&pod(&format!("web-{number}")).facts(), NOT_MUTATED, "missed".to_owned());
+        }
+    })
+    .await;
+    assert_eq!(requests.bodies.lock().unwrap().len(), 800);
+    assert_eq!(requests.most_open.load(Ordering::SeqCst), 8);
+    assert!(start.elapsed() < Duration::from_secs(11), "{:?}", start.elapsed());
+    assert_eq!(events.lost.counted(LossReason::Failed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_raises_the_count_of_the_event_or_creates_it_again() {
+    for (status, methods) in
+        [(StatusCode::OK, ["POST", "PATCH"].as_slice()), (StatusCode::NOT_FOUND, &["POST", "PATCH", "POST"])]
+    {
+        let (client, requests) =
+            api_server(move |method| if *method == http::Method::PATCH { status } else { StatusCode::CREATED });
+        let (events, publisher) = events(client, "snapwatcher-0", EventMetrics::register(&mut Registry::default()));
+        let stop = CancellationToken::new();
+        let warn_twice = async {
+            for _ in 0..2 {
+                events.warn(&pod("web").facts(), NOT_MUTATED, "missed".to_owned());
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            stop.cancel();
+        };
+        let (ended, ()) = tokio::join!(publisher.run(stop.clone(), stop.clone()), warn_twice);
+        ended.unwrap();
+        let bodies = requests.bodies.lock().unwrap();
+        assert_eq!(bodies.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>(), methods);
+        let created = &bodies[0].1;
+        assert_eq!((&created["type"], &created["regarding"]["uid"]), (&json!("Warning"), &json!("u")));
+        assert_eq!((&created["reason"], &created["reportingInstance"]), (&json!(NOT_MUTATED), &json!("snapwatcher-0")));
+        assert_eq!(bodies[1].1["series"]["count"], 2);
+        if let Some((_, again)) = bodies.get(2) {
+            assert_eq!(again["metadata"]["name"], created["metadata"]["name"]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_the_api_server_rejects_is_counted() {
+    let (client, _) = api_server(|_| StatusCode::FORBIDDEN);
+    let events = published(client, |events| {
+        for name in ["web", "db"] {
+            events.warn(&pod(name).facts(), NOT_MUTATED, "missed".to_owned());
+        }
+    })
+    .await;
+    assert_eq!(events.lost.counted(LossReason::Failed), 2);
+}

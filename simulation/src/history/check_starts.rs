@@ -1,0 +1,235 @@
+//! Rules of what an engine starts, and of what it keeps.
+
+use std::time::Duration;
+
+use snapwatcher_api::checkpoint::{Checkpoint, Phase};
+use snapwatcher_api::outcome::{Outcome, RetryClass};
+use snapwatcher_controller::operation::{Claim, Operation, OperationId};
+
+use super::calls::Request;
+use super::facts;
+use super::seen::{Attempting, Started};
+use super::time::{millis, seconds};
+use super::world::World;
+
+/// More operations on one Checkpoint within a second are a loop without a wait.
+const MOST_STARTS: usize = 20;
+/// So much may be left for some seconds of what is gone.
+const TRANSIENT: usize = 20;
+const MOST_WAKEUPS: usize = 100;
+
+impl World {
+    /// An engine starts an operation.
+    pub(super) fn check_start(&mut self, process: usize, id: OperationId, operation: &Operation) {
+        let key = key_of(operation);
+        self.check_loop(process, &key.clone().unwrap_or_else(|| format!("{operation:?}")));
+        let of = &self.processes[process];
+        if !of.leads || of.is_stopping {
+            self.violate("starts without leading", || format!("{operation:?}"));
+        }
+        match operation {
+            Operation::Claim(claim) => {
+                self.check_claim(process, claim);
+                if claim.attempts {
+                    let subject = Some((claim.pod.uid.clone(), claim.container.clone()));
+                    let key = key.clone().unwrap_or_default();
+                    self.check_attempt(
+                        process,
+                        id,
+                        Attempting { key, node: claim.pod.node.clone(), subject, since: self.now },
+                    );
+                }
+            }
+            Operation::Attempt(attempt) => {
+                let next = attempt.checkpoint.status.as_ref().and_then(|status| status.next_attempt_time.as_ref());
+                if next.is_some_and(|next| next.0 > self.processes[process].clocks(self.now).wall) {
+                    self.violate("attempt before its time", || format!("{operation:?}"));
+                }
+                let subject = attempt.node.as_ref().and_then(|_| {
+                    let pod = self.processes[process].seen.pods.get(&attempt.pod.to_string());
+                    let uid = pod.map(|(uid, _)| uid.clone());
+                    // All pods have this container, and it is the first.
+                    let container = attempt.checkpoint.spec.container.clone().or_else(|| Some("app".to_owned()));
+                    uid.zip(container)
+                });
+                let key = key.clone().unwrap_or_default();
+                self.check_attempt(
+                    process,
+                    id,
+                    Attempting { key, node: attempt.node.clone(), subject, since: self.now },
+                );
+            }
+            _ => {}
+        }
+        let seen = &mut self.processes[process].seen;
+        if let Some(key) = key {
+            seen.started.insert(id, Started { key, ..Started::default() });
+        }
+    }
+
+    /// The same is started again and again while hardly any time passes.
+    fn check_loop(&mut self, process: usize, what: &str) {
+        let (now, seen) = (self.now, &mut self.processes[process].seen);
+        seen.starts.push_back((now, what.to_owned()));
+        while seen.starts.front().is_some_and(|(at, _)| now.saturating_sub(*at) > seconds(1)) {
+            seen.starts.pop_front();
+        }
+        let count = seen.starts.iter().filter(|(_, started)| started == what).count();
+        if count > MOST_STARTS {
+            self.violate("loop", || format!("{count} operations within a second: {what}"));
+        }
+    }
+
+    pub(super) fn check_wakeup(&mut self, process: usize) {
+        let (now, seen) = (self.now, &mut self.processes[process].seen);
+        seen.wakeups.push_back(now);
+        while seen.wakeups.front().is_some_and(|at| now.saturating_sub(*at) > seconds(1)) {
+            seen.wakeups.pop_front();
+        }
+        if seen.wakeups.len() > MOST_WAKEUPS {
+            self.violate("loop", || "the engine wakes up again and again".to_owned());
+        }
+    }
+
+    fn check_claim(&mut self, process: usize, claim: &Claim) {
+        let seen = &self.processes[process].seen;
+        let scopes = self.setup.scopes();
+        let scope = scopes.iter().position(|scope| scope.holds(&claim.pod.name.namespace));
+        if !scope.is_some_and(|scope| seen.listed.contains(&scope)) {
+            self.violate("claim before the listing", || format!("{} of pod {}", claim.name, claim.pod.name));
+            return;
+        }
+        let subject = (claim.pod.uid.clone(), claim.container.clone());
+        let mut records = seen.records.values();
+        let success = records.find(|(_, record)| {
+            record.phase() == Phase::Succeeded && facts::subject(record).as_ref() == Some(&subject)
+        });
+        if let Some((_, success)) = success {
+            let success = facts::key(success);
+            self.violate("claim after a success", || format!("{} although {success} succeeded", claim.name));
+        }
+    }
+
+    fn check_attempt(&mut self, process: usize, id: OperationId, attempting: Attempting) {
+        let of = &self.processes[process];
+        if of.flags.is_suspended {
+            self.violate("attempt under suspend", || attempting.key.clone());
+            return;
+        }
+        if let Some(endpoint) = self.endpoint(attempting.node.as_deref())
+            && !of.seen.is_clock_wrong
+            && of.seen.closed_endpoints.get(&endpoint).is_some_and(|until| *until > self.now)
+        {
+            self.violate("attempt at a closed endpoint", || format!("{} at {endpoint}", attempting.key));
+            return;
+        }
+        let wall = of.clocks(self.now).wall;
+        let me = of.name();
+        let own = of.seen.attempting.values().map(|own| (own.key.as_str(), own.node.clone(), own.subject.clone()));
+        let others = of.seen.records.iter().filter_map(|(key, (_, record))| {
+            // What an operation works on counts by that operation.
+            let is_own = of.seen.started.values().any(|own| own.key == *key);
+            let (uid, node, until) = facts::slot(record)?;
+            let holder = facts::attempt(record)?.holder;
+            let is_known = || {
+                let pods = &of.seen.pods;
+                let status = record.status.as_ref();
+                status.is_some_and(|status| status.attempt > 1)
+                    || pods.values().any(|(known, at)| *known == uid && *at == node)
+            };
+            let is_outdated = of.seen.written.get(key).is_some_and(|written| version(record) < *written);
+            // A slot that has expired by a wrong clock is forgotten.
+            let is_unclear = is_own || is_outdated || of.seen.is_clock_wrong;
+            let counts = !is_unclear && holder != me && until > wall && *key != attempting.key && is_known();
+            let resolved = || record.status.as_ref().and_then(|status| status.container.clone());
+            let subject = record.spec.container.clone().or_else(resolved).map(|container| (uid, container));
+            counts.then_some((key.as_str(), node, subject))
+        });
+        let mut all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();
+        // Whoever forges attempts of one container takes one slot.
+        all.sort_by(|(_, _, one), (_, _, other)| one.cmp(other));
+        all.dedup_by(|(_, _, one), (_, _, other)| one.is_some() && one == other);
+        let on_node = all.iter().filter(|(_, node, _)| node.is_some() && *node == attempting.node).count();
+        let flags = of.flags;
+        let text = || format!("{} at {:?} beside {all:?}, limits {flags:?}", attempting.key, attempting.node);
+        if all.len() >= flags.concurrent || on_node >= flags.per_node {
+            self.violate("budget", text);
+        } else if all.iter().any(|(_, _, subject)| subject.is_some() && *subject == attempting.subject) {
+            self.violate("two attempts of one container", text);
+        }
+        self.processes[process].seen.attempting.insert(id, attempting);
+    }
+
+    fn endpoint(&self, node: Option<&str>) -> Option<String> {
+        if self.setup.has_endpoint_per_node { node.map(str::to_owned) } else { Some("snaphook".to_owned()) }
+    }
+
+    /// The engine takes note of a response.
+    pub(super) fn response_seen(&mut self, process: usize, id: OperationId, outcome: &Outcome) {
+        let Some(attempting) = self.processes[process].seen.attempting.remove(&id) else { return };
+        let Some(endpoint) = self.endpoint(attempting.node.as_deref()) else { return };
+        let now = self.now;
+        let closed = &mut self.processes[process].seen.closed_endpoints;
+        match outcome {
+            Outcome::Failed { reason, retry_after, .. } if reason.retry_class() == RetryClass::NotTried => {
+                // An attempt that started before the endpoint was closed adds nothing.
+                if closed.get(&endpoint).is_none_or(|until| *until <= attempting.since) {
+                    // The shortest wait, a bit shorter.
+                    let wait = retry_after.unwrap_or_default().max(millis(1400)).saturating_sub(millis(1));
+                    closed.insert(endpoint, now + wait);
+                }
+            }
+            _ => drop(closed.remove(&endpoint)),
+        }
+    }
+
+    /// Since when an operation writes its attempt.
+    pub(super) fn check_write_started(&mut self, process: usize, id: OperationId, request: &Request) {
+        let (Request::Create(object) | Request::ReplaceStatus(object)) = request else { return };
+        if facts::phase(object) != Phase::InProgress {
+            return;
+        }
+        let start = facts::attempt(object).and_then(|attempt| attempt.start);
+        let now = self.now;
+        let Some(started) = self.processes[process].seen.started.get_mut(&id) else { return };
+        if started.writes_since.as_ref().is_none_or(|(known, _)| *known != start) {
+            started.writes_since = Some((start, now));
+        }
+    }
+
+    /// What an engine keeps is bounded by what it watches and does.
+    pub(super) fn check_memory(&mut self, process: usize) {
+        let kept = self.processes[process].engine.kept();
+        let containers = 2 * kept.pods;
+        let limits = [
+            ("claims", kept.claims, 2 * containers + TRANSIENT),
+            ("queued", kept.queued, containers + kept.records + kept.operations + TRANSIENT),
+            ("timers", kept.timers, kept.pods + containers + kept.records + kept.operations + TRANSIENT),
+            ("busy", kept.busy, kept.operations),
+        ];
+        if let Some((name, count, limit)) = limits.into_iter().find(|(_, count, limit)| count > limit) {
+            self.violate("memory", || format!("{count} {name}, at most {limit}: {kept:?}"));
+        }
+    }
+
+    /// When an operation has read its pod last.
+    pub(super) fn age(&self, since: Duration) -> Duration {
+        self.now.saturating_sub(since)
+    }
+}
+
+pub(super) fn version(checkpoint: &Checkpoint) -> u64 {
+    checkpoint.metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+/// `namespace/name` of the Checkpoint.
+fn key_of(operation: &Operation) -> Option<String> {
+    match operation {
+        Operation::FindWorkload { .. } => None,
+        Operation::Claim(claim) => Some(format!("{}/{}", claim.pod.name.namespace, claim.name)),
+        Operation::Attempt(attempt) => Some(facts::key(&attempt.checkpoint)),
+        Operation::Wait { checkpoint, .. } | Operation::MarkInterrupted(checkpoint) | Operation::Cancel(checkpoint) => {
+            Some(facts::key(checkpoint))
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Rules of what is written to Checkpoints.
+
+use snapwatcher_api::checkpoint::{Checkpoint, Phase};
+use snapwatcher_api::outcome::{Outcome, Reason};
+
+use super::facts::{self, AttemptId};
+use super::ledger::{WrittenAttempt, is_of_request};
+use super::setup::{HOLDER_GRACE, LONGEST_REQUEST, SEND_WINDOW};
+use super::world::World;
+
+const INTERRUPTED: &str = "Interrupted";
+
+impl World {
+    /// A process has created a Checkpoint.
+    pub(super) fn check_created(&mut self, created: &Checkpoint) {
+        self.coverage.phase(None, facts::phase(created));
+        if facts::phase(created) == Phase::InProgress {
+            self.attempt_written(created);
+        }
+    }
+
+    fn attempt_written(&mut self, checkpoint: &Checkpoint) {
+        let Some(attempt) = facts::attempt(checkpoint) else { return };
+        let at = self.now;
+        self.ledger.attempts.entry(facts::uid(checkpoint)).or_default().push(WrittenAttempt { attempt, at });
+    }
+
+    /// A process has written a status.
+    pub(super) fn check_status_written(&mut self, before: &Checkpoint, after: &Checkpoint, generation: u64) {
+        let (from, to) = (facts::phase(before), facts::phase(after));
+        if from != to {
+            self.coverage.phase(Some(from), to);
+        }
+        if to == Phase::Succeeded && from != to {
+            self.ledger.succeeded.insert(facts::uid(after));
+            self.coverage.succeeded += 1;
+        }
+        let (old, new) = (facts::attempt(before), facts::attempt(after));
+        let writer = self.ledger.holders.iter().find(|(_, (_, of))| *of == generation);
+        let (writer, instance) =
+            writer.map(|(holder, (instance, _))| (holder.clone(), instance.clone())).unwrap_or_default();
+        let is_same = facts::is_same(old.as_ref(), new.as_ref());
+        let is_holder = old.as_ref().is_some_and(|old| old.holder == writer);
+        let reason = after.reason().unwrap_or_default().to_owned();
+        let key = facts::key(after);
+        let text = || format!("{key}: {from:?} {old:?} -> {to:?} {reason} {new:?}, by {writer}");
+        if facts::number(after) < facts::number(before) {
+            return self.violate("attempt numbers only grow", text);
+        }
+        if to == Phase::InProgress && !is_same {
+            if from != Phase::Pending || facts::number(after) != facts::number(before) + 1 {
+                return self.violate("an attempt begins in Pending", text);
+            }
+            return self.attempt_written(after);
+        }
+        let is_unchanged = before.status == after.status;
+        match from {
+            Phase::Succeeded | Phase::Failed if !is_unchanged => return self.violate("a final status stays", text),
+            Phase::Unknown if !is_same || !is_holder || before.reason() != Some(INTERRUPTED) => {
+                return self.violate("only an interrupted attempt gets its truth", text);
+            }
+            Phase::Pending if reason == INTERRUPTED && before.reason() != Some(INTERRUPTED) => {
+                return self.violate("interrupted without an attempt", text);
+            }
+            Phase::InProgress if to != Phase::InProgress && !is_holder => {
+                if reason != INTERRUPTED {
+                    return self.violate("outcome by another process", text);
+                }
+                if let Some(old) = &old
+                    && !self.may_interrupt(&facts::uid(before), old, &instance)
+                {
+                    return self.violate("interrupted too early", text);
+                }
+            }
+            _ => {}
+        }
+        self.check_outcome(before, after, &text());
+    }
+
+    /// Whether the holder of an attempt may be taken to be gone.
+    fn may_interrupt(&self, uid: &str, attempt: &AttemptId, instance: &str) -> bool {
+        let Some((of, generation)) = self.ledger.holders.get(&attempt.holder) else {
+            return true; // A forged holder.
+        };
+        if of == instance {
+            return self.ledger.killed.contains(generation);
+        }
+        let attempts = self.ledger.attempts.get(uid).map(Vec::as_slice).unwrap_or_default();
+        let written = attempts.iter().find(|written| facts::is_same(Some(&written.attempt), Some(attempt)));
+        written.is_none_or(|written| {
+            self.age(written.at) + super::time::millis(1) >= SEND_WINDOW + LONGEST_REQUEST + HOLDER_GRACE
+        })
+    }
+
+    /// What is written of a request is what the process got.
+    fn check_outcome(&mut self, before: &Checkpoint, after: &Checkpoint, text: &str) {
+        let reason = after.reason().unwrap_or_default();
+        let requests =
+            self.ledger.requests.iter().filter(|request| request.record == facts::uid(after) && request.is_sent);
+        let attempt = facts::attempt(after);
+        let of_attempt: Vec<_> =
+            requests.filter(|request| facts::is_same(Some(&request.attempt), attempt.as_ref())).collect();
+        let delivered = of_attempt.last().and_then(|request| request.delivered.clone());
+        let is_changed = before.reason() != after.reason() || facts::phase(before) != facts::phase(after);
+        if !is_changed || facts::phase(after) == Phase::InProgress {
+            return;
+        }
+        let is_true = match Reason::named(reason) {
+            None => reason != "Succeeded" || matches!(delivered, Some(Outcome::Succeeded(_))),
+            Some(Reason::Interrupted)
+                if facts::phase(before) == Phase::InProgress && after.phase() == Phase::Pending =>
+            {
+                // Cancelled, or to be repeated.
+                let is_cancelled = after
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.message.as_deref())
+                    .is_some_and(|message| message.starts_with("cancelled"));
+                !is_cancelled || of_attempt.is_empty()
+            }
+            Some(named) if is_of_request(named) => {
+                matches!(&delivered, Some(Outcome::Failed { reason, .. }) if *reason == named)
+            }
+            Some(_) => true,
+        };
+        if !is_true {
+            self.violate("false outcome", || format!("{text}, delivered {delivered:?}"));
+        }
+    }
+}

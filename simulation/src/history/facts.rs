@@ -1,0 +1,116 @@
+//! What a Checkpoint says, read anew here, so that a mistake in the controller's own reading is noticed.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use serde_json::Value;
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase};
+use snapwatcher_api::checkpoint_name::is_derived;
+use snapwatcher_api::keys::ATTEMPT;
+
+use super::setup::{LONGEST_REQUEST, SEND_WINDOW};
+
+/// What distinguishes one written attempt from all others of its Checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AttemptId {
+    pub(super) number: i64,
+    pub(super) holder: String,
+    pub(super) start: Option<Timestamp>,
+}
+
+pub(super) fn uid(checkpoint: &Checkpoint) -> String {
+    checkpoint.uid().unwrap_or_default()
+}
+
+/// `namespace/name`.
+pub(super) fn key(checkpoint: &Checkpoint) -> String {
+    format!("{}/{}", checkpoint.namespace().unwrap_or_default(), checkpoint.name_any())
+}
+
+pub(super) fn target(checkpoint: &Checkpoint) -> Option<CheckpointTarget> {
+    CheckpointTarget::parse(&checkpoint.spec, |target| is_derived(&checkpoint.name_any(), target))
+}
+
+/// Whether the name is one that SnapWatcher derives.
+pub(super) fn has_derived_name(checkpoint: &Checkpoint) -> bool {
+    target(checkpoint).is_some_and(|target| is_derived(&checkpoint.name_any(), &target))
+}
+
+fn has_status(checkpoint: &Checkpoint) -> bool {
+    checkpoint.status.as_ref().is_some_and(|status| status.phase.is_some())
+}
+
+/// The annotation, if it counts.
+fn annotation(checkpoint: &Checkpoint) -> Option<Value> {
+    let text = checkpoint.annotations().get(ATTEMPT).filter(|text| text.len() <= 4096)?;
+    let value: Value = serde_json::from_str(text).ok()?;
+    let uid = value["pod"]["uid"].as_str();
+    time(&value, "startTime")?;
+    time(&value, "deadline")?;
+    let is_about = match target(checkpoint)? {
+        CheckpointTarget::Pod { name, uid: named, .. } => {
+            value["pod"]["name"].as_str() == Some(&name) && uid == Some(&named)
+        }
+        CheckpointTarget::Revision { .. } => uid.is_some() && has_derived_name(checkpoint),
+        CheckpointTarget::Manual { .. } => false,
+    };
+    is_about.then_some(value)
+}
+
+fn time(value: &Value, name: &str) -> Option<Timestamp> {
+    value[name].as_str()?.parse().ok()
+}
+
+/// The phase, with the first attempt of the annotation.
+pub(super) fn phase(checkpoint: &Checkpoint) -> Phase {
+    let is_first = !has_status(checkpoint) && annotation(checkpoint).is_some();
+    if is_first { Phase::InProgress } else { checkpoint.phase() }
+}
+
+/// The last attempt.
+pub(super) fn attempt(checkpoint: &Checkpoint) -> Option<AttemptId> {
+    if has_status(checkpoint) {
+        let status = checkpoint.status.as_ref()?;
+        let start = status.start_time.as_ref().map(|start| start.0);
+        return Some(AttemptId { number: status.attempt, holder: status.holder.clone()?, start });
+    }
+    let value = annotation(checkpoint)?;
+    let holder = value["holder"].as_str()?.to_owned();
+    Some(AttemptId { number: 1, holder, start: time(&value, "startTime") })
+}
+
+/// The number of the last attempt.
+pub(super) fn number(checkpoint: &Checkpoint) -> i64 {
+    attempt(checkpoint).map_or(0, |attempt| attempt.number)
+}
+
+/// Whether both are the same attempt. The start of a first attempt may be cut to what the server's time allows.
+pub(super) fn is_same(one: Option<&AttemptId>, other: Option<&AttemptId>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return false };
+    one.number == other.number && one.holder == other.holder && (one.number == 1 || one.start == other.start)
+}
+
+/// UID of the pod and container that a Checkpoint is about, as far as it says.
+pub(super) fn subject(checkpoint: &Checkpoint) -> Option<(String, String)> {
+    let status = checkpoint.status.as_ref();
+    let named = checkpoint.spec.pod.as_ref().and_then(|pod| pod.uid.clone());
+    let resolved = || status.and_then(|status| status.pod.as_ref()).and_then(|pod| pod.uid.clone());
+    let container = checkpoint.spec.container.clone();
+    let container = container.or_else(|| status.and_then(|status| status.container.clone()))?;
+    Some((named.or_else(resolved)?, container))
+}
+
+/// The pod's UID and the node in an attempt in progress, and until when it holds its slot.
+pub(super) fn slot(checkpoint: &Checkpoint) -> Option<(String, Option<String>, Timestamp)> {
+    if has_status(checkpoint) {
+        let status = checkpoint.status.as_ref()?;
+        let pod = status.pod.as_ref()?;
+        let deadline = status.deadline.as_ref()?.0;
+        return (status.phase == Some(Phase::InProgress))
+            .then(|| Some((pod.uid.clone()?, pod.node.clone(), deadline)))?;
+    }
+    let value = annotation(checkpoint)?;
+    let longest = SignedDuration::try_from(SEND_WINDOW + LONGEST_REQUEST).unwrap_or_default();
+    let created = checkpoint.metadata.creation_timestamp.as_ref()?.0;
+    let deadline = time(&value, "deadline")?.min(created.saturating_add(longest).unwrap_or(created));
+    Some((value["pod"]["uid"].as_str()?.to_owned(), value["pod"]["node"].as_str().map(str::to_owned), deadline))
+}

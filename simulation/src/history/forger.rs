@@ -1,0 +1,73 @@
+//! A person with the right to edit Checkpoints forges claims and attempts.
+
+use jiff::SignedDuration;
+use serde_json::json;
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, PodReference, WorkloadReference};
+use snapwatcher_api::checkpoint_name::{DIGESTS, derived};
+use snapwatcher_api::keys::ATTEMPT;
+use snapwatcher_api::pod::PodFacts;
+
+use super::server_calls::workload_of;
+use super::time::true_time;
+use super::world::World;
+
+impl World {
+    /// Creates a Checkpoint that claims something untrue.
+    pub(super) fn forge(&mut self, pods: &[PodFacts]) {
+        let Some(pod) = self.pick(pods) else { return };
+        let is_revision = self.random.bool();
+        let target = if is_revision { revision_of(&pod) } else { target_of(&pod) };
+        let number = self.next_number("forged");
+        let spec = if self.random.u8(..4) == 0 { other_spec(&pod) } else { CheckpointSpec::from(&target) };
+        let name = derived(&target, DIGESTS[0]).filter(|_| self.random.u8(..3) > 0);
+        let name = name.unwrap_or_else(|| format!("forged-{number}"));
+        let mut object = Checkpoint::new(&name, spec);
+        object.metadata.namespace = Some(pod.name.namespace.clone());
+        if self.random.u8(..4) > 0 {
+            object.metadata.annotations = Some([(ATTEMPT.to_owned(), self.forged_attempt(&pod))].into());
+        }
+        self.coverage.event("forged Checkpoints");
+        self.note("forger", || format!("creates {}/{name}: {:?}", pod.name.namespace, object.metadata.annotations));
+        drop(self.server.create_checkpoint(object, true_time(self.now)));
+    }
+
+    fn forged_attempt(&mut self, pod: &PodFacts) -> String {
+        let now = true_time(self.now);
+        let far = SignedDuration::from_hours(24 * 365 * 100);
+        let times = [now, now.saturating_add(far).unwrap_or(now), now.saturating_sub(far).unwrap_or(now)];
+        let (start, deadline) = (times[self.random.usize(..3)], times[self.random.usize(..3)]);
+        let mut holders: Vec<_> = self.processes.iter().map(|process| process.holder.instance.clone()).collect();
+        holders.push("mallory".to_owned());
+        let holder = self.pick(&holders).unwrap_or_default();
+        json!({
+            "holder": format!("{holder}/forged"),
+            "startTime": start.to_string(),
+            "deadline": deadline.to_string(),
+            "pod": { "name": pod.name.name, "uid": pod.uid, "node": pod.node },
+            "workload": "Deployment/web",
+            "revision": "1",
+        })
+        .to_string()
+    }
+}
+
+fn target_of(pod: &PodFacts) -> CheckpointTarget {
+    CheckpointTarget::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: "app".to_owned() }
+}
+
+fn revision_of(pod: &PodFacts) -> CheckpointTarget {
+    let workload = workload_of(pod);
+    let workload = WorkloadReference {
+        api_version: workload.api_version,
+        kind: workload.kind,
+        name: workload.name,
+        uid: workload.uid,
+    };
+    CheckpointTarget::Revision { workload, revision: pod.revision().to_owned(), container: "app".to_owned() }
+}
+
+/// So that the name is taken by a Checkpoint of another target.
+fn other_spec(pod: &PodFacts) -> CheckpointSpec {
+    let reference = PodReference { name: pod.name.name.clone(), uid: Some("nobody".to_owned()) };
+    CheckpointSpec { pod: Some(reference), container: Some("app".to_owned()), ..CheckpointSpec::default() }
+}

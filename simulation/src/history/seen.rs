@@ -1,0 +1,105 @@
+//! What one process was shown and has started, as its engine must know it.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::pod::PodFacts;
+use snapwatcher_controller::operation::OperationId;
+
+use super::facts;
+
+/// An attempt that has started, until its response.
+#[derive(Debug, Clone)]
+pub(super) struct Attempting {
+    /// Of its Checkpoint.
+    pub(super) key: String,
+    pub(super) node: Option<String>,
+    pub(super) subject: Option<(String, String)>,
+    pub(super) since: Duration,
+}
+
+/// An operation that runs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Started {
+    /// Of its Checkpoint.
+    pub(super) key: String,
+    /// The last live read of a pod, and when it was answered.
+    pub(super) live_read: Option<(PodFacts, Duration)>,
+    /// Since when it writes its attempt, by that attempt's start.
+    pub(super) writes_since: Option<(Option<Timestamp>, Duration)>,
+    /// The Checkpoint of the request that leaves next.
+    pub(super) requested: Option<Arc<Checkpoint>>,
+    /// The process was paused since it started.
+    pub(super) was_paused: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Seen {
+    /// By `namespace/name`.
+    pub(super) records: BTreeMap<String, (usize, Arc<Checkpoint>)>,
+    /// UIDs and nodes by `namespace/name`.
+    pub(super) pods: HashMap<String, (String, Option<String>)>,
+    /// What a listing of pods under way has delivered, by scope.
+    pub(super) listed_pods: HashMap<usize, HashSet<String>>,
+    listings: HashMap<usize, HashSet<String>>,
+    pub(super) listed: HashSet<usize>,
+    /// The version of the last write that was answered.
+    pub(super) written: HashMap<String, u64>,
+    pub(super) attempting: BTreeMap<OperationId, Attempting>,
+    pub(super) started: HashMap<OperationId, Started>,
+    /// When operations on Checkpoints were started lately.
+    pub(super) starts: VecDeque<(Duration, String)>,
+    pub(super) wakeups: VecDeque<Duration>,
+    /// The wall clock has jumped, so that the waits of the engine are not known.
+    pub(super) is_clock_wrong: bool,
+    /// Until when each endpoint is left alone.
+    pub(super) closed_endpoints: HashMap<String, Duration>,
+}
+
+impl Seen {
+    /// Leadership has changed.
+    pub(super) fn forget(&mut self) {
+        self.records.clear();
+        self.pods.clear();
+        self.listings.clear();
+        self.listed.clear();
+    }
+
+    /// Waits that were computed before count no longer.
+    pub(super) fn clock_jumped(&mut self) {
+        self.is_clock_wrong = true;
+        for started in self.started.values_mut() {
+            started.was_paused = true;
+        }
+    }
+
+    /// The operations on a Checkpoint.
+    pub(super) fn operations_about<'a>(&'a self, key: &'a str) -> impl Iterator<Item = OperationId> + 'a {
+        self.started.iter().filter(move |(_, started)| started.key == key).map(|(id, _)| *id)
+    }
+
+    pub(super) fn listing_started(&mut self, scope: usize) {
+        self.listings.insert(scope, HashSet::new());
+    }
+
+    pub(super) fn listing_ended(&mut self, scope: usize) {
+        let listed = self.listings.remove(&scope).unwrap_or_default();
+        self.records.retain(|key, (of, _)| *of != scope || listed.contains(key));
+        self.listed.insert(scope);
+    }
+
+    pub(super) fn shown(&mut self, scope: usize, checkpoint: &Arc<Checkpoint>) {
+        let key = facts::key(checkpoint);
+        if let Some(listing) = self.listings.get_mut(&scope) {
+            listing.insert(key.clone());
+        }
+        self.records.insert(key, (scope, Arc::clone(checkpoint)));
+    }
+
+    pub(super) fn deleted(&mut self, checkpoint: &Checkpoint) {
+        self.records.remove(&facts::key(checkpoint));
+    }
+}
