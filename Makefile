@@ -65,10 +65,12 @@ simulate: ## Run a million histories of the engine on a simulated API server, or
 mutants: ## Check that the simulation notices each guard that a patch in simulation/mutants removes from the engine
 	.ci/mutants
 
-bench: ## Measure admission against a fixed reply and controller-runtime, and write docs/benchmarks.md (some minutes)
+bench: ## Measure admission and the controller beside other programs, and write docs/benchmarks.md (about an hour); LONG=1 adds 100,000 pods; BENCH_FLAGS='--part admission' measures less
 	cargo build --release --locked --package snapwatcher --package bench --bin snapwatcher --bin bench
-	CGO_ENABLED=0 go build -C bench/peers/webhook -mod=readonly -trimpath -o $(CURDIR)/target/release/controller-runtime-webhook .
-	target/release/bench run
+	for peer in webhook watcher; do \
+		CGO_ENABLED=0 go build -C bench/peers/$$peer -mod=readonly -trimpath -o $(CURDIR)/target/release/controller-runtime-$$peer .; \
+	done
+	target/release/bench run $(if $(filter-out 0,$(LONG)),--long) $(BENCH_FLAGS)
 	cargo bench --locked --package bench
 
 fuzz: $(CARGO_FUZZ) ## Fuzz the body of admission reviews for an hour or for FUZZ_SECONDS=N; findings are in fuzz/artifacts/

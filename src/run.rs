@@ -273,7 +273,7 @@ fn warn_of_unverified_kubelets(settings: &kubelet::KubeletSettings, metrics: &Ba
         metrics.kubelets_not_verified();
         tracing::warn!(
             "Kubelet certificates are not verified (--kubelet-insecure-skip-verify): any server at a node's address gets a token of \
-             ServiceAccount `{}` and can report checkpoints. Set --kubelet-ca-file instead",
+             ServiceAccount `{}` and can report checkpoints. Set serverTLSBootstrap in the kubelets, or --kubelet-ca-file",
             settings.service_account
         );
     }

@@ -141,7 +141,7 @@ async fn a_kubelet_that_is_stopped_during_a_checkpoint_makes_it_unknown() {
         ns.create_object::<Pod>(&large.build()).await;
         with_modified_node(
             async {
-                // The record is InProgress before the request is sent. Once CRIU runs, the kubelet has received it.
+                // Once CRIU runs, the kubelet has received the request.
                 ns.until("the checkpoint is being taken", async || node.must_run(["pgrep", "criu"]).await).await;
                 node.stop_kubelet().await
             },

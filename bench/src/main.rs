@@ -1,9 +1,11 @@
-//! `bench`: measures SnapWatcher's webhook beside two others, and checks the budgets of admission.
+//! `bench`: measures SnapWatcher's webhook and controller beside others, and checks their budgets.
 //!
-//! One of the others sends a fixed reply, the least that a webhook can do. The other does the same job by Go's
-//! controller-runtime (`bench/peers/webhook`). All three are processes of their own, and one client calls them in rounds
-//! within one run: on a noisy machine only ratios mean anything. Nothing of the product depends on this crate.
+//! The webhook is measured beside two others. One sends a fixed reply, the least that a webhook can do. The other does the
+//! same job by Go's controller-runtime (`bench/peers/webhook`). All three are processes of their own, and one client calls
+//! them in rounds within one run: on a noisy machine only ratios mean anything. The controller is measured beside a watcher
+//! of controller-runtime (`bench/peers/watcher`), in turns. Nothing of the product depends on this crate.
 
+mod controller;
 mod fixed_reply;
 mod load;
 mod measurement;
@@ -13,10 +15,11 @@ mod results;
 mod servers;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use controller::{ControllerArgs, ControllerResults};
 use lab::terminal::{error_chain, print_progress, print_result};
 
 /// The allocator of the program, so that it makes no difference between SnapWatcher and the fixed reply.
@@ -32,14 +35,17 @@ struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure the three servers and write the page of benchmarks; fails if a budget is missed.
-    Run(RunArgs),
+    /// Measure webhook and controller and write the page of benchmarks; fails if a budget is missed.
+    Run(Box<RunArgs>),
     /// Serve the fixed reply; `run` starts this.
     FixedReply(FixedReplyArgs),
 }
 
 #[derive(Debug, Args)]
 struct RunArgs {
+    /// What to measure. The page keeps the results of the other part.
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', default_value = "admission,controller")]
+    part: Vec<Part>,
     /// The release build of SnapWatcher.
     #[arg(long, value_name = "PATH", default_value = "target/release/snapwatcher")]
     snapwatcher: PathBuf,
@@ -49,6 +55,14 @@ struct RunArgs {
     /// The page to write.
     #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
     page: PathBuf,
+    #[command(flatten)]
+    controller: ControllerArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Admission,
+    Controller,
 }
 
 #[derive(Debug, Args)]
@@ -68,7 +82,7 @@ async fn main() -> ExitCode {
         Command::FixedReply(args) => {
             fixed_reply::serve(&args.tls_cert, &args.tls_key).await.map(|()| ExitCode::SUCCESS)
         }
-        Command::Run(args) => run(args).await,
+        Command::Run(args) => run(&args).await,
     };
     outcome.unwrap_or_else(|error| {
         print_progress(&format!("error: {}", error_chain(error.as_ref())));
@@ -76,12 +90,34 @@ async fn main() -> ExitCode {
     })
 }
 
-async fn run(args: RunArgs) -> Result<ExitCode, Box<dyn Error>> {
-    let results = measurement::measure(&args.snapwatcher, &args.controller_runtime).await?;
-    let before = std::fs::read_to_string(&args.page)?;
-    std::fs::write(&args.page, report::page(&results, &before))?;
-    print_result(&report::table(&results));
-    print_result(&report::budgets(&results));
-    let all_met = results.budgets().iter().all(|budget| budget.is_met);
+async fn run(args: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let mut budgets = Vec::new();
+    if args.part.contains(&Part::Admission) {
+        let results = measurement::measure(&args.snapwatcher, &args.controller_runtime).await?;
+        write_page(&args.page, |before| report::with_admission(before, &results))?;
+        print_result(&report::table(&results));
+        budgets.extend(results.budgets());
+    }
+    if args.part.contains(&Part::Controller) {
+        let mut results = ControllerResults::default();
+        let outcome = controller::measure(&args.snapwatcher, &args.controller, &mut results).await;
+        // After an error, the numbers measured so far are printed, but they are not written into the page.
+        print_result(&controller::report::table(&results));
+        outcome?;
+        let part = controller::report::part(&results);
+        write_page(&args.page, |before| report::with_controller(before, &part))?;
+        budgets.extend(results.budgets());
+    }
+    print_result(&report::budget_list(&budgets));
+    let all_met = budgets.iter().all(|budget| budget.is_met);
     Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Replaces a part of the page. A page that does not exist is empty.
+fn write_page(page: &Path, change: impl Fn(&str) -> String) -> Result<(), Box<dyn Error>> {
+    let before = match std::fs::read_to_string(page) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read?,
+    };
+    Ok(std::fs::write(page, change(&before))?)
 }

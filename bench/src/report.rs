@@ -1,9 +1,9 @@
-//! The page of benchmarks: its measured part is written by the run, the rest of the page stays.
+//! The page of benchmarks: a run writes the parts that it measures, the rest of the page stays.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::results::{Measurements, Results, median};
+use crate::results::{Budget, Measurements, Results, median};
 
 const INTRODUCTION: &str = "\
 # Benchmarks
@@ -21,18 +21,44 @@ ratios of requests per CPU second are medians of 60 rounds; in each round, every
 
 ";
 
-/// The heading of the part that `make e2e` measures.
-const REAL_NODE: &str = "\n## On a real node\n";
+/// The heading of the controller's part.
+const CONTROLLER: &str = "## Controller\n";
 
-/// The whole page, with the parts of `before` that this run does not measure.
-pub(crate) fn page(results: &Results, before: &str) -> String {
-    let kept = before.find(REAL_NODE).map_or("", |start| &before[start..]);
-    format!("{INTRODUCTION}{}\n{}{kept}", table(results), budgets(results))
+/// The page with new results of admission, which are its first part.
+pub(crate) fn with_admission(before: &str, results: &Results) -> String {
+    let (_, others) = split(before);
+    let first = format!("{INTRODUCTION}{}\n{}", table(results), budget_list(&results.budgets()));
+    join(&first, &others)
 }
 
-pub(crate) fn budgets(results: &Results) -> String {
+/// The page with new results of the controller. A page without that part gets it before all others.
+pub(crate) fn with_controller(before: &str, part: &str) -> String {
+    let (first, mut others) = split(before);
+    let part = format!("{CONTROLLER}\n{part}");
+    match others.iter_mut().find(|other| other.starts_with(CONTROLLER)) {
+        Some(found) => *found = part,
+        None => others.insert(0, part),
+    }
+    join(first, &others)
+}
+
+/// What is before the first heading of the second level, and the parts that begin with one.
+fn split(page: &str) -> (&str, Vec<String>) {
+    let mut parts = page.split("\n## ");
+    let first = parts.next().unwrap_or_default();
+    (first, parts.map(|part| format!("## {part}")).collect())
+}
+
+/// Parts are separated by an empty line.
+fn join(first: &str, others: &[String]) -> String {
+    let parts = std::iter::once(first).chain(others.iter().map(String::as_str));
+    let parts: Vec<&str> = parts.map(str::trim_end).filter(|part| !part.is_empty()).collect();
+    parts.join("\n\n") + "\n"
+}
+
+pub(crate) fn budget_list(budgets: &[Budget]) -> String {
     let mut list = String::from("Budgets:\n\n");
-    for budget in results.budgets() {
+    for budget in budgets {
         // Writing to a String does not fail.
         let _ = writeln!(list, "- {} ({})", budget.text, if budget.is_met { "met" } else { "missed" });
     }
@@ -115,13 +141,26 @@ mod tests {
 
     #[test]
     fn the_page_keeps_what_another_run_measures() {
-        let before = format!("# Benchmarks\n\nold\n{REAL_NODE}\nkept\n");
-        let page = page(&results(), &before);
-        assert!(page.starts_with(INTRODUCTION) && page.ends_with("(met)\n\n## On a real node\n\nkept\n"), "{page}");
+        let before = "# Benchmarks\n\nold\n\n## Controller\n\nof before\n\n## On a real node\n\nkept\n";
+        let page = with_admission(before, &results());
+        let rest = "(met)\n\n## Controller\n\nof before\n\n## On a real node\n\nkept\n";
+        assert!(page.starts_with(INTRODUCTION) && page.ends_with(rest), "{page}");
         assert!(!page.contains("old"), "{page}");
         assert!(
             page.contains("at least 20 times controller-runtime's, from 25 connections on: 40.0 (met)\n"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn only_the_part_of_the_controller_is_replaced() {
+        let expected = "# Benchmarks\n\nfirst\n\n## Controller\n\nnew\n\n## On a real node\n\nkept\n";
+        for before in [
+            "# Benchmarks\n\nfirst\n\n## On a real node\n\nkept\n",
+            "# Benchmarks\n\nfirst\n\n## Controller\n\nold\n\n## On a real node\n\nkept\n",
+        ] {
+            assert_eq!(with_controller(before, "new\n"), expected);
+        }
+        assert_eq!(with_controller("", "new\n"), "## Controller\n\nnew\n");
     }
 }

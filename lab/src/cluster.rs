@@ -225,6 +225,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// The process id of the API server, if it runs.
+    pub fn api_server_pid(&self) -> Option<u32> {
+        self.api_server.as_ref().map(Process::pid)
+    }
+
     /// Freezes the API server (SIGSTOP): connections stay open, and it answers nothing.
     pub fn pause_api_server(&mut self) -> Result<(), LabError> {
         self.api_server.as_mut().map_or(Ok(()), Process::pause).map_err(LabError::from)
