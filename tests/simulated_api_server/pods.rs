@@ -35,7 +35,6 @@ pub(crate) type PodAnswer = Result<Vec<(&'static str, SeenPod)>, u16>;
 pub(crate) struct SeenPod {
     pub(crate) version: u64,
     uid: usize,
-    grace: Option<i64>,
     facts: PodFacts,
 }
 
@@ -222,7 +221,6 @@ impl Transcript {
 
     fn seen(&mut self, pod: WatchedPod) -> SeenPod {
         let version = pod.metadata.resource_version.as_ref().unwrap().parse().unwrap();
-        let grace = pod.metadata.deletion_grace_period_seconds;
         let mut facts = PodFacts::from(pod);
         facts.created = None;
         facts.name.namespace.clear();
@@ -231,7 +229,7 @@ impl Transcript {
         if known == self.uids.len() {
             self.uids.push(uid);
         }
-        SeenPod { version, uid: known, grace, facts }
+        SeenPod { version, uid: known, facts }
     }
 
     /// Replaces each version by its rank.
