@@ -21,7 +21,7 @@ use super::io::OperationIo;
 use super::request::{self, WrittenAttempt};
 use super::status_writer::{RETRY, StatusWriter};
 use crate::record::first_attempt;
-use crate::record::transitions::AttemptTarget;
+use crate::record::transitions::{self, AttemptTarget};
 
 /// How one try to create the object ended.
 enum Created {
@@ -72,11 +72,12 @@ async fn claimed<I: OperationIo>(
     report: &(impl Fn(Progress) + Send + Sync),
 ) -> ClaimResult {
     report(Progress::Claimed(created.clone().into()));
-    // A status means that another process has marked the attempt Interrupted, or that a person changed it.
-    let is_taken_over = created.status.take().is_some_and(|status| status.phase.is_some());
-    first_attempt::read(&mut created, settings.longest_attempt());
+    let (is_taken_over, is_about_attempt) = restore_attempt(&mut created, settings);
     if !claim.attempts || created.status.is_none() {
         return ClaimResult::Created;
+    }
+    if is_taken_over && !is_about_attempt {
+        return ClaimResult::Attempted(AttemptResult::NotSent { written: None });
     }
     if is_taken_over {
         let writer = StatusWriter { io, longest: settings.longest_attempt() };
@@ -85,6 +86,18 @@ async fn claimed<I: OperationIo>(
     }
     let attempt = WrittenAttempt { checkpoint: created, pod, write_started, is_in_annotation: true };
     ClaimResult::Attempted(request::send(io, settings, attempt, report).await)
+}
+
+/// Puts the attempt of the annotation in the place of the status. Returns whether there was a status, and whether that is about
+/// the attempt.
+fn restore_attempt(created: &mut Checkpoint, settings: &OperationSettings) -> (bool, bool) {
+    let shown = created.clone();
+    // A status means that another process has marked the attempt Interrupted, or that a person changed it.
+    let is_taken_over = created.status.take().is_some_and(|status| status.phase.is_some());
+    first_attempt::read(created, settings.longest_attempt());
+    let attempt = created.status.clone().unwrap_or_default();
+    // The other process may have written more since.
+    (is_taken_over, transitions::accepts_outcome(&attempt, &shown))
 }
 
 /// The pod, if it is still eligible. A watch may be behind.
