@@ -64,8 +64,7 @@ impl Engine {
             let again = self.pods.claim_ineligible(&key, now.wall);
             return self.take(again.into_iter().collect(), now);
         }
-        let scope = self.settings.scopes.iter().position(|scope| scope.holds(&key.pod.namespace));
-        if self.settings.backend.is_some() && !scope.is_some_and(|scope| self.records.is_listed(scope)) {
+        if self.settings.backend.is_some() && !self.has_listed_checkpoints(&key) {
             self.unlisted.insert(key);
             return;
         }
@@ -95,6 +94,12 @@ impl Engine {
             Err(NoFreeName::Exists(name)) => self.already_claimed(&key, Some(name), now),
             Err(NoFreeName::AllTaken(last)) => self.claim_failed(&key, ClaimError::NoName(last), now),
         }
+    }
+
+    /// Whether the Checkpoints of the container's scope are listed.
+    fn has_listed_checkpoints(&self, key: &ContainerKey) -> bool {
+        let scope = self.settings.scopes.iter().position(|scope| scope.holds(&key.pod.namespace));
+        scope.is_some_and(|scope| self.records.is_listed(scope))
     }
 
     fn find_workload(&mut self, key: ContainerKey, pod: PodFacts) {
@@ -180,7 +185,7 @@ impl Engine {
         true
     }
 
-    /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then it is decided anew.
+    /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then the decision is made again.
     fn is_superseded(&mut self, key: &ContainerKey, claim: &PreparedClaim, attempts: bool, now: Now) -> bool {
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         let is_superseded = self.records.contains(&record)
@@ -254,6 +259,8 @@ impl Engine {
                     checkpoint_name::derived(&claim.target, digest).filter(|name| name.len() > claim.name.len())
                 });
                 match longer.min_by_key(String::len) {
+                    // The claim was started under an earlier leadership of this process.
+                    Some(_) if !self.has_listed_checkpoints(&key) => drop(self.unlisted.insert(key)),
                     Some(name) => self.unattempted.push_back((key, PreparedClaim { name, ..claim })),
                     None => self.claim_failed(&key, ClaimError::NoName(claim.name), now),
                 }
