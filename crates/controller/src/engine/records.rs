@@ -28,8 +28,8 @@ impl Engine {
         let longest = self.settings.operations.longest_attempt();
         let mut is_ignored = false;
         let event = event.modify(|checkpoint| {
-            checkpoint.metadata.managed_fields = None;
             is_ignored = !first_attempt::read(checkpoint, longest);
+            first_attempt::trim_metadata(checkpoint);
         });
         if is_ignored {
             self.report(Report::AttemptIgnored);

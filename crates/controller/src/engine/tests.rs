@@ -183,6 +183,16 @@ fn a_pod_with_a_checkpoint_is_not_claimed_again_until_it_is_deleted() {
 }
 
 #[test]
+fn what_is_kept_of_a_checkpoint_is_small() {
+    let (mut engine, _) = leading(settings(), vec![]);
+    let long = "x".repeat(1 << 20);
+    let checkpoint = fixtures::checkpoint("a").phase(Phase::Pending).label("note", &long).build();
+    engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) }, now(1));
+    let kept = engine.records.unfinished(&RecordKey::new("default", "a-app")).unwrap();
+    assert!(format!("{:?}", kept.checkpoint).len() < 3000);
+}
+
+#[test]
 fn an_attempt_of_this_process_that_was_never_sent_is_cancelled() {
     let (mut engine, _) = leading(settings(), vec![]);
     let checkpoint = fixtures::checkpoint("a").in_progress().build();
