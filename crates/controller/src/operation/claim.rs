@@ -103,12 +103,16 @@ fn restore_attempt(created: &mut Checkpoint, settings: &OperationSettings) -> (b
 /// The pod, if it is still eligible. A watch may be behind.
 async fn live_pod(io: &impl OperationIo, claim: &Claim) -> Result<LivePod, ClaimError> {
     let Claim { pod, container, .. } = claim;
-    // Also for a revision: this pod proves that the revision has one that can be checkpointed.
-    let target =
-        CheckpointTarget::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.clone() };
     let live = io.read_pod(&pod.name).await?;
     let facts = live.as_ref().map(|pod| &pod.facts);
-    match (eligibility::check(facts, Choice::Target(&target), io.now()), live) {
+    // Also for a revision: this pod proves that the revision has one that can be checkpointed.
+    let image = pod.container(container).map(|container| container.image.clone()).unwrap_or_default();
+    let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
+    let of_pod = CheckpointTarget::Pod { name, uid, container: container.clone(), image };
+    let check = |target| eligibility::check(facts, Choice::Target(target), io.now());
+    // The pod may have been updated in place to another revision.
+    let checked = check(&of_pod).and_then(|_| check(&claim.target));
+    match (checked, live) {
         (Ok(_), Some(live)) => Ok(live),
         (Err(cause), _) => Err(ClaimError::Ineligible { pod: pod.name.clone(), cause }),
         (Ok(_), None) => Err(ClaimError::Ineligible { pod: pod.name.clone(), cause: Ineligible::Gone }),

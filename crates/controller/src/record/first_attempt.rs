@@ -118,9 +118,9 @@ fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Op
         return None;
     }
     let container = match target {
-        CheckpointTarget::Pod { container, name, uid } => {
+        CheckpointTarget::Pod { container, name, uid, image } => {
             let is_named = first.pod.name == name && first.pod.uid.as_deref() == Some(uid.as_str());
-            is_named.then_some(container)?
+            (is_named && first.image.as_ref() == Some(&image)).then_some(container)?
         }
         CheckpointTarget::Revision { container, .. } if first.pod.uid.is_some() => container,
         CheckpointTarget::Revision { .. } | CheckpointTarget::Manual { .. } => return None,
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
     use snapwatcher_api::checkpoint::{Phase, WorkloadReference};
-    use snapwatcher_api::fixtures::{at, checkpoint, pod};
+    use snapwatcher_api::fixtures::{IMAGE, at, checkpoint, pod};
 
     const LONGEST: SignedDuration = SignedDuration::from_secs(130);
 
@@ -153,9 +153,10 @@ mod tests {
 
     /// A claim of pod `web` with its first attempt, created by the server at `at(0)`.
     fn claimed() -> Checkpoint {
-        let target = CheckpointTarget::Pod { name: "web".into(), uid: "u".into(), container: "app".into() };
+        let (name, uid, container) = ("web".into(), "u".into(), "app".into());
+        let target = CheckpointTarget::Pod { name, uid, container, image: IMAGE.into() };
         let name = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]).unwrap();
-        let mut object = checkpoint("web").named(&name).build();
+        let mut object = checkpoint("web").named(&name).spec(|spec| *spec = (&target).into()).build();
         object.metadata.creation_timestamp = Some(Time(at(0)));
         let attempt = AttemptTarget::new(&pod("web").labeled().ready(0).facts(), "app".into(), "Deployment/web".into());
         write(&mut object, &attempt, &holder(), LONGEST, at(0));
@@ -171,7 +172,7 @@ mod tests {
         assert_eq!(status.holder.as_deref(), Some("snapwatcher-0/b1"));
         assert_eq!(status.pod.unwrap().node.as_deref(), Some("n1"));
         assert_eq!((status.start_time.unwrap().0, status.deadline.unwrap().0), (at(0), at(130)));
-        assert_eq!((status.container.as_deref(), status.image.as_deref()), (Some("app"), Some("busybox")));
+        assert_eq!((status.container.as_deref(), status.image.as_deref()), (Some("app"), Some(IMAGE)));
     }
 
     #[test]
@@ -212,6 +213,13 @@ mod tests {
                 "another pod",
                 change(|object| {
                     let text = object.annotations()[ATTEMPT].replace("\"uid\":\"u\"", "\"uid\":\"v\"");
+                    object.annotations_mut().insert(ATTEMPT.into(), text);
+                }),
+            ),
+            (
+                "another image",
+                change(|object| {
+                    let text = object.annotations()[ATTEMPT].replace(IMAGE, "busybox:2");
                     object.annotations_mut().insert(ATTEMPT.into(), text);
                 }),
             ),
