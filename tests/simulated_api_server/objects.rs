@@ -36,13 +36,18 @@ pub(crate) fn spec(form: Form) -> CheckpointSpec {
     };
     let (container, revision) = (Some("app".to_owned()), Some("r1".to_owned()));
     let of_pod = CheckpointSpec { pod: Some(pod.clone()), container: container.clone(), ..CheckpointSpec::default() };
-    let of_revision = CheckpointSpec { pod: None, workload: Some(workload.clone()), revision, container };
+    let of_revision =
+        CheckpointSpec { workload: Some(workload.clone()), revision, container, ..CheckpointSpec::default() };
     // Lengths are counted in characters.
     let long = |characters: usize| "é".repeat(characters);
     match form {
         Form::Pod | Form::WithLabels | Form::BadObjectName | Form::BadLabel | Form::Elsewhere => of_pod,
         Form::PodByName => CheckpointSpec { pod: Some(PodReference { uid: None, ..pod }), ..CheckpointSpec::default() },
         Form::Revision => of_revision,
+        Form::LongestImage => CheckpointSpec { image: Some(long(512)), ..of_pod },
+        Form::LongImage => CheckpointSpec { image: Some(long(513)), ..of_pod },
+        Form::EmptyImage => CheckpointSpec { image: Some(String::new()), ..of_pod },
+        Form::WorkloadWithImage => CheckpointSpec { image: Some("web:1".to_owned()), ..of_revision },
         Form::LongestContainer => CheckpointSpec { container: Some(long(63)), ..of_pod },
         Form::Empty | Form::EmptyElsewhere => CheckpointSpec::default(),
         Form::PodAndWorkload => CheckpointSpec { pod: Some(pod), ..of_revision },

@@ -80,6 +80,7 @@ pub(crate) enum Form {
     PodByName,
     Revision,
     LongestContainer,
+    LongestImage,
     WithLabels,
     Empty,
     PodAndWorkload,
@@ -91,6 +92,9 @@ pub(crate) enum Form {
     LongPodUid,
     LongContainer,
     LongKind,
+    LongImage,
+    EmptyImage,
+    WorkloadWithImage,
     BadObjectName,
     BadLabel,
     /// In a namespace that does not exist.
@@ -100,8 +104,9 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    const ALLOWED: [Self; 5] = [Self::Pod, Self::PodByName, Self::Revision, Self::LongestContainer, Self::WithLabels];
-    const REFUSED: [Self; 14] = [
+    const ALLOWED: [Self; 6] =
+        [Self::Pod, Self::PodByName, Self::Revision, Self::LongestContainer, Self::LongestImage, Self::WithLabels];
+    const REFUSED: [Self; 17] = [
         Self::Empty,
         Self::PodAndWorkload,
         Self::WorkloadWithoutRevision,
@@ -112,6 +117,9 @@ impl Form {
         Self::LongPodUid,
         Self::LongContainer,
         Self::LongKind,
+        Self::LongImage,
+        Self::EmptyImage,
+        Self::WorkloadWithImage,
         Self::BadObjectName,
         Self::BadLabel,
         Self::Elsewhere,

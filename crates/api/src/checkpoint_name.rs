@@ -24,8 +24,8 @@ pub const DIGESTS: [usize; 3] = [DIGEST, 2 * DIGEST, 4 * DIGEST];
 /// chooses the name.
 pub fn derived(target: &CheckpointTarget, digest: usize) -> Option<String> {
     match target {
-        CheckpointTarget::Pod { name, uid, container } => {
-            Some(named(name, container, &format!("{uid}/{container}"), digest))
+        CheckpointTarget::Pod { name, uid, container, image } => {
+            Some(named(name, container, &format!("{uid}/{container}/{image}"), digest))
         }
         CheckpointTarget::Revision { workload, revision, container } => {
             let key = format!("{}/{revision}/{container}", workload.uid);
@@ -42,10 +42,15 @@ pub fn is_derived(name: &str, target: &CheckpointTarget) -> bool {
 
 /// A valid label value: the value itself, or its beginning and a digest of the whole.
 pub fn label_value(value: &str) -> String {
-    if value.len() <= LONGEST_LABEL {
+    shortened(value, LONGEST_LABEL)
+}
+
+/// The value itself, or its beginning and a digest of the whole, in at most `longest` bytes. Different values stay different.
+pub fn shortened(value: &str, longest: usize) -> String {
+    if value.len() <= longest {
         return value.to_owned();
     }
-    format!("{}-{}", cut(value, LONGEST_LABEL - DIGEST - 1), hexadecimal(value, DIGEST))
+    format!("{}-{}", cut(value, longest.saturating_sub(DIGEST + 1)), hexadecimal(value, DIGEST))
 }
 
 fn named(subject: &str, container: &str, key: &str, digest: usize) -> String {
@@ -79,6 +84,7 @@ mod tests {
             name: name.into(),
             uid: "7d0b2d0c-8b3a-4a9e-9c5f-2f1c6b8f5a11".into(),
             container: container.into(),
+            image: "registry.example.com/web:1.18".into(),
         }
     }
 
@@ -94,7 +100,7 @@ mod tests {
             revision: "7d4b8c8f9".into(),
             container: "app".into(),
         };
-        assert_eq!(derived(&of_pod("web-7d4b8c8f9-xyz12", "app"), 10).unwrap(), "web-7d4b8c8f9-xyz12-app-1e7fd7ca10");
+        assert_eq!(derived(&of_pod("web-7d4b8c8f9-xyz12", "app"), 10).unwrap(), "web-7d4b8c8f9-xyz12-app-3b177c7d1b");
         assert_eq!(derived(&revision, 10).unwrap(), "web-app-d4b398ce80");
         assert_eq!(derived(&revision, 20).unwrap(), "web-app-d4b398ce805bacb30634");
     }
@@ -125,12 +131,30 @@ mod tests {
     }
 
     #[test]
+    fn another_image_has_another_name() {
+        let names: std::collections::HashSet<_> = ["web:1", "web:2", ""]
+            .map(|image| {
+                let (name, uid, container) = ("web".to_owned(), "u".to_owned(), "app".to_owned());
+                derived(&CheckpointTarget::Pod { name, uid, container, image: image.to_owned() }, 10)
+            })
+            .into();
+        assert_eq!(names.len(), 3);
+    }
+
+    #[test]
     fn a_name_of_any_digest_length_is_recognized() {
         let target = of_pod("web", "app");
         for digest in DIGESTS {
             assert!(is_derived(&derived(&target, digest).unwrap(), &target));
         }
         assert!(!is_derived("my-checkpoint", &target));
+    }
+
+    #[test]
+    fn a_shortened_value_is_cut_at_a_character() {
+        let value = shortened(&"é".repeat(300), 512);
+        assert!(value.len() <= 512 && value.len() > 500, "{}", value.len());
+        assert_ne!(shortened(&"é".repeat(301), 512), value);
     }
 
     #[test]

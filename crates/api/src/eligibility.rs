@@ -8,11 +8,15 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::checkpoint::CheckpointTarget;
+use crate::checkpoint_name::shortened;
 use crate::outcome::Reason;
 use crate::pod::{PodFacts, PodName};
 
 /// What happens to a pod that replaces one that is gone.
 const SUCCESSOR: &str = "A new pod gets its own Checkpoint";
+
+/// The longest image in a message, so that two of them and the rest fit into a status.
+const LONGEST_IMAGE_SHOWN: usize = 160;
 
 /// Why a pod is not eligible.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,17 @@ pub enum Ineligible {
     NoSuchContainer {
         container: String,
         containers: Vec<String>,
+    },
+    /// The container has another image than the Checkpoint names: the pod was updated in place.
+    ImageChanged {
+        container: String,
+        image: String,
+        expected: String,
+    },
+    /// The pod belongs to another revision than the Checkpoint names: the pod was updated in place.
+    RevisionChanged {
+        revision: String,
+        expected: String,
     },
     /// The annotations choose these containers, but one is needed.
     SeveralContainers(Vec<String>),
@@ -70,6 +85,9 @@ pub fn check(pod: Option<&PodFacts>, choice: Choice<'_>, now: Timestamp) -> Resu
     }
     is_allowed(pod)?;
     let containers = chosen(pod, choice)?;
+    if let Choice::Target(target) = choice {
+        is_same_version(pod, &containers, target)?;
+    }
     is_ready(pod, &containers)?;
     if let Choice::Annotated = choice
         && let Some(due) = end_of_delay(pod).filter(|due| *due > now)
@@ -127,6 +145,26 @@ fn chosen(pod: &PodFacts, choice: Choice<'_>) -> Result<Vec<String>, Ineligible>
     }
 }
 
+/// Whether the pod was not updated in place since the Checkpoint was created.
+fn is_same_version(pod: &PodFacts, containers: &[String], target: &CheckpointTarget) -> Result<(), Ineligible> {
+    let expected = match target {
+        CheckpointTarget::Pod { image, .. } => Some(image),
+        CheckpointTarget::Manual { image, .. } => image.as_ref(),
+        CheckpointTarget::Revision { revision, .. } if revision != pod.revision() => {
+            let (revision, expected) = (pod.revision().to_owned(), revision.clone());
+            return Err(Ineligible::RevisionChanged { revision, expected });
+        }
+        CheckpointTarget::Revision { .. } => None,
+    };
+    let container = containers.iter().find_map(|name| pod.container(name));
+    let Some((expected, container)) = expected.zip(container) else { return Ok(()) };
+    if container.image == *expected {
+        return Ok(());
+    }
+    let (container, image) = (container.name.clone(), container.image.clone());
+    Err(Ineligible::ImageChanged { container, image, expected: expected.clone() })
+}
+
 fn is_ready(pod: &PodFacts, containers: &[String]) -> Result<(), Ineligible> {
     if !pod.running {
         return Err(Ineligible::NotRunning);
@@ -162,6 +200,8 @@ impl Ineligible {
             Self::InvalidAnnotation(_) => "InvalidAnnotation",
             Self::NoContainer => "NoContainer",
             Self::NoSuchContainer { .. } => "NoSuchContainer",
+            Self::ImageChanged { .. } => "ImageChanged",
+            Self::RevisionChanged { .. } => "RevisionChanged",
             Self::SeveralContainers(_) => "SeveralContainers",
             Self::NotRunning => "NotRunning",
             Self::NotReady => "NotReady",
@@ -180,9 +220,14 @@ impl Ineligible {
             Self::AlreadyRestored => Reason::AlreadyRestored,
             Self::NoContainer | Self::NoSuchContainer { .. } => Reason::NoSuchContainer,
             Self::InvalidAnnotation(_) | Self::SeveralContainers(_) => Reason::InvalidSpec,
-            Self::NotRunning | Self::NotReady | Self::NotStarted { .. } | Self::NotScheduled | Self::Delayed(_) => {
-                Reason::NotReady
-            }
+            Self::ImageChanged { .. } => Reason::ImageChanged,
+            // The Checkpoint of a revision waits for another pod.
+            Self::RevisionChanged { .. }
+            | Self::NotRunning
+            | Self::NotReady
+            | Self::NotStarted { .. }
+            | Self::NotScheduled
+            | Self::Delayed(_) => Reason::NotReady,
         }
     }
 
@@ -220,6 +265,21 @@ impl Ineligible {
                 "pod `{pod}` has no container `{container}`. Recreate the Checkpoint with one of its containers: {}",
                 containers.join(", ")
             ),
+            Self::ImageChanged { container, image, expected } => {
+                let remedy = if is_manual {
+                    "Create a Checkpoint of that image, or without spec.image"
+                } else {
+                    "The new image gets its own Checkpoint"
+                };
+                let shown = |image: &str| shortened(image, LONGEST_IMAGE_SHOWN);
+                let (image, expected) = (shown(image), shown(expected));
+                format!(
+                    "container `{container}` of pod `{pod}` now has image `{image}` instead of `{expected}`. {remedy}"
+                )
+            }
+            Self::RevisionChanged { revision, expected } => {
+                format!("waiting for a pod of revision {expected}: pod `{pod}` now has revision {revision}")
+            }
             Self::SeveralContainers(containers) => format!(
                 "the annotations of pod `{pod}` choose several containers: {}. Recreate the Checkpoint with one of them \
                  in spec.container",
@@ -244,7 +304,9 @@ impl fmt::Display for Ineligible {
         f.write_str(self.as_str())?;
         match self {
             Self::InvalidAnnotation(problem) => write!(f, ": {problem}"),
-            Self::NotStarted { container } | Self::NoSuchContainer { container, .. } => {
+            Self::NotStarted { container }
+            | Self::NoSuchContainer { container, .. }
+            | Self::ImageChanged { container, .. } => {
                 write!(f, ": container `{container}`")
             }
             Self::SeveralContainers(containers) => write!(f, ": {}", containers.join(", ")),

@@ -20,6 +20,8 @@ pub const POD_UID: &str = "u";
 pub const NODE: &str = "n1";
 /// Name of the container in [`pod`] and [`checkpoint`].
 pub const CONTAINER: &str = "app";
+/// Image of each container in [`pod`], as its spec names it.
+pub const IMAGE: &str = "busybox:1";
 
 const START: Timestamp = Timestamp::constant(1_700_000_000, 0);
 
@@ -107,7 +109,16 @@ impl PodFixture {
 
     /// With these containers in place of the one; call it before [`Self::ready`].
     pub fn containers<const N: usize>(mut self, names: [&str; N]) -> Self {
-        self.0.spec.containers = names.map(|name| WatchedContainer { name: name.to_owned() }).into();
+        self.0.spec.containers =
+            names.map(|name| WatchedContainer { name: name.to_owned(), image: Some(IMAGE.to_owned()) }).into();
+        self
+    }
+
+    /// With this image of each container.
+    pub fn image(mut self, image: &str) -> Self {
+        for container in &mut self.0.spec.containers {
+            container.image = Some(image.to_owned());
+        }
         self
     }
 
@@ -144,7 +155,6 @@ impl PodFixture {
         let status = |container: &WatchedContainer| WatchedContainerStatus {
             name: container.name.clone(),
             started: Some(true),
-            image: Some("busybox".to_owned()),
             image_id: Some("sha256:1".to_owned()),
             state: Some(WatchedContainerState { running: Some(WatchedRunningState { started_at: Some(at(second)) }) }),
         };

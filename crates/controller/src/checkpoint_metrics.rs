@@ -64,11 +64,12 @@ struct IneligibleLabels {
 struct IneligibleReason(Reason);
 
 /// The reasons of unmet preconditions.
-const INELIGIBLE_REASONS: [Reason; 7] = [
+const INELIGIBLE_REASONS: [Reason; 8] = [
     Reason::PodGone,
     Reason::NotLabelled,
     Reason::AlreadyRestored,
     Reason::NoSuchContainer,
+    Reason::ImageChanged,
     Reason::NotReady,
     Reason::InvalidSpec,
     Reason::StaticPod,

@@ -21,6 +21,7 @@ mod state;
 mod timers;
 mod work_queue;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -104,10 +105,11 @@ impl Engine {
         self.unlisted.clear();
         self.prepared.clear();
         self.unattempted.clear();
-        let is_running = |key: &RecordKey| self.busy.contains_key(key);
+        let claims = self.operations.values().filter(|running| matches!(running.task, Task::Claim(_)));
+        let running: HashSet<&RecordKey> = claims.filter_map(|running| running.record.as_ref()).collect();
         self.claiming.retain(|key, followers| {
             followers.clear();
-            is_running(key)
+            running.contains(key)
         });
         self.written.clear();
         self.timers = Timers::default();
@@ -143,8 +145,9 @@ impl Engine {
         for action in actions {
             match action {
                 PodAction::Seen(pod) => {
-                    // An attempt in an annotation counts now. After the first listing, all are looked at together.
-                    if self.pods.is_newcomer(&pod.name) {
+                    // An attempt in an annotation counts now. After the first listing, all are looked at together, unless
+                    // attempts have not waited for it.
+                    if self.pods.is_newcomer(&pod.name) || now.boot >= self.stale_slots_expire_at {
                         for key in self.records.about_pod(&pod.name) {
                             self.look_at(&key, now);
                         }
@@ -171,7 +174,8 @@ impl Engine {
         if uid.is_none() {
             self.timers.cancel(&Timer::Pod(pod.clone()));
         }
-        let first = ContainerKey { pod: pod.clone(), uid: String::new(), container: String::new() };
+        let (uid_before, container, image) = (String::new(), String::new(), String::new());
+        let first = ContainerKey { pod: pod.clone(), uid: uid_before, container, image };
         let of_pod = self.unlisted.range(first..).take_while(|key| key.pod == *pod);
         let gone: Vec<_> = of_pod.filter(|key| Some(&key.uid) != uid.as_ref()).cloned().collect();
         for key in gone {

@@ -106,6 +106,8 @@ impl Reporter {
         timelines.update_container(&pod.name, &pod.uid, &container, |timeline| {
             timeline.checkpoint = checkpoint;
             timeline.claimed = Some(claimed);
+            // Those of an earlier Checkpoint: the pod was updated in place, or the Checkpoint was deleted.
+            (timeline.requested, timeline.finished, timeline.outcome) = (None, None, None);
         });
         let node = pod.node.unwrap_or_default();
         log_block::print(&LogBlock { event, pod: pod.name, workload, container, node });

@@ -9,8 +9,8 @@ use super::rejection::Rejection;
 
 /// The rules of a spec: the lengths of its texts, and the CEL rules without the one that forbids changes.
 pub(super) fn check_spec(spec: &CheckpointSpec) -> Result<(), Rejection> {
-    let CheckpointSpec { pod, workload, revision, container } = spec;
-    let mut texts = vec![(revision.as_deref(), 253), (container.as_deref(), 63)];
+    let CheckpointSpec { pod, workload, revision, container, image } = spec;
+    let mut texts = vec![(revision.as_deref(), 253), (container.as_deref(), 63), (image.as_deref(), 512)];
     if let Some(pod) = pod {
         texts.extend([(Some(pod.name.as_str()), 253), (pod.uid.as_deref(), 63)]);
     }
@@ -30,6 +30,7 @@ pub(super) fn check_spec(spec: &CheckpointSpec) -> Result<(), Rejection> {
         (pod.is_some() != workload.is_some(), "give either pod or workload"),
         (workload.is_none() || (revision.is_some() && container.is_some()), "workload needs revision and container"),
         (revision.is_none() || workload.is_some(), "revision goes with workload"),
+        (image.is_none() || workload.is_none(), "image goes with pod"),
     ];
     check(&rules)
 }

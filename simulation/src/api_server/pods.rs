@@ -112,7 +112,6 @@ impl ApiServer {
                 let containers = pod.spec.containers.iter().map(|container| WatchedContainerStatus {
                     name: container.name.clone(),
                     started: Some(true),
-                    image: Some(format!("{}:1", container.name)),
                     image_id: Some(format!("sha256:{}", container.name)),
                     state: Some(running.clone()),
                 });

@@ -26,7 +26,7 @@ fn pod(name: &str) -> WatchedPod {
         labels: Some([(SNAP.to_owned(), OPTED_IN.to_owned())].into()),
         ..ObjectMeta::default()
     };
-    let containers = vec![WatchedContainer { name: "app".to_owned() }];
+    let containers = vec![WatchedContainer { name: "app".to_owned(), image: Some("app:1".to_owned()) }];
     let spec = WatchedSpec { containers, node_name: Some("n1".to_owned()) };
     WatchedPod { metadata, spec, status: WatchedStatus::default() }
 }

@@ -104,6 +104,15 @@ impl World {
         let Some(target) = facts::target(requested) else {
             return self.violate("request of an invalid spec", || key);
         };
+        let image = facts::image_of(live, &request.container).map(str::to_owned);
+        if requested.spec.image.is_some() && requested.spec.image != image || status.image != image {
+            let text = format!("{key}: {:?}, status {:?}, read {image:?}", requested.spec.image, status.image);
+            return self.violate("request for another image", || text);
+        }
+        if requested.spec.revision.as_ref().is_some_and(|revision| revision != live.revision()) {
+            let text = format!("{key}: {:?}, read {}", requested.spec.revision, live.revision());
+            return self.violate("request for another revision", || text);
+        }
         let eligible = eligibility::check(Some(live), Choice::Target(&target), wall);
         let is_same_pod = Some(&live.uid) == pod.uid.as_ref() && live.name == request.pod;
         if !is_same_pod || eligible.as_ref().is_ok_and(|containers| !containers.contains(&request.container)) {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use snapwatcher_api::checkpoint::{Checkpoint, Phase};
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, Phase};
 use snapwatcher_api::outcome::{Outcome, RetryClass};
+use snapwatcher_api::pod::OncePer;
 use snapwatcher_controller::operation::{Claim, Operation, OperationId};
 
 use super::calls::Request;
@@ -33,11 +34,8 @@ impl World {
                 if claim.attempts {
                     let subject = Some((claim.pod.uid.clone(), claim.container.clone()));
                     let key = key.clone().unwrap_or_default();
-                    self.check_attempt(
-                        process,
-                        id,
-                        Attempting { key, node: claim.pod.node.clone(), subject, since: self.now },
-                    );
+                    let (node, likely) = (claim.pod.node.clone(), subject.clone());
+                    self.check_attempt(process, id, Attempting { key, node, subject, likely, since: self.now });
                 }
             }
             Operation::Attempt(attempt) => {
@@ -45,19 +43,15 @@ impl World {
                 if next.is_some_and(|next| next.0 > self.processes[process].clocks(self.now).wall) {
                     self.violate("attempt before its time", || format!("{operation:?}"));
                 }
-                let subject = attempt.node.as_ref().and_then(|_| {
-                    let pod = self.processes[process].seen.pods.get(&attempt.pod.to_string());
-                    let uid = pod.map(|(uid, _)| uid.clone());
-                    // All pods have this container, and it is the first.
-                    let container = attempt.checkpoint.spec.container.clone().or_else(|| Some("app".to_owned()));
-                    uid.zip(container)
-                });
+                let pod = self.processes[process].seen.pods.get(&attempt.pod.to_string());
+                // All pods have this container, and it is the first.
+                let container = attempt.checkpoint.spec.container.clone().unwrap_or_else(|| "app".to_owned());
+                let of_pod = pod.map(|(uid, _)| (uid.clone(), container));
+                let likely = of_pod.clone().or_else(|| facts::subject(&attempt.checkpoint));
+                // Without a node the pod is only read.
+                let (node, subject) = (attempt.node.clone(), of_pod.filter(|_| attempt.node.is_some()));
                 let key = key.clone().unwrap_or_default();
-                self.check_attempt(
-                    process,
-                    id,
-                    Attempting { key, node: attempt.node.clone(), subject, since: self.now },
-                );
+                self.check_attempt(process, id, Attempting { key, node, subject, likely, since: self.now });
             }
             _ => {}
         }
@@ -99,11 +93,18 @@ impl World {
             self.violate("claim before the listing", || format!("{} of pod {}", claim.name, claim.pod.name));
             return;
         }
-        let subject = (claim.pod.uid.clone(), claim.container.clone());
+        let of_revision = CheckpointSpec::from(&claim.target).revision;
+        let image = facts::image_of(&claim.pod, &claim.container);
+        let named = CheckpointSpec::from(&claim.target).image;
+        let is_of_pod = of_revision.as_ref().map_or(named.as_deref() == image, |of| of == claim.pod.revision());
+        if !is_of_pod {
+            let shown = (image.map(str::to_owned), claim.pod.revision().to_owned());
+            self.violate("claim of another image or revision", || format!("{:?}, shown {shown:?}", claim.target));
+            return;
+        }
+        let once_per = if of_revision.is_some() { OncePer::Revision } else { OncePer::Pod };
         let mut records = seen.records.values();
-        let success = records.find(|(_, record)| {
-            record.phase() == Phase::Succeeded && facts::subject(record).as_ref() == Some(&subject)
-        });
+        let success = records.find(|(_, record)| facts::is_success_of(record, &claim.pod, &claim.container, once_per));
         if let Some((_, success)) = success {
             let success = facts::key(success);
             self.violate("claim after a success", || format!("{} although {success} succeeded", claim.name));
@@ -125,7 +126,9 @@ impl World {
         }
         let wall = of.clocks(self.now).wall;
         let me = of.name();
-        let own = of.seen.attempting.values().map(|own| (own.key.as_str(), own.node.clone(), own.subject.clone()));
+        let own = of.seen.attempting.values();
+        let has_second = own.clone().any(|own| own.subject.is_some() && own.subject == attempting.subject);
+        let own = own.map(|own| (own.key.as_str(), own.node.clone(), own.likely.clone()));
         let others = of.seen.records.iter().filter_map(|(key, (_, record))| {
             // What an operation works on counts by that operation.
             let is_own = of.seen.started.values().any(|own| own.key == *key);
@@ -145,16 +148,22 @@ impl World {
             let subject = record.spec.container.clone().or_else(resolved).map(|container| (uid, container));
             counts.then_some((key.as_str(), node, subject))
         });
+        let others: Vec<_> = others.collect();
+        let has_second =
+            has_second || others.iter().any(|(_, _, subject)| subject.is_some() && *subject == attempting.subject);
         let mut all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();
         // Whoever forges attempts of one container takes one slot.
-        all.sort_by(|(_, _, one), (_, _, other)| one.cmp(other));
-        all.dedup_by(|(_, _, one), (_, _, other)| one.is_some() && one == other);
-        let on_node = all.iter().filter(|(_, node, _)| node.is_some() && *node == attempting.node).count();
+        let mut on_node = all.clone();
+        on_node.retain(|(_, node, _)| node.is_some() && *node == attempting.node);
+        for slots in [&mut all, &mut on_node] {
+            slots.sort_by(|(_, _, one), (_, _, other)| one.cmp(other));
+            slots.dedup_by(|(_, _, one), (_, _, other)| one.is_some() && one == other);
+        }
         let flags = of.flags;
         let text = || format!("{} at {:?} beside {all:?}, limits {flags:?}", attempting.key, attempting.node);
-        if all.len() >= flags.concurrent || on_node >= flags.per_node {
+        if all.len() >= flags.concurrent || on_node.len() >= flags.per_node {
             self.violate("budget", text);
-        } else if all.iter().any(|(_, _, subject)| subject.is_some() && *subject == attempting.subject) {
+        } else if has_second {
             self.violate("two attempts of one container", text);
         }
         self.processes[process].seen.attempting.insert(id, attempting);

@@ -43,6 +43,9 @@ impl World {
         let is_holder = old.as_ref().is_some_and(|old| old.holder == writer);
         let reason = after.reason().unwrap_or_default().to_owned();
         let key = facts::key(after);
+        if from != to && reason == Reason::ImageChanged.as_str() {
+            self.coverage.event("Checkpoints whose image has changed");
+        }
         let text = || format!("{key}: {from:?} {old:?} -> {to:?} {reason} {new:?}, by {writer}");
         if facts::number(after) < facts::number(before) {
             return self.violate("attempt numbers only grow", text);

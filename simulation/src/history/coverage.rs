@@ -84,6 +84,9 @@ const PHASES: [(&str, &str); 11] = [
     ("Pending", "Succeeded"),
 ];
 
+/// What each long run must show of people.
+const EVENTS: [&str; 2] = ["updates in place", "Checkpoints whose image has changed"];
+
 impl Coverage {
     pub(super) fn fault(&mut self, fault: Fault, call: CallKind) {
         *self.faults.entry((fault, call)).or_default() += 1;
@@ -121,7 +124,9 @@ impl Coverage {
         let faults = pairs.filter(|(fault, call)| fault.meets(*call) && !self.faults.contains_key(&(*fault, *call)));
         let phases = PHASES.into_iter().filter(|pair| !self.phases.contains_key(pair));
         let faults = faults.map(|(fault, call)| format!("{fault:?} never met {call:?}"));
-        faults.chain(phases.map(|(before, after)| format!("no phase changed from {before} to {after}"))).collect()
+        let phases = phases.map(|(before, after)| format!("no phase changed from {before} to {after}"));
+        let events = EVENTS.into_iter().filter(|name| !self.events.contains_key(name));
+        faults.chain(phases).chain(events.map(|name| format!("no {name}"))).collect()
     }
 
     /// The counts as lines of text.

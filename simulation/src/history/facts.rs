@@ -6,6 +6,7 @@ use serde_json::Value;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase};
 use snapwatcher_api::checkpoint_name::is_derived;
 use snapwatcher_api::keys::ATTEMPT;
+use snapwatcher_api::pod::{OncePer, PodFacts};
 
 use super::setup::{LONGEST_REQUEST, SEND_WINDOW};
 
@@ -47,8 +48,9 @@ fn annotation(checkpoint: &Checkpoint) -> Option<Value> {
     time(&value, "startTime")?;
     time(&value, "deadline")?;
     let is_about = match target(checkpoint)? {
-        CheckpointTarget::Pod { name, uid: named, .. } => {
-            value["pod"]["name"].as_str() == Some(&name) && uid == Some(&named)
+        CheckpointTarget::Pod { name, uid: named, image, .. } => {
+            let is_of_image = value["image"].as_str() == Some(&image);
+            value["pod"]["name"].as_str() == Some(&name) && uid == Some(&named) && is_of_image
         }
         CheckpointTarget::Revision { .. } => uid.is_some() && has_derived_name(checkpoint),
         CheckpointTarget::Manual { .. } => false,
@@ -97,6 +99,33 @@ pub(super) fn subject(checkpoint: &Checkpoint) -> Option<(String, String)> {
     let container = checkpoint.spec.container.clone();
     let container = container.or_else(|| status.and_then(|status| status.container.clone()))?;
     Some((named.or_else(resolved)?, container))
+}
+
+/// The image that a Checkpoint is about, as far as it says.
+pub(super) fn image(checkpoint: &Checkpoint) -> Option<&str> {
+    let resolved = || checkpoint.status.as_ref().and_then(|status| status.image.as_deref());
+    checkpoint.spec.image.as_deref().or_else(resolved)
+}
+
+/// The revision that a Checkpoint is about, as far as it says.
+pub(super) fn revision(checkpoint: &Checkpoint) -> Option<&str> {
+    let resolved = || checkpoint.status.as_ref().and_then(|status| status.revision.as_deref());
+    checkpoint.spec.revision.as_deref().or_else(resolved)
+}
+
+/// The image of a container, by the pod's spec.
+pub(super) fn image_of<'p>(pod: &'p PodFacts, container: &str) -> Option<&'p str> {
+    pod.containers.iter().find(|of| of.name == container).map(|of| of.image.as_str())
+}
+
+/// Whether this is a success of the container as it is now: with its image, or with once-per revision of its revision.
+pub(super) fn is_success_of(checkpoint: &Checkpoint, pod: &PodFacts, container: &str, once_per: OncePer) -> bool {
+    let subject = Some((pod.uid.clone(), container.to_owned()));
+    let is_same = match once_per {
+        OncePer::Pod => image(checkpoint) == image_of(pod, container),
+        OncePer::Revision => revision(checkpoint) == Some(pod.revision()),
+    };
+    checkpoint.phase() == Phase::Succeeded && self::subject(checkpoint) == subject && is_same
 }
 
 /// The pod's UID and the node in an attempt in progress, and until when it holds its slot.

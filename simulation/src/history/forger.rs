@@ -7,6 +7,7 @@ use snapwatcher_api::checkpoint_name::{DIGESTS, derived};
 use snapwatcher_api::keys::ATTEMPT;
 use snapwatcher_api::pod::PodFacts;
 
+use super::facts;
 use super::server_calls::workload_of;
 use super::time::true_time;
 use super::world::World;
@@ -16,7 +17,9 @@ impl World {
     pub(super) fn forge(&mut self, pods: &[PodFacts]) {
         let Some(pod) = self.pick(pods) else { return };
         let is_revision = self.random.bool();
-        let target = if is_revision { revision_of(&pod) } else { target_of(&pod) };
+        let is_of_other_image = self.random.u8(..4) == 0;
+        let image = if is_of_other_image { "app:9" } else { facts::image_of(&pod, "app").unwrap_or_default() };
+        let target = if is_revision { revision_of(&pod) } else { target_of(&pod, image) };
         let number = self.next_number("forged");
         let spec = if self.random.u8(..4) == 0 { other_spec(&pod) } else { CheckpointSpec::from(&target) };
         let name = derived(&target, DIGESTS[0]).filter(|_| self.random.u8(..3) > 0);
@@ -24,14 +27,14 @@ impl World {
         let mut object = Checkpoint::new(&name, spec);
         object.metadata.namespace = Some(pod.name.namespace.clone());
         if self.random.u8(..4) > 0 {
-            object.metadata.annotations = Some([(ATTEMPT.to_owned(), self.forged_attempt(&pod))].into());
+            object.metadata.annotations = Some([(ATTEMPT.to_owned(), self.forged_attempt(&pod, image))].into());
         }
         self.coverage.event("forged Checkpoints");
         self.note("forger", || format!("creates {}/{name}: {:?}", pod.name.namespace, object.metadata.annotations));
         drop(self.server.create_checkpoint(object, true_time(self.now)));
     }
 
-    fn forged_attempt(&mut self, pod: &PodFacts) -> String {
+    fn forged_attempt(&mut self, pod: &PodFacts, image: &str) -> String {
         let now = true_time(self.now);
         let far = SignedDuration::from_hours(24 * 365 * 100);
         let times = [now, now.saturating_add(far).unwrap_or(now), now.saturating_sub(far).unwrap_or(now)];
@@ -46,13 +49,15 @@ impl World {
             "pod": { "name": pod.name.name, "uid": pod.uid, "node": pod.node },
             "workload": "Deployment/web",
             "revision": "1",
+            "image": image,
         })
         .to_string()
     }
 }
 
-fn target_of(pod: &PodFacts) -> CheckpointTarget {
-    CheckpointTarget::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: "app".to_owned() }
+fn target_of(pod: &PodFacts, image: &str) -> CheckpointTarget {
+    let (name, uid, container) = (pod.name.name.clone(), pod.uid.clone(), "app".to_owned());
+    CheckpointTarget::Pod { name, uid, container, image: image.to_owned() }
 }
 
 fn revision_of(pod: &PodFacts) -> CheckpointTarget {
@@ -69,5 +74,6 @@ fn revision_of(pod: &PodFacts) -> CheckpointTarget {
 /// So that the name is taken by a Checkpoint of another target.
 fn other_spec(pod: &PodFacts) -> CheckpointSpec {
     let reference = PodReference { name: pod.name.name.clone(), uid: Some("nobody".to_owned()) };
-    CheckpointSpec { pod: Some(reference), container: Some("app".to_owned()), ..CheckpointSpec::default() }
+    let (container, image) = (Some("app".to_owned()), Some("app:1".to_owned()));
+    CheckpointSpec { pod: Some(reference), container, image, ..CheckpointSpec::default() }
 }

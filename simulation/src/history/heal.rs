@@ -166,12 +166,34 @@ impl World {
         None
     }
 
+    /// An eligible container with two Checkpoints of its image or revision.
+    fn twice(&self, leader: usize) -> Option<String> {
+        // Under a name that is taken by a forged one, another one is created.
+        if self.setup.has_forger {
+            return None;
+        }
+        let (now, flags, records) = (true_time(self.now), self.processes[leader].flags, self.records());
+        for pod in self.all_pods() {
+            for container in eligibility::check(Some(&pod), Choice::Annotated, now).unwrap_or_default() {
+                let of_it = records.iter().filter(|record| is_derived_for(record, &pod, &container, flags));
+                let keys: Vec<_> = of_it.map(|record| facts::key(record)).collect();
+                if keys.len() > 1 {
+                    return Some(format!("container {container} of pod {} has {keys:?}", pod.name));
+                }
+            }
+        }
+        None
+    }
+
     fn check_end(&mut self, leader: usize) {
         if self.violation.is_some() {
             return;
         }
         if let Some(lost) = self.lost(leader) {
             return self.violate("lost", || lost);
+        }
+        if let Some(twice) = self.twice(leader) {
+            return self.violate("twice", || twice);
         }
         if let Some(record) = self.records().iter().find(|record| !self.is_settled(record, leader)) {
             let text = format!(
@@ -236,23 +258,27 @@ impl World {
     }
 }
 
-/// Whether the Checkpoint is the one of that container, or makes one superfluous.
+/// Whether the Checkpoint is the one of that container as it is now, or makes one superfluous.
 fn is_about(record: &Checkpoint, pod: &PodFacts, container: &str, flags: Flags) -> bool {
-    if record.metadata.namespace.as_deref() != Some(&pod.name.namespace) {
-        return false;
-    }
-    let subject = Some((pod.uid.clone(), container.to_owned()));
-    if record.phase() == Phase::Succeeded && facts::subject(record) == subject {
-        return true;
-    }
-    let once_per = pod.options.as_ref().ok().and_then(|options| options.once_per).unwrap_or(flags.once_per);
-    let target = if once_per == OncePer::Pod {
-        CheckpointTarget::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.to_owned() }
+    facts::is_success_of(record, pod, container, once_per(pod, flags)) || is_derived_for(record, pod, container, flags)
+}
+
+fn once_per(pod: &PodFacts, flags: Flags) -> OncePer {
+    pod.options.as_ref().ok().and_then(|options| options.once_per).unwrap_or(flags.once_per)
+}
+
+/// Whether SnapWatcher creates it for that container as it is now.
+fn is_derived_for(record: &Checkpoint, pod: &PodFacts, container: &str, flags: Flags) -> bool {
+    let container = container.to_owned();
+    let target = if once_per(pod, flags) == OncePer::Pod {
+        let image = facts::image_of(pod, &container).unwrap_or_default().to_owned();
+        CheckpointTarget::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container, image }
     } else {
         let of = workload_of(pod);
         let workload = WorkloadReference { api_version: of.api_version, kind: of.kind, name: of.name, uid: of.uid };
-        CheckpointTarget::Revision { workload, revision: pod.revision().to_owned(), container: container.to_owned() }
+        CheckpointTarget::Revision { workload, revision: pod.revision().to_owned(), container }
     };
     let name = record.metadata.name.as_deref().unwrap_or_default();
-    record.spec == (&target).into() && is_derived(name, &target)
+    let is_in_namespace = record.metadata.namespace.as_deref() == Some(&pod.name.namespace);
+    is_in_namespace && record.spec == (&target).into() && is_derived(name, &target)
 }

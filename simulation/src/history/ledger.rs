@@ -59,10 +59,19 @@ pub(super) struct Ledger {
 /// The reason of an outcome that only a request can have.
 pub(super) fn is_of_request(reason: Reason) -> bool {
     use Reason::{
-        AlreadyRestored, Interrupted, InvalidSpec, NoSuchContainer, NotLabelled, NotReady, PodGone, StaticPod,
+        AlreadyRestored, ImageChanged, Interrupted, InvalidSpec, NoSuchContainer, NotLabelled, NotReady, PodGone,
+        StaticPod,
     };
     !matches!(
         reason,
-        Interrupted | InvalidSpec | NoSuchContainer | NotLabelled | NotReady | PodGone | AlreadyRestored | StaticPod
+        ImageChanged
+            | Interrupted
+            | InvalidSpec
+            | NoSuchContainer
+            | NotLabelled
+            | NotReady
+            | PodGone
+            | AlreadyRestored
+            | StaticPod
     )
 }

@@ -27,8 +27,8 @@ impl World {
             22..55 => self.each(&starting, |world, pod| world.set_ready(pod, true)),
             55..60 => self.each(&ready, |world, pod| world.set_ready(pod, false)),
             60..65 => self.each(&pods, Self::change_label),
-            65..68 => self.each(&pods, Self::update_in_place),
-            68..74 => self.each(&pods, Self::delete_pod),
+            65..69 => self.each(&pods, Self::update_in_place),
+            69..74 => self.each(&pods, Self::delete_pod),
             74..78 => self.each(&pods, Self::remove_pod),
             78..84 => self.delete_record(),
             84..92 => self.create_manual(&pods),
@@ -88,7 +88,9 @@ impl World {
             ..ObjectMeta::default()
         };
         let containers = ["app", "side"].into_iter().take(1 + usize::from(has_two));
-        let containers = containers.map(|name| WatchedContainer { name: name.to_owned() }).collect();
+        let containers = containers
+            .map(|name| WatchedContainer { name: name.to_owned(), image: Some(format!("{name}:1")) })
+            .collect();
         let node_name = Some(NODES[self.random.usize(..NODES.len())].to_owned());
         let pod =
             WatchedPod { metadata, spec: WatchedSpec { containers, node_name }, status: WatchedStatus::default() };
@@ -120,13 +122,28 @@ impl World {
     }
 
     fn update_in_place(&mut self, pod: &PodFacts) {
-        self.note("people", || format!("pod {} is updated in place", pod.name));
-        let number = self.random.u8(..);
-        drop(self.server.change_pod(&pod.name.namespace, &pod.name.name, |object| {
-            for container in &mut object.status.container_statuses {
-                container.image = Some(format!("{}:{number}", container.name));
+        // Back to an earlier one, too.
+        let version = self.random.u8(1..=3);
+        // Mostly a revision brings other images, but it may bring only other settings, and an image may change without one.
+        let (has_images, has_revision) = [(true, true), (true, false), (false, true)][self.random.usize(..3)];
+        let (images, is_restarted) = (1 + self.random.usize(..2), self.random.bool());
+        self.coverage.event("updates in place");
+        self.note("people", || {
+            let (images, revision) = (if has_images { images } else { 0 }, if has_revision { "" } else { "not " });
+            format!("pod {} is updated in place to {version}: {images} images, and {revision}its revision", pod.name)
+        });
+        let changed = self.server.change_pod(&pod.name.namespace, &pod.name.name, |object| {
+            for container in object.spec.containers.iter_mut().take(images).filter(|_| has_images) {
+                container.image = Some(format!("{}:{version}", container.name));
             }
-        }));
+            if has_revision {
+                let labels = object.metadata.labels.get_or_insert_default();
+                labels.insert("pod-template-hash".to_owned(), version.to_string());
+            }
+        });
+        if is_restarted && changed.is_ok() && pod.ready_since.is_some() {
+            self.set_ready(pod, false);
+        }
     }
 
     fn delete_pod(&mut self, pod: &PodFacts) {
@@ -180,7 +197,12 @@ impl World {
         let uid = self.random.bool().then(|| pod.uid.clone());
         let container = self.random.bool().then(|| "app".to_owned());
         let reference = PodReference { name: pod.name.name.clone(), uid };
-        let spec = CheckpointSpec { pod: Some(reference), container, ..CheckpointSpec::default() };
+        let image = match self.random.u8(..6) {
+            0 => Some("app:9".to_owned()),
+            1 | 2 => facts::image_of(&pod, "app").map(str::to_owned),
+            _ => None,
+        };
+        let spec = CheckpointSpec { pod: Some(reference), container, image, ..CheckpointSpec::default() };
         let number = self.next_number("manual");
         let mut object = Checkpoint::new(&format!("manual-{number}"), spec);
         object.metadata.namespace = Some(pod.name.namespace.clone());

@@ -18,6 +18,8 @@ pub(super) struct Attempting {
     pub(super) key: String,
     pub(super) node: Option<String>,
     pub(super) subject: Option<(String, String)>,
+    /// What it is about if its pod is still as it was. The engine counts by this.
+    pub(super) likely: Option<(String, String)>,
     pub(super) since: Duration,
 }
 

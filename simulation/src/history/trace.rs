@@ -76,9 +76,11 @@ pub(super) fn pod_event(event: &Event<Arc<Pod>>) -> String {
         Event::InitApply(pod) | Event::Apply(pod) => {
             let facts = &pod.facts;
             format!(
-                "{} {} Ready {} terminating {}",
+                "{} {} revision {} images {:?} Ready {} terminating {}",
                 facts.name,
                 facts.uid,
+                facts.revision(),
+                facts.containers.iter().map(|container| container.image.as_str()).collect::<Vec<_>>(),
                 facts.ready_since.is_some(),
                 facts.terminating
             )

@@ -17,7 +17,7 @@ use super::phase::Phase;
 
 /// The API server evaluates each rule at every write of a Checkpoint, so one rule says what makes a target.
 const ONE_TARGET: &str = "has(self.pod) ? !has(self.workload) && !has(self.revision) \
-                          : has(self.workload) && has(self.revision) && has(self.container)";
+                          : has(self.workload) && has(self.revision) && has(self.container) && !has(self.image)";
 
 /// What to checkpoint. It can't be changed: delete the Checkpoint and create another one instead.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ const ONE_TARGET: &str = "has(self.pod) ? !has(self.workload) && !has(self.revis
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 #[x_kube(validation = Rule::new("self == oldSelf").message("spec is immutable: delete this Checkpoint and create another"))]
-#[x_kube(validation = Rule::new(ONE_TARGET).message("give either pod, or workload with revision and container"))]
+#[x_kube(validation = Rule::new(ONE_TARGET).message("give either pod, or workload with revision and container and without image"))]
 pub struct CheckpointSpec {
     /// The pod to checkpoint. Set either `pod` or `workload`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +59,11 @@ pub struct CheckpointSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub container: Option<String>,
+    /// The image of the container, as the pod's spec names it. A container that has another image is not checkpointed. Without
+    /// it, any image is checkpointed. A longer name is replaced by its beginning and a digest. It can't be set with `workload`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
 }
 
 /// A pod in the namespace of the Checkpoint.
@@ -121,7 +126,7 @@ pub struct CheckpointStatus {
     /// The revision of the workload that the pod belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// The image of the container, as the kubelet reports it.
+    /// The image of the container, as the pod's spec names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// The ID of the container's image, as the kubelet reports it.

@@ -5,29 +5,33 @@ use super::resource::{CheckpointSpec, PodReference, WorkloadReference};
 /// The target of a Checkpoint: its spec, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckpointTarget {
-    /// The pod with this UID. SnapWatcher created the Checkpoint.
-    Pod { name: String, uid: String, container: String },
+    /// The pod with this UID, while its container has this image. SnapWatcher created the Checkpoint.
+    Pod { name: String, uid: String, container: String, image: String },
     /// One pod of this revision. SnapWatcher created the Checkpoint.
     Revision { workload: WorkloadReference, revision: String, container: String },
     /// The pod that has this name at the attempt. A person created the Checkpoint.
-    Manual { name: String, uid: Option<String>, container: Option<String> },
+    Manual { name: String, uid: Option<String>, container: Option<String>, image: Option<String> },
 }
 
 impl CheckpointTarget {
     /// Parses a spec. `has_derived_name` says whether the Checkpoint has the name that is derived from such a target. `None`:
     /// the spec breaks a rule of the schema, which the API server never accepts.
     pub fn parse(spec: &CheckpointSpec, has_derived_name: impl FnOnce(&Self) -> bool) -> Option<Self> {
-        let CheckpointSpec { pod, workload, revision, container } = spec.clone();
-        match (pod, workload, revision, container) {
-            (Some(PodReference { name, uid: Some(uid) }), None, None, Some(container)) => {
-                let automatic = Self::Pod { name: name.clone(), uid: uid.clone(), container: container.clone() };
+        let CheckpointSpec { pod, workload, revision, container, image } = spec.clone();
+        match (pod, workload, revision, container, image) {
+            (Some(PodReference { name, uid: Some(uid) }), None, None, Some(container), Some(image)) => {
+                let (named, named_uid) = (name.clone(), uid.clone());
+                let automatic = Self::Pod { name, uid, container: container.clone(), image: image.clone() };
                 if has_derived_name(&automatic) {
                     return Some(automatic);
                 }
-                Some(Self::Manual { name, uid: Some(uid), container: Some(container) })
+                let (uid, container, image) = (Some(named_uid), Some(container), Some(image));
+                Some(Self::Manual { name: named, uid, container, image })
             }
-            (Some(PodReference { name, uid }), None, None, container) => Some(Self::Manual { name, uid, container }),
-            (None, Some(workload), Some(revision), Some(container)) => {
+            (Some(PodReference { name, uid }), None, None, container, image) => {
+                Some(Self::Manual { name, uid, container, image })
+            }
+            (None, Some(workload), Some(revision), Some(container), None) => {
                 Some(Self::Revision { workload, revision, container })
             }
             _ => None,
@@ -39,17 +43,23 @@ impl From<&CheckpointTarget> for CheckpointSpec {
     fn from(target: &CheckpointTarget) -> Self {
         let pod = |name: &String, uid: Option<&String>| Some(PodReference { name: name.clone(), uid: uid.cloned() });
         match target {
-            CheckpointTarget::Pod { name, uid, container } => {
-                Self { pod: pod(name, Some(uid)), container: Some(container.clone()), ..Self::default() }
-            }
-            CheckpointTarget::Manual { name, uid, container } => {
-                Self { pod: pod(name, uid.as_ref()), container: container.clone(), ..Self::default() }
-            }
+            CheckpointTarget::Pod { name, uid, container, image } => Self {
+                pod: pod(name, Some(uid)),
+                container: Some(container.clone()),
+                image: Some(image.clone()),
+                ..Self::default()
+            },
+            CheckpointTarget::Manual { name, uid, container, image } => Self {
+                pod: pod(name, uid.as_ref()),
+                container: container.clone(),
+                image: image.clone(),
+                ..Self::default()
+            },
             CheckpointTarget::Revision { workload, revision, container } => Self {
                 workload: Some(workload.clone()),
                 revision: Some(revision.clone()),
                 container: Some(container.clone()),
-                pod: None,
+                ..Self::default()
             },
         }
     }
@@ -69,7 +79,12 @@ mod tests {
             uid: "d".into(),
         };
         let (full, short) = (
-            CheckpointSpec { pod: pod(Some("u")), container: Some("app".into()), ..Default::default() },
+            CheckpointSpec {
+                pod: pod(Some("u")),
+                container: Some("app".into()),
+                image: Some("web:1".into()),
+                ..Default::default()
+            },
             CheckpointSpec { pod: pod(None), ..Default::default() },
         );
         assert!(matches!(CheckpointTarget::parse(&full, |_| true), Some(CheckpointTarget::Pod { .. })));
@@ -77,6 +92,9 @@ mod tests {
             matches!(CheckpointTarget::parse(&full, |_| false), Some(CheckpointTarget::Manual { uid: Some(_), .. })),
             "another name"
         );
+        let without_image = CheckpointSpec { image: None, ..full.clone() };
+        assert!(matches!(CheckpointTarget::parse(&without_image, |_| true), Some(CheckpointTarget::Manual { .. })));
+        assert_eq!(CheckpointSpec::from(&CheckpointTarget::parse(&full, |_| true).unwrap()), full);
         assert!(matches!(
             CheckpointTarget::parse(&short, |_| true),
             Some(CheckpointTarget::Manual { uid: None, container: None, .. })
@@ -88,6 +106,8 @@ mod tests {
             ..Default::default()
         };
         assert!(matches!(CheckpointTarget::parse(&revision, |_| true), Some(CheckpointTarget::Revision { .. })));
+        let with_image = CheckpointSpec { image: Some("web:1".into()), ..revision };
+        assert_eq!(CheckpointTarget::parse(&with_image, |_| true), None);
         assert_eq!(CheckpointTarget::parse(&CheckpointSpec::default(), |_| true), None);
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::fixtures::{PodFixture, at, pod};
+use crate::checkpoint::WorkloadReference;
+use crate::fixtures::{IMAGE, PodFixture, at, pod};
 use crate::keys::{CONTAINERS, DELAY, SNAP};
 
 /// Two containers, Ready since `at(0)`.
@@ -12,18 +13,30 @@ fn annotated(pod: PodFixture, now: i64) -> Result<Vec<String>, Ineligible> {
 }
 
 fn manual(uid: Option<&str>, container: Option<&str>) -> CheckpointTarget {
-    CheckpointTarget::Manual { name: "web".into(), uid: uid.map(Into::into), container: container.map(Into::into) }
+    let (uid, container) = (uid.map(Into::into), container.map(Into::into));
+    CheckpointTarget::Manual { name: "web".into(), uid, container, image: None }
 }
 
 fn automatic() -> CheckpointTarget {
-    CheckpointTarget::Pod { name: "web".into(), uid: "u".into(), container: "app".into() }
+    CheckpointTarget::Pod { name: "web".into(), uid: "u".into(), container: "app".into(), image: IMAGE.into() }
+}
+
+fn manual_of_image(image: &str) -> CheckpointTarget {
+    CheckpointTarget::Manual { name: "web".into(), uid: None, container: None, image: Some(image.into()) }
+}
+
+fn of_revision(revision: &str) -> CheckpointTarget {
+    let (workload, revision, container) = (WorkloadReference::default(), revision.into(), "app".into());
+    CheckpointTarget::Revision { workload, revision, container }
 }
 
 #[test]
 fn an_eligible_pod_has_its_chosen_containers() {
     assert_eq!(annotated(ready(), 0), Ok(vec!["app".into()]));
     assert_eq!(annotated(ready().annotation(CONTAINERS, "*"), 0), Ok(vec!["app".into(), "proxy".into()]));
-    for target in [automatic(), manual(None, None), manual(Some("u"), Some("app"))] {
+    for target in
+        [automatic(), manual(None, None), manual(Some("u"), Some("app")), manual_of_image(IMAGE), of_revision("u")]
+    {
         let found = check(Some(&ready().facts()), Choice::Target(&target), at(0));
         assert_eq!(found, Ok(vec!["app".into()]), "{target:?}");
     }
@@ -56,8 +69,16 @@ fn the_target_of_a_checkpoint_has_causes_of_its_own() {
     let no_such =
         Ineligible::NoSuchContainer { container: "nope".into(), containers: vec!["app".into(), "proxy".into()] };
     let replaced = Ineligible::Replaced { uid: "u".into(), expected: "other".into() };
+    let image_changed =
+        Ineligible::ImageChanged { container: "app".into(), image: "busybox:2".into(), expected: IMAGE.into() };
+    let revision_changed = Ineligible::RevisionChanged { revision: "u".into(), expected: "1".into() };
+    let updated = || ready().image("busybox:2");
     for (target, pod, expected) in [
         (automatic(), None, Ineligible::Gone),
+        (automatic(), Some(updated()), image_changed.clone()),
+        (automatic(), Some(updated().not_ready(1)), image_changed.clone()),
+        (manual_of_image(IMAGE), Some(updated()), image_changed),
+        (of_revision("1"), Some(ready()), revision_changed),
         (manual(Some("other"), None), Some(ready()), replaced),
         (manual(None, Some("nope")), Some(ready()), no_such),
         (manual(None, None), Some(several()), Ineligible::SeveralContainers(vec!["app".into(), "proxy".into()])),
@@ -96,6 +117,17 @@ fn a_message_names_the_pod_and_what_to_do() {
     assert_eq!(terminating(automatic()), "pod `default/web` is terminating. A new pod gets its own Checkpoint");
     let message = terminating(manual(None, None));
     assert_eq!(message, "pod `default/web` is terminating. Create a Checkpoint of the pod that replaces it");
+    let changed = |image: &str, target: CheckpointTarget| {
+        let (container, image, expected) = ("app".to_owned(), image.to_owned(), IMAGE.to_owned());
+        Ineligible::ImageChanged { container, image, expected }.message(&name, &target)
+    };
+    let message = "container `app` of pod `default/web` now has image `busybox:2` instead of `busybox:1`";
+    assert_eq!(changed("busybox:2", automatic()), format!("{message}. The new image gets its own Checkpoint"));
+    assert_eq!(
+        changed("busybox:2", manual_of_image(IMAGE)),
+        format!("{message}. Create a Checkpoint of that image, or without spec.image")
+    );
+    assert!(changed(&"i".repeat(512), automatic()).len() < 400);
 }
 
 /// Two causes are left out: the watch selects by the label, and the API server accepts no pod without containers. The

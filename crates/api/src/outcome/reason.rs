@@ -51,6 +51,8 @@ pub enum Reason {
     AlreadyRestored,
     /// The pod has no container of that name.
     NoSuchContainer,
+    /// The container has another image than the Checkpoint names.
+    ImageChanged,
     /// The pod is not Ready, or its container has not started.
     NotReady,
     /// The spec, or an annotation of the pod, is invalid.
@@ -58,7 +60,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Unreachable,
         Self::Unauthorized,
         Self::EndpointNotFound,
@@ -81,6 +83,7 @@ impl Reason {
         Self::StaticPod,
         Self::AlreadyRestored,
         Self::NoSuchContainer,
+        Self::ImageChanged,
         Self::NotReady,
         Self::InvalidSpec,
     ];
@@ -109,6 +112,7 @@ impl Reason {
             Self::StaticPod => "StaticPod",
             Self::AlreadyRestored => "AlreadyRestored",
             Self::NoSuchContainer => "NoSuchContainer",
+            Self::ImageChanged => "ImageChanged",
             Self::NotReady => "NotReady",
             Self::InvalidSpec => "InvalidSpec",
         }
@@ -140,6 +144,7 @@ impl Reason {
             | Self::StaticPod
             | Self::AlreadyRestored
             | Self::NoSuchContainer
+            | Self::ImageChanged
             | Self::InvalidSpec => RetryClass::Final,
             Self::InvalidResponse | Self::NoResponse | Self::Interrupted => RetryClass::Unknown,
         }

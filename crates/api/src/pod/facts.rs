@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use crate::checkpoint_name::shortened;
 use crate::keys::{ADMISSION, MIRROR, MUTATED, OPTED_IN, RESTORED, SNAP};
 
 use super::name::PodName;
@@ -14,6 +15,19 @@ use super::watched::{WatchedCondition, WatchedContainer, WatchedContainerStatus,
 /// Labels that identify the revision of a pod, the first one that is set counts, see
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/>.
 const REVISION_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
+
+/// The longest name of a pod, a namespace, a node or a controller that is kept, in bytes: the longest that Kubernetes allows. Of
+/// a longer text, here and below, the beginning and a digest are kept. The API server validates neither owner references nor
+/// annotations nor images, so one pod could otherwise take a megabyte.
+const LONGEST_NAME: usize = 253;
+/// The longest name of a container, value of a label, kind or UID that is kept.
+const LONGEST_LABEL: usize = 63;
+/// The longest API version that is kept: a group and a version.
+const LONGEST_API_VERSION: usize = LONGEST_NAME + 1 + LONGEST_LABEL;
+/// The longest image or image ID that is kept; `spec.image` of a Checkpoint has the same limit in the CRD.
+const LONGEST_IMAGE: usize = 512;
+/// The longest text that is kept of what is wrong with the annotations.
+const LONGEST_PROBLEM: usize = 512;
 
 /// What is known of one pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +66,9 @@ pub struct ContainerFacts {
     pub name: String,
     /// Running, and past its startup probe if it has one.
     pub started: bool,
-    pub image: Option<String>,
+    /// As the pod's spec names it. The API server accepts no pod without it.
+    pub image: String,
+    /// As the kubelet reports it.
     pub image_id: Option<String>,
 }
 
@@ -70,10 +86,10 @@ impl ControllerReference {
     pub fn among(references: &[OwnerReference]) -> Option<Self> {
         let owner = references.iter().find(|owner| owner.controller == Some(true))?;
         Some(Self {
-            api_version: owner.api_version.clone(),
-            kind: owner.kind.clone(),
-            name: owner.name.clone(),
-            uid: owner.uid.clone(),
+            api_version: shortened(&owner.api_version, LONGEST_API_VERSION),
+            kind: shortened(&owner.kind, LONGEST_LABEL),
+            name: shortened(&owner.name, LONGEST_NAME),
+            uid: shortened(&owner.uid, LONGEST_LABEL),
         })
     }
 }
@@ -101,30 +117,38 @@ impl From<WatchedPod> for PodFacts {
         let labels = metadata.labels.unwrap_or_default();
         let annotations = metadata.annotations.unwrap_or_default();
         let created = metadata.creation_timestamp.map(|created| created.0);
-        let names: Vec<&str> = spec.containers.iter().map(|container| container.name.as_str()).collect();
+        let names = spec.containers.iter().map(|container| shortened(&container.name, LONGEST_LABEL));
+        let names: Vec<String> = names.collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let options = CheckpointOptions::parse(&annotations, &names)
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            .map_err(|problem| shortened(&problem, LONGEST_PROBLEM));
         Self {
             name: PodName {
-                namespace: metadata.namespace.unwrap_or_default(),
-                name: metadata.name.unwrap_or_default(),
+                namespace: limited(metadata.namespace, LONGEST_NAME).unwrap_or_default(),
+                name: limited(metadata.name, LONGEST_NAME).unwrap_or_default(),
             },
-            uid: metadata.uid.unwrap_or_default(),
+            uid: limited(metadata.uid, LONGEST_LABEL).unwrap_or_default(),
             created,
             labelled: labels.get(SNAP).is_some_and(|value| value == OPTED_IN),
-            mutated: labels.get(MUTATED).cloned(),
-            admission: annotations.get(ADMISSION).cloned(),
+            mutated: labels.get(MUTATED).map(|value| shortened(value, LONGEST_LABEL)),
+            admission: annotations.get(ADMISSION).map(|value| shortened(value, LONGEST_LABEL)),
             mirror: annotations.contains_key(MIRROR),
             terminating: metadata.deletion_timestamp.is_some(),
             running: status.phase.as_deref() == Some("Running"),
             ready_since: ready_since(&status.conditions, created),
-            node: spec.node_name.clone(),
+            node: limited(spec.node_name, LONGEST_NAME),
             controller: ControllerReference::among(metadata.owner_references.as_deref().unwrap_or_default()),
             template_hash: template_hash(&labels),
             containers: containers(&spec.containers, &status.container_statuses),
             options,
         }
     }
+}
+
+/// The text itself if it is not too long.
+fn limited(text: Option<String>, longest: usize) -> Option<String> {
+    text.map(|text| if text.len() > longest { shortened(&text, longest) } else { text })
 }
 
 /// A Ready condition without a transition time, which is optional, counts from the pod's creation.
@@ -134,7 +158,8 @@ fn ready_since(conditions: &[WatchedCondition], created: Option<Timestamp>) -> O
 }
 
 fn template_hash(labels: &BTreeMap<String, String>) -> Option<String> {
-    REVISION_LABELS.iter().find_map(|key| labels.get(*key)).cloned()
+    let hash = REVISION_LABELS.iter().find_map(|key| labels.get(*key))?;
+    Some(shortened(hash, LONGEST_LABEL))
 }
 
 fn containers(specs: &[WatchedContainer], statuses: &[WatchedContainerStatus]) -> Vec<ContainerFacts> {
@@ -143,10 +168,10 @@ fn containers(specs: &[WatchedContainer], statuses: &[WatchedContainerStatus]) -
         let running =
             |status: &WatchedContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
         ContainerFacts {
-            name: spec.name.clone(),
+            name: shortened(&spec.name, LONGEST_LABEL),
             started: status.is_some_and(|status| status.started == Some(true) && running(status)),
-            image: status.and_then(|status| status.image.clone()),
-            image_id: status.and_then(|status| status.image_id.clone()),
+            image: shortened(spec.image.as_deref().unwrap_or_default(), LONGEST_IMAGE),
+            image_id: status.and_then(|status| limited(status.image_id.clone(), LONGEST_IMAGE)),
         }
     };
     specs.iter().map(facts).collect()
@@ -157,6 +182,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::keys::{CONTAINERS, DELAY, ONCE_PER};
 
     fn facts(pod: Value) -> PodFacts {
         serde_json::from_value::<WatchedPod>(pod).unwrap().into()
@@ -177,7 +203,7 @@ mod tests {
             "status": {
                 "phase": "Running",
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:09Z"}],
-                "containerStatuses": [{"name": "app", "started": true, "state": {"running": {}}, "image": "busybox:1", "imageID": "sha256:1"}],
+                "containerStatuses": [{"name": "app", "started": true, "state": {"running": {}}, "image": "docker.io/library/busybox:latest", "imageID": "sha256:1"}],
             },
         })
     }
@@ -191,7 +217,39 @@ mod tests {
         assert_eq!(pod.controller.as_ref().map(|owner| owner.kind.as_str()), Some("ReplicaSet"));
         assert_eq!(pod.revision(), "abc");
         assert!(pod.container("app").unwrap().started);
-        assert_eq!(pod.container("app").unwrap().image_id.as_deref(), Some("sha256:1"));
+        let app = pod.container("app").unwrap();
+        assert_eq!((app.image.as_str(), app.image_id.as_deref()), ("busybox", Some("sha256:1")));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_pod_is_small() {
+        let long = "x".repeat(1 << 20);
+        let pod = facts(json!({
+            "metadata": {
+                "namespace": &long, "name": &long, "uid": &long,
+                "labels": {MUTATED: &long, "pod-template-hash": &long},
+                "annotations": {ADMISSION: &long, ONCE_PER: &long, DELAY: &long, CONTAINERS: &long},
+                "ownerReferences": [{"apiVersion": &long, "kind": &long, "name": &long, "uid": &long, "controller": true}],
+            },
+            "spec": {"nodeName": &long, "containers": [{"name": &long, "image": &long}]},
+            "status": {"phase": &long, "containerStatuses": [{"name": &long, "image": &long, "imageID": &long}]},
+        }));
+        let size = format!("{pod:?}").len();
+        assert!(size < 6000, "{size} bytes: {pod:?}");
+        let kept = pod.container(&shortened(&long, LONGEST_LABEL)).unwrap();
+        assert_eq!((kept.image.len(), kept.image_id.as_ref().unwrap().len()), (LONGEST_IMAGE, LONGEST_IMAGE));
+        let owner = pod.controller.unwrap();
+        assert_eq!((owner.api_version.len(), owner.kind.len(), owner.name.len(), owner.uid.len()), (317, 63, 253, 63));
+    }
+
+    #[test]
+    fn long_images_that_differ_at_the_end_stay_different() {
+        let image = |tag: &str| {
+            let mut pod = ready_pod();
+            pod["spec"]["containers"][0]["image"] = json!(format!("{}:{tag}", "r".repeat(600)));
+            facts(pod).container("app").unwrap().image.clone()
+        };
+        assert_ne!(image("1"), image("2"));
     }
 
     #[test]

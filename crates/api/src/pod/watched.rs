@@ -73,6 +73,7 @@ pub struct WatchedSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WatchedContainer {
     pub name: String,
+    pub image: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -96,7 +97,6 @@ pub struct WatchedCondition {
 pub struct WatchedContainerStatus {
     pub name: String,
     pub started: Option<bool>,
-    pub image: Option<String>,
     #[serde(rename = "imageID")]
     pub image_id: Option<String>,
     pub state: Option<WatchedContainerState>,

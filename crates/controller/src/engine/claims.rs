@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use snapwatcher_api::checkpoint::{CheckpointTarget, WorkloadReference};
 use snapwatcher_api::checkpoint_name;
+use snapwatcher_api::eligibility::{self, Choice};
 use snapwatcher_api::pod::{OncePer, PodFacts};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
 
@@ -16,6 +17,7 @@ use super::message::{ClaimReport, Now, Report};
 use super::pod_table::{ContainerKey, PodAction};
 use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
+use super::record_table::SuccessOf;
 use super::state::{ClaimTask, Engine, Task};
 use super::timers::{Timer, after};
 use super::work_queue::WorkItem;
@@ -64,8 +66,7 @@ impl Engine {
             let again = self.pods.claim_ineligible(&key, now.wall);
             return self.take(again.into_iter().collect(), now);
         }
-        let scope = self.settings.scopes.iter().position(|scope| scope.holds(&key.pod.namespace));
-        if self.settings.backend.is_some() && !scope.is_some_and(|scope| self.records.is_listed(scope)) {
+        if self.settings.backend.is_some() && !self.has_listed_checkpoints(&key) {
             self.unlisted.insert(key);
             return;
         }
@@ -74,11 +75,15 @@ impl Engine {
         if workload.is_none() {
             self.report(Report::ClaimStarted { pod: pod.clone(), container: key.container.clone() });
         }
-        if self.records.has_success(&key.uid, &key.container) {
-            return self.already_claimed(&key, None, now);
-        }
         let once_per = pod.options.as_ref().ok().and_then(|options| options.once_per);
         let once_per = once_per.unwrap_or(self.settings.once_per);
+        let success = match once_per {
+            OncePer::Pod => SuccessOf::Image(&key.image),
+            OncePer::Revision => SuccessOf::Revision(pod.revision()),
+        };
+        if self.records.has_success(&key.uid, &key.container, success) {
+            return self.already_claimed(&key, None, now);
+        }
         let target = match (once_per, &workload) {
             (OncePer::Pod, _) => pod_target(&key),
             (OncePer::Revision, Some(workload)) => revision_target(&key, &pod, workload),
@@ -95,6 +100,12 @@ impl Engine {
             Err(NoFreeName::Exists(name)) => self.already_claimed(&key, Some(name), now),
             Err(NoFreeName::AllTaken(last)) => self.claim_failed(&key, ClaimError::NoName(last), now),
         }
+    }
+
+    /// Whether the Checkpoints of the container's scope are listed.
+    fn has_listed_checkpoints(&self, key: &ContainerKey) -> bool {
+        let scope = self.settings.scopes.iter().position(|scope| scope.holds(&key.pod.namespace));
+        scope.is_some_and(|scope| self.records.is_listed(scope))
     }
 
     fn find_workload(&mut self, key: ContainerKey, pod: PodFacts) {
@@ -133,6 +144,7 @@ impl Engine {
             self.report(Report::Claimed(Box::new(report)));
             return self.claim_done(&key, now);
         }
+        self.forget_other_claim(&key, &claim);
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         // The Checkpoint of that name was deleted during its attempt, which continues.
         let is_busy = self.busy.contains_key(&record);
@@ -147,6 +159,17 @@ impl Engine {
             self.prepared.insert(key, claim);
         } else {
             self.unattempted.push_back((key, claim));
+        }
+    }
+
+    /// A pod that lost its label and has it again starts without claims. Meanwhile its revision may have changed, so that it waits
+    /// for another Checkpoint than before.
+    fn forget_other_claim(&mut self, key: &ContainerKey, claim: &PreparedClaim) {
+        if self.prepared.get(key).is_some_and(|before| before.name != claim.name)
+            && let Some(before) = self.prepared.remove(key)
+        {
+            self.queue.remove(&key.item());
+            self.resume_followers(&RecordKey::new(&key.pod.namespace, &before.name));
         }
     }
 
@@ -185,7 +208,7 @@ impl Engine {
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         let is_superseded = self.records.contains(&record)
             || attempts && self.busy.contains_key(&record)
-            || self.records.has_success(&key.uid, &key.container);
+            || self.records.has_success(&key.uid, &key.container, success_of(&claim.target));
         if is_superseded {
             self.resume_followers(&record);
             self.prepare_claim(key.clone(), Some(claim.workload.clone()), now);
@@ -198,7 +221,11 @@ impl Engine {
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         let attempts = permit.is_some();
         let permit = permit.unwrap_or_default();
-        let entry = self.pods.get(&key.pod).filter(|_| self.pods.is_claimable(&key, now.wall));
+        let entry = self.pods.get(&key.pod).filter(|entry| {
+            // The revision may have changed too.
+            let is_of_target = eligibility::check(Some(&entry.pod), Choice::Target(&claim.target), now.wall).is_ok();
+            is_of_target && self.pods.is_claimable(&key, now.wall)
+        });
         let Some((pod, event)) = entry.map(|entry| (entry.pod.clone(), entry.event)) else {
             let again = self.pods.claim_ineligible(&key, now.wall);
             if attempts {
@@ -254,6 +281,8 @@ impl Engine {
                     checkpoint_name::derived(&claim.target, digest).filter(|name| name.len() > claim.name.len())
                 });
                 match longer.min_by_key(String::len) {
+                    // The claim was started under an earlier leadership of this process.
+                    Some(_) if !self.has_listed_checkpoints(&key) => drop(self.unlisted.insert(key)),
                     Some(name) => self.unattempted.push_back((key, PreparedClaim { name, ..claim })),
                     None => self.claim_failed(&key, ClaimError::NoName(claim.name), now),
                 }
@@ -267,7 +296,7 @@ impl Engine {
     }
 
     fn already_claimed(&mut self, key: &ContainerKey, checkpoint: Option<String>, now: Now) {
-        let ContainerKey { pod, uid, container } = key.clone();
+        let ContainerKey { pod, uid, container, image: _ } = key.clone();
         self.report(Report::AlreadyClaimed { pod, uid, container, checkpoint });
         self.claim_done(key, now);
     }
@@ -314,8 +343,17 @@ enum NoFreeName {
 }
 
 fn pod_target(key: &ContainerKey) -> CheckpointTarget {
-    let ContainerKey { pod, uid, container } = key.clone();
-    CheckpointTarget::Pod { name: pod.name, uid, container }
+    let ContainerKey { pod, uid, container, image } = key.clone();
+    CheckpointTarget::Pod { name: pod.name, uid, container, image }
+}
+
+/// By what a success of the same container makes the claim of this target superfluous.
+fn success_of(target: &CheckpointTarget) -> SuccessOf<'_> {
+    match target {
+        CheckpointTarget::Revision { revision, .. } => SuccessOf::Revision(revision),
+        CheckpointTarget::Pod { image, .. } => SuccessOf::Image(image),
+        CheckpointTarget::Manual { image, .. } => SuccessOf::Image(image.as_deref().unwrap_or_default()),
+    }
 }
 
 fn revision_target(key: &ContainerKey, pod: &PodFacts, workload: &Workload) -> CheckpointTarget {

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::Event;
 
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
-use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
+use snapwatcher_api::pod::{ContainerFacts, PodFacts, PodName, WatchedPod};
 use snapwatcher_kubernetes::backoff::Backoff;
 
 use crate::log_block::BlockEvent;
@@ -48,7 +48,8 @@ pub(super) struct PodEntry {
 /// How far the claim of one container has come. Without an entry it has not started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ClaimState {
-    /// `is_outdated`: a Checkpoint was deleted meanwhile, so the result may be about the deleted one.
+    /// `is_outdated`: meanwhile a Checkpoint was deleted, or the pod was updated in place. So the result may be about the deleted
+    /// one, or about the image or revision before.
     UnderWay {
         failures: u32,
         is_outdated: bool,
@@ -61,12 +62,14 @@ enum ClaimState {
     Done,
 }
 
-/// A container of a pod. The UID distinguishes the pod from another one of its name.
+/// A container of a pod, with its image. The UID distinguishes the pod from another one of its name, and the image this state
+/// of the container from another one after an update in place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ContainerKey {
     pub(super) pod: PodName,
     pub(super) uid: String,
     pub(super) container: String,
+    pub(super) image: String,
 }
 
 /// What follows from an event.
@@ -76,7 +79,8 @@ pub(super) enum PodAction {
     Seen(PodFacts),
     /// Claim this container.
     Claim(ContainerKey),
-    /// The pod has become Ready or eligible, or is gone: Checkpoints that wait for it are to be looked at again.
+    /// The pod has become Ready or eligible, was updated in place, or is gone: Checkpoints that wait for it are to be looked at
+    /// again.
     Changed(PodName),
     /// Call [`PodTable::recheck`] at that time.
     Recheck { pod: PodName, at: Timestamp },
@@ -172,11 +176,12 @@ impl PodTable {
     pub(super) fn is_claimable(&self, key: &ContainerKey, now: Timestamp) -> bool {
         let Some(entry) = self.entry(key) else { return false };
         let eligible = eligibility::check(Some(&entry.pod), Choice::Annotated, now);
-        eligible.is_ok_and(|containers| containers.contains(&key.container))
+        let has_image = entry.pod.container(&key.container).is_some_and(|container| container.image == key.image);
+        has_image && eligible.is_ok_and(|containers| containers.contains(&key.container))
     }
 
-    /// The container has a Checkpoint, unless one was deleted during the claim. Then the claim is repeated, after the
-    /// watch of Checkpoints has had time to catch up.
+    /// The container has a Checkpoint, unless the claim is outdated. Then it is repeated, after the watch of Checkpoints has had
+    /// time to catch up.
     pub(super) fn claim_done(&mut self, key: &ContainerKey, now: Timestamp) -> Option<PodAction> {
         let entry = self.entry_mut(key)?;
         let is_outdated = matches!(entry.claim(&key.container), Some(ClaimState::UnderWay { is_outdated: true, .. }));
@@ -187,10 +192,15 @@ impl PodTable {
         is_outdated.then(|| PodAction::Recheck { pod: key.pod.clone(), at })
     }
 
-    /// The pod is not eligible. Its next state decides, or the end of its delay, since a clock can be set back.
+    /// The pod is not eligible. Its next state decides, or the end of its delay, since a clock can be set back. After an update
+    /// in place the state that decides may be known already.
     pub(super) fn claim_ineligible(&mut self, key: &ContainerKey, now: Timestamp) -> Option<PodAction> {
         let entry = self.entry_mut(key)?;
+        let is_outdated = matches!(entry.claim(&key.container), Some(ClaimState::UnderWay { is_outdated: true, .. }));
         entry.set_claim(&key.container, None);
+        if is_outdated {
+            return Some(PodAction::Recheck { pod: key.pod.clone(), at: now });
+        }
         match eligibility::check(Some(&entry.pod), Choice::Annotated, now) {
             Err(Ineligible::Delayed(at)) => Some(PodAction::Recheck { pod: key.pod.clone(), at }),
             _ => None,
@@ -214,12 +224,7 @@ impl PodTable {
     pub(super) fn reclaim(&mut self, uid: Option<&str>, now: Timestamp) -> Vec<PodAction> {
         let entries = self.pods.values_mut().filter(|entry| uid.is_none_or(|uid| entry.pod.uid == uid));
         let again = |entry: &mut PodEntry| {
-            entry.claims.retain(|(_, state)| *state != ClaimState::Done);
-            for (_, state) in &mut entry.claims {
-                if let ClaimState::UnderWay { is_outdated, .. } = state {
-                    *is_outdated = true;
-                }
-            }
+            entry.forget_claims(|_| true);
             entry.actions(now)
         };
         entries.flat_map(again).collect()
@@ -233,7 +238,10 @@ impl PodTable {
             actions.push(PodAction::Changed(pod.name.clone()));
         }
         if let Some(entry) = self.pods.get_mut(&pod.name) {
-            entry.pod = pod;
+            let before = std::mem::replace(&mut entry.pod, pod);
+            if entry.updated_in_place(&before) {
+                actions.push(PodAction::Changed(before.name));
+            }
             actions.extend(entry.actions(now));
             return actions;
         }
@@ -266,6 +274,32 @@ impl PodEntry {
     fn set_claim(&mut self, container: &str, state: Option<ClaimState>) {
         self.claims.retain(|(name, _)| **name != *container);
         self.claims.extend(state.map(|state| (container.into(), state)));
+    }
+
+    /// What was claimed of these containers does not count any more.
+    fn forget_claims(&mut self, of: impl Fn(&str) -> bool) {
+        self.claims.retain(|(container, state)| *state != ClaimState::Done || !of(container));
+        for (_, state) in self.claims.iter_mut().filter(|(container, _)| of(container)) {
+            if let ClaimState::UnderWay { is_outdated, .. } = state {
+                *is_outdated = true;
+            }
+        }
+    }
+
+    /// Forgets the claims of what was updated in place since `before`: containers with another image, or all with another
+    /// revision. False: nothing was.
+    fn updated_in_place(&mut self, before: &PodFacts) -> bool {
+        let has_changed = |container: &&ContainerFacts| {
+            before.container(&container.name).is_some_and(|before| before.image != container.image)
+        };
+        let changed: Vec<String> =
+            self.pod.containers.iter().filter(has_changed).map(|container| container.name.clone()).collect();
+        let has_new_revision = before.revision() != self.pod.revision();
+        if !has_new_revision && changed.is_empty() {
+            return false;
+        }
+        self.forget_claims(|container| has_new_revision || changed.iter().any(|name| name == container));
+        true
     }
 
     fn actions(&mut self, now: Timestamp) -> Vec<PodAction> {
@@ -315,6 +349,7 @@ impl PodEntry {
     }
 
     fn start_claim(&mut self, container: String, now: Timestamp) -> Option<PodAction> {
+        let image = self.pod.container(&container)?.image.clone();
         let failures = match self.claim(&container) {
             None => 0,
             Some(ClaimState::Failed { failures, retry_at }) if retry_at <= now => failures,
@@ -322,7 +357,7 @@ impl PodEntry {
         };
         self.set_claim(&container, Some(ClaimState::UnderWay { failures, is_outdated: false }));
         let (pod, uid) = (self.pod.name.clone(), self.pod.uid.clone());
-        Some(PodAction::Claim(ContainerKey { pod, uid, container }))
+        Some(PodAction::Claim(ContainerKey { pod, uid, container, image }))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::record::fields;
 #[derive(Default)]
 pub(super) struct RecordTable {
     entries: HashMap<KeyDigest, Entry>,
-    /// How many Succeeded Checkpoints each pod and container has.
+    /// How many Succeeded Checkpoints there are of each container, by its image and by its revision.
     successes: HashMap<KeyDigest, usize>,
     /// What a listing under way has delivered, by scope.
     listings: HashMap<usize, HashSet<KeyDigest>>,
@@ -34,12 +34,20 @@ pub(super) struct RecordTable {
 
 /// The small key of one Checkpoint.
 struct Entry {
-    /// Pod UID and container.
-    subject: Option<KeyDigest>,
+    /// Under which keys it counts as a success; `None` until it has succeeded.
+    successes: [Option<KeyDigest>; 2],
     /// Of the spec.
     target: u64,
     scope: usize,
-    succeeded: bool,
+}
+
+/// What a container must have been checkpointed with, so that it needs no Checkpoint any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SuccessOf<'a> {
+    /// With `once-per: pod`: this image.
+    Image(&'a str),
+    /// With `once-per: revision`: this revision.
+    Revision(&'a str),
 }
 
 /// A Checkpoint that is Pending or InProgress.
@@ -99,9 +107,9 @@ impl RecordTable {
         Some(entry.target == target_digest(&CheckpointSpec::from(target)))
     }
 
-    /// Whether a Succeeded Checkpoint of that pod and container exists, whatever its name.
-    pub(super) fn has_success(&self, pod_uid: &str, container: &str) -> bool {
-        self.successes.contains_key(&digest(&[pod_uid, container]))
+    /// Whether a Succeeded Checkpoint of that pod and container exists, with that image or revision, whatever its name.
+    pub(super) fn has_success(&self, pod_uid: &str, container: &str, of: SuccessOf<'_>) -> bool {
+        self.successes.contains_key(&success_digest(pod_uid, container, of))
     }
 
     pub(super) fn unfinished(&self, key: &RecordKey) -> Option<&UnfinishedRecord> {
@@ -158,13 +166,12 @@ impl RecordTable {
     fn insert(&mut self, scope: usize, checkpoint: Checkpoint, boot: Duration) -> (KeyDigest, Arc<Checkpoint>) {
         let digest = name_digest(&checkpoint);
         self.remove(digest);
-        let succeeded = checkpoint.phase() == Phase::Succeeded;
-        let subject = subject_digest(&checkpoint);
-        if let (Some(subject), true) = (subject, succeeded) {
-            *self.successes.entry(subject).or_default() += 1;
+        let successes = success_digests(&checkpoint);
+        for success in successes.into_iter().flatten() {
+            *self.successes.entry(success).or_default() += 1;
         }
         let target = target_digest(&checkpoint.spec);
-        self.entries.insert(digest, Entry { subject, target, scope, succeeded });
+        self.entries.insert(digest, Entry { successes, target, scope });
         let (key, checkpoint) = (RecordKey::of(&checkpoint), Arc::new(checkpoint));
         if checkpoint.phase().is_final() {
             self.unfinished.remove(&key);
@@ -177,11 +184,13 @@ impl RecordTable {
     }
 
     fn remove(&mut self, key: KeyDigest) {
-        let Some(Entry { subject: Some(subject), succeeded: true, .. }) = self.entries.remove(&key) else { return };
-        if let Some(count) = self.successes.get_mut(&subject) {
-            *count -= 1;
-            if *count == 0 {
-                self.successes.remove(&subject);
+        let Some(Entry { successes, .. }) = self.entries.remove(&key) else { return };
+        for success in successes.into_iter().flatten() {
+            if let Some(count) = self.successes.get_mut(&success) {
+                *count -= 1;
+                if *count == 0 {
+                    self.successes.remove(&success);
+                }
             }
         }
     }
@@ -218,18 +227,31 @@ pub(super) fn attempt_start(checkpoint: &Checkpoint) -> Option<Timestamp> {
     checkpoint.status.as_ref()?.start_time.as_ref().map(|start| start.0)
 }
 
-fn subject_digest(checkpoint: &Checkpoint) -> Option<KeyDigest> {
-    Some(digest(&[fields::pod_uid(checkpoint)?, fields::container(checkpoint)?]))
+fn success_digests(checkpoint: &Checkpoint) -> [Option<KeyDigest>; 2] {
+    let subject = fields::pod_uid(checkpoint).zip(fields::container(checkpoint));
+    let subject = subject.filter(|_| checkpoint.phase() == Phase::Succeeded);
+    let of = |of: SuccessOf<'_>| subject.map(|(pod_uid, container)| success_digest(pod_uid, container, of));
+    let image = fields::image(checkpoint).map(SuccessOf::Image);
+    let revision = fields::revision(checkpoint).map(SuccessOf::Revision);
+    [image.and_then(of), revision.and_then(of)]
+}
+
+fn success_digest(pod_uid: &str, container: &str, of: SuccessOf<'_>) -> KeyDigest {
+    match of {
+        SuccessOf::Image(image) => digest(&[pod_uid, container, "image", image]),
+        SuccessOf::Revision(revision) => digest(&[pod_uid, container, "revision", revision]),
+    }
 }
 
 /// Equal for equal specs.
 fn target_digest(spec: &CheckpointSpec) -> u64 {
-    let CheckpointSpec { pod, workload, revision, container } = spec;
+    let CheckpointSpec { pod, workload, revision, container, image } = spec;
     let pod = pod.as_ref().map(|pod| (pod.name.as_str(), pod.uid.as_deref().unwrap_or_default()));
     let workload = workload.as_ref().map(|workload| (workload.kind.as_str(), workload.uid.as_str()));
     let ((name, pod_uid), (kind, workload_uid)) = (pod.unwrap_or_default(), workload.unwrap_or_default());
     let (revision, container) = (revision.as_deref().unwrap_or_default(), container.as_deref().unwrap_or_default());
-    let digest = digest(&[name, pod_uid, kind, workload_uid, revision, container]);
+    let image = image.as_deref().unwrap_or_default();
+    let digest = digest(&[name, pod_uid, kind, workload_uid, revision, container, image]);
     u64::try_from(digest >> 64).unwrap_or_default()
 }
 
@@ -238,13 +260,17 @@ fn name_digest(checkpoint: &Checkpoint) -> KeyDigest {
 }
 
 fn key_digest(key: &RecordKey) -> KeyDigest {
-    digest(&[&key.to_string()])
+    digest(&[key.namespace(), key.name()])
 }
 
-/// Names contain no `/`, so different parts give different texts.
+/// With the length of each part, since an image can hold any separator. So different parts give different texts.
 fn digest(parts: &[&str]) -> KeyDigest {
-    let digest = Sha256::digest(parts.join("/"));
-    digest.iter().take(16).fold(0, |key, &byte| key << 8 | KeyDigest::from(byte))
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(16).fold(0, |key, &byte| key << 8 | KeyDigest::from(byte))
 }
 
 #[cfg(test)]
@@ -259,7 +285,8 @@ mod tests {
     fn object(name: &str, phase: Phase) -> Checkpoint {
         let pod_uid = Some(format!("uid-of-{name}"));
         let object = checkpoint("web").named(name).uid(name).phase(phase);
-        object.spec(|spec| spec.pod.as_mut().unwrap().uid = pod_uid).build()
+        let object = object.spec(|spec| spec.pod.as_mut().unwrap().uid = pod_uid);
+        object.spec(|spec| spec.image = Some("web:1".to_owned())).build()
     }
 
     /// Lists these, and returns what was deleted meanwhile.
@@ -290,7 +317,7 @@ mod tests {
     #[test]
     fn a_success_is_known_by_pod_and_container_until_its_last_checkpoint_is_deleted() {
         let mut table = RecordTable::default();
-        let is_known = |table: &RecordTable| table.has_success("uid-of-a", "app");
+        let is_known = |table: &RecordTable| table.has_success("uid-of-a", "app", SuccessOf::Image("web:1"));
         table.apply(0, Event::Apply(object("a", Phase::InProgress)), NOW);
         assert!(contains(&table, "a") && !is_known(&table));
         table.apply(0, Event::Apply(object("a", Phase::Succeeded)), NOW);
@@ -307,12 +334,28 @@ mod tests {
     }
 
     #[test]
+    fn a_success_counts_for_its_image_and_its_revision_alone() {
+        let mut table = RecordTable::default();
+        let mut manual = object("a", Phase::Succeeded);
+        manual.spec.image = None;
+        let status = manual.status.as_mut().unwrap();
+        (status.image, status.revision) = (Some("web:1".to_owned()), Some("r1".to_owned()));
+        table.apply(0, Event::Apply(manual.clone()), NOW);
+        let has = |table: &RecordTable, of| table.has_success("uid-of-a", "app", of);
+        assert!(has(&table, SuccessOf::Image("web:1")) && has(&table, SuccessOf::Revision("r1")), "as resolved");
+        assert!(!has(&table, SuccessOf::Image("web:2")) && !has(&table, SuccessOf::Revision("r2")));
+        assert!(!has(&table, SuccessOf::Image("r1")) && !has(&table, SuccessOf::Revision("web:1")));
+        table.apply(0, Event::Delete(manual), NOW);
+        assert!(table.successes.is_empty());
+    }
+
+    #[test]
     fn a_deletion_during_an_interruption_is_noticed_at_the_relist() {
         let mut table = RecordTable::default();
         let (a, b, c) = (object("a", Phase::Succeeded), object("b", Phase::Pending), object("c", Phase::InProgress));
         assert_eq!(list(&mut table, &[a, b.clone(), c.clone()]), (vec![], Reclaim::None));
         assert_eq!(list(&mut table, &[b.clone(), c]), (vec![], Reclaim::All), "a finished one");
-        assert!(!contains(&table, "a") && !table.has_success("uid-of-a", "app"));
+        assert!(!contains(&table, "a") && !table.has_success("uid-of-a", "app", SuccessOf::Image("web:1")));
         assert!(contains(&table, "b") && contains(&table, "c"));
         assert_eq!(list(&mut table, &[b]), (vec!["default/c".to_owned()], Reclaim::All), "it may hold a slot");
     }
@@ -321,10 +364,14 @@ mod tests {
     fn a_checkpoint_of_another_target_does_not_count_under_the_name() {
         let mut table = RecordTable::default();
         table.apply(0, Event::Apply(object("a", Phase::Pending)), NOW);
-        let pod = |uid: &str| CheckpointTarget::Pod { name: "web".into(), uid: uid.into(), container: "app".into() };
-        assert_eq!(table.has_target("default", "a", &pod("uid-of-a")), Some(true));
-        assert_eq!(table.has_target("default", "a", &pod("other")), Some(false));
-        assert_eq!(table.has_target("default", "b", &pod("other")), None);
+        let pod = |uid: &str, image: &str| {
+            let (name, container) = ("web".to_owned(), "app".to_owned());
+            CheckpointTarget::Pod { name, uid: uid.to_owned(), container, image: image.to_owned() }
+        };
+        assert_eq!(table.has_target("default", "a", &pod("uid-of-a", "web:1")), Some(true));
+        assert_eq!(table.has_target("default", "a", &pod("uid-of-a", "web:2")), Some(false), "of another image");
+        assert_eq!(table.has_target("default", "a", &pod("other", "web:1")), Some(false));
+        assert_eq!(table.has_target("default", "b", &pod("other", "web:1")), None);
         let workload = WorkloadReference { uid: "d".into(), ..WorkloadReference::default() };
         let (revision, container) = ("r".to_owned(), "app".to_owned());
         let revision = CheckpointTarget::Revision { workload, revision, container };

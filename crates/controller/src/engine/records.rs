@@ -16,7 +16,7 @@ use super::record_table::{Reclaim, RecordChange, attempt_start};
 use super::state::{Engine, Task};
 use super::timers::{Timer, after};
 use super::work_queue::WorkItem;
-use crate::operation::Operation;
+use crate::operation::{Operation, OperationId};
 use crate::record::transitions::{AttemptKnowledge, NextStep, plan};
 use crate::record::{fields, first_attempt};
 
@@ -28,8 +28,8 @@ impl Engine {
         let longest = self.settings.operations.longest_attempt();
         let mut is_ignored = false;
         let event = event.modify(|checkpoint| {
-            checkpoint.metadata.managed_fields = None;
             is_ignored = !first_attempt::read(checkpoint, longest);
+            first_attempt::trim_metadata(checkpoint);
         });
         if is_ignored {
             self.report(Report::AttemptIgnored);
@@ -47,6 +47,14 @@ impl Engine {
                 let (records, busy) = (&self.records, &self.busy);
                 self.sent.retain(|key, _| !is_listed(key) || busy.contains_key(key) || records.contains(key));
                 self.written.retain(|key, _| !is_listed(key) || records.contains(key));
+                // Finished ones too, on which an operation still works. A Checkpoint that is being created may not be listed yet.
+                let operations = &self.operations;
+                let is_of_claim =
+                    |id: &OperationId| operations.get(id).is_some_and(|running| matches!(running.task, Task::Claim(_)));
+                let busy_and_gone =
+                    busy.iter().filter(|(key, id)| is_listed(key) && !records.contains(key) && !is_of_claim(id));
+                let busy_and_gone: Vec<_> = busy_and_gone.map(|(key, _)| key.clone()).collect();
+                self.gone.extend(busy_and_gone);
                 for key in gone {
                     self.checkpoint_gone(&key);
                 }

@@ -127,15 +127,10 @@ impl Slots {
     }
 
     fn is_free(&self, except: Option<&RecordKey>, node: Option<&str>, now: Timestamp) -> bool {
-        let mut subjects = HashSet::new();
-        let (mut all, mut on_node) = (0, 0);
-        for (_, slot) in self.held.iter().filter(|(key, slot)| except != Some(*key) && slot.is_held(now)) {
-            // Of one container at most one attempt runs, whatever Checkpoints with made-up attempts say.
-            if slot.subject.as_ref().is_none_or(|subject| subjects.insert(subject)) {
-                all += 1;
-                on_node += usize::from(slot.node.as_deref() == node);
-            }
-        }
+        let others = || self.held.iter().filter(|(key, slot)| except != Some(*key) && slot.is_held(now));
+        let all = containers(others().map(|(_, slot)| slot));
+        // An attempt whose node is not known yet may be of the same container.
+        let on_node = containers(others().map(|(_, slot)| slot).filter(|slot| slot.node.as_deref() == node));
         all < self.limits.concurrent && (node.is_none() || on_node < self.limits.per_node)
     }
 
@@ -159,6 +154,13 @@ impl Slots {
         let longer = SignedDuration::try_from(self.limits.response_timeout).unwrap_or_default();
         deadline.saturating_add(longer).unwrap_or(Timestamp::MAX)
     }
+}
+
+/// How many containers have these slots. Of one container at most one attempt runs, whatever Checkpoints with made-up attempts
+/// say.
+fn containers<'s>(slots: impl Iterator<Item = &'s Slot>) -> usize {
+    let mut subjects = HashSet::new();
+    slots.filter(|slot| slot.subject.as_ref().is_none_or(|subject| subjects.insert(subject))).count()
 }
 
 #[cfg(test)]
@@ -253,6 +255,17 @@ mod tests {
         slots.observe(&key("a"), None);
         assert!(take(&mut slots, "other", "n2"));
         assert!(!slots.has_free(Some("n1"), at(1)), "the others still hold it");
+    }
+
+    #[test]
+    fn an_attempt_on_an_unknown_node_hides_no_slot_of_its_container() {
+        // The order of the slots differs between runs.
+        for _ in 0..20 {
+            let mut slots = slots(8, 1);
+            assert!(slots.take(&key("manual"), None, Some(("u".to_owned(), "app".to_owned())), at(0)));
+            slots.observe(&key("automatic"), Some(&in_progress(at(10))));
+            assert!(!slots.has_free(Some("n1"), at(1)));
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@ use kube::runtime::watcher::Event;
 use std::sync::Arc;
 
 use super::*;
-use snapwatcher_api::checkpoint::Phase;
+use snapwatcher_api::checkpoint::{CheckpointTarget, Phase};
+use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::fixtures::{self, at, pod};
 use snapwatcher_api::outcome::{Location, Outcome};
 use snapwatcher_api::pod::{OncePer, WatchedPod};
@@ -11,7 +12,7 @@ use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_kubernetes::cluster::Scope;
 use snapwatcher_kubernetes::workload::Workload;
 
-use crate::operation::{AttemptResult, ClaimResult, OperationResult, OperationSettings, Progress};
+use crate::operation::{AttemptResult, ClaimError, ClaimResult, OperationResult, OperationSettings, Progress};
 use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
 
 /// A back-end with one endpoint, of which nothing is requested here.
@@ -176,10 +177,80 @@ fn a_pod_with_a_checkpoint_is_not_claimed_again_until_it_is_deleted() {
     assert!(operations(engine.on(Input::Pods { scope: 0, event: Box::new(event) }, now(1))).is_empty());
     let mut checkpoint = fixtures::checkpoint("a").phase(Phase::Succeeded).build();
     checkpoint.spec.pod.as_mut().unwrap().uid = Some("a".into());
+    checkpoint.spec.image = Some(fixtures::IMAGE.into());
     let event = Event::Apply(checkpoint.clone());
     engine.on(Input::Checkpoints { scope: 0, event: Box::new(event) }, now(1));
     let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Delete(checkpoint)) }, now(2));
     assert!(matches!(only(effects).1, Operation::FindWorkload { .. }));
+}
+
+fn pod_event(pod: WatchedPod) -> Input {
+    Input::Pods { scope: 0, event: Box::new(Event::Apply(pod)) }
+}
+
+fn target_of(operation: Operation) -> CheckpointTarget {
+    let Operation::Claim(claim) = operation else { panic!("{operation:?}") };
+    claim.target
+}
+
+#[test]
+fn a_pod_updated_in_place_is_claimed_with_its_new_image() {
+    for (once_per, is_one_pod) in [(OncePer::Pod, true), (OncePer::Pod, false), (OncePer::Revision, true)] {
+        let of = |name: &str, version: &str| {
+            let pod = pod(name).uid(name).labeled().image(&format!("web:{version}")).ready(0);
+            pod.label("pod-template-hash", version).watched()
+        };
+        let mut pods = vec![of("a", "1")];
+        // Another pod of the same owner is updated later.
+        if !is_one_pod {
+            pods.push(of("b", "1"));
+        }
+        let (mut engine, effects) = leading(EngineSettings { once_per, ..settings() }, pods);
+        let mut work = operations(effects);
+        while let Some((id, operation)) = work.pop() {
+            let result = match operation {
+                Operation::FindWorkload { .. } => OperationResult::Workload(Ok(workload())),
+                _ => OperationResult::Claim(Ok(ClaimResult::AlreadyClaimed)),
+            };
+            work.extend(operations(finish(&mut engine, id, result, 0)));
+        }
+        let (id, operation) = only(engine.on(pod_event(of("a", "2")), now(3)));
+        assert!(matches!(operation, Operation::FindWorkload { .. }), "{operation:?}");
+        let found = finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 3);
+        match target_of(only(found).1) {
+            CheckpointTarget::Pod { image, .. } => assert_eq!((once_per, image.as_str()), (OncePer::Pod, "web:2")),
+            CheckpointTarget::Revision { revision, .. } => {
+                assert_eq!((once_per, revision.as_str()), (OncePer::Revision, "2"));
+            }
+            target @ CheckpointTarget::Manual { .. } => panic!("{target:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_claim_of_an_image_that_the_pod_no_longer_has_is_made_of_the_new_one() {
+    let of = |image: &str| pod("a").uid("a").labeled().image(image).ready(0).watched();
+    let (mut engine, effects) = leading(settings(), vec![of("web:1")]);
+    let (id, _) = claim_of(&mut engine, effects);
+    assert!(operations(engine.on(pod_event(of("web:2")), now(1))).is_empty(), "the claim is under way");
+    let cause = Ineligible::ImageChanged { container: "app".into(), image: "web:2".into(), expected: "web:1".into() };
+    let name = PodName { namespace: "default".into(), name: "a".into() };
+    let error = ClaimError::Ineligible { pod: name, cause };
+    let mut effects = finish(&mut engine, id, OperationResult::Claim(Err(error)), 1);
+    effects.extend(engine.on(Input::Wakeup, now(1)));
+    let (id, _) = only(effects);
+    let found = finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 1);
+    assert!(matches!(target_of(only(found).1), CheckpointTarget::Pod { image, .. } if image == "web:2"));
+}
+
+#[test]
+fn what_is_kept_of_a_checkpoint_is_small() {
+    let (mut engine, _) = leading(settings(), vec![]);
+    let long = "x".repeat(1 << 20);
+    let checkpoint = fixtures::checkpoint("a").phase(Phase::Pending).label("note", &long).build();
+    engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) }, now(1));
+    let kept = engine.records.unfinished(&RecordKey::new("default", "a-app")).unwrap();
+    assert!(format!("{:?}", kept.checkpoint).len() < 3000);
 }
 
 #[test]

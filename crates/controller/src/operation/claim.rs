@@ -21,7 +21,7 @@ use super::io::OperationIo;
 use super::request::{self, WrittenAttempt};
 use super::status_writer::{RETRY, StatusWriter};
 use crate::record::first_attempt;
-use crate::record::transitions::AttemptTarget;
+use crate::record::transitions::{self, AttemptTarget};
 
 /// How one try to create the object ended.
 enum Created {
@@ -72,11 +72,12 @@ async fn claimed<I: OperationIo>(
     report: &(impl Fn(Progress) + Send + Sync),
 ) -> ClaimResult {
     report(Progress::Claimed(created.clone().into()));
-    // A status means that another process has marked the attempt Interrupted, or that a person changed it.
-    let is_taken_over = created.status.take().is_some_and(|status| status.phase.is_some());
-    first_attempt::read(&mut created, settings.longest_attempt());
+    let (is_taken_over, is_about_attempt) = restore_attempt(&mut created, settings);
     if !claim.attempts || created.status.is_none() {
         return ClaimResult::Created;
+    }
+    if is_taken_over && !is_about_attempt {
+        return ClaimResult::Attempted(AttemptResult::NotSent { written: None });
     }
     if is_taken_over {
         let writer = StatusWriter { io, longest: settings.longest_attempt() };
@@ -87,15 +88,31 @@ async fn claimed<I: OperationIo>(
     ClaimResult::Attempted(request::send(io, settings, attempt, report).await)
 }
 
+/// Puts the attempt of the annotation in the place of the status. Returns whether there was a status, and whether that is about
+/// the attempt.
+fn restore_attempt(created: &mut Checkpoint, settings: &OperationSettings) -> (bool, bool) {
+    let shown = created.clone();
+    // A status means that another process has marked the attempt Interrupted, or that a person changed it.
+    let is_taken_over = created.status.take().is_some_and(|status| status.phase.is_some());
+    first_attempt::read(created, settings.longest_attempt());
+    let attempt = created.status.clone().unwrap_or_default();
+    // The other process may have written more since.
+    (is_taken_over, transitions::accepts_outcome(&attempt, &shown))
+}
+
 /// The pod, if it is still eligible. A watch may be behind.
 async fn live_pod(io: &impl OperationIo, claim: &Claim) -> Result<LivePod, ClaimError> {
     let Claim { pod, container, .. } = claim;
-    // Also for a revision: this pod proves that the revision has one that can be checkpointed.
-    let target =
-        CheckpointTarget::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container: container.clone() };
     let live = io.read_pod(&pod.name).await?;
     let facts = live.as_ref().map(|pod| &pod.facts);
-    match (eligibility::check(facts, Choice::Target(&target), io.now()), live) {
+    // Also for a revision: this pod proves that the revision has one that can be checkpointed.
+    let image = pod.container(container).map(|container| container.image.clone()).unwrap_or_default();
+    let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
+    let of_pod = CheckpointTarget::Pod { name, uid, container: container.clone(), image };
+    let check = |target| eligibility::check(facts, Choice::Target(target), io.now());
+    // The pod may have been updated in place to another revision.
+    let checked = check(&of_pod).and_then(|_| check(&claim.target));
+    match (checked, live) {
         (Ok(_), Some(live)) => Ok(live),
         (Err(cause), _) => Err(ClaimError::Ineligible { pod: pod.name.clone(), cause }),
         (Ok(_), None) => Err(ClaimError::Ineligible { pod: pod.name.clone(), cause: Ineligible::Gone }),

@@ -43,7 +43,8 @@ impl<I: OperationIo> StatusWriter<'_, I> {
             // The write may have had its effect. Stopping before that is known would leave the Checkpoint InProgress
             // without a process that works on it.
             match self.read_until_answered(checkpoint).await {
-                Some(found) if transitions::is_same_attempt(status, found.status.as_ref()) => return Ok(Some(found)),
+                // Another process may have marked it Interrupted, but not have written more.
+                Some(found) if transitions::accepts_outcome(status, &found) => return Ok(Some(found)),
                 // Not written so far. The same write is repeated, so that a delayed first one still counts as ours.
                 Some(found) if found.resource_version() == checkpoint.resource_version() => {
                     self.io.sleep(writes.next_wait()).await;

@@ -1,4 +1,4 @@
-//! Reads what the services need from a Checkpoint object: its target, pod, container, node and name.
+//! Reads what the services need from a Checkpoint object: its target, pod, container, image, node and name.
 
 use kube::ResourceExt as _;
 
@@ -31,4 +31,16 @@ pub(crate) fn pod_uid(checkpoint: &Checkpoint) -> Option<&str> {
 pub(crate) fn container(checkpoint: &Checkpoint) -> Option<&str> {
     let resolved = || checkpoint.status.as_ref().and_then(|status| status.container.as_deref());
     checkpoint.spec.container.as_deref().or_else(resolved)
+}
+
+/// The image of the container, from the spec or else as resolved.
+pub(crate) fn image(checkpoint: &Checkpoint) -> Option<&str> {
+    let resolved = || checkpoint.status.as_ref().and_then(|status| status.image.as_deref());
+    checkpoint.spec.image.as_deref().or_else(resolved)
+}
+
+/// The revision, from the spec or else as resolved.
+pub(crate) fn revision(checkpoint: &Checkpoint) -> Option<&str> {
+    let resolved = || checkpoint.status.as_ref().and_then(|status| status.revision.as_deref());
+    checkpoint.spec.revision.as_deref().or_else(resolved)
 }

@@ -6,7 +6,7 @@
 //! at most that long after the time at which the server created the object.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +76,26 @@ pub(crate) fn is_same(a: &Checkpoint, b: &Checkpoint) -> bool {
     of(a).is_some() && of(a) == of(b)
 }
 
+/// Drops from the metadata of a Checkpoint what the controller does not read, before the Checkpoint is kept. People can add a
+/// megabyte to it. A PUT of the status takes only key, UID and `resourceVersion` from the metadata, so nothing is lost.
+pub(crate) fn trim_metadata(checkpoint: &mut Checkpoint) {
+    let ObjectMeta { name, namespace, uid, resource_version, generation, creation_timestamp, annotations, .. } =
+        std::mem::take(&mut checkpoint.metadata);
+    let attempt = annotations.and_then(|mut annotations| annotations.remove(ATTEMPT));
+    // That there is one counts, although it is ignored.
+    let attempt = attempt.map(|text| if text.len() > LONGEST_ANNOTATION { String::new() } else { text });
+    checkpoint.metadata = ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        generation,
+        creation_timestamp,
+        annotations: attempt.map(|text| [(ATTEMPT.to_owned(), text)].into()),
+        ..ObjectMeta::default()
+    };
+}
+
 /// Fills the status of a Checkpoint that has none from its annotation, as every reader of the object does. `longest` is how
 /// long an attempt takes at most. Returns false if there is an annotation that does not count.
 pub(crate) fn read(checkpoint: &mut Checkpoint, longest: SignedDuration) -> bool {
@@ -98,9 +118,9 @@ fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Op
         return None;
     }
     let container = match target {
-        CheckpointTarget::Pod { container, name, uid } => {
+        CheckpointTarget::Pod { container, name, uid, image } => {
             let is_named = first.pod.name == name && first.pod.uid.as_deref() == Some(uid.as_str());
-            is_named.then_some(container)?
+            (is_named && first.image.as_ref() == Some(&image)).then_some(container)?
         }
         CheckpointTarget::Revision { container, .. } if first.pod.uid.is_some() => container,
         CheckpointTarget::Revision { .. } | CheckpointTarget::Manual { .. } => return None,
@@ -121,9 +141,9 @@ fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
     use snapwatcher_api::checkpoint::{Phase, WorkloadReference};
-    use snapwatcher_api::fixtures::{at, checkpoint, pod};
+    use snapwatcher_api::fixtures::{IMAGE, at, checkpoint, pod};
 
     const LONGEST: SignedDuration = SignedDuration::from_secs(130);
 
@@ -133,9 +153,10 @@ mod tests {
 
     /// A claim of pod `web` with its first attempt, created by the server at `at(0)`.
     fn claimed() -> Checkpoint {
-        let target = CheckpointTarget::Pod { name: "web".into(), uid: "u".into(), container: "app".into() };
+        let (name, uid, container) = ("web".into(), "u".into(), "app".into());
+        let target = CheckpointTarget::Pod { name, uid, container, image: IMAGE.into() };
         let name = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]).unwrap();
-        let mut object = checkpoint("web").named(&name).build();
+        let mut object = checkpoint("web").named(&name).spec(|spec| *spec = (&target).into()).build();
         object.metadata.creation_timestamp = Some(Time(at(0)));
         let attempt = AttemptTarget::new(&pod("web").labeled().ready(0).facts(), "app".into(), "Deployment/web".into());
         write(&mut object, &attempt, &holder(), LONGEST, at(0));
@@ -151,7 +172,7 @@ mod tests {
         assert_eq!(status.holder.as_deref(), Some("snapwatcher-0/b1"));
         assert_eq!(status.pod.unwrap().node.as_deref(), Some("n1"));
         assert_eq!((status.start_time.unwrap().0, status.deadline.unwrap().0), (at(0), at(130)));
-        assert_eq!((status.container.as_deref(), status.image.as_deref()), (Some("app"), Some("busybox")));
+        assert_eq!((status.container.as_deref(), status.image.as_deref()), (Some("app"), Some(IMAGE)));
     }
 
     #[test]
@@ -195,6 +216,13 @@ mod tests {
                     object.annotations_mut().insert(ATTEMPT.into(), text);
                 }),
             ),
+            (
+                "another image",
+                change(|object| {
+                    let text = object.annotations()[ATTEMPT].replace(IMAGE, "busybox:2");
+                    object.annotations_mut().insert(ATTEMPT.into(), text);
+                }),
+            ),
         ] {
             assert!(!read(&mut object, LONGEST) && object.status.is_none(), "{case}");
         }
@@ -213,6 +241,22 @@ mod tests {
             object.spec = (&target).into();
             assert_eq!(read(&mut object, LONGEST), counts, "{name}");
         }
+    }
+
+    #[test]
+    fn the_metadata_that_is_not_read_is_dropped() {
+        let long = "x".repeat(1 << 20);
+        let mut object = claimed();
+        let before = object.metadata.clone();
+        object.labels_mut().insert("note".into(), long.clone());
+        object.annotations_mut().insert("note".into(), long.clone());
+        object.metadata.finalizers = Some(vec![long.clone()]);
+        object.metadata.owner_references = Some(vec![OwnerReference { name: long.clone(), ..Default::default() }]);
+        trim_metadata(&mut object);
+        assert_eq!(object.metadata, before);
+        object.annotations_mut().insert(ATTEMPT.into(), long);
+        trim_metadata(&mut object);
+        assert!(is_in(&object) && object.annotations()[ATTEMPT].is_empty());
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl AttemptTarget {
             pod: PodStatus::from(pod),
             workload,
             revision: pod.revision().to_owned(),
-            image: facts.and_then(|facts| facts.image.clone()),
+            image: facts.map(|facts| facts.image.clone()),
             image_id: facts.and_then(|facts| facts.image_id.clone()),
             container,
         }

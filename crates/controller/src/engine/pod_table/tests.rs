@@ -18,7 +18,7 @@ fn name(uid: &str) -> PodName {
 
 /// Container `app` of pod `pod-<uid>`.
 fn app(uid: &str) -> ContainerKey {
-    ContainerKey { pod: name(uid), uid: uid.into(), container: "app".into() }
+    ContainerKey { pod: name(uid), uid: uid.into(), container: "app".into(), image: fixtures::IMAGE.into() }
 }
 
 /// UIDs of the pods to claim.
@@ -177,6 +177,72 @@ fn a_claim_is_repeated_if_a_checkpoint_was_deleted_during_it() {
     assert_eq!(table.claim_done(&app("a"), at(1)), Some(PodAction::Recheck { pod: name("a"), at: at(3) }));
     assert_eq!(claims(&table.recheck(&name("a"), at(3))), ["a"]);
     assert_eq!(table.claim_done(&app("a"), at(3)), None);
+}
+
+fn is_changed(actions: &[PodAction]) -> bool {
+    actions.iter().any(|action| matches!(action, PodAction::Changed(_)))
+}
+
+/// The images of the containers to claim.
+fn images(actions: &[PodAction]) -> Vec<String> {
+    let claim = |action: &PodAction| if let PodAction::Claim(key) = action { Some(key.image.clone()) } else { None };
+    actions.iter().filter_map(claim).collect()
+}
+
+#[test]
+fn a_container_with_a_new_image_is_claimed_again() {
+    let mut table = PodTable::default();
+    let of = |image: &str| Event::Apply(pod("a", true).image(image).watched());
+    table.apply(0, of(fixtures::IMAGE), at(1));
+    table.claim_done(&app("a"), at(1));
+    let actions = table.apply(0, of("busybox:2"), at(2));
+    assert!(is_changed(&actions), "a Checkpoint of the old image may wait for it");
+    assert_eq!(images(&actions), ["busybox:2"]);
+    assert!(!table.is_claimable(&app("a"), at(2)), "the old image");
+    let new = ContainerKey { image: "busybox:2".into(), ..app("a") };
+    assert!(table.is_claimable(&new, at(2)));
+    table.claim_done(&new, at(2));
+    assert!(table.apply(0, of("busybox:2"), at(3)).is_empty());
+}
+
+#[test]
+fn a_pod_with_a_new_revision_is_claimed_again() {
+    let mut table = PodTable::default();
+    let of = |revision: &str| Event::Apply(pod("a", true).label("pod-template-hash", revision).watched());
+    table.apply(0, of("1"), at(1));
+    table.claim_done(&app("a"), at(1));
+    let actions = table.apply(0, of("2"), at(2));
+    assert!(is_changed(&actions) && claims(&actions) == ["a"], "{actions:?}");
+}
+
+#[test]
+fn an_update_in_place_of_one_container_leaves_the_other_alone() {
+    let mut table = PodTable::default();
+    let two = |image: &str| {
+        let mut two = pod("a", true).containers(["app", "side"]).annotation(CONTAINERS, "*").ready(0).watched();
+        two.spec.containers[1].image = Some(image.to_owned());
+        Event::Apply(two)
+    };
+    table.apply(0, two("side:1"), at(1));
+    table.claim_done(&app("a"), at(1));
+    table.claim_done(&ContainerKey { container: "side".into(), ..app("a") }, at(1));
+    assert_eq!(images(&table.apply(0, two("side:2"), at(2))), ["side:2"]);
+}
+
+#[test]
+fn a_claim_during_which_the_pod_is_updated_in_place_is_repeated() {
+    let updated = || Event::Apply(pod("a", true).image("busybox:2").watched());
+    let mut table = PodTable::default();
+    apply(&mut table, "a", true);
+    assert!(claims(&table.apply(0, updated(), at(1))).is_empty(), "the claim is under way");
+    assert_eq!(table.claim_done(&app("a"), at(1)), Some(PodAction::Recheck { pod: name("a"), at: at(3) }));
+    assert_eq!(images(&table.recheck(&name("a"), at(3))), ["busybox:2"]);
+
+    let mut table = PodTable::default();
+    apply(&mut table, "a", true);
+    table.apply(0, updated(), at(1));
+    assert_eq!(table.claim_ineligible(&app("a"), at(1)), Some(PodAction::Recheck { pod: name("a"), at: at(1) }));
+    assert_eq!(images(&table.recheck(&name("a"), at(1))), ["busybox:2"]);
 }
 
 #[test]
