@@ -3,7 +3,7 @@
 //!
 //! Within a namespace the item that has waited longest comes first, of those whose node has a free slot.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::pod_table::ContainerKey;
 use super::record_key::RecordKey;
@@ -39,9 +39,10 @@ pub(super) struct WorkQueue {
     /// Namespaces in the order in which they are served.
     round_robin: VecDeque<String>,
     waiting: BTreeMap<String, NamespaceQueue>,
-    queued: HashSet<WorkItem>,
+    /// The arrival number and the node of each item.
+    queued: HashMap<WorkItem, (u64, Option<String>)>,
     attempts: usize,
-    /// Places in the lines whose item was removed.
+    /// Places in the lines whose item was removed, or moved to another line.
     removed: usize,
     /// How many were ever queued: the number of the last arrival.
     arrivals: u64,
@@ -68,18 +69,31 @@ impl WorkQueue {
         *self = Self::default();
     }
 
-    /// Appends an item. One that is queued already keeps its position.
+    /// Appends an item. One that is queued already keeps its arrival number, but moves to the line of that node.
     pub(super) fn push(&mut self, item: WorkItem, node: Option<String>) {
-        if !self.queued.insert(item.clone()) {
-            return;
-        }
-        self.arrivals += 1;
-        self.attempts += usize::from(item.is_attempt());
+        let arrival = match self.queued.get(&item) {
+            Some((_, queued)) if *queued == node => return,
+            Some((arrival, _)) => {
+                self.removed += 1;
+                *arrival
+            }
+            None => {
+                self.arrivals += 1;
+                self.attempts += usize::from(item.is_attempt());
+                self.arrivals
+            }
+        };
+        self.queued.insert(item.clone(), (arrival, node.clone()));
         let namespace = item.namespace().to_owned();
         if !self.waiting.contains_key(&namespace) {
             self.round_robin.push_back(namespace.clone());
         }
-        self.waiting.entry(namespace).or_default().entry(node).or_default().push_back((self.arrivals, item));
+        let line = self.waiting.entry(namespace).or_default().entry(node).or_default();
+        let place = line.partition_point(|(number, _)| *number < arrival);
+        if line.get(place).is_none_or(|(number, _)| *number != arrival) {
+            line.insert(place, (arrival, item));
+        }
+        self.drop_removed();
     }
 
     /// Removes an item. True: it was queued.
@@ -87,18 +101,22 @@ impl WorkQueue {
         let was_queued = self.take(item);
         // Its place in the line is dropped when it comes up, or when there are many such places.
         self.removed += usize::from(was_queued);
-        if self.removed > self.queued.len() + MOST_REMOVED {
-            let queued = &self.queued;
-            for line in self.waiting.values_mut().flat_map(BTreeMap::values_mut) {
-                line.retain(|(_, item)| queued.contains(item));
-            }
-            self.removed = 0;
-        }
+        self.drop_removed();
         was_queued
     }
 
+    fn drop_removed(&mut self) {
+        if self.removed > self.queued.len() + MOST_REMOVED {
+            let queued = &self.queued;
+            for (node, line) in self.waiting.values_mut().flatten() {
+                line.retain(|place| has_place(queued, place, node.as_ref()));
+            }
+            self.removed = 0;
+        }
+    }
+
     fn take(&mut self, item: &WorkItem) -> bool {
-        let was_queued = self.queued.remove(item);
+        let was_queued = self.queued.remove(item).is_some();
         self.attempts -= usize::from(was_queued && item.is_attempt());
         was_queued
     }
@@ -108,8 +126,8 @@ impl WorkQueue {
         for position in 0..self.round_robin.len() {
             let namespace = self.round_robin[position].clone();
             let Some(nodes) = self.waiting.get_mut(&namespace) else { continue };
-            for line in nodes.values_mut() {
-                while line.front().is_some_and(|(_, item)| !self.queued.contains(item)) {
+            for (node, line) in nodes.iter_mut() {
+                while line.front().is_some_and(|place| !has_place(&self.queued, place, node.as_ref())) {
                     line.pop_front();
                 }
             }
@@ -137,6 +155,15 @@ impl WorkQueue {
         self.waiting.retain(|_, nodes| !nodes.is_empty());
         self.round_robin.retain(|namespace| self.waiting.contains_key(namespace));
     }
+}
+
+/// Whether the item at that place of the line of `node` is queued there.
+fn has_place(
+    queued: &HashMap<WorkItem, (u64, Option<String>)>,
+    (arrival, item): &(u64, WorkItem),
+    node: Option<&String>,
+) -> bool {
+    queued.get(item).is_some_and(|(number, of)| number == arrival && of.as_ref() == node)
 }
 
 #[cfg(test)]
@@ -187,6 +214,22 @@ mod tests {
         assert_eq!(order(&mut queue, |_| true), ["a/1"]);
         push(&mut queue, "a", "1", None);
         assert_eq!(queue.attempts(), 1, "and again after it was taken");
+    }
+
+    #[test]
+    fn an_item_that_needs_another_node_moves_and_keeps_its_age() {
+        let mut queue = WorkQueue::default();
+        for name in ["1", "2"] {
+            push(&mut queue, "a", name, Some("full"));
+        }
+        push(&mut queue, "a", "3", Some("free"));
+        push(&mut queue, "a", "2", Some("free"));
+        assert_eq!(queue.attempts(), 3);
+        assert_eq!(order(&mut queue, |node| node != Some("full")), ["a/2", "a/3"]);
+        push(&mut queue, "a", "1", Some("free"));
+        push(&mut queue, "a", "1", Some("full"));
+        assert_eq!(order(&mut queue, |_| true), ["a/1"], "it is there once");
+        assert!(queue.is_empty() && queue.waiting.is_empty());
     }
 
     #[test]
