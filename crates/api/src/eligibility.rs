@@ -1,6 +1,6 @@
 //! Whether a pod may be checkpointed now, and which of its containers.
 //!
-//! This is the only place that decides it: the watch, claims, attempts, retention and the page `/pods` all use it. The
+//! This is the only place that decides it: the watch, claims, attempts and the next pod of a revision all use it. The
 //! result depends on the state of the pod alone, never on the kind of event that delivered it.
 
 use std::fmt;

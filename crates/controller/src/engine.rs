@@ -65,6 +65,10 @@ impl Engine {
         while let Some(timer) = self.timers.pop(now.wall) {
             self.due(timer, now);
         }
+        if self.slots.drop_expired(now.wall) {
+            self.requeue_blocked();
+        }
+        self.last_step = now.wall;
         self.start_work(now);
         self.report_numbers(now);
         std::mem::take(&mut self.effects)
@@ -75,10 +79,11 @@ impl Engine {
         let longest = self.settings.operations.policy.longest_wait;
         let has_waiting = !self.queue.is_empty() || !self.blocked.is_empty();
         let of_waiting =
-            [self.slots.next_expiry(now), self.breakers.next_probe(now), self.outage.map(|outage| outage.until)];
+            [self.slots.next_expiry(), self.breakers.next_probe(now), self.outage.map(|outage| outage.until)];
         let of_waiting = of_waiting.into_iter().flatten().filter(|_| has_waiting);
         let others = [self.timers.next(), self.breakers.next_expiry(longest, now)].into_iter().flatten();
-        let next = of_waiting.filter(|at| *at > now).chain(others).min();
+        // What has become due since the last step is due now.
+        let next = of_waiting.filter(|at| *at > self.last_step).chain(others).min();
         let wait = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         wait.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
@@ -98,7 +103,8 @@ impl Engine {
         self.leads = leads;
         self.pods = PodTable::default();
         self.records = RecordTable::default();
-        self.slots.forget_checkpoints();
+        let busy = &self.busy;
+        self.slots.forget_checkpoints(|key| busy.contains_key(key));
         self.queue.clear();
         self.blocked.clear();
         self.claims.clear();
@@ -106,10 +112,10 @@ impl Engine {
         self.prepared.clear();
         self.unattempted.clear();
         let claims = self.operations.values().filter(|running| matches!(running.task, Task::Claim(_)));
-        let running: HashSet<&RecordKey> = claims.filter_map(|running| running.record.as_ref()).collect();
+        let claimed: HashSet<&RecordKey> = claims.filter_map(|running| running.record.as_ref()).collect();
         self.claiming.retain(|key, followers| {
             followers.clear();
-            running.contains(key)
+            claimed.contains(key)
         });
         self.written.clear();
         self.timers = Timers::default();

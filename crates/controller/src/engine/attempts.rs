@@ -27,8 +27,8 @@ use crate::operation::{Attempt, AttemptResult, ClaimResult, Operation, Operation
 use crate::record::fields;
 use crate::record::transitions::NextStep;
 
-/// The shortest wait of a Checkpoint whose attempt met an outage of the API server.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The wait of a Checkpoint whose operation met an outage of the API server, or a state that the watch does not show yet.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What an unfinished Checkpoint needs.
 pub(super) enum Need {
@@ -50,6 +50,9 @@ pub(super) struct ChosenPod {
 impl Engine {
     /// Starts the next attempt or claim that can start. False: there is none.
     pub(super) fn start_next(&mut self, now: Now) -> bool {
+        if !self.slots.has_free(None, now.wall) {
+            return false;
+        }
         // Taken out, since the condition reads the rest of the engine.
         let mut queue = std::mem::take(&mut self.queue);
         let next = queue
@@ -215,8 +218,7 @@ impl Engine {
             self.busy.remove(record);
             self.slots.release(record);
         }
-        // Usually the watch is about to deliver a newer version.
-        let mut is_outdated = false;
+        let is_outdated = self.is_outdated(&task, &result);
         match (task, result) {
             (Task::FindWorkload(key), OperationResult::Workload(result)) => self.workload_found(key, result, now),
             (Task::Claim(task), OperationResult::Claim(result)) => {
@@ -224,20 +226,18 @@ impl Engine {
                     self.note_write(record, attempt);
                 }
                 match result {
-                    Ok(ClaimResult::Attempted(attempt)) => self.attempt_ended(attempt, None),
+                    Ok(ClaimResult::Attempted(attempt)) => self.attempt_ended(attempt, None, is_outdated),
                     result if !task.is_claimed => self.claim_ended(task.key, task.claim, result, now),
                     _ => {}
                 }
             }
-            (Task::Attempt(checkpoint), OperationResult::Attempt(result)) => match result {
+            (Task::Attempt(checkpoint) | Task::Wait(checkpoint), OperationResult::Attempt(result)) => match result {
                 Ok(attempt) => {
                     self.outage_over();
-                    is_outdated = matches!(&attempt, AttemptResult::NotSent { written: None })
-                        || matches!(&attempt, AttemptResult::Unmet(unmet) if unmet.written.is_none());
                     if let Some(record) = &record {
                         self.note_write(record, &attempt);
                     }
-                    self.attempt_ended(attempt, Some(checkpoint));
+                    self.attempt_ended(attempt, Some(checkpoint), is_outdated);
                 }
                 Err(error) => return self.attempt_failed(checkpoint, error, now),
             },
@@ -271,6 +271,27 @@ impl Engine {
         self.requeue_blocked();
     }
 
+    /// Whether the operation has met another state than the watch shows. Usually the watch is about to deliver it.
+    fn is_outdated(&self, task: &Task, result: &OperationResult) -> bool {
+        let attempt = match result {
+            OperationResult::Written(written) => return matches!(written, Ok(None)),
+            OperationResult::Attempt(Ok(attempt)) | OperationResult::Claim(Ok(ClaimResult::Attempted(attempt))) => {
+                attempt
+            }
+            _ => return false,
+        };
+        match (attempt, task) {
+            (AttemptResult::NotSent { written }, _) => written.is_none(),
+            (AttemptResult::Unmet(unmet), _) => unmet.written.is_none(),
+            (AttemptResult::Sent(sent), _) => !sent.is_written,
+            (AttemptResult::OtherNode(node), Task::Attempt(checkpoint)) => {
+                let shown = fields::pod_name(checkpoint).and_then(|pod| self.pods.get(&pod)?.pod.node.clone());
+                shown.is_some_and(|shown| checkpoint_name::label_value(&shown) != *node)
+            }
+            _ => false,
+        }
+    }
+
     /// During an operation another process can have begun to work on the Checkpoint, as the watch has shown.
     fn observe_again(&mut self, record: &RecordKey) {
         if let Some(checkpoint) = self.records.unfinished(record).map(|known| known.checkpoint.clone()) {
@@ -301,7 +322,7 @@ impl Engine {
     }
 
     /// `checkpoint` is the one that was attempted; `None` after a claim.
-    fn attempt_ended(&mut self, attempt: AttemptResult, checkpoint: Option<Arc<Checkpoint>>) {
+    fn attempt_ended(&mut self, attempt: AttemptResult, checkpoint: Option<Arc<Checkpoint>>, is_outdated: bool) {
         match attempt {
             AttemptResult::Sent(sent) => self.report(Report::AttemptEnded(sent)),
             AttemptResult::Unmet(unmet) => {
@@ -314,7 +335,7 @@ impl Engine {
                 self.pods.set_workload(&pod, &uid, &workload_uid);
             }
             AttemptResult::OtherNode(node) => {
-                if let Some(checkpoint) = checkpoint.filter(|_| self.leads) {
+                if let Some(checkpoint) = checkpoint.filter(|_| self.leads && !is_outdated) {
                     self.queue.push(WorkItem::Attempt(RecordKey::of(&checkpoint)), Some(node));
                 }
             }

@@ -269,7 +269,7 @@ impl Engine {
     ) {
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         match result {
-            Ok(ClaimResult::Created | ClaimResult::Attempted(_)) => {}
+            Ok(ClaimResult::Created | ClaimResult::Attempted(_) | ClaimResult::Stopped) => {}
             Ok(ClaimResult::AlreadyClaimed) => {
                 self.already_claimed(&key, Some(claim.name.clone()), now);
                 for follower in self.claiming.remove(&record).unwrap_or_default() {
@@ -307,10 +307,11 @@ impl Engine {
     }
 
     fn claim_failed(&mut self, key: &ContainerKey, error: ClaimError, now: Now) {
+        let jitter = self.random.f64();
         let again: Option<PodAction> = match &error {
             // The watch can be behind the live read, or ahead of it.
             ClaimError::Ineligible { .. } if self.pods.is_claimable(key, now.wall) => {
-                self.pods.claim_failed(key, now.wall)
+                self.pods.claim_failed(key, jitter, now.wall)
             }
             // The next state of the pod decides. A pod whose controller is gone will be garbage-collected.
             ClaimError::Ineligible { .. } | ClaimError::Workload(WorkloadError::Gone { .. }) => {
@@ -320,7 +321,7 @@ impl Engine {
             ClaimError::NoDefinition
             | ClaimError::Workload(WorkloadError::Lookup { .. })
             | ClaimError::NoName(_)
-            | ClaimError::Call(_) => self.pods.claim_failed(key, now.wall),
+            | ClaimError::Call(_) => self.pods.claim_failed(key, jitter, now.wall),
         };
         if let Some(pod) = self.pods.get(&key.pod).map(|entry| entry.pod.clone()).filter(|pod| pod.uid == key.uid) {
             self.report(Report::ClaimFailed { pod, container: key.container.clone(), error });

@@ -32,7 +32,7 @@ pub(super) struct PodTable {
 }
 
 pub(super) struct PodEntry {
-    scope: usize,
+    pub(super) scope: usize,
     pub(super) pod: PodFacts,
     pub(super) event: BlockEvent,
     /// The UID of its workload, once it was looked up.
@@ -208,21 +208,22 @@ impl PodTable {
     }
 
     /// The claim failed, and is retried after a wait.
-    pub(super) fn claim_failed(&mut self, key: &ContainerKey, now: Timestamp) -> Option<PodAction> {
+    /// `jitter` is from 0 to 1.
+    pub(super) fn claim_failed(&mut self, key: &ContainerKey, jitter: f64, now: Timestamp) -> Option<PodAction> {
         let entry = self.entry_mut(key)?;
         let failures = match entry.claim(&key.container) {
             Some(ClaimState::UnderWay { failures, .. }) => failures + 1,
             _ => 1,
         };
-        let at = now.saturating_add(CLAIM_RETRY.wait(failures, Backoff::NO_JITTER)).unwrap_or(Timestamp::MAX);
+        let at = now.saturating_add(CLAIM_RETRY.wait(failures, jitter)).unwrap_or(Timestamp::MAX);
         entry.set_claim(&key.container, Some(ClaimState::Failed { failures, retry_at: at }));
         let at = entry.next_retry(now)?;
         Some(PodAction::Recheck { pod: key.pod.clone(), at })
     }
 
-    /// Checkpoints of this pod (`None`: of any pod) were deleted. Containers without a Checkpoint are claimed again.
-    pub(super) fn reclaim(&mut self, uid: Option<&str>, now: Timestamp) -> Vec<PodAction> {
-        let entries = self.pods.values_mut().filter(|entry| uid.is_none_or(|uid| entry.pod.uid == uid));
+    /// Checkpoints of these pods were deleted. Containers without a Checkpoint are claimed again.
+    pub(super) fn reclaim(&mut self, is_about: impl Fn(&PodEntry) -> bool, now: Timestamp) -> Vec<PodAction> {
+        let entries = self.pods.values_mut().filter(|entry| is_about(entry));
         let again = |entry: &mut PodEntry| {
             entry.forget_claims(|_| true);
             entry.actions(now)

@@ -66,8 +66,14 @@ pub(super) enum Reclaim {
     None,
     /// The pod of this UID.
     Pod(String),
-    /// Any pod: the Checkpoint of a revision was deleted, or some were deleted while the watch was interrupted.
-    All,
+    /// The pods of a revision, whose Checkpoint was deleted, and the pod that it was about.
+    Revision {
+        namespace: String,
+        revision: String,
+        pod: Option<String>,
+    },
+    /// The pods of a scope, since Checkpoints in it were deleted while the watch was interrupted.
+    Scope(usize),
 }
 
 /// What one event changed.
@@ -156,9 +162,14 @@ impl RecordTable {
                 let key = RecordKey::of(&checkpoint);
                 self.remove(name_digest(&checkpoint));
                 self.unfinished.remove(&key);
-                // A revision's new Checkpoint may be claimed for any of its pods, not only for the one in the status.
-                let pod = fields::pod_uid(&checkpoint).filter(|_| checkpoint.spec.workload.is_none());
-                RecordChange::Deleted(key, pod.map_or(Reclaim::All, |uid| Reclaim::Pod(uid.to_owned())))
+                let pod = fields::pod_uid(&checkpoint).map(str::to_owned);
+                let reclaim = match (checkpoint.spec.revision, pod) {
+                    // Its new Checkpoint may be claimed for any of its pods, not only for the one in the status.
+                    (Some(revision), pod) => Reclaim::Revision { namespace: key.namespace().to_owned(), revision, pod },
+                    (None, Some(uid)) => Reclaim::Pod(uid),
+                    (None, None) => Reclaim::None,
+                };
+                RecordChange::Deleted(key, reclaim)
             }
         }
     }
@@ -209,7 +220,7 @@ impl RecordTable {
         }
         // Some can have been created and deleted while the watch was interrupted.
         let is_first = self.listed.insert(scope);
-        RecordChange::Listed { gone, reclaim: if is_first { Reclaim::None } else { Reclaim::All } }
+        RecordChange::Listed { gone, reclaim: if is_first { Reclaim::None } else { Reclaim::Scope(scope) } }
     }
 }
 
@@ -354,10 +365,28 @@ mod tests {
         let mut table = RecordTable::default();
         let (a, b, c) = (object("a", Phase::Succeeded), object("b", Phase::Pending), object("c", Phase::InProgress));
         assert_eq!(list(&mut table, &[a, b.clone(), c.clone()]), (vec![], Reclaim::None));
-        assert_eq!(list(&mut table, &[b.clone(), c]), (vec![], Reclaim::All), "a finished one");
+        assert_eq!(list(&mut table, &[b.clone(), c]), (vec![], Reclaim::Scope(0)), "a finished one");
         assert!(!contains(&table, "a") && !table.has_success("uid-of-a", "app", SuccessOf::Image("web:1")));
         assert!(contains(&table, "b") && contains(&table, "c"));
-        assert_eq!(list(&mut table, &[b]), (vec!["default/c".to_owned()], Reclaim::All), "it may hold a slot");
+        assert_eq!(list(&mut table, &[b]), (vec!["default/c".to_owned()], Reclaim::Scope(0)), "it may hold a slot");
+    }
+
+    #[test]
+    fn the_deleted_checkpoint_of_a_revision_concerns_the_pods_of_the_revision() {
+        let mut table = RecordTable::default();
+        let mut deleted = object("rev", Phase::Succeeded);
+        deleted.spec = CheckpointSpec {
+            workload: Some(WorkloadReference::default()),
+            revision: Some("r".into()),
+            container: Some("app".into()),
+            ..CheckpointSpec::default()
+        };
+        deleted.status.as_mut().unwrap().pod = None;
+        table.apply(0, Event::Apply(deleted.clone()), NOW);
+        let change = table.apply(0, Event::Delete(deleted), NOW);
+        let RecordChange::Deleted(_, reclaim) = change else { panic!("{change:?}") };
+        let (namespace, revision) = ("default".to_owned(), "r".to_owned());
+        assert_eq!(reclaim, Reclaim::Revision { namespace, revision, pod: None });
     }
 
     #[test]

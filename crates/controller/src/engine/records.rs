@@ -7,10 +7,12 @@ use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 
 use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::pod::PodFacts;
 
-use super::attempts::Need;
+use super::attempts::{Need, RETRY_AFTER};
 use super::endpoint_breakers::Permit;
 use super::message::{Now, Report};
+use super::pod_table::PodEntry;
 use super::record_key::RecordKey;
 use super::record_table::{Reclaim, RecordChange, attempt_start};
 use super::state::{Engine, Task};
@@ -19,6 +21,9 @@ use super::work_queue::WorkItem;
 use crate::operation::{Operation, OperationId};
 use crate::record::transitions::{AttemptKnowledge, NextStep, plan};
 use crate::record::{fields, first_attempt};
+
+/// How many operations that only write a status run at once. People can create many Checkpoints that need one.
+const MAX_WRITES: usize = 16;
 
 /// A Checkpoint that needs a step is looked at again after this time, even without an event.
 const RECHECK_AFTER: Duration = Duration::from_secs(300);
@@ -117,8 +122,14 @@ impl Engine {
     fn reclaim(&mut self, reclaim: &Reclaim, now: Now) {
         let actions = match reclaim {
             Reclaim::None => return,
-            Reclaim::Pod(uid) => self.pods.reclaim(Some(uid), now.wall),
-            Reclaim::All => self.pods.reclaim(None, now.wall),
+            Reclaim::Pod(uid) => self.pods.reclaim(|entry| entry.pod.uid == *uid, now.wall),
+            Reclaim::Revision { namespace, revision, pod } => {
+                let is_of_revision =
+                    |pod: &PodFacts| pod.name.namespace == *namespace && pod.revision() == revision.as_str();
+                let is_pod = |entry: &PodEntry| pod.as_ref() == Some(&entry.pod.uid) || is_of_revision(&entry.pod);
+                self.pods.reclaim(is_pod, now.wall)
+            }
+            Reclaim::Scope(scope) => self.pods.reclaim(|entry| entry.scope == *scope, now.wall),
         };
         self.take(actions, now);
     }
@@ -132,10 +143,7 @@ impl Engine {
         let is_known = |checkpoint: &Checkpoint| {
             let name = fields::pod_name(checkpoint);
             let pod = name.and_then(|name| self.pods.get(&name));
-            let node = checkpoint.status.as_ref().and_then(|status| status.pod.as_ref()?.node.clone());
-            pod.is_some_and(|entry| {
-                fields::pod_uid(checkpoint) == Some(entry.pod.uid.as_str()) && node == entry.pod.node
-            })
+            pod.is_some_and(|entry| is_attempt_of(checkpoint, &entry.pod))
         };
         let counts = !first_attempt::is_in(checkpoint) || !is_first(checkpoint) || is_known(checkpoint);
         self.slots.observe(key, Some(checkpoint).filter(|_| counts));
@@ -161,16 +169,24 @@ impl Engine {
         if !self.leads || self.is_stopping {
             return;
         }
-        match self.next_step(key, &checkpoint, now) {
+        let step = self.next_step(key, &checkpoint, now);
+        let is_write = matches!(step, NextStep::MarkInterrupted | NextStep::Cancel);
+        if is_write && self.running_writes() >= MAX_WRITES {
+            return self.timers.set(Timer::Record(key.clone()), after(now.wall, RETRY_AFTER));
+        }
+        match step {
             NextStep::Rest => {}
             NextStep::After(wait) => self.timers.set(Timer::Record(key.clone()), after(now.wall, wait)),
             NextStep::Attempt => {
                 self.timers.set(Timer::Record(key.clone()), after(now.wall, RECHECK_AFTER));
                 match self.need_of(&checkpoint, None, now) {
                     Need::Attempt(chosen) => self.queue.push(WorkItem::Attempt(key.clone()), chosen.node),
+                    Need::Wait(_) if self.running_writes() >= MAX_WRITES => {
+                        self.timers.set(Timer::Record(key.clone()), after(now.wall, RETRY_AFTER));
+                    }
                     Need::Wait(message) if self.may_attempt(now) => {
                         let operation = Operation::Wait { checkpoint: checkpoint.clone(), message };
-                        self.start(Task::Attempt(checkpoint), operation, Some(key.clone()), Permit::default());
+                        self.start(Task::Wait(checkpoint), operation, Some(key.clone()), Permit::default());
                     }
                     Need::Nothing | Need::Wait(_) => {}
                 }
@@ -184,6 +200,12 @@ impl Engine {
                 self.start(Task::Cancel(checkpoint), operation, Some(key.clone()), Permit::default());
             }
         }
+    }
+
+    /// How many operations run that only write a status.
+    fn running_writes(&self) -> usize {
+        let is_write = |task: &Task| matches!(task, Task::Wait(_) | Task::MarkInterrupted(_) | Task::Cancel(_));
+        self.operations.values().filter(|running| is_write(&running.task)).count()
     }
 
     /// An operation has written this version. Until the watch shows it, what the watch shows is outdated.
@@ -204,6 +226,14 @@ impl Engine {
 /// and KEP-5504, which makes the comparison part of the API. `None` for a server that has other versions.
 fn version(checkpoint: &Checkpoint) -> Option<u64> {
     checkpoint.resource_version()?.parse().ok()
+}
+
+/// Whether the attempt can be one of that pod. The revision of a pod can change during its attempt.
+fn is_attempt_of(checkpoint: &Checkpoint, pod: &PodFacts) -> bool {
+    let node = checkpoint.status.as_ref().and_then(|status| status.pod.as_ref()?.node.as_deref());
+    fields::pod_uid(checkpoint) == Some(pod.uid.as_str())
+        && node == pod.node.as_deref()
+        && fields::container(checkpoint).is_some_and(|name| pod.container(name).is_some())
 }
 
 fn is_first(checkpoint: &Checkpoint) -> bool {

@@ -114,14 +114,20 @@ impl Slots {
         }
     }
 
-    /// Forgets the slots of Checkpoints, but not those of operations.
-    pub(super) fn forget_checkpoints(&mut self) {
-        self.held.retain(|_, slot| slot.by == SlotHolder::Operation);
+    /// Forgets the slots of Checkpoints, but not those of operations, nor those of Checkpoints on which an operation works.
+    pub(super) fn forget_checkpoints(&mut self, is_busy: impl Fn(&RecordKey) -> bool) {
+        self.held.retain(|key, slot| slot.by == SlotHolder::Operation || is_busy(key));
     }
 
-    /// When the next slot expires. Expired slots are dropped.
-    pub(super) fn next_expiry(&mut self, now: Timestamp) -> Option<Timestamp> {
+    /// Drops the slots that have expired. False: there was none.
+    pub(super) fn drop_expired(&mut self, now: Timestamp) -> bool {
+        let before = self.held.len();
         self.held.retain(|_, slot| slot.is_held(now));
+        self.held.len() < before
+    }
+
+    /// When the next slot expires.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
         let until = |slot: &Slot| if let SlotHolder::Checkpoint(until) = slot.by { Some(until) } else { None };
         self.held.values().filter_map(until).min()
     }
@@ -203,7 +209,7 @@ mod tests {
         let mut slots = slots(8, 1);
         slots.observe(&key("theirs"), Some(&in_progress(at(10))));
         assert!(!slots.has_free(Some("n1"), at(9)));
-        assert_eq!(slots.next_expiry(at(9)), Some(at(10)));
+        assert_eq!(slots.next_expiry(), Some(at(10)));
         assert!(slots.has_free(Some("n1"), at(10)));
     }
 

@@ -78,6 +78,8 @@ pub struct Engine {
     /// When the last attempt started that this process has sent, by Checkpoint.
     pub(super) sent: HashMap<RecordKey, Timestamp>,
     pub(super) last_operation: u64,
+    /// The time of the last input.
+    pub(super) last_step: Timestamp,
     pub(super) outage: Option<ApiOutage>,
     /// A slot that was taken before this leadership and that no listing has shown does not count after this time.
     pub(super) stale_slots_expire_at: Duration,
@@ -99,6 +101,7 @@ pub(super) enum Task {
     FindWorkload(ContainerKey),
     Claim(Box<ClaimTask>),
     Attempt(Arc<Checkpoint>),
+    Wait(Arc<Checkpoint>),
     MarkInterrupted(Arc<Checkpoint>),
     Cancel(Arc<Checkpoint>),
 }
@@ -147,6 +150,7 @@ impl Engine {
             written: HashMap::new(),
             sent: HashMap::new(),
             last_operation: 0,
+            last_step: Timestamp::UNIX_EPOCH,
             outage: None,
             stale_slots_expire_at: Duration::ZERO,
             had_open_breaker: false,

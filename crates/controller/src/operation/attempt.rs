@@ -12,7 +12,7 @@ use snapwatcher_api::eligibility::{self, Choice};
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted};
 use snapwatcher_api::pod::PodFacts;
 use snapwatcher_kubernetes::cluster::CallError;
-use snapwatcher_kubernetes::workload::Workload;
+use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
 
 use super::definition::{Attempt, AttemptResult, OperationSettings, Progress, UnmetAttempt};
 use super::io::OperationIo;
@@ -62,8 +62,13 @@ pub(super) async fn run<I: OperationIo>(
         }
         (Ok(found), _) => found,
         // Whether the pod belongs to the revision must be known.
-        (Err(_), CheckpointTarget::Revision { .. }) => {
-            return Ok(AttemptResult::NotSent { written: None });
+        (Err(WorkloadError::Lookup { source, .. }), CheckpointTarget::Revision { .. }) => {
+            return Err(CallError::Shared(source));
+        }
+        // The garbage collector deletes the pod next.
+        (Err(WorkloadError::Gone { .. }), CheckpointTarget::Revision { .. }) => {
+            let PodFacts { name: pod, uid, .. } = pod.facts;
+            return Ok(AttemptResult::OtherWorkload { pod, uid, workload_uid: String::new() });
         }
         // Otherwise the workload is for display, and the pod's own owner reference serves.
         (Err(_), _) => direct_workload(&pod.facts),

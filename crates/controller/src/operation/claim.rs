@@ -43,7 +43,7 @@ pub(super) async fn run<I: OperationIo>(
     let mut retries = RETRY.retries();
     loop {
         if io.is_stopping() {
-            return Ok(ClaimResult::AlreadyClaimed);
+            return Ok(ClaimResult::Stopped);
         }
         // Each try has its own start, so that a try that takes effect late is not taken for the last one.
         let write_started = io.since_boot();
@@ -72,14 +72,18 @@ async fn claimed<I: OperationIo>(
     report: &(impl Fn(Progress) + Send + Sync),
 ) -> ClaimResult {
     report(Progress::Claimed(created.clone().into()));
-    let (is_taken_over, is_about_attempt) = restore_attempt(&mut created, settings);
+    let found = created.clone();
+    // A status means that another process has marked the attempt Interrupted, or has made a later one.
+    let is_taken_over = created.status.take().is_some_and(|status| status.phase.is_some());
+    first_attempt::read(&mut created, settings.longest_attempt());
     if !claim.attempts || created.status.is_none() {
         return ClaimResult::Created;
     }
-    if is_taken_over && !is_about_attempt {
-        return ClaimResult::Attempted(AttemptResult::NotSent { written: None });
-    }
     if is_taken_over {
+        let attempt = created.status.clone().unwrap_or_default();
+        if !transitions::accepts_outcome(&attempt, &found) {
+            return ClaimResult::Attempted(AttemptResult::NotSent { written: None });
+        }
         let writer = StatusWriter { io, longest: settings.longest_attempt() };
         let written = request::cancel(io, &writer, &created).await.map(Into::into);
         return ClaimResult::Attempted(AttemptResult::NotSent { written });
@@ -88,27 +92,15 @@ async fn claimed<I: OperationIo>(
     ClaimResult::Attempted(request::send(io, settings, attempt, report).await)
 }
 
-/// Puts the attempt of the annotation in the place of the status. Returns whether there was a status, and whether that is about
-/// the attempt.
-fn restore_attempt(created: &mut Checkpoint, settings: &OperationSettings) -> (bool, bool) {
-    let shown = created.clone();
-    // A status means that another process has marked the attempt Interrupted, or that a person changed it.
-    let is_taken_over = created.status.take().is_some_and(|status| status.phase.is_some());
-    first_attempt::read(created, settings.longest_attempt());
-    let attempt = created.status.clone().unwrap_or_default();
-    // The other process may have written more since.
-    (is_taken_over, transitions::accepts_outcome(&attempt, &shown))
-}
-
 /// The pod, if it is still eligible. A watch may be behind.
 async fn live_pod(io: &impl OperationIo, claim: &Claim) -> Result<LivePod, ClaimError> {
     let Claim { pod, container, .. } = claim;
-    let live = io.read_pod(&pod.name).await?;
-    let facts = live.as_ref().map(|pod| &pod.facts);
     // Also for a revision: this pod proves that the revision has one that can be checkpointed.
     let image = pod.container(container).map(|container| container.image.clone()).unwrap_or_default();
     let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
     let of_pod = CheckpointTarget::Pod { name, uid, container: container.clone(), image };
+    let live = io.read_pod(&pod.name).await?;
+    let facts = live.as_ref().map(|pod| &pod.facts);
     let check = |target| eligibility::check(facts, Choice::Target(target), io.now());
     // The pod may have been updated in place to another revision.
     let checked = check(&of_pod).and_then(|_| check(&claim.target));

@@ -21,6 +21,9 @@ use snapwatcher_kubernetes::workload::{Workload, WorkloadError, WorkloadLookup};
 use super::io::OperationIo;
 use crate::checkpoint_metrics::CheckpointMetrics;
 
+/// How many pods one request lists.
+const PAGE: u32 = 100;
+
 /// The I/O. Cloning is cheap.
 #[derive(Clone)]
 pub struct ClusterIo {
@@ -45,10 +48,16 @@ fn full_name(checkpoint: &Checkpoint) -> String {
 /// The labeled pods of a revision, by a live list.
 pub(crate) async fn labeled_pods(client: &Client, namespace: &str, revision: &str) -> Result<Vec<PodFacts>, CallError> {
     let pods: Api<WatchedPod> = Api::namespaced(client.clone(), namespace);
-    let selector = ListParams::default().labels(&format!("{SNAP}={OPTED_IN}"));
-    let listed = call(format!("list the labeled pods of namespace `{namespace}`"), pods.list(&selector)).await?;
-    let pods = listed.items.into_iter().map(PodFacts::from);
-    Ok(pods.filter(|pod| pod.revision() == revision).collect())
+    let mut page = ListParams::default().labels(&format!("{SNAP}={OPTED_IN}")).limit(PAGE);
+    let mut found = Vec::new();
+    loop {
+        let listed = call(format!("list the labeled pods of namespace `{namespace}`"), pods.list(&page)).await?;
+        found.extend(listed.items.into_iter().map(PodFacts::from).filter(|pod| pod.revision() == revision));
+        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(found),
+        }
+    }
 }
 
 impl OperationIo for ClusterIo {

@@ -93,6 +93,8 @@ pub enum ClaimResult {
     AlreadyClaimed,
     /// A Checkpoint of another target has the name.
     NameTaken,
+    /// The process stops, and created nothing.
+    Stopped,
 }
 
 /// How an attempt ended.
@@ -106,7 +108,8 @@ pub enum AttemptResult {
     NotSent { written: Option<Arc<Checkpoint>> },
     /// No request was sent: the pod is on this node, for which the attempt has no slot.
     OtherNode(String),
-    /// No request was sent: the pod belongs to another workload than the Checkpoint of the revision.
+    /// No request was sent: the pod belongs to another workload than the Checkpoint of the revision. `workload_uid` is empty
+    /// if its controller is gone.
     OtherWorkload { pod: PodName, uid: String, workload_uid: String },
 }
 

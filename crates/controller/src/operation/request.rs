@@ -13,6 +13,7 @@ use snapwatcher_api::eligibility::{self, Choice};
 use snapwatcher_api::outcome::{Outcome, Redacted};
 use snapwatcher_backends::backend::CheckpointRequest;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod};
+use snapwatcher_kubernetes::workload::WorkloadError;
 
 use super::definition::{AttemptResult, OperationSettings, Progress, SEND_WINDOW, SentAttempt};
 use super::io::OperationIo;
@@ -164,8 +165,13 @@ pub(super) async fn has_next_pod<I: OperationIo>(
     let is_tried = |uid: &String| ended.tried_pods.contains(uid) || tried_now.as_ref() == Some(uid);
     for pod in io.labeled_pods(&checkpoint.namespace().unwrap_or_default(), revision).await? {
         let is_eligible = eligibility::check(Some(&pod), Choice::Target(&target), now).is_ok();
-        if is_eligible && !is_tried(&pod.uid) && io.workload(&pod).await.is_ok_and(|found| found.uid == workload.uid) {
-            return Ok(true);
+        if !is_eligible || is_tried(&pod.uid) {
+            continue;
+        }
+        match io.workload(&pod).await {
+            Ok(found) if found.uid == workload.uid => return Ok(true),
+            Ok(_) | Err(WorkloadError::Gone { .. }) => {}
+            Err(WorkloadError::Lookup { source, .. }) => return Err(CallError::Shared(source)),
         }
     }
     Ok(false)

@@ -1,5 +1,6 @@
 //! Ordinary calls to the API server. kube sets no time limit on them; [`call`] does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::core::Status;
@@ -14,6 +15,9 @@ pub enum CallError {
     TimedOut { what: String },
     #[error("could not {what}")]
     Failed { what: String, source: Box<kube::Error> },
+    /// The error of a call whose result several operations wait for.
+    #[error(transparent)]
+    Shared(Arc<Self>),
 }
 
 impl CallError {
@@ -25,6 +29,7 @@ impl CallError {
                 _ => None,
             },
             Self::TimedOut { .. } => None,
+            Self::Shared(error) => error.status(),
         }
     }
 

@@ -114,7 +114,7 @@ fn a_failed_claim_is_retried_after_waits_that_double_up_to_a_limit() {
     let mut now = at(1);
     let mut waits = Vec::new();
     for _ in 0..8 {
-        let Some(PodAction::Recheck { at, .. }) = table.claim_failed(&app("a"), now) else {
+        let Some(PodAction::Recheck { at, .. }) = table.claim_failed(&app("a"), Backoff::NO_JITTER, now) else {
             panic!("a failed claim is retried");
         };
         assert!(claims(&table.recheck(&name("a"), now)).is_empty(), "not before it is due");
@@ -134,10 +134,10 @@ fn each_of_two_failed_claims_of_a_pod_is_retried() {
     table.apply(0, Event::Apply(two), at(1));
     let side = ContainerKey { container: "side".into(), ..app("a") };
     let recheck = |second| PodAction::Recheck { pod: name("a"), at: at(second) };
-    assert_eq!(table.claim_failed(&side, at(1)), Some(recheck(2)));
+    assert_eq!(table.claim_failed(&side, Backoff::NO_JITTER, at(1)), Some(recheck(2)));
     table.recheck(&name("a"), at(2));
-    assert_eq!(table.claim_failed(&side, at(2)), Some(recheck(4)));
-    assert_eq!(table.claim_failed(&app("a"), at(2)), Some(recheck(3)));
+    assert_eq!(table.claim_failed(&side, Backoff::NO_JITTER, at(2)), Some(recheck(4)));
+    assert_eq!(table.claim_failed(&app("a"), Backoff::NO_JITTER, at(2)), Some(recheck(3)));
     assert!(table.recheck(&name("a"), at(3)).contains(&recheck(4)), "the other one is not forgotten");
 }
 
@@ -164,16 +164,16 @@ fn a_deleted_checkpoint_lets_its_pod_be_claimed_again() {
         apply(&mut table, uid, true);
         table.claim_done(&app(uid), at(1));
     }
-    assert_eq!(claims(&table.reclaim(Some("a"), at(2))), ["a"]);
+    assert_eq!(claims(&table.reclaim(|entry| entry.pod.uid == "a", at(2))), ["a"]);
     table.claim_done(&app("a"), at(1));
-    assert_eq!(table.reclaim(None, at(2)).len(), 2);
+    assert_eq!(table.reclaim(|_| true, at(2)).len(), 2);
 }
 
 #[test]
 fn a_claim_is_repeated_if_a_checkpoint_was_deleted_during_it() {
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    assert!(table.reclaim(Some("a"), at(1)).is_empty(), "the claim is under way");
+    assert!(table.reclaim(|entry| entry.pod.uid == "a", at(1)).is_empty(), "the claim is under way");
     assert_eq!(table.claim_done(&app("a"), at(1)), Some(PodAction::Recheck { pod: name("a"), at: at(3) }));
     assert_eq!(claims(&table.recheck(&name("a"), at(3))), ["a"]);
     assert_eq!(table.claim_done(&app("a"), at(3)), None);
