@@ -17,6 +17,7 @@ use lab::terminal::print_result;
 use lab::{CheckpointCounts, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
 use serde_json::json;
 use snapwatcher_api::keys::DELAY;
+use tokio::time::timeout;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -25,6 +26,9 @@ const MAX_CONCURRENT: usize = 8;
 
 /// Long enough that a kill meets other requests under way.
 const ANSWER_AFTER: Duration = Duration::from_millis(150);
+
+/// A claim without an attempt is made after 2 s.
+const SLOT_AFTER: Duration = Duration::from_secs(3);
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -193,6 +197,7 @@ async fn storm(ns: &Namespace, unknown_result: &str, seed: u64) -> CheckpointCou
     let steps: Vec<_> = fates.iter().flat_map(|&fate| Write::ALL.map(|write| (write, fate))).collect();
     let mut met = [0; Write::ALL.len()];
     let names: Vec<String> = (0..pods).map(|number| format!("web-{number}")).collect();
+    let mut later = Vec::new();
     for (batch, &(write, fate)) in names.chunks(pods.div_ceil(kills)).zip(steps.iter().cycle()) {
         let held = write.hold(&proxy, fate);
         for name in batch {
@@ -200,6 +205,15 @@ async fn storm(ns: &Namespace, unknown_result: &str, seed: u64) -> CheckpointCou
         }
         if matches!(write, Write::Attempt) {
             write.provoke(ns, &format!("{}-manual", batch[0])).await;
+        }
+        // With all slots taken, claims are made without an attempt. A pod that is created later finds a free slot.
+        for number in 0..10 {
+            if timeout(SLOT_AFTER, held.received()).await.is_ok() {
+                break;
+            }
+            let name = format!("{}-{number}", batch[0]);
+            ns.create_object(&pod(&name).labelled().build()).await;
+            later.push(name);
         }
         held.received().await;
         met[write as usize] += 1;
@@ -216,6 +230,7 @@ async fn storm(ns: &Namespace, unknown_result: &str, seed: u64) -> CheckpointCou
     }
     print_result(&format!("kills at claims, attempts and outcomes: {met:?}"));
     assert!(!met.contains(&0), "{met:?}");
+    let names = [names.clone(), later].concat();
     let counts = ns.counts_when_finished(&names, TIMEOUT).await;
     assert!(counts.unknown.len() <= kills * MAX_CONCURRENT, "{counts}: {kills} kills");
     counts
