@@ -54,8 +54,10 @@ impl CertificateReadiness {
         let mut was_trusted = false;
         loop {
             let status = self.bundle_status.borrow_and_update().clone();
-            self.check_serving_certificate(&checks.serving_certificate);
-            let interval = match self.check_trust(listening, &status).await {
+            // Read once, so that both checks agree. A certificate that is set meanwhile is seen at the next round, soon.
+            let has_certificate = self.resolver.has_certificate();
+            self.check_serving_certificate(&checks.serving_certificate, has_certificate);
+            let interval = match self.check_trust(listening, &status, has_certificate).await {
                 TrustCheck::TooEarly => RETRY_INTERVAL,
                 TrustCheck::Trusted => {
                     was_trusted = true;
@@ -83,17 +85,17 @@ impl CertificateReadiness {
         }
     }
 
-    fn check_serving_certificate(&self, check: &CheckHandle) {
+    fn check_serving_certificate(&self, check: &CheckHandle, has_certificate: bool) {
         match (self.resolver.overdue_since(self.clock.now()), self.signals.secret_failure()) {
             (Some(end), _) => check.fail(format!("the serving certificate expired at {end} and was not renewed")),
-            (None, _) if self.resolver.has_certificate() => check.pass(),
+            (None, _) if has_certificate => check.pass(),
             (None, Some(failure)) => check.fail(failure.as_str()),
             (None, None) => {}
         }
     }
 
-    async fn check_trust(&self, listening: SocketAddr, status: &BundleStatus) -> TrustCheck {
-        if !self.resolver.has_certificate() || status.has_unread() {
+    async fn check_trust(&self, listening: SocketAddr, status: &BundleStatus, has_certificate: bool) -> TrustCheck {
+        if !has_certificate || status.has_unread() {
             return TrustCheck::TooEarly;
         }
         if !status.is_known() {
