@@ -17,7 +17,7 @@ use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
-use snapwatcher_kubernetes::cluster::{CallError, Scope, call, read_pod};
+use snapwatcher_kubernetes::cluster::{CallError, Scope, call, list_pages, read_pod};
 use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use crate::operation::labeled_pods;
@@ -99,16 +99,8 @@ impl Retention {
 
     async fn finished(&self, scope: &Scope) -> Result<Vec<FinishedCheckpoint>, CallError> {
         let api: Api<Checkpoint> = scope.api(&self.client);
-        let mut page = ListParams::default().limit(PAGE);
-        let mut finished = Vec::new();
-        loop {
-            let listed = call("list Checkpoints", api.list(&page)).await?;
-            finished.extend(listed.items.iter().filter_map(FinishedCheckpoint::of));
-            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok(finished),
-            }
-        }
+        let finished = |checkpoint| FinishedCheckpoint::of(&checkpoint);
+        list_pages("list Checkpoints", &api, ListParams::default().limit(PAGE), finished).await
     }
 
     /// Whether no pod exists that would be claimed again without this Checkpoint.

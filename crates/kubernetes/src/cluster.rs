@@ -3,6 +3,7 @@
 mod call;
 mod clients;
 mod guarded;
+mod list_pages;
 mod live_pod;
 mod scope;
 mod start_limit;
@@ -10,6 +11,7 @@ mod watch;
 
 pub use call::{CALL_TIMEOUT, CallError, call};
 pub use clients::{Cluster, ConnectError, WATCH_TIMEOUT, address};
+pub use list_pages::list_pages;
 pub use live_pod::{LivePod, read_pod};
 pub use scope::Scope;
 pub use watch::{WatchStreamError, watch};

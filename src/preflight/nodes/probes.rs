@@ -14,7 +14,7 @@ use super::{Node, ProbeResult, evaluate, restores};
 use snapwatcher_api::outcome::Redacted;
 use snapwatcher_backends::kubelet::{Kubelet, KubeletSettings, KubeletTrust};
 use snapwatcher_daemon::telemetry::error_chain;
-use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
+use snapwatcher_kubernetes::cluster::{CallError, Cluster, list_pages};
 
 const WHAT: &str = "back-end kubelet";
 
@@ -95,16 +95,7 @@ async fn probe_all(kubelet: &Kubelet, nodes: &[Node], has_token: bool) -> Vec<Fi
 
 async fn list(client: &Client) -> Result<Vec<Node>, CallError> {
     let api: Api<KubeNode> = Api::all(client.clone());
-    let mut page = ListParams::default().limit(PAGE);
-    let mut nodes = Vec::new();
-    loop {
-        let listed = call("list nodes", api.list(&page)).await?;
-        nodes.extend(listed.items.iter().map(node));
-        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(nodes),
-        }
-    }
+    list_pages("list nodes", &api, ListParams::default().limit(PAGE), |listed| Some(node(&listed))).await
 }
 
 fn node(node: &KubeNode) -> Node {

@@ -15,7 +15,7 @@ use snapwatcher_api::outcome::{Outcome, Reason, Redacted};
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_daemon::clock;
-use snapwatcher_kubernetes::cluster::{CallError, LivePod, call, read_pod};
+use snapwatcher_kubernetes::cluster::{CallError, LivePod, call, list_pages, read_pod};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError, WorkloadLookup};
 
 use super::io::OperationIo;
@@ -48,16 +48,10 @@ fn full_name(checkpoint: &Checkpoint) -> String {
 /// The labeled pods of a revision, by a live list.
 pub(crate) async fn labeled_pods(client: &Client, namespace: &str, revision: &str) -> Result<Vec<PodFacts>, CallError> {
     let pods: Api<WatchedPod> = Api::namespaced(client.clone(), namespace);
-    let mut page = ListParams::default().labels(&format!("{SNAP}={OPTED_IN}")).limit(PAGE);
-    let mut found = Vec::new();
-    loop {
-        let listed = call(format!("list the labeled pods of namespace `{namespace}`"), pods.list(&page)).await?;
-        found.extend(listed.items.into_iter().map(PodFacts::from).filter(|pod| pod.revision() == revision));
-        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(found),
-        }
-    }
+    let labeled = ListParams::default().labels(&format!("{SNAP}={OPTED_IN}")).limit(PAGE);
+    let what = format!("list the labeled pods of namespace `{namespace}`");
+    let of_revision = |pod: WatchedPod| Some(PodFacts::from(pod)).filter(|pod| pod.revision() == revision);
+    list_pages(&what, &pods, labeled, of_revision).await
 }
 
 impl OperationIo for ClusterIo {
