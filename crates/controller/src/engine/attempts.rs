@@ -112,7 +112,7 @@ impl Engine {
         let Some(target) = &target else { return Need::Nothing };
         match self.known_pod(&pod, target, now) {
             Ok(chosen) => Need::Attempt(chosen),
-            Err(cause) if is_shown(checkpoint, cause.reason(), &cause.message(&pod, target)) => Need::Nothing,
+            Err(cause) if fields::is_shown(checkpoint, cause.reason(), &cause.message(&pod, target)) => Need::Nothing,
             Err(_) => unknown(name),
         }
     }
@@ -127,7 +127,7 @@ impl Engine {
             return Need::Attempt(chosen);
         }
         let message = format!("waiting for a Ready pod of {} `{}`, revision {revision}", workload.kind, workload.name);
-        if is_shown(checkpoint, Reason::NotReady, &message) || !self.all_are_listed(now) {
+        if fields::is_shown(checkpoint, Reason::NotReady, &message) || !self.all_are_listed(now) {
             return Need::Nothing;
         }
         Need::Wait(message)
@@ -365,10 +365,4 @@ impl Engine {
             self.report(Report::OutageEnded);
         }
     }
-}
-
-/// Whether the status says so already.
-fn is_shown(checkpoint: &Checkpoint, reason: Reason, message: &str) -> bool {
-    let shown = checkpoint.status.as_ref().and_then(|status| status.message.as_deref());
-    checkpoint.reason() == Some(reason.as_str()) && shown == Some(message)
 }

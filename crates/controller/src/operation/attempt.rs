@@ -77,8 +77,13 @@ pub(super) async fn run<I: OperationIo>(
         return Ok(AttemptResult::NotSent { written: None });
     }
     let target = AttemptTarget::new(&pod.facts, container, workload.to_string());
-    let status =
-        transitions::start_attempt(checkpoint, &target, &settings.holder, settings.longest_attempt(), io.now());
+    let status = transitions::start_attempt(
+        checkpoint,
+        &target,
+        settings.holder.to_string(),
+        settings.longest_attempt(),
+        io.now(),
+    );
     let write_started = io.since_boot();
     let Some(written) = writer.start(checkpoint, &status).await? else {
         return Ok(AttemptResult::NotSent { written: None });
@@ -97,8 +102,7 @@ async fn write_unmet<I: OperationIo>(
     pod: Option<&PodFacts>,
 ) -> Result<AttemptResult, CallError> {
     let message = Redacted::own(message);
-    let shown = checkpoint.status.as_ref().and_then(|status| status.message.as_deref());
-    let is_shown = checkpoint.reason() == Some(reason.as_str()) && shown == Some(message.as_str());
+    let is_shown = fields::is_shown(checkpoint, reason, message.as_str());
     let outcome = Outcome::Failed { reason, message, retry_after: None };
     let mut written = None;
     if !is_shown {

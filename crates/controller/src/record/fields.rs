@@ -4,6 +4,7 @@ use kube::ResourceExt as _;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
 use snapwatcher_api::checkpoint_name;
+use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::pod::PodName;
 
 /// What the Checkpoint is to be taken of. `None`: its spec breaks the rules of the schema.
@@ -43,4 +44,10 @@ pub(crate) fn image(checkpoint: &Checkpoint) -> Option<&str> {
 pub(crate) fn revision(checkpoint: &Checkpoint) -> Option<&str> {
     let resolved = || checkpoint.status.as_ref().and_then(|status| status.revision.as_deref());
     checkpoint.spec.revision.as_deref().or_else(resolved)
+}
+
+/// Whether the status already has this reason and message.
+pub(crate) fn is_shown(checkpoint: &Checkpoint, reason: Reason, message: &str) -> bool {
+    let shown = checkpoint.status.as_ref().and_then(|status| status.message.as_deref());
+    checkpoint.reason() == Some(reason.as_str()) && shown == Some(message)
 }

@@ -133,7 +133,7 @@ fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Op
     let stated = deadline.0.duration_since(start_time.0).clamp(SignedDuration::ZERO, longest);
     let deadline = deadline.0.min(latest);
     let start = deadline.saturating_sub(stated).unwrap_or(Timestamp::MIN);
-    let mut status = transitions::started(checkpoint, &target, holder, SignedDuration::ZERO, start);
+    let mut status = transitions::start_attempt(checkpoint, &target, holder, SignedDuration::ZERO, start);
     status.deadline = Some(MicroTime(deadline));
     Some(status)
 }

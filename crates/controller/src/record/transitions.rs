@@ -140,19 +140,8 @@ impl AttemptTarget {
     }
 }
 
-/// The status to write before the request is sent.
+/// The status to write before the request is sent: that of an attempt of this holder, which starts at `now`.
 pub(crate) fn start_attempt(
-    checkpoint: &Checkpoint,
-    target: &AttemptTarget,
-    holder: &Holder,
-    longest: SignedDuration,
-    now: Timestamp,
-) -> CheckpointStatus {
-    started(checkpoint, target, holder.to_string(), longest, now)
-}
-
-/// The status of an attempt of that holder, which started at `now`.
-pub(super) fn started(
     checkpoint: &Checkpoint,
     target: &AttemptTarget,
     holder: String,

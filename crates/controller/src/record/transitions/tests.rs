@@ -18,7 +18,7 @@ fn target() -> AttemptTarget {
 }
 
 fn in_progress() -> Checkpoint {
-    with_status(start_attempt(&pending(), &target(), &holder("b1"), SignedDuration::from_secs(130), at(0)))
+    with_status(start_attempt(&pending(), &target(), holder("b1").to_string(), SignedDuration::from_secs(130), at(0)))
 }
 
 fn policy(unknown_result: UnknownResult) -> RetryPolicy {
@@ -222,6 +222,6 @@ fn the_next_pod_of_a_revision_starts_without_failures() {
 #[test]
 fn attempts_and_failures_only_grow() {
     let error = after(&in_progress(), &failed(Reason::BackendError), &keep(), at(1));
-    let again = start_attempt(&error, &target(), &holder("b2"), SignedDuration::from_secs(1), at(2));
+    let again = start_attempt(&error, &target(), holder("b2").to_string(), SignedDuration::from_secs(1), at(2));
     assert_eq!((again.attempt, again.failures, again.completion_time), (2, 1, None));
 }
