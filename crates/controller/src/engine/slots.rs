@@ -134,10 +134,10 @@ impl Slots {
 
     fn is_free(&self, except: Option<&RecordKey>, node: Option<&str>, now: Timestamp) -> bool {
         let others = || self.held.iter().filter(|(key, slot)| except != Some(*key) && slot.is_held(now));
-        let all = containers(others().map(|(_, slot)| slot));
+        let all = || others().map(|(_, slot)| slot);
         // An attempt whose node is not known yet may be of the same container.
-        let on_node = containers(others().map(|(_, slot)| slot).filter(|slot| slot.node.as_deref() == node));
-        all < self.limits.concurrent && (node.is_none() || on_node < self.limits.per_node)
+        let on_node = || containers(all().filter(|slot| slot.node.as_deref() == node));
+        containers(all()) < self.limits.concurrent && (node.is_none() || on_node() < self.limits.per_node)
     }
 
     /// The slot that the status of a Checkpoint holds.
