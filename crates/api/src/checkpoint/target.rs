@@ -19,16 +19,13 @@ impl CheckpointTarget {
     pub fn parse(spec: &CheckpointSpec, has_derived_name: impl FnOnce(&Self) -> bool) -> Option<Self> {
         let CheckpointSpec { pod, workload, revision, container, image } = spec.clone();
         match (pod, workload, revision, container, image) {
-            (Some(PodReference { name, uid: Some(uid) }), None, None, Some(container), Some(image)) => {
-                let (named, named_uid) = (name.clone(), uid.clone());
-                let automatic = Self::Pod { name, uid, container: container.clone(), image: image.clone() };
-                if has_derived_name(&automatic) {
-                    return Some(automatic);
-                }
-                let (uid, container, image) = (Some(named_uid), Some(container), Some(image));
-                Some(Self::Manual { name: named, uid, container, image })
-            }
             (Some(PodReference { name, uid }), None, None, container, image) => {
+                if let (Some(uid), Some(container), Some(image)) = (uid.clone(), container.clone(), image.clone()) {
+                    let automatic = Self::Pod { name: name.clone(), uid, container, image };
+                    if has_derived_name(&automatic) {
+                        return Some(automatic);
+                    }
+                }
                 Some(Self::Manual { name, uid, container, image })
             }
             (None, Some(workload), Some(revision), Some(container), None) => {

@@ -117,9 +117,8 @@ impl From<WatchedPod> for PodFacts {
         let labels = metadata.labels.unwrap_or_default();
         let annotations = metadata.annotations.unwrap_or_default();
         let created = metadata.creation_timestamp.map(|created| created.0);
-        let names = spec.containers.iter().map(|container| shortened(&container.name, LONGEST_LABEL));
-        let names: Vec<String> = names.collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let containers = containers(&spec.containers, &status.container_statuses);
+        let names: Vec<&str> = containers.iter().map(|container| container.name.as_str()).collect();
         let options = CheckpointOptions::parse(&annotations, &names)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
             .map_err(|problem| shortened(&problem, LONGEST_PROBLEM));
@@ -140,7 +139,7 @@ impl From<WatchedPod> for PodFacts {
             node: limited(spec.node_name, LONGEST_NAME),
             controller: ControllerReference::among(metadata.owner_references.as_deref().unwrap_or_default()),
             template_hash: template_hash(&labels),
-            containers: containers(&spec.containers, &status.container_statuses),
+            containers,
             options,
         }
     }
