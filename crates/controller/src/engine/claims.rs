@@ -253,10 +253,7 @@ impl Engine {
         let name = report.checkpoint.clone().unwrap_or_default();
         self.report(Report::Claimed(Box::new(report)));
         self.claim_done(key, now);
-        let record = RecordKey::new(&key.pod.namespace, &name);
-        for follower in self.claiming.remove(&record).unwrap_or_default() {
-            self.already_claimed(&follower, Some(name.clone()), now);
-        }
+        self.followers_are_claimed(&RecordKey::new(&key.pod.namespace, &name), &name, now);
     }
 
     /// A claim that did not create its Checkpoint has ended.
@@ -272,9 +269,7 @@ impl Engine {
             Ok(ClaimResult::Created | ClaimResult::Attempted(_) | ClaimResult::Stopped) => {}
             Ok(ClaimResult::AlreadyClaimed) => {
                 self.already_claimed(&key, Some(claim.name.clone()), now);
-                for follower in self.claiming.remove(&record).unwrap_or_default() {
-                    self.already_claimed(&follower, Some(claim.name.clone()), now);
-                }
+                self.followers_are_claimed(&record, &claim.name, now);
             }
             Ok(ClaimResult::NameTaken) => {
                 let longer = checkpoint_name::DIGESTS.into_iter().filter_map(|digest| {
@@ -327,6 +322,13 @@ impl Engine {
             self.report(Report::ClaimFailed { pod, container: key.container.clone(), error });
         }
         self.take(again.into_iter().collect(), now);
+    }
+
+    /// Containers that waited for the claim of another one have its Checkpoint, of that name.
+    fn followers_are_claimed(&mut self, record: &RecordKey, name: &str, now: Now) {
+        for follower in self.claiming.remove(record).unwrap_or_default() {
+            self.already_claimed(&follower, Some(name.to_owned()), now);
+        }
     }
 
     /// Containers that waited for the claim of another one are claimed themselves.
