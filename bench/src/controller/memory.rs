@@ -26,11 +26,7 @@ const BOTH: [Contestant; 2] = [Contestant::Snapwatcher, Contestant::ControllerRu
 pub(crate) async fn idle(testbed: &Testbed) -> Result<MemoryRow, Box<dyn Error>> {
     let mut row = MemoryRow::new(MemoryState::Idle);
     for contestant in BOTH {
-        let snaphook = SnapHook::start().await?;
-        let mut watcher = Watcher::start(contestant, &testbed.programs, &testbed.kubeconfig(), &snaphook).await?;
-        watcher.wait_until_watching().await?;
-        row.set(contestant, settled(&watcher).await?);
-        watcher.stop().await?;
+        row.set(contestant, after_start(testbed, contestant, &SnapHook::start().await?).await?);
     }
     Ok(row)
 }
@@ -56,10 +52,7 @@ pub(crate) async fn ready(testbed: &mut Testbed, pods: usize) -> Result<Vec<Memo
     }
     let snaphook = SnapHook::start().await?;
     let contestant = Contestant::Snapwatcher;
-    let mut watcher = Watcher::start(contestant, &testbed.programs, &testbed.kubeconfig(), &snaphook).await?;
-    watcher.wait_until_watching().await?;
-    restarted.set(contestant, settled(&watcher).await?);
-    watcher.stop().await?;
+    restarted.set(contestant, after_start(testbed, contestant, &snaphook).await?);
     if !snaphook.requests().is_empty() {
         return Err("SnapWatcher sent requests again after a restart".into());
     }
@@ -91,12 +84,8 @@ pub(crate) async fn watched(testbed: &Testbed, existing: usize, pods: usize) -> 
 pub(crate) async fn finished_records(testbed: &Testbed, records: usize) -> Result<MemoryRow, Box<dyn Error>> {
     let mut row = MemoryRow::new(MemoryState::FinishedCheckpoints(records));
     create_records(testbed, records).await?;
-    let snaphook = SnapHook::start().await?;
     let contestant = Contestant::Snapwatcher;
-    let mut watcher = Watcher::start(contestant, &testbed.programs, &testbed.kubeconfig(), &snaphook).await?;
-    watcher.wait_until_watching().await?;
-    row.set(contestant, settled(&watcher).await?);
-    watcher.stop().await?;
+    row.set(contestant, after_start(testbed, contestant, &SnapHook::start().await?).await?);
     Ok(row)
 }
 
@@ -153,6 +142,15 @@ async fn until_requested(
     }
     let peak = usage.memory()?.peak;
     Ok(Memory { now: crate::results::median(samples.into_iter()), peak })
+}
+
+/// Starts a program, and returns its memory as soon as it watches and has nothing to do.
+async fn after_start(testbed: &Testbed, contestant: Contestant, snaphook: &SnapHook) -> Result<Memory, Box<dyn Error>> {
+    let mut watcher = Watcher::start(contestant, &testbed.programs, &testbed.kubeconfig(), snaphook).await?;
+    watcher.wait_until_watching().await?;
+    let memory = settled(&watcher).await?;
+    watcher.stop().await?;
+    Ok(memory)
 }
 
 /// The memory as soon as the program has nothing to do.
