@@ -152,7 +152,7 @@ impl World {
         let has_second =
             has_second || others.iter().any(|(_, _, subject)| subject.is_some() && *subject == attempting.subject);
         let mut all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();
-        // Whoever forges attempts of one container takes one slot.
+        // Forged attempts of one container take one slot.
         let mut on_node = all.clone();
         on_node.retain(|(_, node, _)| node.is_some() && *node == attempting.node);
         for slots in [&mut all, &mut on_node] {
