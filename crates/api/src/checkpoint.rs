@@ -4,6 +4,7 @@ mod conditions;
 mod phase;
 mod resource;
 mod target;
+mod watched;
 
 pub use conditions::{COMPLETE, FAILED, set_conditions};
 pub use phase::Phase;
@@ -11,3 +12,4 @@ pub use resource::{
     Checkpoint, CheckpointSpec, CheckpointStatus, LocationStatus, PodReference, PodStatus, WorkloadReference,
 };
 pub use target::CheckpointTarget;
+pub use watched::WatchedCheckpoint;

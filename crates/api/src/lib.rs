@@ -11,5 +11,6 @@ pub mod eligibility;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fixtures;
 pub mod keys;
+mod metadata;
 pub mod outcome;
 pub mod pod;

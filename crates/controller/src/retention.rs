@@ -113,7 +113,7 @@ impl Retention {
             RetentionSubject::Pod { uid: Some(uid), .. } if known_pods.contains(uid) => Ok(false),
             RetentionSubject::Pod { name, uid } => {
                 let pod = PodName { namespace: checkpoint.namespace.clone(), name: name.clone() };
-                let live = read_pod(&self.client, &pod).await?;
+                let live = read_pod(&self.client, &pod, false).await?;
                 Ok(live.is_none_or(|live| uid.as_ref().is_some_and(|uid| *uid != live.facts.uid)))
             }
             RetentionSubject::Revision { workload_uid, revision } => {

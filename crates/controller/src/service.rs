@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::checkpoint::{Checkpoint, WatchedCheckpoint};
 use snapwatcher_api::keys::{OPTED_IN, SNAP};
 use snapwatcher_api::pod::WatchedPod;
 use snapwatcher_daemon::clock;
@@ -123,8 +123,7 @@ impl Running {
     }
 
     fn on(&mut self, input: Input) {
-        let now = Now { wall: clock::now(), boot: clock::since_boot() };
-        for effect in self.service.engine.on(input, now) {
+        for effect in self.service.engine.on(input, now()) {
             match effect {
                 Effect::Start(id, operation) => self.start(id, operation),
                 Effect::Retain { known_pods } => self.retain(known_pods),
@@ -198,8 +197,8 @@ impl ControllerService {
         let check = self.context.checks.definition.clone();
         let config = watcher::Config::default();
         let items =
-            watch::<Checkpoint, _>(&cluster.watches, scope, cluster.watch_timeout, config, move || check.pass());
-        items.map(move |item| WatchItem::Checkpoint(number, item.map(Box::new))).boxed()
+            watch::<WatchedCheckpoint, _>(&cluster.watches, scope, cluster.watch_timeout, config, move || check.pass());
+        items.map(move |item| WatchItem::Checkpoint(number, item.map(|event| Box::new(whole(event))))).boxed()
     }
 
     fn report_pod_fault(&self, fault: &WatchStreamError) {
@@ -231,6 +230,20 @@ impl ControllerService {
             _ => checks.definition.fail(error_chain(fault)),
         }
     }
+}
+
+fn whole(event: Event<WatchedCheckpoint>) -> Event<Checkpoint> {
+    match event {
+        Event::Init => Event::Init,
+        Event::InitApply(checkpoint) => Event::InitApply(checkpoint.into()),
+        Event::InitDone => Event::InitDone,
+        Event::Apply(checkpoint) => Event::Apply(checkpoint.into()),
+        Event::Delete(checkpoint) => Event::Delete(checkpoint.into()),
+    }
+}
+
+fn now() -> Now {
+    Now { wall: clock::now(), boot: clock::since_boot() }
 }
 
 fn panicked(error: JoinError) -> ControllerError {

@@ -73,7 +73,6 @@ impl ControllerService {
             policy,
             max_pods_per_revision,
             longest_request: backend.as_ref().map(|backend| backend.longest_attempt()).unwrap_or_default(),
-            needs_pod_object: backend.as_ref().is_some_and(|backend| backend.needs_pod()),
         };
         let engine = Engine::new(EngineSettings {
             scopes: watch.scopes.clone(),

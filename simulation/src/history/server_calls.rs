@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use snapwatcher_api::pod::PodFacts;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod};
 use snapwatcher_kubernetes::workload::Workload;
@@ -60,7 +59,7 @@ impl World {
     pub(super) fn carry_out(&mut self, generation: u64, request: &Request) -> Answer {
         match request {
             Request::ReadPod(pod) => Answer::Pod(match self.server.pod(&pod.namespace, &pod.name) {
-                Ok(pod) => Ok(Some(LivePod { facts: pod.facts.clone(), object: Value::Null })),
+                Ok(pod) => Ok(Some(LivePod { facts: pod.facts.clone(), object: None })),
                 Err(_) => Ok(None),
             }),
             Request::ListPods { namespace, revision } => {

@@ -115,7 +115,6 @@ impl Flags {
                 policy,
                 max_pods_per_revision: MAX_PODS_PER_REVISION,
                 longest_request: LONGEST_REQUEST,
-                needs_pod_object: false,
             },
             limits: ConcurrencyLimits {
                 concurrent: self.concurrent,

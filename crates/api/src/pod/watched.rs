@@ -3,64 +3,23 @@
 //! A whole `Pod` of k8s-openapi has some hundred fields. With 10,000 labeled pods in memory that costs too much, so unknown
 //! fields are skipped while decoding.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use serde::{Deserialize, Deserializer, Serialize};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use crate::metadata;
 
 /// A Pod object with just the fields that are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, kube::Resource)]
 #[resource(inherit = Pod)]
 pub struct WatchedPod {
-    #[serde(deserialize_with = "watched_metadata")]
+    #[serde(deserialize_with = "metadata::read")]
     pub metadata: ObjectMeta,
     #[serde(default)]
     pub spec: WatchedSpec,
     #[serde(default)]
     pub status: WatchedStatus,
-}
-
-/// The fields of `metadata` that are read. `managedFields` alone can be larger than the rest of a pod.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WatchedMetadata {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    creation_timestamp: Option<Time>,
-    deletion_timestamp: Option<Time>,
-    labels: Option<BTreeMap<String, String>>,
-    annotations: Option<BTreeMap<String, String>>,
-    owner_references: Option<Vec<OwnerReference>>,
-}
-
-fn watched_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let WatchedMetadata {
-        name,
-        namespace,
-        uid,
-        resource_version,
-        creation_timestamp,
-        deletion_timestamp,
-        labels,
-        annotations,
-        owner_references,
-    } = WatchedMetadata::deserialize(deserializer)?;
-    Ok(ObjectMeta {
-        name,
-        namespace,
-        uid,
-        resource_version,
-        creation_timestamp,
-        deletion_timestamp,
-        labels,
-        annotations,
-        owner_references,
-        ..ObjectMeta::default()
-    })
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::api::{ListParams, PostParams};
-use kube::{Api, Client, ResourceExt as _};
+use kube::api::{GetParams, ListParams, PostParams, Request};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::checkpoint::{Checkpoint, WatchedCheckpoint};
 use snapwatcher_api::keys::{OPTED_IN, SNAP};
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted};
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
@@ -36,8 +36,18 @@ pub struct ClusterIo {
 }
 
 impl ClusterIo {
-    fn api(&self, namespace: &str) -> Api<Checkpoint> {
-        Api::namespaced(self.client.clone(), namespace)
+    /// Sends a request about a Checkpoint, and decodes the response. `build` completes a request that has the path of the
+    /// Checkpoints of that namespace.
+    async fn request(
+        &self,
+        what: String,
+        namespace: &str,
+        build: impl FnOnce(Request) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Checkpoint, CallError> {
+        let request =
+            build(Request::new(Checkpoint::url_path(&(), Some(namespace)))).map_err(kube::Error::BuildRequest);
+        let checkpoint = call(what, async { self.client.request::<WatchedCheckpoint>(request?).await }).await?;
+        Ok(checkpoint.into())
     }
 }
 
@@ -56,7 +66,8 @@ pub(crate) async fn labeled_pods(client: &Client, namespace: &str, revision: &st
 
 impl OperationIo for ClusterIo {
     async fn read_pod(&self, pod: &PodName) -> Result<Option<LivePod>, CallError> {
-        read_pod(&self.client, pod).await
+        let with_object = self.backend.as_ref().is_some_and(|backend| backend.needs_pod());
+        read_pod(&self.client, pod, with_object).await
     }
 
     async fn labeled_pods(&self, namespace: &str, revision: &str) -> Result<Vec<PodFacts>, CallError> {
@@ -68,20 +79,32 @@ impl OperationIo for ClusterIo {
     }
 
     async fn create(&self, checkpoint: &Checkpoint) -> Result<Checkpoint, CallError> {
-        let api = self.api(&checkpoint.namespace().unwrap_or_default());
         let what = format!("create Checkpoint `{}`", full_name(checkpoint));
-        call(what, api.create(&PostParams::default(), checkpoint)).await
+        let namespace = checkpoint.namespace().unwrap_or_default();
+        let create = |request: Request| {
+            let body = serde_json::to_vec(checkpoint).map_err(kube::core::request::Error::SerializeBody)?;
+            request.create(&PostParams::default(), body)
+        };
+        self.request(what, &namespace, create).await
     }
 
     async fn read(&self, namespace: &str, name: &str) -> Result<Option<Checkpoint>, CallError> {
         let what = format!("read Checkpoint `{namespace}/{name}`");
-        call(what, self.api(namespace).get_opt(name)).await
+        match self.request(what, namespace, |request| request.get(name, &GetParams::default())).await {
+            Ok(checkpoint) => Ok(Some(checkpoint)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn replace_status(&self, checkpoint: &Checkpoint) -> Result<Checkpoint, CallError> {
-        let (api, name) = (self.api(&checkpoint.namespace().unwrap_or_default()), checkpoint.name_any());
         let what = format!("write the status of Checkpoint `{}`", full_name(checkpoint));
-        call(what, api.replace_status(&name, &PostParams::default(), checkpoint)).await
+        let namespace = checkpoint.namespace().unwrap_or_default();
+        let replace = |request: Request| {
+            let body = serde_json::to_vec(checkpoint).map_err(kube::core::request::Error::SerializeBody)?;
+            request.replace_subresource("status", &checkpoint.name_any(), &PostParams::default(), body)
+        };
+        self.request(what, &namespace, replace).await
     }
 
     async fn checkpoint(&self, request: &CheckpointRequest) -> Outcome {

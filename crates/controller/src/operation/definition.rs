@@ -144,8 +144,6 @@ pub struct OperationSettings {
     pub max_pods_per_revision: usize,
     /// The longest time that one request to the back-end can take.
     pub longest_request: Duration,
-    /// Whether the back-end receives the whole Pod object.
-    pub needs_pod_object: bool,
 }
 
 impl OperationSettings {

@@ -54,7 +54,7 @@ pub(super) async fn send<I: OperationIo>(
         node: pod.facts.node.clone().unwrap_or_default(),
         container: container.clone(),
         idempotency_key: idempotency_key(&checkpoint, &status),
-        pod_object: settings.needs_pod_object.then_some(pod.object),
+        pod_object: pod.object,
     };
     report(Progress::Requested(checkpoint.clone().into()));
     let outcome = if is_in_annotation {

@@ -1,13 +1,15 @@
 //! An object of a listing or a watch that may be undecodable, without harm for the others.
 //!
-//! kube's `DeserializeGuard` copies the tree from which it decodes an object, and keeps `managedFields`. This one drops both
-//! before the next object is read. It needs the tree: a watch event may come with its object before its type, and serde has
-//! then no text any more.
+//! kube's `DeserializeGuard` decodes an object into a tree first, also what is then thrown away: most of a pod is that. This
+//! one takes the object as text. A watch event may come with its object before its type; serde has then no text any more,
+//! but a tree.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 use kube::core::{ObjectMeta, Resource};
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -36,20 +38,51 @@ struct IdentityMetadata {
     resource_version: Option<String>,
 }
 
+/// The name by which serde_json's `RawValue` asks for a value as text. It is not public, and a test checks it.
+const AS_TEXT: &str = "$serde_json::private::RawValue";
+
 impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(AS_TEXT, GuardedVisitor(PhantomData))
+    }
+}
+
+struct GuardedVisitor<K>(PhantomData<K>);
+
+impl<'de, K: DeserializeOwned + Resource> Visitor<'de> for GuardedVisitor<K> {
+    type Value = Guarded<K>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    /// serde_json delivers the text as the only value of a map.
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Guarded<K>, M::Error> {
+        map.next_key::<IgnoredAny>()?;
+        let text: String = map.next_value()?;
+        guarded(serde_json::from_str(&text), || serde_json::from_str(&text))
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Guarded<K>, D::Error> {
         let tree = Value::deserialize(deserializer)?;
-        match K::deserialize(&tree) {
-            Ok(mut object) => {
-                object.meta_mut().managed_fields = None;
-                Ok(Self(Ok(object)))
-            }
-            Err(error) => {
-                let Identity { metadata } = Identity::deserialize(&tree).map_err(D::Error::custom)?;
-                let IdentityMetadata { name, namespace, resource_version } = metadata;
-                let metadata = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };
-                Ok(Self(Err(Undecodable { metadata, error: error.to_string() })))
-            }
+        guarded(K::deserialize(&tree), || Identity::deserialize(&tree))
+    }
+}
+
+fn guarded<K: Resource, E: serde::de::Error>(
+    decoded: serde_json::Result<K>,
+    identity: impl FnOnce() -> serde_json::Result<Identity>,
+) -> Result<Guarded<K>, E> {
+    match decoded {
+        Ok(mut object) => {
+            object.meta_mut().managed_fields = None;
+            Ok(Guarded(Ok(object)))
+        }
+        Err(error) => {
+            let Identity { metadata } = identity().map_err(E::custom)?;
+            let IdentityMetadata { name, namespace, resource_version } = metadata;
+            let metadata = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };
+            Ok(Guarded(Err(Undecodable { metadata, error: error.to_string() })))
         }
     }
 }
@@ -123,6 +156,13 @@ mod tests {
             };
             assert_eq!(object.0.unwrap_err().metadata.name.as_deref(), Some("bad"));
         }
+    }
+
+    #[test]
+    fn serde_json_delivers_an_object_as_text() {
+        let undecodable: Guarded<ConfigMap> = serde_json::from_str("{\n\"metadata\": {},\n\"data\": 1}").unwrap();
+        let error = undecodable.0.unwrap_err().error;
+        assert!(error.contains("line 3"), "a tree has no lines: {error}");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::Request;
 use kube::{Client, Resource as _};
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
@@ -13,23 +12,23 @@ use super::call::{CallError, call};
 /// A pod as the API server has it now.
 pub struct LivePod {
     pub facts: PodFacts,
-    /// The whole Pod object, for a back-end that receives it.
-    pub object: Value,
+    /// The whole Pod object, if it was asked for.
+    pub object: Option<Value>,
 }
 
-/// Reads the pod of that name; `None` if there is none.
-pub async fn read_pod(client: &Client, name: &PodName) -> Result<Option<LivePod>, CallError> {
+/// Reads the pod of that name; `None` if there is none. `with_object`: also the whole Pod object.
+pub async fn read_pod(client: &Client, name: &PodName, with_object: bool) -> Result<Option<LivePod>, CallError> {
     let what = || format!("read pod `{name}`");
     let path = Pod::url_path(&(), Some(&name.namespace));
     let request = Request::new(path).get(&name.name, &kube::api::GetParams::default());
     let built = request.map_err(kube::Error::BuildRequest);
-    let read = call(what(), async { client.request::<Value>(built?).await }).await;
-    let object = match read {
-        Ok(object) => object,
+    let text = match call(what(), async { client.request_text(built?).await }).await {
+        Ok(text) => text,
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let pod = WatchedPod::deserialize(&object)
-        .map_err(|error| CallError::Failed { what: what(), source: Box::new(kube::Error::SerdeError(error)) })?;
+    let undecodable = |error| CallError::Failed { what: what(), source: Box::new(kube::Error::SerdeError(error)) };
+    let pod: WatchedPod = serde_json::from_str(&text).map_err(undecodable)?;
+    let object = with_object.then(|| serde_json::from_str(&text)).transpose().map_err(undecodable)?;
     Ok(Some(LivePod { facts: pod.into(), object }))
 }
