@@ -106,8 +106,8 @@ async fn events_are_published_some_at_a_time() {
     })
     .await;
     assert_eq!(requests.bodies.lock().unwrap().len(), 800);
-    assert_eq!(requests.most_open.load(Ordering::SeqCst), 8);
-    assert!(start.elapsed() < Duration::from_secs(11), "{:?}", start.elapsed());
+    assert_eq!(requests.most_open.load(Ordering::SeqCst), 4);
+    assert!(start.elapsed() < Duration::from_secs(21), "{:?}", start.elapsed());
     assert_eq!(events.lost.counted(LossReason::Failed), 0);
 }
 
