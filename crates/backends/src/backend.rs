@@ -8,6 +8,9 @@ use serde_json::Value;
 use snapwatcher_api::outcome::Outcome;
 use snapwatcher_api::pod::PodName;
 
+/// The longest wait that a server may set by `Retry-After`; as long as the longest back-off.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+
 /// What one attempt requests.
 #[derive(Debug, Clone)]
 pub struct CheckpointRequest {

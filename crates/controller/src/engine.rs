@@ -24,8 +24,6 @@ mod work_queue;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use snapwatcher_api::pod::PodName;
 
 use crate::operation::{Operation, OperationId, SEND_WINDOW};
@@ -35,7 +33,7 @@ use pod_table::{ContainerKey, PodAction, PodTable};
 use record_key::RecordKey;
 use record_table::RecordTable;
 use state::{Reported, Running, Task};
-use timers::{Timer, Timers, after};
+use timers::{Timer, Timers};
 
 pub use kept::Kept;
 pub use message::{ClaimReport, Effect, Input, Now, Report};
@@ -52,7 +50,7 @@ impl Engine {
             Input::Leads(leads) => self.lead(leads, now),
             Input::Stop => self.is_stopping = true,
             Input::Pods { scope, event } => {
-                let actions = self.pods.apply(scope, *event, now.wall);
+                let actions = self.pods.apply(scope, *event, now);
                 self.take(actions, now);
                 self.pods_listed(scope, now);
             }
@@ -62,30 +60,30 @@ impl Engine {
             Input::Retained => self.schedule_retention(now),
             Input::Wakeup => self.requeue_blocked(),
         }
-        while let Some(timer) = self.timers.pop(now.wall) {
+        while let Some(timer) = self.timers.pop(now.boot) {
             self.due(timer, now);
         }
         if self.slots.drop_expired(now.wall) {
             self.requeue_blocked();
         }
-        self.last_step = now.wall;
+        self.last_step = now;
         self.start_work(now);
         self.report_numbers(now);
         std::mem::take(&mut self.effects)
     }
 
     /// When [`Self::on`] is to be called with [`Input::Wakeup`], if nothing else happens before.
-    pub fn next_wakeup(&mut self, now: Timestamp) -> Duration {
+    pub fn next_wakeup(&mut self, now: Now) -> Duration {
         let longest = self.settings.operations.policy.longest_wait;
         let has_waiting = !self.queue.is_empty() || !self.blocked.is_empty();
-        let of_waiting =
-            [self.slots.next_expiry(), self.breakers.next_probe(now), self.outage.map(|outage| outage.until)];
-        let of_waiting = of_waiting.into_iter().flatten().filter(|_| has_waiting);
-        let others = [self.timers.next(), self.breakers.next_expiry(longest, now)].into_iter().flatten();
         // What has become due since the last step is due now.
-        let next = of_waiting.filter(|at| *at > self.last_step).chain(others).min();
-        let wait = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-        wait.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+        let slot = self.slots.next_expiry().filter(|at| *at > self.last_step.wall).map(|at| now.boot_at(at));
+        let probe = self.breakers.next_probe(self.last_step.boot);
+        let outage = self.outage.map(|outage| outage.until).filter(|until| *until > self.last_step.boot);
+        let of_waiting = [slot, probe, outage].into_iter().flatten().filter(|_| has_waiting);
+        let others = [self.timers.next(), self.breakers.next_expiry(longest, self.last_step.boot)];
+        let next = of_waiting.chain(others.into_iter().flatten()).min();
+        next.map_or(LONGEST_SLEEP, |at| at.saturating_sub(now.boot).min(LONGEST_SLEEP))
     }
 
     /// Whether claims create Checkpoints.
@@ -127,14 +125,14 @@ impl Engine {
 
     fn schedule_retention(&mut self, now: Now) {
         if self.leads && self.settings.backend.is_some() {
-            self.timers.set(Timer::Retention, after(now.wall, self.settings.retention_interval));
+            self.timers.set(Timer::Retention, now.boot + self.settings.retention_interval);
         }
     }
 
     fn due(&mut self, timer: Timer, now: Now) {
         match timer {
             Timer::Pod(pod) => {
-                let actions = self.pods.recheck(&pod, now.wall);
+                let actions = self.pods.recheck(&pod, now);
                 self.take(actions, now);
             }
             Timer::Record(key) => self.look_at(&key, now),
@@ -194,7 +192,7 @@ impl Engine {
         self.leads
             && !self.is_stopping
             && !self.settings.is_suspended
-            && self.outage.is_none_or(|outage| outage.until <= now.wall)
+            && self.outage.is_none_or(|outage| outage.until <= now.boot)
             && self.all_are_listed(now)
     }
 
@@ -246,7 +244,7 @@ impl Engine {
     fn report_numbers(&mut self, now: Now) {
         let longest = self.settings.operations.policy.longest_wait;
         let (pods, queued) = (self.pods.len(), self.queue.attempts());
-        let breakers = self.breakers.open_count(longest, now.wall);
+        let breakers = self.breakers.open_count(longest, now.boot);
         if pods != self.reported.pods {
             self.report(Report::PodsWatched(pods));
         }

@@ -74,7 +74,7 @@ impl ControllerService {
         let mut running = Running { service: self, reporter, tasks: JoinSet::new(), progress, inputs };
         let mut watches = running.lead();
         while !stop.is_cancelled() {
-            let wait = running.service.engine.next_wakeup(clock::now());
+            let wait = running.service.engine.next_wakeup(now());
             tokio::select! {
                 () = stop.cancelled() => {}
                 Ok(()) = running.service.leads.changed() => watches = running.lead(),

@@ -30,7 +30,7 @@ impl World {
             }
         }
         let of = &mut self.processes[process];
-        let wait = of.engine.next_wakeup(now.wall);
+        let wait = of.engine.next_wakeup(now);
         // As a timer of the runtime, which has a resolution of a millisecond.
         let wakes_at = self.now + wait.max(Duration::from_millis(1));
         of.wakes_at = if of.is_stopping { Duration::MAX } else { wakes_at };

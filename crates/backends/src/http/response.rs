@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
 
-/// The longest wait that a server may set by `Retry-After`; as long as the longest back-off.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+use crate::backend::LONGEST_RETRY_AFTER;
 
 /// A response, with as much of its body as is read.
 #[derive(Debug)]

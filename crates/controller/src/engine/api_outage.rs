@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-
 use snapwatcher_kubernetes::backoff::Backoff;
 use snapwatcher_kubernetes::cluster::CallError;
 
@@ -11,25 +9,24 @@ use snapwatcher_kubernetes::cluster::CallError;
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), LONGEST_PAUSE);
 
-/// The API server could not be reached, so no attempt starts before `until`.
+/// The API server could not be reached, so no attempt starts before `until`, by the clock since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ApiOutage {
     /// Pauses in a row, this one included.
     pub(super) pauses: u32,
-    pub(super) until: Timestamp,
+    pub(super) until: Duration,
 }
 
 impl ApiOutage {
-    /// The pause after an error. `None`: one is under way, and an attempt that was sent before it does not prolong it.
+    /// The pause after an error, at `now` of the clock since boot. `None`: one is under way, and an attempt that was sent before it does not prolong it.
     /// `jitter` is from 0 to 1.
-    pub(super) fn after(previous: Option<Self>, jitter: f64, now: Timestamp) -> Option<Self> {
+    pub(super) fn after(previous: Option<Self>, jitter: f64, now: Duration) -> Option<Self> {
         let pauses = match previous {
             Some(outage) if outage.until > now => return None,
             Some(outage) => outage.pauses + 1,
             None => 1,
         };
-        let wait = SignedDuration::try_from(PAUSES.wait(pauses, jitter)).unwrap_or_default();
-        Some(Self { pauses, until: now + wait })
+        Some(Self { pauses, until: now + PAUSES.wait(pauses, jitter) })
     }
 }
 
@@ -41,18 +38,17 @@ pub(super) fn is_about_checkpoint(error: &CallError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapwatcher_api::fixtures::at;
 
     #[test]
     fn pauses_double_and_errors_during_a_pause_do_not_count() {
         let mut outage = None;
         let mut waits = Vec::new();
-        let mut now = at(0);
+        let mut now = Duration::ZERO;
         for _ in 0..6 {
             outage = ApiOutage::after(outage, Backoff::NO_JITTER, now);
             let until = outage.unwrap().until;
             assert_eq!(ApiOutage::after(outage, Backoff::NO_JITTER, now), None);
-            waits.push(until.duration_since(now).as_secs());
+            waits.push((until - now).as_secs());
             now = until;
         }
         assert_eq!(waits, [1, 2, 4, 8, 15, 15]);

@@ -21,7 +21,7 @@ use super::record_key::RecordKey;
 use super::record_table::attempt_start;
 use super::slots::Subject;
 use super::state::{Engine, Running, Task};
-use super::timers::{Timer, after};
+use super::timers::Timer;
 use super::work_queue::WorkItem;
 use crate::operation::{Attempt, AttemptResult, ClaimResult, Operation, OperationId, OperationResult, Progress};
 use crate::record::fields;
@@ -56,7 +56,7 @@ impl Engine {
         // Taken out, since the condition reads the rest of the engine.
         let mut queue = std::mem::take(&mut self.queue);
         let next = queue
-            .pop(|node| self.breakers.allows(self.endpoint(node), now.wall) && self.slots.has_free(node, now.wall));
+            .pop(|node| self.breakers.allows(self.endpoint(node), now.boot) && self.slots.has_free(node, now.wall));
         self.queue = queue;
         match next {
             None => return false,
@@ -120,7 +120,7 @@ impl Engine {
     fn need_of_revision(&self, checkpoint: &Checkpoint, target: &CheckpointTarget, now: Now) -> Need {
         let CheckpointTarget::Revision { workload, revision, .. } = target else { return Need::Nothing };
         let pods = self.pods.in_namespace(checkpoint.metadata.namespace.as_deref().unwrap_or_default());
-        let health = |node: &str| self.breakers.health(self.endpoint(Some(node)), now.wall);
+        let health = |node: &str| self.breakers.health(self.endpoint(Some(node)), now.boot);
         let same_endpoint = |a: &str, b: &str| self.endpoint(Some(a)) == self.endpoint(Some(b));
         let pod = candidates::first(checkpoint, target, pods, health, same_endpoint, now.wall);
         if let Some(chosen) = pod.and_then(|pod| self.known_pod(&pod, target, now).ok()) {
@@ -193,7 +193,7 @@ impl Engine {
         let permit = self.operations.get_mut(&id).map(|running| std::mem::take(&mut running.permit));
         let permit = permit.unwrap_or_default();
         let longest = self.settings.operations.policy.longest_wait;
-        let others_reachable = self.breakers.all_closed_except(&permit, longest, now.wall);
+        let others_reachable = self.breakers.all_closed_except(&permit, longest, now.boot);
         self.record_signal(&permit, EndpointSignal::from(&outcome), now);
         self.report(Report::Responded { outcome, others_reachable });
         self.requeue_blocked();
@@ -207,7 +207,7 @@ impl Engine {
     fn record_signal(&mut self, permit: &Permit, signal: EndpointSignal, now: Now) {
         let longest = self.settings.operations.policy.longest_wait;
         let jitter = self.random.f64();
-        self.breakers.record(permit, signal, longest, jitter, now.wall);
+        self.breakers.record(permit, signal, longest, jitter, now.boot);
     }
 
     pub(super) fn finished(&mut self, id: OperationId, result: OperationResult, now: Now) {
@@ -263,7 +263,7 @@ impl Engine {
         match record {
             Some(record) if is_outdated => {
                 self.observe_again(&record);
-                self.timers.set(Timer::Record(record), after(now.wall, RETRY_AFTER));
+                self.timers.set(Timer::Record(record), now.boot + RETRY_AFTER);
             }
             Some(record) => self.look_at(&record, now),
             None => {}
@@ -348,10 +348,10 @@ impl Engine {
         self.observe_again(&key);
         let is_about_checkpoint = is_about_checkpoint(&error);
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
-        self.timers.set(Timer::Record(key), after(now.wall, wait));
+        self.timers.set(Timer::Record(key), now.boot + wait);
         if is_about_checkpoint {
             self.report(Report::AttemptFailed { checkpoint, error, retry_after: wait });
-        } else if let Some(outage) = ApiOutage::after(self.outage, self.random.f64(), now.wall) {
+        } else if let Some(outage) = ApiOutage::after(self.outage, self.random.f64(), now.boot) {
             self.outage = Some(outage);
             if outage.pauses == 1 {
                 self.report(Report::OutageStarted(error));

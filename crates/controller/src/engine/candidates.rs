@@ -88,7 +88,11 @@ fn rank(
 mod tests {
     use super::*;
     use snapwatcher_api::checkpoint::Phase;
-    use snapwatcher_api::fixtures::{at, checkpoint, pod};
+    use snapwatcher_api::fixtures::{checkpoint, pod};
+
+    fn at(seconds: u64) -> std::time::Duration {
+        std::time::Duration::from_secs(seconds)
+    }
 
     /// A Checkpoint whose last attempt, on pod `b` and node `n2`, ended with this reason.
     fn tried_on_b(reason: Reason) -> Checkpoint {

@@ -1,8 +1,7 @@
-//! The circuit breaker of one endpoint. While it is open, attempts wait, and one at a time probes the endpoint.
+//! The circuit breaker of one endpoint. While it is open, attempts wait, and one at a time probes the endpoint. Times are
+//! those of the clock since boot.
 
 use std::time::Duration;
-
-use jiff::Timestamp;
 
 use snapwatcher_api::outcome::{Outcome, RetryClass};
 
@@ -14,7 +13,7 @@ pub(super) enum CircuitBreaker {
     #[default]
     Closed,
     /// No attempt before `until`; then one, as a probe.
-    Open { until: Timestamp, failures: u32 },
+    Open { until: Duration, failures: u32 },
     /// The probe is under way.
     Probing { failures: u32 },
 }
@@ -43,7 +42,7 @@ impl From<&Outcome> for EndpointSignal {
 
 impl CircuitBreaker {
     /// Whether an attempt may start now. The caller then calls [`Self::start_probe`].
-    pub(super) fn allows(&self, now: Timestamp) -> bool {
+    pub(super) fn allows(&self, now: Duration) -> bool {
         match self {
             Self::Closed => true,
             Self::Open { until, .. } => *until <= now,
@@ -65,7 +64,7 @@ impl CircuitBreaker {
         signal: EndpointSignal,
         longest: Duration,
         jitter: f64,
-        now: Timestamp,
+        now: Duration,
     ) {
         let failures = match (signal, &*self) {
             (EndpointSignal::Reachable, _) => {
@@ -86,7 +85,7 @@ impl CircuitBreaker {
     }
 
     /// When the next attempt may start, if the breaker is open.
-    pub(super) fn opens_at(&self) -> Option<Timestamp> {
+    pub(super) fn opens_at(&self) -> Option<Duration> {
         if let Self::Open { until, .. } = self { Some(*until) } else { None }
     }
 }
@@ -96,12 +95,15 @@ mod tests {
     use snapwatcher_kubernetes::backoff::Backoff;
 
     use super::*;
-    use snapwatcher_api::fixtures::at;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
 
     const LONGEST_WAIT: Duration = Duration::from_secs(300);
     const UNREACHABLE: EndpointSignal = EndpointSignal::Unreachable { retry_after: None };
 
-    fn record(breaker: &mut CircuitBreaker, was_probe: bool, signal: EndpointSignal, now: Timestamp) {
+    fn record(breaker: &mut CircuitBreaker, was_probe: bool, signal: EndpointSignal, now: Duration) {
         breaker.record(was_probe, signal, LONGEST_WAIT, Backoff::NO_JITTER, now);
     }
 
@@ -130,7 +132,7 @@ mod tests {
             assert!(breaker.start_probe());
             record(&mut breaker, true, UNREACHABLE, now);
             let opens = breaker.opens_at().unwrap();
-            waits.push(opens.duration_since(now).as_secs());
+            waits.push((opens - now).as_secs());
             now = opens;
         }
         assert_eq!(waits, [4, 8, 16, 32, 64, 128, 256, 300, 300]);

@@ -19,7 +19,7 @@ use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
 use super::record_table::SuccessOf;
 use super::state::{ClaimTask, Engine, Task};
-use super::timers::{Timer, after};
+use super::timers::Timer;
 use super::work_queue::WorkItem;
 use crate::log_block::BlockEvent;
 use crate::operation::{Claim, ClaimError, ClaimResult, Operation};
@@ -62,8 +62,8 @@ impl Engine {
 
     /// Decides what a container needs: nothing, its workload, a slot, or its Checkpoint.
     fn prepare_claim(&mut self, key: ContainerKey, workload: Option<Workload>, now: Now) {
-        if !self.pods.is_claimable(&key, now.wall) {
-            let again = self.pods.claim_ineligible(&key, now.wall);
+        if !self.pods.is_claimable(&key, now) {
+            let again = self.pods.claim_ineligible(&key, now);
             return self.take(again.into_iter().collect(), now);
         }
         if self.settings.backend.is_some() && !self.has_listed_checkpoints(&key) {
@@ -155,7 +155,7 @@ impl Engine {
         }
         if self.may_attempt(now) && !is_busy {
             self.queue.push(key.item(), Some(claim.node.clone()));
-            self.timers.set(Timer::Claim(key.clone()), after(now.wall, LONGEST_WAIT));
+            self.timers.set(Timer::Claim(key.clone()), now.boot + LONGEST_WAIT);
             self.prepared.insert(key, claim);
         } else {
             self.unattempted.push_back((key, claim));
@@ -224,10 +224,10 @@ impl Engine {
         let entry = self.pods.get(&key.pod).filter(|entry| {
             // The revision may have changed too.
             let is_of_target = eligibility::check(Some(&entry.pod), Choice::Target(&claim.target), now.wall).is_ok();
-            is_of_target && self.pods.is_claimable(&key, now.wall)
+            is_of_target && self.pods.is_claimable(&key, now)
         });
         let Some((pod, event)) = entry.map(|entry| (entry.pod.clone(), entry.event)) else {
-            let again = self.pods.claim_ineligible(&key, now.wall);
+            let again = self.pods.claim_ineligible(&key, now);
             if attempts {
                 self.slots.release(&record);
                 self.end_permit(&permit, now);
@@ -297,7 +297,7 @@ impl Engine {
     }
 
     fn claim_done(&mut self, key: &ContainerKey, now: Now) {
-        let again = self.pods.claim_done(key, now.wall);
+        let again = self.pods.claim_done(key, now);
         self.take(again.into_iter().collect(), now);
     }
 
@@ -305,18 +305,18 @@ impl Engine {
         let jitter = self.random.f64();
         let again: Option<PodAction> = match &error {
             // The watch can be behind the live read, or ahead of it.
-            ClaimError::Ineligible { .. } if self.pods.is_claimable(key, now.wall) => {
-                self.pods.claim_failed(key, jitter, now.wall)
+            ClaimError::Ineligible { .. } if self.pods.is_claimable(key, now) => {
+                self.pods.claim_failed(key, jitter, now)
             }
             // The next state of the pod decides. A pod whose controller is gone will be garbage-collected.
             ClaimError::Ineligible { .. } | ClaimError::Workload(WorkloadError::Gone { .. }) => {
-                self.pods.claim_ineligible(key, now.wall)
+                self.pods.claim_ineligible(key, now)
             }
-            ClaimError::NamespaceTerminating(_) => self.pods.claim_done(key, now.wall),
+            ClaimError::NamespaceTerminating(_) => self.pods.claim_done(key, now),
             ClaimError::NoDefinition
             | ClaimError::Workload(WorkloadError::Lookup { .. })
             | ClaimError::NoName(_)
-            | ClaimError::Call(_) => self.pods.claim_failed(key, jitter, now.wall),
+            | ClaimError::Call(_) => self.pods.claim_failed(key, jitter, now),
         };
         if let Some(pod) = self.pods.get(&key.pod).map(|entry| entry.pod.clone()).filter(|pod| pod.uid == key.uid) {
             self.report(Report::ClaimFailed { pod, container: key.container.clone(), error });

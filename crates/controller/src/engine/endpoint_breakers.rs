@@ -3,17 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-
 use super::circuit_breaker::{CircuitBreaker, EndpointSignal};
 
 /// An open breaker is dropped when no attempt needed its endpoint for this long after a probe was due. A day, since the
 /// order of a revision's pods depends on what is known about their nodes.
-const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(24);
+const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// An open breaker counts in the metric and in the health check until no attempt needed its endpoint for twice the
 /// longest wait and this: a waiting Checkpoint would have probed it by then, so the node may be gone.
-const STALE_AFTER: SignedDuration = SignedDuration::from_secs(10);
+const STALE_AFTER: Duration = Duration::from_secs(10);
 
 /// The breakers of all endpoints, by address.
 #[derive(Default)]
@@ -27,9 +25,9 @@ pub(super) enum EndpointHealth {
     /// The status of a Checkpoint says that the endpoint was unreachable, and this process knows no more.
     ReportedUnreachable,
     /// The last attempt did not reach it, and a probe is due since then.
-    ProbeDue(Timestamp),
+    ProbeDue(Duration),
     /// The last attempt did not reach it, and the next one waits until then.
-    Unreachable(Timestamp),
+    Unreachable(Duration),
     /// A probe is under way.
     Probing,
 }
@@ -43,7 +41,7 @@ pub(super) struct Permit {
 
 impl EndpointBreakers {
     /// Whether an attempt at that endpoint (`None`: not known yet) may start now.
-    pub(super) fn allows(&self, endpoint: Option<&str>, now: Timestamp) -> bool {
+    pub(super) fn allows(&self, endpoint: Option<&str>, now: Duration) -> bool {
         endpoint.is_none_or(|endpoint| self.0.get(endpoint).is_none_or(|breaker| breaker.allows(now)))
     }
 
@@ -60,7 +58,7 @@ impl EndpointBreakers {
         signal: EndpointSignal,
         longest: Duration,
         jitter: f64,
-        now: Timestamp,
+        now: Duration,
     ) {
         let Some(endpoint) = &permit.endpoint else { return };
         let breaker = self.0.entry(endpoint.clone()).or_default();
@@ -69,7 +67,7 @@ impl EndpointBreakers {
     }
 
     /// The health of an endpoint.
-    pub(super) fn health(&self, endpoint: Option<&str>, now: Timestamp) -> EndpointHealth {
+    pub(super) fn health(&self, endpoint: Option<&str>, now: Duration) -> EndpointHealth {
         let Some(endpoint) = endpoint else { return EndpointHealth::Healthy };
         match self.0.get(endpoint) {
             None | Some(CircuitBreaker::Closed) => EndpointHealth::Healthy,
@@ -80,55 +78,57 @@ impl EndpointBreakers {
     }
 
     /// How many breakers are open and not stale. `longest` is the longest wait.
-    pub(super) fn open_count(&self, longest: Duration, now: Timestamp) -> usize {
+    pub(super) fn open_count(&self, longest: Duration, now: Duration) -> usize {
         self.0.values().filter(|breaker| !is_stale(breaker, longest, now)).count()
     }
 
     /// When the next open breaker becomes stale, if no attempt needs its endpoint.
-    pub(super) fn next_expiry(&self, longest: Duration, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn next_expiry(&self, longest: Duration, now: Duration) -> Option<Duration> {
         self.0.values().filter_map(|breaker| stale_at(breaker, longest)).filter(|at| *at > now).min()
     }
 
     /// Whether no breaker is open and not stale, apart from the one of this permit.
-    pub(super) fn all_closed_except(&self, permit: &Permit, longest: Duration, now: Timestamp) -> bool {
+    pub(super) fn all_closed_except(&self, permit: &Permit, longest: Duration, now: Duration) -> bool {
         let mut others = self.0.iter().filter(|(endpoint, _)| permit.endpoint.as_ref() != Some(endpoint));
         others.all(|(_, breaker)| is_stale(breaker, longest, now))
     }
 
     /// When the next endpoint may be probed, after `now`.
-    pub(super) fn next_probe(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn next_probe(&self, now: Duration) -> Option<Duration> {
         self.0.values().filter_map(CircuitBreaker::opens_at).filter(|at| *at > now).min()
     }
 }
 
-fn is_forgotten(breaker: &CircuitBreaker, now: Timestamp) -> bool {
-    breaker.opens_at().is_some_and(|at| now.duration_since(at) > FORGET_AFTER)
+fn is_forgotten(breaker: &CircuitBreaker, now: Duration) -> bool {
+    breaker.opens_at().is_some_and(|at| now.saturating_sub(at) > FORGET_AFTER)
 }
 
-fn is_stale(breaker: &CircuitBreaker, longest: Duration, now: Timestamp) -> bool {
+fn is_stale(breaker: &CircuitBreaker, longest: Duration, now: Duration) -> bool {
     stale_at(breaker, longest).is_some_and(|at| at <= now)
 }
 
 /// When an open breaker becomes stale. `None`: its probe is under way.
-fn stale_at(breaker: &CircuitBreaker, longest: Duration) -> Option<Timestamp> {
-    let unused = SignedDuration::try_from(longest.saturating_mul(2)).unwrap_or(SignedDuration::MAX);
-    let unused = unused.saturating_add(STALE_AFTER);
-    breaker.opens_at().map(|at| at.saturating_add(unused).unwrap_or(Timestamp::MAX))
+fn stale_at(breaker: &CircuitBreaker, longest: Duration) -> Option<Duration> {
+    let unused = longest.saturating_mul(2).saturating_add(STALE_AFTER);
+    breaker.opens_at().map(|at| at.saturating_add(unused))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapwatcher_api::fixtures::at;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
 
     const UNREACHABLE: EndpointSignal = EndpointSignal::Unreachable { retry_after: None };
     const LONGEST: Duration = Duration::from_secs(300);
 
-    fn record(breakers: &mut EndpointBreakers, permit: &Permit, signal: EndpointSignal, now: Timestamp) {
+    fn record(breakers: &mut EndpointBreakers, permit: &Permit, signal: EndpointSignal, now: Duration) {
         breakers.record(permit, signal, LONGEST, 0.5, now);
     }
 
-    fn record_new(breakers: &mut EndpointBreakers, endpoint: Option<&str>, signal: EndpointSignal, now: Timestamp) {
+    fn record_new(breakers: &mut EndpointBreakers, endpoint: Option<&str>, signal: EndpointSignal, now: Duration) {
         let permit = breakers.issue(endpoint);
         record(breakers, &permit, signal, now);
     }

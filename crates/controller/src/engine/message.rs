@@ -25,6 +25,13 @@ pub struct Now {
     pub boot: Duration,
 }
 
+impl Now {
+    /// The time of the clock since boot at which the wall clock will show `at`, if nobody sets it. It is now if `at` has passed.
+    pub(super) fn boot_at(self, at: Timestamp) -> Duration {
+        self.boot.saturating_add(Duration::try_from(at.duration_since(self.wall)).unwrap_or_default())
+    }
+}
+
 /// What the engine learns.
 #[derive(Debug)]
 pub enum Input {

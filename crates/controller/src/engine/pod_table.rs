@@ -5,17 +5,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::Event;
 
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
 use snapwatcher_api::pod::{ContainerFacts, PodFacts, PodName, WatchedPod};
 use snapwatcher_kubernetes::backoff::Backoff;
 
+use super::message::Now;
 use crate::log_block::BlockEvent;
 
 /// By how much the watch of Checkpoints may lag behind a claim.
-const INDEX_LAG: SignedDuration = SignedDuration::from_secs(2);
+const INDEX_LAG: Duration = Duration::from_secs(2);
 
 /// The waits before a failed claim is retried. The longest is short enough for a claim within 30 s of the API server's
 /// return.
@@ -50,13 +50,11 @@ pub(super) struct PodEntry {
 enum ClaimState {
     /// `is_outdated`: meanwhile a Checkpoint was deleted, or the pod was updated in place. So the result may be about the deleted
     /// one, or about the image or revision before.
-    UnderWay {
-        failures: u32,
-        is_outdated: bool,
-    },
+    UnderWay { failures: u32, is_outdated: bool },
     Failed {
         failures: u32,
-        retry_at: Timestamp,
+        /// By the clock since boot.
+        retry_at: Duration,
     },
     /// The container has a Checkpoint.
     Done,
@@ -82,8 +80,8 @@ pub(super) enum PodAction {
     /// The pod has become Ready or eligible, was updated in place, or is gone: Checkpoints that wait for it are to be looked at
     /// again.
     Changed(PodName),
-    /// Call [`PodTable::recheck`] at that time.
-    Recheck { pod: PodName, at: Timestamp },
+    /// Call [`PodTable::recheck`] at that time of the clock since boot.
+    Recheck { pod: PodName, at: Duration },
     /// The pod is not eligible, for another cause than before.
     Blocked { pod: PodFacts, cause: Ineligible },
     /// The pod has become eligible.
@@ -134,7 +132,7 @@ impl PodTable {
     }
 
     /// Takes over one event of the watch of `scope`.
-    pub(super) fn apply(&mut self, scope: usize, event: Event<WatchedPod>, now: Timestamp) -> Vec<PodAction> {
+    pub(super) fn apply(&mut self, scope: usize, event: Event<WatchedPod>, now: Now) -> Vec<PodAction> {
         match event {
             Event::Init => {
                 self.listings.insert(scope, HashSet::new());
@@ -168,25 +166,25 @@ impl PodTable {
     }
 
     /// Assesses a pod again: its delay may have passed, or the retry of a claim may be due.
-    pub(super) fn recheck(&mut self, pod: &PodName, now: Timestamp) -> Vec<PodAction> {
+    pub(super) fn recheck(&mut self, pod: &PodName, now: Now) -> Vec<PodAction> {
         self.pods.get_mut(pod).map(|entry| entry.actions(now)).unwrap_or_default()
     }
 
     /// Whether that container is still to be claimed, by the last state of its pod.
-    pub(super) fn is_claimable(&self, key: &ContainerKey, now: Timestamp) -> bool {
+    pub(super) fn is_claimable(&self, key: &ContainerKey, now: Now) -> bool {
         let Some(entry) = self.entry(key) else { return false };
-        let eligible = eligibility::check(Some(&entry.pod), Choice::Annotated, now);
+        let eligible = eligibility::check(Some(&entry.pod), Choice::Annotated, now.wall);
         let has_image = entry.pod.container(&key.container).is_some_and(|container| container.image == key.image);
         has_image && eligible.is_ok_and(|containers| containers.contains(&key.container))
     }
 
     /// The container has a Checkpoint, unless the claim is outdated. Then it is repeated, after the watch of Checkpoints has had
     /// time to catch up.
-    pub(super) fn claim_done(&mut self, key: &ContainerKey, now: Timestamp) -> Option<PodAction> {
+    pub(super) fn claim_done(&mut self, key: &ContainerKey, now: Now) -> Option<PodAction> {
         let entry = self.entry_mut(key)?;
         let is_outdated = matches!(entry.claim(&key.container), Some(ClaimState::UnderWay { is_outdated: true, .. }));
-        let at = now.saturating_add(INDEX_LAG).unwrap_or(Timestamp::MAX);
-        let state = if is_outdated { ClaimState::Failed { failures: 0, retry_at: at } } else { ClaimState::Done };
+        let retry_at = now.boot + INDEX_LAG;
+        let state = if is_outdated { ClaimState::Failed { failures: 0, retry_at } } else { ClaimState::Done };
         entry.set_claim(&key.container, Some(state));
         let at = entry.next_retry(now)?;
         is_outdated.then(|| PodAction::Recheck { pod: key.pod.clone(), at })
@@ -194,35 +192,35 @@ impl PodTable {
 
     /// The pod is not eligible. Its next state decides, or the end of its delay, since a clock can be set back. After an update
     /// in place the state that decides may be known already.
-    pub(super) fn claim_ineligible(&mut self, key: &ContainerKey, now: Timestamp) -> Option<PodAction> {
+    pub(super) fn claim_ineligible(&mut self, key: &ContainerKey, now: Now) -> Option<PodAction> {
         let entry = self.entry_mut(key)?;
         let is_outdated = matches!(entry.claim(&key.container), Some(ClaimState::UnderWay { is_outdated: true, .. }));
         entry.set_claim(&key.container, None);
         if is_outdated {
-            return Some(PodAction::Recheck { pod: key.pod.clone(), at: now });
+            return Some(PodAction::Recheck { pod: key.pod.clone(), at: now.boot });
         }
-        match eligibility::check(Some(&entry.pod), Choice::Annotated, now) {
-            Err(Ineligible::Delayed(at)) => Some(PodAction::Recheck { pod: key.pod.clone(), at }),
+        match eligibility::check(Some(&entry.pod), Choice::Annotated, now.wall) {
+            Err(Ineligible::Delayed(at)) => Some(PodAction::Recheck { pod: key.pod.clone(), at: now.boot_at(at) }),
             _ => None,
         }
     }
 
     /// The claim failed, and is retried after a wait.
     /// `jitter` is from 0 to 1.
-    pub(super) fn claim_failed(&mut self, key: &ContainerKey, jitter: f64, now: Timestamp) -> Option<PodAction> {
+    pub(super) fn claim_failed(&mut self, key: &ContainerKey, jitter: f64, now: Now) -> Option<PodAction> {
         let entry = self.entry_mut(key)?;
         let failures = match entry.claim(&key.container) {
             Some(ClaimState::UnderWay { failures, .. }) => failures + 1,
             _ => 1,
         };
-        let at = now.saturating_add(CLAIM_RETRY.wait(failures, jitter)).unwrap_or(Timestamp::MAX);
-        entry.set_claim(&key.container, Some(ClaimState::Failed { failures, retry_at: at }));
+        let retry_at = now.boot + CLAIM_RETRY.wait(failures, jitter);
+        entry.set_claim(&key.container, Some(ClaimState::Failed { failures, retry_at }));
         let at = entry.next_retry(now)?;
         Some(PodAction::Recheck { pod: key.pod.clone(), at })
     }
 
     /// Checkpoints of these pods were deleted. Containers without a Checkpoint are claimed again.
-    pub(super) fn reclaim(&mut self, is_about: impl Fn(&PodEntry) -> bool, now: Timestamp) -> Vec<PodAction> {
+    pub(super) fn reclaim(&mut self, is_about: impl Fn(&PodEntry) -> bool, now: Now) -> Vec<PodAction> {
         let entries = self.pods.values_mut().filter(|entry| is_about(entry));
         let again = |entry: &mut PodEntry| {
             entry.forget_claims(|_| true);
@@ -231,7 +229,7 @@ impl PodTable {
         entries.flat_map(again).collect()
     }
 
-    fn update(&mut self, scope: usize, pod: PodFacts, now: Timestamp) -> Vec<PodAction> {
+    fn update(&mut self, scope: usize, pod: PodFacts, now: Now) -> Vec<PodAction> {
         let mut actions = Vec::new();
         // Another pod of the same name is a new pod.
         if self.pods.get(&pod.name).is_some_and(|known| known.pod.uid != pod.uid) {
@@ -247,7 +245,7 @@ impl PodTable {
             return actions;
         }
         actions.push(PodAction::Seen(pod.clone()));
-        let eligible = eligibility::check(Some(&pod), Choice::Annotated, now);
+        let eligible = eligibility::check(Some(&pod), Choice::Annotated, now.wall);
         let is_eligible = matches!(eligible, Ok(_) | Err(Ineligible::Delayed(_)));
         let event = if is_eligible { BlockEvent::Added } else { BlockEvent::Modified };
         let name = pod.name.clone();
@@ -303,8 +301,8 @@ impl PodEntry {
         true
     }
 
-    fn actions(&mut self, now: Timestamp) -> Vec<PodAction> {
-        let eligible = eligibility::check(Some(&self.pod), Choice::Annotated, now);
+    fn actions(&mut self, now: Now) -> Vec<PodAction> {
+        let eligible = eligibility::check(Some(&self.pod), Choice::Annotated, now.wall);
         let mut actions = Vec::new();
         // A manual Checkpoint may wait for a pod that is not eligible by its annotations.
         let is_ready = self.pod.running && self.pod.ready_since.is_some();
@@ -323,7 +321,7 @@ impl PodEntry {
             }
             Err(cause) => {
                 if let Ineligible::Delayed(at) = cause {
-                    actions.push(PodAction::Recheck { pod: self.pod.name.clone(), at });
+                    actions.push(PodAction::Recheck { pod: self.pod.name.clone(), at: now.boot_at(at) });
                 }
                 Some(cause)
             }
@@ -341,19 +339,19 @@ impl PodEntry {
     }
 
     /// When the next failed claim is retried. A pod has one time at which it is assessed again, and several containers.
-    fn next_retry(&self, now: Timestamp) -> Option<Timestamp> {
+    fn next_retry(&self, now: Now) -> Option<Duration> {
         let times = self.claims.iter().filter_map(|(_, state)| match state {
             ClaimState::Failed { retry_at, .. } => Some(*retry_at),
             ClaimState::UnderWay { .. } | ClaimState::Done => None,
         });
-        times.filter(|at| *at > now).min()
+        times.filter(|at| *at > now.boot).min()
     }
 
-    fn start_claim(&mut self, container: String, now: Timestamp) -> Option<PodAction> {
+    fn start_claim(&mut self, container: String, now: Now) -> Option<PodAction> {
         let image = self.pod.container(&container)?.image.clone();
         let failures = match self.claim(&container) {
             None => 0,
-            Some(ClaimState::Failed { failures, retry_at }) if retry_at <= now => failures,
+            Some(ClaimState::Failed { failures, retry_at }) if retry_at <= now.boot => failures,
             Some(_) => return None,
         };
         self.set_claim(&container, Some(ClaimState::UnderWay { failures, is_outdated: false }));

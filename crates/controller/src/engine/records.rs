@@ -16,7 +16,7 @@ use super::pod_table::PodEntry;
 use super::record_key::RecordKey;
 use super::record_table::{Reclaim, RecordChange, attempt_start};
 use super::state::{Engine, Task};
-use super::timers::{Timer, after};
+use super::timers::Timer;
 use super::work_queue::WorkItem;
 use crate::operation::{Operation, OperationId};
 use crate::record::transitions::{AttemptKnowledge, NextStep, plan};
@@ -122,14 +122,14 @@ impl Engine {
     fn reclaim(&mut self, reclaim: &Reclaim, now: Now) {
         let actions = match reclaim {
             Reclaim::None => return,
-            Reclaim::Pod(uid) => self.pods.reclaim(|entry| entry.pod.uid == *uid, now.wall),
+            Reclaim::Pod(uid) => self.pods.reclaim(|entry| entry.pod.uid == *uid, now),
             Reclaim::Revision { namespace, revision, pod } => {
                 let is_of_revision =
                     |pod: &PodFacts| pod.name.namespace == *namespace && pod.revision() == revision.as_str();
                 let is_pod = |entry: &PodEntry| pod.as_ref() == Some(&entry.pod.uid) || is_of_revision(&entry.pod);
-                self.pods.reclaim(is_pod, now.wall)
+                self.pods.reclaim(is_pod, now)
             }
-            Reclaim::Scope(scope) => self.pods.reclaim(|entry| entry.scope == *scope, now.wall),
+            Reclaim::Scope(scope) => self.pods.reclaim(|entry| entry.scope == *scope, now),
         };
         self.take(actions, now);
     }
@@ -172,17 +172,17 @@ impl Engine {
         let step = self.next_step(key, &checkpoint, now);
         let is_write = matches!(step, NextStep::MarkInterrupted | NextStep::Cancel);
         if is_write && self.running_writes() >= MAX_WRITES {
-            return self.timers.set(Timer::Record(key.clone()), after(now.wall, RETRY_AFTER));
+            return self.timers.set(Timer::Record(key.clone()), now.boot + RETRY_AFTER);
         }
         match step {
             NextStep::Rest => {}
-            NextStep::After(wait) => self.timers.set(Timer::Record(key.clone()), after(now.wall, wait)),
+            NextStep::After(wait) => self.timers.set(Timer::Record(key.clone()), now.boot + wait),
             NextStep::Attempt => {
-                self.timers.set(Timer::Record(key.clone()), after(now.wall, RECHECK_AFTER));
+                self.timers.set(Timer::Record(key.clone()), now.boot + RECHECK_AFTER);
                 match self.need_of(&checkpoint, None, now) {
                     Need::Attempt(chosen) => self.queue.push(WorkItem::Attempt(key.clone()), chosen.node),
                     Need::Wait(_) if self.running_writes() >= MAX_WRITES => {
-                        self.timers.set(Timer::Record(key.clone()), after(now.wall, RETRY_AFTER));
+                        self.timers.set(Timer::Record(key.clone()), now.boot + RETRY_AFTER);
                     }
                     Need::Wait(message) if self.may_attempt(now) => {
                         let operation = Operation::Wait { checkpoint: checkpoint.clone(), message };

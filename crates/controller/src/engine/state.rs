@@ -13,7 +13,7 @@ use snapwatcher_kubernetes::cluster::Scope;
 
 use super::api_outage::ApiOutage;
 use super::endpoint_breakers::{EndpointBreakers, Permit};
-use super::message::Effect;
+use super::message::{Effect, Now};
 use super::pod_table::{ContainerKey, PodTable};
 use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
@@ -79,7 +79,7 @@ pub struct Engine {
     pub(super) sent: HashMap<RecordKey, Timestamp>,
     pub(super) last_operation: u64,
     /// The time of the last input.
-    pub(super) last_step: Timestamp,
+    pub(super) last_step: Now,
     pub(super) outage: Option<ApiOutage>,
     /// A slot that was taken before this leadership and that no listing has shown does not count after this time.
     pub(super) stale_slots_expire_at: Duration,
@@ -150,7 +150,7 @@ impl Engine {
             written: HashMap::new(),
             sent: HashMap::new(),
             last_operation: 0,
-            last_step: Timestamp::UNIX_EPOCH,
+            last_step: Now { wall: Timestamp::UNIX_EPOCH, boot: Duration::ZERO },
             outage: None,
             stale_slots_expire_at: Duration::ZERO,
             had_open_breaker: false,

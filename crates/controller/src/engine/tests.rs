@@ -9,8 +9,8 @@ use snapwatcher_api::fixtures::{self, at, pod};
 use snapwatcher_api::outcome::{Location, Outcome};
 use snapwatcher_api::pod::{OncePer, WatchedPod};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
-use snapwatcher_kubernetes::cluster::Scope;
-use snapwatcher_kubernetes::workload::Workload;
+use snapwatcher_kubernetes::cluster::{CallError, Scope};
+use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
 
 use crate::operation::{AttemptResult, ClaimError, ClaimResult, OperationResult, OperationSettings, Progress};
 use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
@@ -50,7 +50,6 @@ fn settings() -> EngineSettings {
             policy,
             max_pods_per_revision: 3,
             longest_request: Duration::from_secs(120),
-            needs_pod_object: false,
         },
         limits: ConcurrencyLimits { concurrent: 8, per_node: 1, response_timeout: Duration::from_secs(120) },
         once_per: OncePer::Pod,
@@ -149,7 +148,7 @@ fn a_pod_on_a_busy_node_waits_unclaimed_and_is_then_claimed_without_an_attempt()
         claims.extend(operations(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 0)));
     }
     assert_eq!(claims.len(), 1, "both pods are on one node: {claims:?}");
-    assert_eq!(engine.next_wakeup(at(0)), Duration::from_secs(2));
+    assert_eq!(engine.next_wakeup(now(0)), Duration::from_secs(2));
     let (_, operation) = only(engine.on(Input::Wakeup, now(2)));
     assert!(matches!(operation, Operation::Claim(claim) if !claim.attempts && claim.pod.uid == "b"));
 }
@@ -306,4 +305,19 @@ fn without_a_back_end_a_claim_is_only_reported() {
     let is_claimed =
         |effect: &Effect| matches!(effect, Effect::Report(report) if matches!(**report, Report::Claimed(_)));
     assert!(effects.iter().any(is_claimed) && operations(effects).is_empty());
+}
+
+#[test]
+fn a_clock_that_is_set_back_delays_no_retry() {
+    let (mut engine, effects) = leading(settings(), vec![ready("a")]);
+    let (id, _) = only(effects);
+    let source = CallError::TimedOut { what: "read ReplicaSet `web`".into() };
+    let lookup = WorkloadError::Lookup { pod: "a".into(), source: source.into() };
+    let hour = 3600;
+    let set_back = |second: i64| Now { wall: at(second - hour), ..now(second) };
+    assert!(operations(finish(&mut engine, id, OperationResult::Workload(Err(lookup)), 0)).is_empty());
+    let wait = engine.next_wakeup(set_back(0));
+    assert!(wait <= Duration::from_secs(2), "{wait:?}");
+    engine.on(Input::Pods { scope: 0, event: Box::new(Event::Apply(ready("a"))) }, set_back(1));
+    assert!(matches!(only(engine.on(Input::Wakeup, set_back(2))).1, Operation::FindWorkload { .. }));
 }

@@ -1,9 +1,7 @@
-//! Things to look at again at a certain time, each once.
+//! Things to look at again at a certain time, each once. Times are those of the clock since boot, which nobody sets.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
 
 use snapwatcher_api::pod::PodName;
 
@@ -25,13 +23,13 @@ pub(super) enum Timer {
 
 #[derive(Default)]
 pub(super) struct Timers {
-    due: BTreeSet<(Timestamp, Timer)>,
-    times: HashMap<Timer, Timestamp>,
+    due: BTreeSet<(Duration, Timer)>,
+    times: HashMap<Timer, Duration>,
 }
 
 impl Timers {
     /// Sets a time, in place of an earlier one.
-    pub(super) fn set(&mut self, timer: Timer, at: Timestamp) {
+    pub(super) fn set(&mut self, timer: Timer, at: Duration) {
         self.cancel(&timer);
         self.times.insert(timer.clone(), at);
         self.due.insert((at, timer));
@@ -47,12 +45,12 @@ impl Timers {
         self.due.len()
     }
 
-    pub(super) fn next(&self) -> Option<Timestamp> {
+    pub(super) fn next(&self) -> Option<Duration> {
         self.due.first().map(|(at, _)| *at)
     }
 
     /// Takes one whose time has come.
-    pub(super) fn pop(&mut self, now: Timestamp) -> Option<Timer> {
+    pub(super) fn pop(&mut self, now: Duration) -> Option<Timer> {
         if self.next()? > now {
             return None;
         }
@@ -62,19 +60,13 @@ impl Timers {
     }
 }
 
-/// That long after `now`.
-pub(super) fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapwatcher_api::fixtures::at;
 
     #[test]
     fn a_timer_is_due_once_at_its_last_time() {
+        let at = Duration::from_secs;
         let timer = |name: &str| Timer::Record(RecordKey::new("default", name));
         let mut timers = Timers::default();
         timers.set(timer("a"), at(1));

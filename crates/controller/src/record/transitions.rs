@@ -11,6 +11,7 @@ use snapwatcher_api::checkpoint::{
 };
 use snapwatcher_api::outcome::{Location, Outcome, Reason, Redacted, RetryClass};
 use snapwatcher_api::pod::PodFacts;
+use snapwatcher_backends::backend::LONGEST_RETRY_AFTER;
 
 use super::retry_wait::retry_wait;
 
@@ -66,10 +67,10 @@ pub(crate) enum NextStep {
     Cancel,
 }
 
-/// What this process knows of an attempt in progress.
+/// What this process knows of an attempt.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct AttemptKnowledge {
-    /// How long this process has seen it unchanged.
+    /// How long this process has seen the Checkpoint in this attempt and phase.
     pub age: Duration,
     /// This process has sent its request.
     pub was_sent: bool,
@@ -88,12 +89,17 @@ pub(crate) fn plan(
     let status = checkpoint.status.as_ref();
     match checkpoint.phase() {
         Phase::Succeeded | Phase::Failed | Phase::Unknown => NextStep::Rest,
-        Phase::Pending => match status.and_then(|status| status.next_attempt_time.as_ref()) {
-            Some(next) if next.0 > now => {
-                NextStep::After(Duration::try_from(next.0.duration_since(now)).unwrap_or_default())
+        Phase::Pending => {
+            let next = status.and_then(|status| status.next_attempt_time.as_ref());
+            let stated = next.and_then(|next| Duration::try_from(next.0.duration_since(now)).ok());
+            // No wait is longer, its jitter included. If the stated time is further away, a clock was set.
+            let longest = 2 * policy.longest_wait.max(LONGEST_RETRY_AFTER);
+            let longest = longest.saturating_sub(known.age);
+            match stated.map(|stated| stated.min(longest)) {
+                Some(wait) if !wait.is_zero() => NextStep::After(wait),
+                _ => NextStep::Attempt,
             }
-            _ => NextStep::Attempt,
-        },
+        }
         Phase::InProgress => {
             let holder = status.and_then(|status| status.holder.as_deref()).unwrap_or_default();
             let is_my_instance = holder.rsplit_once('/').is_some_and(|(instance, _)| instance == me.instance);
@@ -218,7 +224,7 @@ pub(crate) fn finish_attempt(
                 let in_a_row = u32::try_from(in_a_row.max(1)).unwrap_or(u32::MAX);
                 let wait = retry_wait(in_a_row, policy.longest_wait, *retry_after, jitter);
                 // An interruption says nothing about the back-end, so there is no wait after it.
-                let wait = if *reason == Reason::Interrupted { SignedDuration::ZERO } else { wait };
+                let wait = if *reason == Reason::Interrupted { Duration::ZERO } else { wait };
                 status.next_attempt_time = Some(MicroTime(now + wait));
             }
             (phase, reason.as_str(), Some(message))

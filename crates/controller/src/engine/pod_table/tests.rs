@@ -8,8 +8,16 @@ fn pod(uid: &str, ready: bool) -> PodFixture {
     if ready { pod.ready(0) } else { pod.not_ready(0) }
 }
 
+fn now(second: u64) -> Now {
+    Now { wall: at(i64::try_from(second).unwrap()), boot: boot(second) }
+}
+
+fn boot(second: u64) -> Duration {
+    Duration::from_secs(second)
+}
+
 fn apply(table: &mut PodTable, uid: &str, ready: bool) -> Vec<PodAction> {
-    table.apply(0, Event::Apply(pod(uid, ready).watched()), at(1))
+    table.apply(0, Event::Apply(pod(uid, ready).watched()), now(1))
 }
 
 fn name(uid: &str) -> PodName {
@@ -34,8 +42,8 @@ fn event(table: &PodTable, uid: &str) -> &'static str {
 #[test]
 fn a_pod_eligible_when_first_seen_is_claimed_as_added() {
     let mut table = PodTable::default();
-    table.apply(0, Event::Init, at(1));
-    let actions = table.apply(0, Event::InitApply(pod("a", true).watched()), at(1));
+    table.apply(0, Event::Init, now(1));
+    let actions = table.apply(0, Event::InitApply(pod("a", true).watched()), now(1));
     assert!(matches!(actions[0], PodAction::Seen(_)));
     assert_eq!((claims(&actions), event(&table, "a")), (vec!["a".to_owned()], "ADDED"));
 }
@@ -53,7 +61,7 @@ fn a_container_is_claimed_once_however_many_events_arrive() {
     let mut table = PodTable::default();
     assert_eq!(claims(&apply(&mut table, "a", true)).len(), 1);
     assert!(claims(&apply(&mut table, "a", true)).is_empty(), "under way");
-    table.claim_done(&app("a"), at(1));
+    table.claim_done(&app("a"), now(1));
     for ready in [true, false, true] {
         assert!(claims(&apply(&mut table, "a", ready)).is_empty(), "made");
     }
@@ -64,11 +72,11 @@ fn a_relist_repeats_no_claim_and_removes_pods_that_are_gone() {
     let mut table = PodTable::default();
     for uid in ["a", "b"] {
         apply(&mut table, uid, true);
-        table.claim_done(&app(uid), at(1));
+        table.claim_done(&app(uid), now(1));
     }
-    table.apply(0, Event::Init, at(2));
-    assert!(table.apply(0, Event::InitApply(pod("a", true).watched()), at(2)).is_empty());
-    let gone = table.apply(0, Event::InitDone, at(2));
+    table.apply(0, Event::Init, now(2));
+    assert!(table.apply(0, Event::InitApply(pod("a", true).watched()), now(2)).is_empty());
+    let gone = table.apply(0, Event::InitDone, now(2));
     assert_eq!(gone, [PodAction::Changed(name("b"))]);
     assert_eq!(table.len(), 1);
 }
@@ -77,8 +85,8 @@ fn a_relist_repeats_no_claim_and_removes_pods_that_are_gone() {
 fn a_relist_of_one_namespace_leaves_the_pods_of_another_alone() {
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    table.apply(1, Event::Init, at(2));
-    assert!(table.apply(1, Event::InitDone, at(2)).is_empty());
+    table.apply(1, Event::Init, now(2));
+    assert!(table.apply(1, Event::InitDone, now(2)).is_empty());
     assert_eq!(table.len(), 1);
 }
 
@@ -86,41 +94,41 @@ fn a_relist_of_one_namespace_leaves_the_pods_of_another_alone() {
 fn a_pod_that_becomes_ready_again_or_is_deleted_has_changed() {
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    table.claim_done(&app("a"), at(1));
+    table.claim_done(&app("a"), now(1));
     let changed = [PodAction::Changed(name("a"))];
     assert!(apply(&mut table, "a", true).is_empty(), "nothing has changed");
     let blocked = apply(&mut table, "a", false);
     assert!(matches!(blocked[..], [PodAction::Blocked { cause: Ineligible::NotReady, .. }]), "{blocked:?}");
     assert!(apply(&mut table, "a", true).contains(&changed[0]));
-    assert_eq!(table.apply(0, Event::Delete(pod("a", true).watched()), at(3)), changed);
+    assert_eq!(table.apply(0, Event::Delete(pod("a", true).watched()), now(3)), changed);
 }
 
 #[test]
 fn a_delayed_pod_is_rechecked_when_the_delay_has_passed() {
     let mut table = PodTable::default();
     let delayed = pod("a", true).annotation(DELAY, "30s").watched();
-    let actions = table.apply(0, Event::Apply(delayed), at(1));
-    assert!(actions.contains(&PodAction::Recheck { pod: name("a"), at: at(30) }), "{actions:?}");
+    let actions = table.apply(0, Event::Apply(delayed), now(1));
+    assert!(actions.contains(&PodAction::Recheck { pod: name("a"), at: boot(30) }), "{actions:?}");
     assert!(actions.iter().any(
         |action| matches!(action, PodAction::Blocked { cause: Ineligible::Delayed(until), .. } if *until == at(30))
     ));
-    assert_eq!(claims(&table.recheck(&name("a"), at(30))), ["a"]);
+    assert_eq!(claims(&table.recheck(&name("a"), now(30))), ["a"]);
 }
 
 #[test]
 fn a_failed_claim_is_retried_after_waits_that_double_up_to_a_limit() {
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    let mut now = at(1);
+    let mut second = 1;
     let mut waits = Vec::new();
     for _ in 0..8 {
-        let Some(PodAction::Recheck { at, .. }) = table.claim_failed(&app("a"), Backoff::NO_JITTER, now) else {
+        let Some(PodAction::Recheck { at, .. }) = table.claim_failed(&app("a"), Backoff::NO_JITTER, now(second)) else {
             panic!("a failed claim is retried");
         };
-        assert!(claims(&table.recheck(&name("a"), now)).is_empty(), "not before it is due");
-        assert_eq!(claims(&table.recheck(&name("a"), at)).len(), 1);
-        waits.push(at.duration_since(now).as_secs());
-        now = at;
+        assert!(claims(&table.recheck(&name("a"), now(second))).is_empty(), "not before it is due");
+        assert_eq!(claims(&table.recheck(&name("a"), now(at.as_secs()))).len(), 1);
+        waits.push(at.as_secs() - second);
+        second = at.as_secs();
     }
     assert_eq!(waits, [1, 2, 4, 8, 8, 8, 8, 8]);
 }
@@ -131,30 +139,30 @@ fn each_of_two_failed_claims_of_a_pod_is_retried() {
     let two =
         fixtures::pod("pod-a").uid("a").labeled().containers(["app", "side"]).annotation(CONTAINERS, "*").ready(0);
     let two = two.watched();
-    table.apply(0, Event::Apply(two), at(1));
+    table.apply(0, Event::Apply(two), now(1));
     let side = ContainerKey { container: "side".into(), ..app("a") };
-    let recheck = |second| PodAction::Recheck { pod: name("a"), at: at(second) };
-    assert_eq!(table.claim_failed(&side, Backoff::NO_JITTER, at(1)), Some(recheck(2)));
-    table.recheck(&name("a"), at(2));
-    assert_eq!(table.claim_failed(&side, Backoff::NO_JITTER, at(2)), Some(recheck(4)));
-    assert_eq!(table.claim_failed(&app("a"), Backoff::NO_JITTER, at(2)), Some(recheck(3)));
-    assert!(table.recheck(&name("a"), at(3)).contains(&recheck(4)), "the other one is not forgotten");
+    let recheck = |second| PodAction::Recheck { pod: name("a"), at: boot(second) };
+    assert_eq!(table.claim_failed(&side, Backoff::NO_JITTER, now(1)), Some(recheck(2)));
+    table.recheck(&name("a"), now(2));
+    assert_eq!(table.claim_failed(&side, Backoff::NO_JITTER, now(2)), Some(recheck(4)));
+    assert_eq!(table.claim_failed(&app("a"), Backoff::NO_JITTER, now(2)), Some(recheck(3)));
+    assert!(table.recheck(&name("a"), now(3)).contains(&recheck(4)), "the other one is not forgotten");
 }
 
 #[test]
 fn a_claim_that_was_ineligible_is_repeated_by_the_next_state() {
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    assert_eq!(table.claim_ineligible(&app("a"), at(1)), None);
+    assert_eq!(table.claim_ineligible(&app("a"), now(1)), None);
     assert_eq!(claims(&apply(&mut table, "a", true)).len(), 1);
 }
 
 #[test]
 fn a_claim_before_the_end_of_the_delay_is_repeated_at_its_end() {
     let mut table = PodTable::default();
-    table.apply(0, Event::Apply(pod("a", true).annotation(DELAY, "30s").watched()), at(40));
-    let recheck = PodAction::Recheck { pod: name("a"), at: at(30) };
-    assert_eq!(table.claim_ineligible(&app("a"), at(10)), Some(recheck), "the clock was set back");
+    table.apply(0, Event::Apply(pod("a", true).annotation(DELAY, "30s").watched()), now(40));
+    let recheck = PodAction::Recheck { pod: name("a"), at: boot(30) };
+    assert_eq!(table.claim_ineligible(&app("a"), now(10)), Some(recheck), "the clock was set back");
 }
 
 #[test]
@@ -162,21 +170,21 @@ fn a_deleted_checkpoint_lets_its_pod_be_claimed_again() {
     let mut table = PodTable::default();
     for uid in ["a", "b"] {
         apply(&mut table, uid, true);
-        table.claim_done(&app(uid), at(1));
+        table.claim_done(&app(uid), now(1));
     }
-    assert_eq!(claims(&table.reclaim(|entry| entry.pod.uid == "a", at(2))), ["a"]);
-    table.claim_done(&app("a"), at(1));
-    assert_eq!(table.reclaim(|_| true, at(2)).len(), 2);
+    assert_eq!(claims(&table.reclaim(|entry| entry.pod.uid == "a", now(2))), ["a"]);
+    table.claim_done(&app("a"), now(1));
+    assert_eq!(table.reclaim(|_| true, now(2)).len(), 2);
 }
 
 #[test]
 fn a_claim_is_repeated_if_a_checkpoint_was_deleted_during_it() {
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    assert!(table.reclaim(|entry| entry.pod.uid == "a", at(1)).is_empty(), "the claim is under way");
-    assert_eq!(table.claim_done(&app("a"), at(1)), Some(PodAction::Recheck { pod: name("a"), at: at(3) }));
-    assert_eq!(claims(&table.recheck(&name("a"), at(3))), ["a"]);
-    assert_eq!(table.claim_done(&app("a"), at(3)), None);
+    assert!(table.reclaim(|entry| entry.pod.uid == "a", now(1)).is_empty(), "the claim is under way");
+    assert_eq!(table.claim_done(&app("a"), now(1)), Some(PodAction::Recheck { pod: name("a"), at: boot(3) }));
+    assert_eq!(claims(&table.recheck(&name("a"), now(3))), ["a"]);
+    assert_eq!(table.claim_done(&app("a"), now(3)), None);
 }
 
 fn is_changed(actions: &[PodAction]) -> bool {
@@ -193,25 +201,25 @@ fn images(actions: &[PodAction]) -> Vec<String> {
 fn a_container_with_a_new_image_is_claimed_again() {
     let mut table = PodTable::default();
     let of = |image: &str| Event::Apply(pod("a", true).image(image).watched());
-    table.apply(0, of(fixtures::IMAGE), at(1));
-    table.claim_done(&app("a"), at(1));
-    let actions = table.apply(0, of("busybox:2"), at(2));
+    table.apply(0, of(fixtures::IMAGE), now(1));
+    table.claim_done(&app("a"), now(1));
+    let actions = table.apply(0, of("busybox:2"), now(2));
     assert!(is_changed(&actions), "a Checkpoint of the old image may wait for it");
     assert_eq!(images(&actions), ["busybox:2"]);
-    assert!(!table.is_claimable(&app("a"), at(2)), "the old image");
+    assert!(!table.is_claimable(&app("a"), now(2)), "the old image");
     let new = ContainerKey { image: "busybox:2".into(), ..app("a") };
-    assert!(table.is_claimable(&new, at(2)));
-    table.claim_done(&new, at(2));
-    assert!(table.apply(0, of("busybox:2"), at(3)).is_empty());
+    assert!(table.is_claimable(&new, now(2)));
+    table.claim_done(&new, now(2));
+    assert!(table.apply(0, of("busybox:2"), now(3)).is_empty());
 }
 
 #[test]
 fn a_pod_with_a_new_revision_is_claimed_again() {
     let mut table = PodTable::default();
     let of = |revision: &str| Event::Apply(pod("a", true).label("pod-template-hash", revision).watched());
-    table.apply(0, of("1"), at(1));
-    table.claim_done(&app("a"), at(1));
-    let actions = table.apply(0, of("2"), at(2));
+    table.apply(0, of("1"), now(1));
+    table.claim_done(&app("a"), now(1));
+    let actions = table.apply(0, of("2"), now(2));
     assert!(is_changed(&actions) && claims(&actions) == ["a"], "{actions:?}");
 }
 
@@ -223,10 +231,10 @@ fn an_update_in_place_of_one_container_leaves_the_other_alone() {
         two.spec.containers[1].image = Some(image.to_owned());
         Event::Apply(two)
     };
-    table.apply(0, two("side:1"), at(1));
-    table.claim_done(&app("a"), at(1));
-    table.claim_done(&ContainerKey { container: "side".into(), ..app("a") }, at(1));
-    assert_eq!(images(&table.apply(0, two("side:2"), at(2))), ["side:2"]);
+    table.apply(0, two("side:1"), now(1));
+    table.claim_done(&app("a"), now(1));
+    table.claim_done(&ContainerKey { container: "side".into(), ..app("a") }, now(1));
+    assert_eq!(images(&table.apply(0, two("side:2"), now(2))), ["side:2"]);
 }
 
 #[test]
@@ -234,15 +242,15 @@ fn a_claim_during_which_the_pod_is_updated_in_place_is_repeated() {
     let updated = || Event::Apply(pod("a", true).image("busybox:2").watched());
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    assert!(claims(&table.apply(0, updated(), at(1))).is_empty(), "the claim is under way");
-    assert_eq!(table.claim_done(&app("a"), at(1)), Some(PodAction::Recheck { pod: name("a"), at: at(3) }));
-    assert_eq!(images(&table.recheck(&name("a"), at(3))), ["busybox:2"]);
+    assert!(claims(&table.apply(0, updated(), now(1))).is_empty(), "the claim is under way");
+    assert_eq!(table.claim_done(&app("a"), now(1)), Some(PodAction::Recheck { pod: name("a"), at: boot(3) }));
+    assert_eq!(images(&table.recheck(&name("a"), now(3))), ["busybox:2"]);
 
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    table.apply(0, updated(), at(1));
-    assert_eq!(table.claim_ineligible(&app("a"), at(1)), Some(PodAction::Recheck { pod: name("a"), at: at(1) }));
-    assert_eq!(images(&table.recheck(&name("a"), at(1))), ["busybox:2"]);
+    table.apply(0, updated(), now(1));
+    assert_eq!(table.claim_ineligible(&app("a"), now(1)), Some(PodAction::Recheck { pod: name("a"), at: boot(1) }));
+    assert_eq!(images(&table.recheck(&name("a"), now(1))), ["busybox:2"]);
 }
 
 #[test]
@@ -250,8 +258,8 @@ fn a_pod_with_an_invalid_annotation_has_changed_when_it_becomes_ready() {
     let mut table = PodTable::default();
     let has_changed = |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Changed(_)));
     let broken = |ready| Event::Apply(pod("a", ready).annotation(DELAY, "soon").watched());
-    assert!(!has_changed(table.apply(0, broken(false), at(1))));
-    assert!(has_changed(table.apply(0, broken(true), at(2))), "a manual Checkpoint may wait for it");
+    assert!(!has_changed(table.apply(0, broken(false), now(1))));
+    assert!(has_changed(table.apply(0, broken(true), now(2))), "a manual Checkpoint may wait for it");
 }
 
 #[test]
@@ -269,8 +277,8 @@ fn a_cause_is_reported_when_it_changes() {
 fn a_new_pod_of_the_same_name_is_another_pod() {
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
-    table.claim_done(&app("a"), at(1));
+    table.claim_done(&app("a"), now(1));
     let mut again = pod("a2", true).watched();
     again.metadata.name = Some("pod-a".into());
-    assert_eq!(claims(&table.apply(0, Event::Apply(again), at(2))), ["a2"]);
+    assert_eq!(claims(&table.apply(0, Event::Apply(again), now(2))), ["a2"]);
 }

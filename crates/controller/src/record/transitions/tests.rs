@@ -211,6 +211,15 @@ fn a_pending_checkpoint_is_attempted_at_its_next_attempt_time() {
 }
 
 #[test]
+fn a_next_attempt_time_far_in_the_future_delays_an_attempt_by_ten_minutes() {
+    let waiting = after(&in_progress(), &failed(Reason::Unreachable), &keep(), at(86_400));
+    let step = |seconds| plan(&waiting, &holder("b1"), &keep(), seen(seconds), at(0));
+    assert_eq!(step(0), NextStep::After(Duration::from_secs(600)), "the clock was set back by a day");
+    assert_eq!(step(599), NextStep::After(Duration::from_secs(1)));
+    assert_eq!(step(600), NextStep::Attempt);
+}
+
+#[test]
 fn the_next_pod_of_a_revision_starts_without_failures() {
     let rejected = after(&in_progress(), &failed(Reason::Rejected), &keep(), at(1));
     let status = retry_on_next_pod(&rejected, rejected.status.clone().unwrap(), at(1));
