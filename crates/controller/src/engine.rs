@@ -76,12 +76,14 @@ impl Engine {
     pub fn next_wakeup(&mut self, now: Now) -> Duration {
         let longest = self.settings.operations.policy.longest_wait;
         let has_waiting = !self.queue.is_empty() || !self.blocked.is_empty();
+        let has_claims = !self.claims.is_empty() || !self.unattempted.is_empty();
         // What has become due since the last step is due now.
         let slot = self.slots.next_expiry().filter(|at| *at > self.last_step.wall).map(|at| now.boot_at(at));
         let probe = self.breakers.next_probe(self.last_step.boot);
         let outage = self.outage.map(|outage| outage.until).filter(|until| *until > self.last_step.boot);
-        let of_waiting = [slot, probe, outage].into_iter().flatten().filter(|_| has_waiting);
-        let others = [self.timers.next(), self.breakers.next_expiry(longest, self.last_step.boot)];
+        let outage = outage.filter(|_| has_waiting || has_claims);
+        let of_waiting = [slot, probe].into_iter().flatten().filter(|_| has_waiting);
+        let others = [outage, self.timers.next(), self.breakers.next_expiry(longest, self.last_step.boot)];
         let next = of_waiting.chain(others.into_iter().flatten()).min();
         next.map_or(LONGEST_SLEEP, |at| at.saturating_sub(now.boot).min(LONGEST_SLEEP))
     }
@@ -192,7 +194,7 @@ impl Engine {
         self.leads
             && !self.is_stopping
             && !self.settings.is_suspended
-            && self.outage.is_none_or(|outage| outage.until <= now.boot)
+            && !self.is_outage(now)
             && self.all_are_listed(now)
     }
 
@@ -214,7 +216,7 @@ impl Engine {
                 while self.start_next(now) {}
             }
             // What starts can give way to other claims.
-            if self.claims.is_empty() || self.running_claims() >= MAX_CLAIMS {
+            if self.claims.is_empty() || self.running_claims() >= MAX_CLAIMS || self.is_outage(now) {
                 return;
             }
         }

@@ -42,7 +42,9 @@ impl Reporter {
                     timeline.checkpoint = checkpoint.or(timeline.checkpoint.take());
                 });
             }
-            Report::ClaimFailed { pod, container, error } => self.claim_failed(&pod, &container, &error),
+            Report::ClaimFailed { pod, container, error, is_outage } => {
+                self.claim_failed(&pod, &container, &error, is_outage);
+            }
             Report::CheckpointSeen(checkpoint) => self.checkpoint_seen(&checkpoint),
             Report::AttemptIgnored => checkpoint_metrics.attempt_ignored(),
             Report::Requested(checkpoint) => {
@@ -69,10 +71,7 @@ impl Reporter {
                 );
             }
             Report::OutageStarted(error) => {
-                tracing::warn!(
-                    "Checkpoints paused: API server error, retrying until it responds: {}",
-                    error_chain(&error)
-                );
+                tracing::warn!("Checkpoints paused: API server error, retrying until it responds: {error}");
             }
             Report::OutageEnded => tracing::info!("API server reachable again, resuming checkpoints"),
             Report::AttemptsQueued(attempts) => checkpoint_metrics.queued(attempts),
@@ -113,13 +112,14 @@ impl Reporter {
         log_block::print(&LogBlock { event, pod: pod.name, workload, container, node });
     }
 
-    fn claim_failed(&self, pod: &PodFacts, container: &str, error: &ClaimError) {
+    fn claim_failed(&self, pod: &PodFacts, container: &str, error: &ClaimError, is_outage: bool) {
         self.context.checkpoint_metrics.claim_failed(error);
         match error {
             ClaimError::Ineligible { .. }
             | ClaimError::Workload(WorkloadError::Gone { .. })
             | ClaimError::NamespaceTerminating(_) => {}
             ClaimError::NoDefinition => self.context.checks.definition.fail(error.to_string()),
+            _ if is_outage => {}
             ClaimError::Workload(WorkloadError::Lookup { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
                 let PodName { namespace, name } = &pod.name;
                 tracing::warn!(

@@ -1,4 +1,4 @@
-//! A pause of all attempts while the API server cannot be reached.
+//! A pause of all claims and attempts while the API server cannot be reached.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use snapwatcher_kubernetes::cluster::CallError;
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), LONGEST_PAUSE);
 
-/// The API server could not be reached, so no attempt starts before `until`, by the clock since boot.
+/// The API server could not be reached, so no claim and no attempt starts before `until`, by the clock since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ApiOutage {
     /// Pauses in a row, this one included.
@@ -30,8 +30,8 @@ impl ApiOutage {
     }
 }
 
-/// Whether the API server rejected this one Checkpoint, so that others can still be attempted.
-pub(super) fn is_about_checkpoint(error: &CallError) -> bool {
+/// Whether the API server rejected a call for what it is about, so that others can still succeed.
+pub(super) fn is_about_object(error: &CallError) -> bool {
     error.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422))
 }
 

@@ -10,9 +10,10 @@ use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
 use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_api::pod::PodName;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::CallError;
 
-use super::api_outage::{ApiOutage, LONGEST_PAUSE, is_about_checkpoint};
+use super::api_outage::{ApiOutage, LONGEST_PAUSE, is_about_object};
 use super::candidates;
 use super::circuit_breaker::EndpointSignal;
 use super::endpoint_breakers::Permit;
@@ -346,18 +347,29 @@ impl Engine {
         let key = RecordKey::of(&checkpoint);
         self.forget_gone(&key);
         self.observe_again(&key);
-        let is_about_checkpoint = is_about_checkpoint(&error);
+        let is_about_checkpoint = is_about_object(&error);
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
         self.timers.set(Timer::Record(key), now.boot + wait);
         if is_about_checkpoint {
             self.report(Report::AttemptFailed { checkpoint, error, retry_after: wait });
-        } else if let Some(outage) = ApiOutage::after(self.outage, self.random.f64(), now.boot) {
-            self.outage = Some(outage);
-            if outage.pauses == 1 {
-                self.report(Report::OutageStarted(error));
-            }
+        } else {
+            self.start_outage(&error, now);
         }
         self.requeue_blocked();
+    }
+
+    /// The API server could not be reached.
+    pub(super) fn start_outage(&mut self, error: &CallError, now: Now) {
+        if let Some(outage) = ApiOutage::after(self.outage, self.random.f64(), now.boot) {
+            self.outage = Some(outage);
+            if outage.pauses == 1 {
+                self.report(Report::OutageStarted(error_chain(error)));
+            }
+        }
+    }
+
+    pub(super) fn is_outage(&self, now: Now) -> bool {
+        self.outage.is_some_and(|outage| outage.until > now.boot)
     }
 
     pub(super) fn outage_over(&mut self) {

@@ -12,6 +12,7 @@ use snapwatcher_api::eligibility::{self, Choice};
 use snapwatcher_api::pod::{OncePer, PodFacts};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
 
+use super::api_outage::is_about_object;
 use super::endpoint_breakers::Permit;
 use super::message::{ClaimReport, Now, Report};
 use super::pod_table::{ContainerKey, PodAction};
@@ -38,7 +39,7 @@ impl ContainerKey {
 
 impl Engine {
     pub(super) fn start_claims(&mut self, now: Now) {
-        while self.running_claims() < MAX_CLAIMS {
+        while self.running_claims() < MAX_CLAIMS && !self.is_outage(now) {
             if let Some((key, claim)) = self.unattempted.pop_front() {
                 if !self.is_superseded(&key, &claim, false, now) {
                     self.start_claim(key, claim, None, now);
@@ -268,10 +269,12 @@ impl Engine {
         match result {
             Ok(ClaimResult::Created | ClaimResult::Attempted(_) | ClaimResult::Stopped) => {}
             Ok(ClaimResult::AlreadyClaimed) => {
+                self.outage_over();
                 self.already_claimed(&key, Some(claim.name.clone()), now);
                 self.followers_are_claimed(&record, &claim.name, now);
             }
             Ok(ClaimResult::NameTaken) => {
+                self.outage_over();
                 let longer = checkpoint_name::DIGESTS.into_iter().filter_map(|digest| {
                     checkpoint_name::derived(&claim.target, digest).filter(|name| name.len() > claim.name.len())
                 });
@@ -303,6 +306,19 @@ impl Engine {
 
     fn claim_failed(&mut self, key: &ContainerKey, error: ClaimError, now: Now) {
         let jitter = self.random.f64();
+        let call = match &error {
+            ClaimError::Call(call) => Some(call),
+            ClaimError::Workload(WorkloadError::Lookup { source, .. }) => Some(source.as_ref()),
+            _ => None,
+        };
+        let unreachable = call.filter(|call| !is_about_object(call));
+        let is_outage = unreachable.is_some();
+        match (unreachable, &error) {
+            (Some(call), _) => self.start_outage(call, now),
+            // No call may have been made.
+            (None, ClaimError::NoName(_) | ClaimError::Workload(WorkloadError::Gone { .. })) => {}
+            (None, _) => self.outage_over(),
+        }
         let again: Option<PodAction> = match &error {
             // The watch can be behind the live read, or ahead of it.
             ClaimError::Ineligible { .. } if self.pods.is_claimable(key, now) => {
@@ -319,7 +335,7 @@ impl Engine {
             | ClaimError::Call(_) => self.pods.claim_failed(key, jitter, now),
         };
         if let Some(pod) = self.pods.get(&key.pod).map(|entry| entry.pod.clone()).filter(|pod| pod.uid == key.uid) {
-            self.report(Report::ClaimFailed { pod, container: key.container.clone(), error });
+            self.report(Report::ClaimFailed { pod, container: key.container.clone(), error, is_outage });
         }
         self.take(again.into_iter().collect(), now);
     }

@@ -99,10 +99,12 @@ pub enum Report {
         container: String,
         checkpoint: Option<String>,
     },
+    /// `is_outage`: the API server could not be reached, which is reported once for all claims.
     ClaimFailed {
         pod: PodFacts,
         container: String,
         error: ClaimError,
+        is_outage: bool,
     },
     /// The watch has delivered a Checkpoint.
     CheckpointSeen(Arc<Checkpoint>),
@@ -126,7 +128,8 @@ pub enum Report {
         error: CallError,
         retry_after: Duration,
     },
-    OutageStarted(CallError),
+    /// Claims and attempts pause, because of this error.
+    OutageStarted(String),
     OutageEnded,
     AttemptsQueued(usize),
     BreakersOpen(usize),

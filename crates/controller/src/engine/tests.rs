@@ -321,3 +321,25 @@ fn a_clock_that_is_set_back_delays_no_retry() {
     engine.on(Input::Pods { scope: 0, event: Box::new(Event::Apply(ready("a"))) }, set_back(1));
     assert!(matches!(only(engine.on(Input::Wakeup, set_back(2))).1, Operation::FindWorkload { .. }));
 }
+
+#[test]
+fn an_outage_of_the_api_server_pauses_claims_and_is_reported_once() {
+    let (mut engine, effects) = leading(settings(), (0..3).map(|number| ready(&format!("p{number}"))).collect());
+    let unreachable = || CallError::TimedOut { what: "read ReplicaSet `web`".into() };
+    let lookups: Vec<_> = operations(effects).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(lookups.len(), 3);
+    let (mut outages, mut failures) = (0, 0);
+    for id in lookups {
+        let lookup = WorkloadError::Lookup { pod: "p".into(), source: unreachable().into() };
+        for effect in finish(&mut engine, id, OperationResult::Workload(Err(lookup)), 0) {
+            let Effect::Report(report) = effect else { panic!("nothing starts in an outage: {effect:?}") };
+            outages += usize::from(matches!(*report, Report::OutageStarted(_)));
+            failures += usize::from(matches!(*report, Report::ClaimFailed { is_outage: true, .. }));
+        }
+    }
+    assert_eq!((outages, failures), (1, 3));
+    // The pods' retries are due, and wait for the end of the pause.
+    let pause = engine.next_wakeup(now(0));
+    assert!(pause <= Duration::from_millis(1250), "{pause:?}");
+    assert_eq!(operations(engine.on(Input::Wakeup, now(2))).len(), 3, "they are tried again");
+}
