@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::pod_clock::percentiles;
 use super::results::{Bursts, ControllerResults, MemoryRow, MemoryState, SteadyRow};
 use crate::results::Budget;
 
@@ -36,8 +37,9 @@ impl ControllerResults {
     pub(crate) fn budgets(&self) -> Vec<Budget> {
         let mut budgets: Vec<Budget> = self.bursts.iter().flat_map(of_bursts).collect();
         budgets.extend(self.steady.iter().filter_map(of_steady));
-        budgets.extend(self.outcome.map(|(_, delay)| {
-            at_most("outcome written after SnapHook's answer, p99", ms(delay[1]), ms(MAX_OUTCOME_DELAY), "ms")
+        budgets.extend(self.calls.as_ref().map(|(_, times)| {
+            let [_, p99] = percentiles(&times.answer_to_outcome);
+            at_most("outcome written after SnapHook's answer, p99", ms(p99), ms(MAX_OUTCOME_DELAY), "ms")
         }));
         budgets.extend(self.memory.iter().flat_map(of_memory));
         budgets
@@ -112,6 +114,7 @@ pub(crate) fn ms(time: Duration) -> f64 {
 mod tests {
     use super::super::results::{BurstRound, PerContestant, Turn};
     use super::*;
+    use crate::controller::call_times::CallTimes;
     use crate::process_usage::Memory;
 
     fn bursts(pods: usize, p50: u64, p99: u64, span: u64, api_cpu_seconds: f64) -> Bursts {
@@ -179,8 +182,9 @@ mod tests {
     #[test]
     fn the_outcome_has_a_second() {
         for (milliseconds, expected) in [(1000, true), (1001, false)] {
-            let outcome = Some((500, [Duration::from_millis(milliseconds); 2]));
-            assert_eq!(met(&ControllerResults { outcome, ..ControllerResults::default() }), [expected]);
+            let answer_to_outcome = vec![Duration::from_millis(milliseconds)];
+            let calls = Some((500, CallTimes { answer_to_outcome, ..CallTimes::default() }));
+            assert_eq!(met(&ControllerResults { calls, ..ControllerResults::default() }), [expected]);
         }
     }
 

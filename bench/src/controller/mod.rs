@@ -2,9 +2,9 @@
 
 mod api_server;
 mod budgets;
+mod call_times;
 mod memory;
 mod namespace;
-mod outcome_delay;
 mod pod_clock;
 mod records;
 pub(crate) mod report;
@@ -27,7 +27,7 @@ use watchers::{Contestant, Programs};
 
 /// The steady rates, with the time that SnapHook takes for each request.
 const STEADY: [(u32, Duration); 3] = [(20, Duration::ZERO), (50, Duration::ZERO), (20, Duration::from_millis(500))];
-const OUTCOME_PODS: usize = 500;
+const CALLS_PODS: usize = 500;
 const LONG: usize = 100_000;
 const ALL: [Contestant; 3] = [Contestant::Without, Contestant::Snapwatcher, Contestant::ControllerRuntime];
 
@@ -37,7 +37,7 @@ pub(crate) struct ControllerArgs {
     #[arg(long, value_name = "PATH", default_value = "target/release/controller-runtime-watcher")]
     watcher: PathBuf,
     /// What to measure of the controller.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "bursts,steady,outcome,memory")]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "bursts,steady,calls,memory")]
     measure: Vec<Measurement>,
     /// Rounds of each burst. In each round every program is measured once.
     #[arg(long, value_name = "NUMBER", default_value = "3", value_parser = clap::value_parser!(u16).range(1..))]
@@ -66,7 +66,7 @@ pub(crate) struct ControllerArgs {
 enum Measurement {
     Bursts,
     Steady,
-    Outcome,
+    Calls,
     Memory,
 }
 
@@ -89,10 +89,10 @@ pub(crate) async fn measure(
             results.steady.push(steady(&mut testbed, rate, snaphook_time, args.steady_seconds).await?);
         }
     }
-    if is_measured(Measurement::Outcome) {
-        let pods = args.bursts.iter().copied().min().unwrap_or(OUTCOME_PODS);
-        print_progress(&format!("outcome of a burst of {pods}"));
-        results.outcome = Some((pods, turns::outcome_delay(&mut testbed, pods).await?));
+    if is_measured(Measurement::Calls) {
+        let pods = args.bursts.iter().copied().min().unwrap_or(CALLS_PODS);
+        print_progress(&format!("calls of a burst of {pods}"));
+        results.calls = Some((pods, turns::call_times(&mut testbed, pods).await?));
     }
     if is_measured(Measurement::Memory) {
         memory_rows(&mut testbed, args, &mut results.memory).await?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, pin_mut};
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::api::{ListParams, Request, WatchEvent, WatchParams};
 use kube::core::{ObjectList, PartialObjectMeta};
@@ -104,6 +105,14 @@ impl PodClock {
     /// From Ready to the request, of all pods that have both, sorted.
     pub(crate) fn latencies(&self) -> Vec<Duration> {
         lock(&self.times).latencies()
+    }
+
+    /// When each pod was Ready, by name.
+    pub(crate) fn ready_times(&self) -> HashMap<String, Timestamp> {
+        let now = Timestamp::now();
+        let at = |ready: &Instant| now.saturating_sub(SignedDuration::try_from(ready.elapsed()).unwrap_or_default());
+        let times = lock(&self.times);
+        times.ready.iter().filter_map(|(name, ready)| Some((name.clone(), at(ready).ok()?))).collect()
     }
 
     /// From the first to the last Ready pod.

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::budgets::{ms, rounded};
+use super::pod_clock::percentiles;
 use super::results::{BurstRound, Bursts, ControllerResults, MemoryRow, MemoryState, PerContestant, SteadyRow, Turn};
 use crate::process_usage::Memory;
 use crate::report::budget_list;
@@ -19,6 +20,8 @@ at once. It is also the clock: a watch beside it notes when a pod is Ready.
 - CPU time and calls of the API server are those beyond the same burst without any watcher. The column `no watcher` has those of
   the burst itself.
 - Memory is resident memory without the pages of the program file.
+- The rows `through a proxy` show which call the time from Ready to the request is spent on. A proxy in front of the API server
+  notes when it receives each call, so these times are longer than those of the burst.
 - Watched pods are Pending. A proxy makes the programs list them again.
 
 ";
@@ -37,9 +40,17 @@ pub(crate) fn table(results: &ControllerResults) -> String {
     for row in &results.steady {
         table.steady(row);
     }
-    if let Some((pods, delay)) = results.outcome {
-        let label = format!("burst of {pods}: SnapHook's answer to the written outcome, ms: p50 / p99");
-        table.row(&label, &[pair(delay), none(), none()]);
+    if let Some((pods, times)) = &results.calls {
+        let parts = [
+            ("Ready to the read of the pod", &times.ready_to_read),
+            ("read of the pod to the creation of its Checkpoint", &times.read_to_creation),
+            ("creation to SnapHook's request", &times.creation_to_request),
+            ("SnapHook's answer to the written outcome", &times.answer_to_outcome),
+        ];
+        for (part, times) in parts {
+            let label = format!("burst of {pods}, through a proxy: {part}, ms: p50 / p99");
+            table.row(&label, &[pair(percentiles(times)), none(), none()]);
+        }
     }
     for row in &results.memory {
         table.memory(row);
@@ -139,6 +150,7 @@ fn none() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::call_times::CallTimes;
 
     #[test]
     fn the_table_has_a_row_for_each_number() {
@@ -163,7 +175,7 @@ mod tests {
         let results = ControllerResults {
             bursts: vec![Bursts { pods: 500, rounds: vec![round] }],
             steady: vec![SteadyRow { rate: 20, snaphook_time: Duration::from_millis(500), latency }],
-            outcome: Some((500, [3, 4].map(Duration::from_millis))),
+            calls: Some((500, CallTimes { answer_to_outcome: [3, 4].map(Duration::from_millis).to_vec(), ..CallTimes::default() })),
             memory: vec![memory],
         };
         let table = table(&results);
@@ -174,7 +186,7 @@ mod tests {
             "| burst of 500: calls of the API server for each pod | 6.00 | 0.00 | 10.0 |",
             "| burst of 500: CPU time of the API server for each pod, ms | 12.0 | 0.00 | 20.0 |",
             "| 20 pods a second, a SnapHook that takes 0.5 s: Ready to request, ms: p50 / p99 | 1.00 / 2.00 | 1.00 / 2.00 | - |",
-            "| burst of 500: SnapHook's answer to the written outcome, ms: p50 / p99 | 3.00 / 4.00 | - | - |",
+            "| burst of 500, through a proxy: SnapHook's answer to the written outcome, ms: p50 / p99 | 4.00 / 4.00 | - | - |",
             "| memory, MiB, idle: now / peak | 2.50 / 12.2 | - | - |",
         ] {
             assert!(table.lines().any(|shown| shown == line), "{line}\n{table}");

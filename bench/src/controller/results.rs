@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::call_times::CallTimes;
 use super::watchers::Contestant;
 use crate::process_usage::Memory;
 use crate::results::median;
@@ -72,8 +73,8 @@ pub(crate) enum MemoryState {
 pub(crate) struct ControllerResults {
     pub(crate) bursts: Vec<Bursts>,
     pub(crate) steady: Vec<SteadyRow>,
-    /// The number of pods, and p50 and p99 from SnapHook's answer to the request that writes the outcome.
-    pub(crate) outcome: Option<(usize, [Duration; 2])>,
+    /// The number of pods, and the times of their calls.
+    pub(crate) calls: Option<(usize, CallTimes)>,
     pub(crate) memory: Vec<MemoryRow>,
 }
 

@@ -1,13 +1,13 @@
-//! The measurements with pods that become Ready: bursts, steady rates, and the delay of the written outcome.
+//! The measurements with pods that become Ready: bursts, steady rates, and the times of calls.
 
 use std::error::Error;
 use std::time::Duration;
 
-use lab::proxy::{Proxy, Verb, When};
+use lab::proxy::Proxy;
 use lab::snaphook::{Behaviour, SnapHook};
 use tokio::time::sleep;
 
-use super::outcome_delay::outcome_delays;
+use super::call_times::CallTimes;
 use super::pod_clock::{PodClock, percentiles};
 use super::results::{BurstRound, Turn};
 use super::testbed::Testbed;
@@ -70,9 +70,8 @@ pub(crate) async fn steady(
     Ok(percentiles(&clock.latencies()))
 }
 
-/// From SnapHook's answer to the arrival of the request that writes the outcome: p50 and p99 in a burst of `pods` pods.
-/// A proxy in front of the API server sees the request.
-pub(crate) async fn outcome_delay(testbed: &mut Testbed, pods: usize) -> Result<[Duration; 2], Box<dyn Error>> {
+/// When the calls of SnapWatcher were made in a burst of `pods` pods. A proxy in front of the API server sees them.
+pub(crate) async fn call_times(testbed: &mut Testbed, pods: usize) -> Result<CallTimes, Box<dyn Error>> {
     let snaphook = SnapHook::start().await?;
     let proxy = Proxy::start(testbed.cluster.access()).await;
     let contestant = Contestant::Snapwatcher;
@@ -84,9 +83,7 @@ pub(crate) async fn outcome_delay(testbed: &mut Testbed, pods: usize) -> Result<
     finish(&watcher).await?;
     watcher.stop().await?;
     testbed.clear().await?;
-    let is_status = When::call(Verb::Update, "checkpoints/status");
-    let writes: Vec<_> = proxy.calls().into_iter().filter(|call| is_status.matches(call)).collect();
-    Ok(percentiles(&outcome_delays(&snaphook.requests(), &writes)?))
+    Ok(CallTimes::of(&clock.ready_times(), &snaphook.requests(), &proxy.calls())?)
 }
 
 /// Waits until the program has written everything.
