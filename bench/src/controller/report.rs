@@ -175,7 +175,10 @@ mod tests {
         let results = ControllerResults {
             bursts: vec![Bursts { pods: 500, rounds: vec![round] }],
             steady: vec![SteadyRow { rate: 20, snaphook_time: Duration::from_millis(500), latency }],
-            calls: Some((500, CallTimes { answer_to_outcome: [3, 4].map(Duration::from_millis).to_vec(), ..CallTimes::default() })),
+            calls: Some((
+                500,
+                CallTimes { answer_to_outcome: [3, 4].map(Duration::from_millis).to_vec(), ..CallTimes::default() },
+            )),
             memory: vec![memory],
         };
         let table = table(&results);

@@ -187,6 +187,10 @@ impl Engine {
         for key in gone {
             self.unlisted.remove(&key);
         }
+        // In an outage, claims can wait for longer than their pods exist.
+        if self.outage.is_some() {
+            self.drop_claims(|key| key.pod == *pod && Some(&key.uid) != uid.as_ref());
+        }
     }
 
     /// Whether attempts may start, apart from slots and circuit breakers.

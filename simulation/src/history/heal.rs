@@ -111,7 +111,9 @@ impl World {
 
     fn is_done(&self, leader: usize) -> bool {
         let is_idle = self.running().into_iter().all(|process| self.processes[process].engine.is_idle());
-        let has_work = self.processes[leader].engine.kept().queued > 0 && !self.processes[leader].flags.is_suspended;
+        let kept = self.processes[leader].engine.kept();
+        // Claims can wait for the end of a pause after an outage.
+        let has_work = kept.claims > 0 || kept.queued > 0 && !self.processes[leader].flags.is_suspended;
         is_idle
             && !has_work
             && self.records().iter().all(|record| self.is_settled(record, leader))

@@ -3,6 +3,7 @@
 //! A claim is also the first attempt where one may start now. If only a slot is missing, the container waits for it for a
 //! short time; then its Checkpoint is created without an attempt, so that people see it.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
@@ -49,6 +50,17 @@ impl Engine {
             } else {
                 return;
             }
+        }
+    }
+
+    /// Drops waiting claims of containers that are gone.
+    pub(super) fn drop_claims(&mut self, is_gone: impl Fn(&ContainerKey) -> bool) {
+        self.claims.retain(|key| !is_gone(key));
+        let unattempted = std::mem::take(&mut self.unattempted);
+        let (gone, kept): (VecDeque<_>, _) = unattempted.into_iter().partition(|(key, _)| is_gone(key));
+        self.unattempted = kept;
+        for (key, claim) in gone {
+            self.resume_followers(&RecordKey::new(&key.pod.namespace, &claim.name));
         }
     }
 
