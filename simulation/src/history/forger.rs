@@ -27,6 +27,7 @@ impl World {
         let mut object = Checkpoint::new(&name, spec);
         object.metadata.namespace = Some(pod.name.namespace.clone());
         if self.random.u8(..4) > 0 {
+            let image = if self.random.u8(..4) == 0 { "app:8" } else { image };
             object.metadata.annotations = Some([(ATTEMPT.to_owned(), self.forged_attempt(&pod, image))].into());
         }
         self.coverage.event("forged Checkpoints");
