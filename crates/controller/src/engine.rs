@@ -19,6 +19,7 @@ mod records;
 mod slots;
 mod state;
 mod timers;
+mod unfinished_records;
 mod work_queue;
 
 use std::collections::HashSet;
@@ -154,16 +155,16 @@ impl Engine {
                     // An attempt in an annotation counts now. After the first listing, all are looked at together, unless
                     // attempts have not waited for it.
                     if self.pods.is_newcomer(&pod.name) || now.boot >= self.stale_slots_expire_at {
-                        for key in self.records.about_pod(&pod.name) {
+                        for key in self.records.about_pod(&pod.name, pod.revision()) {
                             self.look_at(&key, now);
                         }
                     }
                     self.report(Report::PodSeen(pod));
                 }
                 PodAction::Claim(key) => self.claims.push_back(key),
-                PodAction::Changed(pod) => {
+                PodAction::Changed { pod, revision } => {
                     self.forget_gone_pod(&pod);
-                    for key in self.records.about_pod(&pod) {
+                    for key in self.records.about_pod(&pod, &revision) {
                         self.look_at(&key, now);
                     }
                 }

@@ -198,7 +198,7 @@ impl ControllerService {
         let config = watcher::Config::default();
         let items =
             watch::<WatchedCheckpoint, _>(&cluster.watches, scope, cluster.watch_timeout, config, move || check.pass());
-        items.map(move |item| WatchItem::Checkpoint(number, item.map(|event| Box::new(whole(event))))).boxed()
+        items.map(move |item| WatchItem::Checkpoint(number, item.map(|event| Box::new(checkpoint_event(event))))).boxed()
     }
 
     fn report_pod_fault(&self, fault: &WatchStreamError) {
@@ -232,7 +232,7 @@ impl ControllerService {
     }
 }
 
-fn whole(event: Event<WatchedCheckpoint>) -> Event<Checkpoint> {
+fn checkpoint_event(event: Event<WatchedCheckpoint>) -> Event<Checkpoint> {
     match event {
         Event::Init => Event::Init,
         Event::InitApply(checkpoint) => Event::InitApply(checkpoint.into()),

@@ -78,14 +78,20 @@ pub(super) enum PodAction {
     /// Claim this container.
     Claim(ContainerKey),
     /// The pod has become Ready or eligible, was updated in place, or is gone: Checkpoints that wait for it are to be looked at
-    /// again.
-    Changed(PodName),
+    /// again. `revision`: the pod's, or that of before.
+    Changed { pod: PodName, revision: String },
     /// Call [`PodTable::recheck`] at that time of the clock since boot.
     Recheck { pod: PodName, at: Duration },
     /// The pod is not eligible, for another cause than before.
     Blocked { pod: PodFacts, cause: Ineligible },
     /// The pod has become eligible.
     Unblocked(PodFacts),
+}
+
+impl PodAction {
+    fn changed(pod: &PodFacts) -> Self {
+        Self::Changed { pod: pod.name.clone(), revision: pod.revision().to_owned() }
+    }
 }
 
 impl PodTable {
@@ -148,19 +154,15 @@ impl PodTable {
                 let listed = self.listings.remove(&scope).unwrap_or_default();
                 let is_gone = |(name, entry): &(&PodName, &PodEntry)| entry.scope == scope && !listed.contains(*name);
                 let gone: Vec<PodName> = self.pods.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
-                for name in &gone {
-                    self.pods.remove(name);
-                }
-                gone.into_iter().map(PodAction::Changed).collect()
+                let removed = gone.iter().filter_map(|name| self.pods.remove(name));
+                removed.map(|entry| PodAction::changed(&entry.pod)).collect()
             }
             Event::Apply(pod) => self.update(scope, pod.into(), now),
             Event::Delete(pod) => {
                 let pod = PodFacts::from(pod);
                 let is_known = self.pods.get(&pod.name).is_some_and(|entry| entry.pod.uid == pod.uid);
-                if is_known {
-                    self.pods.remove(&pod.name);
-                }
-                is_known.then_some(PodAction::Changed(pod.name)).into_iter().collect()
+                let removed = is_known.then(|| self.pods.remove(&pod.name)).flatten();
+                removed.map(|entry| PodAction::changed(&entry.pod)).into_iter().collect()
             }
         }
     }
@@ -233,13 +235,12 @@ impl PodTable {
         let mut actions = Vec::new();
         // Another pod of the same name is a new pod.
         if self.pods.get(&pod.name).is_some_and(|known| known.pod.uid != pod.uid) {
-            self.pods.remove(&pod.name);
-            actions.push(PodAction::Changed(pod.name.clone()));
+            actions.extend(self.pods.remove(&pod.name).map(|entry| PodAction::changed(&entry.pod)));
         }
         if let Some(entry) = self.pods.get_mut(&pod.name) {
             let before = std::mem::replace(&mut entry.pod, pod);
             if entry.updated_in_place(&before) {
-                actions.push(PodAction::Changed(before.name));
+                actions.extend([PodAction::changed(&before), PodAction::changed(&entry.pod)]);
             }
             actions.extend(entry.actions(now));
             return actions;
@@ -309,7 +310,7 @@ impl PodEntry {
         let is_newly_ready = is_ready && !self.is_ready;
         let was_blocked = !matches!(self.blocked_by, None | Some(Ineligible::Delayed(_)));
         if is_newly_ready || was_blocked && matches!(eligible, Ok(_) | Err(Ineligible::Delayed(_))) {
-            actions.push(PodAction::Changed(self.pod.name.clone()));
+            actions.push(PodAction::changed(&self.pod));
         }
         self.is_ready = is_ready;
         let blocked_by = match eligible {

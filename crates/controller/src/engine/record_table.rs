@@ -3,7 +3,7 @@
 //! A container that has a Checkpoint costs no request when its pod is seen again, and finished Checkpoints take little
 //! memory.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, 
 use snapwatcher_api::pod::PodName;
 
 use super::record_key::RecordKey;
+use super::unfinished_records::{UnfinishedRecord, UnfinishedRecords};
 use crate::record::fields;
 
 /// All Checkpoints, by key.
@@ -28,8 +29,7 @@ pub(super) struct RecordTable {
     listings: HashMap<usize, HashSet<KeyDigest>>,
     /// The scopes whose first listing is complete. Before it, a missing Checkpoint proves nothing.
     listed: HashSet<usize>,
-    /// In order, so that equal histories take equal steps.
-    unfinished: BTreeMap<RecordKey, UnfinishedRecord>,
+    unfinished: UnfinishedRecords,
 }
 
 /// The small key of one Checkpoint.
@@ -48,13 +48,6 @@ pub(super) enum SuccessOf<'a> {
     Image(&'a str),
     /// With `once-per: revision`: this revision.
     Revision(&'a str),
-}
-
-/// A Checkpoint that is Pending or InProgress.
-pub(super) struct UnfinishedRecord {
-    pub(super) checkpoint: Arc<Checkpoint>,
-    /// Since when this process has seen its attempt unchanged, by the clock since boot.
-    since: Duration,
 }
 
 /// 128 bits of a SHA-256: in practice no two keys share one.
@@ -90,13 +83,6 @@ pub(super) enum RecordChange {
     },
 }
 
-impl UnfinishedRecord {
-    /// How long its attempt has been seen unchanged.
-    pub(super) fn age(&self, boot: Duration) -> Duration {
-        boot.saturating_sub(self.since)
-    }
-}
-
 impl RecordTable {
     /// How many Checkpoints there are.
     pub(super) fn len(&self) -> usize {
@@ -128,20 +114,16 @@ impl RecordTable {
 
     /// Whether the watch has shown that Checkpoint finished.
     pub(super) fn is_finished(&self, key: &RecordKey) -> bool {
-        self.contains(key) && !self.unfinished.contains_key(key)
+        self.contains(key) && self.unfinished.get(key).is_none()
     }
 
     pub(super) fn unfinished_keys(&self) -> Vec<RecordKey> {
         self.unfinished.keys().cloned().collect()
     }
 
-    /// The unfinished Checkpoints that may depend on a pod.
-    pub(super) fn about_pod(&self, pod: &PodName) -> Vec<RecordKey> {
-        let first = RecordKey::new(&pod.namespace, "");
-        let in_namespace = self.unfinished.range(first..).take_while(|(key, _)| key.namespace() == pod.namespace);
-        let is_about =
-            |record: &UnfinishedRecord| record.checkpoint.spec.pod.as_ref().is_none_or(|named| named.name == pod.name);
-        in_namespace.filter(|(_, record)| is_about(record)).map(|(key, _)| key.clone()).collect()
+    /// The unfinished Checkpoints that may depend on a pod of that revision.
+    pub(super) fn about_pod(&self, pod: &PodName, revision: &str) -> BTreeSet<RecordKey> {
+        self.unfinished.about_pod(pod, revision)
     }
 
     /// Takes over one event of the watch of `scope`.
@@ -187,9 +169,7 @@ impl RecordTable {
         if checkpoint.phase().is_final() {
             self.unfinished.remove(&key);
         } else {
-            let known = self.unfinished.get(&key).filter(|known| has_same_attempt(&known.checkpoint, &checkpoint));
-            let since = known.map_or(boot, |known| known.since);
-            self.unfinished.insert(key, UnfinishedRecord { checkpoint: checkpoint.clone(), since });
+            self.unfinished.insert(key, checkpoint.clone(), boot);
         }
         (digest, checkpoint)
     }
@@ -213,8 +193,8 @@ impl RecordTable {
         for digest in &digests {
             self.remove(*digest);
         }
-        let is_gone = |(key, _): &(&RecordKey, &UnfinishedRecord)| digests.contains(&key_digest(key));
-        let gone: Vec<RecordKey> = self.unfinished.iter().filter(is_gone).map(|(key, _)| key.clone()).collect();
+        let is_gone = |key: &&RecordKey| digests.contains(&key_digest(key));
+        let gone: Vec<RecordKey> = self.unfinished.keys().filter(is_gone).cloned().collect();
         for key in &gone {
             self.unfinished.remove(key);
         }
@@ -222,15 +202,6 @@ impl RecordTable {
         let is_first = self.listed.insert(scope);
         RecordChange::Listed { gone, reclaim: if is_first { Reclaim::None } else { Reclaim::Scope(scope) } }
     }
-}
-
-fn has_same_attempt(a: &Checkpoint, b: &Checkpoint) -> bool {
-    let attempt = |checkpoint: &Checkpoint| {
-        let status = checkpoint.status.as_ref()?;
-        let start = status.start_time.as_ref().map(|start| start.0);
-        Some((checkpoint.uid(), checkpoint.phase(), status.attempt, status.holder.clone(), start))
-    };
-    attempt(a) == attempt(b)
 }
 
 /// When the attempt in the status started, which distinguishes it from other attempts of its Checkpoint.

@@ -77,7 +77,7 @@ fn a_relist_repeats_no_claim_and_removes_pods_that_are_gone() {
     table.apply(0, Event::Init, now(2));
     assert!(table.apply(0, Event::InitApply(pod("a", true).watched()), now(2)).is_empty());
     let gone = table.apply(0, Event::InitDone, now(2));
-    assert_eq!(gone, [PodAction::Changed(name("b"))]);
+    assert_eq!(gone, [PodAction::changed(&pod("b", true).facts())]);
     assert_eq!(table.len(), 1);
 }
 
@@ -95,7 +95,7 @@ fn a_pod_that_becomes_ready_again_or_is_deleted_has_changed() {
     let mut table = PodTable::default();
     apply(&mut table, "a", true);
     table.claim_done(&app("a"), now(1));
-    let changed = [PodAction::Changed(name("a"))];
+    let changed = [PodAction::changed(&pod("a", true).facts())];
     assert!(apply(&mut table, "a", true).is_empty(), "nothing has changed");
     let blocked = apply(&mut table, "a", false);
     assert!(matches!(blocked[..], [PodAction::Blocked { cause: Ineligible::NotReady, .. }]), "{blocked:?}");
@@ -188,7 +188,7 @@ fn a_claim_is_repeated_if_a_checkpoint_was_deleted_during_it() {
 }
 
 fn is_changed(actions: &[PodAction]) -> bool {
-    actions.iter().any(|action| matches!(action, PodAction::Changed(_)))
+    actions.iter().any(|action| matches!(action, PodAction::Changed { .. }))
 }
 
 /// The images of the containers to claim.
@@ -256,7 +256,7 @@ fn a_claim_during_which_the_pod_is_updated_in_place_is_repeated() {
 #[test]
 fn a_pod_with_an_invalid_annotation_has_changed_when_it_becomes_ready() {
     let mut table = PodTable::default();
-    let has_changed = |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Changed(_)));
+    let has_changed = |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Changed { .. }));
     let broken = |ready| Event::Apply(pod("a", ready).annotation(DELAY, "soon").watched());
     assert!(!has_changed(table.apply(0, broken(false), now(1))));
     assert!(has_changed(table.apply(0, broken(true), now(2))), "a manual Checkpoint may wait for it");

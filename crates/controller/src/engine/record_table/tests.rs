@@ -1,5 +1,5 @@
 use super::*;
-use snapwatcher_api::checkpoint::WorkloadReference;
+use snapwatcher_api::checkpoint::{CheckpointStatus, PodStatus, WorkloadReference};
 use snapwatcher_api::fixtures::checkpoint;
 
 const NOW: Duration = Duration::ZERO;
@@ -137,14 +137,27 @@ fn the_age_of_an_attempt_runs_until_the_attempt_changes() {
 }
 
 #[test]
-fn a_changed_pod_concerns_its_own_checkpoints_and_those_of_revisions() {
+fn a_changed_pod_concerns_its_own_checkpoints_and_those_of_its_revision() {
     let mut table = RecordTable::default();
-    let revision = checkpoint("rev").named("rev").spec(|spec| spec.pod = None).build();
-    let other = checkpoint("other").build();
-    for object in [checkpoint("web").build(), other, revision, checkpoint("web").namespace("b").build()] {
+    let of_revision = |revision: &str| {
+        let set = |spec: &mut CheckpointSpec| (spec.pod, spec.revision) = (None, Some(revision.to_owned()));
+        checkpoint(revision).named(revision).spec(set).build()
+    };
+    let attempted = {
+        let pod = PodStatus { name: "web".into(), ..PodStatus::default() };
+        let mut object = of_revision("3");
+        object.status = Some(CheckpointStatus { pod: Some(pod), ..CheckpointStatus::default() });
+        object
+    };
+    let others = [checkpoint("other").build(), checkpoint("web").namespace("b").build(), of_revision("2")];
+    for object in others.into_iter().chain([checkpoint("web").build(), of_revision("1"), attempted]) {
         table.apply(0, Event::Apply(object), NOW);
     }
     let pod = PodName { namespace: "default".into(), name: "web".into() };
-    let names: Vec<String> = table.about_pod(&pod).iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["default/rev", "default/web-app"]);
+    let names = |table: &RecordTable| table.about_pod(&pod, "1").iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&table), ["default/1", "default/3", "default/web-app"]);
+    for object in [of_revision("1"), checkpoint("web").build()] {
+        table.apply(0, Event::Delete(object), NOW);
+    }
+    assert_eq!(names(&table), ["default/3"]);
 }

@@ -1,0 +1,99 @@
+//! The Checkpoints that are Pending or InProgress, as they are, and which pods they are about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+
+use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::pod::PodName;
+
+use super::record_key::RecordKey;
+
+/// A Checkpoint that is Pending or InProgress.
+pub(super) struct UnfinishedRecord {
+    pub(super) checkpoint: Arc<Checkpoint>,
+    /// Since when this process has seen its attempt unchanged, by the clock since boot.
+    since: Duration,
+}
+
+/// All of them, in order, so that equal histories take equal steps.
+#[derive(Default)]
+pub(super) struct UnfinishedRecords {
+    records: BTreeMap<RecordKey, UnfinishedRecord>,
+    /// An event of a pod concerns few of them.
+    by_subject: BTreeSet<(String, Subject, RecordKey)>,
+}
+
+/// What a Checkpoint is about, in its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    /// The pod of this name.
+    Pod(String),
+    /// All pods of this revision.
+    Revision(String),
+}
+
+impl UnfinishedRecord {
+    /// How long its attempt has been seen unchanged.
+    pub(super) fn age(&self, boot: Duration) -> Duration {
+        boot.saturating_sub(self.since)
+    }
+}
+
+impl UnfinishedRecords {
+    pub(super) fn get(&self, key: &RecordKey) -> Option<&UnfinishedRecord> {
+        self.records.get(key)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &RecordKey> {
+        self.records.keys()
+    }
+
+    pub(super) fn insert(&mut self, key: RecordKey, checkpoint: Arc<Checkpoint>, boot: Duration) {
+        let known = self.remove(&key).filter(|known| has_same_attempt(&known.checkpoint, &checkpoint));
+        let since = known.map_or(boot, |known| known.since);
+        for subject in subjects(&checkpoint) {
+            self.by_subject.insert((key.namespace().to_owned(), subject, key.clone()));
+        }
+        self.records.insert(key, UnfinishedRecord { checkpoint, since });
+    }
+
+    pub(super) fn remove(&mut self, key: &RecordKey) -> Option<UnfinishedRecord> {
+        let removed = self.records.remove(key)?;
+        for subject in subjects(&removed.checkpoint) {
+            self.by_subject.remove(&(key.namespace().to_owned(), subject, key.clone()));
+        }
+        Some(removed)
+    }
+
+    /// Those that may depend on a pod of that revision, in order.
+    pub(super) fn about_pod(&self, pod: &PodName, revision: &str) -> BTreeSet<RecordKey> {
+        let about = |subject: Subject| {
+            let first = (pod.namespace.clone(), subject, RecordKey::new("", ""));
+            let (namespace, subject, _) = first.clone();
+            let same = self.by_subject.range(first..);
+            let same = same.take_while(move |(of, about, _)| *of == namespace && *about == subject);
+            same.map(|(_, _, key)| key.clone())
+        };
+        about(Subject::Pod(pod.name.clone())).chain(about(Subject::Revision(revision.to_owned()))).collect()
+    }
+}
+
+/// The pod of the last attempt counts too: whether its slot is taken depends on the pod.
+fn subjects(checkpoint: &Checkpoint) -> impl Iterator<Item = Subject> {
+    let named = checkpoint.spec.pod.as_ref().map(|pod| &pod.name);
+    let attempted = checkpoint.status.as_ref().and_then(|status| status.pod.as_ref()).map(|pod| &pod.name);
+    let pods = [named, attempted].into_iter().flatten().cloned().map(Subject::Pod);
+    pods.chain(checkpoint.spec.revision.clone().map(Subject::Revision))
+}
+
+fn has_same_attempt(a: &Checkpoint, b: &Checkpoint) -> bool {
+    let attempt = |checkpoint: &Checkpoint| {
+        let status = checkpoint.status.as_ref()?;
+        let start = status.start_time.as_ref().map(|start| start.0);
+        Some((checkpoint.uid(), checkpoint.phase(), status.attempt, status.holder.clone(), start))
+    };
+    attempt(a) == attempt(b)
+}
