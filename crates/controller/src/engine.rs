@@ -1,16 +1,21 @@
 //! The engine: the one owner of pods, Checkpoints, slots, endpoints and timers, while this replica leads.
 //!
 //! [`Engine::on`] takes one input and returns what is to be done. It does no I/O and reads no clock, so that a
-//! simulation can run it. The way of a pod: [`pod_table`], then `claims`, then `attempts`.
+//! simulation can run it. The way of a pod: [`pod_table`], then `claims`, then `attempts`; what became of
+//! them is in `claim_results` and `operation_results`.
 
 mod api_outage;
 mod attempts;
 mod candidates;
 mod circuit_breaker;
+mod claim_results;
 mod claims;
 mod endpoint_breakers;
 mod kept;
 mod message;
+mod operation_results;
+mod pod_action;
+mod pod_entry;
 mod pod_table;
 mod prepared_claim;
 mod record_key;
@@ -30,7 +35,8 @@ use snapwatcher_api::pod::PodName;
 use crate::operation::{Operation, OperationId, SEND_WINDOW};
 use claims::MAX_CLAIMS;
 use endpoint_breakers::Permit;
-use pod_table::{ContainerKey, PodAction, PodTable};
+use pod_action::{ContainerKey, PodAction};
+use pod_table::PodTable;
 use record_key::RecordKey;
 use record_table::RecordTable;
 use state::{Reported, Running, Task};

@@ -2,5 +2,6 @@
 
 pub(crate) mod fields;
 pub(crate) mod first_attempt;
+pub(crate) mod plan;
 pub(crate) mod retry_wait;
 pub(crate) mod transitions;

@@ -198,7 +198,9 @@ impl ControllerService {
         let config = watcher::Config::default();
         let items =
             watch::<WatchedCheckpoint, _>(&cluster.watches, scope, cluster.watch_timeout, config, move || check.pass());
-        items.map(move |item| WatchItem::Checkpoint(number, item.map(|event| Box::new(checkpoint_event(event))))).boxed()
+        items
+            .map(move |item| WatchItem::Checkpoint(number, item.map(|event| Box::new(checkpoint_event(event)))))
+            .boxed()
     }
 
     fn report_pod_fault(&self, fault: &WatchStreamError) {

@@ -48,7 +48,7 @@ mod tests {
             outage = ApiOutage::after(outage, Backoff::NO_JITTER, now);
             let until = outage.unwrap().until;
             assert_eq!(ApiOutage::after(outage, Backoff::NO_JITTER, now), None);
-            waits.push((until - now).as_secs());
+            waits.push(until.saturating_sub(now).as_secs());
             now = until;
         }
         assert_eq!(waits, [1, 2, 4, 8, 15, 15]);

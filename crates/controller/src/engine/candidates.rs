@@ -12,7 +12,7 @@ use snapwatcher_api::outcome::{Reason, RetryClass};
 use snapwatcher_api::pod::{PodFacts, PodName};
 
 use super::endpoint_breakers::EndpointHealth;
-use super::pod_table::PodEntry;
+use super::pod_entry::PodEntry;
 
 /// The first choice among `pods` for the Checkpoint of a revision. A pod whose workload is not known yet may belong to it.
 /// Nodes are passed on as label values.

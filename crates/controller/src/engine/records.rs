@@ -9,17 +9,18 @@ use kube::runtime::watcher::Event;
 use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::pod::PodFacts;
 
-use super::attempts::{Need, RETRY_AFTER};
+use super::attempts::Need;
 use super::endpoint_breakers::Permit;
 use super::message::{Now, Report};
-use super::pod_table::PodEntry;
+use super::operation_results::RETRY_AFTER;
+use super::pod_entry::PodEntry;
 use super::record_key::RecordKey;
 use super::record_table::{Reclaim, RecordChange, attempt_start};
 use super::state::{Engine, Task};
 use super::timers::Timer;
 use super::work_queue::WorkItem;
 use crate::operation::{Operation, OperationId};
-use crate::record::transitions::{AttemptKnowledge, NextStep, plan};
+use crate::record::plan::{AttemptKnowledge, NextStep, plan};
 use crate::record::{fields, first_attempt};
 
 /// How many operations that only write a status run at once. People can create many Checkpoints that need one.

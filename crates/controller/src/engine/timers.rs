@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use snapwatcher_api::pod::PodName;
 
-use super::pod_table::ContainerKey;
+use super::pod_action::ContainerKey;
 use super::record_key::RecordKey;
 
 /// What is due.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::pod_table::ContainerKey;
+use super::pod_action::ContainerKey;
 use super::record_key::RecordKey;
 
 /// So many places of removed items may be left beside those that are queued.

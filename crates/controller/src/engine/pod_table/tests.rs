@@ -256,7 +256,8 @@ fn a_claim_during_which_the_pod_is_updated_in_place_is_repeated() {
 #[test]
 fn a_pod_with_an_invalid_annotation_has_changed_when_it_becomes_ready() {
     let mut table = PodTable::default();
-    let has_changed = |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Changed { .. }));
+    let has_changed =
+        |actions: Vec<PodAction>| actions.iter().any(|action| matches!(action, PodAction::Changed { .. }));
     let broken = |ready| Event::Apply(pod("a", ready).annotation(DELAY, "soon").watched());
     assert!(!has_changed(table.apply(0, broken(false), now(1))));
     assert!(has_changed(table.apply(0, broken(true), now(2))), "a manual Checkpoint may wait for it");

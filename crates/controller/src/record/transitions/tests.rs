@@ -1,4 +1,5 @@
 use super::*;
+use crate::record::plan::{AttemptKnowledge, NextStep, plan};
 use snapwatcher_api::fixtures::{at, checkpoint, pod};
 
 fn holder(boot: &str) -> Holder {
