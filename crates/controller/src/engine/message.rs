@@ -26,7 +26,7 @@ pub struct Now {
 }
 
 impl Now {
-    /// The time of the clock since boot at which the wall clock will show `at`, if nobody sets it. It is now if `at` has passed.
+    /// The time of the clock since boot at which the wall clock will show `at`, if it is not set. It is now if `at` has passed.
     pub(super) fn boot_at(self, at: Timestamp) -> Duration {
         self.boot.saturating_add(Duration::try_from(at.duration_since(self.wall)).unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! Things to look at again at a certain time, each once. Times are those of the clock since boot, which nobody sets.
+//! Things to look at again at a certain time, each once. Times are those of the clock since boot, which is never set.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
