@@ -108,6 +108,7 @@ impl PodClock {
     }
 
     /// When each pod was Ready, by name.
+    #[expect(clippy::disallowed_methods, reason = "the lab notes times of this clock")]
     pub(crate) fn ready_times(&self) -> HashMap<String, Timestamp> {
         let now = Timestamp::now();
         let at = |ready: &Instant| now.saturating_sub(SignedDuration::try_from(ready.elapsed()).unwrap_or_default());
