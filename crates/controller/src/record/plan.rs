@@ -49,7 +49,7 @@ pub(crate) fn plan(
         Phase::Pending => {
             let next = status.and_then(|status| status.next_attempt_time.as_ref());
             let stated = next.and_then(|next| Duration::try_from(next.0.duration_since(now)).ok());
-            // No wait is longer, its jitter included. If the stated time is further away, a clock was set.
+            // No wait is longer, its jitter included. If the stated time is later, a clock was set.
             let longest = 2 * policy.longest_wait.max(LONGEST_RETRY_AFTER);
             let longest = longest.saturating_sub(known.age);
             match stated.map(|stated| stated.min(longest)) {

@@ -1,6 +1,6 @@
 //! An object of a listing or a watch that may be undecodable, without harm for the others.
 //!
-//! kube's `DeserializeGuard` decodes an object into a tree first, also what is then thrown away: most of a pod is that. This
+//! kube's `DeserializeGuard` decodes an object into a tree first, also what nothing reads: most of a pod is that. This
 //! one takes the object as text. A watch event may come with its object before its type; serde has then no text any more,
 //! but a tree.
 

@@ -12,7 +12,7 @@ use super::call::{CallError, call};
 /// A pod as the API server has it now.
 pub struct LivePod {
     pub facts: PodFacts,
-    /// The whole Pod object, if it was asked for.
+    /// The whole Pod object, if the caller requested it.
     pub object: Option<Value>,
 }
 
