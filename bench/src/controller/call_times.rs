@@ -29,7 +29,7 @@ pub(crate) struct CallTimes {
 }
 
 impl CallTimes {
-    /// Of the pods that SnapHook was asked for. `ready` is when each pod was Ready, by name.
+    /// The times of each pod for which SnapHook received a request. `ready` has the time at which the pod became Ready, by name.
     pub(crate) fn of(
         ready: &HashMap<String, Timestamp>,
         requests: &[RecordedRequest],
