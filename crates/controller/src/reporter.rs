@@ -42,9 +42,7 @@ impl Reporter {
                     timeline.checkpoint = checkpoint.or(timeline.checkpoint.take());
                 });
             }
-            Report::ClaimFailed { pod, container, error, is_outage } => {
-                self.claim_failed(&pod, &container, &error, is_outage);
-            }
+            Report::ClaimFailed { pod, container, error } => self.claim_failed(&pod, &container, &error),
             Report::CheckpointSeen(checkpoint) => self.checkpoint_seen(&checkpoint),
             Report::AttemptIgnored => checkpoint_metrics.attempt_ignored(),
             Report::Requested(checkpoint) => {
@@ -112,14 +110,14 @@ impl Reporter {
         log_block::print(&LogBlock { event, pod: pod.name, workload, container, node });
     }
 
-    fn claim_failed(&self, pod: &PodFacts, container: &str, error: &ClaimError, is_outage: bool) {
+    fn claim_failed(&self, pod: &PodFacts, container: &str, error: &ClaimError) {
         self.context.checkpoint_metrics.claim_failed(error);
         match error {
             ClaimError::Ineligible { .. }
             | ClaimError::Workload(WorkloadError::Gone { .. })
             | ClaimError::NamespaceTerminating(_) => {}
             ClaimError::NoDefinition => self.context.checks.definition.fail(error.to_string()),
-            _ if is_outage => {}
+            _ if error.unreachable().is_some() => {}
             ClaimError::Workload(WorkloadError::Lookup { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
                 let PodName { namespace, name } = &pod.name;
                 tracing::warn!(

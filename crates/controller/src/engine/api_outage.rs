@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use snapwatcher_kubernetes::backoff::Backoff;
-use snapwatcher_kubernetes::cluster::CallError;
 
 /// The longest pause.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -28,11 +27,6 @@ impl ApiOutage {
         };
         Some(Self { pauses, until: now + PAUSES.wait(pauses, jitter) })
     }
-}
-
-/// Whether the API server rejected a call for what it is about, so that others can still succeed.
-pub(super) fn is_about_object(error: &CallError) -> bool {
-    error.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422))
 }
 
 #[cfg(test)]

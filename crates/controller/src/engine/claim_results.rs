@@ -3,7 +3,6 @@
 use snapwatcher_api::checkpoint_name;
 use snapwatcher_kubernetes::workload::WorkloadError;
 
-use super::api_outage::is_about_object;
 use super::message::{ClaimReport, Now, Report};
 use super::pod_action::{ContainerKey, PodAction};
 use super::prepared_claim::PreparedClaim;
@@ -70,14 +69,7 @@ impl Engine {
 
     pub(super) fn claim_failed(&mut self, key: &ContainerKey, error: ClaimError, now: Now) {
         let jitter = self.random.f64();
-        let call = match &error {
-            ClaimError::Call(call) => Some(call),
-            ClaimError::Workload(WorkloadError::Lookup { source, .. }) => Some(source.as_ref()),
-            _ => None,
-        };
-        let unreachable = call.filter(|call| !is_about_object(call));
-        let is_outage = unreachable.is_some();
-        match (unreachable, &error) {
+        match (error.unreachable(), &error) {
             (Some(call), _) => self.start_outage(call, now),
             // No call may have been made.
             (None, ClaimError::NoName(_) | ClaimError::Workload(WorkloadError::Gone { .. })) => {}
@@ -99,7 +91,7 @@ impl Engine {
             | ClaimError::Call(_) => self.pods.claim_failed(key, jitter, now),
         };
         if let Some(pod) = self.pods.get(&key.pod).map(|entry| entry.pod.clone()).filter(|pod| pod.uid == key.uid) {
-            self.report(Report::ClaimFailed { pod, container: key.container.clone(), error, is_outage });
+            self.report(Report::ClaimFailed { pod, container: key.container.clone(), error });
         }
         self.take(again.into_iter().collect(), now);
     }

@@ -99,12 +99,10 @@ pub enum Report {
         container: String,
         checkpoint: Option<String>,
     },
-    /// `is_outage`: the API server could not be reached, which is reported once for all claims.
     ClaimFailed {
         pod: PodFacts,
         container: String,
         error: ClaimError,
-        is_outage: bool,
     },
     /// The watch has delivered a Checkpoint.
     CheckpointSeen(Arc<Checkpoint>),

@@ -11,7 +11,7 @@ use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::CallError;
 
-use super::api_outage::{ApiOutage, LONGEST_PAUSE, is_about_object};
+use super::api_outage::{ApiOutage, LONGEST_PAUSE};
 use super::circuit_breaker::EndpointSignal;
 use super::endpoint_breakers::Permit;
 use super::message::{ClaimReport, Now, Report};
@@ -221,7 +221,7 @@ impl Engine {
         let key = RecordKey::of(&checkpoint);
         self.forget_gone(&key);
         self.observe_again(&key);
-        let is_about_checkpoint = is_about_object(&error);
+        let is_about_checkpoint = error.is_about_object();
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
         self.timers.set(Timer::Record(key), now.boot + wait);
         if is_about_checkpoint {

@@ -334,7 +334,8 @@ fn an_outage_of_the_api_server_pauses_claims_and_is_reported_once() {
         for effect in finish(&mut engine, id, OperationResult::Workload(Err(lookup)), 0) {
             let Effect::Report(report) = effect else { panic!("nothing starts in an outage: {effect:?}") };
             outages += usize::from(matches!(*report, Report::OutageStarted(_)));
-            failures += usize::from(matches!(*report, Report::ClaimFailed { is_outage: true, .. }));
+            failures +=
+                usize::from(matches!(*report, Report::ClaimFailed { error, .. } if error.unreachable().is_some()));
         }
     }
     assert_eq!((outages, failures), (1, 3));

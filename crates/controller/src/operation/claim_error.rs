@@ -27,6 +27,18 @@ pub enum ClaimError {
     Call(CallError),
 }
 
+impl ClaimError {
+    /// The call that failed because the API server could not be reached. It is reported once for all claims.
+    pub(crate) fn unreachable(&self) -> Option<&CallError> {
+        let call = match self {
+            Self::Call(call) => call,
+            Self::Workload(WorkloadError::Lookup { source, .. }) => source.as_ref(),
+            _ => return None,
+        };
+        Some(call).filter(|call| !call.is_about_object())
+    }
+}
+
 impl From<CallError> for ClaimError {
     fn from(error: CallError) -> Self {
         Self::Call(error)

@@ -33,6 +33,11 @@ impl CallError {
         }
     }
 
+    /// Whether the API server rejected the call for what it is about, so that others can still succeed.
+    pub fn is_about_object(&self) -> bool {
+        self.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422))
+    }
+
     /// 404.
     pub fn is_not_found(&self) -> bool {
         self.status().is_some_and(|status| status.code == 404)
