@@ -9,6 +9,7 @@ use reqwest::Url;
 use rustls::pki_types::ServerName;
 
 use snapwatcher_api::duration;
+use snapwatcher_api::pod::is_object_name;
 
 /// The longest value of a flag that limits a time, longer than any checkpoint takes.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -79,12 +80,7 @@ pub(super) fn delay(text: &str) -> Result<Duration, String> {
 
 /// The name of a Kubernetes object: a label or subdomain of RFC 1123.
 pub(crate) fn object_name(text: &str) -> Result<String, String> {
-    let is_label = |label: &str| {
-        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        edge(label.as_bytes().first()) && edge(label.as_bytes().last()) && label.bytes().all(inner)
-    };
-    if text.len() <= 253 && text.split('.').all(is_label) {
+    if is_object_name(text) {
         Ok(text.to_owned())
     } else {
         Err("allowed are names of Kubernetes objects: lower-case letters, digits, `-` and `.`".to_owned())

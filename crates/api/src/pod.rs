@@ -4,12 +4,12 @@
 //! annotations with [`CheckpointOptions`], so they always agree.
 
 mod facts;
-mod name;
+pub(crate) mod name;
 mod options;
 pub(crate) mod watched;
 
 pub use facts::{ContainerFacts, ControllerReference, PodFacts};
-pub use name::PodName;
+pub use name::{PodName, is_object_name};
 pub use options::{CheckpointOptions, InvalidAnnotation, OncePer};
 pub use watched::{
     WatchedCondition, WatchedContainer, WatchedContainerState, WatchedContainerStatus, WatchedPod, WatchedRunningState,

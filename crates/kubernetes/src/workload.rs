@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use moka::future::Cache;
 use serde::de::DeserializeOwned;
 
-use snapwatcher_api::pod::{ControllerReference, PodFacts};
+use snapwatcher_api::pod::{ControllerReference, PodFacts, is_object_name};
 
 use crate::cluster::{CallError, call};
 
@@ -93,6 +93,10 @@ impl WorkloadLookup {
         let ControllerReference { kind, name, uid, .. } = controller;
         let namespace = &pod.name.namespace;
         let gone = || WorkloadError::Gone { kind: kind.clone(), name: name.clone(), pod: pod.name.to_string() };
+        // The API server does not validate owner references, and the name becomes a part of a URL.
+        if !is_object_name(name) {
+            return Err(gone());
+        }
         let lookup = async {
             let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
             let read = call(format!("read {kind} `{namespace}/{name}`"), api.get_metadata(name)).await;

@@ -11,6 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::pod::PodFacts;
+use crate::pod::name::OBJECT_NAME_PATTERN;
 
 use super::conditions::COMPLETE;
 use super::phase::Phase;
@@ -70,7 +71,7 @@ pub struct CheckpointSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 pub struct PodReference {
     /// The name of the pod.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME_PATTERN))]
     pub name: String,
     /// The UID of the pod. Without it, the pod that has this name at the attempt is checkpointed.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,7 @@
 //! The target of a Checkpoint: a pod, a revision of a workload, or a pod by its name.
 
+use crate::pod::is_object_name;
+
 use super::resource::{CheckpointSpec, PodReference, WorkloadReference};
 
 /// The target of a Checkpoint: its spec, parsed.
@@ -15,11 +17,11 @@ pub enum CheckpointTarget {
 
 impl CheckpointTarget {
     /// Parses a spec. `has_derived_name` says whether the Checkpoint has the name that is derived from such a target. `None`:
-    /// the spec breaks a rule of the schema, which the API server never accepts.
+    /// the spec breaks a rule of the schema, which the API server does not accept.
     pub fn parse(spec: &CheckpointSpec, has_derived_name: impl FnOnce(&Self) -> bool) -> Option<Self> {
         let CheckpointSpec { pod, workload, revision, container, image } = spec.clone();
         match (pod, workload, revision, container, image) {
-            (Some(PodReference { name, uid }), None, None, container, image) => {
+            (Some(PodReference { name, uid }), None, None, container, image) if is_object_name(&name) => {
                 if let (Some(uid), Some(container), Some(image)) = (uid.clone(), container.clone(), image.clone()) {
                     let automatic = Self::Pod { name: name.clone(), uid, container, image };
                     if has_derived_name(&automatic) {
@@ -105,6 +107,8 @@ mod tests {
         assert!(matches!(CheckpointTarget::parse(&revision, |_| true), Some(CheckpointTarget::Revision { .. })));
         let with_image = CheckpointSpec { image: Some("web:1".into()), ..revision };
         assert_eq!(CheckpointTarget::parse(&with_image, |_| true), None);
+        let pod = Some(PodReference { name: "web/log".into(), uid: None });
+        assert_eq!(CheckpointTarget::parse(&CheckpointSpec { pod, ..Default::default() }, |_| true), None);
         assert_eq!(CheckpointTarget::parse(&CheckpointSpec::default(), |_| true), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Namespace and name of a pod.
+//! Namespace and name of a pod, and what names Kubernetes allows.
 
 use std::fmt;
 
@@ -12,5 +12,39 @@ pub struct PodName {
 impl fmt::Display for PodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A regular expression of what [`is_object_name`] allows, for schemas, which limit the length themselves.
+pub(crate) const OBJECT_NAME_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
+/// Whether a Kubernetes object can have this name: an RFC 1123 subdomain of at most 253 characters, see
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>. Pods, ReplicaSets and Jobs
+/// have such names. Any other text must not become a part of a URL.
+pub fn is_object_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        edge(label.as_bytes().first()) && edge(label.as_bytes().last()) && label.bytes().all(inner)
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_objects_are_allowed() {
+        let longest = "a".repeat(253);
+        for name in ["web", "web-7d4b9c-x2x1p", "0", "a.b-c.d", &longest] {
+            assert!(is_object_name(name), "{name}");
+        }
+        let too_long = "a".repeat(254);
+        for name in
+            ["", "a b", "Web", "-a", "a-", "a..b", ".a", "a.", "a/log", "a?x=1", "../a", "a%2Fb", "ä", &too_long]
+        {
+            assert!(!is_object_name(name), "{name}");
+        }
     }
 }

@@ -33,9 +33,18 @@ impl CallError {
         }
     }
 
-    /// Whether the API server rejected the call for what it is about, so that others can still succeed.
+    /// Whether the call failed for what it is about, so that others can still succeed: the API server rejected it, or it could
+    /// not be made, or its response could not be read.
     pub fn is_about_object(&self) -> bool {
-        self.status().is_some_and(|status| matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422))
+        match self {
+            Self::TimedOut { .. } => false,
+            Self::Shared(error) => error.is_about_object(),
+            Self::Failed { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => status.code < 500 && !matches!(status.code, 401 | 408 | 429),
+                kube::Error::BuildRequest(_) | kube::Error::SerdeError(_) => true,
+                _ => false,
+            },
+        }
     }
 
     /// 404.
