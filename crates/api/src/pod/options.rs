@@ -1,6 +1,6 @@
 //! The checkpoint options: what the annotations of a pod say about its checkpoint. Admission and watch both use this parser.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -99,15 +99,17 @@ fn chosen(text: &str, containers: &[&str]) -> Result<Vec<String>, String> {
     if text.trim() == "*" {
         return Ok(containers.iter().map(|&name| name.to_owned()).collect());
     }
+    let mut unchosen: HashSet<&str> = containers.iter().copied().collect();
+    let known = unchosen.clone();
     let mut names: Vec<String> = Vec::new();
     for name in text.split(',').map(str::trim) {
         if name.is_empty() {
             return Err(format!("`{text}` has an empty name; write container names, separated by commas, or `*`"));
         }
-        if !containers.contains(&name) {
+        if !known.contains(name) {
             return Err(format!("the pod has no container `{name}`; its containers are {}", containers.join(", ")));
         }
-        if !names.iter().any(|known| known == name) {
+        if unchosen.remove(name) {
             names.push(name.to_owned());
         }
     }
