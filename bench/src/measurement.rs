@@ -29,7 +29,7 @@ pub(crate) async fn measure(snapwatcher: &Path, controller_runtime: &Path) -> Re
     let mut measured: PerServer<Measurements> = PerServer::default();
     tokio::time::sleep(IDLE_AFTER).await;
     for (server, measurements) in servers.into_iter().zip(measured.as_mut_array()) {
-        measurements.memory[0] = server.usage.memory_mib()?;
+        measurements.memory[0] = server.usage.memory()?.now;
     }
     for connections in CONNECTIONS {
         let rounds = per_cpu_second(servers, connections).await?;
@@ -40,7 +40,7 @@ pub(crate) async fn measure(snapwatcher: &Path, controller_runtime: &Path) -> Re
     let latencies = latencies(servers).await?;
     for ((server, latency), measurements) in servers.into_iter().zip(latencies).zip(measured.as_mut_array()) {
         measurements.latency = latency;
-        measurements.memory[1] = server.usage.memory_mib()?;
+        measurements.memory[1] = server.usage.memory()?.now;
     }
     Ok(Results { connections: CONNECTIONS.to_vec(), rate: RATE, servers: measured })
 }

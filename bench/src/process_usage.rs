@@ -46,19 +46,10 @@ impl ProcessUsage {
         ticks(&stat).map(|ticks| TICK * ticks).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// Resident memory.
-    pub(crate) fn memory_mib(self) -> io::Result<f64> {
-        self.status(|status| mib(status, "VmRSS:"))
-    }
-
     /// Resident memory without that of files, now and at its highest.
     pub(crate) fn memory(self) -> io::Result<Memory> {
-        self.status(memory)
-    }
-
-    fn status<T>(self, read: impl Fn(&str) -> Option<T>) -> io::Result<T> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        read(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        memory(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
 
