@@ -6,9 +6,10 @@ use serde_json::Value;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase};
 use snapwatcher_api::checkpoint_name::is_derived;
 use snapwatcher_api::keys::ATTEMPT;
+use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::pod::{OncePer, PodFacts};
 
-use super::setup::{LONGEST_REQUEST, SEND_WINDOW};
+use super::setup::{LONGEST_REQUEST, RESPONSE_TIMEOUT, SEND_WINDOW};
 
 /// What distinguishes one written attempt from all others of its Checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,8 +135,14 @@ pub(super) fn slot(checkpoint: &Checkpoint) -> Option<(String, Option<String>, T
         let status = checkpoint.status.as_ref()?;
         let pod = status.pod.as_ref()?;
         let deadline = status.deadline.as_ref()?.0;
-        return (status.phase == Some(Phase::InProgress))
-            .then(|| Some((pod.uid.clone()?, pod.node.clone(), deadline)))?;
+        let is_unanswered = checkpoint.reason() == Some(Reason::NoResponse.as_str());
+        let until = match status.phase {
+            Some(Phase::InProgress) => deadline,
+            // The back-end may still be working.
+            _ if is_unanswered => deadline.saturating_add(SignedDuration::try_from(RESPONSE_TIMEOUT).ok()?).ok()?,
+            _ => return None,
+        };
+        return Some((pod.uid.clone()?, pod.node.clone(), until));
     }
     let value = annotation(checkpoint)?;
     let longest = SignedDuration::try_from(SEND_WINDOW + LONGEST_REQUEST).unwrap_or_default();

@@ -21,6 +21,8 @@ pub(super) const SEND_WINDOW: Duration = seconds(15);
 pub(super) const HOLDER_GRACE: Duration = seconds(30);
 /// How long a back-end may work on after a request without a response.
 pub(super) const RESPONSE_TIMEOUT: Duration = seconds(20);
+/// How long a slot is held after the write of its attempt: a request, and then the back-end may still work.
+pub(super) const LONGEST_SLOT: Duration = seconds(LONGEST_REQUEST.as_secs() + RESPONSE_TIMEOUT.as_secs());
 /// When the client of the API server gives up.
 pub(super) const CALL_TIMEOUT: Duration = seconds(10);
 pub(super) const MAX_PODS_PER_REVISION: usize = 3;
@@ -123,7 +125,7 @@ impl Flags {
             },
             once_per: self.once_per,
             is_suspended: self.is_suspended,
-            longest_slot: LONGEST_REQUEST + RESPONSE_TIMEOUT,
+            longest_slot: LONGEST_SLOT,
             retention_interval: seconds(300),
             backend: Some(Arc::new(Endpoints { is_per_node: setup.has_endpoint_per_node })),
             seed,

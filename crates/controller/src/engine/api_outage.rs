@@ -6,6 +6,8 @@ use snapwatcher_kubernetes::backoff::Backoff;
 
 /// The longest pause.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// If no call was made for so long after a pause, the end of the outage is not known, and the next error begins another one.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), LONGEST_PAUSE);
 
 /// The API server could not be reached, so no claim and no attempt starts before `until`, by the clock since boot.
@@ -17,13 +19,14 @@ pub(super) struct ApiOutage {
 }
 
 impl ApiOutage {
-    /// The pause after an error, at `now` of the clock since boot. `None`: one is under way, and an attempt that was sent before it does not prolong it.
+    /// The pause after an error, at `now` of the clock since boot. `None`: one is under way, and an attempt that was sent
+    /// before it does not prolong it.
     /// `jitter` is from 0 to 1.
     pub(super) fn after(previous: Option<Self>, jitter: f64, now: Duration) -> Option<Self> {
         let pauses = match previous {
             Some(outage) if outage.until > now => return None,
-            Some(outage) => outage.pauses + 1,
-            None => 1,
+            Some(outage) if now.saturating_sub(outage.until) < FORGOTTEN_AFTER => outage.pauses + 1,
+            _ => 1,
         };
         Some(Self { pauses, until: now + PAUSES.wait(pauses, jitter) })
     }
@@ -46,5 +49,7 @@ mod tests {
             now = until;
         }
         assert_eq!(waits, [1, 2, 4, 8, 15, 15]);
+        let later = ApiOutage::after(outage, Backoff::NO_JITTER, now + FORGOTTEN_AFTER);
+        assert_eq!(later.map(|outage| outage.pauses), Some(1), "another outage");
     }
 }

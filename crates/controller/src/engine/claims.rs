@@ -193,26 +193,24 @@ impl Engine {
         }
     }
 
-    /// A slot on its node is free for this claim. False: it must wait for another.
-    pub(super) fn start_claim_with_attempt(&mut self, key: ContainerKey, now: Now) -> bool {
-        let Some(claim) = self.prepared.remove(&key) else { return true };
+    /// A slot on its node is free for this claim, unless an attempt of the same container has one.
+    pub(super) fn start_claim_with_attempt(&mut self, key: ContainerKey, now: Now) {
+        let Some(claim) = self.prepared.remove(&key) else { return };
         if self.is_superseded(&key, &claim, true, now) {
-            self.timers.cancel(&Timer::Claim(key));
-            return true;
+            return self.timers.cancel(&Timer::Claim(key));
         }
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
         let subject = Some((key.uid.clone(), key.container.clone()));
-        if !self.slots.take(&record, Some(&claim.node), subject, now.wall) {
+        if !self.slots.take(&record, Some(&claim.node), subject, now.boot) {
             let node = Some(claim.node.clone());
             self.blocked.push((key.item(), node));
             self.prepared.insert(key, claim);
-            return false;
+            return;
         }
         self.timers.cancel(&Timer::Claim(key.clone()));
         let endpoint = self.endpoint(Some(&claim.node)).map(str::to_owned);
         let permit = self.breakers.issue(endpoint.as_deref());
         self.start_claim(key, claim, Some(permit), now);
-        true
     }
 
     /// While a claim waits, another process can make it, and a manual Checkpoint can succeed. Then the decision is made again.

@@ -64,7 +64,7 @@ impl Engine {
         now: Now,
     ) {
         let is_unanswered = matches!(outcome, Outcome::Failed { reason: Reason::NoResponse, .. });
-        self.slots.responded(record, deadline.filter(|_| is_unanswered));
+        self.slots.responded(record, deadline.filter(|_| is_unanswered), now);
         let permit = self.operations.get_mut(&id).map(|running| std::mem::take(&mut running.permit));
         let permit = permit.unwrap_or_default();
         let longest = self.settings.operations.policy.longest_wait;
@@ -123,7 +123,7 @@ impl Engine {
                         if let (Some(record), Some(written)) = (&record, written) {
                             self.wrote(record, &written);
                             if written.reason() == Some(Reason::Interrupted.as_str()) {
-                                self.report(Report::Interrupted(checkpoint));
+                                self.report(Report::Interrupted(written));
                             }
                         }
                     }
@@ -135,13 +135,13 @@ impl Engine {
         if let Some(record) = record.as_ref().filter(|_| was_busy) {
             self.forget_gone(record);
         }
-        match record {
-            Some(record) if is_outdated => {
-                self.observe_again(&record);
+        if let Some(record) = record {
+            self.observe_again(&record, now);
+            if is_outdated {
                 self.timers.set(Timer::Record(record), now.boot + RETRY_AFTER);
+            } else {
+                self.look_at(&record, now);
             }
-            Some(record) => self.look_at(&record, now),
-            None => {}
         }
         self.requeue_blocked();
     }
@@ -168,9 +168,10 @@ impl Engine {
     }
 
     /// During an operation another process can have begun to work on the Checkpoint, as the watch has shown.
-    fn observe_again(&mut self, record: &RecordKey) {
-        if let Some(checkpoint) = self.records.unfinished(record).map(|known| known.checkpoint.clone()) {
-            self.observe_slot(record, &checkpoint);
+    fn observe_again(&mut self, record: &RecordKey, now: Now) {
+        let unfinished = || self.records.unfinished(record).map(|known| known.checkpoint.clone());
+        if let Some(checkpoint) = self.ended.remove(record).or_else(unfinished) {
+            self.observe_slot(record, &checkpoint, now);
         }
     }
 
@@ -220,7 +221,7 @@ impl Engine {
     fn attempt_failed(&mut self, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
         let key = RecordKey::of(&checkpoint);
         self.forget_gone(&key);
-        self.observe_again(&key);
+        self.observe_again(&key, now);
         let is_about_checkpoint = error.is_about_object();
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
         self.timers.set(Timer::Record(key), now.boot + wait);

@@ -57,8 +57,11 @@ type KeyDigest = u128;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reclaim {
     None,
-    /// The pod of this UID.
-    Pod(String),
+    /// This pod.
+    Pod {
+        name: PodName,
+        uid: String,
+    },
     /// The pods of a revision, whose Checkpoint was deleted, and the pod that it was about.
     Revision {
         namespace: String,
@@ -145,10 +148,12 @@ impl RecordTable {
                 self.remove(name_digest(&checkpoint));
                 self.unfinished.remove(&key);
                 let pod = fields::pod_uid(&checkpoint).map(str::to_owned);
-                let reclaim = match (checkpoint.spec.revision, pod) {
+                let reclaim = match (checkpoint.spec.revision.clone(), pod) {
                     // Its new Checkpoint may be claimed for any of its pods, not only for the one in the status.
                     (Some(revision), pod) => Reclaim::Revision { namespace: key.namespace().to_owned(), revision, pod },
-                    (None, Some(uid)) => Reclaim::Pod(uid),
+                    (None, Some(uid)) => {
+                        fields::pod_name(&checkpoint).map_or(Reclaim::None, |name| Reclaim::Pod { name, uid })
+                    }
                     (None, None) => Reclaim::None,
                 };
                 RecordChange::Deleted(key, reclaim)

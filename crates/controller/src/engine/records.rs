@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 
-use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::pod::PodFacts;
 
 use super::attempts::Need;
@@ -44,7 +44,7 @@ impl Engine {
             RecordChange::None => {}
             RecordChange::Updated(checkpoint) => self.checkpoint_updated(&checkpoint, now),
             RecordChange::Deleted(key, reclaim) => {
-                self.checkpoint_gone(&key);
+                self.checkpoint_gone(&key, now);
                 self.reclaim(&reclaim, now);
             }
             RecordChange::Listed { gone, reclaim } => {
@@ -62,7 +62,7 @@ impl Engine {
                 let busy_and_gone: Vec<_> = busy_and_gone.map(|(key, _)| key.clone()).collect();
                 self.gone.extend(busy_and_gone);
                 for key in gone {
-                    self.checkpoint_gone(&key);
+                    self.checkpoint_gone(&key, now);
                 }
                 self.claims.extend(std::mem::take(&mut self.unlisted));
                 self.reclaim(&reclaim, now);
@@ -94,21 +94,25 @@ impl Engine {
             self.timers.cancel(&Timer::Record(key.clone()));
             self.forget_work(&key);
             self.sent.remove(&key);
-            self.observe_slot(&key, checkpoint);
+            if self.busy.contains_key(&key) {
+                self.ended.insert(key.clone(), checkpoint.clone());
+            }
+            self.observe_slot(&key, checkpoint, now);
         }
         self.look_at(&key, now);
         self.requeue_blocked();
     }
 
-    fn checkpoint_gone(&mut self, key: &RecordKey) {
+    fn checkpoint_gone(&mut self, key: &RecordKey, now: Now) {
         self.forget_work(key);
         self.written.remove(key);
         self.sent.remove(key);
+        self.ended.remove(key);
         self.timers.cancel(&Timer::Record(key.clone()));
         if self.busy.contains_key(key) {
             self.gone.insert(key.clone());
         } else {
-            self.slots.observe(key, None);
+            self.slots.observe(key, None, now);
         }
         self.requeue_blocked();
     }
@@ -123,7 +127,7 @@ impl Engine {
     fn reclaim(&mut self, reclaim: &Reclaim, now: Now) {
         let actions = match reclaim {
             Reclaim::None => return,
-            Reclaim::Pod(uid) => self.pods.reclaim(|entry| entry.pod.uid == *uid, now),
+            Reclaim::Pod { name, uid } => self.pods.reclaim_pod(name, uid, now),
             Reclaim::Revision { namespace, revision, pod } => {
                 let is_of_revision =
                     |pod: &PodFacts| pod.name.namespace == *namespace && pod.revision() == revision.as_str();
@@ -136,8 +140,9 @@ impl Engine {
     }
 
     /// What the watch shows counts, unless an operation works on the Checkpoint or has written a newer version. Attempts in
-    /// annotations hold slots only for pods that exist, on their nodes, since people can write annotations.
-    pub(super) fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
+    /// annotations hold slots only for pods that exist, on their nodes, since people can write annotations. People cannot write
+    /// the phase of an attempt that has ended.
+    pub(super) fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) {
         if self.busy.contains_key(key) || self.written.contains_key(key) {
             return;
         }
@@ -146,8 +151,9 @@ impl Engine {
             let pod = name.and_then(|name| self.pods.get(&name));
             pod.is_some_and(|entry| is_attempt_of(checkpoint, &entry.pod))
         };
-        let counts = !first_attempt::is_in(checkpoint) || !is_first(checkpoint) || is_known(checkpoint);
-        self.slots.observe(key, Some(checkpoint).filter(|_| counts));
+        let is_written = !first_attempt::is_in(checkpoint) || !is_first(checkpoint);
+        let counts = is_written || checkpoint.phase() != Phase::InProgress || is_known(checkpoint);
+        self.slots.observe(key, Some(checkpoint).filter(|_| counts), now);
     }
 
     /// What an unfinished Checkpoint needs, by what is known of its attempt.
@@ -166,7 +172,7 @@ impl Engine {
         }
         let Some(record) = self.records.unfinished(key) else { return };
         let checkpoint = record.checkpoint.clone();
-        self.observe_slot(key, &checkpoint);
+        self.observe_slot(key, &checkpoint, now);
         if !self.leads || self.is_stopping {
             return;
         }

@@ -23,7 +23,7 @@ use super::slots::{ConcurrencyLimits, Slots};
 use super::timers::Timers;
 use super::work_queue::{WorkItem, WorkQueue};
 use crate::log_block::BlockEvent;
-use crate::operation::{OperationId, OperationSettings};
+use crate::operation::{OperationId, OperationSettings, SEND_WINDOW};
 
 /// The settings of the engine.
 #[derive(Clone)]
@@ -72,6 +72,8 @@ pub struct Engine {
     pub(super) operations: HashMap<OperationId, Running>,
     /// The Checkpoints on which an operation works.
     pub(super) busy: HashMap<RecordKey, OperationId>,
+    /// Those of them that became final meanwhile, as the watch has shown them.
+    pub(super) ended: HashMap<RecordKey, Arc<Checkpoint>>,
     /// Those of them that were deleted meanwhile.
     pub(super) gone: HashSet<RecordKey>,
     /// The version of the last write of this process, of Checkpoints whose watch is behind it.
@@ -135,7 +137,7 @@ impl Engine {
             is_stopping: false,
             pods: PodTable::default(),
             records: RecordTable::default(),
-            slots: Slots::new(settings.limits),
+            slots: Slots::new(settings.limits, SEND_WINDOW + settings.longest_slot),
             breakers: EndpointBreakers::default(),
             queue: WorkQueue::default(),
             blocked: Vec::new(),
@@ -147,6 +149,7 @@ impl Engine {
             timers: Timers::default(),
             operations: HashMap::new(),
             busy: HashMap::new(),
+            ended: HashMap::new(),
             gone: HashSet::new(),
             written: HashMap::new(),
             sent: HashMap::new(),

@@ -50,7 +50,8 @@ fn a_success_is_known_by_pod_and_container_until_its_last_checkpoint_is_deleted(
     table.apply(0, Event::Apply(manual.clone()), NOW);
     let change = table.apply(0, Event::Delete(object("a", Phase::Succeeded)), NOW);
     let RecordChange::Deleted(key, reclaim) = change else { panic!("{change:?}") };
-    assert_eq!((key.to_string().as_str(), reclaim), ("default/a", Reclaim::Pod("uid-of-a".into())));
+    let (name, uid) = (fields::pod_name(&object("a", Phase::Succeeded)).unwrap(), "uid-of-a".into());
+    assert_eq!((key.to_string().as_str(), reclaim), ("default/a", Reclaim::Pod { name, uid }));
     assert!(is_known(&table), "another Checkpoint of the same pod and container is left");
     table.apply(0, Event::Delete(manual), NOW);
     assert!(!is_known(&table) && !contains(&table, "a"));
