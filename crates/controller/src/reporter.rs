@@ -1,13 +1,15 @@
 //! What happened, for people: log lines, Events, metrics, health checks and timelines.
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
-use snapwatcher_api::outcome::{Outcome, Reason, RetryClass};
+use snapwatcher_api::outcome::{Outcome, RetryClass};
 use snapwatcher_api::pod::{PodFacts, PodName};
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::events::INVALID_ANNOTATION;
 use snapwatcher_kubernetes::workload::WorkloadError;
+use snapwatcher_state::ContainerTimeline;
 
 use crate::context::ControllerContext;
 use crate::engine::{ClaimReport, Report};
@@ -136,9 +138,17 @@ impl Reporter {
     fn checkpoint_seen(&self, checkpoint: &Checkpoint) {
         let status = checkpoint.status.as_ref();
         self.update_timeline(checkpoint, |timeline| {
-            timeline.checkpoint = Some(checkpoint.name_any());
-            let claimed = checkpoint.metadata.creation_timestamp.as_ref().map(|created| created.0);
-            timeline.claimed = timeline.claimed.or(claimed);
+            let name = checkpoint.name_any();
+            let created = checkpoint.metadata.creation_timestamp.as_ref().map(|created| created.0);
+            if timeline.checkpoint.as_ref().is_some_and(|shown| *shown != name) {
+                // Of several Checkpoints of a container, the one that was created last is shown.
+                if created.map(Timestamp::as_second) < timeline.claimed.map(Timestamp::as_second) {
+                    return;
+                }
+                *timeline = ContainerTimeline::default();
+            }
+            timeline.checkpoint = Some(name);
+            timeline.claimed = timeline.claimed.or(created);
             let Some(status) = status else { return };
             timeline.requested = timeline.requested.or(status.start_time.as_ref().map(|start| start.0));
             if checkpoint.phase().is_final() {
@@ -148,7 +158,7 @@ impl Reporter {
         });
     }
 
-    fn update_timeline(&self, checkpoint: &Checkpoint, change: impl FnOnce(&mut snapwatcher_state::ContainerTimeline)) {
+    fn update_timeline(&self, checkpoint: &Checkpoint, change: impl FnOnce(&mut ContainerTimeline)) {
         let (Some(uid), Some(container)) = (fields::pod_uid(checkpoint), fields::container(checkpoint)) else { return };
         let Some(pod) = fields::pod_name(checkpoint) else { return };
         self.context.timelines.update_container(&pod, uid, container, change);
@@ -191,7 +201,7 @@ impl Reporter {
             "Checkpoint `{namespace}/{name}` is marked Interrupted: {INTERRUPTED}"
         );
         self.context.checkpoint_metrics.interrupted();
-        self.context.events.ended(checkpoint, Reason::Interrupted, INTERRUPTED);
+        self.context.events.interrupted(checkpoint, INTERRUPTED);
     }
 }
 

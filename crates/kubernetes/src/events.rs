@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
-use snapwatcher_api::outcome::{Outcome, Reason, RetryClass};
+use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_api::pod::{PodFacts, PodName};
 
 use lost::{ADVICE, LossReason, LostEvents};
@@ -88,24 +88,27 @@ impl Events {
         });
     }
 
-    /// A Checkpoint that became final without an outcome of its back-end.
-    pub fn ended(&self, checkpoint: &Checkpoint, reason: Reason, message: &str) {
+    /// The attempt of a Checkpoint was interrupted; `checkpoint` is as written after it.
+    pub fn interrupted(&self, checkpoint: &Checkpoint, message: &str) {
         let resolved = checkpoint.status.as_ref().and_then(|status| status.pod.as_ref());
         let specified = checkpoint.spec.pod.as_ref();
         let Some(name) = resolved.map(|pod| &pod.name).or_else(|| specified.map(|pod| &pod.name)) else { return };
         let uid = resolved.and_then(|pod| pod.uid.clone()).or_else(|| specified.and_then(|pod| pod.uid.clone()));
         let pod = PodName { namespace: checkpoint.namespace().unwrap_or_default(), name: name.clone() };
-        let note = match reason.retry_class() {
-            RetryClass::Unknown => format!("Result of Checkpoint `{}` is unknown: {message}", checkpoint.name_any()),
-            _ => format!("Checkpoint `{}` failed: {message}", checkpoint.name_any()),
+        let name = checkpoint.name_any();
+        let (action, note) = match checkpoint.phase() {
+            Phase::Pending => {
+                (CHECKPOINT, format!("Checkpoint `{name}` was interrupted and will be retried: {message}"))
+            }
+            _ => (FAIL, format!("Result of Checkpoint `{name}` is unknown: {message}")),
         };
         self.put(QueuedEvent {
             pod,
             pod_uid: uid,
             checkpoint: Some(checkpoint.into()),
             is_warning: true,
-            action: FAIL,
-            reason: reason.as_str(),
+            action,
+            reason: Reason::Interrupted.as_str(),
             note,
         });
     }
@@ -156,10 +159,12 @@ impl Events {
     }
 }
 
-/// All reasons that an Event can have, as docs/troubleshooting.md lists them. `NotReady` is no outcome, and for `PodGone` there
+/// All reasons that an Event can have, as docs/troubleshooting.md lists them. `NotReady` and `NotSent` are no outcomes, and for `PodGone` there
 /// is no pod to put an Event on.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
-    let outcomes = Reason::ALL.into_iter().filter(|reason| !matches!(reason, Reason::NotReady | Reason::PodGone));
+    let outcomes = Reason::ALL
+        .into_iter()
+        .filter(|reason| !matches!(reason, Reason::NotReady | Reason::NotSent | Reason::PodGone));
     [CHECKPOINTED, NOT_MUTATED, INVALID_ANNOTATION, CA_BUNDLE_CHANGED, CA_SECRET_REPLACED]
         .into_iter()
         .chain(outcomes.map(Reason::as_str))

@@ -110,17 +110,7 @@ impl World {
         }
         let is_true = match Reason::named(reason) {
             None => reason != "Succeeded" || matches!(delivered, Some(Outcome::Succeeded(_))),
-            Some(Reason::Interrupted)
-                if facts::phase(before) == Phase::InProgress && after.phase() == Phase::Pending =>
-            {
-                // Cancelled, or to be repeated.
-                let is_cancelled = after
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.message.as_deref())
-                    .is_some_and(|message| message.starts_with("cancelled"));
-                !is_cancelled || of_attempt.is_empty()
-            }
+            Some(Reason::NotSent) => facts::phase(after) == Phase::Pending && of_attempt.is_empty(),
             Some(named) if is_of_request(named) => {
                 matches!(&delivered, Some(Outcome::Failed { reason, .. }) if *reason == named)
             }

@@ -59,8 +59,8 @@ pub(super) struct Ledger {
 /// The reason of an outcome that only a request can have.
 pub(super) fn is_of_request(reason: Reason) -> bool {
     use Reason::{
-        AlreadyRestored, ImageChanged, Interrupted, InvalidSpec, NoSuchContainer, NotLabelled, NotReady, PodGone,
-        StaticPod,
+        AlreadyRestored, ImageChanged, Interrupted, InvalidSpec, NoSuchContainer, NotLabelled, NotReady, NotSent,
+        PodGone, StaticPod,
     };
     !matches!(
         reason,
@@ -70,6 +70,7 @@ pub(super) fn is_of_request(reason: Reason) -> bool {
             | NoSuchContainer
             | NotLabelled
             | NotReady
+            | NotSent
             | PodGone
             | AlreadyRestored
             | StaticPod

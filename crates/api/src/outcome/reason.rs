@@ -41,7 +41,9 @@ pub enum Reason {
     NoResponse,
     /// The SnapWatcher process ended before the outcome was recorded. The checkpoint may exist.
     Interrupted,
-    /// The pod was deleted, is terminating, or another pod has its name.
+    /// The attempt was cancelled before its request was sent.
+    NotSent,
+    /// The pod was deleted, is terminating, has ended, or another pod has its name.
     PodGone,
     /// The pod does not have the label `snap.weaversoft.io/snap: "true"`.
     NotLabelled,
@@ -60,7 +62,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Unreachable,
         Self::Unauthorized,
         Self::EndpointNotFound,
@@ -78,6 +80,7 @@ impl Reason {
         Self::InvalidResponse,
         Self::NoResponse,
         Self::Interrupted,
+        Self::NotSent,
         Self::PodGone,
         Self::NotLabelled,
         Self::StaticPod,
@@ -107,6 +110,7 @@ impl Reason {
             Self::InvalidResponse => "InvalidResponse",
             Self::NoResponse => "NoResponse",
             Self::Interrupted => "Interrupted",
+            Self::NotSent => "NotSent",
             Self::PodGone => "PodGone",
             Self::NotLabelled => "NotLabelled",
             Self::StaticPod => "StaticPod",
@@ -134,6 +138,7 @@ impl Reason {
             | Self::Busy
             | Self::DiskPressure
             | Self::NodeNotPrepared
+            | Self::NotSent
             | Self::NotReady => RetryClass::NotTried,
             Self::CheckpointFailed | Self::BackendFailed | Self::BackendError => RetryClass::TriedAndFailed,
             Self::KubeletUntrusted

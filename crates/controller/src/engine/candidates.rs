@@ -59,7 +59,7 @@ impl PreviousPod {
         let reason = checkpoint.reason().and_then(Reason::named);
         let result = match reason.map(|reason| (reason, reason.retry_class())) {
             Some((_, RetryClass::TriedAndFailed | RetryClass::Unknown)) => PreviousResult::Attempted,
-            Some((Reason::NotReady, _) | (_, RetryClass::Final)) | None => PreviousResult::Waited,
+            Some((Reason::NotReady | Reason::NotSent, _) | (_, RetryClass::Final)) | None => PreviousResult::Waited,
             Some((_, RetryClass::NotTried)) => PreviousResult::NotSent,
         };
         Some(Self { pod, result })
@@ -116,7 +116,7 @@ mod tests {
     fn a_pod_whose_attempt_was_not_sent_comes_after_pods_of_other_endpoints() {
         use Reason::{
             Busy, CheckpointApiDisabled, CheckpointFailed, DiskPressure, EndpointNotFound, Interrupted, NoResponse,
-            NodeNotPrepared, NotReady, PodNotOnNode, Unauthorized, Unreachable,
+            NodeNotPrepared, NotReady, NotSent, PodNotOnNode, Unauthorized, Unreachable,
         };
         for reason in [
             Unreachable,
@@ -135,7 +135,9 @@ mod tests {
             let unreachable = [("n2", EndpointHealth::Unreachable(at(9)))];
             assert_eq!(order(Some(&tried_on_b(reason)), &unreachable, false), "bacd", "{reason}: it was sent");
         }
-        assert_eq!(order(Some(&tried_on_b(NotReady)), &[], false), "bacd");
+        for reason in [NotReady, NotSent] {
+            assert_eq!(order(Some(&tried_on_b(reason)), &[], false), "bacd", "{reason}");
+        }
         assert_eq!(order(None, &[], false), "abcd");
     }
 

@@ -85,7 +85,7 @@ async fn claimed<I: OperationIo>(
             return ClaimResult::Attempted(AttemptResult::NotSent { written: None });
         }
         let writer = StatusWriter { io, longest: settings.longest_attempt() };
-        let written = request::cancel(io, &writer, &created).await.map(Into::into);
+        let written = request::cancel(io, &writer, &created, &request::too_slow()).await.map(Into::into);
         return ClaimResult::Attempted(AttemptResult::NotSent { written });
     }
     let attempt = WrittenAttempt { checkpoint: created, pod, write_started, is_in_annotation: true };
@@ -127,7 +127,7 @@ async fn create<I: OperationIo>(io: &I, object: &Checkpoint) -> Result<Created, 
     let found = loop {
         match io.read(&namespace, &object.name_any()).await {
             Ok(found) => break found,
-            Err(error) if is_known_to_exist => return Err(error.into()),
+            Err(error) if is_known_to_exist || error.is_about_object() => return Err(error.into()),
             Err(_) => io.sleep(retries.next_wait()).await,
         }
     };

@@ -12,6 +12,7 @@ use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget
 use snapwatcher_api::eligibility::{self, Choice};
 use snapwatcher_api::outcome::{Outcome, Redacted};
 use snapwatcher_backends::backend::CheckpointRequest;
+use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod};
 use snapwatcher_kubernetes::workload::WorkloadError;
 
@@ -43,8 +44,8 @@ pub(super) async fn send<I: OperationIo>(
 ) -> AttemptResult {
     let WrittenAttempt { mut checkpoint, pod, write_started, is_in_annotation } = attempt;
     let writer = StatusWriter { io, longest: settings.longest_attempt() };
-    if is_too_late(io, &checkpoint, write_started) {
-        let written = cancel(io, &writer, &checkpoint).await;
+    if let Some(why) = too_late(io, &checkpoint, write_started) {
+        let written = cancel(io, &writer, &checkpoint, &why).await;
         return AttemptResult::NotSent { written: written.map(Into::into) };
     }
     let container = fields::container(&checkpoint).unwrap_or_default().to_owned();
@@ -97,11 +98,23 @@ async fn send_and_show<I: OperationIo>(
     }
 }
 
-/// The deadline is the one in the object, and both clocks count: one of them may be wrong.
-fn is_too_late(io: &impl OperationIo, checkpoint: &Checkpoint, write_started: Duration) -> bool {
-    let deadline = checkpoint.status.as_ref().and_then(|status| status.deadline.as_ref());
-    io.since_boot().saturating_sub(write_started) > SEND_WINDOW
-        || deadline.is_some_and(|MicroTime(deadline)| io.now() >= *deadline)
+/// Why the attempt can't be sent any more. The deadline is the one in the object, and both clocks count: one of them may be
+/// wrong.
+fn too_late(io: &impl OperationIo, checkpoint: &Checkpoint, write_started: Duration) -> Option<String> {
+    if io.since_boot().saturating_sub(write_started) > SEND_WINDOW {
+        return Some(too_slow());
+    }
+    let MicroTime(deadline) = checkpoint.status.as_ref().and_then(|status| status.deadline.as_ref())?;
+    let now = io.now();
+    (now >= *deadline).then(|| {
+        format!(
+            "the clock of this node shows {now}, which is after the attempt's deadline {deadline}; check that clock"
+        )
+    })
+}
+
+pub(super) fn too_slow() -> String {
+    format!("starting the attempt took more than {} s", SEND_WINDOW.as_secs())
 }
 
 /// Writes an attempt back to Pending that was certainly not sent.
@@ -109,8 +122,9 @@ pub(super) async fn cancel<I: OperationIo>(
     io: &I,
     writer: &StatusWriter<'_, I>,
     written: &Checkpoint,
+    why: &str,
 ) -> Option<Checkpoint> {
-    let message = format!("cancelled before sending: starting the attempt took more than {} s", SEND_WINDOW.as_secs());
+    let message = format!("cancelled before sending: {why}");
     let (namespace, name) = namespace_and_name(written);
     tracing::warn!(
         namespace,
@@ -134,6 +148,16 @@ async fn write_outcome<I: OperationIo>(
     let has_next_pod = loop {
         match has_next_pod(io, settings, written, outcome, now).await {
             Ok(has_next_pod) => break has_next_pod,
+            Err(error) if error.is_about_object() => {
+                let (namespace, name) = namespace_and_name(written);
+                tracing::warn!(
+                    namespace,
+                    checkpoint = name,
+                    "Checkpoint `{namespace}/{name}` does not continue with another pod of its revision: {}",
+                    error_chain(&error)
+                );
+                break false;
+            }
             Err(_) => io.sleep(retries.next_wait()).await,
         }
     };
@@ -171,6 +195,8 @@ pub(super) async fn has_next_pod<I: OperationIo>(
         match io.workload(&pod).await {
             Ok(found) if found.uid == workload.uid => return Ok(true),
             Ok(_) | Err(WorkloadError::Gone { .. }) => {}
+            // It is about this pod alone.
+            Err(WorkloadError::Lookup { source, .. }) if source.is_about_object() => {}
             Err(WorkloadError::Lookup { source, .. }) => return Err(CallError::Shared(source)),
         }
     }

@@ -115,12 +115,13 @@ impl<I: OperationIo> StatusWriter<'_, I> {
         }))
     }
 
-    /// Reads until the API server responds.
+    /// Reads until the API server responds. `None`: the Checkpoint was deleted, or cannot be read.
     async fn read_until_answered(&self, checkpoint: &Checkpoint) -> Option<Checkpoint> {
         let mut retries = RETRY.retries();
         loop {
             match self.read(checkpoint).await {
                 Ok(found) => return found,
+                Err(error) if error.is_about_object() => return None,
                 Err(_) => self.io.sleep(retries.next_wait()).await,
             }
         }

@@ -234,7 +234,7 @@ pub(crate) fn cancel_attempt(checkpoint: &Checkpoint, message: &Redacted, now: T
     status.phase = Some(Phase::Pending);
     status.next_attempt_time = None;
     status.message = Some(message.to_string());
-    let (reason, generation) = (Reason::Interrupted.as_str(), checkpoint.metadata.generation);
+    let (reason, generation) = (Reason::NotSent.as_str(), checkpoint.metadata.generation);
     set_conditions(&mut status.conditions, Phase::Pending, reason, Some(message), generation, now);
     status
 }
