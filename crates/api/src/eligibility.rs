@@ -30,6 +30,8 @@ pub enum Ineligible {
     },
     /// The pod is being deleted.
     Terminating,
+    /// The pod has ended, as that of a finished Job does.
+    Ended,
     NotLabelled,
     StaticPod,
     AlreadyRestored,
@@ -108,6 +110,9 @@ fn uid(target: &CheckpointTarget) -> Option<&String> {
 fn is_allowed(pod: &PodFacts) -> Result<(), Ineligible> {
     if pod.terminating {
         return Err(Ineligible::Terminating);
+    }
+    if pod.ended {
+        return Err(Ineligible::Ended);
     }
     if !pod.labelled {
         return Err(Ineligible::NotLabelled);
@@ -194,6 +199,7 @@ impl Ineligible {
         match self {
             Self::Gone | Self::Replaced { .. } => "PodGone",
             Self::Terminating => "Terminating",
+            Self::Ended => "Ended",
             Self::NotLabelled => "NotLabelled",
             Self::StaticPod => "StaticPod",
             Self::AlreadyRestored => "AlreadyRestored",
@@ -214,7 +220,7 @@ impl Ineligible {
     /// The reason in the status of a Checkpoint, in its Event and in metrics.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Gone | Self::Replaced { .. } | Self::Terminating => Reason::PodGone,
+            Self::Gone | Self::Replaced { .. } | Self::Terminating | Self::Ended => Reason::PodGone,
             Self::NotLabelled => Reason::NotLabelled,
             Self::StaticPod => Reason::StaticPod,
             Self::AlreadyRestored => Reason::AlreadyRestored,
@@ -246,6 +252,7 @@ impl Ineligible {
                 format!("pod `{pod}` is terminating. Create a Checkpoint of the pod that replaces it")
             }
             Self::Terminating => format!("pod `{pod}` is terminating. {SUCCESSOR}"),
+            Self::Ended => format!("pod `{pod}` has ended, and its containers do not run again. {SUCCESSOR}"),
             Self::NotLabelled => format!(
                 "pod `{pod}` is not labeled snap.weaversoft.io/snap=true. Add the label, then recreate the Checkpoint"
             ),

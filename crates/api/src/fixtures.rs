@@ -143,6 +143,14 @@ impl PodFixture {
         self.running(false, second)
     }
 
+    /// This container was restarted after [`Self::ready`] for this number of times.
+    pub fn restarts(mut self, container: &str, restarts: usize) -> Self {
+        for status in self.0.status.container_statuses.iter_mut().filter(|status| status.name == container) {
+            status.container_id = Some(format!("containerd://{container}-{}", restarts + 1));
+        }
+        self
+    }
+
     /// This container has not started.
     pub fn not_started(mut self, container: &str) -> Self {
         for status in self.0.status.container_statuses.iter_mut().filter(|status| status.name == container) {
@@ -156,7 +164,8 @@ impl PodFixture {
             name: container.name.clone(),
             started: Some(true),
             image_id: Some("sha256:1".to_owned()),
-            state: Some(WatchedContainerState { running: Some(WatchedRunningState { started_at: Some(at(second)) }) }),
+            container_id: Some(format!("containerd://{}-1", container.name)),
+            state: Some(WatchedContainerState { running: Some(WatchedRunningState {}) }),
         };
         self.0.status.container_statuses = self.0.spec.containers.iter().map(status).collect();
         self.0.status.conditions = vec![WatchedCondition {

@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::ObjectMeta;
 use snapwatcher_api::pod::{
-    WatchedCondition, WatchedContainerState, WatchedContainerStatus, WatchedPod, WatchedRunningState, WatchedStatus,
+    WatchedCondition, WatchedContainer, WatchedContainerState, WatchedContainerStatus, WatchedPod, WatchedRunningState,
+    WatchedStatus,
 };
 
 use super::ApiServer;
@@ -108,12 +109,12 @@ impl ApiServer {
         self.change_pod(namespace, name, |pod| {
             pod.status.phase = Some("Running".to_owned());
             if pod.status.container_statuses.is_empty() {
-                let running = WatchedContainerState { running: Some(WatchedRunningState { started_at: Some(now) }) };
                 let containers = pod.spec.containers.iter().map(|container| WatchedContainerStatus {
                     name: container.name.clone(),
                     started: Some(true),
-                    image_id: Some(format!("sha256:{}", container.name)),
-                    state: Some(running.clone()),
+                    image_id: image_id(container),
+                    container_id: Some("1".to_owned()),
+                    state: Some(WatchedContainerState { running: Some(WatchedRunningState {}) }),
                 });
                 pod.status.container_statuses = containers.collect();
             }
@@ -126,6 +127,32 @@ impl ApiServer {
                     status: status.to_owned(),
                     last_transition_time: Some(now),
                 });
+            }
+        })
+    }
+
+    /// Sets the status as a kubelet does after it has restarted the containers whose image was changed.
+    pub fn restart_updated_containers(&mut self, namespace: &str, name: &str) -> Result<Arc<Pod>, Rejection> {
+        self.change_pod(namespace, name, |pod| {
+            let statuses = pod.status.container_statuses.iter_mut();
+            for (container, status) in pod.spec.containers.iter().zip(statuses) {
+                let image = image_id(container);
+                if status.image_id != image {
+                    let instance = status.container_id.as_deref().and_then(|id| id.parse::<u64>().ok());
+                    status.container_id = Some((instance.unwrap_or_default() + 1).to_string());
+                    status.image_id = image;
+                }
+            }
+        })
+    }
+
+    /// Sets the status as a kubelet does when all containers have ended for good.
+    pub fn end_pod(&mut self, namespace: &str, name: &str) -> Result<Arc<Pod>, Rejection> {
+        self.change_pod(namespace, name, |pod| {
+            pod.status.phase = Some("Succeeded".to_owned());
+            pod.status.conditions.retain(|condition| condition.r#type != "Ready");
+            for status in &mut pod.status.container_statuses {
+                (status.started, status.state) = (Some(false), None);
             }
         })
     }
@@ -166,4 +193,8 @@ impl ApiServer {
         let revision = self.next_revision();
         self.pods.put(revision, object.into());
     }
+}
+
+fn image_id(container: &WatchedContainer) -> Option<String> {
+    container.image.as_ref().map(|image| format!("sha256:{image}"))
 }

@@ -109,6 +109,11 @@ impl World {
             let text = format!("{key}: {:?}, status {:?}, read {image:?}", requested.spec.image, status.image);
             return self.violate("request for another image", || text);
         }
+        let shown = self.processes[process].seen.pods.get(&live.name.to_string());
+        let shown = shown.filter(|shown| shown.facts.uid == live.uid);
+        if shown.is_some_and(|shown| shown.is_outdated(live, &request.container, started.since)) {
+            return self.violate("request before the restart with a new image", || key);
+        }
         if requested.spec.revision.as_ref().is_some_and(|revision| revision != live.revision()) {
             let text = format!("{key}: {:?}, read {}", requested.spec.revision, live.revision());
             return self.violate("request for another revision", || text);

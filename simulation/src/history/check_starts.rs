@@ -10,6 +10,7 @@ use snapwatcher_controller::operation::{Claim, Operation, OperationId};
 use super::calls::Request;
 use super::facts;
 use super::seen::{Attempting, Started};
+use super::setup::{LONGEST_SLOT, SEND_WINDOW};
 use super::time::{millis, seconds};
 use super::world::World;
 
@@ -46,7 +47,7 @@ impl World {
                 let pod = self.processes[process].seen.pods.get(&attempt.pod.to_string());
                 // All pods have this container, and it is the first.
                 let container = attempt.checkpoint.spec.container.clone().unwrap_or_else(|| "app".to_owned());
-                let of_pod = pod.map(|(uid, _)| (uid.clone(), container));
+                let of_pod = pod.map(|pod| (pod.facts.uid.clone(), container));
                 let likely = of_pod.clone().or_else(|| facts::subject(&attempt.checkpoint));
                 // Without a node the pod is only read.
                 let (node, subject) = (attempt.node.clone(), of_pod.filter(|_| attempt.node.is_some()));
@@ -55,9 +56,9 @@ impl World {
             }
             _ => {}
         }
-        let seen = &mut self.processes[process].seen;
+        let (now, seen) = (self.now, &mut self.processes[process].seen);
         if let Some(key) = key {
-            seen.started.insert(id, Started { key, ..Started::default() });
+            seen.started.insert(id, Started { key, since: now, ..Started::default() });
         }
     }
 
@@ -137,13 +138,17 @@ impl World {
             let is_known = || {
                 let pods = &of.seen.pods;
                 let status = record.status.as_ref();
-                status.is_some_and(|status| status.attempt > 1)
-                    || pods.values().any(|(known, at)| *known == uid && *at == node)
+                // People cannot write the phase of an attempt that has ended.
+                status.is_some_and(|status| status.attempt > 1 || facts::phase(record) != Phase::InProgress)
+                    || pods.values().any(|pod| pod.facts.uid == uid && pod.facts.node == node)
             };
             let is_outdated = of.seen.written.get(key).is_some_and(|written| version(record) < *written);
             // A slot that has expired by a wrong clock is forgotten.
             let is_unclear = is_own || is_outdated || of.seen.is_clock_wrong;
-            let counts = !is_unclear && holder != me && until > wall && *key != attempting.key && is_known();
+            // Whatever a wrong clock has written, no slot is held for longer.
+            let shown_at = of.seen.attempts.get(key).map(|(_, at)| *at).unwrap_or_default();
+            let is_held = until > wall && self.age(shown_at) < SEND_WINDOW + LONGEST_SLOT;
+            let counts = !is_unclear && holder != me && is_held && *key != attempting.key && is_known();
             let resolved = || record.status.as_ref().and_then(|status| status.container.clone());
             let subject = record.spec.container.clone().or_else(resolved).map(|container| (uid, container));
             counts.then_some((key.as_str(), node, subject))

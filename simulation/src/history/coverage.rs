@@ -85,7 +85,8 @@ const PHASES: [(&str, &str); 11] = [
 ];
 
 /// What each long run must show of people.
-const EVENTS: [&str; 2] = ["updates in place", "Checkpoints whose image has changed"];
+const EVENTS: [&str; 4] =
+    ["updates in place", "Checkpoints whose image has changed", "restarts after an update in place", "pods that ended"];
 
 impl Coverage {
     pub(super) fn fault(&mut self, fault: Fault, call: CallKind) {

@@ -38,6 +38,7 @@ impl World {
         for pod in self.all_pods().into_iter().filter(|pod| pod.terminating) {
             let _ = self.server.remove_pod(&pod.name.namespace, &pod.name.name, true_time(self.now));
         }
+        self.restart_updated();
         let leader = self.random.usize(..self.processes.len());
         for process in 0..self.processes.len() {
             self.set_skew(process, SignedDuration::ZERO);

@@ -20,17 +20,19 @@ impl World {
     /// One change.
     pub(super) fn change(&mut self) {
         let pods = self.all_pods();
-        let (starting, ready): (Vec<_>, Vec<_>) =
-            pods.iter().filter(|&pod| !pod.terminating).cloned().partition(|pod| pod.ready_since.is_none());
+        let running = pods.iter().filter(|&pod| !pod.terminating && !pod.ended).cloned();
+        let (starting, ready): (Vec<_>, Vec<_>) = running.partition(|pod| pod.ready_since.is_none());
         match self.random.u8(..100) {
             0..22 => self.create_pod(pods.len()),
             22..55 => self.each(&starting, |world, pod| world.set_ready(pod, true)),
             55..60 => self.each(&ready, |world, pod| world.set_ready(pod, false)),
-            60..65 => self.each(&pods, Self::change_label),
-            65..69 => self.each(&pods, Self::update_in_place),
-            69..74 => self.each(&pods, Self::delete_pod),
-            74..78 => self.each(&pods, Self::remove_pod),
-            78..84 => self.delete_record(),
+            60..64 => self.each(&pods, Self::change_label),
+            64..66 => self.each(&ready, Self::end_pod),
+            66..70 => self.each(&pods, Self::update_in_place),
+            70..72 => self.restart_updated(),
+            72..76 => self.each(&pods, Self::delete_pod),
+            76..79 => self.each(&pods, Self::remove_pod),
+            79..84 => self.delete_record(),
             84..92 => self.create_manual(&pods),
             92..97 if self.setup.has_forger => self.forge(&pods),
             97 => self.change_namespace(),
@@ -142,8 +144,32 @@ impl World {
             }
         });
         if is_restarted && changed.is_ok() && pod.ready_since.is_some() {
+            self.restart_containers(pod);
             self.set_ready(pod, false);
         }
+    }
+
+    /// The kubelets restart all containers whose image was changed.
+    pub(super) fn restart_updated(&mut self) {
+        for pod in self.all_pods() {
+            self.restart_containers(&pod);
+        }
+    }
+
+    fn restart_containers(&mut self, pod: &PodFacts) {
+        let before = pod.containers.clone();
+        let name = &pod.name;
+        let restarted = self.server.restart_updated_containers(&name.namespace, &name.name);
+        if restarted.is_ok_and(|restarted| restarted.facts.containers != before) {
+            self.coverage.event("restarts after an update in place");
+            self.note("kubelet", || format!("pod {name} has restarted the containers with another image"));
+        }
+    }
+
+    fn end_pod(&mut self, pod: &PodFacts) {
+        self.coverage.event("pods that ended");
+        self.note("kubelet", || format!("pod {} has ended", pod.name));
+        let _ = self.server.end_pod(&pod.name.namespace, &pod.name.name);
     }
 
     fn delete_pod(&mut self, pod: &PodFacts) {

@@ -9,7 +9,7 @@ use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::pod::PodFacts;
 use snapwatcher_controller::operation::OperationId;
 
-use super::facts;
+use super::facts::{self, AttemptId};
 
 /// An attempt that has started, until its response.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub(super) struct Attempting {
 pub(super) struct Started {
     /// Of its Checkpoint.
     pub(super) key: String,
+    /// When it started.
+    pub(super) since: Duration,
     /// The last live read of a pod, and when it was answered.
     pub(super) live_read: Option<(PodFacts, Duration)>,
     /// Since when it writes its attempt, by that attempt's start.
@@ -38,12 +40,42 @@ pub(super) struct Started {
     pub(super) was_paused: bool,
 }
 
+/// A pod as the watch has shown it.
+pub(super) struct ShownPod {
+    pub(super) facts: PodFacts,
+    /// Containers whose image was changed while they ran.
+    outdated: Vec<OutdatedContainer>,
+}
+
+/// After this time, a container without a restart is taken to run its image.
+const OUTDATED_FOR: Duration = Duration::from_secs(600);
+
+struct OutdatedContainer {
+    name: String,
+    instance: Option<u64>,
+    /// The one that it runs.
+    image: String,
+    shown_at: Duration,
+}
+
+impl ShownPod {
+    /// Whether the process knew at that time that the container does not run the image of its spec.
+    pub(super) fn is_outdated(&self, live: &PodFacts, container: &str, at: Duration) -> bool {
+        let Some(live) = live.container(container) else { return false };
+        let is_same = |outdated: &&OutdatedContainer| outdated.name == container && outdated.instance == live.instance;
+        let known = self.outdated.iter().find(is_same).filter(|of| of.shown_at < at && at < of.shown_at + OUTDATED_FOR);
+        known.is_some_and(|of| of.image != live.image)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Seen {
     /// By `namespace/name`.
     pub(super) records: BTreeMap<String, (usize, Arc<Checkpoint>)>,
-    /// UIDs and nodes by `namespace/name`.
-    pub(super) pods: HashMap<String, (String, Option<String>)>,
+    /// The last attempt of each Checkpoint, and when it was first shown.
+    pub(super) attempts: HashMap<String, (Option<AttemptId>, Duration)>,
+    /// By `namespace/name`.
+    pub(super) pods: HashMap<String, ShownPod>,
     /// What a listing of pods under way has delivered, by scope.
     pub(super) listed_pods: HashMap<usize, HashSet<String>>,
     listings: HashMap<usize, HashSet<String>>,
@@ -65,6 +97,7 @@ impl Seen {
     /// Leadership has changed.
     pub(super) fn forget(&mut self) {
         self.records.clear();
+        self.attempts.clear();
         self.pods.clear();
         self.listings.clear();
         self.listed.clear();
@@ -93,10 +126,34 @@ impl Seen {
         self.listed.insert(scope);
     }
 
-    pub(super) fn shown(&mut self, scope: usize, checkpoint: &Arc<Checkpoint>) {
+    pub(super) fn pod_shown(&mut self, pod: &PodFacts, now: Duration) {
+        let before = self.pods.remove(&pod.name.to_string()).filter(|before| before.facts.uid == pod.uid);
+        let mut outdated = Vec::new();
+        if let Some(ShownPod { facts, outdated: before }) = before {
+            for (container, earlier) in pod.containers.iter().zip(facts.containers) {
+                if container.image != earlier.image && earlier.instance.is_some() {
+                    let (name, instance, image) = (container.name.clone(), earlier.instance, earlier.image);
+                    outdated.push(OutdatedContainer { name, instance, image, shown_at: now });
+                }
+            }
+            // The first image of an instance is the one that it runs.
+            let is_first = |new: &OutdatedContainer| {
+                !before.iter().any(|old| (&old.name, old.instance) == (&new.name, new.instance))
+            };
+            outdated.retain(is_first);
+            outdated.extend(before);
+        }
+        self.pods.insert(pod.name.to_string(), ShownPod { facts: pod.clone(), outdated });
+    }
+
+    pub(super) fn shown(&mut self, scope: usize, checkpoint: &Arc<Checkpoint>, now: Duration) {
         let key = facts::key(checkpoint);
         if let Some(listing) = self.listings.get_mut(&scope) {
             listing.insert(key.clone());
+        }
+        let attempt = facts::attempt(checkpoint);
+        if self.attempts.get(&key).is_none_or(|(known, _)| !facts::is_same(known.as_ref(), attempt.as_ref())) {
+            self.attempts.insert(key.clone(), (attempt, now));
         }
         self.records.insert(key, (scope, Arc::clone(checkpoint)));
     }

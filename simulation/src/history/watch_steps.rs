@@ -102,11 +102,10 @@ impl World {
 
     fn pods_shown(&mut self, process: usize, scope: usize, event: &Event<Arc<Pod>>) {
         let namespace = self.namespace_of(scope);
+        let now = self.now;
         let seen = &mut self.processes[process].seen;
         match event {
-            Event::InitApply(pod) | Event::Apply(pod) => {
-                seen.pods.insert(pod.facts.name.to_string(), (pod.facts.uid.clone(), pod.facts.node.clone()));
-            }
+            Event::InitApply(pod) | Event::Apply(pod) => seen.pod_shown(&pod.facts, now),
             Event::Delete(pod) => drop(seen.pods.remove(&pod.facts.name.to_string())),
             Event::Init => drop(seen.listed_pods.remove(&scope)),
             Event::InitDone => {
@@ -121,10 +120,11 @@ impl World {
     }
 
     fn checkpoints_shown(&mut self, process: usize, scope: usize, event: &Event<Arc<Checkpoint>>) {
+        let now = self.now;
         let seen = &mut self.processes[process].seen;
         match event {
             Event::Init => seen.listing_started(scope),
-            Event::InitApply(checkpoint) | Event::Apply(checkpoint) => seen.shown(scope, checkpoint),
+            Event::InitApply(checkpoint) | Event::Apply(checkpoint) => seen.shown(scope, checkpoint, now),
             Event::InitDone => seen.listing_ended(scope),
             Event::Delete(checkpoint) => seen.deleted(checkpoint),
         }

@@ -52,7 +52,8 @@ fn an_ineligible_pod_has_its_cause() {
         ("mirror pod", ready().mirror(), Ineligible::StaticPod),
         ("terminating", ready().terminating(), Ineligible::Terminating),
         ("pending", ready().phase("Pending"), Ineligible::NotRunning),
-        ("succeeded", ready().phase("Succeeded"), Ineligible::NotRunning),
+        ("succeeded", ready().phase("Succeeded"), Ineligible::Ended),
+        ("failed", ready().phase("Failed"), Ineligible::Ended),
         ("not Ready", ready().not_ready(0), Ineligible::NotReady),
         ("no conditions", pod("web").labeled().phase("Running"), Ineligible::NotReady),
         ("not started", ready().not_started("app"), not_started),
@@ -146,6 +147,7 @@ fn the_page_of_troubleshooting_lists_the_causes() {
         Ineligible::AlreadyRestored,
         Ineligible::StaticPod,
         Ineligible::Terminating,
+        Ineligible::Ended,
     ] {
         let start = format!("| {} |", cause.as_str());
         assert!(rows.iter().any(|row| row.starts_with(&start)), "{}", cause.as_str());

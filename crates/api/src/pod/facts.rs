@@ -1,6 +1,7 @@
 //! The few facts of a pod that decide about a checkpoint, about 1 KiB, as plain values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -49,6 +50,8 @@ pub struct PodFacts {
     pub terminating: bool,
     /// The phase is Running.
     pub running: bool,
+    /// The phase is Succeeded or Failed: the containers do not run again.
+    pub ended: bool,
     /// Since when the condition Ready is True; `None` while the pod is not Ready.
     pub ready_since: Option<Timestamp>,
     pub node: Option<String>,
@@ -70,6 +73,8 @@ pub struct ContainerFacts {
     pub image: String,
     /// As the kubelet reports it.
     pub image_id: Option<String>,
+    /// A digest of the container's ID in its runtime. A restarted container has another one.
+    pub instance: Option<u64>,
 }
 
 /// The controller of an object, as its owner reference names it.
@@ -135,6 +140,7 @@ impl From<WatchedPod> for PodFacts {
             mirror: annotations.contains_key(MIRROR),
             terminating: metadata.deletion_timestamp.is_some(),
             running: status.phase.as_deref() == Some("Running"),
+            ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             ready_since: ready_since(&status.conditions, created),
             node: limited(spec.node_name, LONGEST_NAME),
             controller: ControllerReference::among(metadata.owner_references.as_deref().unwrap_or_default()),
@@ -162,8 +168,10 @@ fn template_hash(labels: &BTreeMap<String, String>) -> Option<String> {
 }
 
 fn containers(specs: &[WatchedContainer], statuses: &[WatchedContainerStatus]) -> Vec<ContainerFacts> {
+    let statuses: HashMap<&str, &WatchedContainerStatus> =
+        statuses.iter().map(|status| (status.name.as_str(), status)).collect();
     let facts = |spec: &WatchedContainer| {
-        let status = statuses.iter().find(|status| status.name == spec.name);
+        let status = statuses.get(spec.name.as_str()).copied();
         let running =
             |status: &WatchedContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
         ContainerFacts {
@@ -171,9 +179,17 @@ fn containers(specs: &[WatchedContainer], statuses: &[WatchedContainerStatus]) -
             started: status.is_some_and(|status| status.started == Some(true) && running(status)),
             image: shortened(spec.image.as_deref().unwrap_or_default(), LONGEST_IMAGE),
             image_id: status.and_then(|status| limited(status.image_id.clone(), LONGEST_IMAGE)),
+            instance: status.and_then(|status| status.container_id.as_deref()).map(digest),
         }
     };
     specs.iter().map(facts).collect()
+}
+
+/// The same text has the same digest within one process.
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

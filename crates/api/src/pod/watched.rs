@@ -58,6 +58,8 @@ pub struct WatchedContainerStatus {
     pub started: Option<bool>,
     #[serde(rename = "imageID")]
     pub image_id: Option<String>,
+    #[serde(rename = "containerID")]
+    pub container_id: Option<String>,
     pub state: Option<WatchedContainerState>,
 }
 
@@ -66,8 +68,6 @@ pub struct WatchedContainerState {
     pub running: Option<WatchedRunningState>,
 }
 
+/// That there is one counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WatchedRunningState {
-    pub started_at: Option<Timestamp>,
-}
+pub struct WatchedRunningState {}

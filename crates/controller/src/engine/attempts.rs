@@ -31,24 +31,23 @@ pub(super) struct ChosenPod {
     /// As a label value; `None`: the pod is not known to the watch, or not eligible by it. A live read decides.
     pub(super) node: Option<String>,
     subject: Option<Subject>,
+    image: Option<String>,
 }
 
 impl Engine {
     /// Starts the next attempt or claim that can start. False: there is none.
     pub(super) fn start_next(&mut self, now: Now) -> bool {
-        if !self.slots.has_free(None, now.wall) {
+        if !self.slots.has_free(None, now.boot) {
             return false;
         }
         // Taken out, since the condition reads the rest of the engine.
         let mut queue = std::mem::take(&mut self.queue);
         let next = queue
-            .pop(|node| self.breakers.allows(self.endpoint(node), now.boot) && self.slots.has_free(node, now.wall));
+            .pop(|node| self.breakers.allows(self.endpoint(node), now.boot) && self.slots.has_free(node, now.boot));
         self.queue = queue;
         match next {
             None => return false,
-            Some((WorkItem::Claim(key), _)) => {
-                self.start_claim_with_attempt(key, now);
-            }
+            Some((WorkItem::Claim(key), _)) => self.start_claim_with_attempt(key, now),
             Some((WorkItem::Attempt(key), node)) => self.start_attempt(key, node.as_deref(), now),
         }
         true
@@ -66,16 +65,17 @@ impl Engine {
         let Need::Attempt(chosen) = self.need_of(&checkpoint, queued_node, now) else {
             return self.look_at(&key, now);
         };
-        let ChosenPod { name, node, subject } = chosen;
+        let ChosenPod { name, node, subject, image } = chosen;
         if node.as_deref() != queued_node && node.is_some() {
             return self.queue.push(WorkItem::Attempt(key), node);
         }
-        if !self.slots.take(&key, node.as_deref(), subject, now.wall) {
+        if !self.slots.take(&key, node.as_deref(), subject, now.boot) {
             return self.blocked.push((WorkItem::Attempt(key), node));
         }
         let endpoint = self.endpoint(node.as_deref()).map(str::to_owned);
         let permit = self.breakers.issue(endpoint.as_deref());
-        let operation = Operation::Attempt(Box::new(Attempt { checkpoint: checkpoint.clone(), pod: name, node }));
+        let operation =
+            Operation::Attempt(Box::new(Attempt { checkpoint: checkpoint.clone(), pod: name, node, image }));
         self.start(Task::Attempt(checkpoint), operation, Some(key), permit);
     }
 
@@ -85,7 +85,7 @@ impl Engine {
         let unknown = |name: &str| {
             let name = PodName { namespace: namespace.clone(), name: name.to_owned() };
             let subject = self.likely_subject(checkpoint, &name);
-            Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject })
+            Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject, image: None })
         };
         let target = fields::target(checkpoint);
         let name = match &target {
@@ -99,6 +99,10 @@ impl Engine {
         match self.known_pod(&pod, target, now) {
             Ok(chosen) => Need::Attempt(chosen),
             Err(cause) if fields::is_shown(checkpoint, cause.reason(), &cause.message(&pod, target)) => Need::Nothing,
+            // A live read cannot tell that the container still runs the image before.
+            Err(cause @ Ineligible::NotStarted { .. }) if self.runs_old_image(&pod, &cause) => {
+                Need::Wait(cause.message(&pod, target))
+            }
             Err(_) => unknown(name),
         }
     }
@@ -112,11 +116,22 @@ impl Engine {
         if let Some(chosen) = pod.and_then(|pod| self.known_pod(&pod, target, now).ok()) {
             return Need::Attempt(chosen);
         }
-        let message = format!("waiting for a Ready pod of {} `{}`, revision {revision}", workload.kind, workload.name);
+        let tried = checkpoint.status.as_ref().map_or(0, |status| status.tried_pods.len());
+        let another = match tried {
+            0 => "a Ready pod".to_owned(),
+            1 => "another Ready pod (1 was tried and failed)".to_owned(),
+            _ => format!("another Ready pod ({tried} were tried and failed)"),
+        };
+        let message = format!("waiting for {another} of {} `{}`, revision {revision}", workload.kind, workload.name);
         if fields::is_shown(checkpoint, Reason::NotReady, &message) || !self.all_are_listed(now) {
             return Need::Nothing;
         }
         Need::Wait(message)
+    }
+
+    fn runs_old_image(&self, pod: &PodName, cause: &Ineligible) -> bool {
+        let Ineligible::NotStarted { container } = cause else { return false };
+        self.pods.get(pod).is_some_and(|entry| entry.runs_old_image(container))
     }
 
     /// Pod and container of an attempt whose pod is not eligible by the watch. The live read can find it eligible.
@@ -134,7 +149,9 @@ impl Engine {
         let containers = eligibility::check(pod, Choice::Target(target), now.wall)?;
         let pod = pod.ok_or(Ineligible::Gone)?;
         let node = checkpoint_name::label_value(pod.node.as_deref().unwrap_or_default());
-        let subject = containers.into_iter().next().map(|container| (pod.uid.clone(), container));
-        Ok(ChosenPod { name: name.clone(), node: Some(node), subject })
+        let container = containers.into_iter().next();
+        let image = container.as_ref().and_then(|name| pod.container(name)).map(|container| container.image.clone());
+        let subject = container.map(|container| (pod.uid.clone(), container));
+        Ok(ChosenPod { name: name.clone(), node: Some(node), subject, image })
     }
 }

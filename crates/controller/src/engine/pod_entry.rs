@@ -1,5 +1,6 @@
 //! One watched pod, and how far the claims of its containers have come.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
@@ -21,7 +22,24 @@ pub(super) struct PodEntry {
     claims: Vec<(Box<str>, ClaimState)>,
     /// Why the pod was not eligible in its last state.
     blocked_by: Option<Ineligible>,
+    /// Containers whose image was changed in place, and that still run the image before.
+    outdated: Vec<OutdatedContainer>,
 }
+
+/// The kubelet stops a container some time after its image was changed. Until then, the pod's status is that of the old one.
+struct OutdatedContainer {
+    name: Box<str>,
+    instance: u64,
+    image: String,
+    /// What its status says.
+    is_started: bool,
+    /// By the clock since boot.
+    until: Duration,
+}
+
+/// How long a container is taken to run the image before, at most: its termination takes some time. If it has not been restarted
+/// by then, it runs the new one: this process saw neither its start nor the image before that.
+const OUTDATED_FOR: Duration = Duration::from_secs(600);
 
 /// How far the claim of one container has come. Without an entry it has not started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +59,8 @@ pub(super) enum ClaimState {
 impl PodEntry {
     /// A pod that is seen for the first time.
     pub(super) fn new(scope: usize, pod: PodFacts, event: BlockEvent) -> Self {
-        let (claims, workload_uid, blocked_by) = (Vec::new(), None, None);
-        Self { scope, pod, event, workload_uid, is_ready: false, claims, blocked_by }
+        let (claims, outdated, workload_uid, blocked_by) = (Vec::new(), Vec::new(), None, None);
+        Self { scope, pod, event, workload_uid, is_ready: false, claims, blocked_by, outdated }
     }
 
     pub(super) fn claim(&self, container: &str) -> Option<ClaimState> {
@@ -52,6 +70,12 @@ impl PodEntry {
     pub(super) fn set_claim(&mut self, container: &str, state: Option<ClaimState>) {
         self.claims.retain(|(name, _)| **name != *container);
         self.claims.extend(state.map(|state| (container.into(), state)));
+    }
+
+    /// Claims all containers again that have no Checkpoint any more.
+    pub(super) fn reclaim(&mut self, now: Now) -> Vec<PodAction> {
+        self.forget_claims(|_| true);
+        self.actions(now)
     }
 
     /// What was claimed of these containers does not count any more.
@@ -64,23 +88,63 @@ impl PodEntry {
         }
     }
 
-    /// Forgets the claims of what was updated in place since `before`: containers with another image, or all with another
-    /// revision. False: nothing was.
-    pub(super) fn updated_in_place(&mut self, before: &PodFacts) -> bool {
-        let has_changed = |container: &&ContainerFacts| {
-            before.container(&container.name).is_some_and(|before| before.image != container.image)
-        };
-        let changed: Vec<String> =
-            self.pod.containers.iter().filter(has_changed).map(|container| container.name.clone()).collect();
-        let has_new_revision = before.revision() != self.pod.revision();
-        if !has_new_revision && changed.is_empty() {
-            return false;
+    /// Takes over a later state of the pod. Forgets the claims of what was updated in place: containers with another image, or
+    /// all with another revision or another controller. Returns what Checkpoints may wait for.
+    pub(super) fn update(&mut self, pod: PodFacts, now: Now) -> Vec<PodAction> {
+        let before = std::mem::replace(&mut self.pod, pod);
+        let has_changed = |(container, before): &(&ContainerFacts, &ContainerFacts)| container.image != before.image;
+        let changed: Vec<(&ContainerFacts, &ContainerFacts)> =
+            same_containers(&self.pod, &before).filter(has_changed).collect();
+        for (container, before) in &changed {
+            let is_known = self.outdated.iter().any(|outdated| *outdated.name == container.name);
+            if let (Some(instance), false) = (before.instance, is_known) {
+                let (name, image) = (container.name.as_str().into(), before.image.clone());
+                let until = now.boot + OUTDATED_FOR;
+                self.outdated.push(OutdatedContainer { name, instance, image, is_started: false, until });
+            }
         }
-        self.forget_claims(|container| has_new_revision || changed.iter().any(|name| name == container));
-        true
+        let changed: HashSet<String> = changed.into_iter().map(|(container, _)| container.name.clone()).collect();
+        let has_new_controller = before.controller != self.pod.controller;
+        let has_new_revision = before.revision() != self.pod.revision() || has_new_controller;
+        if has_new_controller {
+            self.workload_uid = None;
+        }
+        if has_new_revision || !changed.is_empty() {
+            self.forget_claims(|container| has_new_revision || changed.contains(container));
+        }
+        let were_outdated = self.outdated.len();
+        for outdated in &mut self.outdated {
+            outdated.is_started = self.pod.container(&outdated.name).is_some_and(|container| container.started);
+        }
+        self.hold_outdated_back(now);
+        if has_new_revision || !changed.is_empty() {
+            return vec![PodAction::changed(&before), PodAction::changed(&self.pod)];
+        }
+        let is_restarted = self.outdated.len() < were_outdated;
+        is_restarted.then(|| PodAction::changed(&self.pod)).into_iter().collect()
+    }
+
+    /// A container that still runs the image before has not started. Forgets those that were restarted, or whose image is again
+    /// the one before.
+    fn hold_outdated_back(&mut self, now: Now) {
+        let containers = &mut self.pod.containers;
+        self.outdated.retain(|outdated| {
+            let container = containers.iter_mut().find(|container| container.name == *outdated.name);
+            let Some(container) = container else { return false };
+            let is_same = container.instance == Some(outdated.instance) && container.image != outdated.image;
+            let is_outdated = is_same && now.boot < outdated.until;
+            container.started = outdated.is_started && !is_outdated;
+            is_outdated
+        });
+    }
+
+    /// Whether that container still runs another image than its pod's spec names.
+    pub(super) fn runs_old_image(&self, container: &str) -> bool {
+        self.outdated.iter().any(|outdated| *outdated.name == *container)
     }
 
     pub(super) fn actions(&mut self, now: Now) -> Vec<PodAction> {
+        self.hold_outdated_back(now);
         let eligible = eligibility::check(Some(&self.pod), Choice::Annotated, now.wall);
         let mut actions = Vec::new();
         // A manual Checkpoint may wait for a pod that is not eligible by its annotations.
@@ -99,9 +163,11 @@ impl PodEntry {
                 None
             }
             Err(cause) => {
-                if let Ineligible::Delayed(at) = cause {
-                    actions.push(PodAction::Recheck { pod: self.pod.name.clone(), at: now.boot_at(at) });
-                }
+                let next = match cause {
+                    Ineligible::Delayed(at) => Some(now.boot_at(at)),
+                    _ => self.outdated.iter().map(|outdated| outdated.until).min(),
+                };
+                actions.extend(next.map(|at| PodAction::Recheck { pod: self.pod.name.clone(), at }));
                 Some(cause)
             }
         };
@@ -137,4 +203,13 @@ impl PodEntry {
         let (pod, uid) = (self.pod.name.clone(), self.pod.uid.clone());
         Some(PodAction::Claim(ContainerKey { pod, uid, container, image }))
     }
+}
+
+/// The containers of both states of a pod.
+fn same_containers<'p>(
+    now: &'p PodFacts,
+    before: &'p PodFacts,
+) -> impl Iterator<Item = (&'p ContainerFacts, &'p ContainerFacts)> {
+    // Containers cannot be added, removed or reordered.
+    now.containers.iter().zip(&before.containers).filter(|(now, before)| now.name == before.name)
 }

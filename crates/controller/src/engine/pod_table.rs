@@ -161,11 +161,13 @@ impl PodTable {
     /// Checkpoints of these pods were deleted. Containers without a Checkpoint are claimed again.
     pub(super) fn reclaim(&mut self, is_about: impl Fn(&PodEntry) -> bool, now: Now) -> Vec<PodAction> {
         let entries = self.pods.values_mut().filter(|entry| is_about(entry));
-        let again = |entry: &mut PodEntry| {
-            entry.forget_claims(|_| true);
-            entry.actions(now)
-        };
-        entries.flat_map(again).collect()
+        entries.flat_map(|entry| entry.reclaim(now)).collect()
+    }
+
+    /// The same of one pod.
+    pub(super) fn reclaim_pod(&mut self, name: &PodName, uid: &str, now: Now) -> Vec<PodAction> {
+        let entry = self.pods.get_mut(name).filter(|entry| entry.pod.uid == uid);
+        entry.map(|entry| entry.reclaim(now)).unwrap_or_default()
     }
 
     fn update(&mut self, scope: usize, pod: PodFacts, now: Now) -> Vec<PodAction> {
@@ -175,10 +177,7 @@ impl PodTable {
             actions.extend(self.pods.remove(&pod.name).map(|entry| PodAction::changed(&entry.pod)));
         }
         if let Some(entry) = self.pods.get_mut(&pod.name) {
-            let before = std::mem::replace(&mut entry.pod, pod);
-            if entry.updated_in_place(&before) {
-                actions.extend([PodAction::changed(&before), PodAction::changed(&entry.pod)]);
-            }
+            actions.extend(entry.update(pod, now));
             actions.extend(entry.actions(now));
             return actions;
         }

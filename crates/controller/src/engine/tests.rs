@@ -197,6 +197,7 @@ fn a_pod_updated_in_place_is_claimed_with_its_new_image() {
     for (once_per, is_one_pod) in [(OncePer::Pod, true), (OncePer::Pod, false), (OncePer::Revision, true)] {
         let of = |name: &str, version: &str| {
             let pod = pod(name).uid(name).labeled().image(&format!("web:{version}")).ready(0);
+            let pod = pod.restarts("app", version.parse().unwrap());
             pod.label("pod-template-hash", version).watched()
         };
         let mut pods = vec![of("a", "1")];
@@ -228,10 +229,11 @@ fn a_pod_updated_in_place_is_claimed_with_its_new_image() {
 
 #[test]
 fn a_claim_of_an_image_that_the_pod_no_longer_has_is_made_of_the_new_one() {
-    let of = |image: &str| pod("a").uid("a").labeled().image(image).ready(0).watched();
-    let (mut engine, effects) = leading(settings(), vec![of("web:1")]);
+    let of =
+        |image: &str, restarts| pod("a").uid("a").labeled().image(image).ready(0).restarts("app", restarts).watched();
+    let (mut engine, effects) = leading(settings(), vec![of("web:1", 0)]);
     let (id, _) = claim_of(&mut engine, effects);
-    assert!(operations(engine.on(pod_event(of("web:2")), now(1))).is_empty(), "the claim is under way");
+    assert!(operations(engine.on(pod_event(of("web:2", 1)), now(1))).is_empty(), "the claim is under way");
     let cause = Ineligible::ImageChanged { container: "app".into(), image: "web:2".into(), expected: "web:1".into() };
     let name = PodName { namespace: "default".into(), name: "a".into() };
     let error = ClaimError::Ineligible { pod: name, cause };

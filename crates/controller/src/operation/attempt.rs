@@ -33,7 +33,7 @@ pub(super) async fn run<I: OperationIo>(
     attempt: &Attempt,
     report: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<AttemptResult, CallError> {
-    let Attempt { checkpoint, pod: name, node } = attempt;
+    let Attempt { checkpoint, pod: name, node, image } = attempt;
     let writer = StatusWriter { io, longest: settings.longest_attempt() };
     let Some(target) = fields::target(checkpoint) else {
         return write_unmet(&writer, settings, checkpoint, Reason::InvalidSpec, INVALID_SPEC, None).await;
@@ -54,6 +54,10 @@ pub(super) async fn run<I: OperationIo>(
     let actual = checkpoint_name::label_value(pod.facts.node.as_deref().unwrap_or_default());
     if node.as_ref() != Some(&actual) {
         return Ok(AttemptResult::OtherNode(actual));
+    }
+    let live_image = pod.facts.container(&container).map(|container| &container.image);
+    if image.is_some() && image.as_ref() != live_image {
+        return Ok(AttemptResult::NotSent { written: None });
     }
     let workload = match (io.workload(&pod.facts).await, &target) {
         (Ok(found), CheckpointTarget::Revision { workload, .. }) if found.uid != workload.uid => {

@@ -59,6 +59,9 @@ pub struct Attempt {
     pub pod: PodName,
     /// The node for which the attempt has a slot, as a label value; `None`: the pod is not known to the watch.
     pub node: Option<String>,
+    /// The image of the container as the watch shows it; `None`: not known. With another one, the pod has just been updated in
+    /// place, and its container may still run this one.
+    pub image: Option<String>,
 }
 
 /// What an operation reports before it ends.
