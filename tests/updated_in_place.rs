@@ -122,6 +122,50 @@ async fn a_pod_updated_in_place_gets_one_checkpoint_of_its_new_revision() {
 }
 
 #[tokio::test]
+async fn a_new_image_is_checkpointed_only_after_the_kubelet_has_restarted_its_container() {
+    in_namespace("a_new_image_after_the_restart", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let created = ns.scheduled(&pod("web").labelled().hold().containers(["web"]).image(OLD_IMAGE).build()).await;
+        ns.set_status(&created, &PodStatus::ready(&created).container_id("old")).await;
+        ns.all_records(1, "Succeeded", TIMEOUT).await;
+
+        // As `kubectl set image` does it: the old container is Ready until the kubelet stops it.
+        let change = json!({"spec": {"containers": [{"name": "web", "image": NEW_IMAGE}]}});
+        let after = ns.api::<Pod>().patch("web", &PatchParams::default(), &Patch::Strategic(change)).await.unwrap();
+        ns.until("the pod waits for its restart", async || {
+            let page = watcher.pod_timelines().await.unwrap();
+            let waiting = page["pods"].as_array().and_then(|pods| pods.iter().find(|of| of["pod"]["name"] == "web"));
+            let cause = waiting.and_then(|of| of["waiting_for"].as_str()).unwrap_or_default().to_owned();
+            if cause == "NotStarted: container `web`" { Ok(()) } else { Err(page.to_string()) }
+        })
+        .await;
+        assert_eq!(ns.request_count("web"), 1);
+        ns.set_status(&after, &PodStatus::ready(&after).container_id("new")).await;
+        let both = ns.all_records(2, "Succeeded", TIMEOUT).await;
+        assert_eq!(values(&both, |record| record.spec["image"].as_str()), [OLD_IMAGE, NEW_IMAGE]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_a_pod_that_has_ended_fails() {
+    in_namespace("a_checkpoint_of_a_pod_that_has_ended", |ns| async move {
+        let suspended = ns.start_snapwatcher(SNAPWATCHER, &["--suspend"]).await;
+        let created = ns.scheduled(&pod("job").labelled().hold().containers(["web"]).image(OLD_IMAGE).build()).await;
+        ns.set_status(&created, &PodStatus::ready(&created)).await;
+        ns.all_records(1, "Pending", TIMEOUT).await;
+        suspended.stop().await.unwrap();
+        ns.set_status(&created, &PodStatus::not_ready(&created).phase("Succeeded").terminated("web")).await;
+        let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), ..Default::default() };
+        ns.launch_snapwatcher(options).await;
+        ns.all_records(1, "Failed", TIMEOUT).await;
+        assert_eq!(ns.records().await[0].state(), "Failed(PodGone)");
+        assert_eq!(ns.request_count("job"), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_waiting_checkpoint_of_an_image_that_is_gone_fails() {
     in_namespace("a_waiting_checkpoint_of_an_image_that_is_gone", |ns| async move {
         let suspended = ns.start_snapwatcher(SNAPWATCHER, &["--suspend"]).await;

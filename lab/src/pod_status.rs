@@ -14,6 +14,7 @@ pub struct PodStatus {
     ready_since: Timestamp,
     started: Option<bool>,
     containers: Vec<(String, Running)>,
+    container_id: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ impl PodStatus {
             ready_since: Timestamp::now(),
             started: Some(true),
             containers: containers.map(|container| (container.name.clone(), Running::Yes)).collect(),
+            container_id: None,
         }
     }
 
@@ -49,6 +51,12 @@ impl PodStatus {
 
     pub fn phase(mut self, phase: &str) -> Self {
         phase.clone_into(&mut self.phase);
+        self
+    }
+
+    /// The ID of each container in its runtime. A restarted container has another one.
+    pub fn container_id(mut self, id: &str) -> Self {
+        self.container_id = Some(format!("containerd://{id}"));
         self
     }
 
@@ -124,6 +132,9 @@ impl PodStatus {
             "restartCount": 0,
             "state": state,
         });
+        if let Some(id) = &self.container_id {
+            status["containerID"] = json!(id);
+        }
         if let Some(started) = self.started {
             status["started"] = json!(started && running == Running::Yes);
         }

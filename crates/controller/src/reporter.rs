@@ -1,6 +1,5 @@
 //! What happened, for people: log lines, Events, metrics, health checks and timelines.
 
-use jiff::Timestamp;
 use kube::ResourceExt as _;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
@@ -45,7 +44,9 @@ impl Reporter {
                 });
             }
             Report::ClaimFailed { pod, container, error } => self.claim_failed(&pod, &container, &error),
-            Report::CheckpointSeen(checkpoint) => self.checkpoint_seen(&checkpoint),
+            Report::CheckpointSeen(checkpoint) => {
+                self.update_timeline(&checkpoint, |timeline| timeline.take_over(&checkpoint));
+            }
             Report::AttemptIgnored => checkpoint_metrics.attempt_ignored(),
             Report::Requested(checkpoint) => {
                 self.update_timeline(&checkpoint, |timeline| timeline.requested = Some(now()));
@@ -132,30 +133,6 @@ impl Reporter {
             }
         }
         self.context.timelines.waiting_for(pod, &error_chain(error));
-    }
-
-    /// Copies the stages of a Checkpoint into the timeline of its pod.
-    fn checkpoint_seen(&self, checkpoint: &Checkpoint) {
-        let status = checkpoint.status.as_ref();
-        self.update_timeline(checkpoint, |timeline| {
-            let name = checkpoint.name_any();
-            let created = checkpoint.metadata.creation_timestamp.as_ref().map(|created| created.0);
-            if timeline.checkpoint.as_ref().is_some_and(|shown| *shown != name) {
-                // Of several Checkpoints of a container, the one that was created last is shown.
-                if created.map(Timestamp::as_second) < timeline.claimed.map(Timestamp::as_second) {
-                    return;
-                }
-                *timeline = ContainerTimeline::default();
-            }
-            timeline.checkpoint = Some(name);
-            timeline.claimed = timeline.claimed.or(created);
-            let Some(status) = status else { return };
-            timeline.requested = timeline.requested.or(status.start_time.as_ref().map(|start| start.0));
-            if checkpoint.phase().is_final() {
-                timeline.finished = timeline.finished.or(status.completion_time.as_ref().map(|done| done.0));
-                timeline.outcome = checkpoint.reason().map(str::to_owned);
-            }
-        });
     }
 
     fn update_timeline(&self, checkpoint: &Checkpoint, change: impl FnOnce(&mut ContainerTimeline)) {

@@ -107,6 +107,30 @@ mod tests {
         assert_eq!(error_chain(&call), "could not read the Lease: leases is forbidden (403)");
     }
 
+    #[test]
+    fn only_an_error_that_concerns_all_calls_is_not_about_an_object() {
+        let failed = |source| CallError::Failed { what: "read the pod".to_owned(), source: Box::new(source) };
+        let code = |code| failed(kube::Error::Api(Box::new(Status::failure("no", "No").with_code(code))));
+        let invalid = http::Request::get("/api/v1/namespaces/default/pods/a b").body(()).unwrap_err();
+        let unbuilt = failed(kube::Error::BuildRequest(kube::core::request::Error::BuildRequest(invalid)));
+        let undecoded = failed(kube::Error::SerdeError(serde_json::from_str::<u8>("{").unwrap_err()));
+        for (case, error, expected) in [
+            ("cannot be sent", unbuilt, true),
+            ("a response that cannot be read", undecoded, true),
+            ("not found", code(404), true),
+            ("gone", code(410), true),
+            ("invalid", code(422), true),
+            ("token not accepted", code(401), false),
+            ("too many requests", code(429), false),
+            ("unavailable", code(503), false),
+            ("no connection", failed(kube::Error::LinesCodecMaxLineLengthExceeded), false),
+            ("no answer", CallError::TimedOut { what: "read the pod".to_owned() }, false),
+        ] {
+            assert_eq!(error.is_about_object(), expected, "{case}");
+            assert_eq!(CallError::Shared(Arc::new(error)).is_about_object(), expected, "{case}, shared");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_call_without_an_answer_ends() {
         let error = call("read the Lease", std::future::pending::<kube::Result<()>>()).await.unwrap_err();

@@ -236,6 +236,22 @@ fn a_container_is_claimed_with_its_new_image_only_after_its_restart() {
 }
 
 #[test]
+fn a_pod_that_is_ready_again_after_an_update_in_place_is_claimed() {
+    let of = |image: &str, ready| Event::Apply(pod("a", ready).image(image).watched());
+    for events in [
+        [("busybox:2", true), ("busybox:2", false), ("busybox:2", true)],
+        [(fixtures::IMAGE, false), ("busybox:2", false), ("busybox:2", true)],
+    ] {
+        let mut table = PodTable::default();
+        table.apply(0, of(fixtures::IMAGE, true), now(1));
+        table.claim_done(&app("a"), now(1));
+        let mut claimed = events.map(|(image, ready)| images(&table.apply(0, of(image, ready), now(2))));
+        let last = std::mem::take(&mut claimed[2]);
+        assert_eq!((claimed.concat(), last), (vec![], vec!["busybox:2".to_owned()]), "{events:?}");
+    }
+}
+
+#[test]
 fn a_container_that_is_not_restarted_is_claimed_after_a_while() {
     let of = |image: &str| Event::Apply(pod("a", true).image(image).watched());
     let mut table = PodTable::default();
