@@ -7,8 +7,8 @@ mod attempt;
 mod claim;
 mod claim_error;
 mod cluster_io;
-mod definition;
 mod io;
+mod kinds;
 mod request;
 mod status_writer;
 
@@ -16,12 +16,12 @@ pub(crate) use attempt::INTERRUPTED;
 pub use claim_error::ClaimError;
 pub use cluster_io::ClusterIo;
 pub(crate) use cluster_io::labeled_pods;
-pub(crate) use definition::SEND_WINDOW;
-pub use definition::{
+pub use io::OperationIo;
+pub(crate) use kinds::SEND_WINDOW;
+pub use kinds::{
     Attempt, AttemptResult, Claim, ClaimResult, Operation, OperationId, OperationResult, OperationSettings, Progress,
     SentAttempt, UnmetAttempt,
 };
-pub use io::OperationIo;
 
 /// Runs an operation to its end. `report` receives its progress.
 pub async fn run<I: OperationIo>(

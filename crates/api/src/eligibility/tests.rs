@@ -2,6 +2,7 @@ use super::*;
 use crate::checkpoint::WorkloadReference;
 use crate::fixtures::{IMAGE, PodFixture, at, pod};
 use crate::keys::{CONTAINERS, DELAY, SNAP};
+use crate::pod::PodName;
 
 /// Two containers, Ready since `at(0)`.
 fn ready() -> PodFixture {

@@ -14,8 +14,8 @@ use snapwatcher_api::pod::PodFacts;
 use snapwatcher_kubernetes::cluster::CallError;
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
 
-use super::definition::{Attempt, AttemptResult, OperationSettings, Progress, UnmetAttempt};
 use super::io::OperationIo;
+use super::kinds::{Attempt, AttemptResult, OperationSettings, Progress, UnmetAttempt};
 use super::request::{self, WrittenAttempt, has_next_pod};
 use super::status_writer::StatusWriter;
 use crate::record::fields;

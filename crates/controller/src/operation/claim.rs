@@ -16,8 +16,8 @@ use snapwatcher_api::pod::PodFacts;
 use snapwatcher_kubernetes::cluster::LivePod;
 
 use super::claim_error::ClaimError;
-use super::definition::{AttemptResult, Claim, ClaimResult, OperationSettings, Progress};
 use super::io::OperationIo;
+use super::kinds::{AttemptResult, Claim, ClaimResult, OperationSettings, Progress};
 use super::request::{self, WrittenAttempt};
 use super::status_writer::{RETRY, StatusWriter};
 use crate::record::first_attempt;

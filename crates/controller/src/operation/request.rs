@@ -16,8 +16,8 @@ use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod};
 use snapwatcher_kubernetes::workload::WorkloadError;
 
-use super::definition::{AttemptResult, OperationSettings, Progress, SEND_WINDOW, SentAttempt};
 use super::io::OperationIo;
+use super::kinds::{AttemptResult, OperationSettings, Progress, SEND_WINDOW, SentAttempt};
 use super::status_writer::{RETRY, StatusWriter, namespace_and_name};
 use crate::record::{fields, transitions};
 

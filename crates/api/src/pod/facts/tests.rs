@@ -1,0 +1,114 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::keys::{CONTAINERS, DELAY, ONCE_PER};
+
+fn facts(pod: Value) -> PodFacts {
+    serde_json::from_value::<WatchedPod>(pod).unwrap().into()
+}
+
+/// A pod as the API server sends it. It is written out, so that a wrong field name in `WatchedPod` fails a test.
+fn ready_pod() -> Value {
+    json!({
+        "metadata": {
+            "namespace": "default", "name": "web-1", "uid": "u1", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {"snap.weaversoft.io/snap": "true", "pod-template-hash": "abc"},
+            "ownerReferences": [
+                {"apiVersion": "v1", "kind": "Other", "name": "o", "uid": "x"},
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r1", "controller": true},
+            ],
+        },
+        "spec": {"nodeName": "n1", "containers": [{"name": "app", "image": "busybox"}], "unknown": {"a": 1}},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:09Z"}],
+            "containerStatuses": [{"name": "app", "started": true, "state": {"running": {}}, "image": "docker.io/library/busybox:latest", "imageID": "sha256:1"}],
+        },
+    })
+}
+
+#[test]
+fn the_facts_of_a_ready_pod_are_read() {
+    let pod = facts(ready_pod());
+    assert_eq!(pod.name.to_string(), "default/web-1");
+    assert!(pod.labelled && pod.running && !pod.terminating && !pod.mirror && !pod.restored());
+    assert_eq!(pod.ready_since, Some("2026-01-01T00:00:09Z".parse().unwrap()));
+    assert_eq!(pod.controller.as_ref().map(|owner| owner.kind.as_str()), Some("ReplicaSet"));
+    assert_eq!(pod.revision(), "abc");
+    assert!(pod.container("app").unwrap().started);
+    let app = pod.container("app").unwrap();
+    assert_eq!((app.image.as_str(), app.image_id.as_deref()), ("busybox", Some("sha256:1")));
+}
+
+#[test]
+fn what_is_kept_of_a_pod_is_small() {
+    let long = "x".repeat(1 << 20);
+    let pod = facts(json!({
+        "metadata": {
+            "namespace": &long, "name": &long, "uid": &long,
+            "labels": {MUTATED: &long, "pod-template-hash": &long},
+            "annotations": {ADMISSION: &long, ONCE_PER: &long, DELAY: &long, CONTAINERS: &long},
+            "ownerReferences": [{"apiVersion": &long, "kind": &long, "name": &long, "uid": &long, "controller": true}],
+        },
+        "spec": {"nodeName": &long, "containers": [{"name": &long, "image": &long}]},
+        "status": {"phase": &long, "containerStatuses": [{"name": &long, "image": &long, "imageID": &long}]},
+    }));
+    let size = format!("{pod:?}").len();
+    assert!(size < 6000, "{size} bytes: {pod:?}");
+    let kept = pod.container(&shortened(&long, LONGEST_LABEL)).unwrap();
+    assert_eq!((kept.image.len(), kept.image_id.as_ref().unwrap().len()), (LONGEST_IMAGE, LONGEST_IMAGE));
+    let owner = pod.controller.unwrap();
+    assert_eq!((owner.api_version.len(), owner.kind.len(), owner.name.len(), owner.uid.len()), (317, 63, 253, 63));
+}
+
+#[test]
+fn long_images_that_differ_at_the_end_stay_different() {
+    let image = |tag: &str| {
+        let mut pod = ready_pod();
+        pod["spec"]["containers"][0]["image"] = json!(format!("{}:{tag}", "r".repeat(600)));
+        facts(pod).container("app").unwrap().image.clone()
+    };
+    assert_ne!(image("1"), image("2"));
+}
+
+#[test]
+fn a_pod_with_nothing_but_a_name_can_be_read() {
+    let pod = facts(json!({"metadata": {"name": "bare", "namespace": "default", "uid": "u"}}));
+    assert!(!pod.labelled && pod.ready_since.is_none() && pod.containers.is_empty());
+    assert_eq!(pod.revision(), "u");
+}
+
+#[test]
+fn only_the_exact_value_opts_in() {
+    for (value, labelled) in [("true", true), ("True", false), ("false", false), ("", false)] {
+        let mut pod = ready_pod();
+        pod["metadata"]["labels"][SNAP] = json!(value);
+        assert_eq!(facts(pod).labelled, labelled, "{value:?}");
+    }
+}
+
+#[test]
+fn a_container_counts_as_started_only_when_it_says_so_and_runs() {
+    for (case, status, started) in [
+        ("started is left out", json!({"name": "app", "state": {"running": {}}}), false),
+        ("not started", json!({"name": "app", "started": false, "state": {"running": {}}}), false),
+        ("waiting", json!({"name": "app", "started": true, "state": {"waiting": {}}}), false),
+        ("another container", json!({"name": "b", "started": true, "state": {"running": {}}}), false),
+        ("started and running", json!({"name": "app", "started": true, "state": {"running": {}}}), true),
+    ] {
+        let mut pod = ready_pod();
+        pod["status"]["containerStatuses"] = json!([status]);
+        assert_eq!(facts(pod).container("app").unwrap().started, started, "{case}");
+    }
+}
+
+#[test]
+fn the_revision_falls_back_from_hash_to_controller_to_pod() {
+    let mut pod = ready_pod();
+    pod["metadata"]["labels"] = json!({"controller-revision-hash": "db-5"});
+    assert_eq!(facts(pod.clone()).revision(), "db-5");
+    pod["metadata"]["labels"] = json!({});
+    assert_eq!(facts(pod.clone()).revision(), "r1");
+    pod["metadata"]["ownerReferences"] = json!([]);
+    assert_eq!(facts(pod).revision(), "u1");
+}

@@ -1,0 +1,151 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::*;
+use snapwatcher_api::fixtures::{at, checkpoint};
+
+fn slots(concurrent: usize, per_node: usize) -> Slots {
+    let limits = ConcurrencyLimits { concurrent, per_node, response_timeout: Duration::from_secs(120) };
+    Slots::new(limits, Duration::from_secs(250))
+}
+
+fn boot(second: u64) -> Duration {
+    Duration::from_secs(second)
+}
+
+/// When the clock since boot shows this, and the wall clock the same after its start.
+fn now(second: u32) -> Now {
+    Now { wall: at(second.into()), boot: boot(second.into()) }
+}
+
+fn key(name: &str) -> RecordKey {
+    RecordKey::new("default", name)
+}
+
+fn take(slots: &mut Slots, name: &str, node: &str) -> bool {
+    slots.take(&key(name), Some(node), None, boot(0))
+}
+
+/// In progress on node `n1`.
+fn in_progress(deadline: Timestamp) -> Checkpoint {
+    checkpoint("web").in_progress().status(|status| status.deadline = Some(MicroTime(deadline))).build()
+}
+
+#[test]
+fn the_limits_in_all_and_of_each_node_hold() {
+    let mut slots = slots(3, 1);
+    assert!(take(&mut slots, "a", "n1"));
+    assert!(!take(&mut slots, "b", "n1"), "the node is full");
+    assert!(take(&mut slots, "b", "n2") && take(&mut slots, "c", "n3"));
+    assert!(!take(&mut slots, "d", "n4"), "all slots are taken");
+    slots.release(&key("a"));
+    assert!(take(&mut slots, "d", "n4"));
+}
+
+#[test]
+fn checkpoints_of_other_holders_hold_slots_until_their_deadline() {
+    let mut slots = slots(8, 1);
+    slots.observe(&key("theirs"), Some(&in_progress(at(10))), now(0));
+    assert!(!slots.has_free(Some("n1"), boot(9)));
+    assert_eq!(slots.next_expiry(), Some(boot(10)));
+    assert!(slots.has_free(Some("n1"), boot(10)));
+}
+
+#[test]
+fn a_request_without_a_response_holds_its_slot_longer() {
+    let mut observed = slots(8, 1);
+    let no_response = checkpoint("web")
+        .in_progress()
+        .reason(Phase::Unknown, Reason::NoResponse)
+        .status(|status| status.deadline = Some(MicroTime(at(10))))
+        .build();
+    observed.observe(&key("r"), Some(&no_response), now(0));
+    let mut own = slots(8, 1);
+    assert!(take(&mut own, "r", "n1"));
+    own.responded(&key("r"), Some(at(10)), now(0));
+    own.release(&key("r"));
+    for slots in [observed, own] {
+        assert!(!slots.has_free(Some("n1"), boot(129)));
+        assert!(slots.has_free(Some("n1"), boot(130)));
+    }
+}
+
+#[test]
+fn a_response_frees_the_slot_before_the_outcome_is_written() {
+    let mut slots = slots(1, 1);
+    assert!(take(&mut slots, "a", "n1"));
+    assert!(!slots.has_free(None, boot(0)));
+    slots.responded(&key("a"), None, now(0));
+    assert!(slots.has_free(None, boot(0)));
+}
+
+#[test]
+fn two_checkpoints_of_one_container_never_run_at_once() {
+    let mut slots = slots(8, 8);
+    let subject = || Some(("u".to_owned(), "app".to_owned()));
+    assert!(slots.take(&key("automatic"), Some("n1"), subject(), boot(0)));
+    assert!(!slots.take(&key("manual"), Some("n1"), subject(), boot(0)));
+    slots.release(&key("automatic"));
+    assert!(slots.take(&key("manual"), Some("n1"), subject(), boot(0)));
+}
+
+#[test]
+fn the_checkpoints_of_one_container_hold_one_slot() {
+    let mut slots = slots(2, 8);
+    for name in ["a", "b", "c"] {
+        slots.observe(&key(name), Some(&in_progress(at(10))), now(0));
+    }
+    assert!(slots.has_free(Some("n1"), boot(1)));
+    slots.observe(&key("a"), None, now(0));
+    assert!(take(&mut slots, "other", "n2"));
+    assert!(!slots.has_free(Some("n1"), boot(1)), "the others still hold it");
+}
+
+#[test]
+fn an_attempt_on_an_unknown_node_hides_no_slot_of_its_container() {
+    // The order of the slots differs between runs.
+    for _ in 0..20 {
+        let mut slots = slots(8, 1);
+        assert!(slots.take(&key("manual"), None, Some(("u".to_owned(), "app".to_owned())), boot(0)));
+        slots.observe(&key("automatic"), Some(&in_progress(at(10))), now(0));
+        assert!(!slots.has_free(Some("n1"), boot(1)));
+    }
+}
+
+#[test]
+fn a_deleted_checkpoint_frees_its_slot() {
+    let mut slots = slots(1, 1);
+    slots.observe(&key("a"), Some(&in_progress(at(100))), now(0));
+    slots.observe(&key("a"), None, now(0));
+    assert!(slots.has_free(Some("n1"), boot(1)));
+}
+
+#[test]
+fn a_deadline_of_a_wrong_clock_holds_no_slot_for_longer_than_an_attempt_takes() {
+    let mut observed = slots(8, 1);
+    for second in [0, 100] {
+        observed.observe(&key("theirs"), Some(&in_progress(at(7200))), now(second));
+    }
+    let mut own = slots(8, 1);
+    assert!(take(&mut own, "r", "n1"));
+    own.responded(&key("r"), Some(at(7200)), now(0));
+    // The attempt says itself that it takes 7,200 s.
+    let mut stated = checkpoint("web").in_progress().build();
+    let status = stated.status.as_mut().unwrap();
+    (status.start_time, status.deadline) = (Some(MicroTime(at(7100))), Some(MicroTime(at(7200))));
+    let mut short = slots(8, 1);
+    short.observe(&key("theirs"), Some(&stated), now(0));
+    for (slots, freed) in [(observed, 7200), (own, 250), (short, 250)] {
+        assert!(!slots.has_free(Some("n1"), boot(freed - 1)), "{freed}");
+        assert!(slots.has_free(Some("n1"), boot(freed)), "{freed}");
+    }
+}
+
+#[test]
+fn a_slot_that_has_expired_before_it_is_seen_is_free() {
+    let mut slots = slots(8, 1);
+    let no_response = checkpoint("web").in_progress().reason(Phase::Unknown, Reason::NoResponse).build();
+    slots.observe(&key("r"), Some(&no_response), now(130 + 120));
+    assert!(slots.has_free(Some("n1"), boot(130 + 120)));
+    slots.observe(&key("r"), Some(&no_response), now(130 + 119));
+    assert!(!slots.has_free(Some("n1"), boot(130 + 119)));
+}
