@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::CheckpointTarget;
+use crate::pod::is_object_name;
 
 /// The longest name of an object, an RFC 1123 subdomain, see
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>.
@@ -40,9 +41,19 @@ pub fn is_derived(name: &str, target: &CheckpointTarget) -> bool {
     DIGESTS.iter().any(|&digest| derived(target, digest).as_deref() == Some(name))
 }
 
-/// A valid label value: the value itself, or its beginning and a digest of the whole.
+/// A valid label value: the value itself, or its beginning and a digest of the whole. The API server does not validate the names
+/// in owner references, so they may be none.
 pub fn label_value(value: &str) -> String {
-    shortened(value, LONGEST_LABEL)
+    let is_inner = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    let is_edge = |edge: Option<char>| edge.is_none_or(|edge| edge.is_ascii_alphanumeric());
+    let is_valid = value.chars().all(is_inner) && is_edge(value.chars().next()) && is_edge(value.chars().next_back());
+    if is_valid {
+        return shortened(value, LONGEST_LABEL);
+    }
+    let valid: String = value.chars().map(|character| if is_inner(character) { character } else { '-' }).collect();
+    let valid = cut(valid.trim_start_matches(['-', '_', '.']), LONGEST_LABEL - DIGEST - 1);
+    let separator = if valid.is_empty() { "" } else { "-" };
+    format!("{valid}{separator}{}", hexadecimal(value, DIGEST))
 }
 
 /// The value itself, or its beginning and a digest of the whole, in at most `longest` bytes. Different values stay different.
@@ -54,7 +65,12 @@ pub fn shortened(value: &str, longest: usize) -> String {
 }
 
 fn named(subject: &str, container: &str, key: &str, digest: usize) -> String {
-    let readable = format!("{subject}-{container}");
+    let mut readable = format!("{subject}-{container}");
+    if !is_object_name(cut(&readable, LONGEST_NAME)) {
+        let valid =
+            |character: char| if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '-' };
+        readable = readable.chars().map(valid).collect::<String>().trim_matches('-').to_owned();
+    }
     let readable = cut(&readable, LONGEST_NAME - digest - 1).trim_end_matches(['-', '.']);
     format!("{readable}-{}", hexadecimal(key, digest))
 }
@@ -165,5 +181,25 @@ mod tests {
         assert_eq!(value.len(), 63);
         assert!(value.starts_with(&"n".repeat(52)) && value.as_bytes()[52] == b'-');
         assert_ne!(label_value(&"n".repeat(65)), value);
+    }
+
+    #[test]
+    fn the_name_of_any_owner_leads_to_a_valid_name_and_label() {
+        let owner = |name: &str| {
+            let workload = WorkloadReference { name: name.to_owned(), ..WorkloadReference::default() };
+            let (revision, container) = ("r".to_owned(), "app".to_owned());
+            derived(&CheckpointTarget::Revision { workload, revision, container }, 10).unwrap()
+        };
+        for name in
+            ["a b", "../../pods/x", "web?x=1", "Web_App", "", "-", "é", "a..b", &"_".repeat(300), &"A".repeat(253)]
+        {
+            assert!(is_object_name(&owner(name)), "{name}: {}", owner(name));
+            let label = label_value(name);
+            let edge = |edge: Option<&u8>| edge.is_none_or(u8::is_ascii_alphanumeric);
+            let is_valid = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            assert!(label.len() <= 63 && is_valid && edge(label.as_bytes().first()) && edge(label.as_bytes().last()));
+        }
+        assert_ne!(label_value("a b"), label_value("a?b"));
+        assert_eq!(label_value("Web_App"), "Web_App");
     }
 }

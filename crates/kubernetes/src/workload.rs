@@ -58,7 +58,8 @@ pub enum WorkloadError {
 #[derive(Clone)]
 pub struct WorkloadLookup {
     client: Client,
-    /// The controller of a controller, by the UID of the latter; `None`: it has none.
+    /// The controller of a controller, by all that a pod says of the latter: the UID alone could be that of another namespace.
+    /// `None`: it has none.
     parents: Cache<String, Option<ControllerReference>>,
 }
 
@@ -109,7 +110,8 @@ impl WorkloadLookup {
                 Err(source) => Err(WorkloadError::Lookup { pod: pod.name.to_string(), source: Arc::new(source) }),
             }
         };
-        self.parents.try_get_with_by_ref(uid, lookup).await.map_err(|error: Arc<WorkloadError>| (*error).clone())
+        let key = format!("{namespace}/{kind}/{name}/{uid}");
+        self.parents.try_get_with(key, lookup).await.map_err(|error: Arc<WorkloadError>| (*error).clone())
     }
 }
 
