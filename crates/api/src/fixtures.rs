@@ -165,7 +165,7 @@ impl PodFixture {
             started: Some(true),
             image_id: Some("sha256:1".to_owned()),
             container_id: Some(format!("containerd://{}-1", container.name)),
-            state: Some(WatchedContainerState { running: Some(WatchedRunningState {}) }),
+            state: Some(WatchedContainerState { running: Some(WatchedRunningState { started_at: Some(at(0)) }) }),
         };
         self.0.status.container_statuses = self.0.spec.containers.iter().map(status).collect();
         self.0.status.conditions = vec![WatchedCondition {

@@ -146,7 +146,7 @@ impl Engine {
                 self.take(actions, now);
             }
             Timer::Record(key) => self.look_at(&key, now),
-            Timer::Claim(key) => self.claim_without_attempt(&key),
+            Timer::Claim(key) => self.claim_without_attempt(&key, now),
             Timer::Retention => {
                 let known_pods = self.pods.uids();
                 self.effects.push(Effect::Retain { known_pods });

@@ -114,7 +114,7 @@ impl ApiServer {
                     started: Some(true),
                     image_id: image_id(container),
                     container_id: Some("1".to_owned()),
-                    state: Some(WatchedContainerState { running: Some(WatchedRunningState {}) }),
+                    state: Some(WatchedContainerState { running: Some(WatchedRunningState { started_at: None }) }),
                 });
                 pod.status.container_statuses = containers.collect();
             }

@@ -1,5 +1,6 @@
 //! Rules of what an engine starts, and of what it keeps.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, Phase};
@@ -129,18 +130,24 @@ impl World {
         let me = of.name();
         let own = of.seen.attempting.values();
         let has_second = own.clone().any(|own| own.subject.is_some() && own.subject == attempting.subject);
-        let own = own.map(|own| (own.key.as_str(), own.node.clone(), own.likely.clone()));
+        let own = own.map(|own| (own.key.as_str(), own.node.clone(), own.likely.clone(), false));
         let others = of.seen.records.iter().filter_map(|(key, (_, record))| {
             // What an operation works on counts by that operation.
             let is_own = of.seen.started.values().any(|own| own.key == *key);
             let (uid, node, until) = facts::slot(record)?;
+            let name = record.spec.container.clone().unwrap_or_default();
             let holder = facts::attempt(record)?.holder;
             let is_known = || {
                 let pods = &of.seen.pods;
                 let status = record.status.as_ref();
                 // People cannot write the phase of an attempt that has ended.
                 status.is_some_and(|status| status.attempt > 1 || facts::phase(record) != Phase::InProgress)
-                    || pods.values().any(|pod| pod.facts.uid == uid && pod.facts.node == node)
+                    || pods.values().any(|pod| {
+                        let status_image = || status.and_then(|status| status.image.clone());
+                        let image = facts::annotated_image(record).or_else(status_image);
+                        let is_same = facts::image_of(&pod.facts, &name).map(str::to_owned) == image;
+                        pod.facts.uid == uid && pod.facts.node == node && pod.facts.running && is_same
+                    })
             };
             let is_outdated = of.seen.written.get(key).is_some_and(|written| version(record) < *written);
             // A slot that has expired by a wrong clock is forgotten.
@@ -151,22 +158,33 @@ impl World {
             let counts = !is_unclear && holder != me && is_held && *key != attempting.key && is_known();
             let resolved = || record.status.as_ref().and_then(|status| status.container.clone());
             let subject = record.spec.container.clone().or_else(resolved).map(|container| (uid, container));
-            counts.then_some((key.as_str(), node, subject))
+            let is_claimed = facts::phase(record) == Phase::InProgress && facts::number(record) == 1;
+            counts.then_some((key.as_str(), node, subject, is_claimed))
         });
         let others: Vec<_> = others.collect();
         let has_second =
-            has_second || others.iter().any(|(_, _, subject)| subject.is_some() && *subject == attempting.subject);
-        let mut all: Vec<_> = own.chain(others).map(|(key, node, subject)| (key.to_owned(), node, subject)).collect();
-        // Forged attempts of one container take one slot.
-        let mut on_node = all.clone();
-        on_node.retain(|(_, node, _)| node.is_some() && *node == attempting.node);
-        for slots in [&mut all, &mut on_node] {
-            slots.sort_by(|(_, _, one), (_, _, other)| one.cmp(other));
-            slots.dedup_by(|(_, _, one), (_, _, other)| one.is_some() && one == other);
-        }
+            has_second || others.iter().any(|(_, _, subject, _)| subject.is_some() && *subject == attempting.subject);
+        let mut all: Vec<_> =
+            own.chain(others).map(|(key, node, subject, claimed)| (key.to_owned(), node, subject, claimed)).collect();
+        // Forged attempts of one container take one slot, and those of one node no more than the limit.
         let flags = of.flags;
+        let mut on_node = all.clone();
+        on_node.retain(|(_, node, ..)| node.is_some() && *node == attempting.node);
+        let mut counts = [0; 2];
+        for (slots, count) in [&mut all, &mut on_node].into_iter().zip(&mut counts) {
+            slots.sort_by(|(_, _, one, one_claimed), (_, _, other, other_claimed)| {
+                (one, one_claimed).cmp(&(other, other_claimed))
+            });
+            slots.dedup_by(|(_, _, one, _), (_, _, other, _)| one.is_some() && one == other);
+            let mut by_node: HashMap<Option<&str>, usize> = HashMap::new();
+            for (_, node, ..) in slots.iter().filter(|(.., is_claimed)| *is_claimed) {
+                *by_node.entry(node.as_deref()).or_default() += 1;
+            }
+            let claimed: usize = by_node.into_values().map(|on_node| on_node.min(flags.per_node)).sum();
+            *count = claimed + slots.iter().filter(|(.., is_claimed)| !is_claimed).count();
+        }
         let text = || format!("{} at {:?} beside {all:?}, limits {flags:?}", attempting.key, attempting.node);
-        if all.len() >= flags.concurrent || on_node.len() >= flags.per_node {
+        if counts[0] >= flags.concurrent || counts[1] >= flags.per_node {
             self.violate("budget", text);
         } else if has_second {
             self.violate("two attempts of one container", text);

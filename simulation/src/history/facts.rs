@@ -150,3 +150,11 @@ pub(super) fn slot(checkpoint: &Checkpoint) -> Option<(String, Option<String>, T
     let deadline = time(&value, "deadline")?.min(created.saturating_add(longest).unwrap_or(created));
     Some((value["pod"]["uid"].as_str()?.to_owned(), value["pod"]["node"].as_str().map(str::to_owned), deadline))
 }
+
+/// The image of an attempt that only the annotation shows.
+pub(super) fn annotated_image(checkpoint: &Checkpoint) -> Option<String> {
+    if has_status(checkpoint) {
+        return None;
+    }
+    annotation(checkpoint)?["image"].as_str().map(str::to_owned)
+}

@@ -56,8 +56,6 @@ struct OutdatedContainer {
     /// The one that it runs.
     image: String,
     shown_at: Duration,
-    /// `None`: the pod was shown not Ready since.
-    ready_since: Option<Timestamp>,
 }
 
 impl ShownPod {
@@ -66,9 +64,7 @@ impl ShownPod {
         let Some(live) = live.container(container) else { return false };
         let is_same = |outdated: &&OutdatedContainer| outdated.name == container && outdated.instance == live.instance;
         let known = self.outdated.iter().find(is_same).filter(|of| of.shown_at < at && at < of.shown_at + OUTDATED_FOR);
-        let is_ready_again =
-            |of: &OutdatedContainer| self.facts.ready_since.is_some() && self.facts.ready_since != of.ready_since;
-        known.is_some_and(|of| of.image != live.image && !is_ready_again(of))
+        known.is_some_and(|of| of.image != live.image)
     }
 }
 
@@ -137,8 +133,7 @@ impl Seen {
             for (container, earlier) in pod.containers.iter().zip(facts.containers) {
                 if container.image != earlier.image && earlier.instance.is_some() {
                     let (name, instance, image) = (container.name.clone(), earlier.instance, earlier.image);
-                    let ready_since = pod.ready_since;
-                    outdated.push(OutdatedContainer { name, instance, image, shown_at: now, ready_since });
+                    outdated.push(OutdatedContainer { name, instance, image, shown_at: now });
                 }
             }
             // The first image of an instance is the one that it runs.
@@ -147,9 +142,6 @@ impl Seen {
             };
             outdated.retain(is_first);
             outdated.extend(before);
-            for of in &mut outdated {
-                of.ready_since = of.ready_since.filter(|_| pod.ready_since.is_some());
-            }
         }
         self.pods.insert(pod.name.to_string(), ShownPod { facts: pod.clone(), outdated });
     }

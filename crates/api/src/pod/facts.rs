@@ -73,7 +73,8 @@ pub struct ContainerFacts {
     pub image: String,
     /// As the kubelet reports it.
     pub image_id: Option<String>,
-    /// A digest of the container's ID in its runtime. A restarted container has another one.
+    /// A digest of what its status says of the container's start: its ID in the runtime, the ID of its image, and the time. A
+    /// restarted container has another one. `None`: the status has no container ID.
     pub instance: Option<u64>,
 }
 
@@ -163,7 +164,7 @@ fn ready_since(conditions: &[WatchedCondition], created: Option<Timestamp>) -> O
 }
 
 fn template_hash(labels: &BTreeMap<String, String>) -> Option<String> {
-    let hash = REVISION_LABELS.iter().find_map(|key| labels.get(*key))?;
+    let hash = REVISION_LABELS.iter().find_map(|key| labels.get(*key).filter(|value| !value.is_empty()))?;
     Some(shortened(hash, LONGEST_LABEL))
 }
 
@@ -179,17 +180,20 @@ fn containers(specs: &[WatchedContainer], statuses: &[WatchedContainerStatus]) -
             started: status.is_some_and(|status| status.started == Some(true) && running(status)),
             image: shortened(spec.image.as_deref().unwrap_or_default(), LONGEST_IMAGE),
             image_id: status.and_then(|status| limited(status.image_id.clone(), LONGEST_IMAGE)),
-            instance: status.and_then(|status| status.container_id.as_deref()).map(digest),
+            instance: status.and_then(instance),
         }
     };
     specs.iter().map(facts).collect()
 }
 
-/// The same text has the same digest within one process.
-fn digest(text: &str) -> u64 {
+/// The same start has the same digest within one process.
+fn instance(status: &WatchedContainerStatus) -> Option<u64> {
+    let id = status.container_id.as_deref()?;
+    let started_at =
+        status.state.as_ref().and_then(|state| state.running.as_ref()).and_then(|running| running.started_at);
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
+    (id, &status.image_id, started_at).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 #[cfg(test)]

@@ -68,6 +68,8 @@ pub struct WatchedContainerState {
     pub running: Option<WatchedRunningState>,
 }
 
-/// That there is one counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WatchedRunningState {}
+#[serde(rename_all = "camelCase")]
+pub struct WatchedRunningState {
+    pub started_at: Option<Timestamp>,
+}

@@ -186,7 +186,11 @@ impl Engine {
     }
 
     /// A container has waited for a slot for long enough.
-    pub(super) fn claim_without_attempt(&mut self, key: &ContainerKey) {
+    pub(super) fn claim_without_attempt(&mut self, key: &ContainerKey, now: Now) {
+        // If the attempt of a manual Checkpoint succeeds, there is nothing to claim.
+        if self.slots.has_subject(&(key.uid.clone(), key.container.clone()), now.boot) {
+            return self.timers.set(Timer::Claim(key.clone()), now.boot + LONGEST_WAIT);
+        }
         if let Some(claim) = self.prepared.remove(key) {
             self.queue.remove(&key.item());
             self.unattempted.push_back((key.clone(), claim));

@@ -22,7 +22,7 @@ pub(super) enum PodAction {
     Seen(PodFacts),
     /// Claim this container.
     Claim(ContainerKey),
-    /// The pod has become Ready or eligible, was updated in place, or is gone: Checkpoints that wait for it are to be looked at
+    /// The pod has become Ready or eligible, has ended, was updated in place, or is gone: Checkpoints that wait for it are to be looked at
     /// again. `revision`: the pod's, or that of before.
     Changed { pod: PodName, revision: String },
     /// Call `PodTable::recheck` at that time of the clock since boot.

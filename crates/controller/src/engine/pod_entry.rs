@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
 use snapwatcher_api::pod::{ContainerFacts, PodFacts};
 
@@ -29,15 +27,12 @@ pub(super) struct PodEntry {
 }
 
 /// The kubelet stops a container some time after its image was changed. Until then, the pod's status is that of the old one.
-/// Controllers that update in place have the pod Ready again only after the restart, so that counts too.
 struct OutdatedContainer {
     name: Box<str>,
     instance: u64,
     image: String,
     /// What its status says.
     is_started: bool,
-    /// Since when the pod is Ready; `None`: it was not Ready since the change.
-    ready_since: Option<Timestamp>,
     /// By the clock since boot.
     until: Duration,
 }
@@ -104,8 +99,8 @@ impl PodEntry {
             let is_known = self.outdated.iter().any(|outdated| *outdated.name == container.name);
             if let (Some(instance), false) = (before.instance, is_known) {
                 let (name, image) = (container.name.as_str().into(), before.image.clone());
-                let (until, ready_since) = (now.boot + OUTDATED_FOR, self.pod.ready_since);
-                self.outdated.push(OutdatedContainer { name, instance, image, is_started: false, ready_since, until });
+                let until = now.boot + OUTDATED_FOR;
+                self.outdated.push(OutdatedContainer { name, instance, image, is_started: false, until });
             }
         }
         let changed: HashSet<String> = changed.into_iter().map(|(container, _)| container.name.clone()).collect();
@@ -120,7 +115,6 @@ impl PodEntry {
         let were_outdated = self.outdated.len();
         for outdated in &mut self.outdated {
             outdated.is_started = self.pod.container(&outdated.name).is_some_and(|container| container.started);
-            outdated.ready_since = outdated.ready_since.filter(|_| self.pod.ready_since.is_some());
         }
         self.hold_outdated_back(now);
         if has_new_revision || !changed.is_empty() {
@@ -130,16 +124,15 @@ impl PodEntry {
         is_restarted.then(|| PodAction::changed(&self.pod)).into_iter().collect()
     }
 
-    /// A container that still runs the image before has not started. Forgets those that were restarted, those whose image is
-    /// again the one before, and those of a pod that has become Ready again.
+    /// A container that still runs the image before has not started. Forgets those that were restarted, or whose image is again
+    /// the one before.
     fn hold_outdated_back(&mut self, now: Now) {
-        let (containers, ready_since) = (&mut self.pod.containers, self.pod.ready_since);
+        let containers = &mut self.pod.containers;
         self.outdated.retain(|outdated| {
             let container = containers.iter_mut().find(|container| container.name == *outdated.name);
             let Some(container) = container else { return false };
             let is_same = container.instance == Some(outdated.instance) && container.image != outdated.image;
-            let is_ready_again = ready_since.is_some() && ready_since != outdated.ready_since;
-            let is_outdated = is_same && !is_ready_again && now.boot < outdated.until;
+            let is_outdated = is_same && now.boot < outdated.until;
             container.started = outdated.is_started && !is_outdated;
             is_outdated
         });
@@ -158,7 +151,9 @@ impl PodEntry {
         let is_ready = self.pod.running && self.pod.ready_since.is_some();
         let is_newly_ready = is_ready && !self.is_ready;
         let was_blocked = !matches!(self.blocked_by, None | Some(Ineligible::Delayed(_)));
-        if is_newly_ready || was_blocked && matches!(eligible, Ok(_) | Err(Ineligible::Delayed(_))) {
+        let is_unblocked = was_blocked && matches!(eligible, Ok(_) | Err(Ineligible::Delayed(_)));
+        let has_just_ended = self.pod.ended && self.blocked_by != Some(Ineligible::Ended);
+        if is_newly_ready || is_unblocked || has_just_ended {
             actions.push(PodAction::changed(&self.pod));
         }
         self.is_ready = is_ready;

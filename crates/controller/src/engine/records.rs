@@ -235,12 +235,16 @@ fn version(checkpoint: &Checkpoint) -> Option<u64> {
     checkpoint.resource_version()?.parse().ok()
 }
 
-/// Whether the attempt can be one of that pod. The revision of a pod can change during its attempt.
+/// Whether the attempt in an annotation can be one of that pod. The revision of a pod can change during its attempt. Its image
+/// can too, but within a second the attempt is written to the status.
 fn is_attempt_of(checkpoint: &Checkpoint, pod: &PodFacts) -> bool {
     let node = checkpoint.status.as_ref().and_then(|status| status.pod.as_ref()?.node.as_deref());
-    fields::pod_uid(checkpoint) == Some(pod.uid.as_str())
-        && node == pod.node.as_deref()
-        && fields::container(checkpoint).is_some_and(|name| pod.container(name).is_some())
+    let container = fields::container(checkpoint).and_then(|name| pod.container(name));
+    let image = checkpoint.status.as_ref().and_then(|status| status.image.as_ref());
+    let is_running = pod.running && node.is_some() && node == pod.node.as_deref();
+    is_running
+        && fields::pod_uid(checkpoint) == Some(pod.uid.as_str())
+        && container.is_some_and(|container| image == Some(&container.image))
 }
 
 fn is_first(checkpoint: &Checkpoint) -> bool {

@@ -16,7 +16,7 @@ use snapwatcher_api::outcome::Reason;
 
 use super::message::Now;
 use super::record_key::RecordKey;
-use crate::record::fields;
+use crate::record::{fields, first_attempt};
 
 /// The limits. Only the leader starts attempts, so they hold for the cluster.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,8 @@ struct Slot {
     by: SlotHolder,
     node: Option<String>,
     subject: Option<Subject>,
+    /// By an attempt that only an annotation shows, which people can write.
+    is_in_annotation: bool,
 }
 
 /// What holds a slot.
@@ -86,6 +88,11 @@ impl Slots {
         self.is_free(None, node, now)
     }
 
+    /// Whether an attempt of that container has a slot.
+    pub(super) fn has_subject(&self, subject: &Subject, now: Duration) -> bool {
+        self.held.values().any(|slot| slot.is_held(now) && slot.subject.as_ref() == Some(subject))
+    }
+
     /// Takes a slot for an operation. False: none is free, or another Checkpoint of the same container has one.
     pub(super) fn take(
         &mut self,
@@ -100,7 +107,8 @@ impl Slots {
         if !self.is_free(Some(key), node, now) || self.held.iter().any(has_same_subject) {
             return false;
         }
-        let slot = Slot { by: SlotHolder::Operation, node: node.map(str::to_owned), subject };
+        let (by, node) = (SlotHolder::Operation, node.map(str::to_owned));
+        let slot = Slot { by, node, subject, is_in_annotation: false };
         self.held.insert(key.clone(), slot);
         true
     }
@@ -158,8 +166,26 @@ impl Slots {
         let others = || self.held.iter().filter(|(key, slot)| except != Some(*key) && slot.is_held(now));
         let all = || others().map(|(_, slot)| slot);
         // An attempt whose node is not known yet may be of the same container.
-        let on_node = || containers(all().filter(|slot| slot.node.as_deref() == node));
-        containers(all()) < self.limits.concurrent && (node.is_none() || on_node() < self.limits.per_node)
+        let on_node = || self.taken(all().filter(|slot| slot.node.as_deref() == node));
+        self.taken(all()) < self.limits.concurrent && (node.is_none() || on_node() < self.limits.per_node)
+    }
+
+    /// How many containers have these slots. Of one container at most one attempt runs, and on one node no more than the limit
+    /// allows, whatever Checkpoints with made-up attempts say.
+    fn taken<'s>(&self, slots: impl Iterator<Item = &'s Slot>) -> usize {
+        let (in_annotations, others): (Vec<_>, Vec<_>) = slots.partition(|slot| slot.is_in_annotation);
+        let mut subjects = HashSet::new();
+        let mut taken = 0;
+        for slot in others {
+            taken += usize::from(slot.subject.as_ref().is_none_or(|subject| subjects.insert(subject)));
+        }
+        let mut by_node: HashMap<Option<&str>, usize> = HashMap::new();
+        for slot in in_annotations {
+            if slot.subject.as_ref().is_none_or(|subject| subjects.insert(subject)) {
+                *by_node.entry(slot.node.as_deref()).or_default() += 1;
+            }
+        }
+        taken + by_node.into_values().map(|on_node| on_node.min(self.limits.per_node)).sum::<usize>()
     }
 
     /// The slot that the status of a Checkpoint holds.
@@ -185,19 +211,13 @@ impl Slots {
         let subject = container.and_then(|(pod, container)| Some((pod.uid.clone()?, container.to_owned())));
         let node = pod.and_then(|pod| pod.node.as_deref()).map(checkpoint_name::label_value);
         let by = SlotHolder::Checkpoint(ObservedAttempt { deadline, since, until });
-        Some(Slot { by, node, subject })
+        let is_in_annotation = first_attempt::is_in(checkpoint) && status.attempt == 1 && extra.is_zero();
+        Some(Slot { by, node, subject, is_in_annotation })
     }
 }
 
 fn later(time: Timestamp, by: Duration) -> Timestamp {
     time.saturating_add(SignedDuration::try_from(by).unwrap_or_default()).unwrap_or(Timestamp::MAX)
-}
-
-/// How many containers have these slots. Of one container at most one attempt runs, whatever Checkpoints with made-up attempts
-/// say.
-fn containers<'s>(slots: impl Iterator<Item = &'s Slot>) -> usize {
-    let mut subjects = HashSet::new();
-    slots.filter(|slot| slot.subject.as_ref().is_none_or(|subject| subjects.insert(subject))).count()
 }
 
 #[cfg(test)]

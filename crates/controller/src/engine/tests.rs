@@ -3,7 +3,7 @@ use kube::runtime::watcher::Event;
 use std::sync::Arc;
 
 use super::*;
-use snapwatcher_api::checkpoint::{CheckpointTarget, Phase};
+use snapwatcher_api::checkpoint::{CheckpointTarget, Phase, set_conditions};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::fixtures::{self, at, pod};
 use snapwatcher_api::outcome::{Location, Outcome};
@@ -345,4 +345,31 @@ fn an_outage_of_the_api_server_pauses_claims_and_is_reported_once() {
     let pause = engine.next_wakeup(now(0));
     assert!(pause <= Duration::from_millis(1250), "{pause:?}");
     assert_eq!(operations(engine.on(Input::Wakeup, now(2))).len(), 3, "they are tried again");
+}
+
+#[test]
+fn a_container_is_not_claimed_while_a_manual_attempt_of_it_runs() {
+    let (mut engine, _) = leading(settings(), vec![]);
+    let manual = |phase| {
+        let reason = if phase == Phase::Succeeded { "Succeeded" } else { "InProgress" };
+        let spec = fixtures::checkpoint("a").named("manual").spec(|spec| {
+            spec.image = Some(fixtures::IMAGE.into());
+            spec.pod.as_mut().unwrap().uid = Some("a".into());
+        });
+        let mut manual = spec.in_progress().phase(phase).build();
+        let status = manual.status.as_mut().unwrap();
+        status.holder = Some("other/b".into());
+        set_conditions(&mut status.conditions, phase, reason, None, None, at(0));
+        Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(manual)) }
+    };
+    assert!(operations(engine.on(manual(Phase::InProgress), now(1))).is_empty());
+    let (id, operation) = only(engine.on(pod_event(ready("a")), now(1)));
+    assert!(matches!(operation, Operation::FindWorkload { .. }));
+    assert!(operations(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 1)).is_empty());
+    for second in [4, 60] {
+        assert!(operations(engine.on(Input::Wakeup, now(second))).is_empty(), "{second}");
+    }
+    assert!(operations(engine.on(manual(Phase::Succeeded), now(61))).is_empty());
+    assert!(operations(engine.on(Input::Wakeup, now(70))).is_empty());
+    assert_eq!(engine.kept().claims, 0);
 }

@@ -131,7 +131,8 @@ fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Op
     let latest = created.saturating_add(longest + CREATION_PRECISION).unwrap_or(Timestamp::MAX);
     // Other processes wait for as long as an attempt says that it takes, whatever the clock of its holder shows.
     let stated = deadline.0.duration_since(start_time.0).clamp(SignedDuration::ZERO, longest);
-    let deadline = deadline.0.min(latest);
+    // An earlier one says nothing, and could be a time that the API server does not accept in a status.
+    let deadline = deadline.0.clamp(created, latest);
     let start = deadline.saturating_sub(stated).unwrap_or(Timestamp::MIN);
     let mut status = transitions::start_attempt(checkpoint, &target, holder, SignedDuration::ZERO, start);
     status.deadline = Some(MicroTime(deadline));
@@ -186,6 +187,18 @@ mod tests {
             let (start, deadline) = (status.start_time.unwrap().0, status.deadline.unwrap().0);
             assert!(deadline <= at(131) && deadline.duration_since(start) <= LONGEST, "{year}: {start} to {deadline}");
         }
+    }
+
+    #[test]
+    fn a_time_before_the_year_0_is_replaced_by_the_creation() {
+        let mut object = claimed();
+        let mut attempt: serde_json::Value = serde_json::from_str(&object.annotations()[ATTEMPT]).unwrap();
+        attempt["startTime"] = "-009998-01-01T00:00:00.000000Z".into();
+        attempt["deadline"] = attempt["startTime"].clone();
+        object.annotations_mut().insert(ATTEMPT.into(), attempt.to_string());
+        assert!(read(&mut object, LONGEST));
+        let status = object.status.unwrap();
+        assert_eq!((status.start_time.unwrap().0, status.deadline.unwrap().0), (at(0), at(0)));
     }
 
     #[test]

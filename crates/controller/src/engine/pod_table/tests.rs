@@ -215,12 +215,16 @@ fn a_container_with_a_new_image_is_claimed_again() {
 
 #[test]
 fn a_container_is_claimed_with_its_new_image_only_after_its_restart() {
-    let of = |image: &str, restarts| Event::Apply(pod("a", true).image(image).restarts("app", restarts).watched());
+    let of = |image: &str, restarts| {
+        let (image, is_ready) = if image == "not Ready" { ("busybox:2", false) } else { (image, true) };
+        Event::Apply(pod("a", is_ready).image(image).restarts("app", restarts).watched())
+    };
     let new = ContainerKey { image: "busybox:2".into(), ..app("a") };
     for (case, events, expected) in [
         ("its status is still that of the old one", vec![("busybox:2", 0), ("busybox:2", 0)], ""),
         ("restarted", vec![("busybox:2", 0), ("busybox:2", 1)], "busybox:2"),
         ("changed twice, then restarted", vec![("busybox:2", 0), ("busybox:3", 0), ("busybox:3", 1)], "busybox:3"),
+        ("Ready again with the old one", vec![("busybox:2", 0), ("not Ready", 0), ("busybox:2", 0)], ""),
         ("changed and changed back", vec![("busybox:2", 0), (fixtures::IMAGE, 0)], fixtures::IMAGE),
     ] {
         let mut table = PodTable::default();
@@ -232,22 +236,6 @@ fn a_container_is_claimed_with_its_new_image_only_after_its_restart() {
         }
         assert_eq!(images(&actions).concat(), expected, "{case}");
         assert_eq!(table.is_claimable(&new, now(2)), expected == "busybox:2", "{case}");
-    }
-}
-
-#[test]
-fn a_pod_that_is_ready_again_after_an_update_in_place_is_claimed() {
-    let of = |image: &str, ready| Event::Apply(pod("a", ready).image(image).watched());
-    for events in [
-        [("busybox:2", true), ("busybox:2", false), ("busybox:2", true)],
-        [(fixtures::IMAGE, false), ("busybox:2", false), ("busybox:2", true)],
-    ] {
-        let mut table = PodTable::default();
-        table.apply(0, of(fixtures::IMAGE, true), now(1));
-        table.claim_done(&app("a"), now(1));
-        let mut claimed = events.map(|(image, ready)| images(&table.apply(0, of(image, ready), now(2))));
-        let last = std::mem::take(&mut claimed[2]);
-        assert_eq!((claimed.concat(), last), (vec![], vec!["busybox:2".to_owned()]), "{events:?}");
     }
 }
 
@@ -358,4 +346,13 @@ fn a_new_pod_of_the_same_name_is_another_pod() {
     let mut again = pod("a2", true).watched();
     again.metadata.name = Some("pod-a".into());
     assert_eq!(claims(&table.apply(0, Event::Apply(again), now(2))), ["a2"]);
+}
+
+#[test]
+fn a_pod_that_ends_has_changed() {
+    let mut table = PodTable::default();
+    apply(&mut table, "a", false);
+    let ended = || Event::Apply(pod("a", false).phase("Failed").watched());
+    assert!(is_changed(&table.apply(0, ended(), now(2))), "a Checkpoint may wait for it");
+    assert!(!is_changed(&table.apply(0, ended(), now(3))));
 }

@@ -2,6 +2,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::*;
 use snapwatcher_api::fixtures::{at, checkpoint};
+use snapwatcher_api::keys::ATTEMPT;
 
 fn slots(concurrent: usize, per_node: usize) -> Slots {
     let limits = ConcurrencyLimits { concurrent, per_node, response_timeout: Duration::from_secs(120) };
@@ -148,4 +149,18 @@ fn a_slot_that_has_expired_before_it_is_seen_is_free() {
     assert!(slots.has_free(Some("n1"), boot(130 + 120)));
     slots.observe(&key("r"), Some(&no_response), now(130 + 119));
     assert!(!slots.has_free(Some("n1"), boot(130 + 119)));
+}
+
+#[test]
+fn attempts_in_annotations_hold_no_more_slots_on_a_node_than_the_limit() {
+    let mut slots = slots(3, 1);
+    for number in 0..8 {
+        let mut made_up = in_progress(at(100));
+        made_up.spec.container = Some(format!("c{number}"));
+        made_up.metadata.annotations = Some([(ATTEMPT.to_owned(), "{}".to_owned())].into());
+        slots.observe(&key(&number.to_string()), Some(&made_up), now(0));
+    }
+    assert!(!slots.has_free(Some("n1"), boot(0)));
+    assert!(take(&mut slots, "a", "n2") && take(&mut slots, "b", "n3"));
+    assert!(!slots.has_free(Some("n4"), boot(0)));
 }
