@@ -65,14 +65,16 @@ pub fn shortened(value: &str, longest: usize) -> String {
 }
 
 fn named(subject: &str, container: &str, key: &str, digest: usize) -> String {
-    let mut readable = format!("{subject}-{container}");
-    if !is_object_name(cut(&readable, LONGEST_NAME)) {
-        let valid =
-            |character: char| if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '-' };
-        readable = readable.chars().map(valid).collect::<String>().trim_matches('-').to_owned();
-    }
+    let readable = format!("{subject}-{container}");
+    let readable = if is_object_name(cut(&readable, LONGEST_NAME)) { readable } else { object_name(&readable) };
     let readable = cut(&readable, LONGEST_NAME - digest - 1).trim_end_matches(['-', '.']);
     format!("{readable}-{}", hexadecimal(key, digest))
+}
+
+/// A name like that text. Names in owner references may be any text.
+fn object_name(text: &str) -> String {
+    let valid = |character: char| if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '-' };
+    text.chars().map(valid).collect::<String>().trim_matches('-').to_owned()
 }
 
 /// Cuts at a character boundary, so that it never panics, although names are ASCII.
