@@ -118,7 +118,9 @@ impl Engine {
         self.unlisted.clear();
         self.prepared.clear();
         self.unattempted.clear();
-        let claims = self.operations.values().filter(|running| matches!(running.task, Task::Claim(_)));
+        // The end of one that has created its Checkpoint concerns no other container.
+        let is_undecided = |running: &&Running| matches!(&running.task, Task::Claim(task) if !task.is_claimed);
+        let claims = self.operations.values().filter(is_undecided);
         let claimed: HashSet<&RecordKey> = claims.filter_map(|running| running.record.as_ref()).collect();
         self.claiming.retain(|key, followers| {
             followers.clear();

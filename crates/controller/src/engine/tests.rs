@@ -373,3 +373,34 @@ fn a_container_is_not_claimed_while_a_manual_attempt_of_it_runs() {
     assert!(operations(engine.on(Input::Wakeup, now(70))).is_empty());
     assert_eq!(engine.kept().claims, 0);
 }
+
+#[test]
+fn a_container_is_claimed_again_while_the_attempt_of_its_deleted_checkpoint_runs() {
+    let (mut engine, effects) = leading(settings(), vec![ready("a")]);
+    let (id, operation) = only(effects);
+    assert!(matches!(operation, Operation::FindWorkload { .. }));
+    let (attempt, claim) = only(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 0));
+    let Operation::Claim(claim) = claim else { panic!("{claim:?}") };
+    let mut created = fixtures::checkpoint("a").named(&claim.name).in_progress().build();
+    created.spec = (&claim.target).into();
+    engine.on(Input::Progress { id: attempt, progress: Progress::Claimed(Arc::new(created.clone())) }, now(1));
+    let mut effects = Vec::new();
+    for event in [Event::Apply(created.clone()), Event::Delete(created)] {
+        effects.extend(engine.on(Input::Checkpoints { scope: 0, event: Box::new(event) }, now(10)));
+    }
+    let (found, _) = only(effects);
+    // An outage keeps the claim waiting until leadership changes.
+    let (other, _) = only(engine.on(pod_event(ready("b")), now(10)));
+    let timed_out = CallError::TimedOut { what: "read".into() };
+    let error = WorkloadError::Lookup { pod: "default/b".into(), source: Arc::new(timed_out) };
+    finish(&mut engine, other, OperationResult::Workload(Err(error)), 10);
+    assert!(operations(finish(&mut engine, found, OperationResult::Workload(Ok(workload())), 10)).is_empty());
+    engine.on(Input::Leads(false), now(100));
+    engine.on(Input::Leads(true), now(100));
+    for event in [Event::Init, Event::InitDone] {
+        engine.on(Input::Checkpoints { scope: 0, event: Box::new(event) }, now(100));
+    }
+    let (id, _) = only(engine.on(pod_event(ready("a")), now(100)));
+    let (_, operation) = only(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 100));
+    assert!(matches!(operation, Operation::Claim(_)), "{operation:?}");
+}
