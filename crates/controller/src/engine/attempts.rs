@@ -99,7 +99,7 @@ impl Engine {
         match self.known_pod(&pod, target, now) {
             Ok(chosen) => Need::Attempt(chosen),
             Err(cause) if fields::is_shown(checkpoint, cause.reason(), &cause.message(&pod, target)) => Need::Nothing,
-            // A live read cannot tell that the container still runs the image before.
+            // A live read does not show that the container still runs the image before.
             Err(cause @ Ineligible::NotStarted { .. }) if self.runs_old_image(&pod, &cause) => {
                 Need::Wait(cause.message(&pod, target))
             }

@@ -153,7 +153,7 @@ async fn write_outcome<I: OperationIo>(
                 tracing::warn!(
                     namespace,
                     checkpoint = name,
-                    "Checkpoint `{namespace}/{name}` does not continue with another pod of its revision: {}",
+                    "Other pods of the revision of Checkpoint `{namespace}/{name}` are not tried; run `snapwatcher check`: {}",
                     error_chain(&error)
                 );
                 break false;
