@@ -158,8 +158,7 @@ async fn a_checkpoint_of_a_pod_that_has_ended_fails() {
         ns.set_status(&created, &PodStatus::not_ready(&created).phase("Succeeded").terminated("web")).await;
         let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), ..Default::default() };
         ns.launch_snapwatcher(options).await;
-        ns.all_records(1, "Failed", TIMEOUT).await;
-        assert_eq!(ns.records().await[0].state(), "Failed(PodGone)");
+        ns.all_records(1, "Failed(PodGone)", TIMEOUT).await;
         assert_eq!(ns.request_count("job"), 0);
     })
     .await;
