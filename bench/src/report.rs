@@ -95,7 +95,11 @@ pub(crate) fn table(results: &Results) -> String {
     }
     for (index, when) in ["idle", "after the load"].into_iter().enumerate() {
         let memory = servers.map(|server: &Measurements| server.memory[index]);
-        row(format!("memory {when}, MiB"), memory.map(|value| format!("{value:.1}")), ratios_of(memory));
+        row(
+            format!("memory without the program file {when}, MiB"),
+            memory.map(|value| format!("{value:.1}")),
+            ratios_of(memory),
+        );
     }
     table
 }
@@ -133,7 +137,7 @@ mod tests {
         for line in [
             "| requests per CPU second, connections: 25 | 800 | 1000 | 20 | 0.80 | 40.0 |",
             "| p99 at 500/s, ms | 2.00 | 1.00 | 4.00 | 2.0 | 0.50 |",
-            "| memory idle, MiB | 20.0 | 10.0 | 40.0 | 2.0 | 0.50 |",
+            "| memory without the program file idle, MiB | 20.0 | 10.0 | 40.0 | 2.0 | 0.50 |",
         ] {
             assert!(table.lines().any(|shown| shown == line), "{line}\n{table}");
         }
