@@ -70,7 +70,7 @@ impl Engine {
         while let Some(timer) = self.timers.pop(now.boot) {
             self.due(timer, now);
         }
-        if self.slots.drop_expired(now.boot) {
+        if self.slots.drop_expired(now) {
             self.requeue_blocked();
         }
         self.last_step = now;

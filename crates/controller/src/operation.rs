@@ -20,7 +20,7 @@ pub use io::OperationIo;
 pub(crate) use kinds::SEND_WINDOW;
 pub use kinds::{
     Attempt, AttemptResult, Claim, ClaimResult, Operation, OperationId, OperationResult, OperationSettings, Progress,
-    SentAttempt, UnmetAttempt,
+    SentAttempt, ShownContainer, UnmetAttempt,
 };
 
 /// Runs an operation to its end. `report` receives its progress.

@@ -160,7 +160,7 @@ impl Events {
 }
 
 /// All reasons that an Event can have, as docs/troubleshooting.md lists them. `NotReady` and `NotSent` are no outcomes, and for `PodGone` there
-/// is no pod to put an Event on.
+/// is no running pod to put an Event on.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     let outcomes = Reason::ALL
         .into_iter()

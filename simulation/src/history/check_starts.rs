@@ -140,8 +140,7 @@ impl World {
             let is_known = || {
                 let pods = &of.seen.pods;
                 let status = record.status.as_ref();
-                // People cannot write the phase of an attempt that has ended.
-                status.is_some_and(|status| status.attempt > 1 || facts::phase(record) != Phase::InProgress)
+                facts::has_status(record)
                     || pods.values().any(|pod| {
                         let status_image = || status.and_then(|status| status.image.clone());
                         let image = facts::annotated_image(record).or_else(status_image);
@@ -158,8 +157,7 @@ impl World {
             let counts = !is_unclear && holder != me && is_held && *key != attempting.key && is_known();
             let resolved = || record.status.as_ref().and_then(|status| status.container.clone());
             let subject = record.spec.container.clone().or_else(resolved).map(|container| (uid, container));
-            let is_claimed = facts::phase(record) == Phase::InProgress && facts::number(record) == 1;
-            counts.then_some((key.as_str(), node, subject, is_claimed))
+            counts.then_some((key.as_str(), node, subject, !facts::has_status(record)))
         });
         let others: Vec<_> = others.collect();
         let has_second =

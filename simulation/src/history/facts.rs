@@ -37,7 +37,7 @@ pub(super) fn has_derived_name(checkpoint: &Checkpoint) -> bool {
     target(checkpoint).is_some_and(|target| is_derived(&checkpoint.name_any(), &target))
 }
 
-fn has_status(checkpoint: &Checkpoint) -> bool {
+pub(super) fn has_status(checkpoint: &Checkpoint) -> bool {
     checkpoint.status.as_ref().is_some_and(|status| status.phase.is_some())
 }
 

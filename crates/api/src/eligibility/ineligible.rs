@@ -123,6 +123,11 @@ impl Ineligible {
                 format!("pod `{pod}` is terminating. Create a Checkpoint of the pod that replaces it")
             }
             Self::Terminating => format!("pod `{pod}` is terminating. {SUCCESSOR}"),
+            Self::Ended if is_manual => {
+                format!(
+                    "pod `{pod}` has ended, and its containers do not run again. Create a Checkpoint of a running pod"
+                )
+            }
             Self::Ended => format!("pod `{pod}` has ended, and its containers do not run again. {SUCCESSOR}"),
             Self::NotLabelled => format!(
                 "pod `{pod}` is not labeled snap.weaversoft.io/snap=true. Add the label, then recreate the Checkpoint"

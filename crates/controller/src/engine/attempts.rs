@@ -12,7 +12,7 @@ use super::record_key::RecordKey;
 use super::slots::Subject;
 use super::state::{Engine, Task};
 use super::work_queue::WorkItem;
-use crate::operation::{Attempt, Operation};
+use crate::operation::{Attempt, Operation, ShownContainer};
 use crate::record::fields;
 use crate::record::plan::NextStep;
 
@@ -31,7 +31,7 @@ pub(super) struct ChosenPod {
     /// As a label value; `None`: the pod is not known to the watch, or not eligible by it. A live read decides.
     pub(super) node: Option<String>,
     subject: Option<Subject>,
-    image: Option<String>,
+    shown: Option<ShownContainer>,
 }
 
 impl Engine {
@@ -65,7 +65,7 @@ impl Engine {
         let Need::Attempt(chosen) = self.need_of(&checkpoint, queued_node, now) else {
             return self.look_at(&key, now);
         };
-        let ChosenPod { name, node, subject, image } = chosen;
+        let ChosenPod { name, node, subject, shown } = chosen;
         if node.as_deref() != queued_node && node.is_some() {
             return self.queue.push(WorkItem::Attempt(key), node);
         }
@@ -75,7 +75,7 @@ impl Engine {
         let endpoint = self.endpoint(node.as_deref()).map(str::to_owned);
         let permit = self.breakers.issue(endpoint.as_deref());
         let operation =
-            Operation::Attempt(Box::new(Attempt { checkpoint: checkpoint.clone(), pod: name, node, image }));
+            Operation::Attempt(Box::new(Attempt { checkpoint: checkpoint.clone(), pod: name, node, shown }));
         self.start(Task::Attempt(checkpoint), operation, Some(key), permit);
     }
 
@@ -85,7 +85,8 @@ impl Engine {
         let unknown = |name: &str| {
             let name = PodName { namespace: namespace.clone(), name: name.to_owned() };
             let subject = self.likely_subject(checkpoint, &name);
-            Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject, image: None })
+            let shown = self.shown(&name, subject.as_ref().map(|(_, container)| container.as_str()));
+            Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject, shown })
         };
         let target = fields::target(checkpoint);
         let name = match &target {
@@ -99,10 +100,6 @@ impl Engine {
         match self.known_pod(&pod, target, now) {
             Ok(chosen) => Need::Attempt(chosen),
             Err(cause) if fields::is_shown(checkpoint, cause.reason(), &cause.message(&pod, target)) => Need::Nothing,
-            // A live read does not show that the container still runs the image before.
-            Err(cause @ Ineligible::NotStarted { .. }) if self.runs_old_image(&pod, &cause) => {
-                Need::Wait(cause.message(&pod, target))
-            }
             Err(_) => unknown(name),
         }
     }
@@ -119,19 +116,14 @@ impl Engine {
         let tried = checkpoint.status.as_ref().map_or(0, |status| status.tried_pods.len());
         let another = match tried {
             0 => "a Ready pod".to_owned(),
-            1 => "another Ready pod (1 was tried and failed)".to_owned(),
-            _ => format!("another Ready pod ({tried} were tried and failed)"),
+            1 => "another Ready pod (1 was tried)".to_owned(),
+            _ => format!("another Ready pod ({tried} were tried)"),
         };
         let message = format!("waiting for {another} of {} `{}`, revision {revision}", workload.kind, workload.name);
         if fields::is_shown(checkpoint, Reason::NotReady, &message) || !self.all_are_listed(now) {
             return Need::Nothing;
         }
         Need::Wait(message)
-    }
-
-    fn runs_old_image(&self, pod: &PodName, cause: &Ineligible) -> bool {
-        let Ineligible::NotStarted { container } = cause else { return false };
-        self.pods.get(pod).is_some_and(|entry| entry.runs_old_image(container))
     }
 
     /// Pod and container of an attempt whose pod is not eligible by the watch. The live read can find it eligible.
@@ -144,14 +136,21 @@ impl Engine {
         Some((uid.to_owned(), container.to_owned()))
     }
 
+    /// What the watch shows of a container.
+    fn shown(&self, pod: &PodName, container: Option<&str>) -> Option<ShownContainer> {
+        let entry = self.pods.get(pod)?;
+        let container = entry.pod.container(container?)?;
+        Some(ShownContainer { image: container.image.clone(), outdated: entry.outdated_instance(&container.name) })
+    }
+
     fn known_pod(&self, name: &PodName, target: &CheckpointTarget, now: Now) -> Result<ChosenPod, Ineligible> {
         let pod = self.pods.get(name).map(|entry| &entry.pod);
         let containers = eligibility::check(pod, Choice::Target(target), now.wall)?;
         let pod = pod.ok_or(Ineligible::Gone)?;
         let node = checkpoint_name::label_value(pod.node.as_deref().unwrap_or_default());
         let container = containers.into_iter().next();
-        let image = container.as_ref().and_then(|name| pod.container(name)).map(|container| container.image.clone());
+        let shown = self.shown(name, container.as_deref());
         let subject = container.map(|container| (pod.uid.clone(), container));
-        Ok(ChosenPod { name: name.clone(), node: Some(node), subject, image })
+        Ok(ChosenPod { name: name.clone(), node: Some(node), subject, shown })
     }
 }

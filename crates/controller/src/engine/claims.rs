@@ -187,14 +187,15 @@ impl Engine {
 
     /// A container has waited for a slot for long enough.
     pub(super) fn claim_without_attempt(&mut self, key: &ContainerKey, now: Now) {
-        // If the attempt of a manual Checkpoint succeeds, there is nothing to claim.
-        if self.slots.has_subject(&(key.uid.clone(), key.container.clone()), now.boot) {
+        let Some(claim) = self.prepared.remove(key) else { return };
+        // If the attempt of a manual Checkpoint succeeds, there is nothing to claim. Other pods of a revision do not wait for it.
+        let is_of_pod = matches!(claim.target, CheckpointTarget::Pod { .. }) && self.pods.is_claimable(key, now);
+        if is_of_pod && self.slots.has_subject(&(key.uid.clone(), key.container.clone()), now.boot) {
+            self.prepared.insert(key.clone(), claim);
             return self.timers.set(Timer::Claim(key.clone()), now.boot + LONGEST_WAIT);
         }
-        if let Some(claim) = self.prepared.remove(key) {
-            self.queue.remove(&key.item());
-            self.unattempted.push_back((key.clone(), claim));
-        }
+        self.queue.remove(&key.item());
+        self.unattempted.push_back((key.clone(), claim));
     }
 
     /// A slot on its node is free for this claim, unless an attempt of the same container has one.

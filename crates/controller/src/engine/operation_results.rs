@@ -169,6 +169,9 @@ impl Engine {
 
     /// During an operation another process can have begun to work on the Checkpoint, as the watch has shown.
     fn observe_again(&mut self, record: &RecordKey, now: Now) {
+        if self.busy.contains_key(record) {
+            return;
+        }
         let unfinished = || self.records.unfinished(record).map(|known| known.checkpoint.clone());
         if let Some(checkpoint) = self.ended.remove(record).or_else(unfinished) {
             self.observe_slot(record, &checkpoint, now);

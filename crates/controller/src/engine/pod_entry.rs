@@ -112,21 +112,20 @@ impl PodEntry {
         if has_new_revision || !changed.is_empty() {
             self.forget_claims(|container| has_new_revision || changed.contains(container));
         }
-        let were_outdated = self.outdated.len();
         for outdated in &mut self.outdated {
             outdated.is_started = self.pod.container(&outdated.name).is_some_and(|container| container.started);
         }
-        self.hold_outdated_back(now);
+        let is_restarted = self.hold_outdated_back(now);
         if has_new_revision || !changed.is_empty() {
             return vec![PodAction::changed(&before), PodAction::changed(&self.pod)];
         }
-        let is_restarted = self.outdated.len() < were_outdated;
         is_restarted.then(|| PodAction::changed(&self.pod)).into_iter().collect()
     }
 
     /// A container that still runs the image before has not started. Forgets those that were restarted, or whose image is again
-    /// the one before.
-    fn hold_outdated_back(&mut self, now: Now) {
+    /// the one before. Returns whether there were such.
+    fn hold_outdated_back(&mut self, now: Now) -> bool {
+        let before = self.outdated.len();
         let containers = &mut self.pod.containers;
         self.outdated.retain(|outdated| {
             let container = containers.iter_mut().find(|container| container.name == *outdated.name);
@@ -136,15 +135,16 @@ impl PodEntry {
             container.started = outdated.is_started && !is_outdated;
             is_outdated
         });
+        self.outdated.len() < before
     }
 
-    /// Whether that container still runs another image than its pod's spec names.
-    pub(super) fn runs_old_image(&self, container: &str) -> bool {
-        self.outdated.iter().any(|outdated| *outdated.name == *container)
+    /// The instance of that container that still runs another image than its pod's spec names.
+    pub(super) fn outdated_instance(&self, container: &str) -> Option<u64> {
+        self.outdated.iter().find(|outdated| *outdated.name == *container).map(|outdated| outdated.instance)
     }
 
     pub(super) fn actions(&mut self, now: Now) -> Vec<PodAction> {
-        self.hold_outdated_back(now);
+        let is_released = self.hold_outdated_back(now);
         let eligible = eligibility::check(Some(&self.pod), Choice::Annotated, now.wall);
         let mut actions = Vec::new();
         // A manual Checkpoint may wait for a pod that is not eligible by its annotations.
@@ -152,27 +152,26 @@ impl PodEntry {
         let is_newly_ready = is_ready && !self.is_ready;
         let was_blocked = !matches!(self.blocked_by, None | Some(Ineligible::Delayed(_)));
         let is_unblocked = was_blocked && matches!(eligible, Ok(_) | Err(Ineligible::Delayed(_)));
-        let has_just_ended = self.pod.ended && self.blocked_by != Some(Ineligible::Ended);
-        if is_newly_ready || is_unblocked || has_just_ended {
+        let has_just_ended = eligible == Err(Ineligible::Ended) && self.blocked_by != Some(Ineligible::Ended);
+        if is_newly_ready || is_unblocked || has_just_ended || is_released {
             actions.push(PodAction::changed(&self.pod));
         }
         self.is_ready = is_ready;
+        let mut delay = None;
         let blocked_by = match eligible {
             Ok(containers) => {
                 actions.extend(containers.into_iter().filter_map(|container| self.start_claim(container, now)));
-                let next = self.next_retry(now);
-                actions.extend(next.map(|at| PodAction::Recheck { pod: self.pod.name.clone(), at }));
                 None
             }
             Err(cause) => {
-                let next = match cause {
-                    Ineligible::Delayed(at) => Some(now.boot_at(at)),
-                    _ => self.outdated.iter().map(|outdated| outdated.until).min(),
-                };
-                actions.extend(next.map(|at| PodAction::Recheck { pod: self.pod.name.clone(), at }));
+                delay = if let Ineligible::Delayed(at) = cause { Some(now.boot_at(at)) } else { None };
                 Some(cause)
             }
         };
+        let restart = self.outdated.iter().map(|outdated| outdated.until).min();
+        let retry = self.next_retry(now).filter(|_| blocked_by.is_none());
+        let next = [delay, restart, retry].into_iter().flatten().min();
+        actions.extend(next.map(|at| PodAction::Recheck { pod: self.pod.name.clone(), at }));
         if let Some(cause) = &blocked_by
             && self.blocked_by != blocked_by
         {

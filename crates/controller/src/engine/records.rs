@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 
-use snapwatcher_api::checkpoint::{Checkpoint, Phase};
+use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::pod::PodFacts;
 
 use super::attempts::Need;
@@ -34,8 +34,12 @@ impl Engine {
         let longest = self.settings.operations.longest_attempt();
         let mut is_ignored = false;
         let event = event.modify(|checkpoint| {
+            let is_written = checkpoint.status.as_ref().is_some_and(|status| status.phase.is_some());
             is_ignored = !first_attempt::read(checkpoint, longest);
             first_attempt::trim_metadata(checkpoint);
+            if is_written {
+                checkpoint.metadata.annotations = None;
+            }
         });
         if is_ignored {
             self.report(Report::AttemptIgnored);
@@ -60,6 +64,7 @@ impl Engine {
                 let busy_and_gone =
                     busy.iter().filter(|(key, id)| is_listed(key) && !records.contains(key) && !is_of_claim(id));
                 let busy_and_gone: Vec<_> = busy_and_gone.map(|(key, _)| key.clone()).collect();
+                self.ended.retain(|key, _| !busy_and_gone.contains(key));
                 self.gone.extend(busy_and_gone);
                 for key in gone {
                     self.checkpoint_gone(&key, now);
@@ -98,6 +103,8 @@ impl Engine {
                 self.ended.insert(key.clone(), checkpoint.clone());
             }
             self.observe_slot(&key, checkpoint, now);
+        } else {
+            self.ended.remove(&key);
         }
         self.look_at(&key, now);
         self.requeue_blocked();
@@ -140,8 +147,7 @@ impl Engine {
     }
 
     /// What the watch shows counts, unless an operation works on the Checkpoint or has written a newer version. Attempts in
-    /// annotations hold slots only for pods that exist, on their nodes, since people can write annotations. People cannot write
-    /// the phase of an attempt that has ended.
+    /// annotations alone hold slots only for pods that run, on their nodes, since people can write annotations.
     pub(super) fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) {
         if self.busy.contains_key(key) || self.written.contains_key(key) {
             return;
@@ -151,8 +157,7 @@ impl Engine {
             let pod = name.and_then(|name| self.pods.get(&name));
             pod.is_some_and(|entry| is_attempt_of(checkpoint, &entry.pod))
         };
-        let is_written = !first_attempt::is_in(checkpoint) || !is_first(checkpoint);
-        let counts = is_written || checkpoint.phase() != Phase::InProgress || is_known(checkpoint);
+        let counts = !first_attempt::is_in(checkpoint) || is_known(checkpoint);
         self.slots.observe(key, Some(checkpoint).filter(|_| counts), now);
     }
 
@@ -218,6 +223,9 @@ impl Engine {
     /// An operation has written this version. Until the watch shows it, what the watch shows is outdated.
     pub(super) fn wrote(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
         let Some(written) = version(checkpoint) else { return };
+        if self.ended.get(key).and_then(|ended| version(ended)).is_some_and(|ended| ended < written) {
+            self.ended.remove(key);
+        }
         // Then the watch shows nothing more of it.
         if self.gone.contains(key) || self.records.is_finished(key) {
             return;
@@ -245,8 +253,4 @@ fn is_attempt_of(checkpoint: &Checkpoint, pod: &PodFacts) -> bool {
     is_running
         && fields::pod_uid(checkpoint) == Some(pod.uid.as_str())
         && container.is_some_and(|container| image == Some(&container.image))
-}
-
-fn is_first(checkpoint: &Checkpoint) -> bool {
-    checkpoint.status.as_ref().is_some_and(|status| status.attempt == 1)
 }

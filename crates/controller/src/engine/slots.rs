@@ -35,6 +35,8 @@ pub(super) struct Slots {
     limits: ConcurrencyLimits,
     /// How long an attempt of this process holds its slot at most.
     longest: Duration,
+    /// When expired slots were dropped last, by the clock since boot.
+    checked_at: Duration,
     held: HashMap<RecordKey, Slot>,
 }
 
@@ -67,6 +69,8 @@ struct ObservedAttempt {
     since: Duration,
     /// Until when it has the slot, by the clock since boot.
     until: Duration,
+    /// Until when it would have the slot if the clocks were right.
+    stated: Timestamp,
 }
 
 impl Slot {
@@ -80,7 +84,7 @@ impl Slot {
 
 impl Slots {
     pub(super) fn new(limits: ConcurrencyLimits, longest: Duration) -> Self {
-        Self { limits, longest, held: HashMap::new() }
+        Self { limits, longest, checked_at: Duration::ZERO, held: HashMap::new() }
     }
 
     /// Whether an attempt on that node (`None`: not known yet) can take a slot now.
@@ -117,8 +121,8 @@ impl Slots {
     pub(super) fn responded(&mut self, key: &RecordKey, deadline: Option<Timestamp>, now: Now) {
         let attempt = deadline.map(|deadline| {
             let latest = now.boot.saturating_add(self.longest);
-            let until = now.boot_at(later(deadline, self.limits.response_timeout)).min(latest);
-            ObservedAttempt { deadline, since: now.boot, until }
+            let stated = later(deadline, self.limits.response_timeout);
+            ObservedAttempt { deadline, since: now.boot, until: now.boot_at(stated).min(latest), stated }
         });
         match (self.held.get_mut(key), attempt) {
             (Some(slot), Some(attempt)) => slot.by = SlotHolder::Checkpoint(attempt),
@@ -147,11 +151,16 @@ impl Slots {
         self.held.retain(|key, slot| slot.by == SlotHolder::Operation || is_busy(key));
     }
 
-    /// Drops the slots that have expired. False: there was none.
-    pub(super) fn drop_expired(&mut self, now: Duration) -> bool {
-        let before = self.held.len();
-        self.held.retain(|_, slot| slot.is_held(now));
-        self.held.len() < before
+    /// Drops the slots that have expired. False: none has since the last call. If a clock was wrong, the attempt stays known for
+    /// as long as it states, so that it does not count as another one when it is seen again.
+    pub(super) fn drop_expired(&mut self, now: Now) -> bool {
+        let last = std::mem::replace(&mut self.checked_at, now.boot);
+        let has_expired =
+            |slot: &Slot| matches!(slot.by, SlotHolder::Checkpoint(of) if of.until > last && of.until <= now.boot);
+        let have_expired = self.held.values().any(has_expired);
+        let is_stated = |slot: &Slot| matches!(slot.by, SlotHolder::Checkpoint(of) if of.stated > now.wall);
+        self.held.retain(|_, slot| slot.is_held(now.boot) || is_stated(slot));
+        have_expired
     }
 
     /// When the next slot expires, by the clock since boot.
@@ -159,7 +168,7 @@ impl Slots {
         let until = |slot: &Slot| {
             if let SlotHolder::Checkpoint(attempt) = slot.by { Some(attempt.until) } else { None }
         };
-        self.held.values().filter_map(until).min()
+        self.held.values().filter_map(until).filter(|until| *until > self.checked_at).min()
     }
 
     fn is_free(&self, except: Option<&RecordKey>, node: Option<&str>, now: Duration) -> bool {
@@ -205,13 +214,14 @@ impl Slots {
         // Another leader may have allowed longer attempts.
         let length = status.start_time.as_ref().and_then(|start| deadline.duration_since(start.0).try_into().ok());
         let longest = self.longest.max(length.unwrap_or(Duration::ZERO).saturating_add(extra));
-        let until = now.boot_at(later(deadline, extra)).min(since.saturating_add(longest));
+        let stated = later(deadline, extra);
+        let until = now.boot_at(stated).min(since.saturating_add(longest));
         let pod = status.pod.as_ref();
         let container = pod.zip(fields::container(checkpoint));
         let subject = container.and_then(|(pod, container)| Some((pod.uid.clone()?, container.to_owned())));
         let node = pod.and_then(|pod| pod.node.as_deref()).map(checkpoint_name::label_value);
-        let by = SlotHolder::Checkpoint(ObservedAttempt { deadline, since, until });
-        let is_in_annotation = first_attempt::is_in(checkpoint) && status.attempt == 1 && extra.is_zero();
+        let by = SlotHolder::Checkpoint(ObservedAttempt { deadline, since, until, stated });
+        let is_in_annotation = first_attempt::is_in(checkpoint);
         Some(Slot { by, node, subject, is_in_annotation })
     }
 }

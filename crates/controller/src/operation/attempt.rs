@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget};
 use snapwatcher_api::checkpoint_name;
-use snapwatcher_api::eligibility::{self, Choice};
+use snapwatcher_api::eligibility::{self, Choice, Ineligible};
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted};
 use snapwatcher_api::pod::PodFacts;
 use snapwatcher_kubernetes::cluster::CallError;
@@ -33,7 +33,7 @@ pub(super) async fn run<I: OperationIo>(
     attempt: &Attempt,
     report: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<AttemptResult, CallError> {
-    let Attempt { checkpoint, pod: name, node, image } = attempt;
+    let Attempt { checkpoint, pod: name, node, shown } = attempt;
     let writer = StatusWriter { io, longest: settings.longest_attempt() };
     let Some(target) = fields::target(checkpoint) else {
         return write_unmet(&writer, settings, checkpoint, Reason::InvalidSpec, INVALID_SPEC, None).await;
@@ -44,20 +44,26 @@ pub(super) async fn run<I: OperationIo>(
         Ok(containers) => containers.into_iter().next().unwrap_or_default(),
         Err(cause) => {
             let message = cause.message(name, &target);
-            // Another pod of the revision is chosen next time, and this one does not count.
             let is_revision = matches!(target, CheckpointTarget::Revision { .. });
             let reason = if is_revision { Reason::NotReady } else { cause.reason() };
-            return write_unmet(&writer, settings, checkpoint, reason, &message, facts.filter(|_| !is_revision)).await;
+            let facts = facts.and_then(|facts| facts_of(&target, facts));
+            return write_unmet(&writer, settings, checkpoint, reason, &message, facts).await;
         }
     };
     let Some(pod) = live else { return Ok(AttemptResult::NotSent { written: None }) };
+    if let Some((shown, live)) = shown.as_ref().zip(pod.facts.container(&container)) {
+        if shown.image != live.image {
+            return Ok(AttemptResult::NotSent { written: None });
+        }
+        if shown.outdated.is_some() && shown.outdated == live.instance {
+            let message = Ineligible::NotStarted { container }.message(name, &target);
+            let pod = facts_of(&target, &pod.facts);
+            return write_unmet(&writer, settings, checkpoint, Reason::NotReady, &message, pod).await;
+        }
+    }
     let actual = checkpoint_name::label_value(pod.facts.node.as_deref().unwrap_or_default());
     if node.as_ref() != Some(&actual) {
         return Ok(AttemptResult::OtherNode(actual));
-    }
-    let live_image = pod.facts.container(&container).map(|container| &container.image);
-    if image.is_some() && image.as_ref() != live_image {
-        return Ok(AttemptResult::NotSent { written: None });
     }
     let workload = match (io.workload(&pod.facts).await, &target) {
         (Ok(found), CheckpointTarget::Revision { workload, .. }) if found.uid != workload.uid => {
@@ -96,6 +102,11 @@ pub(super) async fn run<I: OperationIo>(
     Ok(request::send(io, settings, attempt, report).await)
 }
 
+/// The pod, unless the Checkpoint is that of a revision: another pod is chosen next time, and this one does not count.
+fn facts_of<'p>(target: &CheckpointTarget, pod: &'p PodFacts) -> Option<&'p PodFacts> {
+    Some(pod).filter(|_| !matches!(target, CheckpointTarget::Revision { .. }))
+}
+
 /// Writes the unmet precondition to the status, unless the status already holds it.
 async fn write_unmet<I: OperationIo>(
     writer: &StatusWriter<'_, I>,
@@ -120,7 +131,7 @@ async fn write_unmet<I: OperationIo>(
             Err(error) => return Err(error),
         }
     }
-    // With PodGone, the pod of that name is another one.
+    // With PodGone, the pod of that name is another one, or has ended. It gets no Event.
     let pod = pod.filter(|_| reason != Reason::PodGone).cloned();
     Ok(AttemptResult::Unmet(Box::new(UnmetAttempt { outcome, pod, written })))
 }

@@ -59,9 +59,18 @@ pub struct Attempt {
     pub pod: PodName,
     /// The node for which the attempt has a slot, as a label value; `None`: the pod is not known to the watch.
     pub node: Option<String>,
-    /// The image of the container as the watch shows it; `None`: not known. With another one, the pod has just been updated in
-    /// place, and its container may still run this one.
-    pub image: Option<String>,
+    /// `None`: the watch does not show the container.
+    pub shown: Option<ShownContainer>,
+}
+
+/// What the watch shows of the container of an attempt.
+#[derive(Debug, Clone)]
+pub struct ShownContainer {
+    /// With another one, the pod has just been updated in place, and the container may still run this one.
+    pub image: String,
+    /// The instance of the container that still runs the image before, see
+    /// [`ContainerFacts::instance`](snapwatcher_api::pod::ContainerFacts::instance).
+    pub outdated: Option<u64>,
 }
 
 /// What an operation reports before it ends.

@@ -164,3 +164,17 @@ fn attempts_in_annotations_hold_no_more_slots_on_a_node_than_the_limit() {
     assert!(take(&mut slots, "a", "n2") && take(&mut slots, "b", "n3"));
     assert!(!slots.has_free(Some("n4"), boot(0)));
 }
+
+#[test]
+fn an_attempt_that_is_seen_again_after_its_slot_has_expired_holds_none() {
+    let mut slots = slots(8, 1);
+    let mut late = in_progress(at(7200));
+    late.status.as_mut().unwrap().start_time = Some(MicroTime(at(7100)));
+    slots.observe(&key("theirs"), Some(&late), now(0));
+    assert!(!slots.drop_expired(now(249)) && slots.drop_expired(now(250)) && !slots.drop_expired(now(251)));
+    assert_eq!(slots.next_expiry(), None);
+    slots.observe(&key("theirs"), Some(&late), now(300));
+    assert!(slots.has_free(Some("n1"), boot(300)));
+    slots.drop_expired(now(7200));
+    assert!(slots.held.is_empty());
+}
