@@ -65,9 +65,10 @@ pub fn shortened(value: &str, longest: usize) -> String {
 }
 
 fn named(subject: &str, container: &str, key: &str, digest: usize) -> String {
-    let readable = format!("{subject}-{container}");
-    let readable = if is_object_name(cut(&readable, LONGEST_NAME)) { readable } else { object_name(&readable) };
-    let readable = cut(&readable, LONGEST_NAME - digest - 1).trim_end_matches(['-', '.']);
+    let readable = |text: &str| cut(text, LONGEST_NAME - digest - 1).trim_end_matches(['-', '.']).to_owned();
+    let text = format!("{subject}-{container}");
+    let plain = readable(&text);
+    let readable = if is_object_name(&plain) { plain } else { readable(&object_name(&text)) };
     format!("{readable}-{}", hexadecimal(key, digest))
 }
 

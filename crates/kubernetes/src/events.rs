@@ -159,8 +159,8 @@ impl Events {
     }
 }
 
-/// All reasons that an Event can have, as docs/troubleshooting.md lists them. `NotReady` and `NotSent` are no outcomes, and for `PodGone` there
-/// is no running pod to put an Event on.
+/// All reasons that an Event can have, as docs/troubleshooting.md lists them. `NotReady` and `NotSent` are no outcomes, and for
+/// `PodGone` there is no running pod to put an Event on.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     let outcomes = Reason::ALL
         .into_iter()

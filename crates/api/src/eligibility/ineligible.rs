@@ -175,11 +175,6 @@ impl Ineligible {
             Self::NotScheduled => format!("waiting for pod `{pod}` to be scheduled to a node"),
         }
     }
-
-    /// Whether only a change of the pod's labels, annotations or identity makes it eligible.
-    pub fn is_lasting(&self) -> bool {
-        self.reason() != Reason::NotReady
-    }
 }
 
 impl fmt::Display for Ineligible {

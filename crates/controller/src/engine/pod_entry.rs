@@ -157,17 +157,14 @@ impl PodEntry {
             actions.push(PodAction::changed(&self.pod));
         }
         self.is_ready = is_ready;
-        let mut delay = None;
         let blocked_by = match eligible {
             Ok(containers) => {
                 actions.extend(containers.into_iter().filter_map(|container| self.start_claim(container, now)));
                 None
             }
-            Err(cause) => {
-                delay = if let Ineligible::Delayed(at) = cause { Some(now.boot_at(at)) } else { None };
-                Some(cause)
-            }
+            Err(cause) => Some(cause),
         };
+        let delay = if let Some(Ineligible::Delayed(at)) = blocked_by { Some(now.boot_at(at)) } else { None };
         let restart = self.outdated.iter().map(|outdated| outdated.until).min();
         let retry = self.next_retry(now).filter(|_| blocked_by.is_none());
         let next = [delay, restart, retry].into_iter().flatten().min();
