@@ -34,12 +34,8 @@ impl Engine {
         let longest = self.settings.operations.longest_attempt();
         let mut is_ignored = false;
         let event = event.modify(|checkpoint| {
-            let is_written = checkpoint.status.as_ref().is_some_and(|status| status.phase.is_some());
-            is_ignored = !first_attempt::read(checkpoint, longest);
             first_attempt::trim_metadata(checkpoint);
-            if is_written {
-                checkpoint.metadata.annotations = None;
-            }
+            is_ignored = !first_attempt::read(checkpoint, longest);
         });
         if is_ignored {
             self.report(Report::AttemptIgnored);

@@ -77,10 +77,12 @@ pub(crate) fn is_same(a: &Checkpoint, b: &Checkpoint) -> bool {
 }
 
 /// Drops from the metadata of a Checkpoint what the controller does not read, before the Checkpoint is kept. People can add a
-/// megabyte to it. A PUT of the status takes only key, UID and `resourceVersion` from the metadata, so nothing is lost.
+/// megabyte to it. A PUT of the status takes only key, UID and `resourceVersion` from the metadata, so nothing is lost. The
+/// annotation of the first attempt is kept for as long as it counts: until a phase is written to the status.
 pub(crate) fn trim_metadata(checkpoint: &mut Checkpoint) {
     let ObjectMeta { name, namespace, uid, resource_version, generation, creation_timestamp, annotations, .. } =
         std::mem::take(&mut checkpoint.metadata);
+    let annotations = annotations.filter(|_| !has_phase(checkpoint));
     let attempt = annotations.and_then(|mut annotations| annotations.remove(ATTEMPT));
     // That there is one counts, although it is ignored.
     let attempt = attempt.map(|text| if text.len() > LONGEST_ANNOTATION { String::new() } else { text });
@@ -99,13 +101,17 @@ pub(crate) fn trim_metadata(checkpoint: &mut Checkpoint) {
 /// Fills the status of a Checkpoint that has none from its annotation, as every reader of the object does. `longest` is how
 /// long an attempt takes at most. Returns false if there is an annotation that does not count.
 pub(crate) fn read(checkpoint: &mut Checkpoint, longest: SignedDuration) -> bool {
-    if checkpoint.status.as_ref().is_some_and(|status| status.phase.is_some()) {
+    if has_phase(checkpoint) {
         return true;
     }
     let Some(text) = checkpoint.annotations().get(ATTEMPT) else { return true };
     let Some(status) = status_of(checkpoint, text, longest) else { return false };
     checkpoint.status = Some(status);
     true
+}
+
+fn has_phase(checkpoint: &Checkpoint) -> bool {
+    checkpoint.status.as_ref().is_some_and(|status| status.phase.is_some())
 }
 
 fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Option<CheckpointStatus> {
