@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use snapwatcher_api::pod::PodName;
 
-use crate::operation::{Operation, OperationId, SEND_WINDOW};
+use crate::operation::{Operation, OperationId};
 use claims::MAX_CLAIMS;
 use endpoint_breakers::Permit;
 use pod_action::{ContainerKey, PodAction};
@@ -70,7 +70,7 @@ impl Engine {
         while let Some(timer) = self.timers.pop(now.boot) {
             self.due(timer, now);
         }
-        if self.slots.drop_expired(now) {
+        if self.slots.drop_expired(self.last_step.boot, now) {
             self.requeue_blocked();
         }
         self.last_step = now;
@@ -85,7 +85,7 @@ impl Engine {
         let has_waiting = !self.queue.is_empty() || !self.blocked.is_empty();
         let has_claims = !self.claims.is_empty() || !self.unattempted.is_empty();
         // What has become due since the last step is due now.
-        let slot = self.slots.next_expiry().filter(|at| *at > self.last_step.boot);
+        let slot = self.slots.next_expiry(self.last_step.boot);
         let probe = self.breakers.next_probe(self.last_step.boot);
         let outage = self.outage.map(|outage| outage.until).filter(|until| *until > self.last_step.boot);
         let outage = outage.filter(|_| has_waiting || has_claims);
@@ -129,7 +129,7 @@ impl Engine {
         self.written.clear();
         self.ended.clear();
         self.timers = Timers::default();
-        self.stale_slots_expire_at = now.boot + SEND_WINDOW + self.settings.longest_slot;
+        self.stale_slots_expire_at = now.boot + self.settings.longest_slot_held();
         if leads {
             self.schedule_retention(now);
         }

@@ -139,12 +139,10 @@ impl World {
             let holder = facts::attempt(record)?.holder;
             let is_known = || {
                 let pods = &of.seen.pods;
-                let status = record.status.as_ref();
                 facts::has_status(record)
                     || pods.values().any(|pod| {
-                        let status_image = || status.and_then(|status| status.image.clone());
-                        let image = facts::annotated_image(record).or_else(status_image);
-                        let is_same = facts::image_of(&pod.facts, &name).map(str::to_owned) == image;
+                        let image = facts::annotated_image(record);
+                        let is_same = facts::image_of(&pod.facts, &name) == image.as_deref();
                         pod.facts.uid == uid && pod.facts.node == node && pod.facts.running && is_same
                     })
             };

@@ -140,7 +140,7 @@ impl World {
             CheckpointTarget::Pod { name, .. } | CheckpointTarget::Manual { name, .. } => {
                 let pod = self.server.pod(&namespace, name).ok();
                 let waits = eligibility::check(pod.as_ref().map(|pod| &pod.facts), Choice::Target(&target), now);
-                waits.map_or_else(|cause| cause.is_lasting(), |_| true)
+                waits.map_or_else(|cause| cause.reason() != Reason::NotReady, |_| true)
             }
             CheckpointTarget::Revision { workload, revision, .. } => {
                 let mut pods = self.server.labeled_pods_of(&namespace, revision);

@@ -190,7 +190,9 @@ impl Engine {
         let Some(claim) = self.prepared.remove(key) else { return };
         // If the attempt of a manual Checkpoint succeeds, there is nothing to claim. Other pods of a revision do not wait for it.
         let is_of_pod = matches!(claim.target, CheckpointTarget::Pod { .. }) && self.pods.is_claimable(key, now);
-        if is_of_pod && self.slots.has_subject(&(key.uid.clone(), key.container.clone()), now.boot) {
+        let (record, subject) =
+            (RecordKey::new(&key.pod.namespace, &claim.name), (key.uid.clone(), key.container.clone()));
+        if is_of_pod && self.slots.has_subject(&subject, &record, now.boot) {
             self.prepared.insert(key.clone(), claim);
             return self.timers.set(Timer::Claim(key.clone()), now.boot + LONGEST_WAIT);
         }

@@ -35,8 +35,6 @@ pub(super) struct Slots {
     limits: ConcurrencyLimits,
     /// How long an attempt of this process holds its slot at most.
     longest: Duration,
-    /// When expired slots were dropped last, by the clock since boot.
-    checked_at: Duration,
     held: HashMap<RecordKey, Slot>,
 }
 
@@ -84,7 +82,7 @@ impl Slot {
 
 impl Slots {
     pub(super) fn new(limits: ConcurrencyLimits, longest: Duration) -> Self {
-        Self { limits, longest, checked_at: Duration::ZERO, held: HashMap::new() }
+        Self { limits, longest, held: HashMap::new() }
     }
 
     /// Whether an attempt on that node (`None`: not known yet) can take a slot now.
@@ -92,9 +90,10 @@ impl Slots {
         self.is_free(None, node, now)
     }
 
-    /// Whether an attempt of that container has a slot.
-    pub(super) fn has_subject(&self, subject: &Subject, now: Duration) -> bool {
-        self.held.values().any(|slot| slot.is_held(now) && slot.subject.as_ref() == Some(subject))
+    /// Whether an attempt of that container has a slot, for another Checkpoint than `except`.
+    pub(super) fn has_subject(&self, subject: &Subject, except: &RecordKey, now: Duration) -> bool {
+        let mut others = self.held.iter().filter(|(key, _)| *key != except);
+        others.any(|(_, slot)| slot.is_held(now) && slot.subject.as_ref() == Some(subject))
     }
 
     /// Takes a slot for an operation. False: none is free, or another Checkpoint of the same container has one.
@@ -105,10 +104,8 @@ impl Slots {
         subject: Option<Subject>,
         now: Duration,
     ) -> bool {
-        let has_same_subject = |(other, slot): (&RecordKey, &Slot)| {
-            other != key && subject.is_some() && slot.is_held(now) && slot.subject == subject
-        };
-        if !self.is_free(Some(key), node, now) || self.held.iter().any(has_same_subject) {
+        let has_subject = subject.as_ref().is_some_and(|subject| self.has_subject(subject, key, now));
+        if has_subject || !self.is_free(Some(key), node, now) {
             return false;
         }
         let (by, node) = (SlotHolder::Operation, node.map(str::to_owned));
@@ -151,10 +148,9 @@ impl Slots {
         self.held.retain(|key, slot| slot.by == SlotHolder::Operation || is_busy(key));
     }
 
-    /// Drops the slots that have expired. False: none has since the last call. If a clock was wrong, the attempt stays known for
+    /// Drops the slots that have expired. False: none has after `last`, by the clock since boot. If a clock was wrong, the attempt stays known for
     /// as long as it states, so that it does not count as another one when it is seen again.
-    pub(super) fn drop_expired(&mut self, now: Now) -> bool {
-        let last = std::mem::replace(&mut self.checked_at, now.boot);
+    pub(super) fn drop_expired(&mut self, last: Duration, now: Now) -> bool {
         let has_expired =
             |slot: &Slot| matches!(slot.by, SlotHolder::Checkpoint(of) if of.until > last && of.until <= now.boot);
         let have_expired = self.held.values().any(has_expired);
@@ -163,12 +159,12 @@ impl Slots {
         have_expired
     }
 
-    /// When the next slot expires, by the clock since boot.
-    pub(super) fn next_expiry(&self) -> Option<Duration> {
+    /// When the next slot expires after `last`, by the clock since boot.
+    pub(super) fn next_expiry(&self, last: Duration) -> Option<Duration> {
         let until = |slot: &Slot| {
             if let SlotHolder::Checkpoint(attempt) = slot.by { Some(attempt.until) } else { None }
         };
-        self.held.values().filter_map(until).filter(|until| *until > self.checked_at).min()
+        self.held.values().filter_map(until).filter(|until| *until > last).min()
     }
 
     fn is_free(&self, except: Option<&RecordKey>, node: Option<&str>, now: Duration) -> bool {
@@ -181,16 +177,16 @@ impl Slots {
 
     /// How many containers have these slots. Of one container at most one attempt runs, and on one node no more than the limit
     /// allows, whatever Checkpoints with made-up attempts say.
-    fn taken<'s>(&self, slots: impl Iterator<Item = &'s Slot>) -> usize {
-        let (in_annotations, others): (Vec<_>, Vec<_>) = slots.partition(|slot| slot.is_in_annotation);
+    fn taken<'s>(&self, slots: impl Iterator<Item = &'s Slot> + Clone) -> usize {
         let mut subjects = HashSet::new();
+        let mut is_new = |slot: &'s Slot| slot.subject.as_ref().is_none_or(|subject| subjects.insert(subject));
         let mut taken = 0;
-        for slot in others {
-            taken += usize::from(slot.subject.as_ref().is_none_or(|subject| subjects.insert(subject)));
+        for slot in slots.clone().filter(|slot| !slot.is_in_annotation) {
+            taken += usize::from(is_new(slot));
         }
         let mut by_node: HashMap<Option<&str>, usize> = HashMap::new();
-        for slot in in_annotations {
-            if slot.subject.as_ref().is_none_or(|subject| subjects.insert(subject)) {
+        for slot in slots.filter(|slot| slot.is_in_annotation) {
+            if is_new(slot) {
                 *by_node.entry(slot.node.as_deref()).or_default() += 1;
             }
         }

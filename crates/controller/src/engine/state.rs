@@ -45,6 +45,13 @@ pub struct EngineSettings {
     pub seed: u64,
 }
 
+impl EngineSettings {
+    /// The longest time for which one attempt can hold its slot, with the time until its request leaves.
+    pub(super) fn longest_slot_held(&self) -> Duration {
+        SEND_WINDOW + self.longest_slot
+    }
+}
+
 /// The engine: see the module [`engine`](super).
 pub struct Engine {
     pub(super) settings: EngineSettings,
@@ -137,7 +144,7 @@ impl Engine {
             is_stopping: false,
             pods: PodTable::default(),
             records: RecordTable::default(),
-            slots: Slots::new(settings.limits, SEND_WINDOW + settings.longest_slot),
+            slots: Slots::new(settings.limits, settings.longest_slot_held()),
             breakers: EndpointBreakers::default(),
             queue: WorkQueue::default(),
             blocked: Vec::new(),

@@ -47,7 +47,7 @@ fn checkpoints_of_other_holders_hold_slots_until_their_deadline() {
     let mut slots = slots(8, 1);
     slots.observe(&key("theirs"), Some(&in_progress(at(10))), now(0));
     assert!(!slots.has_free(Some("n1"), boot(9)));
-    assert_eq!(slots.next_expiry(), Some(boot(10)));
+    assert_eq!(slots.next_expiry(boot(0)), Some(boot(10)));
     assert!(slots.has_free(Some("n1"), boot(10)));
 }
 
@@ -171,10 +171,11 @@ fn an_attempt_that_is_seen_again_after_its_slot_has_expired_holds_none() {
     let mut late = in_progress(at(7200));
     late.status.as_mut().unwrap().start_time = Some(MicroTime(at(7100)));
     slots.observe(&key("theirs"), Some(&late), now(0));
-    assert!(!slots.drop_expired(now(249)) && slots.drop_expired(now(250)) && !slots.drop_expired(now(251)));
-    assert_eq!(slots.next_expiry(), None);
+    assert!(!slots.drop_expired(boot(0), now(249)));
+    assert!(slots.drop_expired(boot(249), now(250)) && !slots.drop_expired(boot(250), now(251)));
+    assert_eq!(slots.next_expiry(boot(251)), None);
     slots.observe(&key("theirs"), Some(&late), now(300));
     assert!(slots.has_free(Some("n1"), boot(300)));
-    slots.drop_expired(now(7200));
+    slots.drop_expired(boot(300), now(7200));
     assert!(slots.held.is_empty());
 }
