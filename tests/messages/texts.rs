@@ -1,15 +1,6 @@
-//! Every text of the product in one golden file, tests/golden/messages.txt, so that the wording is reviewed as a whole: log
-//! lines from INFO up, Events, status messages, health checks, findings of `snapwatcher check`, and errors.
-//!
-//! A text is a string of two or more words in the code, or the message of a log line. Texts that are only combined while
-//! the program runs are listed by their parts. Left out are tests, documentation and help (docs/configuration.md has it).
-//!
-//! The forbidden words are also looked for in the comments and the names of tests of all packages.
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! The texts in the code.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,68 +8,8 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::Visit;
 use syn::{Attribute, Item, ItemMod, Lit, LitStr, Macro, Meta};
 
-const GOLDEN: &str = "tests/golden/messages.txt";
-
-/// With this variable set the golden file is written instead of compared.
-const UPDATE: &str = "UPDATE_DOCS";
-
-/// The longest text, in characters. What is put in for a placeholder does not count.
-const LONGEST: usize = 240;
-
-/// Words and phrases that docs/glossary.md replaces, or that leave open who does what.
-const FORBIDDEN: [&str; 41] = [
-    "told",
-    "tell",
-    "tells",
-    "telling",
-    "stand",
-    "stands",
-    "stood",
-    "away",
-    "somebody",
-    "nobody",
-    "whoever",
-    "in vain",
-    "at its own hand",
-    "asked for",
-    "comes to nothing",
-    "came to nothing",
-    "come to nothing",
-    "wish",
-    "wishes",
-    "wished",
-    "slip",
-    "slips",
-    "slipped",
-    "journey",
-    "journeys",
-    "turn",
-    "word of",
-    "its word",
-    "give up",
-    "gives up",
-    "gave up",
-    "given up",
-    "by hand",
-    "labelled",
-    "leaf",
-    "leaves",
-    "anew",
-    "put right",
-    "handover",
-    "go on",
-    "goes on",
-];
-
-/// Ordinary phrases that contain one of those words.
-const ACCEPTED: [&str; 7] =
-    ["turn on", "turn off", "stand in", "stand ins", "first word of", "second word of", "last word of"];
-
-/// Of a certificate in texts. In comments and names it is a verb.
-const VERB: &str = "leaves";
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Info,
     Warn,
     Error,
@@ -102,7 +33,7 @@ impl Kind {
         matches!(self, Self::Info | Self::Warn | Self::Error)
     }
 
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Info => "INFO",
             Self::Warn => "WARN",
@@ -226,11 +157,11 @@ fn is_prose(text: &str) -> bool {
     text.split_whitespace().count() > 1 && own_words(text).split_whitespace().any(is_word)
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn sources(folder: &Path, found: &mut BTreeSet<PathBuf>) {
+pub(crate) fn sources(folder: &Path, found: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -241,31 +172,8 @@ fn sources(folder: &Path, found: &mut BTreeSet<PathBuf>) {
     }
 }
 
-/// The comments and the names of the tests in a file, each with the number of its first line. Code in backticks is left out.
-fn comments_and_test_names(source: &str) -> Vec<(usize, String)> {
-    let mut found: Vec<(usize, String)> = Vec::new();
-    let (mut is_in_comment, mut is_test) = (false, false);
-    for (number, line) in (1..).zip(source.lines().map(str::trim_start)) {
-        if let Some(comment) = line.strip_prefix("//") {
-            let comment = comment.trim_start_matches(['/', '!']);
-            match found.last_mut().filter(|_| is_in_comment) {
-                Some((_, block)) => block.push_str(comment),
-                None => found.push((number, comment.to_owned())),
-            }
-        } else if let Some((_, function)) = line.split_once("fn ").filter(|_| is_test) {
-            let name = function.split('(').next().unwrap_or_default();
-            found.push((number, name.replace('_', " ")));
-            is_test = false;
-        }
-        is_in_comment = line.starts_with("//");
-        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-    }
-    let without_code = |text: String| text.split('`').step_by(2).collect::<Vec<_>>().join("_");
-    found.into_iter().map(|(number, text)| (number, without_code(text))).collect()
-}
-
 /// Each file of the product's packages with its texts, in the order of the file; files without texts are left out.
-fn texts_of_the_product() -> Vec<(String, Vec<(Kind, String)>)> {
+pub(crate) fn texts_of_the_product() -> Vec<(String, Vec<(Kind, String)>)> {
     let mut files = BTreeSet::new();
     sources(&root().join("src"), &mut files);
     for package in fs::read_dir(root().join("crates")).unwrap() {
@@ -286,7 +194,7 @@ fn texts_of_the_product() -> Vec<(String, Vec<(Kind, String)>)> {
 }
 
 /// The text without its placeholders.
-fn own_words(text: &str) -> String {
+pub(crate) fn own_words(text: &str) -> String {
     let mut own = String::new();
     let mut depth = 0_u32;
     for letter in text.chars() {
@@ -298,85 +206,6 @@ fn own_words(text: &str) -> String {
         }
     }
     own
-}
-
-/// The forbidden words and phrases in a text.
-fn forbidden(text: &str) -> Vec<&'static str> {
-    let words: Vec<String> = own_words(text)
-        .split(|letter: char| !letter.is_alphanumeric() && !matches!(letter, '\'' | '/' | '_'))
-        .filter(|word| !word.is_empty())
-        // A name such as `NotLabelled` is no word.
-        .map(|word| if word.chars().skip(1).any(char::is_uppercase) { word.to_owned() } else { word.to_lowercase() })
-        .collect();
-    let mut sentence = format!(" {} ", words.join(" "));
-    for phrase in ACCEPTED {
-        sentence = sentence.replace(&format!(" {phrase} "), " ");
-    }
-    FORBIDDEN.into_iter().filter(|phrase| sentence.contains(&format!(" {phrase} "))).collect()
-}
-
-#[test]
-fn the_golden_file_has_every_text_of_the_product() {
-    let mut expected = String::from(
-        "Texts of SnapWatcher by file: log lines from INFO up, error types, and all other strings of two or more words.\n\
-         Generated by `UPDATE_DOCS=1 cargo test --test messages`.\n",
-    );
-    for (file, texts) in texts_of_the_product() {
-        write!(expected, "\n{file}\n").unwrap();
-        for (kind, text) in texts {
-            writeln!(expected, "{:<5} {text}", kind.as_str()).unwrap();
-        }
-    }
-    let path = root().join(GOLDEN);
-    if std::env::var_os(UPDATE).is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, &expected).unwrap();
-    }
-    let golden = fs::read_to_string(&path).unwrap_or_default();
-    let changed: Vec<&str> = expected.lines().filter(|line| !golden.contains(line)).collect();
-    assert!(
-        golden == expected,
-        "{GOLDEN} is out of date: read the new wording, then {UPDATE}=1 cargo test --test messages. New:\n{}",
-        changed.join("\n")
-    );
-}
-
-#[test]
-fn no_text_has_a_forbidden_word_or_is_too_long() {
-    let mut offenders = String::new();
-    for (file, texts) in texts_of_the_product() {
-        for (_, text) in texts {
-            let words = forbidden(&text);
-            if !words.is_empty() {
-                writeln!(offenders, "{file}: {words:?} in: {text}").unwrap();
-            }
-            let length = own_words(&text).chars().count();
-            if length > LONGEST {
-                writeln!(offenders, "{file}: {length} characters, allowed are {LONGEST}: {text}").unwrap();
-            }
-        }
-    }
-    assert!(offenders.is_empty(), "reword these:\n{offenders}");
-}
-
-#[test]
-fn no_comment_and_no_name_of_a_test_has_a_forbidden_word() {
-    let mut files = BTreeSet::new();
-    for folder in ["crates", "src", "lab", "tests"] {
-        sources(&root().join(folder), &mut files);
-    }
-    let mut offenders = String::new();
-    for file in files {
-        for (number, text) in comments_and_test_names(&fs::read_to_string(&file).unwrap()) {
-            let mut words = forbidden(&text);
-            words.retain(|word| *word != VERB);
-            if !words.is_empty() {
-                let name = file.strip_prefix(root()).unwrap().display();
-                writeln!(offenders, "{name}:{number}: {words:?} in: {text}").unwrap();
-            }
-        }
-    }
-    assert!(offenders.is_empty(), "reword these:\n{offenders}");
 }
 
 #[test]
@@ -419,28 +248,4 @@ fn texts_are_found_wherever_they_are_in_the_code() {
         ]
     );
     assert_eq!(texts.test_modules, ["fixtures"]);
-}
-
-#[test]
-fn comments_and_names_of_tests_are_found() {
-    let source =
-        "//! One\n//! comment.\n\nfn a() {}\n    /// Of `code`.\n    #[test]\n    async fn b_c() {\n// And one.\n";
-    let found = comments_and_test_names(source);
-    let found: Vec<_> = found.iter().map(|(number, text)| (*number, text.trim())).collect();
-    assert_eq!(found, [(1, "One comment."), (5, "Of _."), (7, "b c"), (8, "And one.")]);
-}
-
-#[test]
-fn forbidden_words_are_found_as_words() {
-    for (text, expected) in [
-        ("the kubelet is away", &["away"][..]),
-        ("Nobody is told.", &["told", "nobody"]),
-        ("checkpoints that were asked for", &["asked for"]),
-        ("the {leaf} of `NotLabelled` understands returned tellers", &[]),
-        ("turn on the feature gate", &[]),
-        ("the stand-in reads the first word of a line", &[]),
-        ("it is its turn", &["turn"]),
-    ] {
-        assert_eq!(forbidden(text), expected, "{text}");
-    }
 }
