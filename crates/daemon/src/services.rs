@@ -112,7 +112,8 @@ impl Services {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Error + Send + Sync + 'static,
     {
-        let task = self.tasks.spawn(async move { service.await.map_err(BoxError::from) });
+        // Boxed: what is spawned is moved several times on the stack, and a service is large.
+        let task = self.tasks.spawn(Box::pin(async move { service.await.map_err(BoxError::from) }));
         self.running.push(RunningService { id: task.id(), name, order });
     }
 
