@@ -11,7 +11,7 @@ use serde::Serialize;
 pub(super) const API_VERSION: &str = "admission.k8s.io/v1";
 pub(super) const KIND: &str = "AdmissionReview";
 
-/// More than most responses with a patch need, so that the buffer does not grow.
+/// In bytes, more than most patches and responses with one need, so that their buffer does not grow.
 const USUAL_LENGTH: usize = 512;
 
 #[derive(Debug, Serialize)]
@@ -52,7 +52,7 @@ impl<'r> AdmissionResponse<'r> {
     }
 
     pub(super) fn patch(uid: &'r str, patch: &Patch) -> serde_json::Result<Self> {
-        let patch = BASE64.encode(serde_json::to_vec(patch)?);
+        let patch = BASE64.encode(to_json(patch)?);
         Ok(Self { patch_type: Some("JSONPatch"), patch: Some(patch), ..Self::allow(uid) })
     }
 
@@ -67,11 +67,14 @@ impl<'r> AdmissionResponse<'r> {
 
     /// The whole AdmissionReview as JSON.
     pub(super) fn encode(&self) -> serde_json::Result<Vec<u8>> {
-        let mut json = Vec::with_capacity(USUAL_LENGTH);
-        let review = ReviewWithResponse { api_version: API_VERSION, kind: KIND, response: self };
-        serde_json::to_writer(&mut json, &review)?;
-        Ok(json)
+        to_json(&ReviewWithResponse { api_version: API_VERSION, kind: KIND, response: self })
     }
+}
+
+fn to_json(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut json = Vec::with_capacity(USUAL_LENGTH);
+    serde_json::to_writer(&mut json, value)?;
+    Ok(json)
 }
 
 #[cfg(test)]
