@@ -148,8 +148,8 @@ impl Slots {
         self.held.retain(|key, slot| slot.by == SlotHolder::Operation || is_busy(key));
     }
 
-    /// Drops the slots that have expired. False: none has after `last`, by the clock since boot. If a clock was wrong, the attempt stays known for
-    /// as long as it states, so that it does not count as another one when it is seen again.
+    /// Drops the slots that have expired. False: none has after `last`, by the clock since boot. If a clock was wrong, the
+    /// attempt stays known for as long as it states, so that it does not count as another one when it is seen again.
     pub(super) fn drop_expired(&mut self, last: Duration, now: Now) -> bool {
         let has_expired =
             |slot: &Slot| matches!(slot.by, SlotHolder::Checkpoint(of) if of.until > last && of.until <= now.boot);
