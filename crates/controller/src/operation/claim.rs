@@ -23,13 +23,11 @@ use super::status_writer::{RETRY, StatusWriter};
 use crate::record::first_attempt;
 use crate::record::transitions::{self, AttemptTarget};
 
-/// How one try to create the object ended.
+/// How the creation of the object ended.
 enum Created {
-    /// This try, or an earlier one of this claim, created it.
+    /// This claim created it.
     Mine(Box<Checkpoint>),
     Other(ClaimResult),
-    /// It does not exist, although the last try may have had its effect.
-    Missing,
 }
 
 /// Makes the claim, and its first attempt.
@@ -39,27 +37,16 @@ pub(super) async fn run<I: OperationIo>(
     claim: &Claim,
     report: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<ClaimResult, ClaimError> {
-    let mut pod = live_pod(io, claim).await?;
-    let mut retries = RETRY.retries();
-    loop {
-        if io.is_stopping() {
-            return Ok(ClaimResult::Stopped);
-        }
-        // Each try has its own start, so that a try that takes effect late is not taken for the last one.
-        let write_started = io.since_boot();
-        let object = object(io, settings, claim, &pod.facts);
-        match create(io, &object).await? {
-            Created::Missing => {
-                io.sleep(retries.next_wait()).await;
-                // Meanwhile the pod may have gone.
-                pod = live_pod(io, claim).await?;
-            }
-            Created::Other(result) => return Ok(result),
-            Created::Mine(created) => {
-                return Ok(claimed(io, settings, claim, *created, pod, write_started, report).await);
-            }
-        }
+    let pod = live_pod(io, claim).await?;
+    if io.is_stopping() {
+        return Ok(ClaimResult::Stopped);
     }
+    let write_started = io.since_boot();
+    let object = object(io, settings, claim, &pod.facts);
+    Ok(match create(io, &object).await? {
+        Created::Other(result) => result,
+        Created::Mine(created) => claimed(io, settings, claim, *created, pod, write_started, report).await,
+    })
 }
 
 async fn claimed<I: OperationIo>(
@@ -111,18 +98,20 @@ async fn live_pod(io: &impl OperationIo, claim: &Claim) -> Result<LivePod, Claim
     }
 }
 
-/// Creates the object. After an error that leaves it open whether the API server did so, it is read until that is known.
+/// Creates the object. After an error that leaves it open whether the API server did so, it is read until that is known. It is
+/// not created again here: an admission webhook that never answers in one namespace would hold a slot for as long.
 async fn create<I: OperationIo>(io: &I, object: &Checkpoint) -> Result<Created, ClaimError> {
     let namespace = object.namespace().unwrap_or_default();
-    let is_known_to_exist = match io.create(object).await {
+    let error = match io.create(object).await {
         Ok(created) => return Ok(Created::Mine(Box::new(created))),
-        Err(error) if error.already_exists() => true,
+        Err(error) if error.already_exists() => error,
         Err(error) if error.is_namespace_terminating() => return Err(ClaimError::NamespaceTerminating(namespace)),
         // The namespace exists as long as the pod does, so the resource was not found.
         Err(error) if error.is_not_found() => return Err(ClaimError::NoDefinition),
-        Err(error) if error.is_ambiguous() => false,
+        Err(error) if error.is_ambiguous() && !error.is_about_object() => error,
         Err(error) => return Err(error.into()),
     };
+    let is_known_to_exist = error.already_exists();
     let mut retries = RETRY.retries();
     let found = loop {
         match io.read(&namespace, &object.name_any()).await {
@@ -131,12 +120,12 @@ async fn create<I: OperationIo>(io: &I, object: &Checkpoint) -> Result<Created, 
             Err(_) => io.sleep(retries.next_wait()).await,
         }
     };
-    Ok(match found {
-        None => Created::Missing,
-        Some(found) if is_mine(&found, object) => Created::Mine(Box::new(found)),
-        Some(found) if found.spec == object.spec => Created::Other(ClaimResult::AlreadyClaimed),
-        Some(_) => Created::Other(ClaimResult::NameTaken),
-    })
+    match found {
+        None => Err(error.without_effect().into()),
+        Some(found) if is_mine(&found, object) => Ok(Created::Mine(Box::new(found))),
+        Some(found) if found.spec == object.spec => Ok(Created::Other(ClaimResult::AlreadyClaimed)),
+        Some(_) => Ok(Created::Other(ClaimResult::NameTaken)),
+    }
 }
 
 /// Whether this very try created what was found.

@@ -26,31 +26,26 @@ pub(super) struct StatusWriter<'a, I> {
 }
 
 impl<I: OperationIo> StatusWriter<'_, I> {
-    /// Writes the start of an attempt. `None`: another process has changed the Checkpoint first, or it was deleted.
+    /// Writes the start of an attempt. `None`: another process has changed the Checkpoint first, or it was deleted. The write is
+    /// not repeated here: one that never succeeds would hold a slot for as long.
     pub(super) async fn start(
         &self,
         checkpoint: &Checkpoint,
         status: &CheckpointStatus,
     ) -> Result<Option<Checkpoint>, CallError> {
-        let mut writes = RETRY.retries();
-        loop {
-            match self.put(checkpoint, status.clone()).await {
-                Ok(written) => return Ok(Some(written)),
-                Err(error) if error.is_not_found() => return Ok(None),
-                Err(error) if error.is_conflict() || error.is_ambiguous() => {}
-                Err(error) => return Err(error),
-            }
-            // The write may have had its effect. Stopping before that is known would leave the Checkpoint InProgress
-            // without a process that works on it.
-            match self.read_until_answered(checkpoint).await {
-                // Another process may have marked it Interrupted, but not have written more.
-                Some(found) if transitions::accepts_outcome(status, &found) => return Ok(Some(found)),
-                // Not written so far. The same write is repeated, so that a delayed first one still counts as ours.
-                Some(found) if found.resource_version() == checkpoint.resource_version() => {
-                    self.io.sleep(writes.next_wait()).await;
-                }
-                _ => return Ok(None),
-            }
+        let error = match self.put(checkpoint, status.clone()).await {
+            Ok(written) => return Ok(Some(written)),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_conflict() || error.is_ambiguous() && !error.is_about_object() => error,
+            Err(error) => return Err(error),
+        };
+        // The write may have had its effect. Stopping before that is known would leave the Checkpoint InProgress
+        // without a process that works on it.
+        match self.read_until_answered(checkpoint).await {
+            // Another process may have marked it Interrupted, but not have written more.
+            Some(found) if transitions::accepts_outcome(status, &found) => Ok(Some(found)),
+            Some(found) if found.resource_version() == checkpoint.resource_version() => Err(error.without_effect()),
+            _ => Ok(None),
         }
     }
 

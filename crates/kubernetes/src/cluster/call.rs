@@ -18,7 +18,14 @@ pub enum CallError {
     /// The error of a call whose result several operations wait for.
     #[error(transparent)]
     Shared(Arc<Self>),
+    /// A write without a response. A read after it, which the API server answered, shows that it has had no effect.
+    #[error(transparent)]
+    WithoutEffect(Box<Self>),
 }
+
+/// Begins the API server's message about an admission webhook that it could not call, see `ToStatusErr` and
+/// `ErrCallingWebhook` of k8s.io/apiserver.
+const WEBHOOK_FAILED: &str = "failed calling webhook";
 
 impl CallError {
     /// The API server's answer, if it gave one.
@@ -30,6 +37,7 @@ impl CallError {
             },
             Self::TimedOut { .. } => None,
             Self::Shared(error) => error.status(),
+            Self::WithoutEffect(error) => error.status(),
         }
     }
 
@@ -39,7 +47,10 @@ impl CallError {
         match self {
             Self::TimedOut { .. } => false,
             Self::Shared(error) => error.is_about_object(),
+            // The server answers reads. If it has answered the write too, it may reject all writes, as with a full etcd.
+            Self::WithoutEffect(error) => error.status().is_none() || error.is_about_object(),
             Self::Failed { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) if status.message.contains(WEBHOOK_FAILED) => true,
                 kube::Error::Api(status) => status.code < 500 && !matches!(status.code, 401 | 408 | 429),
                 kube::Error::BuildRequest(_) | kube::Error::SerdeError(_) => true,
                 _ => false,
@@ -72,6 +83,12 @@ impl CallError {
     /// Whether the server may have carried out the request: a timeout, a broken connection, or a 5xx.
     pub fn is_ambiguous(&self) -> bool {
         self.status().is_none_or(|status| status.code >= 500)
+    }
+
+    /// The error of a write that is known to have had no effect, by a read after it.
+    #[must_use]
+    pub fn without_effect(self) -> Self {
+        Self::WithoutEffect(Box::new(self))
     }
 }
 
@@ -129,6 +146,23 @@ mod tests {
             assert_eq!(error.is_about_object(), expected, "{case}");
             assert_eq!(CallError::Shared(Arc::new(error)).is_about_object(), expected, "{case}, shared");
         }
+    }
+
+    #[test]
+    fn a_webhook_that_fails_is_about_the_objects_that_it_reviews() {
+        let message = "Internal error occurred: failed calling webhook \"a.example.com\": connection refused";
+        let status = Status::failure(message, "InternalError").with_code(500);
+        let source = Box::new(kube::Error::Api(Box::new(status)));
+        assert!(CallError::Failed { what: "create Checkpoint `a/b`".to_owned(), source }.is_about_object());
+    }
+
+    #[test]
+    fn a_write_without_a_response_and_without_effect_is_about_its_object() {
+        let lost = || CallError::TimedOut { what: "create Checkpoint `a/b`".to_owned() };
+        assert!(!lost().is_about_object() && lost().without_effect().is_about_object());
+        let source = Box::new(kube::Error::Api(Box::new(Status::failure("no space", "No").with_code(500))));
+        let rejected = CallError::Failed { what: "create Checkpoint `a/b`".to_owned(), source };
+        assert!(!rejected.without_effect().is_about_object(), "the server may reject all writes");
     }
 
     #[tokio::test(start_paused = true)]
