@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, Phase};
-use snapwatcher_api::outcome::{Outcome, RetryClass};
+use snapwatcher_api::outcome::{Outcome, Reason, RetryClass};
 use snapwatcher_api::pod::OncePer;
 use snapwatcher_controller::operation::{Claim, Operation, OperationId};
 
@@ -129,7 +129,9 @@ impl World {
         let wall = of.clocks(self.now).wall;
         let me = of.name();
         let own = of.seen.attempting.values();
-        let has_second = own.clone().any(|own| own.subject.is_some() && own.subject == attempting.subject);
+        let mut answered = of.seen.answered.values();
+        let has_second = own.clone().any(|own| own.subject.is_some() && own.subject == attempting.subject)
+            || answered.any(|subject| attempting.subject.as_ref() == Some(subject));
         let own = own.map(|own| (own.key.as_str(), own.node.clone(), own.likely.clone(), false));
         let others = of.seen.records.iter().filter_map(|(key, (_, record))| {
             // What an operation works on counts by that operation.
@@ -152,7 +154,7 @@ impl World {
             // Whatever a wrong clock has written, no slot is held for longer.
             let shown_at = of.seen.attempts.get(key).map(|(_, at)| *at).unwrap_or_default();
             let is_held = until > wall && self.age(shown_at) < SEND_WINDOW + LONGEST_SLOT;
-            let counts = !is_unclear && holder != me && is_held && *key != attempting.key && is_known();
+            let counts = !is_unclear && holder != me && is_held && is_known();
             let resolved = || record.status.as_ref().and_then(|status| status.container.clone());
             let subject = record.spec.container.clone().or_else(resolved).map(|container| (uid, container));
             counts.then_some((key.as_str(), node, subject, !facts::has_status(record)))
@@ -194,7 +196,13 @@ impl World {
 
     /// The engine takes note of a response.
     pub(super) fn response_seen(&mut self, process: usize, id: OperationId, outcome: &Outcome) {
-        let Some(attempting) = self.processes[process].seen.attempting.remove(&id) else { return };
+        let seen = &mut self.processes[process].seen;
+        let Some(attempting) = seen.attempting.remove(&id) else { return };
+        // After NoResponse the container has its slot for some time instead.
+        let is_unanswered = matches!(outcome, Outcome::Failed { reason: Reason::NoResponse, .. });
+        if let Some(subject) = attempting.subject.clone().filter(|_| !is_unanswered) {
+            seen.answered.insert(id, subject);
+        }
         let Some(endpoint) = self.endpoint(attempting.node.as_deref()) else { return };
         let now = self.now;
         let closed = &mut self.processes[process].seen.closed_endpoints;

@@ -46,6 +46,7 @@ impl World {
             Input::Finished { id, .. } => {
                 let seen = &mut self.processes[process].seen;
                 seen.attempting.remove(id);
+                seen.answered.remove(id);
                 seen.started.remove(id);
                 self.note_of(process, || format!("ends #{}", id.0));
             }

@@ -83,6 +83,8 @@ pub(super) struct Seen {
     /// The version of the last write that was answered.
     pub(super) written: HashMap<String, u64>,
     pub(super) attempting: BTreeMap<OperationId, Attempting>,
+    /// The containers of attempts that have a response, until their operations end.
+    pub(super) answered: HashMap<OperationId, (String, String)>,
     pub(super) started: HashMap<OperationId, Started>,
     /// When operations on Checkpoints were started lately.
     pub(super) starts: VecDeque<(Duration, String)>,

@@ -135,11 +135,13 @@ impl Engine {
         if let Some(record) = record.as_ref().filter(|_| was_busy) {
             self.forget_gone(record);
         }
+        self.drop_outcomes();
         if let Some(record) = record {
             self.observe_again(&record, now);
+            let is_queued = self.queue.contains(&WorkItem::Attempt(record.clone()));
             if is_outdated {
                 self.timers.set(Timer::Record(record), now.boot + RETRY_AFTER);
-            } else {
+            } else if !is_queued {
                 self.look_at(&record, now);
             }
         }
@@ -185,11 +187,17 @@ impl Engine {
         }
     }
 
+    /// Containers no longer wait for outcomes that the watch shows.
+    pub(super) fn drop_outcomes(&mut self) {
+        let (busy, written) = (&self.busy, &self.written);
+        self.slots.drop_outcomes(|key| busy.contains_key(key) || written.contains_key(key));
+    }
+
     fn note_write(&mut self, record: &RecordKey, attempt: &AttemptResult) {
         match attempt {
             AttemptResult::Sent(sent) if sent.is_written => self.wrote(record, &sent.checkpoint),
-            // It is deleted, or belongs to another process.
-            AttemptResult::Sent(_) => drop(self.sent.remove(record)),
+            // It is deleted, or belongs to another process. If not, the attempt still counts as sent, and is never sent again.
+            AttemptResult::Sent(_) if !self.records.contains(record) => drop(self.sent.remove(record)),
             AttemptResult::Unmet(unmet) => {
                 if let Some(written) = &unmet.written {
                     self.wrote(record, written);
@@ -224,6 +232,7 @@ impl Engine {
     fn attempt_failed(&mut self, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
         let key = RecordKey::of(&checkpoint);
         self.forget_gone(&key);
+        self.drop_outcomes();
         self.observe_again(&key, now);
         let is_about_checkpoint = error.is_about_object();
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };

@@ -65,6 +65,7 @@ impl Engine {
                 for key in gone {
                     self.checkpoint_gone(&key, now);
                 }
+                self.drop_outcomes();
                 self.claims.extend(std::mem::take(&mut self.unlisted));
                 self.reclaim(&reclaim, now);
                 self.look_at_all(now);

@@ -1,6 +1,7 @@
 //! Limits how many attempts run at once, in all and on one node: a checkpoint freezes its container and loads its node.
 //!
-//! A slot is held by an operation of this process until the back-end has responded, and by a Checkpoint that is InProgress,
+//! A slot is held by an operation of this process until the back-end has responded (and for its container until the watch
+//! shows the outcome, since a claim asks the watch for successes), and by a Checkpoint that is InProgress,
 //! of any holder, until its deadline. After NoResponse it is held longer, since the back-end may still be working. The clocks
 //! that wrote a deadline and that read it can be wrong, so no slot is held for longer than an attempt can take after it was
 //! first seen.
@@ -56,6 +57,8 @@ enum SlotHolder {
     Operation,
     /// The Checkpoint.
     Checkpoint(ObservedAttempt),
+    /// An operation whose back-end has responded, for its container alone: the watch does not show the outcome yet.
+    Outcome,
 }
 
 /// An attempt in a Checkpoint.
@@ -76,7 +79,13 @@ impl Slot {
         match self.by {
             SlotHolder::Operation => true,
             SlotHolder::Checkpoint(attempt) => attempt.until > now,
+            SlotHolder::Outcome => false,
         }
+    }
+
+    /// Whether no other attempt of the same container may start.
+    fn holds_subject(&self, now: Duration) -> bool {
+        self.is_held(now) || self.by == SlotHolder::Outcome
     }
 }
 
@@ -87,16 +96,20 @@ impl Slots {
 
     /// Whether an attempt on that node (`None`: not known yet) can take a slot now.
     pub(super) fn has_free(&self, node: Option<&str>, now: Duration) -> bool {
-        self.is_free(None, node, now)
+        let all = || self.held.values().filter(|slot| slot.is_held(now));
+        // An attempt whose node is not known yet may be of the same container.
+        let on_node = || self.taken(all().filter(|slot| slot.node.as_deref() == node));
+        self.taken(all()) < self.limits.concurrent && (node.is_none() || on_node() < self.limits.per_node)
     }
 
     /// Whether an attempt of that container has a slot, for another Checkpoint than `except`.
     pub(super) fn has_subject(&self, subject: &Subject, except: &RecordKey, now: Duration) -> bool {
         let mut others = self.held.iter().filter(|(key, _)| *key != except);
-        others.any(|(_, slot)| slot.is_held(now) && slot.subject.as_ref() == Some(subject))
+        others.any(|(_, slot)| slot.holds_subject(now) && slot.subject.as_ref() == Some(subject))
     }
 
-    /// Takes a slot for an operation. False: none is free, or another Checkpoint of the same container has one.
+    /// Takes a slot for an operation. False: none is free, another Checkpoint of the same container has one, or this one still has
+    /// that of a request without a response.
     pub(super) fn take(
         &mut self,
         key: &RecordKey,
@@ -105,7 +118,8 @@ impl Slots {
         now: Duration,
     ) -> bool {
         let has_subject = subject.as_ref().is_some_and(|subject| self.has_subject(subject, key, now));
-        if has_subject || !self.is_free(Some(key), node, now) {
+        let has_own = self.held.get(key).is_some_and(|slot| slot.is_held(now));
+        if has_own || has_subject || !self.has_free(node, now) {
             return false;
         }
         let (by, node) = (SlotHolder::Operation, node.map(str::to_owned));
@@ -121,10 +135,8 @@ impl Slots {
             let stated = later(deadline, self.limits.response_timeout);
             ObservedAttempt { deadline, since: now.boot, until: now.boot_at(stated).min(latest), stated }
         });
-        match (self.held.get_mut(key), attempt) {
-            (Some(slot), Some(attempt)) => slot.by = SlotHolder::Checkpoint(attempt),
-            (Some(_), None) => drop(self.held.remove(key)),
-            (None, _) => {}
+        if let Some(slot) = self.held.get_mut(key) {
+            slot.by = attempt.map_or(SlotHolder::Outcome, SlotHolder::Checkpoint);
         }
     }
 
@@ -133,6 +145,11 @@ impl Slots {
         if self.held.get(key).is_some_and(|slot| slot.by == SlotHolder::Operation) {
             self.held.remove(key);
         }
+    }
+
+    /// Outcomes that need not be waited for any more: the watch shows them, or there will be none.
+    pub(super) fn drop_outcomes(&mut self, is_awaited: impl Fn(&RecordKey) -> bool) {
+        self.held.retain(|key, slot| slot.by != SlotHolder::Outcome || is_awaited(key));
     }
 
     /// Takes over a Checkpoint on which no operation of this process works. `None`: it was deleted.
@@ -155,7 +172,7 @@ impl Slots {
             |slot: &Slot| matches!(slot.by, SlotHolder::Checkpoint(of) if of.until > last && of.until <= now.boot);
         let have_expired = self.held.values().any(has_expired);
         let is_stated = |slot: &Slot| matches!(slot.by, SlotHolder::Checkpoint(of) if of.stated > now.wall);
-        self.held.retain(|_, slot| slot.is_held(now.boot) || is_stated(slot));
+        self.held.retain(|_, slot| slot.holds_subject(now.boot) || is_stated(slot));
         have_expired
     }
 
@@ -165,14 +182,6 @@ impl Slots {
             if let SlotHolder::Checkpoint(attempt) = slot.by { Some(attempt.until) } else { None }
         };
         self.held.values().filter_map(until).filter(|until| *until > last).min()
-    }
-
-    fn is_free(&self, except: Option<&RecordKey>, node: Option<&str>, now: Duration) -> bool {
-        let others = || self.held.iter().filter(|(key, slot)| except != Some(*key) && slot.is_held(now));
-        let all = || others().map(|(_, slot)| slot);
-        // An attempt whose node is not known yet may be of the same container.
-        let on_node = || self.taken(all().filter(|slot| slot.node.as_deref() == node));
-        self.taken(all()) < self.limits.concurrent && (node.is_none() || on_node() < self.limits.per_node)
     }
 
     /// How many containers have these slots. Of one container at most one attempt runs, and on one node no more than the limit

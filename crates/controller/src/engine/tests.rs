@@ -3,7 +3,7 @@ use kube::runtime::watcher::Event;
 use std::sync::Arc;
 
 use super::*;
-use snapwatcher_api::checkpoint::{CheckpointTarget, Phase, set_conditions};
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase, set_conditions};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::fixtures::{self, at, pod};
 use snapwatcher_api::outcome::{Location, Outcome};
@@ -12,7 +12,9 @@ use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_kubernetes::cluster::{CallError, Scope};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
 
-use crate::operation::{AttemptResult, ClaimError, ClaimResult, OperationResult, OperationSettings, Progress};
+use crate::operation::{
+    AttemptResult, ClaimError, ClaimResult, OperationResult, OperationSettings, Progress, SentAttempt,
+};
 use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
 
 mod claims;
@@ -151,6 +153,41 @@ fn a_queued_checkpoint_that_another_process_attempts_meanwhile_is_left_to_it() {
     let effects = finish(&mut engine, first, OperationResult::Attempt(Ok(ended)), 400);
     let is_attempt = |(_, operation): &(OperationId, Operation)| matches!(operation, Operation::Attempt(_));
     assert!(!operations(effects).iter().any(is_attempt));
+}
+
+#[test]
+fn an_attempt_of_a_pod_that_the_watch_does_not_know_continues_on_the_node_of_the_live_read() {
+    let (mut engine, _) = leading(settings(), vec![]);
+    let checkpoint = fixtures::checkpoint("a").phase(Phase::Pending).build();
+    let effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) }, now(1));
+    let (id, operation) = only(effects);
+    assert!(matches!(operation, Operation::Attempt(attempt) if attempt.node.is_none()));
+    let result = OperationResult::Attempt(Ok(AttemptResult::OtherNode("n1".into())));
+    let (_, operation) = only(finish(&mut engine, id, result, 1));
+    assert!(matches!(operation, Operation::Attempt(attempt) if attempt.node.as_deref() == Some("n1")));
+}
+
+#[test]
+fn an_attempt_that_was_sent_is_never_cancelled_although_its_outcome_is_not_written() {
+    let (mut engine, _) = leading(settings(), vec![ready("a")]);
+    let event = |checkpoint| Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) };
+    let effects = engine.on(event(fixtures::checkpoint("a").phase(Phase::Pending).build()), now(1));
+    let attempts = operations(effects).into_iter().find(|(_, operation)| matches!(operation, Operation::Attempt(_)));
+    let (id, _) = attempts.unwrap();
+    let sent = Arc::new(fixtures::checkpoint("a").in_progress().build());
+    engine.on(Input::Progress { id, progress: Progress::Requested(sent.clone()) }, now(1));
+    engine.on(event((*sent).clone()), now(1));
+    let ended = SentAttempt {
+        pod: pod("a").facts(),
+        container: "app".into(),
+        outcome: Outcome::Succeeded(Location::default()),
+        checkpoint: sent,
+        is_written: false,
+    };
+    finish(&mut engine, id, OperationResult::Attempt(Ok(AttemptResult::Sent(Box::new(ended)))), 2);
+    let next = operations(engine.on(Input::Wakeup, now(400)));
+    let is_interrupted = |(_, operation): &(OperationId, Operation)| matches!(operation, Operation::MarkInterrupted(_));
+    assert!(next.iter().any(is_interrupted), "{next:?}");
 }
 
 #[test]

@@ -65,6 +65,10 @@ impl WorkQueue {
         self.queued.is_empty()
     }
 
+    pub(super) fn contains(&self, item: &WorkItem) -> bool {
+        self.queued.contains_key(item)
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -80,6 +80,31 @@ fn a_response_frees_the_slot_before_the_outcome_is_written() {
 }
 
 #[test]
+fn a_container_waits_for_the_outcome_although_its_slot_is_free() {
+    let mut slots = slots(1, 1);
+    let subject = || Some(("u".to_owned(), "app".to_owned()));
+    assert!(slots.take(&key("manual"), Some("n1"), subject(), boot(0)));
+    slots.responded(&key("manual"), None, now(0));
+    slots.release(&key("manual"));
+    slots.drop_outcomes(|_| true);
+    assert!(slots.has_free(Some("n1"), boot(0)));
+    assert!(!slots.take(&key("automatic"), Some("n1"), subject(), boot(0)), "the outcome is not shown");
+    slots.drop_expired(boot(0), now(900));
+    assert!(!slots.take(&key("automatic"), Some("n1"), subject(), boot(900)));
+    slots.drop_outcomes(|_| false);
+    assert!(slots.take(&key("automatic"), Some("n1"), subject(), boot(900)));
+}
+
+#[test]
+fn a_checkpoint_starts_no_attempt_before_its_last_request_has_expired() {
+    let mut slots = slots(8, 8);
+    assert!(take(&mut slots, "a", "n1"));
+    slots.responded(&key("a"), Some(at(10)), now(0));
+    assert!(!slots.take(&key("a"), Some("n2"), None, boot(129)), "the back-end may still work on n1");
+    assert!(slots.take(&key("a"), Some("n2"), None, boot(130)));
+}
+
+#[test]
 fn two_checkpoints_of_one_container_never_run_at_once() {
     let mut slots = slots(8, 8);
     let subject = || Some(("u".to_owned(), "app".to_owned()));

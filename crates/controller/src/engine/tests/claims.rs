@@ -170,6 +170,44 @@ fn a_container_is_not_claimed_while_a_manual_attempt_of_it_runs() {
 }
 
 #[test]
+fn a_container_is_not_claimed_before_the_watch_shows_the_success_of_an_own_manual_attempt() {
+    let (mut engine, effects) = leading(settings(), vec![ready("a")]);
+    let (find, _) = only(effects);
+    let spec = fixtures::checkpoint("a").named("manual").spec(|spec| {
+        spec.image = Some(fixtures::IMAGE.into());
+        spec.pod.as_mut().unwrap().uid = Some("a".into());
+    });
+    let version = |mut checkpoint: Checkpoint, version: &str| {
+        checkpoint.metadata.resource_version = Some(version.to_owned());
+        checkpoint
+    };
+    let shown = |checkpoint| Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) };
+    let (attempt, _) = only(engine.on(shown(version(spec.clone().build(), "1")), now(1)));
+    assert!(operations(finish(&mut engine, find, OperationResult::Workload(Ok(workload())), 1)).is_empty());
+
+    let outcome = Outcome::Succeeded(Location::default());
+    let progress = Progress::Responded { outcome: outcome.clone(), deadline: None };
+    assert!(operations(engine.on(Input::Progress { id: attempt, progress }, now(2))).is_empty());
+    let mut succeeded = version(spec.in_progress().phase(Phase::Succeeded).build(), "3");
+    let status = succeeded.status.as_mut().unwrap();
+    set_conditions(&mut status.conditions, Phase::Succeeded, "Succeeded", None, None, at(0));
+    let sent = SentAttempt {
+        pod: pod("a").facts(),
+        container: "app".into(),
+        outcome,
+        checkpoint: Arc::new(succeeded.clone()),
+        is_written: true,
+    };
+    let result = OperationResult::Attempt(Ok(AttemptResult::Sent(Box::new(sent))));
+    assert!(operations(finish(&mut engine, attempt, result, 2)).is_empty());
+    for second in [3, 60] {
+        assert!(operations(engine.on(Input::Wakeup, now(second))).is_empty(), "{second}");
+    }
+    assert!(operations(engine.on(shown(succeeded), now(61))).is_empty());
+    assert_eq!(engine.kept().claims, 0);
+}
+
+#[test]
 fn a_container_is_claimed_again_while_the_attempt_of_its_deleted_checkpoint_runs() {
     let (mut engine, effects) = leading(settings(), vec![ready("a")]);
     let (id, operation) = only(effects);
