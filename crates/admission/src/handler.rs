@@ -7,9 +7,9 @@ use std::time::Instant;
 use tracing::{Level, debug, debug_span, enabled, warn};
 
 use snapwatcher_daemon::clock;
+use snapwatcher_daemon::telemetry::LogThrottle;
 use snapwatcher_state::PodTimelines;
 
-use super::log_throttle::LogThrottle;
 use super::metrics::AdmissionMetrics;
 use super::mutate::{self, MutateDecision};
 use super::request_error::RequestError;

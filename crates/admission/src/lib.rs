@@ -7,7 +7,6 @@
 
 mod body_reader;
 mod handler;
-mod log_throttle;
 mod metadata;
 mod metrics;
 mod mutate;

@@ -1,11 +1,13 @@
 //! What happened, for people: log lines, Events, metrics, health checks and timelines.
 
+use std::time::Instant;
+
 use kube::ResourceExt as _;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::outcome::{Outcome, RetryClass};
 use snapwatcher_api::pod::{PodFacts, PodName};
-use snapwatcher_daemon::telemetry::error_chain;
+use snapwatcher_daemon::telemetry::{LogThrottle, error_chain};
 use snapwatcher_kubernetes::events::INVALID_ANNOTATION;
 use snapwatcher_kubernetes::workload::WorkloadError;
 use snapwatcher_state::ContainerTimeline;
@@ -18,10 +20,16 @@ use crate::record::fields;
 
 /// Takes reports from the engine.
 pub(crate) struct Reporter {
-    pub(crate) context: ControllerContext,
+    context: ControllerContext,
+    /// Of what is retried: claims, by namespace and controller of the pod, and attempts, by Checkpoint.
+    log_throttle: LogThrottle,
 }
 
 impl Reporter {
+    pub(crate) fn new(context: ControllerContext) -> Self {
+        Self { context, log_throttle: LogThrottle::default() }
+    }
+
     pub(crate) fn report(&self, report: Report) {
         let ControllerContext { timelines, watch_metrics, checkpoint_metrics, checks, .. } = &self.context;
         let now = snapwatcher_daemon::clock::now;
@@ -63,13 +71,15 @@ impl Reporter {
             Report::Interrupted(checkpoint) => self.interrupted(&checkpoint),
             Report::AttemptFailed { checkpoint, error, retry_after } => {
                 let (namespace, name) = names(&checkpoint);
-                tracing::warn!(
-                    namespace,
-                    checkpoint = name,
-                    "Could not attempt Checkpoint `{namespace}/{name}`, retrying in {} s: {}",
-                    retry_after.as_secs(),
-                    error_chain(&error)
-                );
+                if self.log_throttle.should_log(&format!("attempt {namespace}/{name}"), Instant::now()) {
+                    tracing::warn!(
+                        namespace,
+                        checkpoint = name,
+                        "Could not attempt Checkpoint `{namespace}/{name}`, retrying in {} s: {}",
+                        retry_after.as_secs(),
+                        error_chain(&error)
+                    );
+                }
             }
             Report::OutageStarted(error) => {
                 tracing::warn!("Checkpoints paused: API server error, retrying until it responds: {error}");
@@ -123,13 +133,16 @@ impl Reporter {
             _ if error.unreachable().is_some() => {}
             ClaimError::Workload(WorkloadError::Lookup { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
                 let PodName { namespace, name } = &pod.name;
-                tracing::warn!(
-                    namespace,
-                    pod = name,
-                    container,
-                    "Could not create the Checkpoint of pod `{namespace}/{name}`, container `{container}`, retrying: {}",
-                    error_chain(error)
-                );
+                let controller = pod.controller.as_ref().map_or(name, |controller| &controller.name);
+                if self.log_throttle.should_log(&format!("claim {namespace}/{controller}"), Instant::now()) {
+                    tracing::warn!(
+                        namespace,
+                        pod = name,
+                        container,
+                        "Could not create the Checkpoint of pod `{namespace}/{name}`, container `{container}`, retrying: {}",
+                        error_chain(error)
+                    );
+                }
             }
         }
         self.context.timelines.waiting_for(pod, &error_chain(error));

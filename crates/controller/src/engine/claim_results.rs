@@ -5,6 +5,7 @@ use snapwatcher_kubernetes::workload::WorkloadError;
 
 use super::message::{ClaimReport, Now, Report};
 use super::pod_action::{ContainerKey, PodAction};
+use super::pod_table::{CLAIM_RETRY, REJECTED_RETRY};
 use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
 use super::state::Engine;
@@ -69,6 +70,7 @@ impl Engine {
 
     pub(super) fn claim_failed(&mut self, key: &ContainerKey, error: ClaimError, now: Now) {
         let jitter = self.random.f64();
+        let retry = if error.is_rejection() { REJECTED_RETRY } else { CLAIM_RETRY };
         match (error.unreachable(), &error) {
             (Some(call), _) => self.start_outage(call, now),
             // No call may have been made.
@@ -78,7 +80,7 @@ impl Engine {
         let again: Option<PodAction> = match &error {
             // The watch can be behind the live read, or ahead of it.
             ClaimError::Ineligible { .. } if self.pods.is_claimable(key, now) => {
-                self.pods.claim_failed(key, jitter, now)
+                self.pods.claim_failed(key, retry, jitter, now)
             }
             // The next state of the pod decides. A pod whose controller is gone will be garbage-collected.
             ClaimError::Ineligible { .. } | ClaimError::Workload(WorkloadError::Gone { .. }) => {
@@ -88,7 +90,7 @@ impl Engine {
             ClaimError::NoDefinition
             | ClaimError::Workload(WorkloadError::Lookup { .. })
             | ClaimError::NoName(_)
-            | ClaimError::Call(_) => self.pods.claim_failed(key, jitter, now),
+            | ClaimError::Call(_) => self.pods.claim_failed(key, retry, jitter, now),
         };
         if let Some(pod) = self.pods.get(&key.pod).map(|entry| entry.pod.clone()).filter(|pod| pod.uid == key.uid) {
             self.report(Report::ClaimFailed { pod, container: key.container.clone(), error });

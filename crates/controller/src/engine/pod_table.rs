@@ -17,9 +17,12 @@ use crate::log_block::BlockEvent;
 /// By how much the watch of Checkpoints may lag behind a claim.
 const INDEX_LAG: Duration = Duration::from_secs(2);
 
-/// The waits before a failed claim is retried. The longest is short enough for a claim within 30 s of the API server's
-/// return.
-const CLAIM_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
+/// The waits before a claim is retried that the API server did not answer. The longest is short enough for a claim within 30 s
+/// of the API server's return.
+pub(super) const CLAIM_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
+
+/// The same of a claim that it rejected. A quota or a missing right rejects those of many pods for long.
+pub(super) const REJECTED_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// All labeled pods of the watched namespaces, in order, so that equal histories take equal steps.
 #[derive(Default)]
@@ -144,15 +147,20 @@ impl PodTable {
         }
     }
 
-    /// The claim failed, and is retried after a wait.
-    /// `jitter` is from 0 to 1.
-    pub(super) fn claim_failed(&mut self, key: &ContainerKey, jitter: f64, now: Now) -> Option<PodAction> {
+    /// The claim failed, and is retried after a wait. `jitter` is from 0 to 1.
+    pub(super) fn claim_failed(
+        &mut self,
+        key: &ContainerKey,
+        retry: Backoff,
+        jitter: f64,
+        now: Now,
+    ) -> Option<PodAction> {
         let entry = self.entry_mut(key)?;
         let failures = match entry.claim(&key.container) {
             Some(ClaimState::UnderWay { failures, .. }) => failures + 1,
             _ => 1,
         };
-        let retry_at = now.boot + CLAIM_RETRY.wait(failures, jitter);
+        let retry_at = now.boot + retry.wait(failures, jitter);
         entry.set_claim(&key.container, Some(ClaimState::Failed { failures, retry_at }));
         let at = entry.next_retry(now)?;
         Some(PodAction::Recheck { pod: key.pod.clone(), at })

@@ -28,14 +28,25 @@ pub enum ClaimError {
 }
 
 impl ClaimError {
+    /// Whether the claim fails until an object, a right or a quota is changed.
+    pub(crate) fn is_rejection(&self) -> bool {
+        match self {
+            Self::NoDefinition | Self::NoName(_) => true,
+            _ => self.call().is_some_and(|call| call.is_about_object() && call.status().is_some()),
+        }
+    }
+
     /// The call that failed because the API server could not be reached. It is reported once for all claims.
     pub(crate) fn unreachable(&self) -> Option<&CallError> {
-        let call = match self {
-            Self::Call(call) => call,
-            Self::Workload(WorkloadError::Lookup { source, .. }) => source.as_ref(),
-            _ => return None,
-        };
-        Some(call).filter(|call| !call.is_about_object())
+        self.call().filter(|call| !call.is_about_object())
+    }
+
+    fn call(&self) -> Option<&CallError> {
+        match self {
+            Self::Call(call) => Some(call),
+            Self::Workload(WorkloadError::Lookup { source, .. }) => Some(source),
+            _ => None,
+        }
     }
 }
 

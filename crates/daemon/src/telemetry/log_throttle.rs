@@ -1,4 +1,4 @@
-//! A limit on repeated log lines: a Deployment creates its pods over and over.
+//! A limit on repeated log lines: what is wrong with one pod is usually wrong with all pods of its workload.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,11 +11,11 @@ const MAX_LINES: usize = 100;
 
 /// The lines that were logged within [`REPEAT_AFTER`], by key, with the time of each.
 #[derive(Default)]
-pub(super) struct LogThrottle(Mutex<HashMap<String, Instant>>);
+pub struct LogThrottle(Mutex<HashMap<String, Instant>>);
 
 impl LogThrottle {
     /// Whether the line with this key may be logged now; if so, the line counts as logged.
-    pub(super) fn should_log(&self, key: &str, now: Instant) -> bool {
+    pub fn should_log(&self, key: &str, now: Instant) -> bool {
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         logged.retain(|_, at| now.saturating_duration_since(*at) < REPEAT_AFTER);
         let should_log = logged.len() < MAX_LINES && !logged.contains_key(key);

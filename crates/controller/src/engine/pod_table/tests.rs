@@ -122,7 +122,9 @@ fn a_failed_claim_is_retried_after_waits_that_double_up_to_a_limit() {
     let mut second = 1;
     let mut waits = Vec::new();
     for _ in 0..8 {
-        let Some(PodAction::Recheck { at, .. }) = table.claim_failed(&app("a"), Backoff::NO_JITTER, now(second)) else {
+        let Some(PodAction::Recheck { at, .. }) =
+            table.claim_failed(&app("a"), CLAIM_RETRY, Backoff::NO_JITTER, now(second))
+        else {
             panic!("a failed claim is retried");
         };
         assert!(claims(&table.recheck(&name("a"), now(second))).is_empty(), "not before it is due");
@@ -142,10 +144,10 @@ fn each_of_two_failed_claims_of_a_pod_is_retried() {
     table.apply(0, Event::Apply(two), now(1));
     let side = ContainerKey { container: "side".into(), ..app("a") };
     let recheck = |second| PodAction::Recheck { pod: name("a"), at: boot(second) };
-    assert_eq!(table.claim_failed(&side, Backoff::NO_JITTER, now(1)), Some(recheck(2)));
+    assert_eq!(table.claim_failed(&side, CLAIM_RETRY, Backoff::NO_JITTER, now(1)), Some(recheck(2)));
     table.recheck(&name("a"), now(2));
-    assert_eq!(table.claim_failed(&side, Backoff::NO_JITTER, now(2)), Some(recheck(4)));
-    assert_eq!(table.claim_failed(&app("a"), Backoff::NO_JITTER, now(2)), Some(recheck(3)));
+    assert_eq!(table.claim_failed(&side, CLAIM_RETRY, Backoff::NO_JITTER, now(2)), Some(recheck(4)));
+    assert_eq!(table.claim_failed(&app("a"), CLAIM_RETRY, Backoff::NO_JITTER, now(2)), Some(recheck(3)));
     assert!(table.recheck(&name("a"), now(3)).contains(&recheck(4)), "the other one is not forgotten");
 }
 
