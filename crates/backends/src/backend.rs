@@ -17,7 +17,7 @@ pub struct CheckpointRequest {
     pub pod: PodName,
     pub node: String,
     pub container: String,
-    /// `<Checkpoint uid>-<failures>`: the same for repeats of a request whose result is unknown.
+    /// `<Checkpoint uid>-<failures>`: another one after each failure that counts.
     pub idempotency_key: String,
     /// The whole Pod object as just read, for a back-end that [needs](CheckpointBackend::needs_pod) it.
     pub pod_object: Option<Value>,

@@ -20,7 +20,7 @@ use super::request::body;
 use super::response;
 use super::settings::{SnapHookError, SnapHookSettings};
 
-/// The header that identifies an attempt, equal for repeats of a request whose result is unknown, see
+/// The header that identifies an attempt. Attempts have the same until a failure counts, see
 /// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
