@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kube::ResourceExt as _;
 
-use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus};
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, Phase};
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::backoff::Backoff;
 use snapwatcher_kubernetes::cluster::CallError;
@@ -84,9 +84,11 @@ impl<I: OperationIo> StatusWriter<'_, I> {
                     self.io.sleep(retries.next_wait()).await;
                 }
             }
+            let is_success = status.phase == Some(Phase::Succeeded);
+            let accepts = if is_success { transitions::accepts_success } else { transitions::accepts_outcome };
             match self.read(&checkpoint).await {
                 Ok(Some(found)) if is_written(&status, &found) => return Some(found),
-                Ok(Some(found)) if transitions::accepts_outcome(&attempt, &found) => checkpoint = found,
+                Ok(Some(found)) if accepts(&attempt, &found) => checkpoint = found,
                 // Another process has written, or it was deleted.
                 Ok(_) => return None,
                 Err(_) => self.io.sleep(retries.next_wait()).await,

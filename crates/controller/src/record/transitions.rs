@@ -129,6 +129,12 @@ pub(crate) fn accepts_outcome(written: &CheckpointStatus, checkpoint: &Checkpoin
         }
 }
 
+/// The same of a success, which counts whatever the Checkpoint waits for meanwhile: no later attempt has begun.
+pub(crate) fn accepts_success(written: &CheckpointStatus, checkpoint: &Checkpoint) -> bool {
+    let waits = is_same_attempt(written, checkpoint.status.as_ref()) && checkpoint.phase() == Phase::Pending;
+    waits || accepts_outcome(written, checkpoint)
+}
+
 /// The status after an attempt, or after a precondition that was not met. `jitter` is from 0 to 1.
 pub(crate) fn finish_attempt(
     checkpoint: &Checkpoint,

@@ -59,6 +59,17 @@ fn the_values_of_unknown_result_are_keep_and_retry() {
 }
 
 #[test]
+fn a_late_success_replaces_whatever_its_checkpoint_waits_for() {
+    let mine = in_progress();
+    let written = mine.status.clone().unwrap();
+    let mut waiting = after(&mine, &failed(Reason::NotReady), &keep(), at(1));
+    assert_eq!(waiting.phase(), Phase::Pending);
+    assert!(accepts_success(&written, &waiting) && !accepts_outcome(&written, &waiting));
+    waiting.status.as_mut().unwrap().attempt = 2;
+    assert!(!accepts_success(&written, &waiting), "a later attempt has begun");
+}
+
+#[test]
 fn an_unmet_precondition_names_the_pod_as_far_as_it_is_known() {
     let status = |uid: Option<&str>, node: Option<&str>| {
         Some(PodStatus { name: "web".into(), uid: uid.map(Into::into), node: node.map(Into::into) })
