@@ -21,13 +21,15 @@ use crate::record::fields;
 /// Takes reports from the engine.
 pub(crate) struct Reporter {
     context: ControllerContext,
-    /// Of what is retried: claims, by namespace and controller of the pod, and attempts, by Checkpoint.
-    log_throttle: LogThrottle,
+    /// Of claims that are retried, by namespace and controller of the pod.
+    failed_claims: LogThrottle,
+    /// Of attempts that are retried, by Checkpoint.
+    failed_attempts: LogThrottle,
 }
 
 impl Reporter {
     pub(crate) fn new(context: ControllerContext) -> Self {
-        Self { context, log_throttle: LogThrottle::default() }
+        Self { context, failed_claims: LogThrottle::default(), failed_attempts: LogThrottle::default() }
     }
 
     pub(crate) fn report(&self, report: Report) {
@@ -71,7 +73,7 @@ impl Reporter {
             Report::Interrupted(checkpoint) => self.interrupted(&checkpoint),
             Report::AttemptFailed { checkpoint, error, retry_after } => {
                 let (namespace, name) = names(&checkpoint);
-                if self.log_throttle.should_log(&format!("attempt {namespace}/{name}"), Instant::now()) {
+                if self.failed_attempts.should_log(&format!("{namespace}/{name}"), Instant::now()) {
                     tracing::warn!(
                         namespace,
                         checkpoint = name,
@@ -134,7 +136,7 @@ impl Reporter {
             ClaimError::Workload(WorkloadError::Lookup { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
                 let PodName { namespace, name } = &pod.name;
                 let controller = pod.controller.as_ref().map_or(name, |controller| &controller.name);
-                if self.log_throttle.should_log(&format!("claim {namespace}/{controller}"), Instant::now()) {
+                if self.failed_claims.should_log(&format!("{namespace}/{controller}"), Instant::now()) {
                     tracing::warn!(
                         namespace,
                         pod = name,

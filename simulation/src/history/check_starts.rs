@@ -20,6 +20,8 @@ const MOST_STARTS: usize = 20;
 /// So much may be left for some seconds of what is gone.
 const TRANSIENT: usize = 20;
 const MOST_WAKEUPS: usize = 100;
+/// A wrong clock can have written a time that is farther away. Then the attempt starts after this time.
+const LONGEST_RETRY_WAIT: Duration = seconds(600);
 
 impl World {
     /// An engine starts an operation.
@@ -42,7 +44,11 @@ impl World {
             }
             Operation::Attempt(attempt) => {
                 let next = attempt.checkpoint.status.as_ref().and_then(|status| status.next_attempt_time.as_ref());
-                if next.is_some_and(|next| next.0 > self.processes[process].clocks(self.now).wall) {
+                let of = &self.processes[process];
+                let key = key.clone().unwrap_or_default();
+                let shown_at = of.seen.attempts.get(&key).map(|(_, at)| *at).unwrap_or_default();
+                let is_early = next.is_some_and(|next| next.0 > of.clocks(self.now).wall);
+                if is_early && self.age(shown_at) < LONGEST_RETRY_WAIT {
                     self.violate("attempt before its time", || format!("{operation:?}"));
                 }
                 let pod = self.processes[process].seen.pods.get(&attempt.pod.to_string());
@@ -52,7 +58,6 @@ impl World {
                 let likely = of_pod.clone().or_else(|| facts::subject(&attempt.checkpoint));
                 // Without a node the pod is only read.
                 let (node, subject) = (attempt.node.clone(), of_pod.filter(|_| attempt.node.is_some()));
-                let key = key.clone().unwrap_or_default();
                 self.check_attempt(process, id, Attempting { key, node, subject, likely, since: self.now });
             }
             _ => {}

@@ -3,8 +3,8 @@
 //! A claim is also the first attempt where one may start now. If only a slot is missing, the container waits for it for a
 //! short time; then its Checkpoint is created without an attempt, so that people see it.
 
-use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use snapwatcher_api::checkpoint::{CheckpointTarget, WorkloadReference};
@@ -28,6 +28,9 @@ use crate::operation::{Claim, ClaimError, Operation};
 /// How many claims without an attempt, and searches for workloads, run at once.
 pub(super) const MAX_CLAIMS: usize = 16;
 
+/// How many of the claims without an attempt may be of one namespace. An admission webhook there can delay each for long.
+const MAX_CLAIMS_OF_NAMESPACE: usize = MAX_CLAIMS / 2;
+
 /// How long a container waits for a slot before it is claimed without an attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
@@ -40,7 +43,7 @@ impl ContainerKey {
 impl Engine {
     pub(super) fn start_claims(&mut self, now: Now) {
         while self.running_claims() < MAX_CLAIMS && !self.is_outage(now) {
-            if let Some((key, claim)) = self.unattempted.pop_front() {
+            if let Some((key, claim)) = self.next_unattempted() {
                 if !self.is_superseded(&key, &claim, false, now) {
                     self.start_claim(key, claim, None, now);
                 }
@@ -50,6 +53,23 @@ impl Engine {
                 return;
             }
         }
+    }
+
+    /// The first claim without an attempt whose namespace has not too many under way.
+    fn next_unattempted(&mut self) -> Option<(ContainerKey, PreparedClaim)> {
+        let mut running: HashMap<&str, usize> = HashMap::new();
+        for operation in self.operations.values() {
+            if let Task::Claim(task) = &operation.task
+                && !task.attempts
+            {
+                *running.entry(&task.key.pod.namespace).or_default() += 1;
+            }
+        }
+        let may_start = |(key, _): &(ContainerKey, _)| {
+            running.get(key.pod.namespace.as_str()).is_none_or(|count| *count < MAX_CLAIMS_OF_NAMESPACE)
+        };
+        let first = self.unattempted.iter().position(may_start)?;
+        self.unattempted.remove(first)
     }
 
     /// Drops waiting claims of containers that are gone.

@@ -17,11 +17,12 @@ use crate::log_block::BlockEvent;
 /// By how much the watch of Checkpoints may lag behind a claim.
 const INDEX_LAG: Duration = Duration::from_secs(2);
 
-/// The waits before a claim is retried that the API server did not answer. The longest is short enough for a claim within 30 s
-/// of the API server's return.
+/// The waits before a claim is retried, unless it was rejected. The longest is short enough for a claim within 30 s of the API
+/// server's return.
 pub(super) const CLAIM_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
 
-/// The same of a claim that it rejected. A quota or a missing right rejects those of many pods for long.
+/// The same of a claim that was rejected, or that has had no effect. A quota, a missing right or a webhook prevents those of many
+/// pods for long.
 pub(super) const REJECTED_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// All labeled pods of the watched namespaces, in order, so that equal histories take equal steps.

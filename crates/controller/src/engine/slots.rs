@@ -108,6 +108,14 @@ impl Slots {
         others.any(|(_, slot)| slot.holds_subject(now) && slot.subject.as_ref() == Some(subject))
     }
 
+    /// Until when a Checkpoint has the slot of its last request, by the clock since boot; `None`: it has none.
+    pub(super) fn held_until(&self, key: &RecordKey, now: Duration) -> Option<Duration> {
+        match self.held.get(key)?.by {
+            SlotHolder::Checkpoint(attempt) => Some(attempt.until).filter(|until| *until > now),
+            SlotHolder::Operation | SlotHolder::Outcome => None,
+        }
+    }
+
     /// Takes a slot for an operation. False: none is free, another Checkpoint of the same container has one, or this one still has
     /// that of a request without a response.
     pub(super) fn take(

@@ -26,7 +26,8 @@ pub(crate) const INTERRUPTED: &str = "the SnapWatcher instance stopped before re
                                       exist. Look for it before you recreate the Checkpoint";
 const INVALID_SPEC: &str = "spec names neither a pod nor a complete workload: recreate the Checkpoint with one of them";
 
-/// Makes the attempt. An error means that nothing was sent and that the status does not claim otherwise.
+/// Makes the attempt. An error means that nothing was sent. If the status says otherwise later, a write took effect late, and the
+/// engine cancels that attempt.
 pub(super) async fn run<I: OperationIo>(
     io: &I,
     settings: &OperationSettings,

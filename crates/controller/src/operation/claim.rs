@@ -108,7 +108,7 @@ async fn create<I: OperationIo>(io: &I, object: &Checkpoint) -> Result<Created, 
         Err(error) if error.is_namespace_terminating() => return Err(ClaimError::NamespaceTerminating(namespace)),
         // The namespace exists as long as the pod does, so the resource was not found.
         Err(error) if error.is_not_found() => return Err(ClaimError::NoDefinition),
-        Err(error) if error.is_ambiguous() && !error.is_about_object() => error,
+        Err(error) if error.is_ambiguous() => error,
         Err(error) => return Err(error.into()),
     };
     let is_known_to_exist = error.already_exists();

@@ -32,7 +32,7 @@ impl ClaimError {
     pub(crate) fn is_rejection(&self) -> bool {
         match self {
             Self::NoDefinition | Self::NoName(_) => true,
-            _ => self.call().is_some_and(|call| call.is_about_object() && call.status().is_some()),
+            _ => self.call().is_some_and(CallError::is_about_object),
         }
     }
 

@@ -36,7 +36,7 @@ impl<I: OperationIo> StatusWriter<'_, I> {
         let error = match self.put(checkpoint, status.clone()).await {
             Ok(written) => return Ok(Some(written)),
             Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) if error.is_conflict() || error.is_ambiguous() && !error.is_about_object() => error,
+            Err(error) if error.is_conflict() || error.is_ambiguous() => error,
             Err(error) => return Err(error),
         };
         // The write may have had its effect. Stopping before that is known would leave the Checkpoint InProgress

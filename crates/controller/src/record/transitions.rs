@@ -129,10 +129,13 @@ pub(crate) fn accepts_outcome(written: &CheckpointStatus, checkpoint: &Checkpoin
         }
 }
 
-/// The same of a success, which counts whatever the Checkpoint waits for meanwhile: no later attempt has begun.
+/// The same of a success, which counts whatever the Checkpoint waits for meanwhile: no later attempt has begun. The status can
+/// name another pod already.
 pub(crate) fn accepts_success(written: &CheckpointStatus, checkpoint: &Checkpoint) -> bool {
+    let pod = |status: &CheckpointStatus| status.pod.as_ref().and_then(|pod| pod.uid.clone());
+    let is_of_pod = checkpoint.status.as_ref().is_some_and(|found| pod(found) == pod(written));
     let waits = is_same_attempt(written, checkpoint.status.as_ref()) && checkpoint.phase() == Phase::Pending;
-    waits || accepts_outcome(written, checkpoint)
+    waits && is_of_pod || accepts_outcome(written, checkpoint)
 }
 
 /// The status after an attempt, or after a precondition that was not met. `jitter` is from 0 to 1.

@@ -50,8 +50,9 @@ impl CallError {
             // The server answers reads. If it has answered the write too, it may reject all writes, as with a full etcd.
             Self::WithoutEffect(error) => error.status().is_none() || error.is_about_object(),
             Self::Failed { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) if status.message.contains(WEBHOOK_FAILED) => true,
-                kube::Error::Api(status) => status.code < 500 && !matches!(status.code, 401 | 408 | 429),
+                kube::Error::Api(status) => {
+                    is_webhook_failure(status) || status.code < 500 && !matches!(status.code, 401 | 408 | 429)
+                }
                 kube::Error::BuildRequest(_) | kube::Error::SerdeError(_) => true,
                 _ => false,
             },
@@ -80,9 +81,9 @@ impl CallError {
         self.status().is_some_and(|status| causes(status).iter().any(|cause| cause.reason == "NamespaceTerminating"))
     }
 
-    /// Whether the server may have carried out the request: a timeout, a broken connection, or a 5xx.
+    /// Whether the server may have carried out the request: a timeout, a broken connection, or a 5xx that is not about a webhook.
     pub fn is_ambiguous(&self) -> bool {
-        self.status().is_none_or(|status| status.code >= 500)
+        self.status().is_none_or(|status| status.code >= 500 && !is_webhook_failure(status))
     }
 
     /// The error of a write that is known to have had no effect, by a read after it.
@@ -90,6 +91,11 @@ impl CallError {
     pub fn without_effect(self) -> Self {
         Self::WithoutEffect(Box::new(self))
     }
+}
+
+/// The API server asks webhooks before it carries out a request.
+fn is_webhook_failure(status: &Status) -> bool {
+    status.message.contains(WEBHOOK_FAILED)
 }
 
 /// Makes one call that ends within [`CALL_TIMEOUT`]; `what` completes the sentence "could not ...".
@@ -153,7 +159,8 @@ mod tests {
         let message = "Internal error occurred: failed calling webhook \"a.example.com\": connection refused";
         let status = Status::failure(message, "InternalError").with_code(500);
         let source = Box::new(kube::Error::Api(Box::new(status)));
-        assert!(CallError::Failed { what: "create Checkpoint `a/b`".to_owned(), source }.is_about_object());
+        let error = CallError::Failed { what: "create Checkpoint `a/b`".to_owned(), source };
+        assert!(error.is_about_object() && !error.is_ambiguous());
     }
 
     #[test]

@@ -18,6 +18,28 @@ fn a_suspended_process_claims_without_an_attempt() {
 }
 
 #[test]
+fn claims_of_one_namespace_that_take_long_delay_no_other_namespace() {
+    let settings = EngineSettings { is_suspended: true, ..settings() };
+    let of = |namespace: &str, name: &str| pod(name).namespace(namespace).uid(name).labeled().ready(0).watched();
+    let names: Vec<String> = (0..20).map(|number| format!("a{number}")).collect();
+    let (mut engine, effects) = leading(settings, names.iter().map(|name| of("slow", name)).collect());
+    let mut searches = operations(effects);
+    let mut claims = 0;
+    while let Some((id, operation)) = searches.pop() {
+        match operation {
+            Operation::FindWorkload { .. } => {
+                searches.extend(operations(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 0)));
+            }
+            _ => claims += 1,
+        }
+    }
+    assert_eq!(claims, 8);
+    let effects = engine.on(pod_event(of("other", "b")), now(1));
+    let (_, attempts) = claim_of(&mut engine, effects);
+    assert!(!attempts);
+}
+
+#[test]
 fn nothing_is_claimed_before_the_checkpoints_are_listed() {
     let mut engine = Engine::new(settings());
     engine.on(Input::Leads(true), now(0));

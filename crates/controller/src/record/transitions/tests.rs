@@ -65,6 +65,9 @@ fn a_late_success_replaces_whatever_its_checkpoint_waits_for() {
     let mut waiting = after(&mine, &failed(Reason::NotReady), &keep(), at(1));
     assert_eq!(waiting.phase(), Phase::Pending);
     assert!(accepts_success(&written, &waiting) && !accepts_outcome(&written, &waiting));
+    let mut of_other_pod = waiting.clone();
+    of_other_pod.status.as_mut().unwrap().pod.as_mut().unwrap().uid = Some("other".into());
+    assert!(!accepts_success(&written, &of_other_pod), "of another pod of the name");
     waiting.status.as_mut().unwrap().attempt = 2;
     assert!(!accepts_success(&written, &waiting), "a later attempt has begun");
 }
