@@ -12,7 +12,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use lab::kubelet::Kubelet;
 use lab::objects::{deployment, pod};
-use lab::{Namespace, Snapwatcher, in_namespace};
+use lab::{Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -157,6 +157,12 @@ async fn a_revision_moves_to_a_pod_whose_node_can_take_checkpoints() {
         };
         without_criu.answer_pod_with(first, 500, NO_CRIU);
         gate_off.answer_pod_with(second, 404, "404 page not found\n");
+        // The first attempt of a claim is about the pod whose workload is found first. Later ones go by the names of the pods.
+        let args = ["--backend", "kubelet", "--suspend"].map(str::to_owned).to_vec();
+        let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..SnapwatcherOptions::default() };
+        let suspended = ns.launch_snapwatcher(options).await;
+        ns.until("the revision is claimed", async || ns.records().await.len() == 1).await;
+        suspended.stop().await.unwrap();
         let watcher = start(&ns, &nodes, &["--longest-wait", "500ms"]).await;
         let [record] = ns.all_records(1, "Succeeded", Duration::from_secs(30)).await.try_into().unwrap();
         assert_eq!(record.text("/pod/name"), Some(third.as_str()));

@@ -190,7 +190,7 @@ impl Engine {
                 self.timers.set(Timer::Record(key.clone()), now.boot + RECHECK_AFTER);
                 match self.need_of(&checkpoint, None, now) {
                     Need::Attempt(chosen) => self.queue.push(WorkItem::Attempt(key.clone()), chosen.node),
-                    // The reason NoResponse, which the write replaces, keeps the slot for whoever leads.
+                    // The reason NoResponse, which the write replaces, keeps the slot over a change of the leader.
                     Need::Wait(_) if let Some(until) = self.slots.held_until(key, now.boot) => {
                         self.timers.set(Timer::Record(key.clone()), until);
                     }
