@@ -147,7 +147,10 @@ impl Engine {
                 let actions = self.pods.recheck(&pod, now);
                 self.take(actions, now);
             }
-            Timer::Record(key) => self.look_at(&key, now),
+            Timer::Record(key) => {
+                self.forget_unshown(&key);
+                self.look_at(&key, now);
+            }
             Timer::Claim(key) => self.claim_without_attempt(&key, now),
             Timer::Retention => {
                 let known_pods = self.pods.uids();

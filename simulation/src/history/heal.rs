@@ -113,8 +113,8 @@ impl World {
     fn is_done(&self, leader: usize) -> bool {
         let is_idle = self.running().into_iter().all(|process| self.processes[process].engine.is_idle());
         let kept = self.processes[leader].engine.kept();
-        // Claims can wait for the end of a pause after an outage.
-        let has_work = kept.claims > 0 || kept.queued > 0 && !self.processes[leader].flags.is_suspended;
+        // Claims can wait for the end of a pause after an outage. A write of a Checkpoint that was deleted meanwhile is forgotten later.
+        let has_work = kept.claims + kept.written > 0 || kept.queued > 0 && !self.processes[leader].flags.is_suspended;
         is_idle
             && !has_work
             && self.records().iter().all(|record| self.is_settled(record, leader))

@@ -70,7 +70,7 @@ impl Engine {
 
     pub(super) fn claim_failed(&mut self, key: &ContainerKey, error: ClaimError, now: Now) {
         let jitter = self.random.f64();
-        let retry = if error.is_rejection() { REJECTED_RETRY } else { CLAIM_RETRY };
+        let retry = if error.is_about_object() { REJECTED_RETRY } else { CLAIM_RETRY };
         match (error.unreachable(), &error) {
             (Some(call), _) => self.start_outage(call, now),
             // No call may have been made.

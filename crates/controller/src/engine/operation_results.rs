@@ -94,11 +94,12 @@ impl Engine {
             self.slots.release(record);
         }
         let is_outdated = self.is_outdated(&task, &result);
+        let mut failure = None;
         match (task, result) {
             (Task::FindWorkload(key), OperationResult::Workload(result)) => self.workload_found(key, result, now),
             (Task::Claim(task), OperationResult::Claim(result)) => {
                 if let (Ok(ClaimResult::Attempted(attempt)), Some(record)) = (&result, &record) {
-                    self.note_write(record, attempt);
+                    self.note_write(record, attempt, now);
                 }
                 match result {
                     Ok(ClaimResult::Attempted(attempt)) => self.attempt_ended(attempt, None, is_outdated),
@@ -110,24 +111,24 @@ impl Engine {
                 Ok(attempt) => {
                     self.outage_over();
                     if let Some(record) = &record {
-                        self.note_write(record, &attempt);
+                        self.note_write(record, &attempt, now);
                     }
                     self.attempt_ended(attempt, Some(checkpoint), is_outdated);
                 }
-                Err(error) => return self.attempt_failed(checkpoint, error, now),
+                Err(error) => failure = Some((checkpoint, error)),
             },
             (Task::MarkInterrupted(checkpoint) | Task::Cancel(checkpoint), OperationResult::Written(result)) => {
                 match result {
                     Ok(written) => {
                         self.outage_over();
                         if let (Some(record), Some(written)) = (&record, written) {
-                            self.wrote(record, &written);
+                            self.wrote(record, &written, now);
                             if written.reason() == Some(Reason::Interrupted.as_str()) {
                                 self.report(Report::Interrupted(written));
                             }
                         }
                     }
-                    Err(error) => return self.attempt_failed(checkpoint, error, now),
+                    Err(error) => failure = Some((checkpoint, error)),
                 }
             }
             _ => {}
@@ -139,7 +140,9 @@ impl Engine {
         if let Some(record) = record {
             self.observe_again(&record, now);
             let is_queued = self.queue.contains(&WorkItem::Attempt(record.clone()));
-            if is_outdated {
+            if let Some((checkpoint, error)) = failure {
+                self.attempt_failed(record, checkpoint, error, now);
+            } else if is_outdated {
                 self.timers.set(Timer::Record(record), now.boot + RETRY_AFTER);
             } else if !is_queued {
                 self.look_at(&record, now);
@@ -193,17 +196,17 @@ impl Engine {
         self.slots.drop_outcomes(|key| busy.contains_key(key) || written.contains_key(key));
     }
 
-    fn note_write(&mut self, record: &RecordKey, attempt: &AttemptResult) {
+    fn note_write(&mut self, record: &RecordKey, attempt: &AttemptResult, now: Now) {
         match attempt {
-            AttemptResult::Sent(sent) if sent.is_written => self.wrote(record, &sent.checkpoint),
+            AttemptResult::Sent(sent) if sent.is_written => self.wrote(record, &sent.checkpoint, now),
             // It is deleted, or belongs to another process. If not, the attempt still counts as sent, and is never sent again.
             AttemptResult::Sent(_) if !self.records.contains(record) => drop(self.sent.remove(record)),
             AttemptResult::Unmet(unmet) => {
                 if let Some(written) = &unmet.written {
-                    self.wrote(record, written);
+                    self.wrote(record, written, now);
                 }
             }
-            AttemptResult::NotSent { written: Some(written) } => self.wrote(record, written),
+            AttemptResult::NotSent { written: Some(written) } => self.wrote(record, written, now),
             _ => {}
         }
     }
@@ -229,20 +232,15 @@ impl Engine {
         }
     }
 
-    fn attempt_failed(&mut self, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
-        let key = RecordKey::of(&checkpoint);
-        self.forget_gone(&key);
-        self.drop_outcomes();
-        self.observe_again(&key, now);
+    fn attempt_failed(&mut self, record: RecordKey, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
         let is_about_checkpoint = error.is_about_object();
         let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
-        self.timers.set(Timer::Record(key), now.boot + wait);
+        self.timers.set(Timer::Record(record), now.boot + wait);
         if is_about_checkpoint {
             self.report(Report::AttemptFailed { checkpoint, error, retry_after: wait });
         } else {
             self.start_outage(&error, now);
         }
-        self.requeue_blocked();
     }
 
     /// The API server could not be reached.

@@ -222,7 +222,7 @@ impl Engine {
     }
 
     /// An operation has written this version. Until the watch shows it, what the watch shows is outdated.
-    pub(super) fn wrote(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
+    pub(super) fn wrote(&mut self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) {
         let Some(written) = version(checkpoint) else { return };
         if self.ended.get(key).and_then(|ended| version(ended)).is_some_and(|ended| ended < written) {
             self.ended.remove(key);
@@ -234,6 +234,19 @@ impl Engine {
         let shown = self.records.unfinished(key).and_then(|record| version(&record.checkpoint));
         if shown.is_none_or(|shown| shown < written) {
             self.written.insert(key.clone(), written);
+        }
+        // It can have been deleted while the watch was interrupted, before the end of the operation. Then nothing shows it.
+        if shown.is_none() {
+            self.timers.set(Timer::Record(key.clone()), now.boot + RECHECK_AFTER);
+        }
+    }
+
+    /// Keeps nothing of a Checkpoint that the watch still does not show, long after the last write.
+    pub(super) fn forget_unshown(&mut self, key: &RecordKey) {
+        let is_unknown = !self.records.contains(key) && !self.busy.contains_key(key);
+        if is_unknown && self.written.remove(key).is_some() {
+            self.sent.remove(key);
+            self.drop_outcomes();
         }
     }
 }

@@ -28,8 +28,8 @@ pub enum ClaimError {
 }
 
 impl ClaimError {
-    /// Whether the claim fails until an object, a right or a quota is changed.
-    pub(crate) fn is_rejection(&self) -> bool {
+    /// Whether the claim failed for what it is about, so that others can still succeed, and will probably fail again.
+    pub(crate) fn is_about_object(&self) -> bool {
         match self {
             Self::NoDefinition | Self::NoName(_) => true,
             _ => self.call().is_some_and(CallError::is_about_object),

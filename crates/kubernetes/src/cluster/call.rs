@@ -18,7 +18,7 @@ pub enum CallError {
     /// The error of a call whose result several operations wait for.
     #[error(transparent)]
     Shared(Arc<Self>),
-    /// A write without a response. A read after it, which the API server answered, shows that it has had no effect.
+    /// A write that got no response or a 5xx. A read after it, which the API server answered, shows that it has had no effect.
     #[error(transparent)]
     WithoutEffect(Box<Self>),
 }

@@ -51,13 +51,16 @@ fn nothing_is_claimed_before_the_checkpoints_are_listed() {
     assert!(matches!(only(effects).1, Operation::FindWorkload { .. }));
 }
 
+/// The claims that start when the workloads of all pods are found.
+fn claims_of(engine: &mut Engine, effects: Vec<Effect>) -> Vec<(OperationId, Operation)> {
+    let finds = operations(effects).into_iter();
+    finds.flat_map(|(id, _)| operations(finish(engine, id, OperationResult::Workload(Ok(workload())), 0))).collect()
+}
+
 #[test]
 fn a_pod_on_a_busy_node_waits_unclaimed_and_is_then_claimed_without_an_attempt() {
     let (mut engine, effects) = leading(settings(), vec![ready("a"), ready("b")]);
-    let mut claims = Vec::new();
-    for (id, _) in operations(effects) {
-        claims.extend(operations(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 0)));
-    }
+    let claims = claims_of(&mut engine, effects);
     assert_eq!(claims.len(), 1, "both pods are on one node: {claims:?}");
     assert_eq!(engine.next_wakeup(now(0)), Duration::from_secs(2));
     let (_, operation) = only(engine.on(Input::Wakeup, now(2)));
@@ -67,10 +70,7 @@ fn a_pod_on_a_busy_node_waits_unclaimed_and_is_then_claimed_without_an_attempt()
 #[test]
 fn a_response_starts_the_next_claim_on_the_node() {
     let (mut engine, effects) = leading(settings(), vec![ready("a"), ready("b")]);
-    let mut claims = Vec::new();
-    for (id, _) in operations(effects) {
-        claims.extend(operations(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 0)));
-    }
+    let claims = claims_of(&mut engine, effects);
     let id = claims[0].0;
     let outcome = Outcome::Succeeded(Location::default());
     let progress = Progress::Responded { outcome, deadline: None };
@@ -258,4 +258,50 @@ fn a_container_is_claimed_again_while_the_attempt_of_its_deleted_checkpoint_runs
     let (id, _) = only(engine.on(pod_event(ready("a")), now(100)));
     let (_, operation) = only(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 100));
     assert!(matches!(operation, Operation::Claim(_)), "{operation:?}");
+}
+
+#[test]
+fn nothing_is_kept_of_a_checkpoint_that_was_deleted_while_the_watch_was_interrupted() {
+    let (mut engine, effects) = leading(settings(), vec![ready("a")]);
+    let (id, _) = claim_of(&mut engine, effects);
+    let mut created = fixtures::checkpoint("a").in_progress().build();
+    created.metadata.resource_version = Some("5".into());
+    let created = Arc::new(created);
+    for progress in [Progress::Claimed(created.clone()), Progress::Requested(created.clone())] {
+        engine.on(Input::Progress { id, progress }, now(1));
+    }
+    engine.on(Input::Pods { scope: 0, event: Box::new(Event::Delete(ready("a"))) }, now(2));
+    for event in [Event::Init, Event::InitDone] {
+        engine.on(Input::Checkpoints { scope: 0, event: Box::new(event) }, now(3));
+    }
+    let sent = SentAttempt {
+        pod: pod("a").facts(),
+        container: "app".into(),
+        outcome: Outcome::Succeeded(Location::default()),
+        checkpoint: created,
+        is_written: true,
+    };
+    let result = OperationResult::Claim(Ok(ClaimResult::Attempted(AttemptResult::Sent(Box::new(sent)))));
+    finish(&mut engine, id, result, 4);
+    let kept = |engine: &Engine| (engine.kept().written, engine.kept().sent);
+    assert_eq!(kept(&engine), (1, 1), "the watch can be behind");
+    engine.on(Input::Wakeup, now(400));
+    assert_eq!(kept(&engine), (0, 0));
+}
+
+#[test]
+fn a_claim_that_the_api_server_rejects_is_repeated_more_rarely_than_others() {
+    let ineligible = || ClaimError::Ineligible { pod: pod("a").facts().name, cause: Ineligible::Gone };
+    let errors: [(fn() -> ClaimError, _); 2] = [(|| ClaimError::NoDefinition, 45..=60), (ineligible, 6..=10)];
+    for (error, expected) in errors {
+        let (mut engine, mut effects) = leading(settings(), vec![ready("a")]);
+        let mut wait = 0;
+        for round in 1..=8 {
+            let (id, _) = claim_of(&mut engine, effects);
+            finish(&mut engine, id, OperationResult::Claim(Err(error())), round * 100);
+            wait = engine.next_wakeup(now(round * 100)).as_secs();
+            effects = engine.on(Input::Wakeup, now(round * 100 + 99));
+        }
+        assert!(expected.contains(&wait), "{wait} s after {:?}", error());
+    }
 }
