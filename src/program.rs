@@ -67,7 +67,8 @@ fn in_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return fail("could not install the TLS provider ring: another one is installed", 1);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // The HTTPS port has a thread of its own. The rest needs a fraction of a core, and each thread takes memory.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("could not start the async runtime: {error}"), 1),
     };
