@@ -67,7 +67,8 @@ impl Engine {
             Input::Retained => self.schedule_retention(now),
             Input::Wakeup => self.requeue_blocked(),
         }
-        while let Some(timer) = self.timers.pop(now.boot) {
+        for _ in 0..self.settings.decisions_per_step {
+            let Some(timer) = self.timers.pop(now.boot) else { break };
             self.due(timer, now);
         }
         if self.slots.drop_expired(self.last_step.boot, now) {
@@ -81,6 +82,9 @@ impl Engine {
 
     /// When [`Self::on`] is to be called with [`Input::Wakeup`], if nothing else happens before.
     pub fn next_wakeup(&mut self, now: Now) -> Duration {
+        if self.has_undecided_claims {
+            return Duration::ZERO;
+        }
         let longest = self.settings.operations.policy.longest_wait;
         let has_waiting = !self.queue.is_empty() || !self.blocked.is_empty();
         let has_claims = !self.claims.is_empty() || !self.unattempted.is_empty();
@@ -224,16 +228,22 @@ impl Engine {
     }
 
     fn start_work(&mut self, now: Now) {
+        self.has_undecided_claims = false;
         if !self.leads || self.is_stopping {
             return;
         }
+        let mut decisions = self.settings.decisions_per_step;
         loop {
-            self.start_claims(now);
+            self.start_claims(&mut decisions, now);
             if self.may_attempt(now) {
                 while self.start_next(now) {}
             }
             // What starts can give way to other claims.
             if self.claims.is_empty() || self.running_claims() >= MAX_CLAIMS || self.is_outage(now) {
+                return;
+            }
+            if decisions == 0 {
+                self.has_undecided_claims = true;
                 return;
             }
         }

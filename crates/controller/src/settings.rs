@@ -19,6 +19,9 @@ use crate::record::transitions::{Holder, RetryPolicy};
 use crate::retention::{Retention, RetentionPolicy};
 use crate::service::ControllerService;
 
+/// Few, so that a step is short beside the deadline of the lease.
+const DECISIONS_PER_STEP: usize = 64;
+
 /// Which pods are watched.
 #[derive(Debug, Clone)]
 pub struct WatchSettings {
@@ -82,6 +85,7 @@ impl ControllerService {
             is_suspended: suspend,
             longest_slot,
             retention_interval: retention.every,
+            decisions_per_step: DECISIONS_PER_STEP,
             backend: backend.clone(),
             seed: fastrand::u64(..),
         });

@@ -127,6 +127,7 @@ impl Flags {
             is_suspended: self.is_suspended,
             longest_slot: LONGEST_SLOT,
             retention_interval: seconds(300),
+            decisions_per_step: usize::from(seed.to_le_bytes()[0] % 4) + 1,
             backend: Some(Arc::new(Endpoints { is_per_node: setup.has_endpoint_per_node })),
             seed,
         }

@@ -39,6 +39,9 @@ pub struct EngineSettings {
     pub longest_slot: Duration,
     /// The time between two rounds of retention.
     pub retention_interval: Duration,
+    /// How many timers, and how many claims, one step deals with. The rest is due at once, and meanwhile the thread can do other
+    /// work, such as the renewal of the lease.
+    pub decisions_per_step: usize,
     /// `None`: claims are only reported, and no Checkpoints are created.
     pub backend: Option<Arc<dyn CheckpointBackend>>,
     /// Of the numbers by which waits differ.
@@ -75,6 +78,8 @@ pub struct Engine {
     pub(super) unattempted: VecDeque<(ContainerKey, PreparedClaim)>,
     /// The Checkpoints that are being claimed, each with the other containers that would have the same one.
     pub(super) claiming: HashMap<RecordKey, Vec<ContainerKey>>,
+    /// The last step has left some of [`Self::claims`] to the next one.
+    pub(super) has_undecided_claims: bool,
     pub(super) timers: Timers,
     pub(super) operations: HashMap<OperationId, Running>,
     /// The Checkpoints on which an operation works.
@@ -153,6 +158,7 @@ impl Engine {
             prepared: HashMap::new(),
             unattempted: VecDeque::new(),
             claiming: HashMap::new(),
+            has_undecided_claims: false,
             timers: Timers::default(),
             operations: HashMap::new(),
             busy: HashMap::new(),

@@ -60,6 +60,7 @@ fn settings() -> EngineSettings {
         is_suspended: false,
         longest_slot: Duration::from_secs(240),
         retention_interval: Duration::from_secs(600),
+        decisions_per_step: 64,
         backend: Some(Arc::new(OneEndpoint)),
         seed: 1,
     }

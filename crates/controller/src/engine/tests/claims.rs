@@ -305,3 +305,35 @@ fn a_claim_that_the_api_server_rejects_is_repeated_more_rarely_than_others() {
         assert!(expected.contains(&wait), "{wait} s after {:?}", error());
     }
 }
+
+#[test]
+fn a_listing_of_many_claimed_pods_is_decided_in_short_steps() {
+    let names: Vec<String> = (0..200).map(|number| format!("p{number}")).collect();
+    let mut engine = Engine::new(settings());
+    engine.on(Input::Leads(true), now(0));
+    let pods = names.iter().map(|name| Event::InitApply(ready(name)));
+    for event in std::iter::once(Event::Init).chain(pods).chain([Event::InitDone]) {
+        engine.on(Input::Pods { scope: 0, event: Box::new(event) }, now(0));
+    }
+    let succeeded = |name: &String| {
+        let checkpoint = fixtures::checkpoint(name).spec(|spec| {
+            spec.image = Some(fixtures::IMAGE.into());
+            spec.pod.as_mut().unwrap().uid = Some(name.clone());
+        });
+        Event::InitApply(checkpoint.in_progress().phase(Phase::Succeeded).build())
+    };
+    for event in std::iter::once(Event::Init).chain(names.iter().map(succeeded)) {
+        engine.on(Input::Checkpoints { scope: 0, event: Box::new(event) }, now(0));
+    }
+    let mut effects = engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::InitDone) }, now(0));
+    let mut claimed = Vec::new();
+    loop {
+        let is_claimed = |effect: &&Effect| matches!(effect, Effect::Report(report) if matches!(**report, Report::AlreadyClaimed { .. }));
+        claimed.push(effects.iter().filter(is_claimed).count());
+        if engine.next_wakeup(now(0)) > Duration::ZERO {
+            break;
+        }
+        effects = engine.on(Input::Wakeup, now(0));
+    }
+    assert_eq!(claimed, [64, 64, 64, 8]);
+}
