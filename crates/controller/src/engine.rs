@@ -238,12 +238,13 @@ impl Engine {
             if self.may_attempt(now) {
                 while self.start_next(now) {}
             }
-            // What starts can give way to other claims.
-            if self.claims.is_empty() || self.running_claims() >= MAX_CLAIMS || self.is_outage(now) {
+            let is_busy = self.running_claims() >= MAX_CLAIMS || self.is_outage(now);
+            if decisions == 0 {
+                self.has_undecided_claims = !is_busy && !(self.claims.is_empty() && self.unattempted.is_empty());
                 return;
             }
-            if decisions == 0 {
-                self.has_undecided_claims = true;
+            // What starts can give way to other claims.
+            if is_busy || self.claims.is_empty() {
                 return;
             }
         }

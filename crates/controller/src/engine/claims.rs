@@ -43,7 +43,6 @@ impl ContainerKey {
 impl Engine {
     pub(super) fn start_claims(&mut self, decisions: &mut usize, now: Now) {
         while *decisions > 0 && self.running_claims() < MAX_CLAIMS && !self.is_outage(now) {
-            *decisions -= 1;
             if let Some((key, claim)) = self.next_unattempted() {
                 if !self.is_superseded(&key, &claim, false, now) {
                     self.start_claim(key, claim, None, now);
@@ -53,6 +52,7 @@ impl Engine {
             } else {
                 return;
             }
+            *decisions -= 1;
         }
     }
 

@@ -122,15 +122,23 @@ impl PodTable {
     }
 
     /// The container has a Checkpoint, unless the claim is outdated. Then it is repeated, after the watch of Checkpoints has had
-    /// time to catch up.
+    /// time to catch up. A claim from before the pod lost its label and got it again can end late, and decides nothing.
     pub(super) fn claim_done(&mut self, key: &ContainerKey, now: Now) -> Option<PodAction> {
         let entry = self.entry_mut(key)?;
-        let is_outdated = matches!(entry.claim(&key.container), Some(ClaimState::UnderWay { is_outdated: true, .. }));
-        let retry_at = now.boot + INDEX_LAG;
-        let state = if is_outdated { ClaimState::Failed { failures: 0, retry_at } } else { ClaimState::Done };
-        entry.set_claim(&key.container, Some(state));
-        let at = entry.next_retry(now)?;
-        is_outdated.then(|| PodAction::Recheck { pod: key.pod.clone(), at })
+        let has_image = entry.pod.container(&key.container).is_some_and(|container| container.image == key.image);
+        match entry.claim(&key.container) {
+            Some(ClaimState::UnderWay { is_outdated: true, .. }) => {
+                let retry_at = now.boot + INDEX_LAG;
+                entry.set_claim(&key.container, Some(ClaimState::Failed { failures: 0, retry_at }));
+                let at = entry.next_retry(now)?;
+                Some(PodAction::Recheck { pod: key.pod.clone(), at })
+            }
+            Some(ClaimState::UnderWay { is_outdated: false, .. }) if has_image => {
+                entry.set_claim(&key.container, Some(ClaimState::Done));
+                None
+            }
+            _ => None,
+        }
     }
 
     /// The pod is not eligible. Its next state decides, or the end of its delay, since a clock can be set back. After an update

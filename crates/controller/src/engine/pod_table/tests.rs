@@ -299,7 +299,7 @@ fn an_update_in_place_of_one_container_leaves_the_other_alone() {
     };
     table.apply(0, two("side:1"), now(1));
     table.claim_done(&app("a"), now(1));
-    table.claim_done(&ContainerKey { container: "side".into(), ..app("a") }, now(1));
+    table.claim_done(&ContainerKey { container: "side".into(), image: "side:1".into(), ..app("a") }, now(1));
     assert_eq!(images(&table.apply(0, two("side:2"), now(2))), ["side:2"]);
 }
 
@@ -317,6 +317,21 @@ fn a_claim_during_which_the_pod_is_updated_in_place_is_repeated() {
     table.apply(0, updated(), now(1));
     assert_eq!(table.claim_ineligible(&app("a"), now(1)), Some(PodAction::Recheck { pod: name("a"), at: boot(1) }));
     assert_eq!(images(&table.recheck(&name("a"), now(1))), ["busybox:2"]);
+}
+
+#[test]
+fn a_claim_of_an_earlier_image_that_ends_late_does_not_count_for_the_image_of_now() {
+    let updated = |restarts| Event::Apply(pod("a", true).image("busybox:2").restarts("app", restarts).watched());
+    let mut table = PodTable::default();
+    apply(&mut table, "a", true);
+    table.apply(0, updated(0), now(1));
+    // Another claim of the same container, from before the pod lost its label and got it again, ends first.
+    table.claim_ineligible(&app("a"), now(1));
+    assert_eq!(table.claim_done(&app("a"), now(1)), None);
+    assert_eq!(images(&table.apply(0, updated(1), now(2))), ["busybox:2"]);
+    assert_eq!(table.claim_done(&app("a"), now(2)), None);
+    let claim = table.get(&name("a")).unwrap().claim("app");
+    assert!(matches!(claim, Some(ClaimState::UnderWay { .. })), "{claim:?}");
 }
 
 #[test]
