@@ -31,7 +31,8 @@ where
     let service = RequestService::new(service, Arc::clone(&state));
     // The idle clock also limits how long a head may take, so hyper needs no timer for it.
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(BUFFER).header_read_timeout(None);
+    // Head and body of a response are encrypted into one record, so they are copied into one buffer anyway.
+    builder.max_buf_size(BUFFER).header_read_timeout(None).writev(false);
     let mut http = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut idle = pin!(state.clock.expired(&state.context.limits));
     let mut is_closing = false;
