@@ -116,15 +116,17 @@ impl Testbed {
         let deadline = Instant::now() + CLEAR_LIMIT;
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
         let (at_once, all) = (DeleteParams::default().grace_period(0), ListParams::default());
+        let some = ListParams::default().limit(500);
         deployments.delete_collection(&DeleteParams::background(), &all).await?;
         // The ReplicaSet creates pods until the garbage collector has deleted it.
         while !self.is_clear().await? {
             if Instant::now() > deadline {
                 return Err(format!("pods were left after {CLEAR_LIMIT:?}").into());
             }
-            self.pods().delete_collection(&at_once, &all).await?;
-            self.checkpoints().delete_collection(&at_once, &all).await?;
-            sleep(POLL * 10).await;
+            // An API server ends a request after a minute, so it deletes some at a time.
+            self.pods().delete_collection(&at_once, &some).await?;
+            self.checkpoints().delete_collection(&at_once, &some).await?;
+            sleep(POLL).await;
         }
         Ok(())
     }
