@@ -29,6 +29,9 @@ const IDLE_TIME: Duration = Duration::from_secs(20);
 const SHORTEST_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 const CLEAR_LIMIT: Duration = Duration::from_secs(600);
+/// The API server is quiet if it uses fewer cores than this for so long, apart from its heartbeats.
+const QUIET_CORES: f64 = 0.05;
+const QUIET_SAMPLE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Testbed {
     pub(crate) cluster: Cluster,
@@ -108,6 +111,23 @@ impl Testbed {
                 return Err(format!("after {:?}: {ready} Ready pods, {requests} requests", limit(pods)).into());
             }
             sleep(POLL).await;
+        }
+    }
+
+    /// Waits until the control plane does no more than without any pod. After a burst it is busy for some time, and the next
+    /// program would wait for it.
+    pub(crate) async fn wait_until_quiet(&self) -> Result<(), Box<dyn Error>> {
+        let deadline = Instant::now() + CLEAR_LIMIT;
+        loop {
+            let before = self.api_server.read().await?;
+            sleep(QUIET_SAMPLE).await;
+            let busy = self.api_server.work_since(before).await?.cpu_seconds / QUIET_SAMPLE.as_secs_f64();
+            if busy < QUIET_CORES {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("after {CLEAR_LIMIT:?}, the API server still uses {busy:.2} cores").into());
+            }
         }
     }
 

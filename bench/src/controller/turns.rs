@@ -25,6 +25,7 @@ pub(crate) async fn burst(
     contestant: Contestant,
     pods: usize,
 ) -> Result<BurstRound, Box<dyn Error>> {
+    testbed.wait_until_quiet().await?;
     let snaphook = SnapHook::start().await?;
     let kubeconfig = testbed.kubeconfig();
     let mut watcher = Watcher::start(contestant, &testbed.programs, &kubeconfig, &snaphook).await?;
@@ -52,6 +53,7 @@ pub(crate) async fn steady(
     time: Duration,
     snaphook_time: Duration,
 ) -> Result<[Duration; 2], Box<dyn Error>> {
+    testbed.wait_until_quiet().await?;
     let snaphook = SnapHook::start().await?;
     if !snaphook_time.is_zero() {
         snaphook.answer_with(Behaviour::Delay(snaphook_time));
@@ -72,6 +74,7 @@ pub(crate) async fn steady(
 
 /// When the calls of SnapWatcher were made in a burst of `pods` pods. A proxy in front of the API server sees them.
 pub(crate) async fn call_times(testbed: &mut Testbed, pods: usize) -> Result<CallTimes, Box<dyn Error>> {
+    testbed.wait_until_quiet().await?;
     let snaphook = SnapHook::start().await?;
     let proxy = Proxy::start(testbed.cluster.access()).await;
     let contestant = Contestant::Snapwatcher;
