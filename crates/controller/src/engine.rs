@@ -82,7 +82,7 @@ impl Engine {
 
     /// When [`Self::on`] is to be called with [`Input::Wakeup`], if nothing else happens before.
     pub fn next_wakeup(&mut self, now: Now) -> Duration {
-        if self.has_undecided_claims {
+        if self.undecided_claims > 0 {
             return Duration::ZERO;
         }
         let longest = self.settings.operations.policy.longest_wait;
@@ -228,7 +228,7 @@ impl Engine {
     }
 
     fn start_work(&mut self, now: Now) {
-        self.has_undecided_claims = false;
+        self.undecided_claims = 0;
         if !self.leads || self.is_stopping {
             return;
         }
@@ -240,7 +240,7 @@ impl Engine {
             }
             let is_busy = self.running_claims() >= MAX_CLAIMS || self.is_outage(now);
             if decisions == 0 {
-                self.has_undecided_claims = !is_busy && !(self.claims.is_empty() && self.unattempted.is_empty());
+                self.undecided_claims = if is_busy { 0 } else { self.claims.len() + self.unattempted.len() };
                 return;
             }
             // What starts can give way to other claims.

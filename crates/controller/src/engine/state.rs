@@ -78,8 +78,8 @@ pub struct Engine {
     pub(super) unattempted: VecDeque<(ContainerKey, PreparedClaim)>,
     /// The Checkpoints that are being claimed, each with the other containers that would have the same one.
     pub(super) claiming: HashMap<RecordKey, Vec<ContainerKey>>,
-    /// The last step has left some of [`Self::claims`] to the next one.
-    pub(super) has_undecided_claims: bool,
+    /// How many claims the last step has left to the next one.
+    pub(super) undecided_claims: usize,
     pub(super) timers: Timers,
     pub(super) operations: HashMap<OperationId, Running>,
     /// The Checkpoints on which an operation works.
@@ -158,7 +158,7 @@ impl Engine {
             prepared: HashMap::new(),
             unattempted: VecDeque::new(),
             claiming: HashMap::new(),
-            has_undecided_claims: false,
+            undecided_claims: 0,
             timers: Timers::default(),
             operations: HashMap::new(),
             busy: HashMap::new(),
