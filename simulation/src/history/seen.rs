@@ -99,7 +99,9 @@ impl Seen {
     /// Leadership has changed.
     pub(super) fn forget(&mut self) {
         self.records.clear();
-        self.attempts.clear();
+        // Of a Checkpoint on which an operation works, the process still knows when it saw the attempt first.
+        let started: HashSet<&str> = self.started.values().map(|started| started.key.as_str()).collect();
+        self.attempts.retain(|key, _| started.contains(key.as_str()));
         self.pods.clear();
         self.listings.clear();
         self.listed.clear();
