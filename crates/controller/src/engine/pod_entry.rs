@@ -63,6 +63,11 @@ impl PodEntry {
         Self { scope, pod, event, workload_uid, is_ready: false, claims, blocked_by, outdated }
     }
 
+    /// Whether the pod names the image of that claim for its container.
+    pub(super) fn has_image_of(&self, key: &ContainerKey) -> bool {
+        self.pod.container(&key.container).is_some_and(|container| container.image == key.image)
+    }
+
     pub(super) fn claim(&self, container: &str) -> Option<ClaimState> {
         self.claims.iter().find(|(name, _)| **name == *container).map(|(_, state)| *state)
     }

@@ -117,15 +117,13 @@ impl PodTable {
     pub(super) fn is_claimable(&self, key: &ContainerKey, now: Now) -> bool {
         let Some(entry) = self.entry(key) else { return false };
         let eligible = eligibility::check(Some(&entry.pod), Choice::Annotated, now.wall);
-        let has_image = entry.pod.container(&key.container).is_some_and(|container| container.image == key.image);
-        has_image && eligible.is_ok_and(|containers| containers.contains(&key.container))
+        entry.has_image_of(key) && eligible.is_ok_and(|containers| containers.contains(&key.container))
     }
 
     /// The container has a Checkpoint, unless the claim is outdated. Then it is repeated, after the watch of Checkpoints has had
     /// time to catch up. A claim from before the pod lost its label and got it again can end late, and decides nothing.
     pub(super) fn claim_done(&mut self, key: &ContainerKey, now: Now) -> Option<PodAction> {
         let entry = self.entry_mut(key)?;
-        let has_image = entry.pod.container(&key.container).is_some_and(|container| container.image == key.image);
         match entry.claim(&key.container) {
             Some(ClaimState::UnderWay { is_outdated: true, .. }) => {
                 let retry_at = now.boot + INDEX_LAG;
@@ -133,7 +131,7 @@ impl PodTable {
                 let at = entry.next_retry(now)?;
                 Some(PodAction::Recheck { pod: key.pod.clone(), at })
             }
-            Some(ClaimState::UnderWay { is_outdated: false, .. }) if has_image => {
+            Some(ClaimState::UnderWay { is_outdated: false, .. }) if entry.has_image_of(key) => {
                 entry.set_claim(&key.container, Some(ClaimState::Done));
                 None
             }
