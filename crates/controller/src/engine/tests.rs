@@ -109,6 +109,13 @@ fn finish(engine: &mut Engine, id: OperationId, result: OperationResult, second:
     engine.on(Input::Finished { id, result }, now(second))
 }
 
+/// The end of an attempt of pod `a` whose request succeeded.
+fn sent_with_success(checkpoint: Arc<Checkpoint>, is_written: bool) -> AttemptResult {
+    let (pod, container) = (pod("a").facts(), "app".to_owned());
+    let outcome = Outcome::Succeeded(Location::default());
+    AttemptResult::Sent(Box::new(SentAttempt { pod, container, outcome, checkpoint, is_written }))
+}
+
 /// The claim of a pod whose workload is found at once.
 fn claim_of(engine: &mut Engine, effects: Vec<Effect>) -> (OperationId, bool) {
     let (id, operation) = only(effects);
@@ -178,14 +185,7 @@ fn an_attempt_that_was_sent_is_never_cancelled_although_its_outcome_is_not_writt
     let sent = Arc::new(fixtures::checkpoint("a").in_progress().build());
     engine.on(Input::Progress { id, progress: Progress::Requested(sent.clone()) }, now(1));
     engine.on(event((*sent).clone()), now(1));
-    let ended = SentAttempt {
-        pod: pod("a").facts(),
-        container: "app".into(),
-        outcome: Outcome::Succeeded(Location::default()),
-        checkpoint: sent,
-        is_written: false,
-    };
-    finish(&mut engine, id, OperationResult::Attempt(Ok(AttemptResult::Sent(Box::new(ended)))), 2);
+    finish(&mut engine, id, OperationResult::Attempt(Ok(sent_with_success(sent, false))), 2);
     let next = operations(engine.on(Input::Wakeup, now(400)));
     let is_interrupted = |(_, operation): &(OperationId, Operation)| matches!(operation, Operation::MarkInterrupted(_));
     assert!(next.iter().any(is_interrupted), "{next:?}");

@@ -208,19 +208,12 @@ fn a_container_is_not_claimed_before_the_watch_shows_the_success_of_an_own_manua
     assert!(operations(finish(&mut engine, find, OperationResult::Workload(Ok(workload())), 1)).is_empty());
 
     let outcome = Outcome::Succeeded(Location::default());
-    let progress = Progress::Responded { outcome: outcome.clone(), deadline: None };
+    let progress = Progress::Responded { outcome, deadline: None };
     assert!(operations(engine.on(Input::Progress { id: attempt, progress }, now(2))).is_empty());
     let mut succeeded = version(spec.in_progress().phase(Phase::Succeeded).build(), "3");
     let status = succeeded.status.as_mut().unwrap();
     set_conditions(&mut status.conditions, Phase::Succeeded, "Succeeded", None, None, at(0));
-    let sent = SentAttempt {
-        pod: pod("a").facts(),
-        container: "app".into(),
-        outcome,
-        checkpoint: Arc::new(succeeded.clone()),
-        is_written: true,
-    };
-    let result = OperationResult::Attempt(Ok(AttemptResult::Sent(Box::new(sent))));
+    let result = OperationResult::Attempt(Ok(sent_with_success(Arc::new(succeeded.clone()), true)));
     assert!(operations(finish(&mut engine, attempt, result, 2)).is_empty());
     for second in [3, 60] {
         assert!(operations(engine.on(Input::Wakeup, now(second))).is_empty(), "{second}");
@@ -274,14 +267,7 @@ fn nothing_is_kept_of_a_checkpoint_that_was_deleted_while_the_watch_was_interrup
     for event in [Event::Init, Event::InitDone] {
         engine.on(Input::Checkpoints { scope: 0, event: Box::new(event) }, now(3));
     }
-    let sent = SentAttempt {
-        pod: pod("a").facts(),
-        container: "app".into(),
-        outcome: Outcome::Succeeded(Location::default()),
-        checkpoint: created,
-        is_written: true,
-    };
-    let result = OperationResult::Claim(Ok(ClaimResult::Attempted(AttemptResult::Sent(Box::new(sent)))));
+    let result = OperationResult::Claim(Ok(ClaimResult::Attempted(sent_with_success(created, true))));
     finish(&mut engine, id, result, 4);
     let kept = |engine: &Engine| (engine.kept().written, engine.kept().sent);
     assert_eq!(kept(&engine), (1, 1), "the watch can be behind");
