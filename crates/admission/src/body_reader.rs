@@ -27,8 +27,8 @@ const MAX_LARGE_BODIES: usize = 8;
 /// less than the listener's limit for a request.
 const LARGE_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads bodies. Clones share the permits for large bodies.
-#[derive(Debug, Clone)]
+/// Reads bodies.
+#[derive(Debug)]
 pub(super) struct BodyReader {
     large_bodies: Arc<Semaphore>,
     timeout: Duration,

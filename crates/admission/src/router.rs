@@ -31,13 +31,13 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 type ReviewHandler = fn(&AdmissionHandler, &[u8]) -> Result<Vec<u8>, RequestError>;
 
 struct RouteState {
-    handler: Arc<AdmissionHandler>,
+    handler: AdmissionHandler,
     bodies: BodyReader,
 }
 
 /// The routes of the webhook.
 pub fn router(handler: AdmissionHandler) -> Router {
-    let state = Arc::new(RouteState { handler: Arc::new(handler), bodies: BodyReader::default() });
+    let state = Arc::new(RouteState { handler, bodies: BodyReader::default() });
     Router::new()
         .route(MUTATE, post_service(reviews(&state, AdmissionHandler::mutate)))
         .route(VALIDATE, post_service(reviews(&state, AdmissionHandler::validate)))
@@ -57,7 +57,7 @@ fn reviews(
 }
 
 /// Responds to a review. Errors and panics become HTTP statuses, and are counted.
-async fn review(state: &RouteState, request: Request, handler: ReviewHandler) -> Response {
+async fn review(state: &Arc<RouteState>, request: Request, handler: ReviewHandler) -> Response {
     let metrics = &state.handler.metrics;
     let _timer = metrics.timer();
     match AssertUnwindSafe(read_and_handle(state, request, handler)).catch_unwind().await {
@@ -80,7 +80,7 @@ async fn review(state: &RouteState, request: Request, handler: ReviewHandler) ->
 }
 
 async fn read_and_handle(
-    state: &RouteState,
+    state: &Arc<RouteState>,
     request: Request,
     handler: ReviewHandler,
 ) -> Result<Vec<u8>, RequestError> {
@@ -93,8 +93,8 @@ async fn read_and_handle(
         return handler(&state.handler, body.bytes());
     }
     // A large body takes some milliseconds, for which small ones must not wait.
-    let admission = Arc::clone(&state.handler);
-    match tokio::task::spawn_blocking(move || handler(&admission, body.bytes())).await {
+    let state = Arc::clone(state);
+    match tokio::task::spawn_blocking(move || handler(&state.handler, body.bytes())).await {
         Ok(response) => response,
         Err(error) => Err(error.try_into_panic().map_or(RequestError::ShuttingDown, |panic| resume_unwind(panic))),
     }

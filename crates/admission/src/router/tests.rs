@@ -21,7 +21,7 @@ use snapwatcher_api::pod::{CheckpointOptions, PodFacts, WatchedPod};
 struct TestWebhook {
     timelines: PodTimelines,
     registry: Registry,
-    state: RouteState,
+    state: Arc<RouteState>,
     router: Router,
 }
 
@@ -30,7 +30,7 @@ impl TestWebhook {
         let (timelines, mut registry) = (PodTimelines::new(), Registry::with_prefix("snapwatcher"));
         let metrics = AdmissionMetrics::register(&mut registry);
         let handler = || AdmissionHandler::new(timelines.clone(), metrics.clone(), validation);
-        let state = RouteState { handler: Arc::new(handler()), bodies: BodyReader::default() };
+        let state = Arc::new(RouteState { handler: handler(), bodies: BodyReader::default() });
         Self { state, router: router(handler()), timelines, registry }
     }
 
