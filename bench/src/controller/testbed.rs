@@ -144,7 +144,7 @@ impl Testbed {
             }
             unless_cut_off(self.pods().delete_collection(&at_once, &all).await)?;
             unless_cut_off(self.checkpoints().delete_collection(&at_once, &all).await)?;
-            sleep(POLL).await;
+            sleep(POLL * 10).await;
         }
         Ok(())
     }
