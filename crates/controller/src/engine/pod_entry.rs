@@ -18,6 +18,8 @@ pub(super) struct PodEntry {
     pub(super) workload_uid: Option<String>,
     /// Whether the pod was Ready in its last state, whatever its labels and annotations say.
     is_ready: bool,
+    /// Whether the pod was running in its last state.
+    is_running: bool,
     /// By container. Pods have few.
     claims: Vec<(Box<str>, ClaimState)>,
     /// Why the pod was not eligible in its last state.
@@ -60,7 +62,7 @@ impl PodEntry {
     /// A pod that is seen for the first time.
     pub(super) fn new(scope: usize, pod: PodFacts, event: BlockEvent) -> Self {
         let (claims, outdated, workload_uid, blocked_by) = (Vec::new(), Vec::new(), None, None);
-        Self { scope, pod, event, workload_uid, is_ready: false, claims, blocked_by, outdated }
+        Self { scope, pod, event, workload_uid, is_ready: false, is_running: false, claims, blocked_by, outdated }
     }
 
     /// Whether the pod names the image of that claim for its container.
@@ -158,10 +160,12 @@ impl PodEntry {
         let was_blocked = !matches!(self.blocked_by, None | Some(Ineligible::Delayed(_)));
         let is_unblocked = was_blocked && matches!(eligible, Ok(_) | Err(Ineligible::Delayed(_)));
         let has_just_ended = eligible == Err(Ineligible::Ended) && self.blocked_by != Some(Ineligible::Ended);
-        if is_newly_ready || is_unblocked || has_just_ended || is_released {
+        // Attempts in annotations count for pods that run.
+        let is_newly_running = self.pod.running && !self.is_running;
+        if is_newly_ready || is_newly_running || is_unblocked || has_just_ended || is_released {
             actions.push(PodAction::changed(&self.pod));
         }
-        self.is_ready = is_ready;
+        (self.is_ready, self.is_running) = (is_ready, self.pod.running);
         let blocked_by = match eligible {
             Ok(containers) => {
                 actions.extend(containers.into_iter().filter_map(|container| self.start_claim(container, now)));

@@ -335,6 +335,16 @@ fn a_claim_of_an_earlier_image_that_ends_late_does_not_count_for_the_image_of_no
 }
 
 #[test]
+fn a_pod_that_starts_to_run_has_changed_before_it_is_ready() {
+    let mut table = PodTable::default();
+    let mut has_changed = |phase: &str| {
+        let actions = table.apply(0, Event::Apply(pod("a", false).phase(phase).watched()), now(1));
+        actions.iter().any(|action| matches!(action, PodAction::Changed { .. }))
+    };
+    assert_eq!(["Pending", "Running", "Running"].map(&mut has_changed), [false, true, false]);
+}
+
+#[test]
 fn a_pod_with_an_invalid_annotation_has_changed_when_it_becomes_ready() {
     let mut table = PodTable::default();
     let has_changed =
