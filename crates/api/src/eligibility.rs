@@ -8,7 +8,7 @@ mod ineligible;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::checkpoint::CheckpointTarget;
-use crate::pod::PodFacts;
+use crate::pod::{MOST_CONTAINERS, PodFacts};
 
 pub use ineligible::Ineligible;
 
@@ -67,6 +67,9 @@ fn is_allowed(pod: &PodFacts) -> Result<(), Ineligible> {
     }
     if pod.restored() {
         return Err(Ineligible::AlreadyRestored);
+    }
+    if pod.containers.len() > MOST_CONTAINERS {
+        return Err(Ineligible::TooManyContainers);
     }
     Ok(())
 }

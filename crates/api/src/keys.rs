@@ -36,6 +36,12 @@ pub const CLAIMED_BY: &str = "snap.weaversoft.io/claimed-by";
 /// Checkpoint annotation: the first attempt, written with the claim. It counts while `status.phase` is absent.
 pub const ATTEMPT: &str = "snap.weaversoft.io/attempt";
 
+/// Pod label, written by a ReplicaSet's Deployment: the revision of the pod, see
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/>.
+pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+/// Pod label, written by StatefulSets and DaemonSets: the revision of the pod.
+pub const CONTROLLER_REVISION_HASH: &str = "controller-revision-hash";
+
 /// Label: which program manages an object, see
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#app-kubernetes-io-managed-by>.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::checkpoint::CheckpointTarget;
 use crate::checkpoint_name::shortened;
 use crate::outcome::Reason;
-use crate::pod::PodName;
+use crate::pod::{MOST_CONTAINERS, PodName};
 
 /// What happens to a pod that replaces one that is gone.
 const SUCCESSOR: &str = "A new pod gets its own Checkpoint";
@@ -36,6 +36,8 @@ pub enum Ineligible {
     InvalidAnnotation(String),
     /// The pod has no containers.
     NoContainer,
+    /// The pod has more than [`MOST_CONTAINERS`] containers.
+    TooManyContainers,
     /// The pod has no container of that name. `containers` are those that it has.
     NoSuchContainer {
         container: String,
@@ -76,6 +78,7 @@ impl Ineligible {
             Self::AlreadyRestored => "AlreadyRestored",
             Self::InvalidAnnotation(_) => "InvalidAnnotation",
             Self::NoContainer => "NoContainer",
+            Self::TooManyContainers => "TooManyContainers",
             Self::NoSuchContainer { .. } => "NoSuchContainer",
             Self::ImageChanged { .. } => "ImageChanged",
             Self::RevisionChanged { .. } => "RevisionChanged",
@@ -96,7 +99,7 @@ impl Ineligible {
             Self::StaticPod => Reason::StaticPod,
             Self::AlreadyRestored => Reason::AlreadyRestored,
             Self::NoContainer | Self::NoSuchContainer { .. } => Reason::NoSuchContainer,
-            Self::InvalidAnnotation(_) | Self::SeveralContainers(_) => Reason::InvalidSpec,
+            Self::InvalidAnnotation(_) | Self::SeveralContainers(_) | Self::TooManyContainers => Reason::InvalidSpec,
             Self::ImageChanged { .. } => Reason::ImageChanged,
             // The Checkpoint of a revision waits for another pod.
             Self::RevisionChanged { .. }
@@ -144,6 +147,10 @@ impl Ineligible {
                  spec.container"
             ),
             Self::NoContainer => format!("pod `{pod}` has no container. Recreate the Checkpoint of another pod"),
+            Self::TooManyContainers => format!(
+                "pod `{pod}` has more than {MOST_CONTAINERS} containers, and such a pod is not checkpointed. Split it into \
+                 smaller pods"
+            ),
             Self::NoSuchContainer { container, containers } => format!(
                 "pod `{pod}` has no container `{container}`. Recreate the Checkpoint with one of its containers: {}",
                 containers.join(", ")

@@ -6,16 +6,17 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use crate::checkpoint_name::shortened;
-use crate::keys::{ADMISSION, MIRROR, MUTATED, OPTED_IN, RESTORED, SNAP};
+use crate::checkpoint_name::{label_value, shortened};
+use crate::keys::{
+    ADMISSION, CONTROLLER_REVISION_HASH, MIRROR, MUTATED, OPTED_IN, POD_TEMPLATE_HASH, RESTORED, SNAP,
+};
 
-use super::name::PodName;
+use super::name::{PodName, is_label_value};
 use super::options::CheckpointOptions;
 use super::watched::{WatchedCondition, WatchedContainer, WatchedContainerStatus, WatchedPod};
 
-/// Labels that identify the revision of a pod, the first one that is set counts, see
-/// <https://kubernetes.io/docs/reference/labels-annotations-taints/>.
-const REVISION_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
+/// Labels that identify the revision of a pod. The first one that is set counts.
+const REVISION_LABELS: [&str; 2] = [POD_TEMPLATE_HASH, CONTROLLER_REVISION_HASH];
 
 /// The longest name of a pod, a namespace, a node or a controller that is kept, in bytes: the longest that Kubernetes allows. Of
 /// a longer text, here and below, the beginning and a digest are kept. The API server validates neither owner references nor
@@ -23,8 +24,6 @@ const REVISION_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-ha
 const LONGEST_NAME: usize = 253;
 /// The longest name of a container, value of a label, kind or UID that is kept.
 const LONGEST_LABEL: usize = 63;
-/// The longest API version that is kept: a group and a version.
-const LONGEST_API_VERSION: usize = LONGEST_NAME + 1 + LONGEST_LABEL;
 /// The longest image or image ID that is kept; `spec.image` of a Checkpoint has the same limit in the CRD.
 const LONGEST_IMAGE: usize = 512;
 /// The longest text that is kept of what is wrong with the annotations.
@@ -88,14 +87,24 @@ pub struct ControllerReference {
 }
 
 impl ControllerReference {
-    /// Finds the reference with `controller: true`; Kubernetes allows one at most.
+    /// Finds the reference with `controller: true`; Kubernetes allows one at most. The API server does not validate the texts of
+    /// a reference. One that is not valid is replaced by a valid one with a digest of it, as the schema of Checkpoints needs.
     pub fn among(references: &[OwnerReference]) -> Option<Self> {
         let owner = references.iter().find(|owner| owner.controller == Some(true))?;
+        let valid = |text: &str, longest: usize| {
+            let text = shortened(text, longest);
+            // The prefix makes an empty text invalid too, and is cut off.
+            if is_label_value(&text) { text } else { label_value(&format!("-{text}")) }
+        };
+        let api_version = match owner.api_version.split_once('/') {
+            Some((group, version)) => format!("{}/{}", valid(group, LONGEST_NAME), valid(version, LONGEST_LABEL)),
+            None => valid(&owner.api_version, LONGEST_LABEL),
+        };
         Some(Self {
-            api_version: shortened(&owner.api_version, LONGEST_API_VERSION),
-            kind: shortened(&owner.kind, LONGEST_LABEL),
-            name: shortened(&owner.name, LONGEST_NAME),
-            uid: shortened(&owner.uid, LONGEST_LABEL),
+            api_version,
+            kind: valid(&owner.kind, LONGEST_LABEL),
+            name: valid(&owner.name, LONGEST_NAME),
+            uid: valid(&owner.uid, LONGEST_LABEL),
         })
     }
 }

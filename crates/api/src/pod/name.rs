@@ -17,17 +17,38 @@ impl fmt::Display for PodName {
 
 /// A regular expression of what [`is_object_name`] allows, for schemas, which limit the length themselves.
 pub(crate) const OBJECT_NAME_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// A regular expression of what [`is_container_name`] allows.
+pub(crate) const CONTAINER_NAME_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+/// A regular expression of what [`is_label_value`] allows.
+pub(crate) const LABEL_VALUE_PATTERN: &str = "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
 
 /// Whether a Kubernetes object can have this name: an RFC 1123 subdomain of at most 253 characters, see
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>. Pods, ReplicaSets and Jobs
 /// have such names. Any other text must not become a part of a URL.
 pub fn is_object_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        edge(label.as_bytes().first()) && edge(label.as_bytes().last()) && label.bytes().all(inner)
-    };
-    text.len() <= 253 && text.split('.').all(is_label)
+    text.len() <= 253 && text.split('.').all(is_rfc_1123_label)
+}
+
+/// Whether a container can have this name: an RFC 1123 label of at most 63 characters.
+pub(crate) fn is_container_name(text: &str) -> bool {
+    text.len() <= 63 && is_rfc_1123_label(text)
+}
+
+/// Whether the text has the characters of a label's value and is not empty, see
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>. The UIDs of all objects and the names of all kinds
+/// have them. It does not limit the length.
+pub(crate) fn is_label_value(text: &str) -> bool {
+    has_edges(text) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+fn is_rfc_1123_label(text: &str) -> bool {
+    has_edges(text) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// Whether the first and the last character are letters or digits.
+fn has_edges(text: &str) -> bool {
+    let is_edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    is_edge(text.as_bytes().first()) && is_edge(text.as_bytes().last())
 }
 
 #[cfg(test)]

@@ -3,12 +3,19 @@
 //! A whole `Pod` of k8s-openapi has some hundred fields. With 10,000 labeled pods in memory that costs too much, so unknown
 //! fields are skipped while decoding.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::metadata;
+
+/// A pod with more regular containers is not checkpointed. One more is kept, so that this can be seen.
+pub const MOST_CONTAINERS: usize = 64;
 
 /// A Pod object with just the fields that are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, kube::Resource)]
@@ -25,6 +32,7 @@ pub struct WatchedPod {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WatchedSpec {
+    #[serde(deserialize_with = "first_containers")]
     pub containers: Vec<WatchedContainer>,
     pub node_name: Option<String>,
 }
@@ -40,6 +48,7 @@ pub struct WatchedContainer {
 pub struct WatchedStatus {
     pub phase: Option<String>,
     pub conditions: Vec<WatchedCondition>,
+    #[serde(deserialize_with = "first_containers")]
     pub container_statuses: Vec<WatchedContainerStatus>,
 }
 
@@ -72,4 +81,29 @@ pub struct WatchedContainerState {
 #[serde(rename_all = "camelCase")]
 pub struct WatchedRunningState {
     pub started_at: Option<Timestamp>,
+}
+
+/// The first entries of a list with one entry for each container. A list of thousands fits into a pod.
+fn first_containers<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_seq(FirstContainers(PhantomData))
+}
+
+struct FirstContainers<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for FirstContainers<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut entries: S) -> Result<Vec<T>, S::Error> {
+        let mut first = Vec::new();
+        while first.len() <= MOST_CONTAINERS {
+            let Some(entry) = entries.next_element()? else { return Ok(first) };
+            first.push(entry);
+        }
+        while entries.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(first)
+    }
 }

@@ -1,7 +1,9 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::eligibility::{Choice, Ineligible, check};
 use crate::keys::{CONTAINERS, DELAY, ONCE_PER};
+use crate::pod::MOST_CONTAINERS;
 
 fn facts(pod: Value) -> PodFacts {
     serde_json::from_value::<WatchedPod>(pod).unwrap().into()
@@ -58,7 +60,41 @@ fn what_is_kept_of_a_pod_is_small() {
     let kept = pod.container(&shortened(&long, LONGEST_LABEL)).unwrap();
     assert_eq!((kept.image.len(), kept.image_id.as_ref().unwrap().len()), (LONGEST_IMAGE, LONGEST_IMAGE));
     let owner = pod.controller.unwrap();
-    assert_eq!((owner.api_version.len(), owner.kind.len(), owner.name.len(), owner.uid.len()), (317, 63, 253, 63));
+    assert_eq!((owner.api_version.len(), owner.kind.len(), owner.name.len(), owner.uid.len()), (63, 63, 253, 63));
+}
+
+#[test]
+fn an_owner_reference_of_any_text_leads_to_a_valid_workload() {
+    let references = |text: &str| {
+        let owner = json!({"apiVersion": text, "kind": text, "name": text, "uid": text, "controller": true});
+        [serde_json::from_value(owner).unwrap()]
+    };
+    let mut seen = Vec::new();
+    for text in ["", "a b", "a/b/c", "../../x", "-a-", "\u{1b}[2J", "\u{fc}", &"x".repeat(400)] {
+        let ControllerReference { api_version, kind, name, uid } = ControllerReference::among(&references(text)).unwrap();
+        for valid in [&kind, &name, &uid].into_iter().chain(&api_version.split('/').map(str::to_owned).collect::<Vec<_>>()) {
+            assert!(is_label_value(valid), "{text:?} -> {valid:?}");
+        }
+        assert!(api_version.split('/').count() <= 2 && !seen.contains(&uid), "{text:?} -> {api_version} {uid}");
+        seen.push(uid);
+    }
+    let plain = ControllerReference::among(&references("apps/v1")).unwrap();
+    assert_eq!(plain.api_version, "apps/v1");
+}
+
+#[test]
+fn of_thousands_of_containers_a_few_are_kept() {
+    let mut pod = ready_pod();
+    let names: Vec<String> = (0..5000).map(|number| format!("container-{number}")).collect();
+    pod["spec"]["containers"] = names.iter().map(|name| json!({"name": name, "image": "busybox"})).collect();
+    pod["status"]["containerStatuses"] = names.iter().map(|name| json!({"name": name})).collect();
+    pod["metadata"]["annotations"] = json!({CONTAINERS: "*"});
+    let pod = facts(pod);
+    assert_eq!(pod.containers.len(), MOST_CONTAINERS + 1);
+    let now = "2026-01-01T00:01:00Z".parse().unwrap();
+    assert_eq!(check(Some(&pod), Choice::Annotated, now), Err(Ineligible::TooManyContainers));
+    let size = format!("{pod:?}").len();
+    assert!(size < 20_000, "{size} bytes");
 }
 
 #[test]
