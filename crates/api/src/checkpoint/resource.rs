@@ -11,10 +11,16 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::pod::PodFacts;
-use crate::pod::name::OBJECT_NAME_PATTERN;
+use crate::pod::name::{CONTAINER_NAME_PATTERN, LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN};
 
 use super::conditions::COMPLETE;
 use super::phase::Phase;
+
+/// Visible ASCII characters, as all references of images have.
+const IMAGE_PATTERN: &str = "^[!-~]+$";
+/// A version, or a group and a version.
+const API_VERSION_PATTERN: &str =
+    "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?(/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 
 /// The API server evaluates each rule at every write of a Checkpoint, so one rule says what makes a target.
 const ONE_TARGET: &str = "has(self.pod) ? !has(self.workload) && !has(self.revision) \
@@ -54,16 +60,16 @@ pub struct CheckpointSpec {
     pub workload: Option<WorkloadReference>,
     /// The revision of the workload: the value of the label `pod-template-hash` or `controller-revision-hash` on its pods.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = LABEL_VALUE_PATTERN))]
     pub revision: Option<String>,
     /// The name of the container to checkpoint. Without it, the pod's annotations choose the container.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = CONTAINER_NAME_PATTERN))]
     pub container: Option<String>,
     /// The image of the container, as the pod's spec names it. A container that has another image is not checkpointed. Without
     /// it, any image is checkpointed. A longer name is replaced by its beginning and a digest. It can't be set with `workload`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = IMAGE_PATTERN))]
     pub image: Option<String>,
 }
 
@@ -75,7 +81,7 @@ pub struct PodReference {
     pub name: String,
     /// The UID of the pod. Without it, the pod that has this name at the attempt is checkpointed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_VALUE_PATTERN))]
     pub uid: Option<String>,
 }
 
@@ -84,16 +90,16 @@ pub struct PodReference {
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadReference {
     /// The API version of the workload, for example `apps/v1`.
-    #[schemars(length(min = 1, max = 317))]
+    #[schemars(length(min = 1, max = 317), regex(pattern = API_VERSION_PATTERN))]
     pub api_version: String,
     /// The kind of the workload, for example `Deployment`.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_VALUE_PATTERN))]
     pub kind: String,
     /// The name of the workload.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = LABEL_VALUE_PATTERN))]
     pub name: String,
     /// The UID of the workload.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_VALUE_PATTERN))]
     pub uid: String,
 }
 

@@ -12,6 +12,7 @@ use snapwatcher_api::checkpoint::{
 use snapwatcher_api::outcome::{Location, Outcome, Reason, Redacted, RetryClass};
 use snapwatcher_api::pod::PodFacts;
 
+use super::fields;
 use super::retry_wait::retry_wait;
 
 /// The process that makes an attempt; written `<instance>/<boot>`.
@@ -196,7 +197,11 @@ pub(crate) fn unmet_pod(checkpoint: &Checkpoint, read: Option<&PodFacts>) -> Opt
     let is_named =
         |pod: &&PodFacts| reference.is_some_and(|reference| reference.uid.as_ref().is_none_or(|uid| *uid == pod.uid));
     let before = || checkpoint.status.as_ref().and_then(|status| status.pod.clone());
-    let named = || reference.map(|pod| PodStatus { name: pod.name.clone(), uid: pod.uid.clone(), node: None });
+    // A spec that the API server accepted before the schema had all its rules may hold any text.
+    let named = || {
+        let pod = reference.filter(|_| fields::target(checkpoint).is_some())?;
+        Some(PodStatus { name: pod.name.clone(), uid: pod.uid.clone(), node: None })
+    };
     read.filter(is_named).map(PodStatus::from).or_else(before).or_else(named)
 }
 

@@ -15,6 +15,9 @@ pub enum CallError {
     TimedOut { what: String },
     #[error("could not {what}")]
     Failed { what: String, source: Box<kube::Error> },
+    /// A proxy that rewrites the path of a request could do that.
+    #[error("could not {what}: the response is about `{received}`. Check the proxies between SnapWatcher and the API server")]
+    OtherObject { what: String, received: String },
     /// The error of a call whose result several operations wait for.
     #[error(transparent)]
     Shared(Arc<Self>),
@@ -35,7 +38,7 @@ impl CallError {
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             },
-            Self::TimedOut { .. } => None,
+            Self::TimedOut { .. } | Self::OtherObject { .. } => None,
             Self::Shared(error) => error.status(),
             Self::WithoutEffect(error) => error.status(),
         }
@@ -46,6 +49,7 @@ impl CallError {
     pub fn is_about_object(&self) -> bool {
         match self {
             Self::TimedOut { .. } => false,
+            Self::OtherObject { .. } => true,
             Self::Shared(error) => error.is_about_object(),
             // The server answers reads. If it has answered the write too, it may reject all writes, as with a full etcd.
             Self::WithoutEffect(error) => error.status().is_none() || error.is_about_object(),
@@ -56,6 +60,16 @@ impl CallError {
                 kube::Error::BuildRequest(_) | kube::Error::SerdeError(_) => true,
                 _ => false,
             },
+        }
+    }
+
+    /// Whether the API server did not respond within [`CALL_TIMEOUT`].
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::Shared(error) => error.is_timeout(),
+            Self::WithoutEffect(error) => error.is_timeout(),
+            Self::Failed { .. } | Self::OtherObject { .. } => false,
         }
     }
 

@@ -29,6 +29,10 @@ pub async fn read_pod(client: &Client, name: &PodName, with_object: bool) -> Res
     };
     let undecodable = |error| CallError::Failed { what: what(), source: Box::new(kube::Error::SerdeError(error)) };
     let pod: WatchedPod = serde_json::from_str(&text).map_err(undecodable)?;
+    let facts = PodFacts::from(pod);
+    if facts.name != *name {
+        return Err(CallError::OtherObject { what: what(), received: facts.name.to_string() });
+    }
     let object = with_object.then(|| serde_json::from_str(&text)).transpose().map_err(undecodable)?;
-    Ok(Some(LivePod { facts: pod.into(), object }))
+    Ok(Some(LivePod { facts, object }))
 }
