@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use snapwatcher_api::pod::OncePer;
 use snapwatcher_backends::backend::CheckpointBackend;
-use snapwatcher_kubernetes::cluster::Scope;
+use snapwatcher_kubernetes::cluster::{Scope, limit_pages};
 use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use crate::context::ControllerContext;
@@ -89,8 +89,10 @@ impl ControllerService {
             backend: backend.clone(),
             seed: fastrand::u64(..),
         });
+        let listings = limit_pages(&client);
         let io = ClusterIo {
             client: client.clone(),
+            listings: listings.clone(),
             workloads: workloads.clone(),
             backend,
             metrics: context.checkpoint_metrics.clone(),
@@ -98,7 +100,13 @@ impl ControllerService {
         };
         Self {
             missed_mutations: Arc::new(MissedMutations::new(&context, watch.mutating_webhook_configuration)),
-            retention: Arc::new(Retention { client, workloads, scopes: watch.scopes.clone(), policy: retention }),
+            retention: Arc::new(Retention {
+                client,
+                listings,
+                workloads,
+                scopes: watch.scopes.clone(),
+                policy: retention,
+            }),
             engine,
             scopes: watch.scopes,
             io: Arc::new(io),

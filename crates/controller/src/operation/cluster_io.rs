@@ -28,6 +28,8 @@ const PAGE: u32 = 100;
 #[derive(Clone)]
 pub struct ClusterIo {
     pub client: Client,
+    /// For listings.
+    pub listings: Client,
     pub workloads: WorkloadLookup,
     /// `None`: no request is ever sent.
     pub backend: Option<Arc<dyn CheckpointBackend>>,
@@ -55,13 +57,17 @@ fn full_name(checkpoint: &Checkpoint) -> String {
     format!("{}/{}", checkpoint.namespace().unwrap_or_default(), checkpoint.name_any())
 }
 
-/// The labeled pods of a revision, by a live list.
-pub(crate) async fn labeled_pods(client: &Client, namespace: &str, revision: &str) -> Result<Vec<PodFacts>, CallError> {
+/// The labeled pods that `is_wanted` chooses, by a live list. Only they stay in memory beside one page.
+pub(crate) async fn labeled_pods(
+    client: &Client,
+    namespace: &str,
+    is_wanted: impl Fn(&PodFacts) -> bool,
+) -> Result<Vec<PodFacts>, CallError> {
     let pods: Api<WatchedPod> = Api::namespaced(client.clone(), namespace);
     let labeled = ListParams::default().labels(&format!("{SNAP}={OPTED_IN}")).limit(PAGE);
     let what = format!("list the labeled pods of namespace `{namespace}`");
-    let of_revision = |pod: WatchedPod| Some(PodFacts::from(pod)).filter(|pod| pod.revision() == revision);
-    list_pages(&what, &pods, labeled, of_revision).await
+    let wanted = |pod: WatchedPod| Some(PodFacts::from(pod)).filter(&is_wanted);
+    list_pages(&what, &pods, labeled, wanted).await
 }
 
 impl OperationIo for ClusterIo {
@@ -71,7 +77,7 @@ impl OperationIo for ClusterIo {
     }
 
     async fn labeled_pods(&self, namespace: &str, revision: &str) -> Result<Vec<PodFacts>, CallError> {
-        labeled_pods(&self.client, namespace, revision).await
+        labeled_pods(&self.listings, namespace, |pod| pod.revision() == revision).await
     }
 
     async fn workload(&self, pod: &PodFacts) -> Result<Workload, WorkloadError> {

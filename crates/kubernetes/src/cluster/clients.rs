@@ -8,6 +8,8 @@ use std::time::Duration;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
 
+use super::page_limit::limit_pages;
+use super::proxy::{self, ProxyEnvironment, ProxyError, proxy};
 use super::start_limit::limit_starts;
 
 /// How long the server keeps a watch open.
@@ -23,7 +25,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Cluster {
     /// For ordinary calls, each of them through [`call`](super::call).
     pub calls: Client,
-    /// For watches and the listings before them. How often they start is limited.
+    /// For watches and the listings before them. How often they start, and the bytes of a page, are limited.
     pub watches: Client,
     /// How long the server keeps a watch open; [`WATCH_TIMEOUT`] outside tests.
     pub watch_timeout: Duration,
@@ -36,6 +38,8 @@ pub struct Cluster {
 pub enum ConnectError {
     #[error("found no cluster to connect to: set KUBECONFIG, or run in a pod with a service account")]
     NoCluster { source: kube::config::InferConfigError },
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     #[error("could not set up a client for the API server at {url}")]
     Client { url: String, source: kube::Error },
 }
@@ -43,7 +47,10 @@ pub enum ConnectError {
 impl Cluster {
     /// Sets up the clients from KUBECONFIG, the default kubeconfig, or the pod's service account. It sends no request.
     pub async fn connect(watch_timeout: Duration) -> Result<Self, ConnectError> {
+        let environment = ProxyEnvironment::read();
+        environment.check()?;
         let mut config = Config::infer().await.map_err(|source| ConnectError::NoCluster { source })?;
+        config.proxy_url = proxy(&config.cluster_url, proxy::of_kubeconfig().as_deref(), &environment)?;
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(watch_timeout + READ_SLACK);
@@ -53,7 +60,7 @@ impl Cluster {
         let failed = |source| ConnectError::Client { url: url.clone(), source };
         Ok(Self {
             calls: build().map_err(failed)?.build(),
-            watches: limit_starts(&build().map_err(failed)?.build()),
+            watches: limit_starts(&limit_pages(&build().map_err(failed)?.build())),
             watch_timeout,
             ca_certificates: config.root_cert,
         })
