@@ -8,7 +8,7 @@ use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::outcome::{Outcome, RetryClass};
 use snapwatcher_api::pod::{PodFacts, PodName};
 use snapwatcher_daemon::telemetry::{LogThrottle, error_chain};
-use snapwatcher_kubernetes::events::INVALID_ANNOTATION;
+use snapwatcher_kubernetes::events::{CHECKPOINT_REJECTED, INVALID_ANNOTATION};
 use snapwatcher_kubernetes::workload::WorkloadError;
 use snapwatcher_state::ContainerTimeline;
 
@@ -137,6 +137,8 @@ impl Reporter {
                 let PodName { namespace, name } = &pod.name;
                 let controller = pod.controller.as_ref().map_or(name, |controller| &controller.name);
                 if self.failed_claims.should_log(&format!("{namespace}/{controller}"), Instant::now()) {
+                    let note = format!("The pod is not checkpointed, retrying: {}", error_chain(error));
+                    self.context.events.warn(pod, CHECKPOINT_REJECTED, note);
                     tracing::warn!(
                         namespace,
                         pod = name,

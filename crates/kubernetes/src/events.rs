@@ -7,6 +7,7 @@ mod lost;
 mod publisher;
 mod queued;
 mod repeats;
+mod shares;
 
 use std::time::Instant;
 
@@ -18,8 +19,9 @@ use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_api::pod::{PodFacts, PodName};
 
-use lost::{ADVICE, LossReason, LostEvents};
+use lost::{ADVICE, LossCause, LostEvents};
 use queued::QueuedEvent;
+use shares::Shares;
 
 pub use lost::EventMetrics;
 pub use publisher::EventPublisher;
@@ -30,6 +32,8 @@ pub const CHECKPOINTED: &str = "Checkpointed";
 pub const NOT_MUTATED: &str = "NotMutated";
 /// Reason of the Event about a pod with an invalid annotation.
 pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
+/// Reason of the Event about a pod whose Checkpoint the API server does not accept.
+pub const CHECKPOINT_REJECTED: &str = "CheckpointRejected";
 /// Reason of the Event about a caBundle that another client changed.
 pub const CA_BUNDLE_CHANGED: &str = "CABundleChanged";
 /// Reason of the Event about a CA Secret whose content was replaced.
@@ -45,19 +49,23 @@ const UPDATE_CA_BUNDLE: &str = "UpdateCABundle";
 
 /// How many Events may be queued, each about 500 bytes; more are lost.
 const QUEUE_LENGTH: usize = 4096;
+/// How many of them may be of one namespace.
+const NAMESPACE_SHARE: usize = QUEUE_LENGTH / 2;
 
 /// The queue of Events to publish. A clone uses the same queue.
 #[derive(Clone)]
 pub struct Events {
     queue: mpsc::Sender<QueuedEvent>,
+    shares: Shares,
     lost: LostEvents,
 }
 
 /// Both ends of the queue. `instance` is the name under which this process reports.
 pub fn events(client: Client, instance: &str, metrics: EventMetrics) -> (Events, EventPublisher) {
     let (queue, queued) = mpsc::channel(QUEUE_LENGTH);
-    let lost = LostEvents::new(metrics);
-    (Events { queue, lost: lost.clone() }, EventPublisher::new(queued, client, instance, lost))
+    let (shares, lost) = (Shares::new(NAMESPACE_SHARE), LostEvents::new(metrics));
+    let publisher = EventPublisher::new(queued, client, instance, shares.clone(), lost.clone());
+    (Events { queue, shares, lost }, publisher)
 }
 
 impl Events {
@@ -140,21 +148,26 @@ impl Events {
         });
     }
 
-    /// Queues an Event. The Event is lost if the queue is full or the publisher has ended.
+    /// Queues an Event. The Event is lost if the queue or the namespace's share of it is full, or if the publisher has ended.
     fn put(&self, mut event: QueuedEvent) {
         event.cut_note();
-        match self.queue.try_send(event) {
-            Ok(()) => {}
-            Err(TrySendError::Full(event)) => {
-                self.lost.count(LossReason::QueueFull);
-                if self.lost.should_log(Instant::now()) {
-                    tracing::warn!("Lost an {event}: {QUEUE_LENGTH} Events are queued already. {ADVICE}");
-                }
-            }
-            Err(TrySendError::Closed(event)) => {
-                self.lost.count(LossReason::Stopped);
-                tracing::debug!("Lost an {event}: the process is ending");
-            }
+        if !self.shares.take(&event.pod.namespace) {
+            return self.lost(LossCause::QueueFull, &event);
+        }
+        let Err(error) = self.queue.try_send(event) else { return };
+        let (TrySendError::Full(event) | TrySendError::Closed(event)) = &error;
+        self.shares.give_back(&event.pod.namespace);
+        if matches!(error, TrySendError::Full(_)) {
+            return self.lost(LossCause::QueueFull, event);
+        }
+        self.lost.count(LossCause::Stopped);
+        tracing::debug!("Lost an {event}: the process is ending");
+    }
+
+    fn lost(&self, cause: LossCause, event: &QueuedEvent) {
+        self.lost.count(cause);
+        if self.lost.should_log(cause, Instant::now()) {
+            tracing::warn!("Lost an {event}: too many Events of its namespace, or of all, are queued already. {ADVICE}");
         }
     }
 }
@@ -165,7 +178,7 @@ pub fn reasons() -> impl Iterator<Item = &'static str> {
     let outcomes = Reason::ALL
         .into_iter()
         .filter(|reason| !matches!(reason, Reason::NotReady | Reason::NotSent | Reason::PodGone));
-    [CHECKPOINTED, NOT_MUTATED, INVALID_ANNOTATION, CA_BUNDLE_CHANGED, CA_SECRET_REPLACED]
+    [CHECKPOINTED, NOT_MUTATED, INVALID_ANNOTATION, CHECKPOINT_REJECTED, CA_BUNDLE_CHANGED, CA_SECRET_REPLACED]
         .into_iter()
         .chain(outcomes.map(Reason::as_str))
 }

@@ -1,5 +1,6 @@
 //! Events that were not published: each is counted, and some are logged.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,30 +11,53 @@ use prometheus_client::registry::Registry;
 
 use snapwatcher_daemon::telemetry::metrics::family;
 
-/// At most one lost Event is logged in this time.
+use crate::cluster::CallError;
+
+/// At most one lost Event of each cause is logged in this time.
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// The end of each log line about a lost Event.
-pub(super) const ADVICE: &str =
-    "Read results from the Checkpoints. For a minute, lost Events are only counted, in snapwatcher_events_lost_total";
+pub(super) const ADVICE: &str = "Read results from the Checkpoints. For a minute, Events that are lost for the same cause are only \
+                                 counted, in snapwatcher_events_lost_total";
 
 /// Why an Event was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LossReason {
-    /// The queue was full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum LossCause {
+    /// The queue, or the namespace's share of it, was full.
     QueueFull,
-    /// The API server did not accept the Event.
-    Failed,
+    /// The right to create Events is missing.
+    Forbidden,
+    /// The API server rejected the Event for another cause.
+    Rejected,
+    /// The API server did not respond in time.
+    TimedOut,
+    /// The API server could not be reached, or it failed.
+    Unavailable,
     /// The process ends, and nothing is published any more.
     Stopped,
 }
 
-impl LossReason {
-    const ALL: [Self; 3] = [Self::QueueFull, Self::Failed, Self::Stopped];
+impl LossCause {
+    const ALL: [Self; 6] =
+        [Self::QueueFull, Self::Forbidden, Self::Rejected, Self::TimedOut, Self::Unavailable, Self::Stopped];
+
+    /// Why a call that creates an Event failed.
+    pub(super) fn of(error: &CallError) -> Self {
+        match error.status().map(|status| status.code) {
+            Some(403) => Self::Forbidden,
+            Some(code) if code < 500 && code != 429 => Self::Rejected,
+            Some(_) => Self::Unavailable,
+            None if error.is_timeout() => Self::TimedOut,
+            None => Self::Unavailable,
+        }
+    }
 
     fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
-            Self::Failed => "failed",
+            Self::Forbidden => "forbidden",
+            Self::Rejected => "rejected",
+            Self::TimedOut => "timed_out",
+            Self::Unavailable => "unavailable",
             Self::Stopped => "stopped",
         }
     }
@@ -52,7 +76,7 @@ pub struct EventMetrics {
 
 impl EventMetrics {
     pub fn register(registry: &mut Registry) -> Self {
-        let series = LossReason::ALL.map(|reason| LossLabels { reason: reason.as_str() });
+        let series = LossCause::ALL.map(|cause| LossLabels { reason: cause.as_str() });
         Self { lost: family(registry, "events_lost", "Events that were not published, by reason", series) }
     }
 }
@@ -61,7 +85,8 @@ impl EventMetrics {
 #[derive(Debug, Clone)]
 pub(super) struct LostEvents {
     metrics: EventMetrics,
-    logged: Arc<Mutex<Option<Instant>>>,
+    /// When an Event was last logged as lost, by the cause.
+    logged: Arc<Mutex<HashMap<LossCause, Instant>>>,
 }
 
 impl LostEvents {
@@ -69,23 +94,23 @@ impl LostEvents {
         Self { metrics, logged: Arc::default() }
     }
 
-    pub(super) fn count(&self, reason: LossReason) {
-        self.metrics.lost.get_or_create(&LossLabels { reason: reason.as_str() }).inc();
+    pub(super) fn count(&self, cause: LossCause) {
+        self.metrics.lost.get_or_create(&LossLabels { reason: cause.as_str() }).inc();
     }
 
-    /// Whether a loss should be logged now; if so, it counts as logged.
-    pub(super) fn should_log(&self, now: Instant) -> bool {
+    /// Whether a loss of that cause should be logged now; if so, it counts as logged.
+    pub(super) fn should_log(&self, cause: LossCause, now: Instant) -> bool {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_AGAIN_AFTER);
+        let is_due = logged.get(&cause).is_none_or(|at| now.saturating_duration_since(*at) >= LOG_AGAIN_AFTER);
         if is_due {
-            *logged = Some(now);
+            logged.insert(cause, now);
         }
         is_due
     }
 
     #[cfg(test)]
-    pub(super) fn counted(&self, reason: LossReason) -> u64 {
-        self.metrics.lost.get_or_create(&LossLabels { reason: reason.as_str() }).get()
+    pub(super) fn counted(&self, cause: LossCause) -> u64 {
+        self.metrics.lost.get_or_create(&LossLabels { reason: cause.as_str() }).get()
     }
 }
 
@@ -94,14 +119,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_loss_is_counted_and_one_a_minute_is_logged() {
+    fn each_loss_is_counted_and_one_a_minute_of_each_cause_is_logged() {
         let lost = LostEvents::new(EventMetrics::register(&mut Registry::default()));
         let start = Instant::now();
         let logged = [0, 59, 60, 61].map(|second| {
-            lost.count(LossReason::Failed);
-            lost.should_log(start + Duration::from_secs(second))
+            lost.count(LossCause::Forbidden);
+            lost.should_log(LossCause::Forbidden, start + Duration::from_secs(second))
         });
         assert_eq!(logged, [true, false, true, false]);
-        assert_eq!((lost.counted(LossReason::Failed), lost.counted(LossReason::QueueFull)), (4, 0));
+        assert!(lost.should_log(LossCause::QueueFull, start + Duration::from_secs(61)), "another cause");
+        assert_eq!((lost.counted(LossCause::Forbidden), lost.counted(LossCause::QueueFull)), (4, 0));
+    }
+
+    #[test]
+    fn the_cause_follows_from_the_response() {
+        let answered = |code| {
+            let status = kube::core::Status::failure("no", "no").with_code(code);
+            CallError::Failed { what: "create it".to_owned(), source: Box::new(kube::Error::Api(Box::new(status))) }
+        };
+        for (error, cause) in [
+            (answered(403), LossCause::Forbidden),
+            (answered(422), LossCause::Rejected),
+            (answered(429), LossCause::Unavailable),
+            (answered(500), LossCause::Unavailable),
+            (CallError::TimedOut { what: "create it".to_owned() }, LossCause::TimedOut),
+        ] {
+            assert_eq!(LossCause::of(&error), cause, "{error}");
+        }
     }
 }

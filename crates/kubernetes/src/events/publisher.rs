@@ -13,18 +13,24 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use snapwatcher_api::checkpoint_name::shortened;
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 
 use crate::cluster::{CallError, call};
 
-use super::lost::{ADVICE, LossReason, LostEvents};
+use super::lost::{ADVICE, LossCause, LostEvents};
 use super::queued::QueuedEvent;
 use super::repeats::{Publication, Repeats};
+use super::shares::Shares;
 
 /// How many Events are published at once: half as many as the attempts that run at once by default. A pod has one Event and two
 /// calls before its request, so Events keep up with the pods, and take little time from calls that matter more.
 const CONCURRENT: usize = 4;
+
+/// The longest `reportingInstance`, see
+/// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>.
+const LONGEST_REPORTING_INSTANCE: usize = 128;
 
 /// Publishes the queued Events; a service of its own.
 pub struct EventPublisher {
@@ -33,12 +39,19 @@ pub struct EventPublisher {
     /// The name under which this process reports.
     instance: Arc<str>,
     repeats: Repeats,
+    shares: Shares,
     lost: LostEvents,
 }
 
 impl EventPublisher {
-    pub(super) fn new(queue: mpsc::Receiver<QueuedEvent>, client: Client, instance: &str, lost: LostEvents) -> Self {
-        Self { queue, client, instance: instance.into(), repeats: Repeats::default(), lost }
+    pub(super) fn new(
+        queue: mpsc::Receiver<QueuedEvent>,
+        client: Client,
+        instance: &str,
+        shares: Shares,
+        lost: LostEvents,
+    ) -> Self {
+        Self { queue, client, instance: reporting_instance(instance), repeats: Repeats::default(), shares, lost }
     }
 
     /// Publishes until the stop, and then until the running attempts have finished and the queue is empty.
@@ -55,6 +68,7 @@ impl EventPublisher {
                 biased;
                 Some(finished) = running.next() => self.finished(finished),
                 Some(event) = self.queue.recv(), if is_free => {
+                    self.shares.give_back(&event.pod.namespace);
                     let publication = self.repeats.publication(&event, clock::now());
                     running.push(publish(self.client.clone(), Arc::clone(&self.instance), event, publication));
                 }
@@ -66,14 +80,20 @@ impl EventPublisher {
     fn finished(&mut self, finished: Result<(), NotPublished>) {
         let Err(NotPublished { event, key, error }) = finished else { return };
         self.repeats.forget(key);
-        self.lost.count(LossReason::Failed);
+        let cause = LossCause::of(&error);
+        self.lost.count(cause);
         if error.is_namespace_terminating() || error.is_not_found() {
             // The pod goes with its namespace, and nothing is to be done.
             tracing::debug!("Lost an {event}: its namespace is deleted");
-        } else if self.lost.should_log(Instant::now()) {
+        } else if self.lost.should_log(cause, Instant::now()) {
             tracing::warn!("Lost an {event}: {}. {ADVICE}", error_chain(&error));
         }
     }
+}
+
+/// The name under which this process reports, as long as the API server accepts it. Of a longer one, the beginning and a digest.
+fn reporting_instance(instance: &str) -> Arc<str> {
+    shortened(instance, LONGEST_REPORTING_INSTANCE).into()
 }
 
 /// An Event that could not be published.

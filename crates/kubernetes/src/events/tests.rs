@@ -17,7 +17,7 @@ use super::*;
 fn queue(length: usize) -> (Events, mpsc::Receiver<QueuedEvent>) {
     let (queue, queued) = mpsc::channel(length);
     let lost = LostEvents::new(EventMetrics::register(&mut Registry::default()));
-    (Events { queue, lost }, queued)
+    (Events { queue, shares: Shares::new(9), lost }, queued)
 }
 
 /// Requests that an API server got.
@@ -89,10 +89,10 @@ fn an_event_that_finds_the_queue_full_or_closed_is_counted() {
     let warn = || events.warn(&pod("web").facts(), INVALID_ANNOTATION, "soon".to_owned());
     warn();
     warn();
-    assert_eq!(events.lost.counted(LossReason::QueueFull), 1);
+    assert_eq!(events.lost.counted(LossCause::QueueFull), 1);
     drop(queue);
     warn();
-    assert_eq!((events.lost.counted(LossReason::QueueFull), events.lost.counted(LossReason::Stopped)), (1, 1));
+    assert_eq!((events.lost.counted(LossCause::QueueFull), events.lost.counted(LossCause::Stopped)), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +108,7 @@ async fn events_are_published_some_at_a_time() {
     assert_eq!(requests.bodies.lock().unwrap().len(), 800);
     assert_eq!(requests.most_open.load(Ordering::SeqCst), 4);
     assert!(start.elapsed() < Duration::from_secs(21), "{:?}", start.elapsed());
-    assert_eq!(events.lost.counted(LossReason::Failed), 0);
+    assert_eq!(events.lost.counted(LossCause::Forbidden), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,5 +150,30 @@ async fn an_event_that_the_api_server_rejects_is_counted() {
         }
     })
     .await;
-    assert_eq!(events.lost.counted(LossReason::Failed), 2);
+    assert_eq!(events.lost.counted(LossCause::Forbidden), 2);
+}
+
+#[test]
+fn the_events_of_one_namespace_do_not_fill_the_queue() {
+    let (queue, mut queued) = mpsc::channel(4);
+    let lost = LostEvents::new(EventMetrics::register(&mut Registry::default()));
+    let events = Events { queue, shares: Shares::new(2), lost };
+    let pods = [pod("a1"), pod("a2"), pod("a3"), pod("b1").namespace("other")];
+    for pod in pods {
+        events.warn(&pod.facts(), INVALID_ANNOTATION, "soon".to_owned());
+    }
+    let names: Vec<String> = std::iter::from_fn(|| queued.try_recv().ok()).map(|event| event.pod.name).collect();
+    assert_eq!(names, ["a1", "a2", "b1"]);
+    assert_eq!(events.lost.counted(LossCause::QueueFull), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_name_of_the_instance_loses_no_event() {
+    let (client, requests) = api_server(|_| StatusCode::CREATED);
+    let (events, publisher) = events(client, &"i".repeat(200), EventMetrics::register(&mut Registry::default()));
+    events.warn(&pod("web").facts(), NOT_MUTATED, "missed".to_owned());
+    let stop = CancellationToken::new();
+    stop.cancel();
+    publisher.run(stop.clone(), stop).await.unwrap();
+    assert_eq!(requests.bodies.lock().unwrap()[0].1["reportingInstance"].as_str().unwrap().len(), 128);
 }

@@ -1,0 +1,60 @@
+//! How many Events of each namespace are queued, so that those of one namespace do not fill the queue.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The number of queued Events by namespace; no entry is 0. A clone shares it.
+#[derive(Debug, Clone)]
+pub(super) struct Shares {
+    queued: Arc<Mutex<HashMap<String, usize>>>,
+    /// The most Events of one namespace.
+    most: usize,
+}
+
+impl Shares {
+    pub(super) fn new(most: usize) -> Self {
+        Self { queued: Arc::default(), most }
+    }
+
+    /// Counts one more Event. False: the namespace has its share already.
+    pub(super) fn take(&self, namespace: &str) -> bool {
+        let mut queued = self.queued();
+        let count = queued.entry(namespace.to_owned()).or_default();
+        if *count >= self.most {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// Counts one Event less.
+    pub(super) fn give_back(&self, namespace: &str) {
+        let mut queued = self.queued();
+        let Some(count) = queued.get_mut(namespace) else { return };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            queued.remove(namespace);
+        }
+    }
+
+    fn queued(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_has_its_share_and_nothing_is_kept_of_it_afterwards() {
+        let shares = Shares::new(2);
+        assert!(shares.take("a") && shares.take("a") && !shares.take("a") && shares.take("b"));
+        shares.give_back("a");
+        assert!(shares.take("a"));
+        for namespace in ["a", "a", "b", "b"] {
+            shares.give_back(namespace);
+        }
+        assert!(shares.queued().is_empty());
+    }
+}
