@@ -173,8 +173,11 @@ impl World {
         let flags = of.flags;
         let mut on_node = all.clone();
         on_node.retain(|(_, node, ..)| node.is_some() && *node == attempting.node);
-        let mut counts = [0; 2];
-        for (slots, count) in [&mut all, &mut on_node].into_iter().zip(&mut counts) {
+        let namespace = |key: &str| key.split_once('/').map(|(namespace, _)| namespace.to_owned());
+        let mut of_namespace = all.clone();
+        of_namespace.retain(|(key, ..)| namespace(key) == namespace(&attempting.key));
+        let mut counts = [0; 3];
+        for (slots, count) in [&mut all, &mut on_node, &mut of_namespace].into_iter().zip(&mut counts) {
             slots.sort_by(|(_, _, one, one_claimed), (_, _, other, other_claimed)| {
                 (one, one_claimed).cmp(&(other, other_claimed))
             });
@@ -187,7 +190,8 @@ impl World {
             *count = claimed + slots.iter().filter(|(.., is_claimed)| !is_claimed).count();
         }
         let text = || format!("{} at {:?} beside {all:?}, limits {flags:?}", attempting.key, attempting.node);
-        if counts[0] >= flags.concurrent || counts[1] >= flags.per_node {
+        let of_one_namespace = (flags.concurrent - 1).max(1);
+        if counts[0] >= flags.concurrent || counts[1] >= flags.per_node || counts[2] >= of_one_namespace {
             self.violate("budget", text);
         } else if has_second {
             self.violate("two attempts of one container", text);

@@ -37,13 +37,17 @@ pub(super) struct ChosenPod {
 impl Engine {
     /// Starts the next attempt or claim that can start. False: there is none.
     pub(super) fn start_next(&mut self, now: Now) -> bool {
-        if !self.slots.has_free(None, now.boot) {
+        if !self.slots.has_any_free(now.boot) {
             return false;
         }
         // Taken out, since the condition reads the rest of the engine.
         let mut queue = std::mem::take(&mut self.queue);
-        let next = queue
-            .pop(|node| self.breakers.allows(self.endpoint(node), now.boot) && self.slots.has_free(node, now.boot));
+        let next = queue.pop(
+            |namespace| self.slots.taken_by(namespace, now.boot),
+            |namespace, node| {
+                self.breakers.allows(self.endpoint(node), now.boot) && self.slots.has_free(namespace, node, now.boot)
+            },
+        );
         self.queue = queue;
         match next {
             None => return false,
@@ -85,7 +89,7 @@ impl Engine {
         let unknown = |name: &str| {
             let name = PodName { namespace: namespace.clone(), name: name.to_owned() };
             let subject = self.likely_subject(checkpoint, &name);
-            let shown = self.shown(&name, subject.as_ref().map(|(_, container)| container.as_str()));
+            let shown = self.shown(&name, subject.as_ref().map(|subject| subject.container.as_str()));
             Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject, shown })
         };
         let target = fields::target(checkpoint);
@@ -133,7 +137,8 @@ impl Engine {
         let options = pod.and_then(|pod| pod.options.as_ref().ok());
         let chosen = || options.and_then(|options| options.containers.first()).map(String::as_str);
         let container = fields::container(checkpoint).or_else(chosen)?;
-        Some((uid.to_owned(), container.to_owned()))
+        let (namespace, container) = (name.namespace.clone(), container.to_owned());
+        Some(Subject { namespace, pod_uid: uid.to_owned(), container })
     }
 
     /// What the watch shows of a container.
@@ -150,7 +155,8 @@ impl Engine {
         let node = checkpoint_name::label_value(pod.node.as_deref().unwrap_or_default());
         let container = containers.into_iter().next();
         let shown = self.shown(name, container.as_deref());
-        let subject = container.map(|container| (pod.uid.clone(), container));
+        let (namespace, pod_uid) = (name.namespace.clone(), pod.uid.clone());
+        let subject = container.map(|container| Subject { namespace, pod_uid, container });
         Ok(ChosenPod { name: name.clone(), node: Some(node), subject, shown })
     }
 }

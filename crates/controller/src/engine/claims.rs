@@ -19,6 +19,7 @@ use super::pod_action::ContainerKey;
 use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
 use super::record_table::SuccessOf;
+use super::slots::Subject;
 use super::state::{ClaimTask, Engine, Task};
 use super::timers::Timer;
 use super::work_queue::WorkItem;
@@ -37,6 +38,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 impl ContainerKey {
     fn item(&self) -> WorkItem {
         WorkItem::Claim(self.clone())
+    }
+
+    fn subject(&self) -> Subject {
+        let (namespace, pod_uid) = (self.pod.namespace.clone(), self.uid.clone());
+        Subject { namespace, pod_uid, container: self.container.clone() }
     }
 }
 
@@ -211,9 +217,8 @@ impl Engine {
         let Some(claim) = self.prepared.remove(key) else { return };
         // If the attempt of a manual Checkpoint succeeds, there is nothing to claim. Other pods of a revision do not wait for it.
         let is_of_pod = matches!(claim.target, CheckpointTarget::Pod { .. }) && self.pods.is_claimable(key, now);
-        let (record, subject) =
-            (RecordKey::new(&key.pod.namespace, &claim.name), (key.uid.clone(), key.container.clone()));
-        if is_of_pod && self.slots.has_subject(&subject, &record, now.boot) {
+        let record = RecordKey::new(&key.pod.namespace, &claim.name);
+        if is_of_pod && self.slots.has_subject(&key.subject(), &record, now.boot) {
             self.prepared.insert(key.clone(), claim);
             return self.timers.set(Timer::Claim(key.clone()), now.boot + LONGEST_WAIT);
         }
@@ -228,8 +233,7 @@ impl Engine {
             return self.timers.cancel(&Timer::Claim(key));
         }
         let record = RecordKey::new(&key.pod.namespace, &claim.name);
-        let subject = Some((key.uid.clone(), key.container.clone()));
-        if !self.slots.take(&record, Some(&claim.node), subject, now.boot) {
+        if !self.slots.take(&record, Some(&claim.node), Some(key.subject()), now.boot) {
             let node = Some(claim.node.clone());
             self.blocked.push((key.item(), node));
             self.prepared.insert(key, claim);

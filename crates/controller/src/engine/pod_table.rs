@@ -179,6 +179,18 @@ impl PodTable {
         entries.flat_map(|entry| entry.reclaim(now)).collect()
     }
 
+    /// The same of pods of one namespace. The deletion of Checkpoints there costs no look at the pods of other namespaces.
+    pub(super) fn reclaim_in(
+        &mut self,
+        namespace: &str,
+        is_about: impl Fn(&PodEntry) -> bool,
+        now: Now,
+    ) -> Vec<PodAction> {
+        let first = PodName { namespace: namespace.to_owned(), name: String::new() };
+        let entries = self.pods.range_mut(first..).take_while(|(name, _)| name.namespace == namespace);
+        entries.filter(|(_, entry)| is_about(entry)).flat_map(|(_, entry)| entry.reclaim(now)).collect()
+    }
+
     /// The same of one pod.
     pub(super) fn reclaim_pod(&mut self, name: &PodName, uid: &str, now: Now) -> Vec<PodAction> {
         let entry = self.pods.get_mut(name).filter(|entry| entry.pod.uid == uid);

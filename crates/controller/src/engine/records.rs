@@ -16,7 +16,7 @@ use super::operation_results::RETRY_AFTER;
 use super::pod_entry::PodEntry;
 use super::record_key::RecordKey;
 use super::record_table::{Reclaim, RecordChange, attempt_start};
-use super::state::{Engine, Task};
+use super::state::{Engine, Running, Task};
 use super::timers::Timer;
 use super::work_queue::WorkItem;
 use crate::operation::{Operation, OperationId};
@@ -25,6 +25,8 @@ use crate::record::{fields, first_attempt};
 
 /// How many operations that only write a status run at once. People can create many Checkpoints that need one.
 const MAX_WRITES: usize = 16;
+/// How many of them may be of one namespace. An admission webhook there can delay each for long.
+const MAX_WRITES_OF_NAMESPACE: usize = MAX_WRITES / 2;
 
 /// A Checkpoint that needs a step is looked at again after this time, even without an event.
 const RECHECK_AFTER: Duration = Duration::from_secs(300);
@@ -133,10 +135,9 @@ impl Engine {
             Reclaim::None => return,
             Reclaim::Pod { name, uid } => self.pods.reclaim_pod(name, uid, now),
             Reclaim::Revision { namespace, revision, pod } => {
-                let is_of_revision =
-                    |pod: &PodFacts| pod.name.namespace == *namespace && pod.revision() == revision.as_str();
+                let is_of_revision = |pod: &PodFacts| pod.revision() == revision.as_str();
                 let is_pod = |entry: &PodEntry| pod.as_ref() == Some(&entry.pod.uid) || is_of_revision(&entry.pod);
-                self.pods.reclaim(is_pod, now)
+                self.pods.reclaim_in(namespace, is_pod, now)
             }
             Reclaim::Scope(scope) => self.pods.reclaim(|entry| entry.scope == *scope, now),
         };
@@ -180,7 +181,7 @@ impl Engine {
         }
         let step = self.next_step(key, &checkpoint, now);
         let is_write = matches!(step, NextStep::MarkInterrupted | NextStep::Cancel);
-        if is_write && self.running_writes() >= MAX_WRITES {
+        if is_write && !self.may_write(key) {
             return self.timers.set(Timer::Record(key.clone()), now.boot + RETRY_AFTER);
         }
         match step {
@@ -194,7 +195,7 @@ impl Engine {
                     Need::Wait(_) if let Some(until) = self.slots.held_until(key, now.boot) => {
                         self.timers.set(Timer::Record(key.clone()), until);
                     }
-                    Need::Wait(_) if self.running_writes() >= MAX_WRITES => {
+                    Need::Wait(_) if !self.may_write(key) => {
                         self.timers.set(Timer::Record(key.clone()), now.boot + RETRY_AFTER);
                     }
                     Need::Wait(message) if self.may_attempt(now) => {
@@ -215,10 +216,13 @@ impl Engine {
         }
     }
 
-    /// How many operations run that only write a status.
-    fn running_writes(&self) -> usize {
+    /// Whether an operation that only writes the status of this Checkpoint may start.
+    fn may_write(&self, key: &RecordKey) -> bool {
         let is_write = |task: &Task| matches!(task, Task::Wait(_) | Task::MarkInterrupted(_) | Task::Cancel(_));
-        self.operations.values().filter(|running| is_write(&running.task)).count()
+        let running = self.operations.values().filter(|running| is_write(&running.task));
+        let of_namespace =
+            |running: &&Running| running.record.as_ref().is_some_and(|of| of.namespace() == key.namespace());
+        running.clone().count() < MAX_WRITES && running.filter(of_namespace).count() < MAX_WRITES_OF_NAMESPACE
     }
 
     /// An operation has written this version. Until the watch shows it, what the watch shows is outdated.

@@ -1,4 +1,5 @@
-//! Limits how many attempts run at once, in all and on one node: a checkpoint freezes its container and loads its node.
+//! Limits how many attempts run at once, in all, on one node and in one namespace: a checkpoint freezes its container and loads its
+//! node, and an attempt without a response holds its slot for minutes.
 //!
 //! A slot is held by an operation of this process until the back-end has responded (and for its container until the watch
 //! shows the outcome, since a claim asks the watch for successes), and by a Checkpoint that is InProgress,
@@ -28,8 +29,21 @@ pub struct ConcurrencyLimits {
     pub response_timeout: Duration,
 }
 
-/// UID of a pod and name of its container.
-pub(super) type Subject = (String, String);
+impl ConcurrencyLimits {
+    /// How many slots the Checkpoints of one namespace may have: all but one, so that attempts there that take long leave a slot to
+    /// the other namespaces.
+    fn per_namespace(&self) -> usize {
+        self.concurrent.saturating_sub(1).max(1)
+    }
+}
+
+/// The container of an attempt. Without the namespace, a Checkpoint could hold a container of another one by a made-up UID.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Subject {
+    pub(super) namespace: String,
+    pub(super) pod_uid: String,
+    pub(super) container: String,
+}
 
 /// All slots, by Checkpoint. Nodes are named as in labels, see [`checkpoint_name::label_value`].
 pub(super) struct Slots {
@@ -94,12 +108,27 @@ impl Slots {
         Self { limits, longest, held: HashMap::new() }
     }
 
-    /// Whether an attempt on that node (`None`: not known yet) can take a slot now.
-    pub(super) fn has_free(&self, node: Option<&str>, now: Duration) -> bool {
-        let all = || self.held.values().filter(|slot| slot.is_held(now));
+    /// Whether an attempt can take a slot now, of some namespace and on some node.
+    pub(super) fn has_any_free(&self, now: Duration) -> bool {
+        self.taken(self.held(now).map(|(_, slot)| slot)) < self.limits.concurrent
+    }
+
+    /// Whether an attempt of that namespace on that node (`None`: not known yet) can take a slot now.
+    pub(super) fn has_free(&self, namespace: &str, node: Option<&str>, now: Duration) -> bool {
         // An attempt whose node is not known yet may be of the same container.
-        let on_node = || self.taken(all().filter(|slot| slot.node.as_deref() == node));
-        self.taken(all()) < self.limits.concurrent && (node.is_none() || on_node() < self.limits.per_node)
+        let on_node = || self.taken(self.held(now).map(|(_, slot)| slot).filter(|slot| slot.node.as_deref() == node));
+        self.has_any_free(now)
+            && self.taken_by(namespace, now) < self.limits.per_namespace()
+            && (node.is_none() || on_node() < self.limits.per_node)
+    }
+
+    /// How many slots the Checkpoints of a namespace have.
+    pub(super) fn taken_by(&self, namespace: &str, now: Duration) -> usize {
+        self.taken(self.held(now).filter(|(key, _)| key.namespace() == namespace).map(|(_, slot)| slot))
+    }
+
+    fn held(&self, now: Duration) -> impl Iterator<Item = (&RecordKey, &Slot)> + Clone {
+        self.held.iter().filter(move |(_, slot)| slot.is_held(now))
     }
 
     /// Whether an attempt of that container has a slot, for another Checkpoint than `except`.
@@ -127,7 +156,7 @@ impl Slots {
     ) -> bool {
         let has_subject = subject.as_ref().is_some_and(|subject| self.has_subject(subject, key, now));
         let has_own = self.held.get(key).is_some_and(|slot| slot.is_held(now));
-        if has_own || has_subject || !self.has_free(node, now) {
+        if has_own || has_subject || !self.has_free(key.namespace(), node, now) {
             return false;
         }
         let (by, node) = (SlotHolder::Operation, node.map(str::to_owned));
@@ -231,7 +260,10 @@ impl Slots {
         let until = now.boot_at(stated).min(since.saturating_add(longest));
         let pod = status.pod.as_ref();
         let container = pod.zip(fields::container(checkpoint));
-        let subject = container.and_then(|(pod, container)| Some((pod.uid.clone()?, container.to_owned())));
+        let subject = container.and_then(|(pod, container)| {
+            let (namespace, container) = (key.namespace().to_owned(), container.to_owned());
+            Some(Subject { namespace, pod_uid: pod.uid.clone()?, container })
+        });
         let node = pod.and_then(|pod| pod.node.as_deref()).map(checkpoint_name::label_value);
         let by = SlotHolder::Checkpoint(ObservedAttempt { deadline, since, until, stated });
         let is_in_annotation = first_attempt::is_in(checkpoint);

@@ -1,5 +1,5 @@
-//! What waits for a slot: claims with their first attempt, and attempts of Checkpoints. Round-robin over namespaces, so that
-//! a large namespace does not delay a small one.
+//! What waits for a slot: claims with their first attempt, and attempts of Checkpoints. The namespace that has the fewest slots
+//! comes first, round-robin among those that have as many, so that a large or slow namespace does not delay another.
 //!
 //! Within a namespace the item that has waited longest comes first, of those whose node has a free slot.
 
@@ -125,9 +125,16 @@ impl WorkQueue {
         was_queued
     }
 
-    /// Takes the next item whose node (`None`: not known) can take an attempt.
-    pub(super) fn pop(&mut self, can_start: impl Fn(Option<&str>) -> bool) -> Option<(WorkItem, Option<String>)> {
-        for position in 0..self.round_robin.len() {
+    /// Takes the next item that can start, by its namespace and its node (`None`: not known). `taken` is how many slots a namespace
+    /// has.
+    pub(super) fn pop(
+        &mut self,
+        taken: impl Fn(&str) -> usize,
+        can_start: impl Fn(&str, Option<&str>) -> bool,
+    ) -> Option<(WorkItem, Option<String>)> {
+        let mut positions: Vec<usize> = (0..self.round_robin.len()).collect();
+        positions.sort_by_cached_key(|&position| taken(&self.round_robin[position]));
+        for position in positions {
             let namespace = self.round_robin[position].clone();
             let Some(nodes) = self.waiting.get_mut(&namespace) else { continue };
             for (node, line) in nodes.iter_mut() {
@@ -136,7 +143,7 @@ impl WorkQueue {
                 }
             }
             nodes.retain(|_, line| !line.is_empty());
-            let free = nodes.iter().filter(|(node, _)| can_start(node.as_deref()));
+            let free = nodes.iter().filter(|(node, _)| can_start(&namespace, node.as_deref()));
             let first = free.filter_map(|(node, line)| Some((line.front()?.0, node))).min();
             let Some(node) = first.map(|(_, node)| node.clone()) else { continue };
             let (_, item) = nodes.get_mut(&node).and_then(VecDeque::pop_front)?;
@@ -184,7 +191,7 @@ mod tests {
 
     fn order(queue: &mut WorkQueue, can_start: impl Fn(Option<&str>) -> bool + Copy) -> Vec<String> {
         let text = |item| if let WorkItem::Attempt(key) = item { key.to_string() } else { String::new() };
-        std::iter::from_fn(|| queue.pop(can_start)).map(|(item, _)| text(item)).collect()
+        std::iter::from_fn(|| queue.pop(|_| 0, |_, node| can_start(node))).map(|(item, _)| text(item)).collect()
     }
 
     #[test]
@@ -269,5 +276,19 @@ mod tests {
         }
         let first: Vec<_> = order(&mut queue, |_| true).into_iter().take(60).collect();
         assert_eq!(first.iter().filter(|key| !key.starts_with("large")).count(), 20);
+    }
+
+    #[test]
+    fn the_namespace_with_the_fewest_slots_comes_first() {
+        let mut queue = WorkQueue::default();
+        for name in ["1", "2"] {
+            push(&mut queue, "slow", name, Some("n1"));
+            push(&mut queue, "quick", name, Some("n1"));
+        }
+        let taken = |namespace: &str| usize::from(namespace == "slow");
+        let next = queue.pop(taken, |namespace, _| namespace != "full").map(|(item, _)| item);
+        assert_eq!(next, Some(item("quick", "1")));
+        assert_eq!(queue.pop(taken, |namespace, _| namespace != "quick").map(|(item, _)| item), Some(item("slow", "1")));
+        assert_eq!(queue.pop(taken, |_, _| true).map(|(item, _)| item), Some(item("quick", "2")));
     }
 }

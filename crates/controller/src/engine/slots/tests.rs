@@ -22,6 +22,11 @@ fn key(name: &str) -> RecordKey {
     RecordKey::new("default", name)
 }
 
+/// The container `app` of the pod with UID `u`.
+fn subject_app() -> Subject {
+    Subject { namespace: "default".to_owned(), pod_uid: "u".to_owned(), container: "app".to_owned() }
+}
+
 fn take(slots: &mut Slots, name: &str, node: &str) -> bool {
     slots.take(&key(name), Some(node), None, boot(0))
 }
@@ -34,21 +39,34 @@ fn in_progress(deadline: Timestamp) -> Checkpoint {
 #[test]
 fn the_limits_in_all_and_of_each_node_hold() {
     let mut slots = slots(3, 1);
-    assert!(take(&mut slots, "a", "n1"));
-    assert!(!take(&mut slots, "b", "n1"), "the node is full");
-    assert!(take(&mut slots, "b", "n2") && take(&mut slots, "c", "n3"));
-    assert!(!take(&mut slots, "d", "n4"), "all slots are taken");
+    let mut take = |namespace: &str, name: &str, node: &str| {
+        slots.take(&RecordKey::new(namespace, name), Some(node), None, boot(0))
+    };
+    assert!(take("default", "a", "n1"));
+    assert!(!take("default", "b", "n1"), "the node is full");
+    assert!(take("default", "b", "n2") && take("other", "c", "n3"));
+    assert!(!take("other", "d", "n4"), "all slots are taken");
     slots.release(&key("a"));
-    assert!(take(&mut slots, "d", "n4"));
+    assert!(slots.take(&key("d"), Some("n4"), None, boot(0)));
+}
+
+#[test]
+fn a_namespace_whose_attempts_take_long_leaves_a_slot_to_others() {
+    let mut slots = slots(8, 1);
+    let taken = (0..8).filter(|number| take(&mut slots, &number.to_string(), &format!("n{number}"))).count();
+    assert_eq!(taken, 7);
+    assert!(slots.has_any_free(boot(0)) && !slots.has_free("default", Some("n9"), boot(0)));
+    assert!(slots.take(&RecordKey::new("other", "a"), Some("n9"), None, boot(0)));
+    assert_eq!((slots.taken_by("default", boot(0)), slots.taken_by("other", boot(0))), (7, 1));
 }
 
 #[test]
 fn checkpoints_of_other_holders_hold_slots_until_their_deadline() {
     let mut slots = slots(8, 1);
     slots.observe(&key("theirs"), Some(&in_progress(at(10))), now(0));
-    assert!(!slots.has_free(Some("n1"), boot(9)));
+    assert!(!slots.has_free("default", Some("n1"), boot(9)));
     assert_eq!(slots.next_expiry(boot(0)), Some(boot(10)));
-    assert!(slots.has_free(Some("n1"), boot(10)));
+    assert!(slots.has_free("default", Some("n1"), boot(10)));
 }
 
 #[test]
@@ -65,8 +83,8 @@ fn a_request_without_a_response_holds_its_slot_longer() {
     own.responded(&key("r"), Some(at(10)), now(0));
     own.release(&key("r"));
     for slots in [observed, own] {
-        assert!(!slots.has_free(Some("n1"), boot(129)));
-        assert!(slots.has_free(Some("n1"), boot(130)));
+        assert!(!slots.has_free("default", Some("n1"), boot(129)));
+        assert!(slots.has_free("default", Some("n1"), boot(130)));
     }
 }
 
@@ -74,20 +92,20 @@ fn a_request_without_a_response_holds_its_slot_longer() {
 fn a_response_frees_the_slot_before_the_outcome_is_written() {
     let mut slots = slots(1, 1);
     assert!(take(&mut slots, "a", "n1"));
-    assert!(!slots.has_free(None, boot(0)));
+    assert!(!slots.has_free("default", None, boot(0)));
     slots.responded(&key("a"), None, now(0));
-    assert!(slots.has_free(None, boot(0)));
+    assert!(slots.has_free("default", None, boot(0)));
 }
 
 #[test]
 fn a_container_waits_for_the_outcome_although_its_slot_is_free() {
     let mut slots = slots(1, 1);
-    let subject = || Some(("u".to_owned(), "app".to_owned()));
+    let subject = || Some(subject_app());
     assert!(slots.take(&key("manual"), Some("n1"), subject(), boot(0)));
     slots.responded(&key("manual"), None, now(0));
     slots.release(&key("manual"));
     slots.drop_outcomes(|_| true);
-    assert!(slots.has_free(Some("n1"), boot(0)));
+    assert!(slots.has_free("default", Some("n1"), boot(0)));
     assert!(!slots.take(&key("automatic"), Some("n1"), subject(), boot(0)), "the outcome is not shown");
     slots.drop_expired(boot(0), now(900));
     assert!(!slots.take(&key("automatic"), Some("n1"), subject(), boot(900)));
@@ -107,7 +125,7 @@ fn a_checkpoint_starts_no_attempt_before_its_last_request_has_expired() {
 #[test]
 fn two_checkpoints_of_one_container_never_run_at_once() {
     let mut slots = slots(8, 8);
-    let subject = || Some(("u".to_owned(), "app".to_owned()));
+    let subject = || Some(subject_app());
     assert!(slots.take(&key("automatic"), Some("n1"), subject(), boot(0)));
     assert!(!slots.take(&key("manual"), Some("n1"), subject(), boot(0)));
     slots.release(&key("automatic"));
@@ -116,14 +134,14 @@ fn two_checkpoints_of_one_container_never_run_at_once() {
 
 #[test]
 fn the_checkpoints_of_one_container_hold_one_slot() {
-    let mut slots = slots(2, 8);
+    let mut slots = slots(3, 8);
     for name in ["a", "b", "c"] {
         slots.observe(&key(name), Some(&in_progress(at(10))), now(0));
     }
-    assert!(slots.has_free(Some("n1"), boot(1)));
+    assert!(slots.has_free("default", Some("n1"), boot(1)));
     slots.observe(&key("a"), None, now(0));
     assert!(take(&mut slots, "other", "n2"));
-    assert!(!slots.has_free(Some("n1"), boot(1)), "the others still hold it");
+    assert!(!slots.has_free("default", Some("n1"), boot(1)), "the others still hold it");
 }
 
 #[test]
@@ -131,9 +149,9 @@ fn an_attempt_on_an_unknown_node_hides_no_slot_of_its_container() {
     // The order of the slots differs between runs.
     for _ in 0..20 {
         let mut slots = slots(8, 1);
-        assert!(slots.take(&key("manual"), None, Some(("u".to_owned(), "app".to_owned())), boot(0)));
+        assert!(slots.take(&key("manual"), None, Some(subject_app()), boot(0)));
         slots.observe(&key("automatic"), Some(&in_progress(at(10))), now(0));
-        assert!(!slots.has_free(Some("n1"), boot(1)));
+        assert!(!slots.has_free("default", Some("n1"), boot(1)));
     }
 }
 
@@ -142,7 +160,7 @@ fn a_deleted_checkpoint_frees_its_slot() {
     let mut slots = slots(1, 1);
     slots.observe(&key("a"), Some(&in_progress(at(100))), now(0));
     slots.observe(&key("a"), None, now(0));
-    assert!(slots.has_free(Some("n1"), boot(1)));
+    assert!(slots.has_free("default", Some("n1"), boot(1)));
 }
 
 #[test]
@@ -161,8 +179,8 @@ fn a_deadline_of_a_wrong_clock_holds_no_slot_for_longer_than_an_attempt_takes() 
     let mut short = slots(8, 1);
     short.observe(&key("theirs"), Some(&stated), now(0));
     for (slots, freed) in [(observed, 7200), (own, 250), (short, 250)] {
-        assert!(!slots.has_free(Some("n1"), boot(freed - 1)), "{freed}");
-        assert!(slots.has_free(Some("n1"), boot(freed)), "{freed}");
+        assert!(!slots.has_free("default", Some("n1"), boot(freed - 1)), "{freed}");
+        assert!(slots.has_free("default", Some("n1"), boot(freed)), "{freed}");
     }
 }
 
@@ -171,23 +189,23 @@ fn a_slot_that_has_expired_before_it_is_seen_is_free() {
     let mut slots = slots(8, 1);
     let no_response = checkpoint("web").in_progress().reason(Phase::Unknown, Reason::NoResponse).build();
     slots.observe(&key("r"), Some(&no_response), now(130 + 120));
-    assert!(slots.has_free(Some("n1"), boot(130 + 120)));
+    assert!(slots.has_free("default", Some("n1"), boot(130 + 120)));
     slots.observe(&key("r"), Some(&no_response), now(130 + 119));
-    assert!(!slots.has_free(Some("n1"), boot(130 + 119)));
+    assert!(!slots.has_free("default", Some("n1"), boot(130 + 119)));
 }
 
 #[test]
 fn attempts_in_annotations_hold_no_more_slots_on_a_node_than_the_limit() {
-    let mut slots = slots(3, 1);
+    let mut slots = slots(4, 1);
     for number in 0..8 {
         let mut made_up = in_progress(at(100));
         made_up.spec.container = Some(format!("c{number}"));
         made_up.metadata.annotations = Some([(ATTEMPT.to_owned(), "{}".to_owned())].into());
         slots.observe(&key(&number.to_string()), Some(&made_up), now(0));
     }
-    assert!(!slots.has_free(Some("n1"), boot(0)));
+    assert!(!slots.has_free("default", Some("n1"), boot(0)));
     assert!(take(&mut slots, "a", "n2") && take(&mut slots, "b", "n3"));
-    assert!(!slots.has_free(Some("n4"), boot(0)));
+    assert!(!slots.has_free("default", Some("n4"), boot(0)));
 }
 
 #[test]
@@ -200,7 +218,7 @@ fn an_attempt_that_is_seen_again_after_its_slot_has_expired_holds_none() {
     assert!(slots.drop_expired(boot(249), now(250)) && !slots.drop_expired(boot(250), now(251)));
     assert_eq!(slots.next_expiry(boot(251)), None);
     slots.observe(&key("theirs"), Some(&late), now(300));
-    assert!(slots.has_free(Some("n1"), boot(300)));
+    assert!(slots.has_free("default", Some("n1"), boot(300)));
     slots.drop_expired(boot(300), now(7200));
     assert!(slots.held.is_empty());
 }
