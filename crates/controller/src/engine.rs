@@ -113,7 +113,7 @@ impl Engine {
     fn lead(&mut self, leads: bool, now: Now) {
         self.leads = leads;
         self.pods = PodTable::default();
-        self.records = RecordTable::default();
+        self.records = RecordTable::new(self.settings.max_manual_checkpoints);
         let busy = &self.busy;
         self.slots.forget_checkpoints(|key| busy.contains_key(key));
         self.queue.clear();

@@ -34,8 +34,8 @@ pub async fn run<I: OperationIo>(
         Operation::FindWorkload { pod } => OperationResult::Workload(io.workload(&pod).await),
         Operation::Claim(claim) => OperationResult::Claim(claim::run(io, settings, &claim, &report).await),
         Operation::Attempt(attempt) => OperationResult::Attempt(attempt::run(io, settings, &attempt, &report).await),
-        Operation::Wait { checkpoint, message } => {
-            OperationResult::Attempt(attempt::write_waiting(io, settings, &checkpoint, &message).await)
+        Operation::WriteUnmet { checkpoint, reason, message } => {
+            OperationResult::Attempt(attempt::write_only(io, settings, &checkpoint, reason, &message).await)
         }
         Operation::MarkInterrupted(checkpoint) => {
             OperationResult::Written(attempt::mark_interrupted(io, settings, &checkpoint).await)

@@ -21,6 +21,8 @@ use crate::service::ControllerService;
 
 /// Few, so that a step is short beside the deadline of the lease.
 const DECISIONS_PER_STEP: usize = 64;
+/// Each takes some KiB of memory until it has finished.
+const MAX_MANUAL_CHECKPOINTS: usize = 1000;
 
 /// Which pods are watched.
 #[derive(Debug, Clone)]
@@ -86,6 +88,7 @@ impl ControllerService {
             longest_slot,
             retention_interval: retention.every,
             decisions_per_step: DECISIONS_PER_STEP,
+            max_manual_checkpoints: MAX_MANUAL_CHECKPOINTS,
             backend: backend.clone(),
             seed: fastrand::u64(..),
         });

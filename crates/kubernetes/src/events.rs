@@ -172,12 +172,13 @@ impl Events {
     }
 }
 
-/// All reasons that an Event can have, as docs/troubleshooting.md lists them. `NotReady` and `NotSent` are no outcomes, and for
-/// `PodGone` there is no running pod to put an Event on.
+/// All reasons that an Event can have, as docs/troubleshooting.md lists them. `NotReady` and `NotSent` are no outcomes. With `PodGone`
+/// there is no running pod to put an Event on, and with `TooManyCheckpoints` no pod is read.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
-    let outcomes = Reason::ALL
-        .into_iter()
-        .filter(|reason| !matches!(reason, Reason::NotReady | Reason::NotSent | Reason::PodGone));
+    let has_event = |reason: &Reason| {
+        !matches!(reason, Reason::NotReady | Reason::NotSent | Reason::PodGone | Reason::TooManyCheckpoints)
+    };
+    let outcomes = Reason::ALL.into_iter().filter(has_event);
     [CHECKPOINTED, NOT_MUTATED, INVALID_ANNOTATION, CHECKPOINT_REJECTED, CA_BUNDLE_CHANGED, CA_SECRET_REPLACED]
         .into_iter()
         .chain(outcomes.map(Reason::as_str))

@@ -273,7 +273,7 @@ fn key_of(operation: &Operation) -> Option<String> {
         Operation::FindWorkload { .. } => None,
         Operation::Claim(claim) => Some(format!("{}/{}", claim.pod.name.namespace, claim.name)),
         Operation::Attempt(attempt) => Some(facts::key(&attempt.checkpoint)),
-        Operation::Wait { checkpoint, .. } | Operation::MarkInterrupted(checkpoint) | Operation::Cancel(checkpoint) => {
+        Operation::WriteUnmet { checkpoint, .. } | Operation::MarkInterrupted(checkpoint) | Operation::Cancel(checkpoint) => {
             Some(facts::key(checkpoint))
         }
     }

@@ -128,6 +128,7 @@ impl Flags {
             longest_slot: LONGEST_SLOT,
             retention_interval: seconds(300),
             decisions_per_step: usize::from(seed.to_le_bytes()[0] % 4) + 1,
+            max_manual_checkpoints: usize::from(seed.to_le_bytes()[1] % 4) + 2,
             backend: Some(Arc::new(Endpoints { is_per_node: setup.has_endpoint_per_node })),
             seed,
         }

@@ -33,7 +33,9 @@ pub(super) fn operation(operation: &Operation) -> String {
             )
         }
         Operation::Attempt(attempt) => format!("attempt {} on pod {}", checkpoint(&attempt.checkpoint), attempt.pod),
-        Operation::Wait { checkpoint: of, message } => format!("write that {} is {message}", facts::key(of)),
+        Operation::WriteUnmet { checkpoint: of, reason, message } => {
+            format!("write that {} is {reason}: {message}", facts::key(of))
+        }
         Operation::MarkInterrupted(of) => format!("mark interrupted {}", checkpoint(of)),
         Operation::Cancel(of) => format!("cancel {}", checkpoint(of)),
     }

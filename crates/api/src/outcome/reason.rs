@@ -59,10 +59,12 @@ pub enum Reason {
     NotReady,
     /// The spec, or an annotation of the pod, is invalid.
     InvalidSpec,
+    /// The namespace had too many unfinished manual Checkpoints when this one was created.
+    TooManyCheckpoints,
 }
 
 impl Reason {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Unreachable,
         Self::Unauthorized,
         Self::EndpointNotFound,
@@ -89,6 +91,7 @@ impl Reason {
         Self::ImageChanged,
         Self::NotReady,
         Self::InvalidSpec,
+        Self::TooManyCheckpoints,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -119,6 +122,7 @@ impl Reason {
             Self::ImageChanged => "ImageChanged",
             Self::NotReady => "NotReady",
             Self::InvalidSpec => "InvalidSpec",
+            Self::TooManyCheckpoints => "TooManyCheckpoints",
         }
     }
 
@@ -150,7 +154,8 @@ impl Reason {
             | Self::AlreadyRestored
             | Self::NoSuchContainer
             | Self::ImageChanged
-            | Self::InvalidSpec => RetryClass::Final,
+            | Self::InvalidSpec
+            | Self::TooManyCheckpoints => RetryClass::Final,
             Self::InvalidResponse | Self::NoResponse | Self::Interrupted => RetryClass::Unknown,
         }
     }

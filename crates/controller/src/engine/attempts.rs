@@ -20,8 +20,8 @@ use crate::record::plan::NextStep;
 pub(super) enum Need {
     /// Nothing before a pod changes.
     Nothing,
-    /// Its status is to say what it waits for.
-    Wait(String),
+    /// Its status is to say why there is no attempt.
+    Write { reason: Reason, message: String },
     Attempt(ChosenPod),
 }
 
@@ -92,6 +92,14 @@ impl Engine {
             let shown = self.shown(&name, subject.as_ref().map(|subject| subject.container.as_str()));
             Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject, shown })
         };
+        if self.records.is_excess(&RecordKey::of(checkpoint)) {
+            let most = self.settings.max_manual_checkpoints;
+            let message = format!(
+                "namespace `{namespace}` already had {most} unfinished manual Checkpoints. Create this one again when \
+                 some of them have finished"
+            );
+            return Need::Write { reason: Reason::TooManyCheckpoints, message };
+        }
         let target = fields::target(checkpoint);
         let name = match &target {
             Some(CheckpointTarget::Pod { name, .. } | CheckpointTarget::Manual { name, .. }) => name,
@@ -127,7 +135,7 @@ impl Engine {
         if fields::is_shown(checkpoint, Reason::NotReady, &message) || !self.all_are_listed(now) {
             return Need::Nothing;
         }
-        Need::Wait(message)
+        Need::Write { reason: Reason::NotReady, message }
     }
 
     /// Pod and container of an attempt whose pod is not eligible by the watch. The live read can find it eligible.

@@ -107,7 +107,7 @@ impl Engine {
                     _ => {}
                 }
             }
-            (Task::Attempt(checkpoint) | Task::Wait(checkpoint), OperationResult::Attempt(result)) => match result {
+            (Task::Attempt(checkpoint) | Task::WriteUnmet(checkpoint), OperationResult::Attempt(result)) => match result {
                 Ok(attempt) => {
                     self.outage_over();
                     if let Some(record) = &record {

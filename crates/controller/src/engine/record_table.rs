@@ -16,11 +16,10 @@ use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, 
 use snapwatcher_api::pod::PodName;
 
 use super::record_key::RecordKey;
-use super::unfinished_records::{UnfinishedRecord, UnfinishedRecords};
+use super::unfinished_records::{ManualRecord, UnfinishedRecord, UnfinishedRecords};
 use crate::record::fields;
 
 /// All Checkpoints, by key.
-#[derive(Default)]
 pub(super) struct RecordTable {
     entries: HashMap<KeyDigest, Entry>,
     /// How many Succeeded Checkpoints there are of each container, by its image and by its revision.
@@ -87,6 +86,17 @@ pub(super) enum RecordChange {
 }
 
 impl RecordTable {
+    /// `max_manual` is how many unfinished manual Checkpoints of a namespace are attempted.
+    pub(super) fn new(max_manual: usize) -> Self {
+        Self {
+            entries: HashMap::new(),
+            successes: HashMap::new(),
+            listings: HashMap::new(),
+            listed: HashSet::new(),
+            unfinished: UnfinishedRecords::new(max_manual),
+        }
+    }
+
     /// How many Checkpoints there are.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
@@ -109,6 +119,11 @@ impl RecordTable {
 
     pub(super) fn unfinished(&self, key: &RecordKey) -> Option<&UnfinishedRecord> {
         self.unfinished.get(key)
+    }
+
+    /// Whether this is an unfinished manual Checkpoint beyond the limit of its namespace.
+    pub(super) fn is_excess(&self, key: &RecordKey) -> bool {
+        self.unfinished.get(key).is_some_and(|record| record.manual == Some(ManualRecord::Excess))
     }
 
     pub(super) fn contains(&self, key: &RecordKey) -> bool {

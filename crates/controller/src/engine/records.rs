@@ -192,17 +192,17 @@ impl Engine {
                 match self.need_of(&checkpoint, None, now) {
                     Need::Attempt(chosen) => self.queue.push(WorkItem::Attempt(key.clone()), chosen.node),
                     // The reason NoResponse, which the write replaces, keeps the slot over a change of the leader.
-                    Need::Wait(_) if let Some(until) = self.slots.held_until(key, now.boot) => {
+                    Need::Write { .. } if let Some(until) = self.slots.held_until(key, now.boot) => {
                         self.timers.set(Timer::Record(key.clone()), until);
                     }
-                    Need::Wait(_) if !self.may_write(key) => {
+                    Need::Write { .. } if !self.may_write(key) => {
                         self.timers.set(Timer::Record(key.clone()), now.boot + RETRY_AFTER);
                     }
-                    Need::Wait(message) if self.may_attempt(now) => {
-                        let operation = Operation::Wait { checkpoint: checkpoint.clone(), message };
-                        self.start(Task::Wait(checkpoint), operation, Some(key.clone()), Permit::default());
+                    Need::Write { reason, message } if self.may_attempt(now) => {
+                        let operation = Operation::WriteUnmet { checkpoint: checkpoint.clone(), reason, message };
+                        self.start(Task::WriteUnmet(checkpoint), operation, Some(key.clone()), Permit::default());
                     }
-                    Need::Nothing | Need::Wait(_) => {}
+                    Need::Nothing | Need::Write { .. } => {}
                 }
             }
             NextStep::MarkInterrupted => {
@@ -218,7 +218,7 @@ impl Engine {
 
     /// Whether an operation that only writes the status of this Checkpoint may start.
     fn may_write(&self, key: &RecordKey) -> bool {
-        let is_write = |task: &Task| matches!(task, Task::Wait(_) | Task::MarkInterrupted(_) | Task::Cancel(_));
+        let is_write = |task: &Task| matches!(task, Task::WriteUnmet(_) | Task::MarkInterrupted(_) | Task::Cancel(_));
         let running = self.operations.values().filter(|running| is_write(&running.task));
         let of_namespace =
             |running: &&Running| running.record.as_ref().is_some_and(|of| of.namespace() == key.namespace());

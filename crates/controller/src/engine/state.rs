@@ -42,6 +42,8 @@ pub struct EngineSettings {
     /// How many timers, and how many claims, one step deals with. The rest is due at once, and meanwhile the thread can do other
     /// work, such as the renewal of the lease.
     pub decisions_per_step: usize,
+    /// How many unfinished manual Checkpoints of a namespace are attempted. Further ones are Failed at once.
+    pub max_manual_checkpoints: usize,
     /// `None`: claims are only reported, and no Checkpoints are created.
     pub backend: Option<Arc<dyn CheckpointBackend>>,
     /// Of the numbers by which waits differ.
@@ -116,7 +118,7 @@ pub(super) enum Task {
     FindWorkload(ContainerKey),
     Claim(Box<ClaimTask>),
     Attempt(Arc<Checkpoint>),
-    Wait(Arc<Checkpoint>),
+    WriteUnmet(Arc<Checkpoint>),
     MarkInterrupted(Arc<Checkpoint>),
     Cancel(Arc<Checkpoint>),
 }
@@ -148,7 +150,7 @@ impl Engine {
             leads: false,
             is_stopping: false,
             pods: PodTable::default(),
-            records: RecordTable::default(),
+            records: RecordTable::new(settings.max_manual_checkpoints),
             slots: Slots::new(settings.limits, settings.longest_slot_held()),
             breakers: EndpointBreakers::default(),
             queue: WorkQueue::default(),

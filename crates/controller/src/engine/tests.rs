@@ -6,7 +6,7 @@ use super::*;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase, set_conditions};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::fixtures::{self, at, pod};
-use snapwatcher_api::outcome::{Location, Outcome};
+use snapwatcher_api::outcome::{Location, Outcome, Reason};
 use snapwatcher_api::pod::{OncePer, WatchedPod};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_kubernetes::cluster::{CallError, Scope};
@@ -61,6 +61,7 @@ fn settings() -> EngineSettings {
         longest_slot: Duration::from_secs(240),
         retention_interval: Duration::from_secs(600),
         decisions_per_step: 64,
+        max_manual_checkpoints: 10,
         backend: Some(Arc::new(OneEndpoint)),
         seed: 1,
     }
@@ -245,4 +246,19 @@ fn an_outage_of_the_api_server_pauses_claims_and_is_reported_once() {
     let pause = engine.next_wakeup(now(0));
     assert!(pause <= Duration::from_millis(1250), "{pause:?}");
     assert_eq!(operations(engine.on(Input::Wakeup, now(2))).len(), 3, "they are tried again");
+}
+
+#[test]
+fn a_manual_checkpoint_beyond_the_limit_of_its_namespace_fails_without_an_attempt() {
+    let settings = EngineSettings { max_manual_checkpoints: 1, is_suspended: false, ..settings() };
+    let (mut engine, _) = leading(settings, Vec::new());
+    let mut create = |name: &str| {
+        let object = fixtures::checkpoint("web").named(name).build();
+        operations(engine.on(Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(object)) }, now(1)))
+    };
+    assert!(matches!(create("first")[..], [(_, Operation::Attempt(_))]));
+    let second = create("second");
+    let [(_, Operation::WriteUnmet { reason, message, .. })] = &second[..] else { panic!("{second:?}") };
+    assert_eq!(*reason, Reason::TooManyCheckpoints);
+    assert!(message.contains("already had 1 unfinished manual Checkpoints"), "{message}");
 }

@@ -143,15 +143,16 @@ fn direct_workload(pod: &PodFacts) -> Workload {
     pod.controller.as_ref().map_or(itself, Workload::from)
 }
 
-/// Writes what a Checkpoint waits for.
-pub(super) async fn write_waiting<I: OperationIo>(
+/// Writes why a Checkpoint is not attempted.
+pub(super) async fn write_only<I: OperationIo>(
     io: &I,
     settings: &OperationSettings,
     checkpoint: &Checkpoint,
+    reason: Reason,
     message: &str,
 ) -> Result<AttemptResult, CallError> {
     let writer = StatusWriter { io, longest: settings.longest_attempt() };
-    write_unmet(&writer, settings, checkpoint, Reason::NotReady, message, None).await
+    write_unmet(&writer, settings, checkpoint, reason, message, None).await
 }
 
 /// Writes that an attempt was interrupted: its process has stopped, or is taken to have stopped.

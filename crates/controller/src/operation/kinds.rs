@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
-use snapwatcher_api::outcome::Outcome;
+use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_api::pod::{PodFacts, PodName};
 use snapwatcher_kubernetes::cluster::CallError;
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
@@ -31,8 +31,8 @@ pub enum Operation {
     Claim(Box<Claim>),
     /// Makes an attempt of a Checkpoint, which has a slot.
     Attempt(Box<Attempt>),
-    /// Writes what a Checkpoint waits for, without a look at a pod.
-    Wait { checkpoint: Arc<Checkpoint>, message: String },
+    /// Writes why a Checkpoint is not attempted, without a look at a pod.
+    WriteUnmet { checkpoint: Arc<Checkpoint>, reason: Reason, message: String },
     /// Writes that the attempt in a Checkpoint was interrupted.
     MarkInterrupted(Arc<Checkpoint>),
     /// Writes a Checkpoint back to Pending, whose attempt this process wrote and never sent.

@@ -29,7 +29,7 @@ fn contains(table: &RecordTable, name: &str) -> bool {
 
 #[test]
 fn a_scope_is_listed_once_its_listing_is_complete() {
-    let mut table = RecordTable::default();
+    let mut table = RecordTable::new(10);
     list(&mut table, &[]);
     list(&mut table, &[]); // a relist of the same scope does not count twice
     assert!(table.is_listed(0) && !table.is_listed(1));
@@ -39,7 +39,7 @@ fn a_scope_is_listed_once_its_listing_is_complete() {
 
 #[test]
 fn a_success_is_known_by_pod_and_container_until_its_last_checkpoint_is_deleted() {
-    let mut table = RecordTable::default();
+    let mut table = RecordTable::new(10);
     let is_known = |table: &RecordTable| table.has_success("uid-of-a", "app", SuccessOf::Image("web:1"));
     table.apply(0, Event::Apply(object("a", Phase::InProgress)), NOW);
     assert!(contains(&table, "a") && !is_known(&table));
@@ -59,7 +59,7 @@ fn a_success_is_known_by_pod_and_container_until_its_last_checkpoint_is_deleted(
 
 #[test]
 fn a_success_counts_for_its_image_and_its_revision_alone() {
-    let mut table = RecordTable::default();
+    let mut table = RecordTable::new(10);
     let mut manual = object("a", Phase::Succeeded);
     manual.spec.image = None;
     let status = manual.status.as_mut().unwrap();
@@ -75,7 +75,7 @@ fn a_success_counts_for_its_image_and_its_revision_alone() {
 
 #[test]
 fn a_deletion_during_an_interruption_is_noticed_at_the_relist() {
-    let mut table = RecordTable::default();
+    let mut table = RecordTable::new(10);
     let (a, b, c) = (object("a", Phase::Succeeded), object("b", Phase::Pending), object("c", Phase::InProgress));
     assert_eq!(list(&mut table, &[a, b.clone(), c.clone()]), (vec![], Reclaim::None));
     assert_eq!(list(&mut table, &[b.clone(), c]), (vec![], Reclaim::Scope(0)), "a finished one");
@@ -86,7 +86,7 @@ fn a_deletion_during_an_interruption_is_noticed_at_the_relist() {
 
 #[test]
 fn the_deleted_checkpoint_of_a_revision_concerns_the_pods_of_the_revision() {
-    let mut table = RecordTable::default();
+    let mut table = RecordTable::new(10);
     let mut deleted = object("rev", Phase::Succeeded);
     deleted.spec = CheckpointSpec {
         workload: Some(WorkloadReference::default()),
@@ -104,7 +104,7 @@ fn the_deleted_checkpoint_of_a_revision_concerns_the_pods_of_the_revision() {
 
 #[test]
 fn a_checkpoint_of_another_target_does_not_count_under_the_name() {
-    let mut table = RecordTable::default();
+    let mut table = RecordTable::new(10);
     table.apply(0, Event::Apply(object("a", Phase::Pending)), NOW);
     let pod = |uid: &str, image: &str| {
         let (name, container) = ("web".to_owned(), "app".to_owned());
@@ -122,7 +122,7 @@ fn a_checkpoint_of_another_target_does_not_count_under_the_name() {
 
 #[test]
 fn the_age_of_an_attempt_runs_until_the_attempt_changes() {
-    let mut table = RecordTable::default();
+    let mut table = RecordTable::new(10);
     let seconds = Duration::from_secs;
     let attempt = |number| {
         let mut object = object("a", Phase::InProgress);
@@ -139,7 +139,7 @@ fn the_age_of_an_attempt_runs_until_the_attempt_changes() {
 
 #[test]
 fn a_changed_pod_concerns_its_own_checkpoints_and_those_of_its_revision() {
-    let mut table = RecordTable::default();
+    let mut table = RecordTable::new(10);
     let of_revision = |revision: &str| {
         let set = |spec: &mut CheckpointSpec| (spec.pod, spec.revision) = (None, Some(revision.to_owned()));
         checkpoint(revision).named(revision).spec(set).build()
@@ -161,4 +161,21 @@ fn a_changed_pod_concerns_its_own_checkpoints_and_those_of_its_revision() {
         table.apply(0, Event::Delete(object), NOW);
     }
     assert_eq!(names(&table), ["default/3"]);
+}
+
+#[test]
+fn manual_checkpoints_beyond_the_limit_of_their_namespace_are_excess() {
+    let mut table = RecordTable::new(2);
+    let mut apply = |object: Checkpoint| {
+        let key = RecordKey::of(&object);
+        table.apply(0, Event::Apply(object), NOW);
+        table.is_excess(&key)
+    };
+    let pending = |name: &str| object(name, Phase::Pending);
+    assert_eq!(["a", "b", "c"].map(|name| apply(pending(name))), [false, false, true]);
+    assert!(!apply(checkpoint("web").named("d").namespace("other").phase(Phase::Pending).build()), "another namespace");
+    assert!(!apply(checkpoint("web").named("e").in_progress().build()), "a request may be under way");
+    assert!(!apply(object("a", Phase::Succeeded)) && !apply(object("e", Phase::Succeeded)));
+    assert!(apply(pending("c")), "it is still to be written that it is");
+    assert!(!apply(pending("f")), "one has finished");
 }
