@@ -10,7 +10,8 @@ use super::test_timings::TestTimings;
 #[derive(Debug, Clone, Args)]
 pub struct AttemptArgs {
     /// How often a pod without an annotation for it is checkpointed: once per `pod`, or once per `revision` of its workload
-    /// [default with `--backend kubelet`: revision, because archives stay on the nodes].
+    /// [default with `--backend kubelet`: revision, because archives stay on the nodes; there, an annotation cannot ask for
+    /// more].
     #[arg(
         long,
         env = "SNAPWATCHER_ONCE_PER",

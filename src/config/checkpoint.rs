@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use snapwatcher_api::pod::OncePerSetting;
 use snapwatcher_controller::{CheckpointSettings, ConcurrencyLimits};
 
 use super::attempts::AttemptArgs;
@@ -36,11 +37,17 @@ impl CheckpointArgs {
             },
             policy: self.attempts.policy(timings),
             retention: self.retention.policy(timings),
-            once_per: self.attempts.once_per,
+            once_per: self.once_per(),
             max_pods_per_revision: self.attempts.max_pods_per_revision.into(),
             suspend: self.concurrency.suspend,
             longest_slot: self.backend.longest_slot(),
         }
+    }
+
+    /// With back-end `kubelet`, archives stay on the nodes, and fill disks that belong to all.
+    fn once_per(&self) -> OncePerSetting {
+        let is_limit = matches!(self.backend.settings(), BackendSettings::Kubelet(_));
+        OncePerSetting { default: self.attempts.once_per, is_limit }
     }
 
     /// Whether `--suspend` has an effect. With back-end `log` there is no request to hold back.

@@ -10,7 +10,7 @@ pub(crate) mod watched;
 
 pub use facts::{ContainerFacts, ControllerReference, PodFacts};
 pub use name::{PodName, is_object_name};
-pub use options::{CheckpointOptions, InvalidAnnotation, OncePer};
+pub use options::{CheckpointOptions, InvalidAnnotation, OncePer, OncePerSetting};
 pub use watched::{
     MOST_CONTAINERS, WatchedCondition, WatchedContainer, WatchedContainerState, WatchedContainerStatus, WatchedPod, WatchedRunningState,
     WatchedSpec, WatchedStatus,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use snapwatcher_api::pod::OncePer;
+use snapwatcher_api::pod::OncePerSetting;
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_kubernetes::cluster::{Scope, limit_pages};
 use snapwatcher_kubernetes::workload::WorkloadLookup;
@@ -39,7 +39,7 @@ pub struct CheckpointSettings {
     pub limits: ConcurrencyLimits,
     pub policy: RetryPolicy,
     pub retention: RetentionPolicy,
-    pub once_per: OncePer,
+    pub once_per: OncePerSetting,
     pub max_pods_per_revision: usize,
     /// Checkpoints are created but not executed.
     pub suspend: bool,

@@ -267,7 +267,7 @@ fn is_about(record: &Checkpoint, pod: &PodFacts, container: &str, flags: Flags) 
 }
 
 fn once_per(pod: &PodFacts, flags: Flags) -> OncePer {
-    pod.options.as_ref().ok().and_then(|options| options.once_per).unwrap_or(flags.once_per)
+    flags.once_per.of(pod.options.as_ref().ok().and_then(|options| options.once_per))
 }
 
 /// Whether SnapWatcher creates it for that container as it is now.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use snapwatcher_api::outcome::{Location, Outcome};
-use snapwatcher_api::pod::OncePer;
+use snapwatcher_api::pod::{OncePer, OncePerSetting};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_controller::operation::OperationSettings;
 use snapwatcher_controller::{ConcurrencyLimits, EngineSettings, Holder, RetryPolicy, UnknownResult};
@@ -85,7 +85,7 @@ impl Setup {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flags {
     pub(super) unknown_result: UnknownResult,
-    pub(super) once_per: OncePer,
+    pub(super) once_per: OncePerSetting,
     pub(super) concurrent: usize,
     pub(super) per_node: usize,
     pub(super) is_suspended: bool,
@@ -96,7 +96,10 @@ impl Flags {
         let retries = !setup.keeps_unknown && random.u8(..3) > 0;
         Self {
             unknown_result: if retries { UnknownResult::Retry } else { UnknownResult::Keep },
-            once_per: if random.u8(..3) == 0 { OncePer::Revision } else { OncePer::Pod },
+            once_per: OncePerSetting {
+                default: if random.u8(..3) == 0 { OncePer::Revision } else { OncePer::Pod },
+                is_limit: setup.has_endpoint_per_node,
+            },
             concurrent: random.usize(1..=4),
             per_node: random.usize(1..=2),
             is_suspended: random.u8(..20) == 0,

@@ -25,6 +25,26 @@ impl OncePer {
     }
 }
 
+/// How often pods are checkpointed, by the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OncePerSetting {
+    /// For pods without an annotation.
+    pub default: OncePer,
+    /// Whether an annotation may ask for no more than that: archives on nodes take space of all pods there.
+    pub is_limit: bool,
+}
+
+impl OncePerSetting {
+    /// How often a pod with that annotation is checkpointed.
+    pub fn of(self, annotation: Option<OncePer>) -> OncePer {
+        match annotation {
+            Some(OncePer::Pod) if self.is_limit => self.default,
+            Some(annotation) => annotation,
+            None => self.default,
+        }
+    }
+}
+
 impl FromStr for OncePer {
     type Err = ();
 
@@ -60,7 +80,7 @@ pub struct CheckpointOptions {
     pub containers: Vec<String>,
     /// How long the pod must have been Ready without a break.
     pub delay: Duration,
-    /// `None`: the flag `--once-per` decides.
+    /// `None`: the annotation is missing, see [`OncePerSetting`].
     pub once_per: Option<OncePer>,
 }
 
@@ -157,6 +177,20 @@ mod tests {
     fn an_empty_choice_is_refused() {
         for text in ["", " ", "app,", ",app"] {
             assert!(CheckpointOptions::parse(&annotations(&[(CONTAINERS, text)]), &["app"]).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_annotation_asks_for_no_more_than_the_limit() {
+        use OncePer::{Pod, Revision};
+        for (default, is_limit, annotation, expected) in [
+            (Pod, true, Some(Revision), Revision),
+            (Pod, true, Some(Pod), Pod),
+            (Revision, true, Some(Pod), Revision),
+            (Revision, false, Some(Pod), Pod),
+            (Revision, true, None, Revision),
+        ] {
+            assert_eq!(OncePerSetting { default, is_limit }.of(annotation), expected, "{default:?} {annotation:?}");
         }
     }
 

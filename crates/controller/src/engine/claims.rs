@@ -115,7 +115,7 @@ impl Engine {
             self.report(Report::ClaimStarted { pod: pod.clone(), container: key.container.clone() });
         }
         let once_per = pod.options.as_ref().ok().and_then(|options| options.once_per);
-        let once_per = once_per.unwrap_or(self.settings.once_per);
+        let once_per = self.settings.once_per.of(once_per);
         let success = match once_per {
             OncePer::Pod => SuccessOf::Image(&key.image),
             OncePer::Revision => SuccessOf::Revision(pod.revision()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use snapwatcher_api::checkpoint::Checkpoint;
-use snapwatcher_api::pod::{OncePer, PodFacts};
+use snapwatcher_api::pod::{OncePerSetting, PodFacts};
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_kubernetes::cluster::Scope;
 
@@ -31,8 +31,7 @@ pub struct EngineSettings {
     pub scopes: Vec<Scope>,
     pub operations: OperationSettings,
     pub limits: ConcurrencyLimits,
-    /// For pods without the annotation.
-    pub once_per: OncePer,
+    pub once_per: OncePerSetting,
     /// Checkpoints are created but not attempted.
     pub is_suspended: bool,
     /// The longest time for which one attempt can hold its slot, counted from the write of the attempt.

@@ -7,7 +7,7 @@ use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase, set_condi
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::fixtures::{self, at, pod};
 use snapwatcher_api::outcome::{Location, Outcome, Reason};
-use snapwatcher_api::pod::{OncePer, WatchedPod};
+use snapwatcher_api::pod::{OncePer, OncePerSetting, WatchedPod};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_kubernetes::cluster::{CallError, Scope};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
@@ -56,7 +56,7 @@ fn settings() -> EngineSettings {
             longest_request: Duration::from_secs(120),
         },
         limits: ConcurrencyLimits { concurrent: 8, per_node: 1, response_timeout: Duration::from_secs(120) },
-        once_per: OncePer::Pod,
+        once_per: OncePerSetting { default: OncePer::Pod, is_limit: false },
         is_suspended: false,
         longest_slot: Duration::from_secs(240),
         retention_interval: Duration::from_secs(600),
