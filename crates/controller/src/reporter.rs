@@ -153,9 +153,9 @@ impl Reporter {
     }
 
     fn update_timeline(&self, checkpoint: &Checkpoint, change: impl FnOnce(&mut ContainerTimeline)) {
-        let (Some(uid), Some(container)) = (fields::pod_uid(checkpoint), fields::container(checkpoint)) else { return };
-        let Some(pod) = fields::pod_name(checkpoint) else { return };
-        self.context.timelines.update_container(&pod, uid, container, change);
+        if let Some((pod, uid, container)) = fields::resolved(checkpoint) {
+            self.context.timelines.update_container(&pod, &uid, &container, change);
+        }
     }
 
     fn attempt_ended(&self, sent: &SentAttempt) {

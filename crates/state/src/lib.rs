@@ -5,6 +5,7 @@
 //! process reads pods and Checkpoints from the API server again. There is no I/O in this crate, and it depends on `api` only.
 
 mod admissions;
+mod namespace_timelines;
 mod store;
 mod stored;
 mod timeline;
@@ -94,9 +95,9 @@ impl PodTimelines {
         timelines
     }
 
-    /// The timeline of the pod of that UID.
-    pub fn get(&self, uid: &str) -> Option<PodTimeline> {
-        self.store().get(uid)
+    /// The timeline of the pod of that UID in that namespace.
+    pub fn get(&self, namespace: &str, uid: &str) -> Option<PodTimeline> {
+        self.store().get(namespace, uid)
     }
 
     fn admission_of(&self, pod: &PodFacts, now: Timestamp) -> Option<AdmissionTime> {
@@ -137,7 +138,7 @@ mod tests {
         timelines.admitted("request-1", at(1));
         timelines.seen(&pod(Some("request-1")), at(2));
         let expected = AdmissionTime { at: at(1), by_other_replica: false };
-        assert_eq!(timelines.get("u").unwrap().admission, Some(expected));
+        assert_eq!(timelines.get("default", "u").unwrap().admission, Some(expected));
     }
 
     #[test]
@@ -146,7 +147,7 @@ mod tests {
             let timelines = PodTimelines::new();
             timelines.seen(&pod(request_uid), at(2));
             let expected = AdmissionTime { at: at(0), by_other_replica: true };
-            assert_eq!(timelines.get("u").unwrap().admission, Some(expected));
+            assert_eq!(timelines.get("default", "u").unwrap().admission, Some(expected));
         }
     }
 
@@ -157,7 +158,7 @@ mod tests {
         timelines.admitted("request-1", at(2));
         timelines.seen(&pod(Some("request-1")), at(3));
         let expected = AdmissionTime { at: at(2), by_other_replica: false };
-        assert_eq!(timelines.get("u").unwrap().admission, Some(expected));
+        assert_eq!(timelines.get("default", "u").unwrap().admission, Some(expected));
     }
 
     #[test]
@@ -167,7 +168,7 @@ mod tests {
             timelines.seen(&pod(None), at(second));
             timelines.ready(&pod(None), at(second + 10));
         }
-        let timeline = timelines.get("u").unwrap();
+        let timeline = timelines.get("default", "u").unwrap();
         assert_eq!((timeline.seen, timeline.ready), (Some(at(2)), Some(at(12))));
     }
 
@@ -178,7 +179,7 @@ mod tests {
         let pod = pod(Some("request-1"));
         timelines.update_container(&pod.name, &pod.uid, "app", |container| container.requested = Some(at(3)));
         timelines.seen(&pod, at(5));
-        let timeline = timelines.get("u").unwrap();
+        let timeline = timelines.get("default", "u").unwrap();
         assert_eq!((timeline.seen, timeline.containers["app"].requested), (Some(at(5)), Some(at(3))));
         assert_eq!(timeline.admission, Some(AdmissionTime { at: at(1), by_other_replica: false }));
     }

@@ -1,32 +1,34 @@
 //! All timelines, bounded in number, bytes and age.
+//!
+//! A pod is found by namespace and UID, so that a Checkpoint of one namespace with the UID of a pod of another one changes
+//! nothing there. If there are too many timelines, the namespace with the most loses some: the others keep theirs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use snapwatcher_api::pod::PodName;
 
+use super::namespace_timelines::{NamespaceTimelines, Size};
 use super::stored::{Stored, Uid};
 use super::timeline::PodTimeline;
-use super::words::Words;
+use super::words::{Words, cut};
 
 /// How many timelines are kept.
 pub(super) const MAX_TIMELINES: usize = 10_000;
 /// How much memory they take, see [`Stored::bytes`]. 10,000 timelines of usual pods take about half of it.
 const MAX_BYTES: usize = 10 << 20;
-/// If there are too many, this part of them is dropped at once, those that were not changed for longest.
-const DROPPED_PART: usize = 16;
 /// A timeline that was not changed for this long is dropped.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How often old timelines are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Timelines by UID of the pod. Times count from when the store was made.
+/// Timelines by namespace. Times count from when the store was made.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    /// Boxed, since a map has up to twice as many slots as entries.
-    timelines: HashMap<Uid, Box<Stored>>,
+    namespaces: HashMap<Arc<str>, NamespaceTimelines>,
     words: Words,
-    bytes: usize,
+    total: Size,
     last_change: u64,
     last_sweep: Duration,
 }
@@ -44,61 +46,53 @@ impl Store {
             self.last_sweep = now;
             self.drop_old(now);
         }
-        let uid = Uid::from(uid);
-        if self.timelines.len() >= MAX_TIMELINES && !self.timelines.contains_key(&uid) {
-            self.drop_some();
+        let (uid, namespace) = (Uid::from(uid), self.words.shared(&pod.namespace));
+        let is_new = !self.namespaces.get(&namespace).is_some_and(|timelines| timelines.contains(&uid));
+        if is_new && self.total.timelines >= MAX_TIMELINES {
+            self.drop_from_largest(|size| size.timelines);
         }
         // No two changes have the same number.
         self.last_change = microseconds(now).max(self.last_change + 1);
-        let words = &mut self.words;
-        let stored = self.timelines.entry(uid).or_insert_with(|| {
-            let stored = Box::new(Stored::new(pod, words));
-            self.bytes += stored.bytes();
-            stored
-        });
-        let before = stored.bytes();
-        change(stored, words);
-        stored.last_change = self.last_change;
-        self.bytes = (self.bytes + stored.bytes()).saturating_sub(before);
-        while self.bytes > MAX_BYTES && self.timelines.len() > 1 {
-            self.drop_some();
+        let timelines = self.namespaces.entry(namespace).or_default();
+        let before = timelines.size();
+        timelines.update(&pod.name, uid, self.last_change, &mut self.words, change);
+        self.total = self.total.with(before, timelines.size());
+        while self.total.bytes > MAX_BYTES && self.total.timelines > 1 {
+            self.drop_from_largest(|size| size.bytes);
         }
     }
 
-    pub(super) fn get(&self, uid: &str) -> Option<PodTimeline> {
-        let uid = Uid::from(uid);
-        self.timelines.get(&uid).map(|stored| stored.timeline(&uid))
+    pub(super) fn get(&self, namespace: &str, uid: &str) -> Option<PodTimeline> {
+        self.namespaces.get(cut(namespace))?.get(namespace, &uid.into())
     }
 
     pub(super) fn all(&mut self, now: Duration) -> Vec<PodTimeline> {
         self.drop_old(now);
-        self.timelines.iter().map(|(uid, stored)| stored.timeline(uid)).collect()
+        let timelines = self.namespaces.iter();
+        timelines.flat_map(|(namespace, of)| of.iter().map(|(uid, stored)| stored.timeline(namespace, uid))).collect()
     }
 
     fn drop_old(&mut self, now: Duration) {
-        if let Some(youngest) = now.checked_sub(MAX_AGE) {
-            self.drop_up_to(microseconds(youngest));
+        let Some(youngest) = now.checked_sub(MAX_AGE) else { return };
+        for timelines in self.namespaces.values_mut() {
+            let before = timelines.size();
+            timelines.drop_up_to(microseconds(youngest));
+            self.total = self.total.with(before, timelines.size());
         }
+        self.namespaces.retain(|_, timelines| !timelines.is_empty());
     }
 
-    /// Drops those that were not changed for longest.
-    fn drop_some(&mut self) {
-        let mut changes: Vec<u64> = self.timelines.values().map(|stored| stored.last_change).collect();
-        let last_dropped = (changes.len() / DROPPED_PART).saturating_sub(1);
-        let (_, last_change, _) = changes.select_nth_unstable(last_dropped);
-        self.drop_up_to(*last_change);
-    }
-
-    /// Drops all whose last change was then or before.
-    fn drop_up_to(&mut self, last_change: u64) {
-        let bytes = &mut self.bytes;
-        self.timelines.retain(|_, stored| {
-            let is_kept = stored.last_change > last_change;
-            if !is_kept {
-                *bytes = bytes.saturating_sub(stored.bytes());
-            }
-            is_kept
-        });
+    /// Drops some timelines of the namespace that has the most by this measure.
+    fn drop_from_largest(&mut self, measure: impl Fn(Size) -> usize) {
+        let largest = self.namespaces.iter_mut().max_by_key(|(_, timelines)| measure(timelines.size()));
+        let Some((namespace, timelines)) = largest else { return };
+        let before = timelines.size();
+        timelines.drop_some();
+        self.total = self.total.with(before, timelines.size());
+        if timelines.is_empty() {
+            let namespace = Arc::clone(namespace);
+            self.namespaces.remove(&namespace);
+        }
     }
 }
 
@@ -113,8 +107,22 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(100);
 
+    fn pod_of(namespace: &str) -> PodName {
+        PodName { namespace: namespace.to_owned(), name: "web".to_owned() }
+    }
+
     fn pod() -> PodName {
-        PodName { namespace: "default".to_owned(), name: "web".to_owned() }
+        pod_of("default")
+    }
+
+    fn is_kept(store: &Store, namespace: &str, uid: usize) -> bool {
+        store.get(namespace, &uid.to_string()).is_some()
+    }
+
+    /// The size, counted anew.
+    fn counted(store: &Store) -> Size {
+        let sizes = store.namespaces.values().map(NamespaceTimelines::size);
+        sizes.fold(Size::default(), |total, size| total.with(Size::default(), size))
     }
 
     #[test]
@@ -124,10 +132,64 @@ mod tests {
             store.update(&pod(), &number.to_string(), NOW, |_, _| {});
             store.update(&pod(), "0", NOW, |_, _| {});
         }
-        assert!((MAX_TIMELINES * 9 / 10..=MAX_TIMELINES).contains(&store.timelines.len()));
-        let is_kept = |number: usize| store.get(&number.to_string()).is_some();
+        assert!((MAX_TIMELINES * 9 / 10..=MAX_TIMELINES).contains(&store.total.timelines));
+        assert_eq!(store.total, counted(&store));
+        let is_kept = |uid| is_kept(&store, "default", uid);
         assert!(is_kept(MAX_TIMELINES + 499) && is_kept(0), "the newest, and one that was changed later");
         assert!(!is_kept(1) && !is_kept(500), "the oldest");
+    }
+
+    #[test]
+    fn many_pods_of_one_namespace_evict_no_timeline_of_another() {
+        let mut store = Store::default();
+        for number in 0..100 {
+            store.update(&pod_of("quiet"), &number.to_string(), NOW, |_, _| {});
+        }
+        for number in 0..2 * MAX_TIMELINES {
+            store.update(&pod_of("loud"), &number.to_string(), NOW, |_, _| {});
+        }
+        assert!((0..100).all(|uid| is_kept(&store, "quiet", uid)));
+        store.update(&pod_of("new"), "0", NOW, |_, _| {});
+        assert!(is_kept(&store, "new", 0) && store.total.timelines <= MAX_TIMELINES);
+        assert_eq!(store.total, counted(&store));
+    }
+
+    #[test]
+    fn large_timelines_of_one_namespace_evict_no_timeline_of_another() {
+        let mut store = Store::default();
+        store.update(&pod_of("quiet"), "0", NOW, |_, _| {});
+        for number in 0..300 {
+            store.update(&pod_of("loud"), &number.to_string(), NOW, |stored, words| {
+                for container in 0..80 {
+                    let text = || Some(format!("{container:0>300}"));
+                    stored.update_container(&format!("{container:x<300}"), words, |timeline| {
+                        (timeline.checkpoint, timeline.outcome) = (text(), text());
+                    });
+                }
+            });
+            assert!(store.total.bytes <= MAX_BYTES);
+        }
+        assert!(is_kept(&store, "quiet", 0) && is_kept(&store, "loud", 299) && !is_kept(&store, "loud", 0));
+    }
+
+    #[test]
+    fn as_many_namespaces_as_timelines_are_bounded_too() {
+        let mut store = Store::default();
+        for number in 0..MAX_TIMELINES + 50 {
+            store.update(&pod_of(&number.to_string()), "0", NOW, |_, _| {});
+        }
+        assert_eq!((store.total.timelines, store.namespaces.len()), (MAX_TIMELINES, MAX_TIMELINES));
+        assert!(store.total.bytes <= MAX_BYTES && store.total == counted(&store));
+    }
+
+    #[test]
+    fn a_pod_of_another_namespace_with_the_same_uid_has_a_timeline_of_its_own() {
+        let mut store = Store::default();
+        for (namespace, cause) in [("b", "NotReady"), ("a", "made up")] {
+            store.update(&pod_of(namespace), "u", NOW, |stored, words| stored.set_waiting_for(Some(cause), words));
+        }
+        assert_eq!(store.get("b", "u").unwrap().waiting_for.as_deref(), Some("NotReady"));
+        assert_eq!(store.get("a", "u").unwrap().waiting_for.as_deref(), Some("made up"));
     }
 
     #[test]
@@ -141,12 +203,11 @@ mod tests {
                     });
                 }
             });
-            assert!(store.bytes <= MAX_BYTES);
+            assert!(store.total.bytes <= MAX_BYTES);
         }
-        let stored: Vec<_> = store.timelines.values().collect();
-        assert_eq!(store.bytes, stored.iter().map(|stored| stored.bytes()).sum::<usize>());
-        assert!((2000..5000).contains(&stored.len()), "{}", stored.len());
-        let checkpoint = store.get("9999").unwrap().containers["0"].checkpoint.clone();
+        assert_eq!(store.total, counted(&store));
+        assert!((2000..5000).contains(&store.total.timelines), "{}", store.total.timelines);
+        let checkpoint = store.get("default", "9999").unwrap().containers["0"].checkpoint.clone();
         assert_eq!(checkpoint, Some("x".repeat(LONGEST_TEXT)));
     }
 
@@ -157,21 +218,28 @@ mod tests {
         store.update(&pod(), "young", NOW * 2, |_, _| {});
         assert_eq!(store.all(NOW + MAX_AGE.saturating_sub(Duration::from_secs(1))).len(), 2);
         store.update(&pod(), "new", NOW + MAX_AGE, |_, _| {});
-        assert!(store.get("old").is_none() && store.get("young").is_some());
+        assert!(store.get("default", "old").is_none() && store.get("default", "young").is_some());
         assert_eq!(store.all(NOW * 2 + MAX_AGE).len(), 1);
+        assert!(store.all(NOW + MAX_AGE * 2).is_empty());
+        assert_eq!(store.total, Size::default());
     }
 
     #[test]
     fn a_usual_timeline_takes_less_than_600_bytes() {
         let mut store = Store::default();
         let pod = PodName { namespace: "production".to_owned(), name: "checkout-7d5d69f7c4-x2x9z".to_owned() };
-        store.update(&pod, "0b5c9d7e-1111-2222-3333-444455556666", NOW, |stored, words| {
-            stored.set_waiting_for(Some("NotReady"), words);
-            stored.update_container("app", words, |container| {
-                container.checkpoint = Some("checkout-7d5d69f7c4-x2x9z-app-0123456789".to_owned());
-                container.outcome = Some("Succeeded".to_owned());
+        let mut add = |uid: &str| {
+            store.update(&pod, uid, NOW, |stored, words| {
+                stored.set_waiting_for(Some("NotReady"), words);
+                stored.update_container("app", words, |container| {
+                    container.checkpoint = Some("checkout-7d5d69f7c4-x2x9z-app-0123456789".to_owned());
+                    container.outcome = Some("Succeeded".to_owned());
+                });
             });
-        });
-        assert!(store.bytes < 600, "{}", store.bytes);
+            store.total.bytes
+        };
+        let first = add("0b5c9d7e-1111-2222-3333-444455556666");
+        let bytes = add("0b5c9d7e-1111-2222-3333-444455556667") - first;
+        assert!(bytes < 600, "{bytes}");
     }
 }

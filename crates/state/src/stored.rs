@@ -14,8 +14,11 @@ const OVERHEAD: usize = 160;
 /// What the allocator needs for one string.
 const STRING_OVERHEAD: usize = 16;
 
+/// How many containers of one pod are shown. A person can create Checkpoints of containers that the pod does not have.
+pub(super) const MAX_CONTAINERS: usize = 64;
+
 /// The UID of a pod. Kubernetes' own ones take 16 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Uid {
     Uuid([u8; 16]),
     Other(Box<str>),
@@ -25,10 +28,9 @@ pub(super) enum Uid {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Moment(i64);
 
-/// One timeline without the UID.
+/// One timeline without namespace and UID.
 #[derive(Debug)]
 pub(super) struct Stored {
-    namespace: Arc<str>,
     name: Box<str>,
     admission: Moment,
     seen: Moment,
@@ -36,6 +38,8 @@ pub(super) struct Stored {
     waiting_for: Option<Arc<str>>,
     /// By name. Almost every pod has one or two.
     containers: Vec<StoredContainer>,
+    /// The memory that it takes, estimated from above: as if it shared no string.
+    bytes: usize,
     /// The number of its last change, see [`Store`](super::store::Store).
     pub(super) last_change: u64,
     by_other_replica: bool,
@@ -107,10 +111,11 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
 }
 
 impl Stored {
-    pub(super) fn new(pod: &PodName, words: &mut Words) -> Self {
+    pub(super) fn new(name: &str) -> Self {
+        let name = cut(name);
         Self {
-            namespace: words.shared(&pod.namespace),
-            name: cut(&pod.name).into(),
+            bytes: size_of::<Self>() + OVERHEAD + string_bytes(name),
+            name: name.into(),
             admission: Moment::NONE,
             seen: Moment::NONE,
             ready: Moment::NONE,
@@ -139,9 +144,13 @@ impl Stored {
     }
 
     pub(super) fn set_waiting_for(&mut self, cause: Option<&str>, words: &mut Words) {
+        let bytes = |cause: &Option<Arc<str>>| cause.as_deref().map_or(0, string_bytes);
+        let before = bytes(&self.waiting_for);
         self.waiting_for = cause.map(|cause| words.shared(cause));
+        self.bytes = self.bytes + bytes(&self.waiting_for) - before;
     }
 
+    /// Changes a container. A container that has no stages yet is added, unless there are [`MAX_CONTAINERS`].
     pub(super) fn update_container(
         &mut self,
         name: &str,
@@ -149,11 +158,18 @@ impl Stored {
         change: impl FnOnce(&mut ContainerTimeline),
     ) {
         let found = self.containers.binary_search_by(|container| container.name.as_ref().cmp(cut(name)));
+        if found.is_err() && self.containers.len() >= MAX_CONTAINERS {
+            return;
+        }
         let mut timeline = found.map_or_else(|_| ContainerTimeline::default(), |at| self.containers[at].timeline());
         change(&mut timeline);
         let container = StoredContainer::new(name, timeline, words);
+        self.bytes += container.bytes();
         match found {
-            Ok(at) => self.containers[at] = container,
+            Ok(at) => {
+                self.bytes -= self.containers[at].bytes();
+                self.containers[at] = container;
+            }
             Err(at) => {
                 self.containers.reserve_exact(1);
                 self.containers.insert(at, container);
@@ -163,23 +179,19 @@ impl Stored {
 
     /// The memory that this timeline takes, estimated from above: as if it shared no string.
     pub(super) fn bytes(&self) -> usize {
-        let string = |text: &str| text.len() + STRING_OVERHEAD;
-        let containers = self.containers.iter().map(|container| {
-            let checkpoint = container.checkpoint.as_deref().map_or(0, string);
-            size_of::<StoredContainer>()
-                + string(&container.name)
-                + checkpoint
-                + container.outcome.as_deref().map_or(0, string)
-        });
-        let own = size_of::<Self>() + OVERHEAD + string(&self.namespace) + string(&self.name);
-        own + self.waiting_for.as_deref().map_or(0, string) + containers.sum::<usize>()
+        self.bytes
+    }
+
+    /// The name of the pod.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The timeline for display.
-    pub(super) fn timeline(&self, uid: &Uid) -> PodTimeline {
+    pub(super) fn timeline(&self, namespace: &str, uid: &Uid) -> PodTimeline {
         let by_other_replica = self.by_other_replica;
         PodTimeline {
-            pod: PodName { namespace: self.namespace.to_string(), name: self.name.to_string() },
+            pod: PodName { namespace: namespace.to_owned(), name: self.name.to_string() },
             uid: uid.text(),
             admission: self.admission.time().map(|at| AdmissionTime { at, by_other_replica }),
             seen: self.seen.time(),
@@ -194,7 +206,18 @@ impl Stored {
     }
 }
 
+/// The memory of one string of its own.
+fn string_bytes(text: &str) -> usize {
+    text.len() + STRING_OVERHEAD
+}
+
 impl StoredContainer {
+    fn bytes(&self) -> usize {
+        let optional = |text: Option<&str>| text.map_or(0, string_bytes);
+        let strings = optional(self.checkpoint.as_deref()) + optional(self.outcome.as_deref());
+        size_of::<Self>() + string_bytes(&self.name) + strings
+    }
+
     fn new(name: &str, timeline: ContainerTimeline, words: &mut Words) -> Self {
         let ContainerTimeline { checkpoint, claimed, requested, finished, outcome } = timeline;
         Self {
@@ -243,8 +266,7 @@ mod tests {
 
     #[test]
     fn a_stored_timeline_shows_what_was_put_in() {
-        let (mut words, pod) = (Words::default(), PodName { namespace: "default".into(), name: "web".into() });
-        let mut stored = Stored::new(&pod, &mut words);
+        let (mut words, mut stored) = (Words::default(), Stored::new("web"));
         stored.set_seen(at(2), Some(AdmissionTime { at: at(1), by_other_replica: true }));
         stored.set_ready(at(3));
         stored.set_waiting_for(Some(&"x".repeat(1000)), &mut words);
@@ -258,7 +280,7 @@ mod tests {
             ..ContainerTimeline::default()
         };
         let expected = PodTimeline {
-            pod,
+            pod: PodName { namespace: "default".into(), name: "web".into() },
             uid: "u".into(),
             admission: Some(AdmissionTime { at: at(1), by_other_replica: true }),
             seen: Some(at(2)),
@@ -266,6 +288,33 @@ mod tests {
             waiting_for: Some("x".repeat(LONGEST_TEXT)),
             containers: [("app".to_owned(), app), ("side".to_owned(), side)].into(),
         };
-        assert_eq!(stored.timeline(&"u".into()), expected);
+        assert_eq!(stored.timeline("default", &"u".into()), expected);
+    }
+
+    #[test]
+    fn the_containers_of_a_timeline_are_bounded_and_known_ones_still_change() {
+        let (mut words, mut stored) = (Words::default(), Stored::new("web"));
+        for number in 0..10_000 {
+            stored.update_container(&format!("{number:05}"), &mut words, |_| {});
+        }
+        stored.update_container("00000", &mut words, |container| container.finished = Some(at(5)));
+        let containers = stored.timeline("default", &"u".into()).containers;
+        assert_eq!(containers.len(), MAX_CONTAINERS);
+        assert_eq!(containers["00000"].finished, Some(at(5)));
+    }
+
+    #[test]
+    fn the_estimate_of_the_memory_follows_each_change() {
+        let (mut words, mut stored) = (Words::default(), Stored::new("web"));
+        stored.update_container("app", &mut words, |_| {});
+        let before = stored.bytes();
+        for checkpoint in ["web-app", "a-longer-name", "web"] {
+            stored.update_container("app", &mut words, |container| container.checkpoint = Some(checkpoint.to_owned()));
+            stored.set_waiting_for(Some("NotReady"), &mut words);
+            assert_eq!(stored.bytes(), before + string_bytes(checkpoint) + string_bytes("NotReady"));
+        }
+        stored.set_waiting_for(None, &mut words);
+        stored.update_container("app", &mut words, |container| container.checkpoint = None);
+        assert_eq!(stored.bytes(), before);
     }
 }

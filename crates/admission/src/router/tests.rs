@@ -62,11 +62,11 @@ impl TestWebhook {
     /// Whether the webhook stored the admission with this UID.
     fn has_stored(&self, request_uid: &str) -> bool {
         let pod: WatchedPod = serde_json::from_value(json!({
-            "metadata": {"uid": request_uid, "annotations": {ADMISSION: request_uid}},
+            "metadata": {"namespace": "default", "uid": request_uid, "annotations": {ADMISSION: request_uid}},
         }))
         .unwrap();
         self.timelines.seen(&PodFacts::from(pod), clock::now());
-        self.timelines.get(request_uid).unwrap().admission.is_some_and(|admission| !admission.by_other_replica)
+        self.timelines.get("default", request_uid).unwrap().admission.is_some_and(|admission| !admission.by_other_replica)
     }
 }
 

@@ -34,6 +34,25 @@ pub(crate) fn container(checkpoint: &Checkpoint) -> Option<&str> {
     checkpoint.spec.container.as_deref().or_else(resolved)
 }
 
+/// Pod, UID of the pod, and container, where SnapWatcher has chosen them: from the status, or from the spec of a Checkpoint that
+/// SnapWatcher created. `None` if there is only the spec of a person, who may name what does not exist.
+pub(crate) fn resolved(checkpoint: &Checkpoint) -> Option<(PodName, String, String)> {
+    let named = |name, uid, container| {
+        Some((PodName { namespace: checkpoint.namespace().unwrap_or_default(), name }, uid, container))
+    };
+    let status = checkpoint.status.clone().unwrap_or_default();
+    let pod = status.pod.and_then(|pod| Some((pod.name, pod.uid?)));
+    match (pod, status.container) {
+        (Some((name, uid)), Some(container)) => named(name, uid, container),
+        (pod, None) => match (target(checkpoint)?, pod) {
+            (CheckpointTarget::Pod { name, uid, container, .. }, _) => named(name, uid, container),
+            (CheckpointTarget::Revision { container, .. }, Some((name, uid))) => named(name, uid, container),
+            (CheckpointTarget::Revision { .. } | CheckpointTarget::Manual { .. }, _) => None,
+        },
+        (None, Some(_)) => None,
+    }
+}
+
 /// The image of the container, from the spec or else as resolved.
 pub(crate) fn image(checkpoint: &Checkpoint) -> Option<&str> {
     let resolved = || checkpoint.status.as_ref().and_then(|status| status.image.as_deref());
@@ -50,4 +69,51 @@ pub(crate) fn revision(checkpoint: &Checkpoint) -> Option<&str> {
 pub(crate) fn is_shown(checkpoint: &Checkpoint, reason: Reason, message: &str) -> bool {
     let shown = checkpoint.status.as_ref().and_then(|status| status.message.as_deref());
     checkpoint.reason() == Some(reason.as_str()) && shown == Some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use snapwatcher_api::checkpoint::{Phase, WorkloadReference};
+    use snapwatcher_api::fixtures::{CONTAINER, CheckpointFixture, IMAGE, POD_UID, checkpoint};
+
+    use super::*;
+
+    fn app_of_web() -> Option<(PodName, String, String)> {
+        let pod = PodName { namespace: "default".to_owned(), name: "web".to_owned() };
+        Some((pod, POD_UID.to_owned(), CONTAINER.to_owned()))
+    }
+
+    #[test]
+    fn the_spec_of_a_person_names_no_pod_and_no_container() {
+        let by_hand = checkpoint("web").spec(|spec| spec.image = Some(IMAGE.to_owned()));
+        assert_eq!(resolved(&by_hand.clone().build()), None);
+        // The pod did not exist: its name and UID are those of the spec.
+        let ended = by_hand.clone().in_progress().status(|status| status.container = None).phase(Phase::Failed);
+        assert_eq!(resolved(&ended.build()), None);
+        assert_eq!(resolved(&by_hand.in_progress().build()), app_of_web());
+    }
+
+    #[test]
+    fn a_derived_checkpoint_names_its_pod_before_it_has_a_status() {
+        let derived = checkpoint("web").spec(|spec| spec.image = Some(IMAGE.to_owned()));
+        let (uid, container) = (POD_UID.to_owned(), CONTAINER.to_owned());
+        let target = CheckpointTarget::Pod { name: "web".to_owned(), uid, container, image: IMAGE.to_owned() };
+        let name = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]).unwrap();
+        assert_eq!(resolved(&derived.named(&name).build()), app_of_web());
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_revision_names_the_chosen_pod() {
+        let of_revision = |checkpoint: CheckpointFixture| {
+            checkpoint.spec(|spec| {
+                spec.pod = None;
+                spec.workload = Some(WorkloadReference::default());
+                spec.revision = Some("r".to_owned());
+            })
+        };
+        assert_eq!(resolved(&of_revision(checkpoint("web")).build()), None);
+        let chosen = of_revision(checkpoint("web").in_progress());
+        assert_eq!(resolved(&chosen.clone().build()), app_of_web());
+        assert_eq!(resolved(&chosen.status(|status| status.container = None).build()), app_of_web());
+    }
 }
