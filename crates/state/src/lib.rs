@@ -14,7 +14,7 @@ mod words;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use snapwatcher_api::pod::{PodFacts, PodName};
 
@@ -24,6 +24,9 @@ use stored::Stored;
 use words::Words;
 
 pub use timeline::{AdmissionTime, ContainerTimeline, PodTimeline};
+
+/// How much later than its admission a pod may be created: the API server stores it at once, but by its own clock.
+const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_secs(2);
 
 /// The store. Cloning gives another handle to the same store.
 #[derive(Clone)]
@@ -101,7 +104,10 @@ impl PodTimelines {
     }
 
     fn admission_of(&self, pod: &PodFacts, now: Timestamp) -> Option<AdmissionTime> {
-        let own = pod.admission.as_ref().and_then(|request_uid| self.admissions.get(request_uid, now));
+        // A copy of a pod has the annotation of the original, and was created later than the original was admitted.
+        let is_own = |at: &Timestamp| pod.created.is_none_or(|created| created.duration_since(*at) <= CLOCK_DIFFERENCE);
+        let admission = pod.admission.as_ref().and_then(|request_uid| self.admissions.get(request_uid, now));
+        let own = admission.filter(is_own);
         match own {
             Some(at) => Some(AdmissionTime { at, by_other_replica: false }),
             None => pod.created.map(|at| AdmissionTime { at, by_other_replica: true }),
@@ -148,6 +154,20 @@ mod tests {
             timelines.seen(&pod(request_uid), at(2));
             let expected = AdmissionTime { at: at(0), by_other_replica: true };
             assert_eq!(timelines.get("default", "u").unwrap().admission, Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_copy_of_a_pod_does_not_have_the_admission_of_the_original() {
+        let timelines = PodTimelines::new();
+        timelines.admitted("request-1", at(1));
+        for (uid, created, by_other_replica) in
+            [("clock ahead", at(0), false), ("original", at(1), false), ("clock behind", at(3), false), ("copy", at(4), true)]
+        {
+            let pod = fixtures::pod("web").uid(uid).created(created).annotation(ADMISSION, "request-1").facts();
+            timelines.seen(&pod, at(5));
+            let expected = AdmissionTime { at: if by_other_replica { created } else { at(1) }, by_other_replica };
+            assert_eq!(timelines.get("default", uid).unwrap().admission, Some(expected), "{uid}");
         }
     }
 
