@@ -116,7 +116,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 
     // These two end last: while the process drains, probes see that it is not ready, and its metrics can be scraped.
     services.start_to_end_last("signals", |end| signals::serve(shutdown, stop, end));
-    let admin_router = admin::router(AdminState::new(shared.health, shared.registry), vec![page.page()]);
+    let admin_state = AdminState::new(shared.health, shared.registry).exposing_detail(admin.admin_expose_detail);
+    let admin_router = admin::router(admin_state, vec![page.page()]);
     services.start_to_end_last("admin", |end| admin::serve(ports.admin, admin_router, end));
     services.finish().await?;
     tracing::info!("Stopped");
@@ -179,7 +180,7 @@ fn start_admission(
     services.start("admission", |stop| {
         snapwatcher_https::dedicated_thread::run(snapwatcher_https::serve(
             listener,
-            webhook,
+            move |_| webhook.clone(),
             resolver,
             limits,
             https_metrics,

@@ -29,6 +29,12 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 r.container()["resources"]
                     == json!({"limits": {"cpu": "200m", "memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "64Mi"}})
             }),
+            ("the admin port is not on the Service, and shows no detail", |r| {
+                let ports = r.one("Service")["spec"]["ports"].as_array().unwrap();
+                ports.len() == 1
+                    && ports[0]["name"] == "https"
+                    && r.variable("SNAPWATCHER_ADMIN_EXPOSE_DETAIL") == "false"
+            }),
             ("nothing for several replicas is rendered", |r| {
                 r.all("PodDisruptionBudget").is_empty() && !r.text().contains("leases")
             }),
@@ -166,13 +172,19 @@ fn claims(scenario: &str) -> Vec<Claim> {
                     r.one(kind)["metadata"]["annotations"]["cert-manager.io/inject-ca-from"] == "snap/snapwatcher"
                 })
         })],
-        "monitoring" => vec![("both monitors select the pods", |r| {
-            let labels = r.one("Deployment")["spec"]["selector"].clone();
-            ["ServiceMonitor", "PodMonitor"].iter().all(|kind| {
-                r.one(kind)["spec"]["selector"] == labels
-                    && r.one(kind)["metadata"]["labels"]["release"] == "prometheus"
-            })
-        })],
+        "monitoring" => vec![
+            ("both monitors select the pods", |r| {
+                let labels = r.one("Deployment")["spec"]["selector"].clone();
+                ["ServiceMonitor", "PodMonitor"].iter().all(|kind| {
+                    r.one(kind)["spec"]["selector"] == labels
+                        && r.one(kind)["metadata"]["labels"]["release"] == "prometheus"
+                })
+            }),
+            ("the Service has the port that the ServiceMonitor scrapes", |r| {
+                let scraped = &r.one("ServiceMonitor")["spec"]["endpoints"][0]["port"];
+                r.one("Service")["spec"]["ports"].as_array().unwrap().iter().any(|port| port["name"] == *scraped)
+            }),
+        ],
         "network-policy" => vec![("ingress and egress are limited", |r| {
             let policy = &r.one("NetworkPolicy")["spec"];
             policy["policyTypes"] == json!(["Ingress", "Egress"])

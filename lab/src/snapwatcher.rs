@@ -141,10 +141,20 @@ impl Snapwatcher {
         Err(SnapwatcherError::NotReady { seen, tail })
     }
 
-    /// What `/pods` shows.
+    /// What `/pods` shows, all of its responses as one.
     pub async fn pod_timelines(&self) -> Result<Value, SnapwatcherError> {
         let failed = |source| SnapwatcherError::Admin { url: "/pods".to_owned(), source };
-        self.get("/pods").await?.error_for_status().map_err(failed)?.json().await.map_err(failed)
+        let (mut path, mut pods) = ("/pods".to_owned(), Vec::new());
+        loop {
+            let answer = self.get(&path).await?.error_for_status().map_err(failed)?;
+            let mut shown: Value = answer.json().await.map_err(failed)?;
+            pods.append(shown["pods"].as_array_mut().unwrap_or(&mut Vec::new()));
+            let Some(next) = shown["continue"].as_str() else {
+                shown["pods"] = pods.into();
+                return Ok(shown);
+            };
+            path = format!("/pods?continue={next}");
+        }
     }
 
     /// What `/pods` shows of the pod with this UID.

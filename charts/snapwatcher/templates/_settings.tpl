@@ -19,6 +19,7 @@ SNAPWATCHER_SERVICE_NAMESPACE: {{ .Release.Namespace | quote }}
 SNAPWATCHER_CA_SECRET: {{ include "snapwatcher.componentName" (list . "webhook-ca") | quote }}
 SNAPWATCHER_WEBHOOK_LISTEN: {{ printf "[::]:%d" (int .Values.webhook.port) | quote }}
 SNAPWATCHER_ADMIN_LISTEN: {{ printf "[::]:%d" (int .Values.admin.port) | quote }}
+SNAPWATCHER_ADMIN_EXPOSE_DETAIL: {{ .Values.admin.exposeDetail | quote }}
 SNAPWATCHER_DRAIN_DELAY: {{ printf "%ds" (int .Values.webhook.drainDelay) | quote }}
 {{- if eq .Values.webhook.mode "webhook" }}
 SNAPWATCHER_MUTATING_WEBHOOK_CONFIGURATION: {{ include "snapwatcher.clusterName" . | quote }}

@@ -13,6 +13,7 @@ mod missed_mutation;
 mod missed_mutation_report;
 pub mod operation;
 mod pods_page;
+mod pods_query;
 mod record;
 mod reporter;
 mod retention;

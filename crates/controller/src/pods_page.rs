@@ -1,11 +1,16 @@
 //! The page `/pods` of the admin port: the timelines as JSON, the stages of each pod first, then its containers.
 //!
+//! One response has a limited number of pods and bytes: however many clients do not read theirs, the memory for all of them is
+//! limited too. A response is built in one go, without a wait, so that there is one at a time.
+//!
 //! The JSON has types of its own, so that its format does not change with the types of the store. A stage that was not
 //! reached is left out.
 
 use std::collections::BTreeMap;
 
-use axum::Json;
+use axum::extract::RawQuery;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 use jiff::Timestamp;
@@ -15,6 +20,12 @@ use tokio::sync::watch;
 use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::admin::Page;
 use snapwatcher_state::{AdmissionTime, ContainerTimeline, PodTimeline, PodTimelines};
+
+use crate::pods_query::{self, PodsQuery};
+
+/// The longest response, in bytes: that of some 300 pods. 64 connections of the admin port hold 16 MiB of them.
+const LONGEST_RESPONSE: usize = 256 * 1024;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Path of the page.
 pub const PODS: &str = "/pods";
@@ -33,20 +44,55 @@ pub struct PodsPage {
 impl PodsPage {
     /// The page for the admin port.
     pub fn page(self) -> Page {
-        let show = async move || {
-            let leader = self.leader.borrow().clone();
-            Json(PodsJson::new(self.is_suspended, leader.as_deref(), &self.timelines.all())).into_response()
+        let show = async move |RawQuery(query): RawQuery| match PodsQuery::parse(query.as_deref()) {
+            Ok(query) => match self.json(&query) {
+                Ok(json) => ([(CONTENT_TYPE, JSON)], json).into_response(),
+                Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "a pod could not be encoded\n").into_response(),
+            },
+            Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
         };
         Page { path: PODS, answer: get(show) }
     }
+
+    /// The response, of at most [`LONGEST_RESPONSE`] bytes, unless its first pod alone is longer.
+    fn json(&self, query: &PodsQuery) -> Result<Vec<u8>, serde_json::Error> {
+        let leader = self.leader.borrow().clone();
+        let (mut timelines, mut has_more) =
+            self.timelines.page(query.namespace.as_deref(), query.after.as_ref(), query.limit);
+        let fitting = fitting(timelines.iter().map(|timeline| PodJson::new(self.is_suspended, timeline)))?;
+        if fitting < timelines.len() {
+            timelines.truncate(fitting);
+            has_more = true;
+        }
+        let next = timelines.last().filter(|_| has_more).map(|last| pods_query::token(&last.into()));
+        let mut json = serde_json::to_vec(&PodsJson::new(self.is_suspended, leader.as_deref(), &timelines, next))?;
+        json.shrink_to_fit();
+        Ok(json)
+    }
 }
 
-/// All timelines of this process. Of several replicas the leader has most of them, so it is named.
+/// How many of the first pods fit into a response; one always does.
+fn fitting<'a>(pods: impl Iterator<Item = PodJson<'a>>) -> Result<usize, serde_json::Error> {
+    let (mut fitting, mut bytes) = (0, 0);
+    for pod in pods {
+        bytes += serde_json::to_vec(&pod)?.len() + 1;
+        if bytes > LONGEST_RESPONSE && fitting > 0 {
+            break;
+        }
+        fitting += 1;
+    }
+    Ok(fitting)
+}
+
+/// Timelines of this process. Of several replicas the leader has most of them, so it is named.
 #[derive(Serialize)]
 struct PodsJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     leader: Option<&'a str>,
     pods: Vec<PodJson<'a>>,
+    /// If there are more pods: `?continue=` with this value shows the next ones.
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -108,8 +154,9 @@ struct ContainerJson<'a> {
 }
 
 impl<'a> PodsJson<'a> {
-    fn new(is_suspended: bool, leader: Option<&'a str>, timelines: &'a [PodTimeline]) -> Self {
-        Self { leader, pods: timelines.iter().map(|timeline| PodJson::new(is_suspended, timeline)).collect() }
+    fn new(is_suspended: bool, leader: Option<&'a str>, timelines: &'a [PodTimeline], next: Option<String>) -> Self {
+        let pods = timelines.iter().map(|timeline| PodJson::new(is_suspended, timeline)).collect();
+        Self { leader, pods, next }
     }
 }
 
@@ -178,7 +225,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use snapwatcher_api::fixtures::at;
+    use snapwatcher_api::fixtures::{self, at};
     use snapwatcher_daemon::admin::{self, AdminState, Health};
     use snapwatcher_daemon::telemetry::metrics;
 
@@ -199,29 +246,112 @@ mod tests {
     }
 
     fn json(timeline: PodTimeline) -> Value {
-        let mut page = serde_json::to_value(PodsJson::new(false, None, &[timeline])).unwrap();
+        let mut page = serde_json::to_value(PodsJson::new(false, None, &[timeline], None)).unwrap();
         page["pods"][0].take()
+    }
+
+    /// A page without pods.
+    fn page() -> PodsPage {
+        PodsPage {
+            timelines: PodTimelines::default(),
+            leader: watch::Sender::new(Some("snapwatcher-0/b1".to_owned())).subscribe(),
+            is_suspended: false,
+        }
     }
 
     #[tokio::test]
     async fn the_admin_port_shows_the_page_as_json() {
-        let page = PodsPage {
-            timelines: PodTimelines::default(),
-            leader: watch::Sender::new(Some("snapwatcher-0/b1".to_owned())).subscribe(),
-            is_suspended: false,
+        let state = AdminState::new(Health::new(), metrics::registry()).exposing_detail(true);
+        let router = admin::router(state, vec![page().page()]);
+        let show = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap().into_parts()
         };
-        let router = admin::router(AdminState::new(Health::new(), metrics::registry()), vec![page.page()]);
-        let request = Request::get(PODS).body(Body::empty()).unwrap();
-        let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
+        let (parts, body) = show(PODS).await;
         assert_eq!(parts.status, StatusCode::OK);
         assert_eq!(parts.headers[header::CONTENT_TYPE], "application/json");
         let body: Value = serde_json::from_slice(&to_bytes(body, usize::MAX).await.unwrap()).unwrap();
         assert_eq!(body, json!({"leader": "snapwatcher-0/b1", "pods": []}));
+        assert_eq!(show("/pods?limit=many").await.0.status, StatusCode::BAD_REQUEST);
+    }
+
+    /// All pages of that query, each with its length in bytes.
+    fn pages(page: &PodsPage, query: &str) -> Vec<(Value, usize)> {
+        let (mut pages, mut query) = (Vec::new(), query.to_owned());
+        loop {
+            let json = page.json(&PodsQuery::parse(Some(&query)).unwrap()).unwrap();
+            assert!(json.capacity() == json.len(), "nothing beside the text is held");
+            let shown: Value = serde_json::from_slice(&json).unwrap();
+            let next = shown["continue"].as_str().map(|next| format!("{query}&continue={next}"));
+            pages.push((shown, json.len()));
+            match next {
+                Some(next) => query = next,
+                None => return pages,
+            }
+        }
+    }
+
+    fn uids(pages: &[(Value, usize)]) -> Vec<&str> {
+        let pods = pages.iter().flat_map(|(page, _)| page["pods"].as_array().unwrap());
+        pods.map(|pod| pod["uid"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn each_pod_is_on_one_page_and_no_page_is_long() {
+        let page = page();
+        let pods = [("a", 700), ("b", 2)];
+        for (namespace, number) in pods {
+            for number in 0..number {
+                let pod = PodName { namespace: namespace.to_owned(), name: "web".to_owned() };
+                page.timelines.update_container(&pod, &format!("{namespace}/{number:03}&"), "app", |_| {});
+            }
+        }
+        for (query, expected, sizes) in [
+            ("", 702, &[500, 202][..]),
+            ("limit=1000", 702, &[500, 202]),
+            ("limit=699&namespace=a", 700, &[500, 200]),
+            ("namespace=b&limit=1", 2, &[1, 1]),
+            ("namespace=c", 0, &[0]),
+        ] {
+            let pages = pages(&page, query);
+            let uids = uids(&pages);
+            assert!(uids.len() == expected && uids.is_sorted() && uids.iter().all(|uid| uid.ends_with('&')), "{query}");
+            let shown: Vec<_> = pages.iter().map(|(page, _)| page["pods"].as_array().unwrap().len()).collect();
+            assert_eq!(shown, sizes, "{query}");
+        }
+    }
+
+    #[test]
+    fn as_many_readers_as_there_are_connections_hold_less_than_32_mib() {
+        let page = page();
+        for number in 0..200 {
+            let pod = PodName { namespace: "default".to_owned(), name: format!("{number:0>253}") };
+            page.timelines
+                .waiting_for(&fixtures::pod(&pod.name).uid(&format!("{number:03}")).facts(), &"x".repeat(256));
+            for container in 0..64 {
+                page.timelines.update_container(
+                    &pod,
+                    &format!("{number:03}"),
+                    &format!("{container:0>256}"),
+                    |timeline| {
+                        let (text, time) = (Some("x".repeat(256)), Some(at(1)));
+                        (timeline.checkpoint, timeline.outcome) = (text.clone(), text);
+                        (timeline.claimed, timeline.requested, timeline.finished) = (time, time, time);
+                    },
+                );
+            }
+        }
+        let pages = pages(&page, "");
+        assert!(uids(&pages).is_sorted() && uids(&pages).len() > 100);
+        for (shown, length) in &pages {
+            let is_alone = shown["pods"].as_array().unwrap().len() == 1;
+            assert!(*length < LONGEST_RESPONSE + 2048 || is_alone && 64 * length < 32 << 20, "{length}");
+        }
     }
 
     #[test]
     fn the_leader_is_named_if_there_is_one() {
-        let page = |leader| serde_json::to_value(PodsJson::new(false, leader, &[])).unwrap();
+        let page = |leader| serde_json::to_value(PodsJson::new(false, leader, &[], None)).unwrap();
         assert_eq!(page(Some("snapwatcher-0/b1")), json!({"leader": "snapwatcher-0/b1", "pods": []}));
         assert_eq!(page(None), json!({"pods": []}));
     }

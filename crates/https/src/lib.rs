@@ -30,7 +30,7 @@ mod write_timeout;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -51,16 +51,20 @@ use server::Server;
 /// Serves over HTTPS until the stop, drains for [`Limits::drain`], and finishes the open requests within
 /// [`Limits::grace`].
 ///
+/// `service_of` makes the service of a connection, for the address of its client. A service that needs the address has it so
+/// without a cost for each request.
+///
 /// While `resolver` has no certificate, handshakes fail. A connection keeps the certificate that it began with.
-pub async fn serve<S>(
+pub async fn serve<M, S>(
     listener: TcpListener,
-    service: S,
+    service_of: M,
     resolver: Arc<impl ResolvesServerCert + 'static>,
     limits: Limits,
     metrics: HttpsMetrics,
     stop: CancellationToken,
 ) -> Result<(), ServeError>
 where
+    M: Fn(SocketAddr) -> S + Send,
     S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send + Unpin> + Clone + Send + 'static,
 {
     let socket = |source| ServeError::Socket { source };
@@ -68,23 +72,24 @@ where
     let tls = Handshakes::new(resolver, limits.handshake, metrics.clone());
     let tls = tls.map_err(|source| ServeError::Tls { source })?;
     let server =
-        Server::new(listener, Some(tls), service, ServerContext::new(limits, metrics, stop)).map_err(socket)?;
+        Server::new(listener, Some(tls), service_of, ServerContext::new(limits, metrics, stop)).map_err(socket)?;
     info!("Serving admission reviews on https://{address}");
     server.run().await;
     Ok(())
 }
 
 /// Serves over plain HTTP until the stop, within the same limits, but without metrics.
-pub async fn serve_plain<S>(
+pub async fn serve_plain<M, S>(
     listener: TcpListener,
-    service: S,
+    service_of: M,
     limits: Limits,
     stop: CancellationToken,
 ) -> Result<(), io::Error>
 where
+    M: Fn(SocketAddr) -> S + Send,
     S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send + Unpin> + Clone + Send + 'static,
 {
     let context = ServerContext::new(limits, HttpsMetrics::default(), stop);
-    Server::new(listener, None, service, context)?.run().await;
+    Server::new(listener, None, service_of, context)?.run().await;
     Ok(())
 }

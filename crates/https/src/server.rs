@@ -29,31 +29,33 @@ const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A listener and its connections.
-pub(crate) struct Server<S> {
+pub(crate) struct Server<M> {
     listener: TcpListener,
     /// None for plain HTTP.
     tls: Option<Arc<Handshakes>>,
-    service: S,
+    /// Makes the service of a connection, for the address of its client.
+    service_of: M,
     context: Arc<ServerContext>,
     registry: ConnectionRegistry,
     connections: JoinSet<()>,
 }
 
-impl<S> Server<S>
+impl<M, S> Server<M>
 where
+    M: Fn(SocketAddr) -> S + Send,
     S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send + Unpin> + Clone + Send + 'static,
 {
     pub(crate) fn new(
         listener: std::net::TcpListener,
         tls: Option<Handshakes>,
-        service: S,
+        service_of: M,
         context: ServerContext,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener: TcpListener::from_std(listener)?,
             tls: tls.map(Arc::new),
-            service,
+            service_of,
             registry: ConnectionRegistry::new(context.metrics.clone()),
             context: Arc::new(context),
             connections: JoinSet::new(),
@@ -95,7 +97,7 @@ where
     }
 
     fn start(&mut self, stream: TcpStream, client: SocketAddr) {
-        let (tls, service, context) = (self.tls.clone(), self.service.clone(), Arc::clone(&self.context));
+        let (tls, service, context) = (self.tls.clone(), (self.service_of)(client), Arc::clone(&self.context));
         self.connections.spawn(serve_client(stream, client, tls, service, self.registry.open(), context));
     }
 

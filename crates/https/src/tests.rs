@@ -111,7 +111,8 @@ impl Port {
         let mut registry = Registry::default();
         let metrics = HttpsMetrics::register(&mut registry);
         let service = router(&signals).into_service::<Body>();
-        let served = tokio::spawn(serve(listener, service, Arc::clone(&resolver), limits, metrics, stop.clone()));
+        let service_of = move |_| service.clone();
+        let served = tokio::spawn(serve(listener, service_of, Arc::clone(&resolver), limits, metrics, stop.clone()));
         Self { address, authority: Authority::generate(), resolver, registry, signals, stop, served }
     }
 

@@ -23,7 +23,7 @@ use store::Store;
 use stored::Stored;
 use words::Words;
 
-pub use timeline::{AdmissionTime, ContainerTimeline, PodTimeline};
+pub use timeline::{AdmissionTime, ContainerTimeline, PageStart, PodTimeline};
 
 /// How much later than its admission a pod may be created: the API server stores it at once, but by its own clock.
 const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_secs(2);
@@ -91,11 +91,9 @@ impl PodTimelines {
         self.update(pod, uid, |timeline, words| timeline.update_container(container, words, change));
     }
 
-    /// All timelines, by namespace and name of the pod.
-    pub fn all(&self) -> Vec<PodTimeline> {
-        let mut timelines = self.store().all(self.start.elapsed());
-        timelines.sort_by(|a, b| (&a.pod, &a.uid).cmp(&(&b.pod, &b.uid)));
-        timelines
+    /// The next timelines after `after`, at most `limit`, of one namespace or of all; and whether there are more.
+    pub fn page(&self, namespace: Option<&str>, after: Option<&PageStart>, limit: usize) -> (Vec<PodTimeline>, bool) {
+        self.store().page(namespace, after, limit, self.start.elapsed())
     }
 
     /// The timeline of the pod of that UID in that namespace.
@@ -161,9 +159,12 @@ mod tests {
     fn a_copy_of_a_pod_does_not_have_the_admission_of_the_original() {
         let timelines = PodTimelines::new();
         timelines.admitted("request-1", at(1));
-        for (uid, created, by_other_replica) in
-            [("clock ahead", at(0), false), ("original", at(1), false), ("clock behind", at(3), false), ("copy", at(4), true)]
-        {
+        for (uid, created, by_other_replica) in [
+            ("clock ahead", at(0), false),
+            ("original", at(1), false),
+            ("clock behind", at(3), false),
+            ("copy", at(4), true),
+        ] {
             let pod = fixtures::pod("web").uid(uid).created(created).annotation(ADMISSION, "request-1").facts();
             timelines.seen(&pod, at(5));
             let expected = AdmissionTime { at: if by_other_replica { created } else { at(1) }, by_other_replica };

@@ -11,7 +11,7 @@ use snapwatcher_api::pod::PodName;
 
 use super::namespace_timelines::{NamespaceTimelines, Size};
 use super::stored::{Stored, Uid};
-use super::timeline::PodTimeline;
+use super::timeline::{PageStart, PodTimeline};
 use super::words::{Words, cut};
 
 /// How many timelines are kept.
@@ -66,10 +66,32 @@ impl Store {
         self.namespaces.get(cut(namespace))?.get(namespace, &uid.into())
     }
 
-    pub(super) fn all(&mut self, now: Duration) -> Vec<PodTimeline> {
+    /// The next timelines in the order of [`PageStart`], at most `limit`, and whether there are more.
+    pub(super) fn page(
+        &mut self,
+        namespace: Option<&str>,
+        after: Option<&PageStart>,
+        limit: usize,
+        now: Duration,
+    ) -> (Vec<PodTimeline>, bool) {
         self.drop_old(now);
-        let timelines = self.namespaces.iter();
-        timelines.flat_map(|(namespace, of)| of.iter().map(|(uid, stored)| stored.timeline(namespace, uid))).collect()
+        let after = after.map(|after| (&*after.namespace, &*after.name, Uid::from(&*after.uid)));
+        let mut rows: Vec<Row<'_>> = self
+            .namespaces
+            .iter()
+            .filter(|(name, _)| namespace.is_none_or(|namespace| cut(namespace) == &***name))
+            .flat_map(|(namespace, of)| of.iter().map(move |(uid, stored)| (&**namespace, uid, stored)))
+            .filter(|row| after.as_ref().is_none_or(|(of, name, uid)| order(row) > (*of, *name, uid)))
+            .collect();
+        let has_more = rows.len() > limit;
+        if has_more {
+            // Only the rows of the page are sorted.
+            rows.select_nth_unstable_by(limit, |a, b| order(a).cmp(&order(b)));
+            rows.truncate(limit);
+        }
+        rows.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
+        let timelines = rows.into_iter().map(|(namespace, uid, stored)| stored.timeline(namespace, uid)).collect();
+        (timelines, has_more)
     }
 
     fn drop_old(&mut self, now: Duration) {
@@ -96,6 +118,14 @@ impl Store {
     }
 }
 
+/// Namespace, UID of the pod, and timeline.
+type Row<'a> = (&'a str, &'a Uid, &'a Stored);
+
+/// The key by which rows are sorted.
+fn order<'a>(&(namespace, uid, stored): &Row<'a>) -> (&'a str, &'a str, &'a Uid) {
+    (namespace, stored.name(), uid)
+}
+
 fn microseconds(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -117,6 +147,11 @@ mod tests {
 
     fn is_kept(store: &Store, namespace: &str, uid: usize) -> bool {
         store.get(namespace, &uid.to_string()).is_some()
+    }
+
+    /// How many timelines there are then.
+    fn number(store: &mut Store, now: Duration) -> usize {
+        store.page(None, None, usize::MAX, now).0.len()
     }
 
     /// The size, counted anew.
@@ -216,12 +251,43 @@ mod tests {
         let mut store = Store::default();
         store.update(&pod(), "old", NOW, |_, _| {});
         store.update(&pod(), "young", NOW * 2, |_, _| {});
-        assert_eq!(store.all(NOW + MAX_AGE.saturating_sub(Duration::from_secs(1))).len(), 2);
+        assert_eq!(number(&mut store, NOW + MAX_AGE.saturating_sub(Duration::from_secs(1))), 2);
         store.update(&pod(), "new", NOW + MAX_AGE, |_, _| {});
         assert!(store.get("default", "old").is_none() && store.get("default", "young").is_some());
-        assert_eq!(store.all(NOW * 2 + MAX_AGE).len(), 1);
-        assert!(store.all(NOW + MAX_AGE * 2).is_empty());
+        assert_eq!(number(&mut store, NOW * 2 + MAX_AGE), 1);
+        assert_eq!(number(&mut store, NOW + MAX_AGE * 2), 0);
         assert_eq!(store.total, Size::default());
+    }
+
+    #[test]
+    fn pages_have_each_timeline_once_in_order() {
+        let mut store = Store::default();
+        let mut expected = Vec::new();
+        for namespace in ["b", "a"] {
+            for name in ["web", "db"] {
+                for uid in ["2", "1"] {
+                    let pod = PodName { namespace: namespace.to_owned(), name: name.to_owned() };
+                    store.update(&pod, uid, NOW, |_, _| {});
+                    expected.push((pod, uid.to_owned()));
+                }
+            }
+        }
+        expected.sort();
+        for limit in [1, 3, 8, 9] {
+            let (mut rows, mut after) = (Vec::new(), None);
+            loop {
+                let (page, has_more) = store.page(None, after.as_ref(), limit, NOW);
+                assert!(page.len() == limit || !has_more, "{limit}");
+                after = page.last().map(PageStart::from);
+                rows.extend(page.into_iter().map(|timeline| (timeline.pod, timeline.uid)));
+                if !has_more {
+                    break;
+                }
+            }
+            assert_eq!(rows, expected, "{limit}");
+        }
+        let (of_one, has_more) = store.page(Some("a"), None, 4, NOW);
+        assert!(of_one.iter().all(|timeline| timeline.pod.namespace == "a") && of_one.len() == 4 && !has_more);
     }
 
     #[test]

@@ -23,6 +23,21 @@ pub struct PodTimeline {
     pub containers: BTreeMap<String, ContainerTimeline>,
 }
 
+/// The timeline before the first one of a page. Timelines are in the order of namespace, name of the pod, and UID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageStart {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+impl From<&PodTimeline> for PageStart {
+    fn from(timeline: &PodTimeline) -> Self {
+        let PodTimeline { pod, uid, .. } = timeline;
+        Self { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: uid.clone() }
+    }
+}
+
 /// When a pod was admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionTime {

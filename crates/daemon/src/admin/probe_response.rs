@@ -1,8 +1,8 @@
 //! Responses to health probes, in the format of the API server.
 //!
 //! While all checks pass, the response is `ok`. With `?verbose`, or when a check fails, it has one line for each check. The
-//! status is 200 or 500. See <https://kubernetes.io/docs/reference/using-api/health-checks/>. Unlike the API server we say
-//! why a check fails.
+//! status is 200 or 500. See <https://kubernetes.io/docs/reference/using-api/health-checks/>. Who may read detail is told why
+//! a check fails; for others the reason is withheld, in the API server's words.
 
 use std::fmt::Write;
 
@@ -10,6 +10,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::health::{Check, Gate};
+
+/// How a client that is not on loopback gets what was withheld.
+pub(super) const LOOPBACK_ONLY: &str =
+    "The detail is shown to clients on loopback: run `kubectl port-forward` to the pod, or set --admin-expose-detail\n";
 
 /// The probes that the admin port answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +29,13 @@ pub(super) enum Probe {
 pub(super) enum Detail {
     Short,
     Verbose,
+}
+
+/// Whether a response says why a check fails. A reason may quote what the API server says of other people's objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reasons {
+    Shown,
+    Withheld,
 }
 
 /// The result of a probe.
@@ -44,13 +55,18 @@ impl Probe {
     }
 
     /// Evaluates the checks. Liveness ignores them: a process that answers is alive, and a restart repairs no dependency.
-    pub(super) fn evaluate<'a>(self, checks: impl Iterator<Item = &'a Check>, detail: Detail) -> ProbeResult {
+    pub(super) fn evaluate<'a>(
+        self,
+        checks: impl Iterator<Item = &'a Check>,
+        detail: Detail,
+        reasons: Reasons,
+    ) -> ProbeResult {
         let mut lines = String::from("[+]ping ok\n");
         let mut healthy = true;
         if self == Self::Ready {
             for check in checks {
                 healthy &= check.gate == Gate::Informational || check.failure().is_none();
-                write_line(&mut lines, check);
+                write_line(&mut lines, check, reasons);
             }
         }
         if healthy && detail == Detail::Short {
@@ -59,6 +75,9 @@ impl Probe {
         let summary = if healthy { "passed" } else { "failed" };
         // Writing to a String does not fail.
         let _ = writeln!(lines, "{} check {summary}", self.as_str());
+        if self == Self::Ready && reasons == Reasons::Withheld {
+            lines.push_str(LOOPBACK_ONLY);
+        }
         ProbeResult { healthy, text: lines }
     }
 }
@@ -78,14 +97,14 @@ impl IntoResponse for ProbeResult {
     }
 }
 
-fn write_line(lines: &mut String, check: &Check) {
+fn write_line(lines: &mut String, check: &Check, reasons: Reasons) {
     let name = check.name;
+    let informational = if check.gate == Gate::Informational { " (informational)" } else { "" };
     // Writing to a String does not fail.
-    let _ = match (check.failure(), check.gate) {
-        (None, Gate::Readiness) => writeln!(lines, "[+]{name} ok"),
-        (None, Gate::Informational) => writeln!(lines, "[+]{name} ok (informational)"),
-        (Some(message), Gate::Readiness) => writeln!(lines, "[-]{name} failed: {message}"),
-        (Some(message), Gate::Informational) => writeln!(lines, "[-]{name} failed (informational): {message}"),
+    let _ = match (check.failure(), reasons) {
+        (None, _) => writeln!(lines, "[+]{name} ok{informational}"),
+        (Some(reason), Reasons::Shown) => writeln!(lines, "[-]{name} failed{informational}: {reason}"),
+        (Some(_), Reasons::Withheld) => writeln!(lines, "[-]{name} failed{informational}: reason withheld"),
     };
 }
 
@@ -95,7 +114,7 @@ mod tests {
     use crate::admin::health::Health;
 
     fn evaluate(probe: Probe, health: &Health, detail: Detail) -> (bool, String) {
-        let result = probe.evaluate(health.checks(), detail);
+        let result = probe.evaluate(health.checks(), detail, Reasons::Shown);
         (result.healthy, result.text)
     }
 
@@ -121,6 +140,23 @@ mod tests {
         let text =
             "[+]ping ok\n[+]serving-certificate ok\n[+]ca-bundle ok\n[+]crd ok (informational)\nreadyz check passed\n";
         assert_eq!(evaluate(Probe::Ready, &health, Detail::Verbose), (true, text.to_owned()));
+    }
+
+    #[test]
+    fn a_client_that_may_not_read_detail_gets_no_reason() {
+        let mut health = Health::new();
+        health.check("ca-bundle", Gate::Readiness).fail("a text of the API server");
+        health.check("crd", Gate::Informational).fail("another");
+        let text = format!(
+            "[+]ping ok\n\
+             [-]ca-bundle failed: reason withheld\n\
+             [-]crd failed (informational): reason withheld\n\
+             readyz check failed\n{LOOPBACK_ONLY}"
+        );
+        for detail in [Detail::Short, Detail::Verbose] {
+            let result = Probe::Ready.evaluate(health.checks(), detail, Reasons::Withheld);
+            assert_eq!(result, ProbeResult { healthy: false, text: text.clone() }, "{detail:?}");
+        }
     }
 
     #[test]

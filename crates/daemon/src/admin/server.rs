@@ -1,10 +1,13 @@
 //! The server of the admin port, with limits on its clients.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt as _, service_fn};
 
@@ -50,18 +53,22 @@ async fn serve_within(
         grace: GRACE,
         ..Limits::default()
     };
-    let service = service_fn(move |request| Box::pin(router.clone().oneshot(request)));
+    let service_of = move |client: SocketAddr| {
+        let router = router.clone();
+        service_fn(move |mut request: Request<Body>| {
+            request.extensions_mut().insert(ConnectInfo(client));
+            Box::pin(router.clone().oneshot(request))
+        })
+    };
     tracing::info!("Serving the admin port on http://{address}");
-    serve_plain(listener, service, limits, stop).await.map_err(failed)
+    serve_plain(listener, service_of, limits, stop).await.map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
+    use tokio::net::{TcpSocket, TcpStream};
     use tokio::task::JoinHandle;
 
     use super::*;
@@ -77,7 +84,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let router = Router::new().route("/", get(async || "hello"));
+        let router = Router::new()
+            .route("/", get(async || "hello"))
+            .route("/client", get(async |ConnectInfo(client): ConnectInfo<SocketAddr>| client.to_string()));
         (address, stop.clone(), tokio::spawn(serve_within(first_request, idle, listener, router, stop)))
     }
 
@@ -96,6 +105,21 @@ mod tests {
         stop.cancel();
         server.await.unwrap().unwrap();
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_handler_knows_the_address_of_its_client() {
+        let (address, _stop, _server) = started(FIRST_REQUEST, IDLE);
+        for from in ["127.0.0.1:0", "127.0.0.2:0"] {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(from.parse().unwrap()).unwrap();
+            let mut connection = socket.connect(address).await.unwrap();
+            let own = connection.local_addr().unwrap().to_string();
+            connection.write_all(b"GET /client HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut text = String::new();
+            connection.read_to_string(&mut text).await.unwrap();
+            assert!(text.ends_with(&own), "{own}: {text}");
+        }
     }
 
     #[tokio::test]
