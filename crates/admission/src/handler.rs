@@ -80,7 +80,7 @@ impl AdmissionHandler {
         if namespace.len().max(template.len()) > MAX_NAME_LENGTH {
             return;
         }
-        if self.log_throttle.should_log(&format!("{namespace}/{template}"), Instant::now()) {
+        if self.log_throttle.should_log(namespace, template, Instant::now()) {
             warn!(namespace, template, "Pods `{namespace}/{template}` will not be checkpointed: {problem}");
         }
     }

@@ -25,11 +25,25 @@ pub(crate) struct Reporter {
     failed_claims: LogThrottle,
     /// Of attempts that are retried, by Checkpoint.
     failed_attempts: LogThrottle,
+    /// Of annotations that cannot be parsed, by controller of the pod and problem.
+    invalid_annotations: LogThrottle,
+    /// The same for Events, by pod and problem.
+    invalid_annotation_events: LogThrottle,
 }
+
+/// How many Events about invalid annotations a namespace may have within an hour: a person can change annotations all the
+/// time.
+const MAX_EVENTS: usize = 100;
 
 impl Reporter {
     pub(crate) fn new(context: ControllerContext) -> Self {
-        Self { context, failed_claims: LogThrottle::default(), failed_attempts: LogThrottle::default() }
+        Self {
+            context,
+            failed_claims: LogThrottle::default(),
+            failed_attempts: LogThrottle::default(),
+            invalid_annotations: LogThrottle::default(),
+            invalid_annotation_events: LogThrottle::new(MAX_EVENTS),
+        }
     }
 
     pub(crate) fn report(&self, report: Report) {
@@ -73,7 +87,7 @@ impl Reporter {
             Report::Interrupted(checkpoint) => self.interrupted(&checkpoint),
             Report::AttemptFailed { checkpoint, error, retry_after } => {
                 let (namespace, name) = names(&checkpoint);
-                if self.failed_attempts.should_log(&format!("{namespace}/{name}"), Instant::now()) {
+                if self.failed_attempts.should_log(&namespace, &name, Instant::now()) {
                     tracing::warn!(
                         namespace,
                         checkpoint = name,
@@ -99,14 +113,20 @@ impl Reporter {
         let Ineligible::InvalidAnnotation(problem) = cause else {
             return tracing::debug!(namespace, pod = name, reason, "Pod `{namespace}/{name}` is not eligible: {cause}");
         };
-        let note = format!("The pod is not checkpointed: {problem}. Correct the annotation in the pod's template");
-        self.context.events.warn(pod, INVALID_ANNOTATION, note);
-        tracing::warn!(
-            namespace,
-            pod = name,
-            reason,
-            "Pod `{namespace}/{name}` is not checkpointed: {problem}. Correct the annotation in the pod's template"
-        );
+        let now = Instant::now();
+        if self.invalid_annotation_events.should_log(namespace, &format!("{name}: {problem}"), now) {
+            let note = format!("The pod is not checkpointed: {problem}. Correct the annotation in the pod's template");
+            self.context.events.warn(pod, INVALID_ANNOTATION, note);
+        }
+        let controller = controller_name(pod);
+        if self.invalid_annotations.should_log(namespace, &format!("{controller}: {problem}"), now) {
+            tracing::warn!(
+                namespace,
+                pod = name,
+                reason,
+                "Pod `{namespace}/{name}` is not checkpointed: {problem}. Correct the annotation in the pod's template"
+            );
+        }
     }
 
     fn claimed(&self, claim: ClaimReport) {
@@ -135,8 +155,8 @@ impl Reporter {
             _ if error.unreachable().is_some() => {}
             ClaimError::Workload(WorkloadError::Lookup { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
                 let PodName { namespace, name } = &pod.name;
-                let controller = pod.controller.as_ref().map_or(name, |controller| &controller.name);
-                if self.failed_claims.should_log(&format!("{namespace}/{controller}"), Instant::now()) {
+                let controller = controller_name(pod);
+                if self.failed_claims.should_log(namespace, controller, Instant::now()) {
                     let note = format!("The pod is not checkpointed, retrying: {}", error_chain(error));
                     self.context.events.warn(pod, CHECKPOINT_REJECTED, note);
                     tracing::warn!(
@@ -197,6 +217,11 @@ impl Reporter {
         self.context.checkpoint_metrics.interrupted();
         self.context.events.interrupted(checkpoint, INTERRUPTED);
     }
+}
+
+/// The name of the controller of a pod, or of a pod without one.
+fn controller_name(pod: &PodFacts) -> &str {
+    pod.controller.as_ref().map_or(&pod.name.name, |controller| &controller.name)
 }
 
 fn names(checkpoint: &Checkpoint) -> (String, String) {

@@ -58,7 +58,7 @@ impl<I: OperationIo> StatusWriter<'_, I> {
     ) -> Option<Checkpoint> {
         let attempt = written.status.clone().unwrap_or_default();
         let mut checkpoint = written.clone();
-        let mut retries = RETRY.retries();
+        let (mut retries, mut failures) = (RETRY.retries(), 0_u32);
         loop {
             let status = change(&checkpoint);
             match self.put(&checkpoint, status.clone()).await {
@@ -74,13 +74,17 @@ impl<I: OperationIo> StatusWriter<'_, I> {
                     return None;
                 }
                 Err(error) => {
-                    let (namespace, name) = namespace_and_name(&checkpoint);
-                    tracing::warn!(
-                        namespace,
-                        checkpoint = name,
-                        "Could not write the outcome of Checkpoint `{namespace}/{name}`, retrying: {}",
-                        error_chain(&error)
-                    );
+                    failures = failures.saturating_add(1);
+                    // A write that fails for hours has ever fewer lines in the log.
+                    if failures.is_power_of_two() {
+                        let (namespace, name) = namespace_and_name(&checkpoint);
+                        tracing::warn!(
+                            namespace,
+                            checkpoint = name,
+                            "Could not write the outcome of Checkpoint `{namespace}/{name}`, retrying: {}",
+                            error_chain(&error)
+                        );
+                    }
                     self.io.sleep(retries.next_wait()).await;
                 }
             }

@@ -9,10 +9,25 @@ use std::error::Error;
 use kube::core::Status;
 use tokio::task::JoinError;
 
-/// The error and its causes in one line, separated by `: `. A cause whose text is already in the line is left out.
+/// The longest text of an error, in characters. An admission policy, or a webhook of someone else, may write any message into
+/// a response of the API server.
+const LONGEST: usize = 1024;
+
+/// The error and its causes in one line, separated by `: `, of at most 1,024 characters. A cause whose text is already in the
+/// line is left out.
 ///
 /// A response of the API server appears as its message and its code.
 pub fn error_chain(error: &dyn Error) -> String {
+    let mut line = whole_chain(error);
+    let mut ends = line.char_indices().map(|(end, _)| end).skip(LONGEST - 1);
+    if let (Some(end), Some(_)) = (ends.next(), ends.next()) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
+fn whole_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -88,5 +103,14 @@ mod tests {
         ] {
             assert_eq!(error_chain(&linked(causes)), expected);
         }
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        let exact: &'static str = "é".repeat(LONGEST).leak();
+        assert_eq!(error_chain(&linked(&[exact])), exact);
+        let line = error_chain(&linked(&["could not read", exact]));
+        assert_eq!(line.chars().count(), LONGEST);
+        assert!(line.starts_with("could not read: é") && line.ends_with("é…"), "{line}");
     }
 }
