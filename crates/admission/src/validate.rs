@@ -10,6 +10,7 @@ use snapwatcher_api::keys::{
     CONTAINERS, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_IN, ORIGINAL, RESTORED, SNAP,
 };
 use snapwatcher_api::pod::CheckpointOptions;
+use snapwatcher_api::text::one_visible_line;
 
 use super::metadata::Annotations;
 use super::pod_spec::PodSpec;
@@ -21,6 +22,8 @@ use super::unsupported_features::unsupported_features;
 
 /// In characters. Kubernetes recommends this limit; clients may cut longer warnings.
 const MAX_WARNING_LENGTH: usize = 120;
+/// In characters, of each problem of a denied pod. It may quote a whole annotation.
+const MAX_PROBLEM_LENGTH: usize = 1024;
 
 /// What happens to a pod with a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -71,9 +74,14 @@ pub(super) fn decide(request: &AdmissionRequest<'_>, mode: ValidationMode) -> Re
     };
     let Findings { problems, hints } = findings(pod)?;
     Ok(match mode {
-        ValidationMode::Deny if !problems.is_empty() => ValidateDecision::Deny(problems.join("; ")),
+        ValidationMode::Deny if !problems.is_empty() => {
+            let problems: Vec<_> = problems.iter().map(|problem| cut(problem, MAX_PROBLEM_LENGTH)).collect();
+            ValidateDecision::Deny(problems.join("; "))
+        }
         _ if problems.is_empty() && hints.is_empty() => ValidateDecision::Pass,
-        _ => ValidateDecision::Warn(problems.iter().chain(&hints).map(|finding| warning(finding)).collect()),
+        _ => ValidateDecision::Warn(
+            problems.iter().chain(&hints).map(|finding| cut(finding, MAX_WARNING_LENGTH)).collect(),
+        ),
     })
 }
 
@@ -82,7 +90,7 @@ pub(super) fn invalid_snap_label(pod: &ReviewedPod<'_>) -> Option<String> {
     let snap = pod.metadata.labels.as_ref()?.snap.as_deref()?;
     let problem = snap_problem(snap).filter(|_| !pod.metadata.is_mirror())?;
     // The problem quotes the value, which can be long, and goes into the log.
-    Some(problem.chars().take(MAX_WARNING_LENGTH).collect())
+    Some(cut(&problem, MAX_WARNING_LENGTH))
 }
 
 #[derive(Default)]
@@ -143,13 +151,15 @@ fn option_annotations(annotations: &Annotations<'_>) -> BTreeMap<String, String>
         .collect()
 }
 
-/// Cuts a finding to [`MAX_WARNING_LENGTH`], and removes control characters: the API server drops warnings with them.
-fn warning(finding: &str) -> String {
-    let clean = |letter: char| if letter.is_control() { ' ' } else { letter };
-    if finding.chars().nth(MAX_WARNING_LENGTH).is_none() {
-        return finding.chars().map(clean).collect();
+/// Cuts a finding, and makes it one line of visible characters: the API server drops warnings with control characters.
+fn cut(finding: &str, longest: usize) -> String {
+    let mut line = one_visible_line(finding);
+    let mut ends = line.char_indices().map(|(end, _)| end).skip(longest - 1);
+    if let (Some(end), Some(_)) = (ends.next(), ends.next()) {
+        line.truncate(end);
+        line.push('…');
     }
-    finding.chars().take(MAX_WARNING_LENGTH - 1).map(clean).chain(['…']).collect()
+    line
 }
 
 #[cfg(test)]
@@ -271,6 +281,17 @@ mod tests {
                 assert!(!warning.contains(char::is_control), "{warning:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_denial_quotes_at_most_1024_characters_of_each_problem_in_one_line() {
+        let long = "\u{202e}\u{1b}[31mä\n".repeat(30_000);
+        let metadata =
+            json!({"labels": {SNAP: "true"}, "annotations": {CONTAINERS: long, DELAY: long, ONCE_PER: long}});
+        let ValidateDecision::Deny(message) = decision(&metadata, ValidationMode::Deny) else { panic!("not denied") };
+        assert!(!message.contains(char::is_control) && !message.contains('\u{202e}'), "{message:?}");
+        let problems: Vec<_> = message.split("; annotation").map(|problem| problem.chars().count()).collect();
+        assert!(problems.len() == 3 && problems.iter().all(|length| *length <= 1200), "{problems:?}");
     }
 
     #[test]

@@ -8,11 +8,8 @@ mod secret_finder;
 #[cfg(test)]
 mod tests;
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-
 use snapwatcher_api::outcome::Redacted;
+use snapwatcher_api::text::{is_break, is_invisible, one_visible_line};
 
 pub use self::secret_finder::MARK;
 
@@ -24,10 +21,6 @@ const ELLIPSIS: char = '…';
 
 /// The most passes over one text. Two are normal.
 const PASSES: usize = 16;
-
-/// Colors and cursor movements of a terminal, see ECMA-48 section 5.4.
-static CONTROL_SEQUENCE: LazyLock<Regex> =
-    LazyLock::new(|| secret_finder::pattern(r"(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]"));
 
 /// Removes secrets and control characters and cuts to [`Redacted::LIMIT`] characters.
 ///
@@ -65,12 +58,7 @@ pub fn redact_place(text: &str) -> Option<String> {
 fn cleaned(text: &str) -> String {
     // A reader of a response stops at the limit too, so a text of exactly the limit may be cut.
     let (text, is_cut) = if text.len() < INPUT_LIMIT { (text, false) } else { (whole_words(text), true) };
-    let mut clean: String = CONTROL_SEQUENCE
-        .replace_all(text, "")
-        .chars()
-        .filter(|character| !is_invisible(*character))
-        .map(|character| if is_break(character) { ' ' } else { character })
-        .collect();
+    let mut clean = one_visible_line(text);
     if is_cut {
         clean.push(ELLIPSIS);
     }
@@ -89,15 +77,6 @@ fn whole_words(text: &str) -> &str {
 /// Drops the last word of a text that was cut: it may be half a secret.
 pub fn without_last_word(text: &str) -> &str {
     text.rfind(char::is_whitespace).map_or("", |space| &text[..space])
-}
-
-/// Characters without width, and those that change the direction of writing: they hide text.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
-fn is_break(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 /// Removes the secrets that are recognized, then cuts. An ellipsis at the end comes from an earlier pass.

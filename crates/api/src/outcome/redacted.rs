@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::one_visible_line;
+
 /// A text without secrets, of at most [`Redacted::LIMIT`] characters.
 ///
 /// Logs, Events, statuses and metrics take only this type. There are two ways to make one: `redact` in the back-ends removes
@@ -18,9 +20,10 @@ impl Redacted {
         Self(text)
     }
 
-    /// Takes a text of this program that holds no text of a back-end, and cuts it to the limit.
+    /// Takes a text of this program that holds no text of a back-end, and cuts it to the limit. Names in it may be any text that
+    /// a person wrote into an object, so it becomes one line of visible characters.
     pub fn own(words: &str) -> Self {
-        Self(words.chars().take(Self::LIMIT).collect())
+        Self(one_visible_line(words).chars().take(Self::LIMIT).collect())
     }
 
     pub fn as_str(&self) -> &str {
@@ -37,5 +40,17 @@ impl fmt::Display for Redacted {
 impl fmt::Debug for Redacted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_text_is_one_line_of_visible_characters_within_the_limit() {
+        let text = Redacted::own("no pod `a\nERROR forged \u{1b}[31mb\u{202e}`");
+        assert_eq!(text.as_str(), "no pod `a ERROR forged b`");
+        assert_eq!(Redacted::own(&"é\u{200b}".repeat(2000)).as_str(), "é".repeat(Redacted::LIMIT));
     }
 }
