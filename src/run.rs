@@ -13,7 +13,7 @@ use crate::config::{
     AdminArgs, AdmissionArgs, BackendSettings, CertificateArgs, CheckpointArgs, InstanceArgs, LeaderArgs, RunArgs,
     TestTimings, WatchArgs,
 };
-use snapwatcher_admission::{AdmissionHandler, AdmissionMetrics, router};
+use snapwatcher_admission::{AdmissionHandler, AdmissionMetrics, ClientRouter, router};
 use snapwatcher_api::pod::PodName;
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, KubeletTrust};
@@ -180,7 +180,7 @@ fn start_admission(
     services.start("admission", |stop| {
         snapwatcher_https::dedicated_thread::run(snapwatcher_https::serve(
             listener,
-            move |_| webhook.clone(),
+            move |client: SocketAddr| ClientRouter::new(webhook.clone(), client.ip()),
             resolver,
             limits,
             https_metrics,

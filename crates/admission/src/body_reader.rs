@@ -4,14 +4,14 @@
 //! each body is read without a permit, and the few larger ones share a small number of permits. All bodies together take
 //! at most 1,024 x 64 KiB and 8 x 7 MiB of memory, whatever clients send.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use futures::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::large_bodies::{LargeBodies, LargeBodyPermit};
 use super::request_error::RequestError;
 
 /// The longest body in bytes. The API server accepts objects of at most 3 MiB, and the review of an update holds two.
@@ -20,17 +20,17 @@ pub const REVIEW_LIMIT: usize = 7 * 1024 * 1024;
 /// How many bytes of a body are read without a permit: more than nearly all pods have.
 const SMALL_BODY: usize = 64 * 1024;
 
-/// How many larger bodies are held at the same time. An API server sends 7 MiB in some 50 ms.
-const MAX_LARGE_BODIES: usize = 8;
+/// For a permit. An API server waits 10 s at most for its response.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For a permit, and then again for the rest of the body. An API server waits 10 s at most; both together are
-/// less than the listener's limit for a request.
-const LARGE_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the rest of a large body, once there is a permit. An API server sends 7 MiB in some 50 ms.
+const LARGE_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reads bodies.
 #[derive(Debug)]
 pub(super) struct BodyReader {
-    large_bodies: Arc<Semaphore>,
+    pub(super) large_bodies: LargeBodies,
+    permit_timeout: Duration,
     timeout: Duration,
 }
 
@@ -38,18 +38,24 @@ pub(super) struct BodyReader {
 #[derive(Debug)]
 pub(super) struct RequestBody {
     bytes: Bytes,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<LargeBodyPermit>,
+}
+
+/// Whether the body may need a permit: its announced length is too long for one without, or it announces none.
+pub(super) fn may_be_large(body: &Body) -> bool {
+    let longest = body.size_hint().upper().and_then(|length| usize::try_from(length).ok());
+    longest.is_none_or(|length| length > SMALL_BODY)
 }
 
 impl Default for BodyReader {
     fn default() -> Self {
-        Self { large_bodies: Arc::new(Semaphore::new(MAX_LARGE_BODIES)), timeout: LARGE_BODY_TIMEOUT }
+        Self { large_bodies: LargeBodies::default(), permit_timeout: PERMIT_TIMEOUT, timeout: LARGE_BODY_TIMEOUT }
     }
 }
 
 impl BodyReader {
-    /// Reads a body to its end.
-    pub(super) async fn read(&self, body: Body) -> Result<RequestBody, RequestError> {
+    /// Reads a body of this client to its end.
+    pub(super) async fn read(&self, body: Body, client: IpAddr) -> Result<RequestBody, RequestError> {
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         let mut frames = body.into_data_stream();
         let Some(frame) = frames.next().await else { return Ok(RequestBody::small(Bytes::new())) };
@@ -64,7 +70,7 @@ impl BodyReader {
             let Some(next) = frames.next().await else { return Ok(RequestBody::small(bytes.into())) };
             frame = next.map_err(|_| RequestError::IncompleteBody)?;
         }
-        let permit = self.acquire_permit().await?;
+        let permit = self.acquire_permit(client).await?;
         // The whole limit at once: a buffer that grows is in memory twice while it is copied.
         bytes.reserve_exact(REVIEW_LIMIT.saturating_sub(bytes.len()));
         append(&mut bytes, &frame)?;
@@ -72,9 +78,9 @@ impl BodyReader {
         Ok(RequestBody { bytes: bytes.into(), permit: Some(permit) })
     }
 
-    async fn acquire_permit(&self) -> Result<OwnedSemaphorePermit, RequestError> {
-        let permit = timeout(self.timeout, Arc::clone(&self.large_bodies).acquire_owned()).await;
-        permit.map_err(|_| RequestError::TooManyLargeBodies)?.map_err(|_| RequestError::TooManyLargeBodies)
+    async fn acquire_permit(&self, client: IpAddr) -> Result<LargeBodyPermit, RequestError> {
+        let permit = timeout(self.permit_timeout, self.large_bodies.acquire(client)).await;
+        permit.ok().flatten().ok_or(RequestError::TooManyLargeBodies)
     }
 }
 
@@ -114,15 +120,17 @@ fn append(bytes: &mut Vec<u8>, frame: &[u8]) -> Result<(), RequestError> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::net::Ipv4Addr;
 
     use futures::stream::{iter, pending};
 
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(50);
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn reader(permits: usize) -> BodyReader {
-        BodyReader { large_bodies: Arc::new(Semaphore::new(permits)), timeout: SHORT }
+        BodyReader { large_bodies: LargeBodies::new(permits, permits), permit_timeout: SHORT, timeout: SHORT }
     }
 
     fn frames(lengths: &[usize]) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
@@ -133,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn the_frames_of_a_body_are_joined() {
         for lengths in [&[][..], &[10], &[SMALL_BODY], &[SMALL_BODY, 1], &[1, SMALL_BODY, 5], &[REVIEW_LIMIT]] {
-            let body = reader(1).read(Body::from_stream(frames(lengths))).await.unwrap();
+            let body = reader(1).read(Body::from_stream(frames(lengths)), CLIENT).await.unwrap();
             let expected = (b'a'..).zip(lengths).flat_map(|(letter, &length)| std::iter::repeat_n(letter, length));
             assert!(body.bytes().iter().copied().eq(expected), "{lengths:?}");
         }
@@ -144,7 +152,10 @@ mod tests {
         for lengths in [&[REVIEW_LIMIT + 1][..], &[SMALL_BODY, REVIEW_LIMIT - SMALL_BODY, 1]] {
             let endless = frames(lengths).chain(pending());
             assert!(
-                matches!(reader(1).read(Body::from_stream(endless)).await, Err(RequestError::BodyTooLarge { .. })),
+                matches!(
+                    reader(1).read(Body::from_stream(endless), CLIENT).await,
+                    Err(RequestError::BodyTooLarge { .. })
+                ),
                 "{lengths:?}"
             );
         }
@@ -153,21 +164,29 @@ mod tests {
     #[tokio::test]
     async fn large_bodies_wait_for_a_permit_and_small_ones_do_not() {
         let reader = reader(1);
-        let first = reader.read(Body::from_stream(frames(&[SMALL_BODY + 1]))).await.unwrap();
+        let first = reader.read(Body::from_stream(frames(&[SMALL_BODY + 1])), CLIENT).await.unwrap();
         assert!(matches!(
-            reader.read(Body::from_stream(frames(&[SMALL_BODY + 1]))).await,
+            reader.read(Body::from_stream(frames(&[SMALL_BODY + 1])), CLIENT).await,
             Err(RequestError::TooManyLargeBodies)
         ));
-        assert!(reader.read(Body::from_stream(frames(&[SMALL_BODY]))).await.is_ok());
+        assert!(reader.read(Body::from_stream(frames(&[SMALL_BODY])), CLIENT).await.is_ok());
         drop(first);
-        assert!(reader.read(Body::from_stream(frames(&[SMALL_BODY + 1]))).await.is_ok());
+        assert!(reader.read(Body::from_stream(frames(&[SMALL_BODY + 1])), CLIENT).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_large_body_that_does_not_arrive_returns_its_permit() {
         let reader = reader(1);
         let stuck = Body::from_stream(frames(&[SMALL_BODY + 1]).chain(pending()));
-        assert!(matches!(reader.read(stuck).await, Err(RequestError::BodyTimeout)));
-        assert!(reader.read(Body::from_stream(frames(&[SMALL_BODY + 1]))).await.is_ok());
+        assert!(matches!(reader.read(stuck, CLIENT).await, Err(RequestError::BodyTimeout)));
+        assert!(reader.read(Body::from_stream(frames(&[SMALL_BODY + 1])), CLIENT).await.is_ok());
+    }
+
+    #[test]
+    fn only_a_body_that_may_need_a_permit_needs_the_address_of_its_client() {
+        for (length, expected) in [(0, false), (SMALL_BODY, false), (SMALL_BODY + 1, true)] {
+            assert_eq!(may_be_large(&Body::from(vec![0; length])), expected, "{length}");
+        }
+        assert!(may_be_large(&Body::from_stream(frames(&[1]))), "no length is announced");
     }
 }

@@ -3,8 +3,10 @@
 //! A panic in a handler is a response with status 500, so that the failurePolicy of the webhook configuration decides.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
@@ -17,7 +19,7 @@ use futures::FutureExt as _;
 use tower::{Service, service_fn};
 use tracing::{debug, error};
 
-use super::body_reader::BodyReader;
+use super::body_reader::{BodyReader, may_be_large};
 use super::handler::AdmissionHandler;
 use super::request_error::RequestError;
 
@@ -35,13 +37,55 @@ struct RouteState {
     bodies: BodyReader,
 }
 
+/// The routes of the webhook, for the client of one connection.
+#[derive(Clone)]
+pub struct ClientRouter {
+    router: Router,
+    client: Client,
+}
+
+/// The address of a client.
+#[derive(Debug, Clone, Copy)]
+struct Client(IpAddr);
+
+/// All clients whose address is not known.
+const UNKNOWN_CLIENT: Client = Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
 /// The routes of the webhook.
 pub fn router(handler: AdmissionHandler) -> Router {
-    let state = Arc::new(RouteState { handler, bodies: BodyReader::default() });
+    routes(&Arc::new(RouteState { handler, bodies: BodyReader::default() }))
+}
+
+fn routes(state: &Arc<RouteState>) -> Router {
     Router::new()
-        .route(MUTATE, post_service(reviews(&state, AdmissionHandler::mutate)))
-        .route(VALIDATE, post_service(reviews(&state, AdmissionHandler::validate)))
+        .route(MUTATE, post_service(reviews(state, AdmissionHandler::mutate)))
+        .route(VALIDATE, post_service(reviews(state, AdmissionHandler::validate)))
         .route(HEALTH, get(async || "ok"))
+}
+
+impl ClientRouter {
+    /// The routes for a client with this address.
+    pub fn new(router: Router, client: IpAddr) -> Self {
+        Self { router, client: Client(client) }
+    }
+}
+
+impl Service<Request> for ClientRouter {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Router as Service<Request>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request>::poll_ready(&mut self.router, context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        // An extension is an allocation, which nearly all reviews do without.
+        if may_be_large(request.body()) {
+            request.extensions_mut().insert(self.client);
+        }
+        self.router.call(request)
+    }
 }
 
 /// The service of one review route: cheaper than a handler of axum, which boxes each request's future twice.
@@ -88,7 +132,8 @@ async fn read_and_handle(
         return Err(RequestError::UnsupportedContentType);
     }
     // The listener limits the time for a small body, on all routes.
-    let body = state.bodies.read(request.into_body()).await?;
+    let Client(client) = request.extensions().get().copied().unwrap_or(UNKNOWN_CLIENT);
+    let body = state.bodies.read(request.into_body(), client).await?;
     if !body.is_large() {
         return handler(&state.handler, body.bytes());
     }
@@ -107,5 +152,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"))
 }
 
+#[cfg(test)]
+mod stuck_bodies_tests;
 #[cfg(test)]
 mod tests;

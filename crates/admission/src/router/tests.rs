@@ -66,7 +66,11 @@ impl TestWebhook {
         }))
         .unwrap();
         self.timelines.seen(&PodFacts::from(pod), clock::now());
-        self.timelines.get("default", request_uid).unwrap().admission.is_some_and(|admission| !admission.by_other_replica)
+        self.timelines
+            .get("default", request_uid)
+            .unwrap()
+            .admission
+            .is_some_and(|admission| !admission.by_other_replica)
     }
 }
 
