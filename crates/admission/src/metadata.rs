@@ -6,12 +6,16 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use snapwatcher_api::keys::{ADMISSION, CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, MUTATED, ONCE_PER, PREFIX, SNAP};
 
-use super::text::Text;
+use super::text::{Text, decoded_length};
 
+/// How many bytes the keys and values of all annotations of an object may have together, see
+/// <https://github.com/kubernetes/apimachinery/blob/v0.33.0/pkg/api/validation/objectmeta.go#L36>.
+const MAX_ANNOTATIONS_SIZE: usize = 256 * 1024;
 /// The longest valid key: a prefix of 253 characters, a slash, and a name of 63.
 const MAX_KEY_LENGTH: usize = 317;
 /// How many unknown keys of a map are kept: people read the warnings about them.
@@ -50,8 +54,17 @@ pub(super) struct Annotations<'a> {
     pub(super) delay: Option<Text<'a>>,
     pub(super) once_per: Option<Text<'a>>,
     pub(super) default_container: Option<Text<'a>>,
+    /// Of all keys and values together, in bytes.
+    size: usize,
     /// Other keys with our prefix.
     pub(super) unknown: Vec<String>,
+}
+
+impl Annotations<'_> {
+    /// Whether the API server accepts one more annotation, of this key and value. It rejects a pod with too many.
+    pub(super) fn have_room_for(&self, key: &str, value: &str) -> bool {
+        self.size.saturating_add(key.len() + value.len()) <= MAX_ANNOTATIONS_SIZE
+    }
 }
 
 impl Metadata<'_> {
@@ -79,6 +92,8 @@ trait KnownKeys<'a>: Default {
     /// Where the value of `key` is stored; `None` for a key that is not read.
     fn field(&mut self, key: &str) -> Option<&mut Option<Text<'a>>>;
     fn unknown(&mut self) -> &mut Vec<String>;
+    /// A key and its value have this many bytes.
+    fn add_size(&mut self, bytes: usize);
 }
 
 impl<'a> KnownKeys<'a> for Labels<'a> {
@@ -93,6 +108,9 @@ impl<'a> KnownKeys<'a> for Labels<'a> {
     fn unknown(&mut self) -> &mut Vec<String> {
         &mut self.unknown
     }
+
+    /// Labels have no limit together.
+    fn add_size(&mut self, _: usize) {}
 }
 
 impl<'a> KnownKeys<'a> for Annotations<'a> {
@@ -110,6 +128,10 @@ impl<'a> KnownKeys<'a> for Annotations<'a> {
 
     fn unknown(&mut self) -> &mut Vec<String> {
         &mut self.unknown
+    }
+
+    fn add_size(&mut self, bytes: usize) {
+        self.size = self.size.saturating_add(bytes);
     }
 }
 
@@ -137,17 +159,23 @@ impl<'de: 'a, 'a, K: KnownKeys<'a>> Visitor<'de> for KnownKeysVisitor<'a, K> {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<K, M::Error> {
         let mut keys = K::default();
         while let Some(key) = map.next_key::<Text<'a>>()? {
-            match keys.field(&key) {
+            let value_length = match keys.field(&key) {
                 Some(Some(_)) => return Err(M::Error::custom("duplicate key")),
-                Some(field) => *field = map.next_value()?,
+                Some(field) => {
+                    *field = map.next_value()?;
+                    field.as_deref().map_or(0, str::len)
+                }
                 None => {
-                    map.next_value::<IgnoredAny>()?;
+                    // Neither checked nor copied.
+                    let value: &'a RawValue = map.next_value()?;
                     let is_ours = key.starts_with(PREFIX) && key.len() <= MAX_KEY_LENGTH;
                     if is_ours && keys.unknown().len() < MAX_UNKNOWN_KEYS {
                         keys.unknown().push(key.to_string());
                     }
+                    decoded_length(value.get())
                 }
-            }
+            };
+            keys.add_size(key.len() + value_length);
         }
         Ok(keys)
     }
@@ -201,5 +229,19 @@ mod tests {
         let labels: Labels<'_> = serde_json::from_str(&json).unwrap();
         assert_eq!(labels.unknown.len(), MAX_UNKNOWN_KEYS);
         assert!(labels.unknown.iter().all(|key| key.len() <= MAX_KEY_LENGTH), "{:?}", labels.unknown);
+    }
+
+    #[test]
+    fn the_size_of_annotations_is_that_of_all_keys_and_values() {
+        let size = |json: &str| serde_json::from_str::<Annotations<'_>>(json).unwrap().size;
+        for (json, expected) in [
+            ("{}", 0),
+            (r#"{"a": "bc", "d": ""}"#, 4),
+            (r#"{"a": "\"\u00e9\ud83d\ude00\n"}"#, 1 + 1 + 2 + 4 + 1),
+            (r#"{"a": null, "b": 7, "c": {"d": "e"}}"#, 3),
+        ] {
+            assert_eq!(size(json), expected, "{json}");
+        }
+        assert_eq!(size(&json!({ DELAY: "5s", "app": "web" }).to_string()), DELAY.len() + 2 + 6);
     }
 }

@@ -8,8 +8,9 @@ use json_patch::jsonptr::Pointer;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Value, json};
 
-use snapwatcher_api::keys::{OPTED_IN, ORIGINAL};
+use snapwatcher_api::keys::{ADMISSION, OPTED_IN, ORIGINAL};
 
+use super::metadata::Annotations;
 use super::response::AdmissionResponse;
 use super::review::AdmissionRequest;
 
@@ -33,7 +34,7 @@ pub(super) enum UnchangedReason {
     NotLabeled,
     /// The pod is the copy of a static pod. The kubelet would not see a change.
     Mirror,
-    /// The pod already has the label and the annotation.
+    /// The pod already has the label, and the annotation or no room for it.
     AlreadyMutated,
 }
 
@@ -85,7 +86,11 @@ pub(super) fn decide(request: &AdmissionRequest<'_>) -> MutateDecision {
     if metadata.annotations.is_none() {
         operations.push(add(ANNOTATIONS_PATH, json!({})));
     }
-    if metadata.annotations.as_ref().is_none_or(|annotations| annotations.admission.is_none()) {
+    // The annotation is for display. The API server rejects a pod whose annotations are too large with it.
+    let is_wanted = |annotations: &Annotations<'_>| {
+        annotations.admission.is_none() && annotations.have_room_for(ADMISSION, &request.uid)
+    };
+    if metadata.annotations.as_ref().is_none_or(is_wanted) {
         operations.push(add(ADMISSION_PATH, (*request.uid).into()));
     }
     if operations.is_empty() {
@@ -102,7 +107,7 @@ fn add(path: &Pointer, value: Value) -> PatchOperation {
 mod tests {
     use super::super::review::review_of_creation;
     use super::*;
-    use snapwatcher_api::keys::{ADMISSION, MIRROR, MUTATED, SNAP};
+    use snapwatcher_api::keys::{MIRROR, MUTATED, SNAP};
 
     fn decision(review: &Value) -> MutateDecision {
         let body = review.to_string();
@@ -143,6 +148,22 @@ mod tests {
         ] {
             let MutateDecision::Patch(patch) = decision(&review(&metadata)) else { panic!("{case}: unchanged") };
             assert_eq!(serde_json::to_value(&patch).unwrap(), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_pod_without_room_for_the_annotation_gets_the_label_alone() {
+        let uid = "0b5c9d7e-1111-2222-3333-444455556666";
+        for (left, has_room) in [(0, false), (63, false), (64, true)] {
+            // One character of the key, and an escape in the value.
+            let value = format!("\n{}", "x".repeat(256 * 1024 - left - 2));
+            let metadata = json!({"labels": {SNAP: "true"}, "annotations": {"a": value}});
+            let review = review_of_creation(uid, &json!({"metadata": metadata}));
+            let decision = decision(&review);
+            let MutateDecision::Patch(Patch(operations)) = &decision else { panic!("{left}: unchanged") };
+            let paths: Vec<_> = operations.iter().map(PatchOperation::path).collect();
+            let expected = if has_room { &[MUTATED_PATH, ADMISSION_PATH][..] } else { &[MUTATED_PATH] };
+            assert_eq!((&paths[..], decision.adds_admission()), (expected, has_room), "{left}");
         }
     }
 

@@ -45,9 +45,57 @@ impl Deref for Text<'_> {
     }
 }
 
+/// How many bytes the string in this JSON text has, without decoding it; 0 for any other value.
+pub(super) fn decoded_length(json: &str) -> usize {
+    let Some(string) = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return 0 };
+    let mut parts = string.split('\\');
+    let mut length = parts.next().map_or(0, str::len);
+    while let Some(part) = parts.next() {
+        length += match part.as_bytes() {
+            // An escaped backslash: the part behind it is no escape.
+            [] => 1 + parts.next().map_or(0, str::len),
+            [b'u', digits @ ..] => {
+                let unit =
+                    digits.get(..4).and_then(|digits| u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+                utf8_length(unit.unwrap_or_default()) + digits.len().saturating_sub(4)
+            }
+            [_, rest @ ..] => 1 + rest.len(),
+        };
+    }
+    length
+}
+
+/// The bytes of a code unit of UTF-16 in UTF-8; each half of a pair has two of the four bytes of the pair.
+fn utf8_length(unit: u16) -> usize {
+    match unit {
+        0..=0x7f => 1,
+        0x80..=0x7ff | 0xd800..=0xdfff => 2,
+        _ => 3,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_length_of_a_string_is_known_without_decoding_it() {
+        for json in [
+            r#""""#,
+            r#""plain""#,
+            "\"w\u{e9}b \u{1F600}\"",
+            r#""esc\u0061ped \u00e9 \u20ac \uD83D\uDE00!""#,
+            r#""\"\\\/\b\f\n\r\t""#,
+            r#""\\u0061 \\\\ \\\u0061""#,
+            r#""\\""#,
+        ] {
+            let decoded: String = serde_json::from_str(json).unwrap();
+            assert_eq!(decoded_length(json), decoded.len(), "{json}");
+        }
+        for json in ["null", "7", "[\"a\"]", "{}"] {
+            assert_eq!(decoded_length(json), 0, "{json}");
+        }
+    }
 
     #[test]
     fn text_is_borrowed_unless_it_has_escapes() {
