@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use snapwatcher_api::keys::{ADMISSION, CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, MUTATED, ONCE_PER, PREFIX, SNAP};
+use snapwatcher_api::keys::{
+    ADMISSION, CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, MIRROR, MUTATED, ONCE_PER, PREFIX, SNAP,
+};
 
 use super::text::{Text, decoded_length};
 
@@ -54,6 +56,8 @@ pub(super) struct Annotations<'a> {
     pub(super) delay: Option<Text<'a>>,
     pub(super) once_per: Option<Text<'a>>,
     pub(super) default_container: Option<Text<'a>>,
+    /// Those of [`MESH_PROXIES`], each once.
+    pub(super) meshes: Vec<&'static str>,
     /// Of all keys and values together, in bytes.
     size: usize,
     /// Other keys with our prefix.
@@ -92,6 +96,8 @@ trait KnownKeys<'a>: Default {
     /// Where the value of `key` is stored; `None` for a key that is not read.
     fn field(&mut self, key: &str) -> Option<&mut Option<Text<'a>>>;
     fn unknown(&mut self) -> &mut Vec<String>;
+    /// Takes note of a key that has no field, and whose value is not read.
+    fn note(&mut self, key: &str);
     /// A key and its value have this many bytes.
     fn add_size(&mut self, bytes: usize);
 }
@@ -108,6 +114,8 @@ impl<'a> KnownKeys<'a> for Labels<'a> {
     fn unknown(&mut self) -> &mut Vec<String> {
         &mut self.unknown
     }
+
+    fn note(&mut self, _: &str) {}
 
     /// Labels have no limit together.
     fn add_size(&mut self, _: usize) {}
@@ -128,6 +136,11 @@ impl<'a> KnownKeys<'a> for Annotations<'a> {
 
     fn unknown(&mut self) -> &mut Vec<String> {
         &mut self.unknown
+    }
+
+    fn note(&mut self, key: &str) {
+        let mesh = MESH_PROXIES.iter().map(|(injected, _)| *injected).find(|injected| *injected == key);
+        self.meshes.extend(mesh.filter(|mesh| !self.meshes.contains(mesh)));
     }
 
     fn add_size(&mut self, bytes: usize) {
@@ -172,6 +185,7 @@ impl<'de: 'a, 'a, K: KnownKeys<'a>> Visitor<'de> for KnownKeysVisitor<'a, K> {
                     if is_ours && keys.unknown().len() < MAX_UNKNOWN_KEYS {
                         keys.unknown().push(key.to_string());
                     }
+                    keys.note(&key);
                     decoded_length(value.get())
                 }
             };

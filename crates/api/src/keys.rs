@@ -51,3 +51,16 @@ pub const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Annotation: the container that `kubectl` picks, see
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#kubectl-kubernetes-io-default-container>.
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// Annotations by which a service mesh marks a pod that it has added its proxy to, each with the name of the proxy's container:
+/// - <https://istio.io/latest/docs/reference/config/annotations/#SidecarStatus>
+/// - <https://linkerd.io/2/reference/proxy-configuration/>
+/// - <https://kuma.io/docs/latest/reference/kubernetes-annotations/>
+/// - <https://developer.hashicorp.com/consul/docs/k8s/annotations-and-labels>
+pub const MESH_PROXIES: [(&str, &str); 5] = [
+    ("sidecar.istio.io/status", "istio-proxy"),
+    ("linkerd.io/proxy-version", "linkerd-proxy"),
+    ("kuma.io/sidecar-injected", "kuma-sidecar"),
+    ("consul.hashicorp.com/connect-inject-status", "consul-dataplane"),
+    ("consul.hashicorp.com/connect-inject-status", "envoy-sidecar"),
+];

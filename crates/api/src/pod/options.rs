@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::duration;
-use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, ONCE_PER};
+use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, ONCE_PER};
 
 /// Whether one checkpoint is taken of each pod, or of each revision of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,10 +109,14 @@ impl CheckpointOptions {
     }
 }
 
-/// The container that kubectl picks: the annotated one if the pod has it, else the first.
+/// The container that kubectl picks: the annotated one if the pod has it, else the first. Unlike kubectl, not the proxy that a
+/// service mesh has put before the containers of the pod's author.
 fn default_container(annotations: &BTreeMap<String, String>, containers: &[&str]) -> Vec<String> {
     let annotated = annotations.get(DEFAULT_CONTAINER).map(String::as_str).filter(|name| containers.contains(name));
-    annotated.or_else(|| containers.first().copied()).map(str::to_owned).into_iter().collect()
+    let is_proxy =
+        |name: &str| MESH_PROXIES.iter().any(|(injected, proxy)| *proxy == name && annotations.contains_key(*injected));
+    let first = || containers.iter().find(|&&name| !is_proxy(name)).or(containers.first()).copied();
+    annotated.or_else(first).map(str::to_owned).into_iter().collect()
 }
 
 fn chosen(text: &str, containers: &[&str]) -> Result<Vec<String>, String> {
@@ -158,6 +162,29 @@ mod tests {
         ] {
             let options = CheckpointOptions::parse(&annotations(pairs), &pod).unwrap();
             assert_eq!(options.containers, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn the_proxy_of_a_service_mesh_is_not_chosen_unless_the_pod_says_so() {
+        for (injected, proxy) in MESH_PROXIES {
+            let chosen = |pairs: &[(&str, &str)], pod: &[&str]| {
+                CheckpointOptions::parse(&annotations(pairs), pod).unwrap().containers
+            };
+            let mesh = (injected, "x");
+            for (case, pairs, pod, expected) in [
+                ("proxy first", &[mesh][..], &[proxy, "orders", "side"][..], &["orders"][..]),
+                ("proxy last", &[mesh], &["orders", proxy], &["orders"]),
+                ("kubectl's default", &[mesh, (DEFAULT_CONTAINER, "side")], &[proxy, "orders", "side"], &["side"]),
+                ("kubectl's default is the proxy", &[mesh, (DEFAULT_CONTAINER, proxy)], &[proxy, "orders"], &[proxy]),
+                ("the proxy by name", &[mesh, (CONTAINERS, proxy)], &[proxy, "orders"], &[proxy]),
+                ("all", &[mesh, (CONTAINERS, "*")], &[proxy, "orders"], &[proxy, "orders"]),
+                ("nothing else", &[mesh], &[proxy], &[proxy]),
+                ("a container of that name without a mesh", &[], &[proxy, "orders"], &[proxy]),
+                ("another container first", &[mesh], &["proxy", "orders"], &["proxy"]),
+            ] {
+                assert_eq!(chosen(pairs, pod), expected, "{injected}: {case}");
+            }
         }
     }
 
