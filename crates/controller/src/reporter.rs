@@ -18,6 +18,10 @@ use crate::log_block::{self, LogBlock};
 use crate::operation::{ClaimError, INTERRUPTED, SentAttempt, UnmetAttempt};
 use crate::record::fields;
 
+/// How many Events about invalid annotations a namespace may have within an hour: a person can change annotations all the
+/// time.
+const MAX_EVENTS: usize = 100;
+
 /// Takes reports from the engine.
 pub(crate) struct Reporter {
     context: ControllerContext,
@@ -30,10 +34,6 @@ pub(crate) struct Reporter {
     /// The same for Events, by pod and problem.
     invalid_annotation_events: LogThrottle,
 }
-
-/// How many Events about invalid annotations a namespace may have within an hour: a person can change annotations all the
-/// time.
-const MAX_EVENTS: usize = 100;
 
 impl Reporter {
     pub(crate) fn new(context: ControllerContext) -> Self {

@@ -1,8 +1,8 @@
 //! Responses to health probes, in the format of the API server.
 //!
 //! While all checks pass, the response is `ok`. With `?verbose`, or when a check fails, it has one line for each check. The
-//! status is 200 or 500. See <https://kubernetes.io/docs/reference/using-api/health-checks/>. Who may read detail is told why
-//! a check fails; for others the reason is withheld, in the API server's words.
+//! status is 200 or 500. See <https://kubernetes.io/docs/reference/using-api/health-checks/>. A client that may read
+//! detail sees why a check fails; for others the reason is withheld, in the API server's words.
 
 use std::fmt::Write;
 
