@@ -3,15 +3,30 @@
 //! SNAP servers quote the command lines that failed, with the bearer token of their service account and the password of the
 //! registry in them. Their text goes to logs, Events and statuses that many people may read. So it is cleaned first, then
 //! redacted, and only then cut: half a secret is no longer recognized.
+//!
+//! Secrets that a request holds are known and removed as they are (`KnownSecrets`), JSON is redacted by its structure, and
+//! all text by the forms of secrets that are known. A secret of another form is not recognized.
 
-mod secret_finder;
+mod decoded;
+mod finder;
+mod forms;
+mod json;
+mod known_secrets;
+mod names;
+mod ordinary;
+mod random;
 #[cfg(test)]
 mod tests;
+mod values;
+mod yaml;
 
 use snapwatcher_api::outcome::Redacted;
 use snapwatcher_api::text::{is_break, is_invisible, one_visible_line};
 
-pub use self::secret_finder::MARK;
+pub(crate) use self::known_secrets::KnownSecrets;
+
+/// Replaces each secret.
+pub const MARK: &str = "[redacted]";
 
 /// How much of a text is redacted, in bytes; the rest is dropped. As much is read of a response.
 pub const INPUT_LIMIT: usize = 64 * 1024;
@@ -51,14 +66,14 @@ pub fn redact_place(text: &str) -> Option<String> {
     let is_name = !text.trim().is_empty()
         && text.chars().count() <= Redacted::LIMIT
         && !text.chars().any(|character| is_break(character) || is_invisible(character));
-    is_name.then(|| secret_finder::without_user_info(text))
+    is_name.then(|| finder::without_user_info(text))
 }
 
 /// One line of visible characters, at most [`INPUT_LIMIT`] bytes of it.
 fn cleaned(text: &str) -> String {
     // A reader of a response stops at the limit too, so a text of exactly the limit may be cut.
     let (text, is_cut) = if text.len() < INPUT_LIMIT { (text, false) } else { (whole_words(text), true) };
-    let mut clean = one_visible_line(text);
+    let mut clean = one_visible_line(&yaml::redacted(text));
     if is_cut {
         clean.push(ELLIPSIS);
     }
@@ -82,7 +97,7 @@ pub fn without_last_word(text: &str) -> &str {
 /// Removes the secrets that are recognized, then cuts. An ellipsis at the end comes from an earlier pass.
 fn pass(text: &str) -> String {
     let (body, is_cut) = text.strip_suffix(ELLIPSIS).map_or((text, false), |body| (body, true));
-    fitted(secret_finder::replaced(body), is_cut)
+    fitted(finder::replaced(&json::redacted(body)), is_cut)
 }
 
 fn fitted(mut text: String, is_cut: bool) -> String {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::util::MapResponseLayer;
 
-use crate::redact;
+use crate::redact::{self, KnownSecrets};
 
 use super::request_failure::{FailureCause, RequestFailure};
 use super::response::BackendResponse;
@@ -23,9 +23,6 @@ use super::timeouts::RequestTimeouts;
 
 /// How much of a body is read.
 const BODY_LIMIT: usize = redact::INPUT_LIMIT;
-
-/// The shortest token that is removed from a response: a shorter one may be an ordinary word.
-const SHORTEST_TOKEN: usize = 8;
 
 tokio::task_local! {
     /// Cancelled when the connection of this request is established, TLS included.
@@ -56,18 +53,18 @@ pub(crate) fn bearer(token: &str) -> Result<HeaderValue, InvalidHeaderValue> {
     Ok(value)
 }
 
-/// Sends the request of an attempt that started at `started`, and reads the response. `token` is the bearer token of the
-/// request; it is removed from the response, because a server may quote it in a form that [`redact`] can't recognize.
+/// Sends the request of an attempt that started at `started`, and reads the response. The credentials in `sent`
+/// are removed from it, because a server may quote them in a form that [`redact`] can't recognize.
 pub(crate) async fn send_once(
     request: RequestBuilder,
-    token: Option<&str>,
+    sent: &KnownSecrets,
     timeouts: RequestTimeouts,
     started: Instant,
 ) -> Result<BackendResponse, RequestFailure> {
     let connected = CancellationToken::new();
     let result = tokio::select! {
         biased;
-        result = CONNECTED.scope(connected.clone(), send(request, token)) => result.map_err(FailureCause::Transport),
+        result = CONNECTED.scope(connected.clone(), send(request, sent)) => result.map_err(FailureCause::Transport),
         cause = timed_out(timeouts, started, &connected) => Err(cause),
     };
     result.map_err(|cause| RequestFailure::new(cause, connected.is_cancelled(), timeouts))
@@ -88,7 +85,7 @@ async fn timed_out(timeouts: RequestTimeouts, started: Instant, connected: &Canc
     FailureCause::TimedOut(timeouts.response)
 }
 
-async fn send(request: RequestBuilder, token: Option<&str>) -> Result<BackendResponse, reqwest::Error> {
+async fn send(request: RequestBuilder, sent: &KnownSecrets) -> Result<BackendResponse, reqwest::Error> {
     let mut response = request.send().await?;
     let mut body = Vec::new();
     while body.len() <= BODY_LIMIT
@@ -105,14 +102,8 @@ async fn send(request: RequestBuilder, token: Option<&str>) -> Result<BackendRes
     Ok(BackendResponse {
         status: response.status(),
         retry_after_header: retry_after.map(str::to_owned),
-        body: without_token(token, text),
+        body: sent.without_credentials(text),
+        sent: sent.clone(),
         is_readable,
     })
-}
-
-fn without_token(token: Option<&str>, text: &str) -> String {
-    match token {
-        Some(token) if token.len() >= SHORTEST_TOKEN => text.replace(token, redact::MARK),
-        _ => text.to_owned(),
-    }
 }

@@ -16,6 +16,7 @@ use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::ca_file;
 use crate::failure::{NotSent, failed};
 use crate::http::{self, BackendResponse};
+use crate::redact::KnownSecrets;
 
 use super::endpoint::{KubeletEndpoint, Nodes};
 use super::response::{self, Request};
@@ -60,7 +61,7 @@ impl Kubelet {
         })?;
         let url = endpoint.checkpoint_url(container, self.settings.timeout_seconds());
         let post = self.client.post(url).header(AUTHORIZATION, authorization);
-        let sent = http::send_once(post, Some(&token), self.settings.timeouts(), started).await;
+        let sent = http::send_once(post, &KnownSecrets::of_token(&token), self.settings.timeouts(), started).await;
         let response = sent.map_err(|failure| response::request_failed(&failure, &request, &endpoint.url()))?;
         if response.status == StatusCode::UNAUTHORIZED {
             // Tokens are bound to the UID of their account, and the account may have been deleted and created again.

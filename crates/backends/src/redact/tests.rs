@@ -1,3 +1,7 @@
+mod ordinary_errors;
+mod service_tokens;
+mod shapes;
+
 use proptest::prelude::*;
 
 use super::*;

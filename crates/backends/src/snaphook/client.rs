@@ -15,6 +15,7 @@ use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::ca_file;
 use crate::failure::{NotSent, failed};
 use crate::http::{self, EndpointLabel, RequestFailure, RequestTimeouts};
+use crate::redact::KnownSecrets;
 
 use super::request::body;
 use super::response;
@@ -51,12 +52,12 @@ impl SnapHook {
     }
 
     async fn attempt(&self, request: &CheckpointRequest) -> Outcome {
-        let (post, token) = match self.post(request).await {
+        let (post, sent) = match self.post(request).await {
             Ok(post) => post,
             Err(not_sent) => return not_sent.into(),
         };
         let timeouts = self.settings.timeouts();
-        match http::send_once(post, token.as_deref(), timeouts, Instant::now()).await {
+        match http::send_once(post, &sent, timeouts, Instant::now()).await {
             Ok(response) => response::outcome(&response, &self.display_url, &request.node, clock::now()),
             Err(failure) => {
                 let (reason, message) = self.classify(&failure);
@@ -65,21 +66,41 @@ impl SnapHook {
         }
     }
 
-    /// The request, and the token that it carries.
-    async fn post(&self, request: &CheckpointRequest) -> Result<(RequestBuilder, Option<String>), NotSent> {
+    /// The request, and the secrets in it.
+    async fn post(&self, request: &CheckpointRequest) -> Result<(RequestBuilder, KnownSecrets), NotSent> {
         let token = self.token().await?;
         let post = self
             .client
             .post(self.endpoint.clone())
             .header(IDEMPOTENCY_KEY, &request.idempotency_key)
             .json(&body(&self.settings, request)?);
-        authorized(post, token)
+        let (post, secrets) = self.authorized(post, token)?;
+        let CheckpointRequest { pod, node, container, pod_object, .. } = request;
+        let secrets = match pod_object {
+            Some(object) if self.needs_pod() => {
+                secrets.with_pod(object, &[pod.namespace.as_str(), &pod.name, node, container])
+            }
+            _ => secrets,
+        };
+        Ok((post, secrets))
     }
 
-    /// A request for the headers of the endpoint, which takes no checkpoint, and the token that it carries.
-    pub(super) async fn get(&self) -> Result<(RequestBuilder, Option<String>), NotSent> {
+    /// A request for the headers of the endpoint, which takes no checkpoint, and the secrets in it.
+    pub(super) async fn get(&self) -> Result<(RequestBuilder, KnownSecrets), NotSent> {
         let token = self.token().await?;
-        authorized(self.client.get(self.endpoint.clone()), token)
+        self.authorized(self.client.get(self.endpoint.clone()), token)
+    }
+
+    /// The request with the token, if there is one, and the secrets that it then holds.
+    fn authorized(
+        &self,
+        request: RequestBuilder,
+        token: Option<String>,
+    ) -> Result<(RequestBuilder, KnownSecrets), NotSent> {
+        let Some(token) = token else { return Ok((request, KnownSecrets::of_url(&self.endpoint))) };
+        let value = http::bearer(&token)
+            .map_err(|error| NotSent::new(Reason::Unauthorized, format!("no request sent to SnapHook: {error}")))?;
+        Ok((request.header(AUTHORIZATION, value), KnownSecrets::of_token(&token)))
     }
 
     pub(super) fn timeouts(&self) -> RequestTimeouts {
@@ -129,13 +150,6 @@ impl CheckpointBackend for SnapHook {
     fn checkpoint<'a>(&'a self, request: &'a CheckpointRequest) -> BoxFuture<'a, Outcome> {
         self.attempt(request).boxed()
     }
-}
-
-fn authorized(request: RequestBuilder, token: Option<String>) -> Result<(RequestBuilder, Option<String>), NotSent> {
-    let Some(token) = token else { return Ok((request, None)) };
-    let value = http::bearer(&token)
-        .map_err(|error| NotSent::new(Reason::Unauthorized, format!("no request sent to SnapHook: {error}")))?;
-    Ok((request.header(AUTHORIZATION, value), Some(token)))
 }
 
 fn client(settings: &SnapHookSettings) -> Result<Client, SnapHookError> {

@@ -32,12 +32,12 @@ impl SnapHook {
     /// Sends one request.
     pub async fn probe(&self) -> SnapHookProbe {
         let redacted = |text: &str| redact(text).to_string();
-        let (request, token) = match self.get().await {
+        let (request, sent) = match self.get().await {
             Ok(get) => get,
             Err(not_sent) => return SnapHookProbe::BadToken(redacted(&not_sent.message)),
         };
         let timeouts = RequestTimeouts { connect: self.timeouts().connect.min(LIMIT), response: LIMIT };
-        match send_once(request, token.as_deref(), timeouts, Instant::now()).await {
+        match send_once(request, &sent, timeouts, Instant::now()).await {
             Ok(response) => SnapHookProbe::Answered(response.status),
             Err(failure) => match self.classify(&failure) {
                 (Reason::NoResponse, message) => SnapHookProbe::NoResponse(redacted(&message)),

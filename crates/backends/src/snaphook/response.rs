@@ -29,6 +29,7 @@ pub(super) fn outcome(response: &BackendResponse, url: &str, node: &str, now: Ti
     };
     let body = response.body.trim();
     let text = serde_json::from_str(body).ok().as_ref().and_then(message).unwrap_or_else(|| body.to_owned());
+    let text = response.shown(&text);
     let separator = if text.is_empty() { "" } else { ": " };
     Outcome::Failed {
         reason,
@@ -70,16 +71,17 @@ fn success(response: &BackendResponse, url: &str, node: &str) -> Outcome {
         return Outcome::Succeeded(Location::default());
     }
     let Ok(Value::Object(object)) = serde_json::from_str(&response.body) else {
-        return invalid(&format!("the response is not a JSON object: {}", response.body));
+        return invalid(&format!("the response is not a JSON object: {}", response.shown(&response.body)));
     };
     match object.get("success") {
         None | Some(Value::Bool(true)) => Outcome::Succeeded(location(&object, node)),
         // SNAP reports failures with status 200. What `false` means with another 2xx is not known.
         Some(Value::Bool(false)) if response.status == StatusCode::OK => {
-            let text = message(&Value::Object(object)).unwrap_or_else(|| "it gives no reason".to_owned());
+            let text = message(&Value::Object(object));
+            let text = text.map_or_else(|| "it gives no reason".to_owned(), |text| response.shown(&text));
             failed(Reason::BackendFailed, &format!("SnapHook at {url} failed: {text}"))
         }
-        Some(_) => invalid(&format!("its field `success` has an unexpected value: {}", response.body)),
+        Some(_) => invalid(&format!("its field `success` has an unexpected value: {}", response.shown(&response.body))),
     }
 }
 

@@ -289,6 +289,33 @@ async fn user_and_password_of_the_url_are_sent_and_not_shown() {
     assert!(!words(&outcome).contains("hunter2") && !words(&outcome).contains("Ym9iOmh1bnRlcjI"), "{outcome}");
 }
 
+#[tokio::test]
+async fn the_values_of_a_pod_that_was_sent_are_not_shown() {
+    let value = "opensesame now";
+    let mut request = request();
+    request.pod_object = Some(json!({"metadata": {"name": "web-0"}, "spec": {"containers": [{
+        "name": "app", "args": ["--mode=shop"], "env": [{"name": "GREETING", "value": value}, {"name": "PORT", "value": "8080"}],
+    }]}}));
+    let echo = format!(r#"{{"detail": "cannot parse {value} of port 8080"}}"#);
+    let head = format!("HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: {}\r\n\r\n{echo}", echo.len());
+    for act in [Act::Echo, Act::Answer(head.into())] {
+        let server = Server::start(act).await;
+        let settings = SnapHookSettings { contract: Contract::SnapapiPodSpec, ..settings(&server.url()) };
+        let outcome = SnapHook::new(settings).unwrap().checkpoint(&request).await;
+        assert!(!words(&outcome).contains("opensesame"), "{outcome}");
+        assert!(words(&outcome).contains("8080") || words(&outcome).contains("POST /"), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_of_the_url_is_not_shown_in_any_form() {
+    let echo = "no access for p@ss/word, p%40ss%2Fword";
+    let head = format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n{echo}", echo.len());
+    let server = Server::start(Act::Answer(head.into())).await;
+    let outcome = outcome(settings(&server.url().replace("//", "//bob:p%40ss%2Fword@"))).await;
+    assert!(words(&outcome).ends_with("no access for [redacted], [redacted]"), "{outcome}");
+}
+
 #[test]
 fn settings_that_cannot_work_are_refused() {
     let nothing = file_with("no certificate");

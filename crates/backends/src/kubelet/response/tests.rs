@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::redact::KnownSecrets;
 
 const ARCHIVE: &str = "/var/lib/kubelet/checkpoints/checkpoint-web-0_shop-app-2026-01-01T00:00:00Z.tar";
 
@@ -14,7 +15,13 @@ fn request() -> Request<'static> {
 
 fn response(status: u16, body: &str) -> BackendResponse {
     let status = StatusCode::from_u16(status).unwrap();
-    BackendResponse { status, retry_after_header: None, body: body.to_owned(), is_readable: true }
+    BackendResponse {
+        status,
+        retry_after_header: None,
+        body: body.to_owned(),
+        sent: KnownSecrets::default(),
+        is_readable: true,
+    }
 }
 
 fn outcome_of(response: &BackendResponse) -> Outcome {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::redact::KnownSecrets;
 
 const URL: &str = "http://snap-back-api/kubelet/checkpoint";
 const NODE: &str = "worker-node-1";
@@ -11,7 +12,13 @@ fn now() -> Timestamp {
 
 fn response(status: u16, body: &str) -> BackendResponse {
     let status = StatusCode::from_u16(status).unwrap();
-    BackendResponse { status, retry_after_header: None, body: body.to_owned(), is_readable: true }
+    BackendResponse {
+        status,
+        retry_after_header: None,
+        body: body.to_owned(),
+        sent: KnownSecrets::default(),
+        is_readable: true,
+    }
 }
 
 fn outcome_of(response: &BackendResponse) -> Outcome {

@@ -1,0 +1,154 @@
+//! The secrets that a request holds. A server may quote them in a form that no pattern recognizes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use reqwest::Url;
+use serde_json::Value;
+
+use super::MARK;
+use super::decoded::percent_decoded;
+
+/// The shortest secret that is looked for: a shorter one, such as `80` or `true`, is a part of ordinary words.
+const SHORTEST: usize = 6;
+
+/// The most values of one pod that are looked for, which bounds the time for a text.
+const MOST_VALUES: usize = 4096;
+
+/// Values of variables that are no secrets, but are in many error messages.
+const COMMON: [&str; 14] = [
+    "127.0.0.1",
+    "container",
+    "default",
+    "development",
+    "disabled",
+    "enabled",
+    "kubernetes",
+    "localhost",
+    "production",
+    "snapshot",
+    "staging",
+    "verbose",
+    "warning",
+    "checkpoint",
+];
+
+/// The secrets of one request.
+#[derive(Clone, Default)]
+pub(crate) struct KnownSecrets {
+    /// Token, user and password. They are removed from all that is read of a response.
+    credentials: Vec<String>,
+    /// Values of the variables of the pod that is sent. They are removed from messages only: the path of an archive may
+    /// hold the same text.
+    values: Vec<String>,
+}
+
+impl KnownSecrets {
+    pub(crate) fn of_token(token: &str) -> Self {
+        Self { credentials: distinct([token.to_owned()]), values: Vec::new() }
+    }
+
+    /// The user and password of a URL and the values of its query, as they are there and as they are sent. A user without a
+    /// password is a token.
+    pub(crate) fn of_url(url: &Url) -> Self {
+        let (user, password) = (url.username(), url.password());
+        let mut credentials = vec![password.unwrap_or(user).to_owned()];
+        if let Some(password) = password {
+            credentials.push(format!("{user}:{password}"));
+        }
+        credentials.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        let decoded: Vec<_> = credentials.iter().filter_map(|secret| percent_decoded(secret)).collect();
+        credentials.extend(decoded);
+        Self { credentials: distinct(credentials), values: Vec::new() }
+    }
+
+    /// These secrets and the values of the variables of this pod. `shown` are names that messages show anyway.
+    #[must_use]
+    pub(crate) fn with_pod(mut self, pod: &Value, shown: &[&str]) -> Self {
+        let spec = &pod["spec"];
+        let containers = ["containers", "initContainers", "ephemeralContainers"];
+        let containers = containers.iter().filter_map(|list| spec[list].as_array()).flatten();
+        let variables = containers.filter_map(|container| container["env"].as_array()).flatten();
+        let values = variables.filter_map(|variable| variable["value"].as_str());
+        let values = values.filter(|value| !COMMON.contains(value) && !shown.contains(value));
+        self.values = distinct(values.take(MOST_VALUES).map(str::to_owned));
+        self
+    }
+
+    pub(crate) fn without_credentials(&self, text: &str) -> String {
+        without(&self.credentials, text)
+    }
+
+    pub(crate) fn without_values(&self, text: &str) -> String {
+        without(&self.values, text)
+    }
+}
+
+impl fmt::Debug for KnownSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KnownSecrets")
+    }
+}
+
+/// The secrets and their escaped forms, the longest first: one may be a part of another.
+fn distinct(secrets: impl IntoIterator<Item = String>) -> Vec<String> {
+    let long = secrets.into_iter().filter(|secret| secret.trim().len() >= SHORTEST);
+    let forms: BTreeSet<String> = long.flat_map(|secret| [escaped(&secret), secret]).collect();
+    let mut forms: Vec<String> = forms.into_iter().collect();
+    forms.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    forms
+}
+
+/// As JSON has it inside a string.
+fn escaped(secret: &str) -> String {
+    let quoted = Value::from(secret).to_string();
+    quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned()
+}
+
+fn without(secrets: &[String], text: &str) -> String {
+    secrets.iter().fold(text.to_owned(), |text, secret| {
+        if text.contains(secret.as_str()) { text.replace(secret.as_str(), MARK) } else { text }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_password_of_a_url_is_removed_as_written_and_as_sent() {
+        let secrets = KnownSecrets::of_url(&"http://bob:p%40ss%20word@snaphook/".parse().unwrap());
+        for text in ["bob:p%40ss%20word", "bob:p@ss word", "got p@ss word", "got p%40ss%20word"] {
+            let shown = secrets.without_credentials(text);
+            assert!(!shown.contains("word"), "{shown}");
+        }
+        let secrets = KnownSecrets::of_url(&"http://my-token@snaphook/".parse().unwrap());
+        assert_eq!(secrets.without_credentials("user my-token"), "user [redacted]");
+        let secrets = KnownSecrets::of_url(&"http://snaphook/".parse().unwrap());
+        assert_eq!(secrets.without_credentials("snaphook"), "snaphook");
+    }
+
+    #[test]
+    fn each_value_of_a_variable_is_removed_as_it_is_and_escaped() {
+        let pod = json!({"spec": {
+            "containers": [{"env": [{"name": "A", "value": "first \"one\"\n"}, {"name": "B", "valueFrom": {}}]}],
+            "initContainers": [{"env": [{"name": "C", "value": "second-one"}]}],
+        }});
+        let secrets = KnownSecrets::default().with_pod(&pod, &[]);
+        assert_eq!(secrets.without_values("a first \"one\"\n b"), "a [redacted] b");
+        assert_eq!(secrets.without_values(r#"{"x": "first \"one\"\n"}"#), r#"{"x": "[redacted]"}"#);
+        assert_eq!(secrets.without_values("second-one"), "[redacted]");
+        assert_eq!(secrets.without_credentials("second-one"), "second-one");
+    }
+
+    #[test]
+    fn short_values_and_common_words_and_shown_names_are_kept() {
+        let env = |value: &str| json!({"name": "A", "value": value});
+        let pod =
+            json!({"spec": {"containers": [{"env": [env("8080"), env("true"), env("production"), env("web-shop")]}]}});
+        let text = "true: port 8080 of web-shop in production";
+        assert_eq!(KnownSecrets::default().with_pod(&pod, &["web-shop"]).without_values(text), text);
+    }
+}
