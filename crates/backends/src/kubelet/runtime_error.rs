@@ -1,7 +1,7 @@
 //! What the errors of container runtimes mean. A kubelet passes them on with status 500.
 //!
 //! Each kubelet uses the form `checkpointing of NAMESPACE/POD/CONTAINER failed (ERROR)`. The phrases below are those of
-//! containerd, CRI-O, runc and crun as of 2026. Any other error is a checkpoint that failed.
+//! containerd and its shims, CRI-O, runc and crun as of 2026. Any other error is a checkpoint that failed.
 
 use snapwatcher_api::outcome::Reason;
 
@@ -12,9 +12,17 @@ const FORM: (&str, &str) = ("checkpointing of ", " failed (");
 const NOT_AUTHORIZED: &str = "authorization error";
 
 /// The runtime can't take checkpoints, and only another runtime helps. In lower case, as all that follow.
-const UNSUPPORTED: [&str; 6] = [
-    // gRPC: the method is unknown (containerd before 2.0), or the task's shim has none (Kata, Windows).
+const UNSUPPORTED: [&str; 11] = [
+    // gRPC: the method is unknown (containerd before 2.0), or the task's shim has none (Kata, gVisor, Windows).
     "code = unimplemented",
+    // ttrpc for Rust, of shims without the method (Kata, WebAssembly): `/containerd.task.v3.Task/Checkpoint is not supported`,
+    // with the code NotFound. Its servers say the other two of a method and of a service that they don't register.
+    ".task/checkpoint is not supported",
+    ".task/checkpoint does not exist",
+    ".task service does not exist",
+    // cri-dockerd, which passes it on with the code Unknown.
+    "desc = not implemented",
+    "checkpointcontainer not implemented",
     // With the colon: CRIU says `function not implemented` (ENOSYS) of a system call.
     ": not implemented",
     // CRI-O, of runtimes that are not OCI runtimes.
@@ -134,6 +142,43 @@ mod tests {
             ),
             (
                 "rpc error: code = Unknown desc = failed to checkpoint container 87ea: can't freeze: function not implemented",
+                Reason::CheckpointFailed,
+            ),
+            (
+                "rpc error: code = NotFound desc = checkpointing container \"5d39\" failed: /containerd.task.v2.Task/Checkpoint \
+                 is not supported: not found",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = NotFound desc = failed to checkpoint container \"5d39\": /containerd.task.v3.Task/Checkpoint \
+                 is not supported",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = InvalidArgument desc = failed to checkpoint container \"5d39\": \
+                 /containerd.task.v2.Task/Checkpoint does not exist: invalid argument",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = InvalidArgument desc = failed to checkpoint container \"5d39\": containerd.task.v3.Task \
+                 service does not exist: invalid argument",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = Unknown desc = failed to checkpoint container \"5d39\": Checkpoint method: not implemented",
+                Reason::CheckpointUnsupported,
+            ),
+            ("rpc error: code = Unknown desc = not implemented", Reason::CheckpointUnsupported),
+            (
+                "rpc error: code = Unknown desc = method CheckpointContainer not implemented",
+                Reason::CheckpointUnsupported,
+            ),
+            (
+                "rpc error: code = NotFound desc = an error occurred when try to find container \"5d39\": not found",
+                Reason::CheckpointFailed,
+            ),
+            (
+                "rpc error: code = Unknown desc = criu failed: Error (criu/sk-inet.c:191): inet: SO_REUSEPORT is not supported",
                 Reason::CheckpointFailed,
             ),
             ("container app not found", Reason::CheckpointFailed),
