@@ -92,7 +92,7 @@ fn tests<'a>(args: &'a CheckArgs, cluster: &'a Cluster, server: &'a Server) -> V
     tests.push(async move { certificate::check(&source).await.into_iter().collect() }.boxed());
     match args.run.checkpoint.backend.settings() {
         BackendSettings::Log => tests.push(async { vec![backend::dry_run()] }.boxed()),
-        BackendSettings::SnapHook(settings) => tests.push(async { vec![backend::check(*settings).await] }.boxed()),
+        BackendSettings::SnapHook(settings) => tests.push(backend::check(*settings).boxed()),
         BackendSettings::Kubelet(_) => {}
     }
     if args.run.checkpoint.is_suspended() {

@@ -67,6 +67,7 @@ impl BackendArgs {
             request_timeout: self.request_timeout,
             checkpoint_timeout: self.kubelet.kubelet_timeout,
             trust: self.kubelet.trust(),
+            address_types: self.kubelet.kubelet_preferred_address_types.clone(),
             service_account: self.kubelet.kubelet_service_account.clone(),
         }
     }
@@ -116,6 +117,21 @@ mod tests {
         let kubelet = parsed(&["--backend", "kubelet", "--kubelet-timeout", "60", "--response-timeout", "7"]);
         assert_eq!((kubelet.longest_attempt(), kubelet.longest_slot()), (seconds(75), seconds(145)));
         assert_eq!(kubelet.longest_response(), seconds(70));
+    }
+
+    #[test]
+    fn the_order_of_address_types_is_that_of_the_flag() {
+        use kubelet::AddressType::{ExternalIP, Hostname, InternalDNS, InternalIP};
+        for (arguments, expected) in [
+            (&[][..], vec![InternalIP, Hostname, ExternalIP]),
+            (&["--kubelet-preferred-address-types", "Hostname,InternalDNS"], vec![Hostname, InternalDNS]),
+        ] {
+            assert_eq!(parsed(arguments).kubelet_settings().address_types, expected);
+        }
+        for wrong in ["", "Hostname,", "internalip", "IP"] {
+            let arguments = ["snapwatcher", "--kubelet-preferred-address-types", wrong];
+            assert!(Flags::try_parse_from(arguments).is_err(), "{wrong}");
+        }
     }
 
     #[test]

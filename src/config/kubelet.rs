@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use snapwatcher_backends::kubelet::KubeletTrust;
+use snapwatcher_backends::kubelet::{AddressType, KubeletTrust};
 
 use super::values::{object_name, timeout};
 
@@ -17,6 +17,15 @@ pub struct KubeletArgs {
     /// Does not verify the kubelets' serving certificates. Any server at the address of a node then gets the token.
     #[arg(long, env = "SNAPWATCHER_KUBELET_INSECURE_SKIP_VERIFY", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub kubelet_insecure_skip_verify: bool,
+    /// Types of node addresses, comma-separated, the preferred one first. SnapWatcher connects to the first that a node has.
+    #[arg(
+        long,
+        env = "SNAPWATCHER_KUBELET_PREFERRED_ADDRESS_TYPES",
+        value_name = "TYPES",
+        default_value = "InternalIP,Hostname,ExternalIP",
+        value_delimiter = ','
+    )]
+    pub kubelet_preferred_address_types: Vec<AddressType>,
     /// Time limit of a node's container runtime for one checkpoint. The kubelet has 10 s more to respond.
     #[arg(long, env = "SNAPWATCHER_KUBELET_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = timeout)]
     pub kubelet_timeout: Duration,

@@ -17,11 +17,14 @@ pub(super) fn evaluate(url: &str, contract: Contract, probe: &SnapHookProbe) -> 
         SnapHookProbe::BadToken(message) => {
             return failed(message, "put a token into the file of --snap-back-api-token-file, or remove the flag");
         }
-        SnapHookProbe::Unreachable(message) => {
+        SnapHookProbe::Untrusted(message) => {
             return failed(
                 message,
-                "see that SnapHook runs and that SNAP_BACK_API_URL is its address. For TLS, see --snap-back-api-ca-file",
+                "set --snap-back-api-ca-file to the CA of SnapHook's certificate, or to the certificate itself",
             );
+        }
+        SnapHookProbe::Unreachable(message) => {
+            return failed(message, "see that SnapHook runs and that SNAP_BACK_API_URL is its address");
         }
         SnapHookProbe::NoResponse(message) => return warning(message, "read SnapHook's log"),
     };
@@ -59,7 +62,21 @@ pub(super) fn suspended() -> Finding {
     Finding::warning(Topic::Backend, "back-end", seen, remedy)
 }
 
-pub(super) async fn check(settings: SnapHookSettings) -> Finding {
+/// The finding for secrets that are sent without encryption, if there are any.
+fn plain_http(settings: &SnapHookSettings) -> Option<Finding> {
+    let exposed = settings.exposed_by_plain_http()?;
+    let seen = format!("SNAP_BACK_API_URL is an http URL: anyone on the way to SnapHook can read {exposed}");
+    let remedy = "use an https URL and, if its CA is not public, --snap-back-api-ca-file".to_owned();
+    Some(Finding::warning(Topic::Backend, "back-end snaphook, encryption", seen, remedy))
+}
+
+pub(super) async fn check(settings: SnapHookSettings) -> Vec<Finding> {
+    let mut findings: Vec<_> = plain_http(&settings).into_iter().collect();
+    findings.push(probe(settings).await);
+    findings
+}
+
+async fn probe(settings: SnapHookSettings) -> Finding {
     let contract = settings.contract;
     match SnapHook::new(settings) {
         Ok(snaphook) => evaluate(snaphook.display_url(), contract, &snaphook.probe().await),
@@ -72,6 +89,8 @@ pub(super) async fn check(settings: SnapHookSettings) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::finding::State;
     use super::*;
 
@@ -101,6 +120,7 @@ mod tests {
     fn a_back_end_that_gives_no_response_is_reported_with_the_cause() {
         for (probe, state) in [
             (SnapHookProbe::BadToken("words".to_owned()), State::Failed),
+            (SnapHookProbe::Untrusted("words".to_owned()), State::Failed),
             (SnapHookProbe::Unreachable("words".to_owned()), State::Failed),
             (SnapHookProbe::NoResponse("words".to_owned()), State::Warning),
         ] {
@@ -108,5 +128,25 @@ mod tests {
             assert_eq!((finding.state, finding.seen.as_str()), (state, "words"));
         }
         assert_eq!(dry_run().state, State::Skipped);
+    }
+
+    #[test]
+    fn secrets_over_plain_http_are_a_warning() {
+        let settings = |url: &str, contract| SnapHookSettings {
+            url: url.parse().unwrap(),
+            contract,
+            kube_api_address: String::new(),
+            cluster_name: None,
+            request_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+            token_file: None,
+            ca_file: None,
+        };
+        let finding = plain_http(&settings("http://snap", Contract::SnapapiPodSpec)).unwrap();
+        assert_eq!(finding.state, State::Warning);
+        assert!(finding.seen.contains("the environment variables of pods"), "{finding:?}");
+        assert!(finding.remedy.is_some_and(|remedy| remedy.contains("https")));
+        assert!(plain_http(&settings("http://snap", Contract::KubeletCheckpoint)).is_none());
+        assert!(plain_http(&settings("https://bob:x@snap", Contract::SnapapiPodSpec)).is_none());
     }
 }

@@ -52,6 +52,7 @@ SNAPWATCHER_RESPONSE_TIMEOUT: {{ printf "%ds" (int $checkpoint.responseTimeout) 
 {{- if eq $checkpoint.backend "kubelet" }}
 SNAPWATCHER_KUBELET_TIMEOUT: {{ printf "%ds" (int $checkpoint.kubelet.timeout) | quote }}
 SNAPWATCHER_KUBELET_SERVICE_ACCOUNT: {{ include "snapwatcher.kubeletAccountName" . | quote }}
+SNAPWATCHER_KUBELET_PREFERRED_ADDRESS_TYPES: {{ join "," $checkpoint.kubelet.preferredAddressTypes | quote }}
 SNAPWATCHER_KUBELET_INSECURE_SKIP_VERIFY: {{ $checkpoint.kubelet.insecureSkipVerify | quote }}
 {{- if $checkpoint.kubelet.caConfigMap.name }}
 SNAPWATCHER_KUBELET_CA_FILE: /etc/snapwatcher/kubelet-ca/ca.crt

@@ -1,5 +1,6 @@
 //! One HTTP request on a fresh connection, and what its failure means.
 
+pub(crate) mod certificate_error;
 mod request_failure;
 mod response;
 mod send_once;

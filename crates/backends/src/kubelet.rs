@@ -17,4 +17,4 @@ mod token_cache;
 
 pub use self::client::Kubelet;
 pub use self::probe::{KubeletProbe, KubeletReadiness};
-pub use self::settings::{KubeletError, KubeletSettings, KubeletTrust};
+pub use self::settings::{AddressType, KubeletError, KubeletSettings, KubeletTrust};

@@ -7,6 +7,7 @@
 pub mod backend;
 mod ca_file;
 mod failure;
+mod given_certificates;
 mod http;
 pub mod kubelet;
 pub mod metrics;

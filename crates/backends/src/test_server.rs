@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -108,15 +109,38 @@ impl Server {
 
 /// A self-signed server certificate for `127.0.0.1`, as PEM and as configuration of a server.
 pub(super) fn certificate() -> (String, Arc<ServerConfig>) {
-    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    certificate_for(&["127.0.0.1"], false)
+}
+
+/// A self-signed server certificate for these names, which may be that of a CA, as `openssl req -x509` makes it.
+pub(super) fn certificate_for(names: &[&str], is_ca: bool) -> (String, Arc<ServerConfig>) {
+    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    if is_ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    server_config(params)
+}
+
+/// A certificate for `127.0.0.1` that has expired, of a CA.
+pub(super) fn expired_certificate() -> (String, Arc<ServerConfig>) {
+    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    server_config(params)
+}
+
+fn server_config(params: CertificateParams) -> (String, Arc<ServerConfig>) {
+    let signing_key = KeyPair::generate().unwrap();
+    let cert = params.self_signed(&signing_key).unwrap();
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
     let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key.into())
+        .with_single_cert(vec![cert.der().clone()], key.into())
         .unwrap();
-    (certified.cert.pem(), Arc::new(config))
+    (cert.pem(), Arc::new(config))
 }
 
 async fn act_on<S>(act: &Act, mut stream: S, seen: &Mutex<Seen>, report: &watch::Sender<Option<usize>>)

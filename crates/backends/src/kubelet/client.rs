@@ -36,7 +36,7 @@ impl Kubelet {
     pub fn new(settings: KubeletSettings, namespace: &str, cluster: &Cluster) -> Result<Self, KubeletError> {
         let client = client(&settings, cluster.ca_certificates.as_deref())?;
         let tokens = TokenCache::new(cluster.calls.clone(), namespace.to_owned(), settings.service_account.clone());
-        Ok(Self { nodes: Nodes::new(cluster.calls.clone()), tokens, client, settings })
+        Ok(Self { nodes: Nodes::new(cluster.calls.clone(), settings.address_types.clone()), tokens, client, settings })
     }
 
     async fn attempt(&self, request: &CheckpointRequest) -> Outcome {
@@ -62,7 +62,7 @@ impl Kubelet {
         let url = endpoint.checkpoint_url(container, self.settings.timeout_seconds());
         let post = self.client.post(url).header(AUTHORIZATION, authorization);
         let sent = http::send_once(post, &KnownSecrets::of_token(&token), self.settings.timeouts(), started).await;
-        let response = sent.map_err(|failure| response::request_failed(&failure, &request, &endpoint.url()))?;
+        let response = sent.map_err(|failure| response::request_failed(&failure, &request, &endpoint))?;
         if response.status == StatusCode::UNAUTHORIZED {
             // Tokens are bound to the UID of their account, and the account may have been deleted and created again.
             self.tokens.forget(&token).await;
@@ -108,7 +108,7 @@ impl CheckpointBackend for Kubelet {
 fn client(settings: &KubeletSettings, cluster_ca: Option<&[Vec<u8>]>) -> Result<Client, KubeletError> {
     let builder = http::client(settings.request_timeout);
     let builder = match (&settings.trust, cluster_ca) {
-        (KubeletTrust::CaFile(path), _) => builder.tls_certs_only(ca_file::read(path, "kubelets")?),
+        (KubeletTrust::CaFile(path), _) => builder.tls_backend_preconfigured(ca_file::tls(path, "kubelets")?),
         (KubeletTrust::ClusterCa, Some(cluster_ca)) => {
             let certificates: Result<Vec<_>, _> = cluster_ca.iter().map(|der| Certificate::from_der(der)).collect();
             builder.tls_certs_only(certificates.map_err(KubeletError::ClusterCa)?)

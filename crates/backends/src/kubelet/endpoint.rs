@@ -1,7 +1,6 @@
 //! Where the kubelet of a node listens, and whether it may receive a request now: read live from the Node.
 
-use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,14 +14,17 @@ use snapwatcher_kubernetes::cluster::{CallError, call};
 
 use crate::failure::NotSent;
 
-/// The types of addresses, the preferred one first: an IP needs no name resolution.
-const ADDRESS_TYPES: [&str; 3] = ["InternalIP", "Hostname", "ExternalIP"];
+use super::settings::AddressType;
 
 /// The port of a kubelet whose Node names none.
 const DEFAULT_PORT: u16 = 10250;
 
 /// Reads Nodes.
-pub(super) struct Nodes(Api<ReadNode>);
+pub(super) struct Nodes {
+    api: Api<ReadNode>,
+    /// The types of addresses, the preferred one first.
+    types: Vec<AddressType>,
+}
 
 /// The endpoint of one node's kubelet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,14 +78,14 @@ struct EndpointPort {
 }
 
 impl Nodes {
-    pub(super) fn new(client: Client) -> Self {
-        Self(Api::all(client))
+    pub(super) fn new(client: Client, types: Vec<AddressType>) -> Self {
+        Self { api: Api::all(client), types }
     }
 
     /// The kubelet of that node, if it may receive a request now.
     pub(super) async fn endpoint(&self, name: &str) -> Result<KubeletEndpoint, NotSent> {
-        match call(format!("read node `{name}`"), self.0.get(name)).await {
-            Ok(node) => endpoint(name, &node),
+        match call(format!("read node `{name}`"), self.api.get(name)).await {
+            Ok(node) => endpoint(name, &node, &self.types),
             Err(error) => Err(node_not_read(name, &error)),
         }
     }
@@ -93,6 +95,11 @@ impl KubeletEndpoint {
     /// The kubelet, in messages.
     pub(super) fn label(&self) -> String {
         format!("the kubelet of node `{}`", self.node)
+    }
+
+    /// Its host name or IP address, in messages.
+    pub(super) fn host(&self) -> &str {
+        self.base.host_str().unwrap_or_default()
     }
 
     /// Its address, in messages.
@@ -112,17 +119,7 @@ impl KubeletEndpoint {
     }
 }
 
-impl fmt::Display for NodeAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.address.parse::<Ipv6Addr>().is_ok() {
-            write!(f, "[{}]", self.address)
-        } else {
-            f.write_str(&self.address)
-        }
-    }
-}
-
-fn endpoint(name: &str, node: &ReadNode) -> Result<KubeletEndpoint, NotSent> {
+fn endpoint(name: &str, node: &ReadNode, types: &[AddressType]) -> Result<KubeletEndpoint, NotSent> {
     let ReadNodeStatus { conditions, addresses, daemon_endpoints } = &node.status;
     let condition = |wanted: &str| conditions.iter().find(|condition| condition.r#type == wanted);
     let is_true = |condition: Option<&ReadNodeCondition>| condition.is_some_and(|condition| condition.status == "True");
@@ -141,18 +138,37 @@ fn endpoint(name: &str, node: &ReadNode) -> Result<KubeletEndpoint, NotSent> {
         );
         return Err(NotSent::new(Reason::DiskPressure, message));
     }
-    let address = ADDRESS_TYPES
-        .iter()
-        .find_map(|wanted| addresses.iter().find(|address| address.r#type == *wanted && !address.address.is_empty()));
-    let Some(address) = address else {
-        return unreachable(format!("node `{name}` has no address of type {}", ADDRESS_TYPES.join(", ")));
+    let of_type = |wanted: &AddressType| {
+        addresses.iter().find(|address| address.r#type == wanted.as_str() && !address.address.is_empty())
+    };
+    let Some(NodeAddress { address, .. }) = types.iter().find_map(of_type) else {
+        let types: Vec<_> = types.iter().map(|wanted| wanted.as_str()).collect();
+        return unreachable(format!("node `{name}` has no address of type {}", types.join(", ")));
     };
     let port = daemon_endpoints.kubelet_endpoint.port;
     let port = u16::try_from(port).ok().filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
-    match format!("https://{address}:{port}").parse() {
-        Ok(base) => Ok(KubeletEndpoint { node: name.to_owned(), base }),
-        Err(error) => unreachable(format!("node `{name}` has the invalid address `{address}`: {error}")),
+    match base_url(address, port) {
+        Some(base) => Ok(KubeletEndpoint { node: name.to_owned(), base }),
+        None => unreachable(format!(
+            "node `{name}` has the invalid address `{address}`: it is no IP address and no host name"
+        )),
     }
+}
+
+/// The URL of a kubelet. The address is set as a host and must stay as it is, so that no part of it is read as a user, a port
+/// or a path.
+fn base_url(address: &str, port: u16) -> Option<Url> {
+    let mut url = Url::parse("https://node/").ok()?;
+    match address.parse::<IpAddr>() {
+        Ok(ip) => url.set_ip_host(ip).ok()?,
+        Err(_) => {
+            url.set_host(Some(address)).ok()?;
+            let stays = url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(address));
+            stays.then_some(())?;
+        }
+    }
+    url.set_port(Some(port)).ok()?;
+    Some(url)
 }
 
 fn node_not_read(name: &str, error: &CallError) -> NotSent {
@@ -178,6 +194,8 @@ mod tests {
 
     use super::*;
 
+    const TYPES: [AddressType; 3] = [AddressType::InternalIP, AddressType::Hostname, AddressType::ExternalIP];
+
     fn node(change: &Value) -> ReadNode {
         let mut node = json!({
             "metadata": {"name": "n1"},
@@ -199,7 +217,7 @@ mod tests {
     }
 
     fn not_sent(change: &Value) -> (Reason, String) {
-        let NotSent { reason, message } = endpoint("n1", &node(change)).unwrap_err();
+        let NotSent { reason, message } = endpoint("n1", &node(change), &TYPES).unwrap_err();
         (reason, message)
     }
 
@@ -216,8 +234,47 @@ mod tests {
             (json!({"daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}}), "https://10.0.0.7:10250"),
             (json!({"daemonEndpoints": {"kubeletEndpoint": {"Port": 443}}}), "https://10.0.0.7"),
         ] {
-            assert_eq!(endpoint("n1", &node(&change)).unwrap().url(), expected, "{change}");
+            assert_eq!(endpoint("n1", &node(&change), &TYPES).unwrap().url(), expected, "{change}");
         }
+    }
+
+    #[test]
+    fn the_first_type_that_is_preferred_and_exists_is_used() {
+        use AddressType::{ExternalDNS, Hostname, InternalDNS, InternalIP};
+        for (types, expected) in [
+            (&[Hostname, InternalIP][..], "https://n1.example:10350"),
+            (&[InternalDNS, ExternalDNS, InternalIP], "https://10.0.0.7:10350"),
+        ] {
+            assert_eq!(endpoint("n1", &node(&json!({})), types).unwrap().url(), expected);
+        }
+        let none = endpoint("n1", &node(&json!({})), &[InternalDNS, ExternalDNS]).unwrap_err();
+        assert_eq!(none.message, "node `n1` has no address of type InternalDNS, ExternalDNS");
+    }
+
+    #[test]
+    fn an_address_that_is_no_host_leads_nowhere_else() {
+        for address in [
+            "a@b",
+            "b/x?",
+            "b#",
+            "b:80",
+            "b\\x",
+            "a%2eb",
+            "fe80::1%eth0",
+            "127.1",
+            "0x7f.1",
+            " b",
+            "b c",
+            "@",
+            ":",
+            "\u{2024}b",
+        ] {
+            let (reason, message) = not_sent(&json!({"addresses": [{"type": "Hostname", "address": address}]}));
+            assert_eq!(reason, Reason::Unreachable);
+            assert!(message.starts_with(&format!("node `n1` has the invalid address `{address}`: ")), "{message}");
+        }
+        let capitals = json!({"addresses": [{"type": "Hostname", "address": "N1.Example"}]});
+        assert_eq!(endpoint("n1", &node(&capitals), &TYPES).unwrap().url(), "https://n1.example:10350");
     }
 
     #[test]
@@ -246,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_names_in_the_path_are_escaped() {
-        let endpoint = endpoint("n1", &node(&json!({}))).unwrap();
+        let endpoint = endpoint("n1", &node(&json!({})), &TYPES).unwrap();
         let url = endpoint.checkpoint_url(["shop", "web-0", "app"], 120);
         assert_eq!(url.as_str(), "https://10.0.0.7:10350/checkpoint/shop/web-0/app?timeout=120");
         let url = endpoint.checkpoint_url(["shop", "a/../b", "c?d"], 1);

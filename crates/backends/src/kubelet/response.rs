@@ -14,9 +14,10 @@ use serde::Deserialize;
 use snapwatcher_api::outcome::{Location, Outcome, Reason};
 
 use crate::failure::failed;
-use crate::http::{BackendResponse, EndpointLabel, RequestFailure};
+use crate::http::{BackendResponse, EndpointLabel, RequestFailure, certificate_error};
 use crate::redact;
 
+use super::endpoint::KubeletEndpoint;
 use super::runtime_error;
 
 /// The request that was sent.
@@ -74,20 +75,35 @@ pub(super) fn outcome(response: &BackendResponse, request: &Request<'_>, now: Ti
     Outcome::Failed { reason, message: redact::redact(&message), retry_after: response.retry_after(now) }
 }
 
-/// The outcome of an attempt without a complete response; `url` is the address of the kubelet.
-pub(super) fn request_failed(failure: &RequestFailure, request: &Request<'_>, url: &str) -> Outcome {
-    let kubelet = &request.kubelet;
+/// The outcome of an attempt without a complete response.
+pub(super) fn request_failed(failure: &RequestFailure, request: &Request<'_>, endpoint: &KubeletEndpoint) -> Outcome {
+    let (kubelet, url) = (&request.kubelet, endpoint.url());
     let remedy = "see that its port is reachable from SnapWatcher";
-    let (reason, message) = failure.classify(EndpointLabel { name: kubelet, url, remedy });
+    let (reason, message) = failure.classify(EndpointLabel { name: kubelet, url: &url, remedy });
     match failure.certificate_error() {
-        Some(why) if reason == Reason::Unreachable && !is_temporary(why) => {
-            let remedies = "set `serverTLSBootstrap: true` in the kubelets, or name their CA by `--kubelet-ca-file`, or skip \
-                            verification by `--kubelet-insecure-skip-verify`";
-            let message = format!("the certificate of {kubelet} at {url} is not trusted ({why}): {remedies}");
-            failed(Reason::KubeletUntrusted, &message)
+        Some(why) if reason == Reason::Unreachable && !certificate_error::is_temporary(why) => {
+            failed(Reason::KubeletUntrusted, &untrusted(why, kubelet, endpoint))
         }
         _ => failed(reason, &message),
     }
+}
+
+/// What is wrong with the certificate of a kubelet, and what to do.
+fn untrusted(why: &CertificateError, kubelet: &str, endpoint: &KubeletEndpoint) -> String {
+    if let Some(names) = certificate_error::other_names(why) {
+        return format!(
+            "the certificate of {kubelet} is not valid for its address {}, but for {}: set `--kubelet-preferred-address-types` to a \
+             type of address that it is valid for, or give the kubelet a certificate for this address",
+            endpoint.host(),
+            certificate_error::listed(&names)
+        );
+    }
+    format!(
+        "the certificate of {kubelet} at {} is not trusted ({}): set `serverTLSBootstrap: true` in the kubelets, or name their CA by \
+         `--kubelet-ca-file`, or skip verification by `--kubelet-insecure-skip-verify`",
+        endpoint.url(),
+        certificate_error::cause(why)
+    )
 }
 
 /// The reason of a status that is not 2xx.
@@ -114,12 +130,6 @@ pub(super) fn is_pod_unknown(response: &BackendResponse) -> bool {
 fn is_container_unknown(response: &BackendResponse) -> bool {
     let body = response.body.trim();
     body.starts_with("container ") && body.ends_with(" does not exist")
-}
-
-/// Whether the certificate becomes valid, or is replaced, without a change by the operator.
-fn is_temporary(why: &CertificateError) -> bool {
-    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-    matches!(why, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
 }
 
 fn success(response: &BackendResponse, request: &Request<'_>) -> Outcome {

@@ -17,8 +17,37 @@ pub struct KubeletSettings {
     /// How long the container runtime of the node may take. The kubelet receives it in whole seconds.
     pub checkpoint_timeout: Duration,
     pub trust: KubeletTrust,
+    /// Which of a node's addresses is used: the first type that the node has.
+    pub address_types: Vec<AddressType>,
     /// Name of the service account whose token is sent.
     pub service_account: String,
+}
+
+/// The type of an address of a node, as in `status.addresses`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum AddressType {
+    #[value(name = "InternalIP")]
+    InternalIP,
+    #[value(name = "Hostname")]
+    Hostname,
+    #[value(name = "ExternalIP")]
+    ExternalIP,
+    #[value(name = "InternalDNS")]
+    InternalDNS,
+    #[value(name = "ExternalDNS")]
+    ExternalDNS,
+}
+
+impl AddressType {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InternalIP => "InternalIP",
+            Self::Hostname => "Hostname",
+            Self::ExternalIP => "ExternalIP",
+            Self::InternalDNS => "InternalDNS",
+            Self::ExternalDNS => "ExternalDNS",
+        }
+    }
 }
 
 /// What verifies the serving certificate of a kubelet.

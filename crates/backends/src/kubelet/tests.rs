@@ -13,11 +13,11 @@ use snapwatcher_kubernetes::cluster::Cluster;
 
 use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::test_api_server::{ApiRequest, api_server};
-use crate::test_server::{Act, Server, certificate, ok};
+use crate::test_server::{Act, Server, certificate, certificate_for, ok};
 
 use super::client::Kubelet;
 use super::probe::KubeletReadiness;
-use super::settings::{KubeletSettings, KubeletTrust};
+use super::settings::{AddressType, KubeletSettings, KubeletTrust};
 
 const TOKEN: &str = "the-token-of-the-second-account";
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(600);
@@ -52,6 +52,7 @@ fn settings(trust: KubeletTrust) -> KubeletSettings {
         request_timeout: REQUEST_TIMEOUT,
         checkpoint_timeout: Duration::from_millis(59_001),
         trust,
+        address_types: vec![AddressType::InternalIP, AddressType::Hostname],
         service_account: "snapwatcher-kubelet".to_owned(),
     }
 }
@@ -139,6 +140,27 @@ async fn a_certificate_of_another_ca_is_explained_with_remedies_and_receives_no_
         "InvalidResponse",
         "without verification it receives a request"
     );
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_explained_by_its_names_and_another_type_of_address_helps() {
+    let (pem, config) = certificate_for(&["localhost", "n1.example"], true);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pem).unwrap();
+    let server = Server::start_tls(answers("404 Not Found", "pod does not exist"), config).await;
+    let addresses = json!({"addresses": [
+        {"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": "localhost"},
+    ]});
+    let cluster = cluster(server.port(), addresses).0;
+    let mut settings = settings(KubeletTrust::CaFile(file.path().to_owned()));
+    let outcome = Kubelet::new(settings.clone(), "snap", &cluster).unwrap().checkpoint(&request()).await;
+    assert_eq!(outcome.as_str(), "KubeletUntrusted", "{outcome}");
+    let words = "is not valid for its address 127.0.0.1, but for localhost, n1.example: set `--kubelet-preferred-address-types`";
+    assert!(outcome.to_string().contains(words), "{outcome}");
+    assert!(!outcome.to_string().contains("skip-verify"), "{outcome}");
+    settings.address_types.reverse();
+    let outcome = Kubelet::new(settings, "snap", &cluster).unwrap().checkpoint(&request()).await;
+    assert_eq!(outcome.as_str(), "PodNotOnNode", "{outcome}");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use snapwatcher_daemon::clock;
 use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::ca_file;
 use crate::failure::{NotSent, failed};
-use crate::http::{self, EndpointLabel, RequestFailure, RequestTimeouts};
+use crate::http::{self, EndpointLabel, RequestFailure, RequestTimeouts, certificate_error};
 use crate::redact::KnownSecrets;
 
 use super::request::body;
@@ -109,6 +109,15 @@ impl SnapHook {
 
     /// The reason and the message of a request without a complete response.
     pub(super) fn classify(&self, failure: &RequestFailure) -> (Reason, String) {
+        if let Some(why) = failure.certificate_error() {
+            let (url, cause) = (&self.display_url, certificate_error::cause(why));
+            let remedy = "name its CA, or the certificate itself, by `--snap-back-api-ca-file`, and a host in `--snap-back-api-url` \
+                          that it is valid for";
+            return (
+                Reason::Unreachable,
+                format!("the certificate of SnapHook at {url} is not trusted ({cause}): {remedy}"),
+            );
+        }
         let remedy = "check that SnapHook runs and that `--snap-back-api-url` is its URL";
         failure.classify(EndpointLabel { name: "SnapHook", url: &self.display_url, remedy })
     }
@@ -155,7 +164,7 @@ impl CheckpointBackend for SnapHook {
 fn client(settings: &SnapHookSettings) -> Result<Client, SnapHookError> {
     let builder = http::client(settings.request_timeout);
     let builder = match &settings.ca_file {
-        Some(path) => builder.tls_certs_only(ca_file::read(path, "SnapHook")?),
+        Some(path) => builder.tls_backend_preconfigured(ca_file::tls(path, "SnapHook")?),
         // Without this, a client for plain HTTP could not be built in an image that has no certificates.
         None if settings.url.scheme() == "http" => builder.tls_certs_only([]),
         None => builder,

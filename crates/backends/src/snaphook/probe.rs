@@ -22,6 +22,8 @@ pub enum SnapHookProbe {
     Answered(StatusCode),
     /// The token file can't be used.
     BadToken(String),
+    /// Its certificate is not trusted.
+    Untrusted(String),
     /// No connection could be established.
     Unreachable(String),
     /// The connection was established, but there is no complete response.
@@ -40,6 +42,9 @@ impl SnapHook {
         match send_once(request, &sent, timeouts, Instant::now()).await {
             Ok(response) => SnapHookProbe::Answered(response.status),
             Err(failure) => match self.classify(&failure) {
+                (Reason::Unreachable, message) if failure.certificate_error().is_some() => {
+                    SnapHookProbe::Untrusted(redacted(&message))
+                }
                 (Reason::NoResponse, message) => SnapHookProbe::NoResponse(redacted(&message)),
                 (_, message) => SnapHookProbe::Unreachable(redacted(&message)),
             },

@@ -1,5 +1,6 @@
 //! Settings of the back-end `snaphook`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,11 +55,34 @@ impl SnapHookSettings {
         if self.contract == Contract::SnapapiKubelet && self.cluster_name.is_none() {
             return Err(SnapHookError::NoClusterName(self.contract));
         }
-        let has_user_info = !self.url.username().is_empty() || self.url.password().is_some();
-        if has_user_info && self.token_file.is_some() {
+        if self.has_user_info() && self.token_file.is_some() {
             return Err(SnapHookError::TwoCredentials);
         }
         Ok(())
+    }
+
+    /// What anyone on the way to SnapHook can read, because the URL is `http` and its host is another machine; `None` if
+    /// nothing is secret.
+    pub fn exposed_by_plain_http(&self) -> Option<&'static str> {
+        if self.url.scheme() != "http" || self.is_loopback() {
+            return None;
+        }
+        match (self.has_user_info() || self.token_file.is_some(), self.contract.needs_pod()) {
+            (true, true) => Some("the credentials for SnapHook and the environment variables of pods"),
+            (true, false) => Some("the credentials for SnapHook"),
+            (false, true) => Some("the environment variables of pods"),
+            (false, false) => None,
+        }
+    }
+
+    fn has_user_info(&self) -> bool {
+        !self.url.username().is_empty() || self.url.password().is_some()
+    }
+
+    fn is_loopback(&self) -> bool {
+        let host = self.url.host_str().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
     /// The URL that takes checkpoints.

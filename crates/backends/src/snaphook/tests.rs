@@ -10,10 +10,11 @@ use snapwatcher_api::outcome::{Location, Outcome};
 use snapwatcher_api::pod::PodName;
 
 use crate::backend::{CheckpointBackend, CheckpointRequest};
-use crate::test_server::{Act, Server, certificate, ok};
+use crate::test_server::{Act, Server, certificate, certificate_for, expired_certificate, ok};
 
 use super::client::SnapHook;
 use super::contract::Contract;
+use super::probe::SnapHookProbe;
 use super::settings::SnapHookSettings;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
@@ -233,6 +234,67 @@ async fn only_certificates_of_the_ca_file_are_trusted() {
         assert_eq!(outcome.as_str(), expected, "{outcome}");
         let received = usize::from(expected == "Succeeded");
         assert_eq!(server.requests().len(), received, "without a connection there is no request");
+    }
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_that_is_its_own_ca_is_trusted_if_the_file_has_it() {
+    let (pem, config) = certificate_for(&["127.0.0.1"], true);
+    let (other_pem, _) = certificate_for(&["127.0.0.1"], true);
+    let (other_name_pem, other_name) = certificate_for(&["localhost"], true);
+    let (expired_pem, expired) = expired_certificate();
+    for (pem, config, expected, cause) in [
+        (&pem, &config, "Succeeded", ""),
+        (&format!("{other_pem}{pem}"), &config, "Succeeded", ""),
+        (&other_pem, &config, "Unreachable", "it is the certificate of a CA, and not one of those that are trusted"),
+        (&other_name_pem, &other_name, "Unreachable", "it is valid for localhost"),
+        (&expired_pem, &expired, "Unreachable", "it has expired"),
+    ] {
+        let file = file_with(pem);
+        let server = Server::start_tls(ok("{}"), config.clone()).await;
+        let url = server.url().replace("http:", "https:");
+        let outcome = outcome(SnapHookSettings { ca_file: Some(file.path().to_owned()), ..settings(&url) }).await;
+        assert_eq!(outcome.as_str(), expected, "{outcome}");
+        assert!(words(&outcome).contains(cause), "{outcome}");
+        assert_eq!(words(&outcome).contains("the certificate of SnapHook at https://127.0.0.1:"), !cause.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_unknown_ca_is_not_called_unreachable() {
+    let (_, config) = certificate();
+    let server = Server::start_tls(ok("{}"), config).await;
+    let file = file_with(&certificate().0);
+    let url = server.url().replace("http:", "https:");
+    let settings = SnapHookSettings { ca_file: Some(file.path().to_owned()), ..settings(&url) };
+    let snaphook = SnapHook::new(settings).unwrap();
+    let SnapHookProbe::Untrusted(message) = snaphook.probe().await else { panic!("it is not trusted") };
+    assert!(message.contains("is not trusted (") && message.contains("): name its CA"), "{message}");
+    assert!(message.contains("--snap-back-api-ca-file") && !message.contains("connect"), "{message}");
+}
+
+#[test]
+fn what_plain_http_exposes_on_the_way_to_another_machine_is_known() {
+    let exposed = |url: &str, contract, token: bool| {
+        let token_file = token.then(|| "token".into());
+        SnapHookSettings { contract, token_file, ..settings(url) }.exposed_by_plain_http()
+    };
+    let (credentials, variables) = (Some("the credentials for SnapHook"), Some("the environment variables of pods"));
+    let both = Some("the credentials for SnapHook and the environment variables of pods");
+    for (url, contract, token, expected) in [
+        ("http://snap-back-api", Contract::KubeletCheckpoint, false, None),
+        ("http://snap-back-api", Contract::KubeletCheckpoint, true, credentials),
+        ("http://bob:hunter2@10.0.0.7:8000", Contract::SnapapiKubelet, false, credentials),
+        ("http://my-token@10.0.0.7:8000", Contract::SnapapiKubelet, false, credentials),
+        ("http://snap-back-api", Contract::SnapapiPodSpec, false, variables),
+        ("http://snap-back-api", Contract::SnapapiPodSpec, true, both),
+        ("https://snap-back-api", Contract::SnapapiPodSpec, true, None),
+        ("http://localhost:8000", Contract::SnapapiPodSpec, true, None),
+        ("http://127.0.0.2", Contract::SnapapiPodSpec, true, None),
+        ("http://[::1]:8000", Contract::SnapapiPodSpec, true, None),
+        ("http://localhost.example", Contract::SnapapiPodSpec, true, both),
+    ] {
+        assert_eq!(exposed(url, contract, token), expected, "{url} {contract} {token}");
     }
 }
 
