@@ -18,7 +18,7 @@ use snapwatcher_api::pod::PodName;
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, KubeletTrust};
 use snapwatcher_backends::metrics::BackendMetrics;
-use snapwatcher_backends::snaphook::{SnapHook, SnapHookError};
+use snapwatcher_backends::snaphook::{SnapHook, SnapHookError, SnapHookSettings};
 use snapwatcher_certificates::{CertificateChecks, CertificateError, CertificateMetrics, Certificates};
 use snapwatcher_controller::{
     CheckpointMetrics, ControllerChecks, ControllerContext, ControllerService, Holder, PodsPage, WatchMetrics,
@@ -261,12 +261,25 @@ fn backend(
 ) -> Result<Option<Arc<dyn CheckpointBackend>>, RunError> {
     Ok(match checkpoint.backend.settings() {
         BackendSettings::Log => None,
-        BackendSettings::SnapHook(settings) => Some(Arc::new(SnapHook::new(*settings)?)),
+        BackendSettings::SnapHook(settings) => {
+            warn_of_plain_http(&settings, metrics);
+            Some(Arc::new(SnapHook::new(*settings)?))
+        }
         BackendSettings::Kubelet(settings) => {
             warn_of_unverified_kubelets(&settings, metrics);
             Some(Arc::new(Kubelet::new(*settings, &certificate.ca.service_namespace, cluster)?))
         }
     })
+}
+
+fn warn_of_plain_http(settings: &SnapHookSettings, metrics: &BackendMetrics) {
+    if let Some(exposed) = settings.exposed_by_plain_http() {
+        metrics.secrets_sent_in_clear();
+        tracing::warn!(
+            "SNAP_BACK_API_URL is an http URL: anyone between SnapWatcher and SnapHook can read {exposed}. Use an https URL and, if \
+             its CA is not public, --snap-back-api-ca-file"
+        );
+    }
 }
 
 fn warn_of_unverified_kubelets(settings: &kubelet::KubeletSettings, metrics: &BackendMetrics) {
