@@ -8,7 +8,10 @@
 
 ARG BINARY=build
 
-FROM docker.io/library/rust:1.89-bookworm AS build
+# A tag can be moved to another image, a digest cannot. It names the index, which has an image for each architecture.
+FROM docker.io/library/rust:1.89-bookworm@sha256:948f9b08a66e7fe01b03a98ef1c7568292e07ec2e4fe90d88c07bb14563c84ff AS build
+# Writes the names and versions of all dependencies into the program, where a scanner finds them (`make sbom` lists them too).
+RUN cargo install --locked --root /usr/local cargo-auditable --version 0.7.7
 WORKDIR /source
 COPY . .
 # With a target, the flag below does not apply to build scripts and macros, which must be dynamic.
@@ -17,7 +20,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     target="$(rustc --print host-tuple)" && \
     RUSTFLAGS='-C target-feature=+crt-static' \
-        cargo build --release --locked --package snapwatcher --bin snapwatcher --target "$target" && \
+        cargo auditable build --release --locked --package snapwatcher --bin snapwatcher --target "$target" && \
+    grep -aqF .dep-v0 "target/$target/release/snapwatcher" && \
     install -D --target-directory=/image "target/$target/release/snapwatcher" /etc/ssl/certs/ca-certificates.crt
 
 FROM scratch AS outside

@@ -16,13 +16,22 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY_ROOT := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)
 CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
 
+# Writes the names and versions of the dependencies into the program. The Dockerfile has the same version.
+CARGO_AUDITABLE_VERSION := 0.7.7
+CARGO_AUDITABLE_ROOT := $(CACHE)/tools/cargo-auditable-$(CARGO_AUDITABLE_VERSION)
+CARGO_AUDITABLE := $(CARGO_AUDITABLE_ROOT)/bin/cargo-auditable
+
+CARGO_CYCLONEDX_VERSION := 0.5.9
+CARGO_CYCLONEDX_ROOT := $(CACHE)/tools/cargo-cyclonedx-$(CARGO_CYCLONEDX_VERSION)
+CARGO_CYCLONEDX := $(CARGO_CYCLONEDX_ROOT)/bin/cargo-cyclonedx
+
 # Runs on a stable toolchain without a sanitizer, because our code has no unsafe blocks.
 CARGO_FUZZ_VERSION := 0.13.1
 CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 FUZZ_SECONDS := 3600
 
-.PHONY: help build demo test e2e storm adversary simulate mutants bench fuzz scan lint fmt audit helm manifests man test-chart image install clean
+.PHONY: help build demo test e2e storm adversary simulate mutants bench fuzz scan lint fmt audit sbom helm manifests man test-chart image install clean
 
 # The image that `make image` builds and `make install` runs.
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -91,7 +100,7 @@ lint: $(CARGO_DENY) ## Check format, lints, dependencies, changelog and forbidde
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo clippy --workspace --exclude bench --test 'e2e_*' --locked -- --deny warnings
-	$(CARGO_DENY) --workspace --locked check --hide-inclusion-graph licenses bans sources
+	$(CARGO_DENY) --workspace --locked check --hide-inclusion-graph --allow license-exception-not-encountered licenses bans sources
 	.ci/check-changelog
 	.ci/check-words
 	.ci/check-imports
@@ -109,8 +118,8 @@ test-chart: build helm ## Check chart, manifests and Dockerfile: lint, schemas o
 	.ci/test-chart $(SNAPWATCHER) $$($(LAB) tool helm) $(CACHE)/tools
 	cargo test --locked --test chart_values --test chart_scenarios --test chart_invariants --test chart_refusals
 
-image: ## Build the image IMAGE=NAME:TAG with docker, podman or buildah, and print its size
-	.ci/image $(IMAGE) $(VERSION)
+image: $(CARGO_AUDITABLE) ## Build the image IMAGE=NAME:TAG with docker, podman or buildah, and print its size
+	.ci/image $(IMAGE) $(VERSION) $(CARGO_AUDITABLE_ROOT)
 
 install: image ## Build the image and install it with Helm into the current context; PUSH=1 pushes it to its registry first
 	.ci/install $(IMAGE) $(NAMESPACE) $(if $(filter-out 0,$(PUSH)),push)
@@ -121,14 +130,25 @@ clean: ## Uninstall what `make install` installed; CRD=1 also deletes the Checkp
 fmt: ## Format the sources
 	cargo fmt --all
 
-audit: $(CARGO_DENY) ## Check the dependencies for known vulnerabilities (needs the network)
-	$(CARGO_DENY) --workspace --locked check advisories
+audit: $(CARGO_DENY) ## Check advisories and licenses of all lock files; without the network, with the last advisories that were downloaded
+	.ci/audit $(CARGO_DENY) $(CACHE)
+
+sbom: $(CARGO_CYCLONEDX) ## Write the components of the program, with versions and licenses, to target/sbom/snapwatcher.cdx.json (CycloneDX)
+	.ci/sbom $(CARGO_CYCLONEDX)
 
 $(CARGO_DENY):
 	@echo 'Building cargo-deny $(CARGO_DENY_VERSION) into $(CARGO_DENY_ROOT) (once, some minutes)'
 	# Not optimized: it runs for only a second and builds in half the time.
 	cargo install --debug --locked --quiet cargo-deny --version $(CARGO_DENY_VERSION) --no-default-features \
 		--root $(CARGO_DENY_ROOT)
+
+$(CARGO_AUDITABLE):
+	@echo 'Building cargo-auditable $(CARGO_AUDITABLE_VERSION) into $(CARGO_AUDITABLE_ROOT) (once, about a minute)'
+	cargo install --debug --locked --quiet cargo-auditable --version $(CARGO_AUDITABLE_VERSION) --root $(CARGO_AUDITABLE_ROOT)
+
+$(CARGO_CYCLONEDX):
+	@echo 'Building cargo-cyclonedx $(CARGO_CYCLONEDX_VERSION) into $(CARGO_CYCLONEDX_ROOT) (once, some minutes)'
+	cargo install --debug --locked --quiet cargo-cyclonedx --version $(CARGO_CYCLONEDX_VERSION) --root $(CARGO_CYCLONEDX_ROOT)
 
 $(CARGO_FUZZ):
 	@echo 'Building cargo-fuzz $(CARGO_FUZZ_VERSION) into $(CARGO_FUZZ_ROOT) (once, about a minute)'
