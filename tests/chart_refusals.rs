@@ -70,6 +70,8 @@ fn malformed() -> Vec<(Value, &'static str)> {
         (json!({"podDisruptionBudget": {"minAvailable": 1}}), "minAvailable"),
         (json!({"podDisruptionBudget": {"maxUnavailable": 0}}), "maxUnavailable"),
         (json!({"networkPolicy": {"egress": {"apiServerPorts": []}}}), "apiServerPorts"),
+        (json!({"networkPolicy": {"egress": {"apiServerTo": ["192.0.2.10"]}}}), "apiServerTo"),
+        (json!({"networkPolicy": {"egress": {"kubeletPorts": []}}}), "kubeletPorts"),
         (json!({"livenessProbe": {"httpGet": {}}}), "httpGet"),
         (json!({"env": [{"value": "DEBUG"}]}), "env"),
         (json!({"env": [{"name": "A", "valeu": "x"}]}), "valeu"),
@@ -80,6 +82,7 @@ fn malformed() -> Vec<(Value, &'static str)> {
 /// Values that contradict each other, with parts of the sentence that rejects them.
 fn contradictions() -> Vec<(Value, &'static [&'static str])> {
     vec![
+        (json!({"image": {"repository": ""}}), &["image.repository is empty", "make image", "set image.repository"]),
         (json!({"replicas": 3}), &["replicas is 3", "snapwatcher.operator.standalone", "set it to false"]),
         (
             json!({"snapwatcher": {"operator": {"namespaces": ["shop"]}}}),

@@ -15,7 +15,7 @@ fn claims(scenario: &str) -> Vec<Claim> {
     match scenario {
         "default" => vec![
             ("the image is that of the chart's version", |r| {
-                r.container()["image"] == "docker.io/weaversoft/snapwatcher:0.1.0"
+                r.container()["image"] == "registry.example.com/snapwatcher:0.1.0"
                     && r.container()["imagePullPolicy"] == "IfNotPresent"
             }),
             ("the settings are those of the first SnapWatcher", |r| {
@@ -25,9 +25,9 @@ fn claims(scenario: &str) -> Vec<Claim> {
                     && r.variable("SNAPWATCHER_REQUEST_TIMEOUT") == "5s"
                     && r.variable("SNAPWATCHER_STANDALONE") == "true"
             }),
-            ("so are the resources", |r| {
+            ("the memory is limited, and the CPU is not", |r| {
                 r.container()["resources"]
-                    == json!({"limits": {"cpu": "200m", "memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "64Mi"}})
+                    == json!({"limits": {"memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "64Mi"}})
             }),
             ("the admin port is not on the Service, and shows no detail", |r| {
                 let ports = r.one("Service")["spec"]["ports"].as_array().unwrap();
@@ -192,6 +192,11 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 && policy["ingress"][0]["from"][1]["podSelector"]["matchLabels"].as_object().unwrap().len() == 1
                 && policy["egress"][2]["to"][0]["podSelector"] == policy["podSelector"]
                 && policy["egress"].as_array().unwrap().len() == 4
+                && policy["egress"][1]["to"] == json!([{"ipBlock": {"cidr": "192.0.2.10/32"}}])
+        })],
+        "network-policy-kubelet" => vec![("the ports of the kubelets are those of the values", |r| {
+            let egress = &r.one("NetworkPolicy")["spec"]["egress"];
+            egress[3] == json!({"ports": [{"port": 10250}, {"port": 10260}]}) && egress[1]["to"].is_null()
         })],
         "host-network" => vec![
             ("the ports are those of the values, and names resolve in the cluster", |r| {

@@ -19,7 +19,7 @@ pub struct Chart {
     folder: PathBuf,
 }
 
-/// What to render. The default is what `helm install snapwatcher charts/snapwatcher -n snap` installs.
+/// What to render. The default is what `helm install snapwatcher charts/snapwatcher -n snap` installs with the image of `ci/image.yaml`.
 #[derive(Clone, Debug)]
 pub struct Template {
     release: String,
@@ -101,7 +101,7 @@ impl Default for Template {
             namespace: "snap".to_owned(),
             kubernetes: KubernetesVersion::DEFAULT.to_owned(),
             has_policies: true,
-            arguments: Vec::new(),
+            arguments: vec!["--values=ci/image.yaml".to_owned()],
         }
     }
 }

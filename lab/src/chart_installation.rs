@@ -22,6 +22,8 @@ use crate::snapwatcher::{Snapwatcher, SnapwatcherOptions};
 
 /// The command in the documentation. The tests of the program run it at the root of the repository.
 const INSTALL: &str = "install snapwatcher ./charts/snapwatcher -n snap --create-namespace";
+/// The chart has no default image.
+const IMAGE: &str = "charts/snapwatcher/ci/image.yaml";
 const NAME: &str = "snapwatcher";
 const NAMESPACE: &str = "snap";
 const ACCOUNT: &str = "system:serviceaccount:snap:snapwatcher";
@@ -51,14 +53,14 @@ impl ChartInstallation {
         self.helm(INSTALL);
     }
 
-    /// Runs Helm with these space-separated arguments.
+    /// Runs Helm with these space-separated arguments. `install` and `upgrade` get the image of the scenarios too.
     pub fn helm(&self, arguments: &str) -> String {
-        must("run Helm", self.helm.run(arguments.split(' ')))
+        must("run Helm", self.helm.run(with_image(arguments)))
     }
 
     /// Runs Helm with these space-separated arguments and returns its error, if it fails.
     pub fn helm_error(&self, arguments: &str) -> Option<String> {
-        self.helm.run(arguments.split(' ')).err().map(|error| error.to_string())
+        self.helm.run(with_image(arguments)).err().map(|error| error.to_string())
     }
 
     pub fn client(&self) -> kube::Client {
@@ -138,4 +140,12 @@ impl ChartInstallation {
         let found = must("read a configuration", mutating.get_opt(NAME).await)?;
         Some(found.webhooks?.into_iter().next()?.client_config.ca_bundle?.0)
     }
+}
+
+fn with_image(arguments: &str) -> Vec<&str> {
+    let mut all: Vec<_> = arguments.split(' ').collect();
+    if matches!(all.first(), Some(&("install" | "upgrade"))) {
+        all.extend(["--values", IMAGE]);
+    }
+    all
 }

@@ -21,9 +21,9 @@ use crate::until::try_until;
 /// Pods pull their image, start, become ready and drain. Each of these takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The names that `make image`, the chart and the manifests give the image. The lab has SnapWatcher's version.
+/// The names that `make image` gives the image, and that it has in the registry of the manifests and of the chart's scenarios. The lab has SnapWatcher's version.
 const IMAGE: &str = concat!("snapwatcher:", env!("CARGO_PKG_VERSION"));
-const NAME_IN_CHART: &str = concat!("weaversoft/snapwatcher:", env!("CARGO_PKG_VERSION"));
+const NAME_IN_CHART: &str = concat!("snapwatcher:", env!("CARGO_PKG_VERSION"));
 
 /// The Service that the chart's defaults call.
 const NAMESPACE: &str = "snap";
