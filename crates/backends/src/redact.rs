@@ -12,6 +12,7 @@ mod finder;
 mod forms;
 mod json;
 mod known_secrets;
+mod mark;
 mod names;
 mod ordinary;
 mod random;
@@ -24,9 +25,7 @@ use snapwatcher_api::outcome::Redacted;
 use snapwatcher_api::text::{is_break, is_invisible, one_visible_line};
 
 pub(crate) use self::known_secrets::KnownSecrets;
-
-/// Replaces each secret.
-pub const MARK: &str = "[redacted]";
+pub use self::mark::MARK;
 
 /// How much of a text is redacted, in bytes; the rest is dropped. As much is read of a response.
 pub const INPUT_LIMIT: usize = 64 * 1024;

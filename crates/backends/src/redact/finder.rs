@@ -11,9 +11,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::MARK;
 use super::decoded::Decoded;
 use super::forms;
+use super::mark::MARK;
 use super::names::{NAME, pattern};
 use super::ordinary::is_ordinary;
 use super::random;

@@ -113,7 +113,7 @@ static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
         // A token of Vault before 1.10; one of Authress; Mapbox; Yandex.
         r"|(?-u:\b)s\.[A-Za-z0-9]{24}(?-u:\b)|(?:sc|ext|scauth|authress)_[A-Za-z0-9]{5,30}\.[A-Za-z0-9]{4,6}\.acc[_-][A-Za-z0-9.+/_=-]{30,}",
         r"|(?-u:\b)[ps]k\.[A-Za-z0-9]{60}\.[A-Za-z0-9]{22}|(?-u:\b)t1\.[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]{80,}={0,2}",
-        // Addresses that are a permission: whoever knows them can post.
+        // Addresses that are a permission: anyone who knows one can post.
         r"|hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/]{20,}|[a-z0-9-]+\.webhook\.office\.com/\S+",
         r"|discord(?:app)?\.com/api/webhooks/\S+",
         r"|-----BEGIN[A-Z0-9 _-]* PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END[A-Z0-9 _-]* PRIVATE KEY(?: BLOCK)?-----|$)",

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::{Deserializer, Map, Value};
 
-use super::MARK;
+use super::mark::MARK;
 use super::names;
 
 /// How deep JSON inside strings of JSON is read.

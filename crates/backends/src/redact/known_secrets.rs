@@ -6,8 +6,8 @@ use std::fmt;
 use reqwest::Url;
 use serde_json::Value;
 
-use super::MARK;
 use super::decoded::percent_decoded;
+use super::mark::MARK;
 
 /// The shortest secret that is looked for: a shorter one, such as `80` or `true`, is a part of ordinary words.
 const SHORTEST: usize = 6;

@@ -1,5 +1,5 @@
 //! Words of error messages that follow a secret-like name without being its value: `failed to fetch oauth token: unexpected
-//! status`. They are shown. A password that is one of them cannot be told from such a text.
+//! status`. They are shown. A password that is one of them looks the same.
 
 /// In alphabetical order.
 const ORDINARY: [&str; 138] = [

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use regex::Regex;
 
-use super::MARK;
+use super::mark::MARK;
 use super::ordinary::is_ordinary;
 
 /// Words before a secret that say what it is: `api_key: Token ...`.

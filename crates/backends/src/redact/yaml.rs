@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::MARK;
+use super::mark::MARK;
 use super::names::{self, pattern};
 
 /// A line that is a key alone, or a key of a block of text (`|`, `>-`).

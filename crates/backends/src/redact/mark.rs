@@ -1,0 +1,4 @@
+//! What replaces a secret.
+
+/// Replaces each secret.
+pub const MARK: &str = "[redacted]";
