@@ -131,10 +131,11 @@ fn pages_have_each_timeline_once_in_order() {
     let mut expected = Vec::new();
     for namespace in ["b", "a"] {
         for name in ["web", "db"] {
-            for uid in ["2", "1"] {
+            for number in [2, 1] {
+                let uid = format!("{name}-{number}");
                 let pod = PodName { namespace: namespace.to_owned(), name: name.to_owned() };
-                store.update(&pod, uid, NOW, |_, _| {});
-                expected.push((pod, uid.to_owned()));
+                store.update(&pod, &uid, NOW, |_, _| {});
+                expected.push((pod, uid));
             }
         }
     }
