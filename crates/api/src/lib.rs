@@ -14,3 +14,4 @@ pub mod keys;
 mod metadata;
 pub mod outcome;
 pub mod pod;
+pub mod shared_values;

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
-use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::admin::Page;
 use snapwatcher_state::{AdmissionTime, ContainerTimeline, PodTimeline, PodTimelines};
 
@@ -50,8 +49,14 @@ struct PodsJson<'a> {
 }
 
 #[derive(Serialize)]
+struct PodNameJson<'a> {
+    namespace: &'a str,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
 struct PodJson<'a> {
-    pod: &'a PodName,
+    pod: PodNameJson<'a>,
     uid: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     admission: Option<AdmissionJson>,
@@ -119,7 +124,7 @@ impl<'a> PodJson<'a> {
         let is_waiting = |container: &ContainerTimeline| container.claimed.is_some() && container.finished.is_none();
         let is_suspended = is_suspended && timeline.containers.values().any(is_waiting);
         Self {
-            pod: &timeline.pod,
+            pod: PodNameJson { namespace: &timeline.pod.namespace, name: &timeline.pod.name },
             uid: &timeline.uid,
             admission: timeline.admission.as_ref().map(AdmissionJson::from),
             stages: timeline.into(),
@@ -179,12 +184,13 @@ mod tests {
 
     use super::*;
     use snapwatcher_api::fixtures::at;
+    use snapwatcher_api::pod::PodName;
     use snapwatcher_daemon::admin::{self, AdminState, Health};
     use snapwatcher_daemon::telemetry::metrics;
 
     fn timeline() -> PodTimeline {
         PodTimeline {
-            pod: PodName { namespace: "default".to_owned(), name: "web".to_owned() },
+            pod: PodName { namespace: "default".into(), name: "web".into() },
             uid: "u1".to_owned(),
             admission: None,
             seen: Some(at(1)),

@@ -112,7 +112,7 @@ impl Retention {
         match &checkpoint.subject {
             RetentionSubject::Pod { uid: Some(uid), .. } if known_pods.contains(uid) => Ok(false),
             RetentionSubject::Pod { name, uid } => {
-                let pod = PodName { namespace: checkpoint.namespace.clone(), name: name.clone() };
+                let pod = PodName { namespace: checkpoint.namespace.as_str().into(), name: name.as_str().into() };
                 let live = read_pod(&self.client, &pod, false).await?;
                 Ok(live.is_none_or(|live| uid.as_ref().is_some_and(|uid| *uid != live.facts.uid)))
             }

@@ -114,7 +114,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(100);
 
     fn pod() -> PodName {
-        PodName { namespace: "default".to_owned(), name: "web".to_owned() }
+        PodName { namespace: "default".into(), name: "web".into() }
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_usual_timeline_takes_less_than_600_bytes() {
         let mut store = Store::default();
-        let pod = PodName { namespace: "production".to_owned(), name: "checkout-7d5d69f7c4-x2x9z".to_owned() };
+        let pod = PodName { namespace: "production".into(), name: "checkout-7d5d69f7c4-x2x9z".into() };
         store.update(&pod, "0b5c9d7e-1111-2222-3333-444455556666", NOW, |stored, words| {
             stored.set_waiting_for(Some("NotReady"), words);
             stored.update_container("app", words, |container| {

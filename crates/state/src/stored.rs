@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use snapwatcher_api::pod::PodName;
 
 use super::timeline::{AdmissionTime, ContainerTimeline, PodTimeline};
-use super::words::{Words, cut};
+use super::words::{LONGEST_TEXT, Words, cut};
 
 /// What the allocator and the map need for one timeline beside its strings, estimated from above.
 const OVERHEAD: usize = 160;
@@ -29,7 +29,7 @@ struct Moment(i64);
 #[derive(Debug)]
 pub(super) struct Stored {
     namespace: Arc<str>,
-    name: Box<str>,
+    name: Arc<str>,
     admission: Moment,
     seen: Moment,
     ready: Moment,
@@ -110,7 +110,7 @@ impl Stored {
     pub(super) fn new(pod: &PodName, words: &mut Words) -> Self {
         Self {
             namespace: words.shared(&pod.namespace),
-            name: cut(&pod.name).into(),
+            name: if pod.name.len() > LONGEST_TEXT { cut(&pod.name).into() } else { pod.name.clone() },
             admission: Moment::NONE,
             seen: Moment::NONE,
             ready: Moment::NONE,
@@ -179,7 +179,7 @@ impl Stored {
     pub(super) fn timeline(&self, uid: &Uid) -> PodTimeline {
         let by_other_replica = self.by_other_replica;
         PodTimeline {
-            pod: PodName { namespace: self.namespace.to_string(), name: self.name.to_string() },
+            pod: PodName { namespace: self.namespace.clone(), name: self.name.clone() },
             uid: uid.text(),
             admission: self.admission.time().map(|at| AdmissionTime { at, by_other_replica }),
             seen: self.seen.time(),

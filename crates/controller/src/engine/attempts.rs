@@ -83,7 +83,7 @@ impl Engine {
     pub(super) fn need_of(&self, checkpoint: &Checkpoint, queued_node: Option<&str>, now: Now) -> Need {
         let namespace = checkpoint.metadata.namespace.clone().unwrap_or_default();
         let unknown = |name: &str| {
-            let name = PodName { namespace: namespace.clone(), name: name.to_owned() };
+            let name = PodName { namespace: namespace.as_str().into(), name: name.into() };
             let subject = self.likely_subject(checkpoint, &name);
             let shown = self.shown(&name, subject.as_ref().map(|(_, container)| container.as_str()));
             Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject, shown })
@@ -95,7 +95,7 @@ impl Engine {
             // The operation writes what is wrong with the spec.
             None => return unknown(""),
         };
-        let pod = PodName { namespace: namespace.clone(), name: name.clone() };
+        let pod = PodName { namespace: namespace.as_str().into(), name: name.as_str().into() };
         let Some(target) = &target else { return Need::Nothing };
         match self.known_pod(&pod, target, now) {
             Ok(chosen) => Need::Attempt(chosen),

@@ -67,7 +67,7 @@ impl Engine {
             }
         }
         let may_start = |(key, _): &(ContainerKey, _)| {
-            running.get(key.pod.namespace.as_str()).is_none_or(|count| *count < MAX_CLAIMS_OF_NAMESPACE)
+            running.get(&*key.pod.namespace).is_none_or(|count| *count < MAX_CLAIMS_OF_NAMESPACE)
         };
         let first = self.unattempted.iter().position(may_start)?;
         self.unattempted.remove(first)
@@ -296,7 +296,7 @@ enum NoFreeName {
 
 fn pod_target(key: &ContainerKey) -> CheckpointTarget {
     let ContainerKey { pod, uid, container, image } = key.clone();
-    CheckpointTarget::Pod { name: pod.name, uid, container, image }
+    CheckpointTarget::Pod { name: pod.name.to_string(), uid, container, image: image.to_string() }
 }
 
 /// By what a success of the same container makes the claim of this target superfluous.

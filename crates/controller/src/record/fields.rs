@@ -17,8 +17,8 @@ pub(crate) fn target(checkpoint: &Checkpoint) -> Option<CheckpointTarget> {
 pub(crate) fn pod_name(checkpoint: &Checkpoint) -> Option<PodName> {
     let named = checkpoint.spec.pod.as_ref().map(|pod| &pod.name);
     let resolved = || checkpoint.status.as_ref().and_then(|status| status.pod.as_ref()).map(|pod| &pod.name);
-    let name = named.or_else(resolved)?.clone();
-    Some(PodName { namespace: checkpoint.namespace().unwrap_or_default(), name })
+    let name = named.or_else(resolved)?.as_str().into();
+    Some(PodName { namespace: checkpoint.namespace().unwrap_or_default().into(), name })
 }
 
 /// UID of the pod, from the spec or else as resolved.

@@ -79,7 +79,7 @@ fn a_note_says_what_became_of_which_checkpoint_and_why() {
         let event = queue.try_recv().unwrap();
         assert_eq!(event.note, expected);
         assert_eq!(event.action == FAIL, matches!(after, Phase::Failed | Phase::Unknown), "{after:?}");
-        assert_eq!(event.pod.name, "web");
+        assert_eq!(&*event.pod.name, "web");
     }
 }
 

@@ -37,7 +37,7 @@ fn the_facts_of_a_ready_pod_are_read() {
     assert_eq!(pod.revision(), "abc");
     assert!(pod.container("app").unwrap().started);
     let app = pod.container("app").unwrap();
-    assert_eq!((app.image.as_str(), app.image_id.as_deref()), ("busybox", Some("sha256:1")));
+    assert_eq!((&*app.image, app.image_id.as_deref()), ("busybox", Some("sha256:1")));
 }
 
 #[test]

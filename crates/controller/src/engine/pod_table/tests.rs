@@ -21,7 +21,7 @@ fn apply(table: &mut PodTable, uid: &str, ready: bool) -> Vec<PodAction> {
 }
 
 fn name(uid: &str) -> PodName {
-    PodName { namespace: "default".into(), name: format!("pod-{uid}") }
+    PodName { namespace: "default".into(), name: format!("pod-{uid}").into() }
 }
 
 /// Container `app` of pod `pod-<uid>`.
@@ -195,7 +195,8 @@ fn is_changed(actions: &[PodAction]) -> bool {
 
 /// The images of the containers to claim.
 fn images(actions: &[PodAction]) -> Vec<String> {
-    let claim = |action: &PodAction| if let PodAction::Claim(key) = action { Some(key.image.clone()) } else { None };
+    let claim =
+        |action: &PodAction| if let PodAction::Claim(key) = action { Some(key.image.to_string()) } else { None };
     actions.iter().filter_map(claim).collect()
 }
 
