@@ -297,6 +297,10 @@ fn warn_of_unverified_kubelets(settings: &kubelet::KubeletSettings, metrics: &Ba
 fn own_pod_events(events: &Events, certificate: &CertificateArgs, instance: &InstanceArgs) -> OwnPodEvents {
     let namespace = certificate.ca.service_namespace.clone();
     instance.pod_name.clone().map_or_else(OwnPodEvents::default, |name| {
-        OwnPodEvents::new(events.clone(), PodName { namespace, name }, instance.pod_uid.clone())
+        OwnPodEvents::new(
+            events.clone(),
+            PodName { namespace: namespace.into(), name: name.into() },
+            instance.pod_uid.clone(),
+        )
     })
 }

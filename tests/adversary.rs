@@ -88,7 +88,8 @@ async fn tenant(ns: &Namespace) -> Client {
 }
 
 fn checkpoint(name: &str, spec: &Value, metadata: Value) -> DynamicObject {
-    let mut object = json!({"apiVersion": "snap.weaversoft.io/v1alpha1", "kind": "Checkpoint", "metadata": metadata, "spec": spec});
+    let mut object =
+        json!({"apiVersion": "snap.weaversoft.io/v1alpha1", "kind": "Checkpoint", "metadata": metadata, "spec": spec});
     object["metadata"]["name"] = json!(name);
     serde_json::from_value(object).unwrap()
 }
@@ -233,14 +234,15 @@ impl Times {
         let created = ns.create_object(&pod(name).labelled().build()).await;
         self.created.push(start.elapsed());
         assert!(created.labels().contains_key(MUTATED), "pod `{name}` was not admitted");
-        let ready = try_until(&format!("pod `{name}` is Ready"), RESPONSE_TIMEOUT, async || {
+        let what = format!("pod `{name}` is Ready");
+        let ready = try_until(&what, RESPONSE_TIMEOUT, async || {
             ns.api::<Pod>().get(name).await.is_ok_and(|pod| lab::is_ready(&pod))
         });
         ready.await.unwrap();
         let start = Instant::now();
-        let checkpointed = try_until(&format!("pod `{name}` is checkpointed"), 2 * RESPONSE_TIMEOUT, async || {
-            ns.snaphook().requests_for(ns.name(), name).len() == 1
-        });
+        let what = format!("pod `{name}` is checkpointed");
+        let checkpointed =
+            try_until(&what, 2 * RESPONSE_TIMEOUT, async || ns.snaphook().requests_for(ns.name(), name).len() == 1);
         checkpointed.await.unwrap();
         self.checkpointed.push(start.elapsed());
     }
@@ -274,7 +276,8 @@ async fn launch(a: &Namespace, b: &Namespace, proxy: &Proxy) -> Arc<Snapwatcher>
     let watcher = b.launch_snapwatcher(options).await;
     // With `Fail`, a pod that is not admitted is refused.
     b.install_webhooks_at(watcher.webhook_addr(), "Fail").await;
-    let both = json!([{"op": "add", "path": "/webhooks/0/namespaceSelector/matchExpressions/0/values/-", "value": a.name()}]);
+    let both =
+        json!([{"op": "add", "path": "/webhooks/0/namespaceSelector/matchExpressions/0/values/-", "value": a.name()}]);
     let both = Patch::Json::<()>(serde_json::from_value(both).unwrap());
     let mutating = Api::<MutatingWebhookConfiguration>::all(b.client());
     mutating.patch(b.name(), &PatchParams::default(), &both).await.unwrap();

@@ -15,7 +15,8 @@ struct Repository(TempDir);
 impl Repository {
     fn new() -> Self {
         let repository = Self(tempfile::tempdir().unwrap());
-        repository.write("lab/go.mod", "module a\n\ngo 1.26.0\n\nrequire (\n\texample.com/shim v1.4.0 // indirect\n)\n");
+        repository
+            .write("lab/go.mod", "module a\n\ngo 1.26.0\n\nrequire (\n\texample.com/shim v1.4.0 // indirect\n)\n");
         repository.write("requirements.txt", "Some_Package==2.0 \\\n    --hash=sha256:00\n");
         repository.database("PyPI", &[]);
         let made = Command::new("git").args(["init", "--quiet"]).arg(repository.0.path()).status().unwrap();
@@ -89,7 +90,10 @@ fn an_advisory_for_other_versions_is_no_failure() {
 fn a_python_package_is_found_whatever_the_spelling_of_its_name() {
     let repository = Repository::new();
     repository.database("Go", &[]);
-    repository.database("PyPI", &[advisory("PYSEC-1", "PyPI", "some-package", &json!([{"introduced": "0"}, {"fixed": "2.0.post1"}]))]);
+    repository.database(
+        "PyPI",
+        &[advisory("PYSEC-1", "PyPI", "some-package", &json!([{"introduced": "0"}, {"fixed": "2.0.post1"}]))],
+    );
     let (passes, printed) = repository.check();
     assert!(!passes && printed.contains("error: PYSEC-1: some-package 2.0 (requirements.txt)"), "{printed}");
 }

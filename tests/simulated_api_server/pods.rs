@@ -223,7 +223,7 @@ impl Transcript {
         let version = pod.metadata.resource_version.as_ref().unwrap().parse().unwrap();
         let mut facts = PodFacts::from(pod);
         facts.created = None;
-        facts.name.namespace.clear();
+        facts.name.namespace = "".into();
         let uid = std::mem::take(&mut facts.uid);
         let known = self.uids.iter().position(|known| *known == uid).unwrap_or(self.uids.len());
         if known == self.uids.len() {

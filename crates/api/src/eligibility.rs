@@ -85,7 +85,7 @@ fn chosen(pod: &PodFacts, choice: Choice<'_>) -> Result<Vec<String>, Ineligible>
     };
     if let Some(container) = named {
         if pod.container(container).is_none() {
-            let containers = pod.containers.iter().map(|container| container.name.clone()).collect();
+            let containers = pod.containers.iter().map(|container| container.name.to_string()).collect();
             return Err(Ineligible::NoSuchContainer { container: container.clone(), containers });
         }
         return Ok(vec![container.clone()]);
@@ -111,10 +111,10 @@ fn is_same_version(pod: &PodFacts, containers: &[String], target: &CheckpointTar
     };
     let container = containers.iter().find_map(|name| pod.container(name));
     let Some((expected, container)) = expected.zip(container) else { return Ok(()) };
-    if container.image == *expected {
+    if *container.image == *expected.as_str() {
         return Ok(());
     }
-    let (container, image) = (container.name.clone(), container.image.clone());
+    let (container, image) = (container.name.to_string(), container.image.to_string());
     Err(Ineligible::ImageChanged { container, image, expected: expected.clone() })
 }
 

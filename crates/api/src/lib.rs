@@ -14,4 +14,5 @@ pub mod keys;
 mod metadata;
 pub mod outcome;
 pub mod pod;
+pub mod shared_values;
 pub mod text;

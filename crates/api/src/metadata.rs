@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn labels_and_annotations_that_are_not_read_are_skipped() {
-        let many: BTreeMap<String, String> = (0..1000).map(|number| (format!("key-{number}"), "v".repeat(100))).collect();
+        let many: BTreeMap<String, String> =
+            (0..1000).map(|number| (format!("key-{number}"), "v".repeat(100))).collect();
         let (mut labels, mut annotations) = (many.clone(), many);
         labels.insert(keys::SNAP.to_owned(), "true".to_owned());
         annotations.insert(keys::DELAY.to_owned(), "2m".to_owned());

@@ -12,6 +12,6 @@ pub use facts::{ContainerFacts, ControllerReference, PodFacts};
 pub use name::{PodName, is_object_name};
 pub use options::{CheckpointOptions, InvalidAnnotation, OncePer, OncePerSetting};
 pub use watched::{
-    MOST_CONTAINERS, WatchedCondition, WatchedContainer, WatchedContainerState, WatchedContainerStatus, WatchedPod, WatchedRunningState,
-    WatchedSpec, WatchedStatus,
+    MOST_CONTAINERS, WatchedCondition, WatchedContainer, WatchedContainerState, WatchedContainerStatus, WatchedPod,
+    WatchedRunningState, WatchedSpec, WatchedStatus,
 };

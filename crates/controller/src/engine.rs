@@ -21,6 +21,7 @@ mod prepared_claim;
 mod record_key;
 mod record_table;
 mod records;
+mod shared_facts;
 mod slots;
 mod state;
 mod timers;
@@ -197,7 +198,7 @@ impl Engine {
         if uid.is_none() {
             self.timers.cancel(&Timer::Pod(pod.clone()));
         }
-        let (uid_before, container, image) = (String::new(), String::new(), String::new());
+        let (uid_before, container, image) = (String::new(), String::new(), "".into());
         let first = ContainerKey { pod: pod.clone(), uid: uid_before, container, image };
         let of_pod = self.unlisted.range(first..).take_while(|key| key.pod == *pod);
         let gone: Vec<_> = of_pod.filter(|key| Some(&key.uid) != uid.as_ref()).cloned().collect();

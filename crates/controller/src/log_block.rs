@@ -38,7 +38,8 @@ impl BlockEvent {
 
 /// Logs the block at level INFO.
 pub(crate) fn print(block: &LogBlock) {
-    let LogBlock { event, pod: PodName { namespace, name }, workload, container, node } = block;
+    let LogBlock { event, pod, workload, container, node } = block;
+    let (namespace, name) = (&*pod.namespace, &*pod.name);
     let event = event.as_str();
     // Two calls, since the names of a log event's fields are fixed at compile time.
     if workload.kind == "Deployment" {
@@ -61,7 +62,7 @@ mod tests {
     fn block(kind: &str, name: &str) -> LogBlock {
         LogBlock {
             event: BlockEvent::Added,
-            pod: PodName { namespace: "default".to_owned(), name: "my-app-7d4b8c8f9-xyz12".to_owned() },
+            pod: PodName { namespace: "default".into(), name: "my-app-7d4b8c8f9-xyz12".into() },
             workload: Workload {
                 api_version: "apps/v1".to_owned(),
                 kind: kind.to_owned(),

@@ -37,7 +37,7 @@ pub(super) fn check_mutation(configuration: &MutatingWebhookConfiguration, pod: 
     if is_newer != Some(true) {
         return MutationCheck::NotMissed;
     }
-    let namespace = BTreeMap::from([(NAMESPACE_NAME, pod.name.namespace.as_str())]);
+    let namespace = BTreeMap::from([(NAMESPACE_NAME, &*pod.name.namespace)]);
     let labels = BTreeMap::from([(SNAP, OPTED_IN)]);
     let mut is_undecidable = false;
     for webhook in configuration.webhooks.iter().flatten() {

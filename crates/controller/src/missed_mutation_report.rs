@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Api;
 
-use snapwatcher_api::pod::{PodFacts, PodName};
+use snapwatcher_api::pod::PodFacts;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::call;
 use snapwatcher_kubernetes::events::NOT_MUTATED;
@@ -50,7 +50,7 @@ impl MissedMutations {
                 let note = "Created without the mutated label: the webhook was unavailable, or the snap label was added \
                             later. The pod is still checkpointed. To test the webhook, run `snapwatcher check`";
                 self.context.events.warn(pod, NOT_MUTATED, note.to_owned());
-                let PodName { namespace, name } = &pod.name;
+                let (namespace, name) = (&*pod.name.namespace, &*pod.name.name);
                 tracing::warn!(
                     namespace,
                     pod = name,

@@ -17,7 +17,6 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
-use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::admin::Page;
 use snapwatcher_state::{AdmissionTime, ContainerTimeline, PodTimeline, PodTimelines};
 
@@ -96,8 +95,14 @@ struct PodsJson<'a> {
 }
 
 #[derive(Serialize)]
+struct PodNameJson<'a> {
+    namespace: &'a str,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
 struct PodJson<'a> {
-    pod: &'a PodName,
+    pod: PodNameJson<'a>,
     uid: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     admission: Option<AdmissionJson>,
@@ -166,7 +171,7 @@ impl<'a> PodJson<'a> {
         let is_waiting = |container: &ContainerTimeline| container.claimed.is_some() && container.finished.is_none();
         let is_suspended = is_suspended && timeline.containers.values().any(is_waiting);
         Self {
-            pod: &timeline.pod,
+            pod: PodNameJson { namespace: &timeline.pod.namespace, name: &timeline.pod.name },
             uid: &timeline.uid,
             admission: timeline.admission.as_ref().map(AdmissionJson::from),
             stages: timeline.into(),

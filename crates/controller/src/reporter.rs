@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::outcome::{Outcome, RetryClass};
-use snapwatcher_api::pod::{PodFacts, PodName};
+use snapwatcher_api::pod::PodFacts;
 use snapwatcher_daemon::telemetry::{LogThrottle, error_chain};
 use snapwatcher_kubernetes::events::{CHECKPOINT_REJECTED, INVALID_ANNOTATION};
 use snapwatcher_kubernetes::workload::WorkloadError;
@@ -109,7 +109,7 @@ impl Reporter {
 
     fn pod_blocked(&self, pod: &PodFacts, cause: &Ineligible) {
         self.context.timelines.waiting_for(pod, &cause.to_string());
-        let (PodName { namespace, name }, reason) = (&pod.name, cause.as_str());
+        let (namespace, name, reason) = (&*pod.name.namespace, &*pod.name.name, cause.as_str());
         let Ineligible::InvalidAnnotation(problem) = cause else {
             return tracing::debug!(namespace, pod = name, reason, "Pod `{namespace}/{name}` is not eligible: {cause}");
         };
@@ -141,7 +141,7 @@ impl Reporter {
             // Those of an earlier Checkpoint: the pod was updated in place, or the Checkpoint was deleted.
             (timeline.requested, timeline.finished, timeline.outcome) = (None, None, None);
         });
-        let node = pod.node.unwrap_or_default();
+        let node = pod.node.as_deref().unwrap_or_default().to_owned();
         log_block::print(&LogBlock { event, pod: pod.name, workload, container, node });
     }
 
@@ -154,7 +154,7 @@ impl Reporter {
             ClaimError::NoDefinition => self.context.checks.definition.fail(error.to_string()),
             _ if error.unreachable().is_some() => {}
             ClaimError::Workload(WorkloadError::Lookup { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
-                let PodName { namespace, name } = &pod.name;
+                let (namespace, name) = (&*pod.name.namespace, &*pod.name.name);
                 let controller = controller_name(pod);
                 if self.failed_claims.should_log(namespace, controller, Instant::now()) {
                     let note = format!("The pod is not checkpointed, retrying: {}", error_chain(error));
@@ -230,7 +230,7 @@ fn names(checkpoint: &Checkpoint) -> (String, String) {
 
 fn log_outcome(sent: &SentAttempt, after: Phase) {
     let SentAttempt { pod, container, outcome, checkpoint, .. } = sent;
-    let (word, PodName { namespace, name }) = (outcome.as_str(), &pod.name);
+    let (word, namespace, name) = (outcome.as_str(), &*pod.name.namespace, &*pod.name.name);
     let subject = format!("of pod `{}`, container `{container}`", pod.name);
     let is_of_revision = checkpoint.spec.workload.is_some();
     let checkpoint = checkpoint.name_any();

@@ -136,14 +136,10 @@ impl Retention {
     }
 
     /// Whether no pod exists that would be claimed again without this Checkpoint. `pods` are those of all revisions.
-    async fn pod_is_gone(
-        &self,
-        checkpoint: &FinishedCheckpoint,
-        pods: &[PodFacts],
-    ) -> Result<bool, CallError> {
+    async fn pod_is_gone(&self, checkpoint: &FinishedCheckpoint, pods: &[PodFacts]) -> Result<bool, CallError> {
         match &checkpoint.subject {
             RetentionSubject::Pod { name, uid } => {
-                let pod = PodName { namespace: checkpoint.namespace.clone(), name: name.clone() };
+                let pod = PodName { namespace: checkpoint.namespace.as_str().into(), name: name.as_str().into() };
                 let live = read_pod(&self.client, &pod, false).await?;
                 Ok(live.is_none_or(|live| uid.as_ref().is_some_and(|uid| *uid != live.facts.uid)))
             }
@@ -299,10 +295,13 @@ mod tests {
     #[test]
     fn manual_checkpoints_that_were_never_attempted_count_together() {
         let manual = |number: i64| {
-            let mut checkpoint = Checkpoint::new(&format!("c{number}"), CheckpointSpec {
-                pod: Some(PodReference { name: format!("made-up-{number}"), uid: None }),
-                ..Default::default()
-            });
+            let mut checkpoint = Checkpoint::new(
+                &format!("c{number}"),
+                CheckpointSpec {
+                    pod: Some(PodReference { name: format!("made-up-{number}"), uid: None }),
+                    ..Default::default()
+                },
+            );
             checkpoint.metadata.namespace = Some("a".into());
             checkpoint.metadata.uid = Some(number.to_string());
             checkpoint.metadata.resource_version = Some("1".into());

@@ -102,7 +102,7 @@ impl Events {
         let specified = checkpoint.spec.pod.as_ref();
         let Some(name) = resolved.map(|pod| &pod.name).or_else(|| specified.map(|pod| &pod.name)) else { return };
         let uid = resolved.and_then(|pod| pod.uid.clone()).or_else(|| specified.and_then(|pod| pod.uid.clone()));
-        let pod = PodName { namespace: checkpoint.namespace().unwrap_or_default(), name: name.clone() };
+        let pod = PodName { namespace: checkpoint.namespace().unwrap_or_default().into(), name: name.as_str().into() };
         let name = checkpoint.name_any();
         let (action, note) = match checkpoint.phase() {
             Phase::Pending => {
@@ -167,7 +167,9 @@ impl Events {
     fn lost(&self, cause: LossCause, event: &QueuedEvent) {
         self.lost.count(cause);
         if self.lost.should_log(cause, Instant::now()) {
-            tracing::warn!("Lost an {event}: too many Events of its namespace, or of all, are queued already. {ADVICE}");
+            tracing::warn!(
+                "Lost an {event}: too many Events of its namespace, or of all, are queued already. {ADVICE}"
+            );
         }
     }
 }

@@ -72,7 +72,7 @@ impl WorkloadLookup {
     /// The workload of that pod.
     pub async fn workload(&self, pod: &PodFacts) -> Result<Workload, WorkloadError> {
         let Some(controller) = &pod.controller else {
-            let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
+            let (name, uid) = (pod.name.name.to_string(), pod.uid.clone());
             return Ok(Workload { api_version: "v1".into(), kind: "Pod".into(), name, uid });
         };
         let parent = match group_and_kind(controller) {

@@ -1,6 +1,7 @@
 //! The timelines of one namespace.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::stored::{Stored, Uid};
 use super::timeline::PodTimeline;
@@ -54,7 +55,7 @@ impl NamespaceTimelines {
     /// Changes the timeline of a pod. A pod that has none gets one. `last_change` is the number of this change.
     pub(super) fn update(
         &mut self,
-        name: &str,
+        name: &Arc<str>,
         uid: Uid,
         last_change: u64,
         words: &mut Words,

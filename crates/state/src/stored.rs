@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use snapwatcher_api::pod::PodName;
 
 use super::timeline::{AdmissionTime, ContainerTimeline, PodTimeline};
-use super::words::{Words, cut};
+use super::words::{LONGEST_TEXT, Words, cut};
 
 /// What the allocator and the map need for one timeline beside its strings, estimated from above.
 const OVERHEAD: usize = 160;
@@ -31,7 +31,7 @@ struct Moment(i64);
 /// One timeline without namespace and UID.
 #[derive(Debug)]
 pub(super) struct Stored {
-    name: Box<str>,
+    name: Arc<str>,
     admission: Moment,
     seen: Moment,
     ready: Moment,
@@ -111,11 +111,11 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
 }
 
 impl Stored {
-    pub(super) fn new(name: &str) -> Self {
-        let name = cut(name);
+    pub(super) fn new(name: &Arc<str>) -> Self {
+        let name = if name.len() > LONGEST_TEXT { cut(name).into() } else { Arc::clone(name) };
         Self {
-            bytes: size_of::<Self>() + OVERHEAD + string_bytes(name),
-            name: name.into(),
+            bytes: size_of::<Self>() + OVERHEAD + string_bytes(&name),
+            name,
             admission: Moment::NONE,
             seen: Moment::NONE,
             ready: Moment::NONE,
@@ -191,7 +191,7 @@ impl Stored {
     pub(super) fn timeline(&self, namespace: &str, uid: &Uid) -> PodTimeline {
         let by_other_replica = self.by_other_replica;
         PodTimeline {
-            pod: PodName { namespace: namespace.to_owned(), name: self.name.to_string() },
+            pod: PodName { namespace: namespace.into(), name: self.name.clone() },
             uid: uid.text(),
             admission: self.admission.time().map(|at| AdmissionTime { at, by_other_replica }),
             seen: self.seen.time(),

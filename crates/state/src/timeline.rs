@@ -34,7 +34,7 @@ pub struct PageStart {
 impl From<&PodTimeline> for PageStart {
     fn from(timeline: &PodTimeline) -> Self {
         let PodTimeline { pod, uid, .. } = timeline;
-        Self { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: uid.clone() }
+        Self { namespace: pod.namespace.to_string(), name: pod.name.to_string(), uid: uid.clone() }
     }
 }
 

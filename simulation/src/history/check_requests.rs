@@ -127,7 +127,7 @@ impl World {
         if let Err(cause) = eligible {
             return self.violate("request for a pod that is not eligible", || format!("{key}: {cause:?}"));
         }
-        if Some(&request.node) != live.node.as_ref() {
+        if Some(request.node.as_str()) != live.node.as_deref() {
             self.violate("request to another node", || format!("{key}: {}, read {:?}", request.node, live.node));
         }
     }

@@ -38,7 +38,7 @@ impl World {
                 if claim.attempts {
                     let subject = Some((claim.pod.uid.clone(), claim.container.clone()));
                     let key = key.clone().unwrap_or_default();
-                    let (node, likely) = (claim.pod.node.clone(), subject.clone());
+                    let (node, likely) = (claim.pod.node.as_deref().map(str::to_owned), subject.clone());
                     self.check_attempt(process, id, Attempting { key, node, subject, likely, since: self.now });
                 }
             }
@@ -150,7 +150,10 @@ impl World {
                     || pods.values().any(|pod| {
                         let image = facts::annotated_image(record);
                         let is_same = facts::image_of(&pod.facts, &name) == image.as_deref();
-                        pod.facts.uid == uid && pod.facts.node == node && pod.facts.running && is_same
+                        pod.facts.uid == uid
+                            && pod.facts.node.as_deref() == node.as_deref()
+                            && pod.facts.running
+                            && is_same
                     })
             };
             let is_outdated = of.seen.written.get(key).is_some_and(|written| version(record) < *written);
@@ -273,8 +276,8 @@ fn key_of(operation: &Operation) -> Option<String> {
         Operation::FindWorkload { .. } => None,
         Operation::Claim(claim) => Some(format!("{}/{}", claim.pod.name.namespace, claim.name)),
         Operation::Attempt(attempt) => Some(facts::key(&attempt.checkpoint)),
-        Operation::WriteUnmet { checkpoint, .. } | Operation::MarkInterrupted(checkpoint) | Operation::Cancel(checkpoint) => {
-            Some(facts::key(checkpoint))
-        }
+        Operation::WriteUnmet { checkpoint, .. }
+        | Operation::MarkInterrupted(checkpoint)
+        | Operation::Cancel(checkpoint) => Some(facts::key(checkpoint)),
     }
 }

@@ -116,7 +116,7 @@ pub(super) fn revision(checkpoint: &Checkpoint) -> Option<&str> {
 
 /// The image of a container, by the pod's spec.
 pub(super) fn image_of<'p>(pod: &'p PodFacts, container: &str) -> Option<&'p str> {
-    pod.containers.iter().find(|of| of.name == container).map(|of| of.image.as_str())
+    pod.containers.iter().find(|of| *of.name == *container).map(|of| &*of.image)
 }
 
 /// Whether this is a success of the container as it is now: with its image, or with once-per revision of its revision.

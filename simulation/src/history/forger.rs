@@ -25,7 +25,7 @@ impl World {
         let name = derived(&target, DIGESTS[0]).filter(|_| self.random.u8(..3) > 0);
         let name = name.unwrap_or_else(|| format!("forged-{number}"));
         let mut object = Checkpoint::new(&name, spec);
-        object.metadata.namespace = Some(pod.name.namespace.clone());
+        object.metadata.namespace = Some(pod.name.namespace.to_string());
         if self.random.u8(..4) > 0 {
             let image = if self.random.u8(..4) == 0 { "app:8" } else { image };
             object.metadata.annotations = Some([(ATTEMPT.to_owned(), self.forged_attempt(&pod, image))].into());
@@ -47,7 +47,7 @@ impl World {
             "holder": format!("{holder}/forged"),
             "startTime": start.to_string(),
             "deadline": deadline.to_string(),
-            "pod": { "name": pod.name.name, "uid": pod.uid, "node": pod.node },
+            "pod": { "name": &*pod.name.name, "uid": pod.uid, "node": pod.node.as_deref() },
             "workload": "Deployment/web",
             "revision": "1",
             "image": image,
@@ -57,7 +57,7 @@ impl World {
 }
 
 fn target_of(pod: &PodFacts, image: &str) -> CheckpointTarget {
-    let (name, uid, container) = (pod.name.name.clone(), pod.uid.clone(), "app".to_owned());
+    let (name, uid, container) = (pod.name.name.to_string(), pod.uid.clone(), "app".to_owned());
     CheckpointTarget::Pod { name, uid, container, image: image.to_owned() }
 }
 
@@ -74,7 +74,7 @@ fn revision_of(pod: &PodFacts) -> CheckpointTarget {
 
 /// So that the name is taken by a Checkpoint of another target.
 fn other_spec(pod: &PodFacts) -> CheckpointSpec {
-    let reference = PodReference { name: pod.name.name.clone(), uid: Some("nobody".to_owned()) };
+    let reference = PodReference { name: pod.name.name.to_string(), uid: Some("nobody".to_owned()) };
     let (container, image) = (Some("app".to_owned()), Some("app:1".to_owned()));
     CheckpointSpec { pod: Some(reference), container, image, ..CheckpointSpec::default() }
 }

@@ -275,7 +275,7 @@ fn is_derived_for(record: &Checkpoint, pod: &PodFacts, container: &str, flags: F
     let container = container.to_owned();
     let target = if once_per(pod, flags) == OncePer::Pod {
         let image = facts::image_of(pod, &container).unwrap_or_default().to_owned();
-        CheckpointTarget::Pod { name: pod.name.name.clone(), uid: pod.uid.clone(), container, image }
+        CheckpointTarget::Pod { name: pod.name.name.to_string(), uid: pod.uid.clone(), container, image }
     } else {
         let of = workload_of(pod);
         let workload = WorkloadReference { api_version: of.api_version, kind: of.kind, name: of.name, uid: of.uid };

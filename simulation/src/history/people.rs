@@ -222,7 +222,7 @@ impl World {
         let Some(pod) = self.pick(pods) else { return };
         let uid = self.random.bool().then(|| pod.uid.clone());
         let container = self.random.bool().then(|| "app".to_owned());
-        let reference = PodReference { name: pod.name.name.clone(), uid };
+        let reference = PodReference { name: pod.name.name.to_string(), uid };
         let image = match self.random.u8(..6) {
             0 => Some("app:9".to_owned()),
             1 | 2 => facts::image_of(&pod, "app").map(str::to_owned),
@@ -231,7 +231,7 @@ impl World {
         let spec = CheckpointSpec { pod: Some(reference), container, image, ..CheckpointSpec::default() };
         let number = self.next_number("manual");
         let mut object = Checkpoint::new(&format!("manual-{number}"), spec);
-        object.metadata.namespace = Some(pod.name.namespace.clone());
+        object.metadata.namespace = Some(pod.name.namespace.to_string());
         self.coverage.event("manual Checkpoints");
         self.note("people", || format!("create manual-{number} of pod {}", pod.name));
         drop(self.server.create_checkpoint(object, true_time(self.now)));

@@ -64,7 +64,7 @@ impl ShownPod {
         let Some(live) = live.container(container) else { return false };
         let is_same = |outdated: &&OutdatedContainer| outdated.name == container && outdated.instance == live.instance;
         let known = self.outdated.iter().find(is_same).filter(|of| of.shown_at < at && at < of.shown_at + OUTDATED_FOR);
-        known.is_some_and(|of| of.image != live.image)
+        known.is_some_and(|of| *of.image != *live.image)
     }
 }
 
@@ -136,7 +136,8 @@ impl Seen {
         if let Some(ShownPod { facts, outdated: before }) = before {
             for (container, earlier) in pod.containers.iter().zip(facts.containers) {
                 if container.image != earlier.image && earlier.instance.is_some() {
-                    let (name, instance, image) = (container.name.clone(), earlier.instance, earlier.image);
+                    let (name, instance, image) =
+                        (container.name.to_string(), earlier.instance, earlier.image.to_string());
                     outdated.push(OutdatedContainer { name, instance, image, shown_at: now });
                 }
             }

@@ -98,7 +98,7 @@ fn rejected(rejection: Rejection) -> CallError {
 /// A ReplicaSet `web-1` belongs to the Deployment `web`.
 pub(super) fn workload_of(pod: &PodFacts) -> Workload {
     let Some(controller) = &pod.controller else {
-        let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
+        let (name, uid) = (pod.name.name.to_string(), pod.uid.clone());
         return Workload { api_version: "v1".into(), kind: "Pod".into(), name, uid };
     };
     let name = controller.name.split('-').next().unwrap_or_default().to_owned();

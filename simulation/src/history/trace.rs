@@ -82,7 +82,7 @@ pub(super) fn pod_event(event: &Event<Arc<Pod>>) -> String {
                 facts.name,
                 facts.uid,
                 facts.revision(),
-                facts.containers.iter().map(|container| container.image.as_str()).collect::<Vec<_>>(),
+                facts.containers.iter().map(|container| &*container.image).collect::<Vec<_>>(),
                 facts.ready_since.is_some(),
                 facts.terminating
             )

@@ -105,7 +105,11 @@ pub struct WorkloadReference {
 
 impl From<&PodFacts> for PodStatus {
     fn from(pod: &PodFacts) -> Self {
-        Self { name: pod.name.name.clone(), uid: Some(pod.uid.clone()), node: pod.node.clone() }
+        Self {
+            name: pod.name.name.to_string(),
+            uid: Some(pod.uid.clone()),
+            node: pod.node.as_deref().map(str::to_owned),
+        }
     }
 }
 

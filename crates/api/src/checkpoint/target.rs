@@ -46,8 +46,7 @@ impl CheckpointTarget {
 /// Whether each text matches the pattern of its field in the schema.
 fn has_valid_texts(spec: &CheckpointSpec) -> bool {
     let CheckpointSpec { pod, workload, revision, container, image } = spec;
-    let is_pod =
-        |pod: &PodReference| is_object_name(&pod.name) && pod.uid.as_deref().is_none_or(is_label_value);
+    let is_pod = |pod: &PodReference| is_object_name(&pod.name) && pod.uid.as_deref().is_none_or(is_label_value);
     let is_workload = |WorkloadReference { api_version, kind, name, uid }: &WorkloadReference| {
         is_api_version(api_version) && [kind, name, uid].into_iter().all(|text| is_label_value(text))
     };

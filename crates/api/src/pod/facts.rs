@@ -1,15 +1,14 @@
-//! The few facts of a pod that decide about a checkpoint, about 1 KiB, as plain values.
+//! The few facts of a pod that decide about a checkpoint, as plain values. Pods share what they have in common.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::checkpoint_name::{label_value, shortened};
-use crate::keys::{
-    ADMISSION, CONTROLLER_REVISION_HASH, MIRROR, MUTATED, OPTED_IN, POD_TEMPLATE_HASH, RESTORED, SNAP,
-};
+use crate::keys::{ADMISSION, CONTROLLER_REVISION_HASH, MIRROR, MUTATED, OPTED_IN, POD_TEMPLATE_HASH, RESTORED, SNAP};
 
 use super::name::{PodName, is_label_value};
 use super::options::CheckpointOptions;
@@ -40,9 +39,9 @@ pub struct PodFacts {
     /// The label [`SNAP`] is exactly "true".
     pub labelled: bool,
     /// The label [`MUTATED`], whatever its value.
-    pub mutated: Option<String>,
+    pub mutated: Option<Arc<str>>,
     /// The annotation [`ADMISSION`].
-    pub admission: Option<String>,
+    pub admission: Option<Box<str>>,
     /// A mirror pod: the API server's copy of a static pod. It can't be labeled by admission or checkpointed by its name.
     pub mirror: bool,
     /// `metadata.deletionTimestamp` is set.
@@ -53,25 +52,25 @@ pub struct PodFacts {
     pub ended: bool,
     /// Since when the condition Ready is True; `None` while the pod is not Ready.
     pub ready_since: Option<Timestamp>,
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// The owner reference with `controller: true`.
-    pub controller: Option<ControllerReference>,
+    pub controller: Option<Arc<ControllerReference>>,
     /// Hash of the pod template, from the label that the pod's controller sets.
-    pub template_hash: Option<String>,
+    pub template_hash: Option<Arc<str>>,
     pub containers: Vec<ContainerFacts>,
     /// The checkpoint options in the annotations, or what is wrong with the annotations.
-    pub options: Result<CheckpointOptions, String>,
+    pub options: Result<Arc<CheckpointOptions>, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerFacts {
-    pub name: String,
+    pub name: Arc<str>,
     /// Running, and past its startup probe if it has one.
     pub started: bool,
     /// As the pod's spec names it. The API server accepts no pod without it.
-    pub image: String,
+    pub image: Arc<str>,
     /// As the kubelet reports it.
-    pub image_id: Option<String>,
+    pub image_id: Option<Arc<str>>,
     /// A digest of what its status says of the container's start: its ID in the runtime, the ID of its image, and the time. A
     /// restarted container has another one. `None`: the status has no container ID.
     pub instance: Option<u64>,
@@ -116,7 +115,7 @@ impl PodFacts {
     }
 
     pub fn container(&self, name: &str) -> Option<&ContainerFacts> {
-        self.containers.iter().find(|container| container.name == name)
+        self.containers.iter().find(|container| *container.name == *name)
     }
 
     /// The revision of the workload: the template hash, else the UID of the direct controller, else the pod's own UID.
@@ -133,28 +132,30 @@ impl From<WatchedPod> for PodFacts {
         let annotations = metadata.annotations.unwrap_or_default();
         let created = metadata.creation_timestamp.map(|created| created.0);
         let containers = containers(&spec.containers, &status.container_statuses);
-        let names: Vec<&str> = containers.iter().map(|container| container.name.as_str()).collect();
+        let names: Vec<&str> = containers.iter().map(|container| &*container.name).collect();
         let options = CheckpointOptions::parse(&annotations, &names)
+            .map(Arc::new)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
             .map_err(|problem| shortened(&problem, LONGEST_PROBLEM));
         Self {
             name: PodName {
-                namespace: limited(metadata.namespace, LONGEST_NAME).unwrap_or_default(),
-                name: limited(metadata.name, LONGEST_NAME).unwrap_or_default(),
+                namespace: limited(metadata.namespace, LONGEST_NAME).unwrap_or_default().into(),
+                name: limited(metadata.name, LONGEST_NAME).unwrap_or_default().into(),
             },
             uid: limited(metadata.uid, LONGEST_LABEL).unwrap_or_default(),
             created,
             labelled: labels.get(SNAP).is_some_and(|value| value == OPTED_IN),
-            mutated: labels.get(MUTATED).map(|value| shortened(value, LONGEST_LABEL)),
-            admission: annotations.get(ADMISSION).map(|value| shortened(value, LONGEST_LABEL)),
+            mutated: labels.get(MUTATED).map(|value| shortened(value, LONGEST_LABEL).into()),
+            admission: annotations.get(ADMISSION).map(|value| shortened(value, LONGEST_LABEL).into()),
             mirror: annotations.contains_key(MIRROR),
             terminating: metadata.deletion_timestamp.is_some(),
             running: status.phase.as_deref() == Some("Running"),
             ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             ready_since: ready_since(&status.conditions, created),
-            node: limited(spec.node_name, LONGEST_NAME),
-            controller: ControllerReference::among(metadata.owner_references.as_deref().unwrap_or_default()),
-            template_hash: template_hash(&labels),
+            node: limited(spec.node_name, LONGEST_NAME).map(Arc::from),
+            controller: ControllerReference::among(metadata.owner_references.as_deref().unwrap_or_default())
+                .map(Arc::new),
+            template_hash: template_hash(&labels).map(Arc::from),
             containers,
             options,
         }
@@ -185,10 +186,10 @@ fn containers(specs: &[WatchedContainer], statuses: &[WatchedContainerStatus]) -
         let running =
             |status: &WatchedContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
         ContainerFacts {
-            name: shortened(&spec.name, LONGEST_LABEL),
+            name: shortened(&spec.name, LONGEST_LABEL).into(),
             started: status.is_some_and(|status| status.started == Some(true) && running(status)),
-            image: shortened(spec.image.as_deref().unwrap_or_default(), LONGEST_IMAGE),
-            image_id: status.and_then(|status| limited(status.image_id.clone(), LONGEST_IMAGE)),
+            image: shortened(spec.image.as_deref().unwrap_or_default(), LONGEST_IMAGE).into(),
+            image_id: status.and_then(|status| limited(status.image_id.clone(), LONGEST_IMAGE)).map(Arc::from),
             instance: status.and_then(instance),
         }
     };

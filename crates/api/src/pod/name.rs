@@ -1,12 +1,13 @@
 //! Namespace and name of a pod, and what names Kubernetes allows.
 
 use std::fmt;
+use std::sync::Arc;
 
-/// Namespace and name of a pod; written `namespace/name`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+/// Namespace and name of a pod; written `namespace/name`. Cloning is cheap.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodName {
-    pub namespace: String,
-    pub name: String,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
 }
 
 impl fmt::Display for PodName {

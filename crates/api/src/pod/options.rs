@@ -73,7 +73,7 @@ impl fmt::Display for InvalidAnnotation {
 }
 
 /// The parsed annotations of one pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CheckpointOptions {
     /// The containers to checkpoint, each once, in the order of the annotation (for `*`, in the order of the pod). Never
     /// empty for a pod that has containers.

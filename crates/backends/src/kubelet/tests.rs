@@ -59,7 +59,7 @@ fn settings(trust: KubeletTrust) -> KubeletSettings {
 
 fn request() -> CheckpointRequest {
     CheckpointRequest {
-        pod: PodName { namespace: "shop".to_owned(), name: "web-0".to_owned() },
+        pod: PodName { namespace: "shop".into(), name: "web-0".into() },
         node: "n1".to_owned(),
         container: "app".to_owned(),
         idempotency_key: "6d2f0c1e-0".to_owned(),

@@ -78,7 +78,7 @@ impl SnapHook {
         let CheckpointRequest { pod, node, container, pod_object, .. } = request;
         let secrets = match pod_object {
             Some(object) if self.needs_pod() => {
-                secrets.with_pod(object, &[pod.namespace.as_str(), &pod.name, node, container])
+                secrets.with_pod(object, &[&*pod.namespace, &*pod.name, node, container])
             }
             _ => secrets,
         };

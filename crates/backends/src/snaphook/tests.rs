@@ -39,7 +39,7 @@ fn settings(url: &str) -> SnapHookSettings {
 
 fn request() -> CheckpointRequest {
     CheckpointRequest {
-        pod: PodName { namespace: "shop".to_owned(), name: "web-0".to_owned() },
+        pod: PodName { namespace: "shop".into(), name: "web-0".into() },
         node: "worker-node-1".to_owned(),
         container: "app".to_owned(),
         idempotency_key: "6d2f0c1e-2f7d-4a55-9d3c-0d4f6a2f9b11-0".to_owned(),

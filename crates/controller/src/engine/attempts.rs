@@ -21,7 +21,10 @@ pub(super) enum Need {
     /// Nothing before a pod changes.
     Nothing,
     /// Its status is to say why there is no attempt.
-    Write { reason: Reason, message: String },
+    Write {
+        reason: Reason,
+        message: String,
+    },
     Attempt(ChosenPod),
 }
 
@@ -87,7 +90,7 @@ impl Engine {
     pub(super) fn need_of(&self, checkpoint: &Checkpoint, queued_node: Option<&str>, now: Now) -> Need {
         let namespace = checkpoint.metadata.namespace.clone().unwrap_or_default();
         let unknown = |name: &str| {
-            let name = PodName { namespace: namespace.clone(), name: name.to_owned() };
+            let name = PodName { namespace: namespace.as_str().into(), name: name.into() };
             let subject = self.likely_subject(checkpoint, &name);
             let shown = self.shown(&name, subject.as_ref().map(|subject| subject.container.as_str()));
             Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject, shown })
@@ -107,7 +110,7 @@ impl Engine {
             // The operation writes what is wrong with the spec.
             None => return unknown(""),
         };
-        let pod = PodName { namespace: namespace.clone(), name: name.clone() };
+        let pod = PodName { namespace: namespace.as_str().into(), name: name.as_str().into() };
         let Some(target) = &target else { return Need::Nothing };
         match self.known_pod(&pod, target, now) {
             Ok(chosen) => Need::Attempt(chosen),
@@ -145,7 +148,7 @@ impl Engine {
         let options = pod.and_then(|pod| pod.options.as_ref().ok());
         let chosen = || options.and_then(|options| options.containers.first()).map(String::as_str);
         let container = fields::container(checkpoint).or_else(chosen)?;
-        let (namespace, container) = (name.namespace.clone(), container.to_owned());
+        let (namespace, container) = (name.namespace.to_string(), container.to_owned());
         Some(Subject { namespace, pod_uid: uid.to_owned(), container })
     }
 
@@ -163,7 +166,7 @@ impl Engine {
         let node = checkpoint_name::label_value(pod.node.as_deref().unwrap_or_default());
         let container = containers.into_iter().next();
         let shown = self.shown(name, container.as_deref());
-        let (namespace, pod_uid) = (name.namespace.clone(), pod.uid.clone());
+        let (namespace, pod_uid) = (name.namespace.to_string(), pod.uid.clone());
         let subject = container.map(|container| Subject { namespace, pod_uid, container });
         Ok(ChosenPod { name: name.clone(), node: Some(node), subject, shown })
     }

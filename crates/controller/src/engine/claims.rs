@@ -41,7 +41,7 @@ impl ContainerKey {
     }
 
     fn subject(&self) -> Subject {
-        let (namespace, pod_uid) = (self.pod.namespace.clone(), self.uid.clone());
+        let (namespace, pod_uid) = (self.pod.namespace.to_string(), self.uid.clone());
         Subject { namespace, pod_uid, container: self.container.clone() }
     }
 }
@@ -73,7 +73,7 @@ impl Engine {
             }
         }
         let may_start = |(key, _): &(ContainerKey, _)| {
-            running.get(key.pod.namespace.as_str()).is_none_or(|count| *count < MAX_CLAIMS_OF_NAMESPACE)
+            running.get(&*key.pod.namespace).is_none_or(|count| *count < MAX_CLAIMS_OF_NAMESPACE)
         };
         let first = self.unattempted.iter().position(may_start)?;
         self.unattempted.remove(first)
@@ -300,7 +300,7 @@ enum NoFreeName {
 
 fn pod_target(key: &ContainerKey) -> CheckpointTarget {
     let ContainerKey { pod, uid, container, image } = key.clone();
-    CheckpointTarget::Pod { name: pod.name, uid, container, image }
+    CheckpointTarget::Pod { name: pod.name.to_string(), uid, container, image: image.to_string() }
 }
 
 /// By what a success of the same container makes the claim of this target superfluous.

@@ -107,16 +107,18 @@ impl Engine {
                     _ => {}
                 }
             }
-            (Task::Attempt(checkpoint) | Task::WriteUnmet(checkpoint), OperationResult::Attempt(result)) => match result {
-                Ok(attempt) => {
-                    self.outage_over();
-                    if let Some(record) = &record {
-                        self.note_write(record, &attempt, now);
+            (Task::Attempt(checkpoint) | Task::WriteUnmet(checkpoint), OperationResult::Attempt(result)) => {
+                match result {
+                    Ok(attempt) => {
+                        self.outage_over();
+                        if let Some(record) = &record {
+                            self.note_write(record, &attempt, now);
+                        }
+                        self.attempt_ended(attempt, Some(checkpoint), is_outdated);
                     }
-                    self.attempt_ended(attempt, Some(checkpoint), is_outdated);
+                    Err(error) => failure = Some((checkpoint, error)),
                 }
-                Err(error) => failure = Some((checkpoint, error)),
-            },
+            }
             (Task::MarkInterrupted(checkpoint) | Task::Cancel(checkpoint), OperationResult::Written(result)) => {
                 match result {
                     Ok(written) => {

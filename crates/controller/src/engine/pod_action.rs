@@ -1,5 +1,6 @@
 //! What follows from the events of pods.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use snapwatcher_api::eligibility::Ineligible;
@@ -12,7 +13,7 @@ pub(super) struct ContainerKey {
     pub(super) pod: PodName,
     pub(super) uid: String,
     pub(super) container: String,
-    pub(super) image: String,
+    pub(super) image: Arc<str>,
 }
 
 /// What follows from an event.

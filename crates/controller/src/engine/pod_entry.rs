@@ -1,6 +1,7 @@
 //! One watched pod, and how far the claims of its containers have come.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
@@ -15,7 +16,7 @@ pub(super) struct PodEntry {
     pub(super) pod: PodFacts,
     pub(super) event: BlockEvent,
     /// The UID of its workload, once it was looked up.
-    pub(super) workload_uid: Option<String>,
+    pub(super) workload_uid: Option<Arc<str>>,
     /// Whether the pod was Ready in its last state, whatever its labels and annotations say.
     is_ready: bool,
     /// Whether the pod was running in its last state.
@@ -30,9 +31,9 @@ pub(super) struct PodEntry {
 
 /// The kubelet stops a container some time after its image was changed. Until then, the pod's status is that of the old one.
 struct OutdatedContainer {
-    name: Box<str>,
+    name: Arc<str>,
     instance: u64,
-    image: String,
+    image: Arc<str>,
     /// What its status says.
     is_started: bool,
     /// By the clock since boot.
@@ -76,7 +77,11 @@ impl PodEntry {
 
     pub(super) fn set_claim(&mut self, container: &str, state: Option<ClaimState>) {
         self.claims.retain(|(name, _)| **name != *container);
-        self.claims.extend(state.map(|state| (container.into(), state)));
+        if let Some(state) = state {
+            // Most pods have one, and there are many pods.
+            self.claims.reserve_exact(1);
+            self.claims.push((container.into(), state));
+        }
     }
 
     /// Claims all containers again that have no Checkpoint any more.
@@ -103,14 +108,14 @@ impl PodEntry {
         let changed: Vec<(&ContainerFacts, &ContainerFacts)> =
             same_containers(&self.pod, &before).filter(has_changed).collect();
         for (container, before) in &changed {
-            let is_known = self.outdated.iter().any(|outdated| *outdated.name == container.name);
+            let is_known = self.outdated.iter().any(|outdated| outdated.name == container.name);
             if let (Some(instance), false) = (before.instance, is_known) {
-                let (name, image) = (container.name.as_str().into(), before.image.clone());
+                let (name, image) = (container.name.clone(), before.image.clone());
                 let until = now.boot + OUTDATED_FOR;
                 self.outdated.push(OutdatedContainer { name, instance, image, is_started: false, until });
             }
         }
-        let changed: HashSet<String> = changed.into_iter().map(|(container, _)| container.name.clone()).collect();
+        let changed: HashSet<Arc<str>> = changed.into_iter().map(|(container, _)| container.name.clone()).collect();
         let has_new_controller = before.controller != self.pod.controller;
         let has_new_revision = before.revision() != self.pod.revision() || has_new_controller;
         if has_new_controller {
@@ -135,7 +140,7 @@ impl PodEntry {
         let before = self.outdated.len();
         let containers = &mut self.pod.containers;
         self.outdated.retain(|outdated| {
-            let container = containers.iter_mut().find(|container| container.name == *outdated.name);
+            let container = containers.iter_mut().find(|container| container.name == outdated.name);
             let Some(container) = container else { return false };
             let is_same = container.instance == Some(outdated.instance) && container.image != outdated.image;
             let is_outdated = is_same && now.boot < outdated.until;

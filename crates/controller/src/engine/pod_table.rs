@@ -1,4 +1,4 @@
-//! The watched pods, about 1 KiB each. The table turns the events of the watch into actions.
+//! The watched pods, less than 1 KiB each. The table turns the events of the watch into actions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use snapwatcher_kubernetes::backoff::Backoff;
 use super::message::Now;
 use super::pod_action::{ContainerKey, PodAction};
 use super::pod_entry::{ClaimState, PodEntry};
+use super::shared_facts::SharedFacts;
 use crate::log_block::BlockEvent;
 
 /// By how much the watch of Checkpoints may lag behind a claim.
@@ -28,7 +29,9 @@ pub(super) const REJECTED_RETRY: Backoff = Backoff::new(Duration::from_secs(1), 
 /// All labeled pods of the watched namespaces, in order, so that equal histories take equal steps.
 #[derive(Default)]
 pub(super) struct PodTable {
-    pods: BTreeMap<PodName, PodEntry>,
+    /// Boxed, since a node of the map has up to twice as many slots as entries.
+    pods: BTreeMap<PodName, Box<PodEntry>>,
+    shared: SharedFacts,
     /// What a listing under way has delivered, by scope.
     listings: HashMap<usize, HashSet<PodName>>,
     /// The scopes whose first listing is complete; false: [`Self::is_newly_listed`] has not said so yet.
@@ -51,7 +54,7 @@ impl PodTable {
     }
 
     pub(super) fn get(&self, pod: &PodName) -> Option<&PodEntry> {
-        self.pods.get(pod)
+        self.pods.get(pod).map(|entry| &**entry)
     }
 
     /// Whether the first listing with that pod was complete before.
@@ -61,9 +64,9 @@ impl PodTable {
 
     /// The pods of that namespace.
     pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &PodEntry> {
-        let first = PodName { namespace: namespace.to_owned(), name: String::new() };
-        let pods = self.pods.range(first..).map(|(_, entry)| entry);
-        pods.take_while(move |entry| entry.pod.name.namespace == namespace)
+        let first = PodName { namespace: namespace.into(), name: "".into() };
+        let pods = self.pods.range(first..).map(|(_, entry)| &**entry);
+        pods.take_while(move |entry| *entry.pod.name.namespace == *namespace)
     }
 
     /// The UIDs of all pods.
@@ -74,7 +77,7 @@ impl PodTable {
     /// The workload of a pod was looked up.
     pub(super) fn set_workload(&mut self, pod: &PodName, uid: &str, workload_uid: &str) {
         if let Some(entry) = self.pods.get_mut(pod).filter(|entry| entry.pod.uid == uid) {
-            entry.workload_uid = Some(workload_uid.to_owned());
+            entry.workload_uid = Some(self.shared.text(workload_uid));
         }
     }
 
@@ -93,7 +96,8 @@ impl PodTable {
             Event::InitDone => {
                 self.listed.entry(scope).or_insert(false);
                 let listed = self.listings.remove(&scope).unwrap_or_default();
-                let is_gone = |(name, entry): &(&PodName, &PodEntry)| entry.scope == scope && !listed.contains(*name);
+                let is_gone =
+                    |(name, entry): &(&PodName, &Box<PodEntry>)| entry.scope == scope && !listed.contains(*name);
                 let gone: Vec<PodName> = self.pods.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
                 let removed = gone.iter().filter_map(|name| self.pods.remove(name));
                 removed.map(|entry| PodAction::changed(&entry.pod)).collect()
@@ -186,8 +190,8 @@ impl PodTable {
         is_about: impl Fn(&PodEntry) -> bool,
         now: Now,
     ) -> Vec<PodAction> {
-        let first = PodName { namespace: namespace.to_owned(), name: String::new() };
-        let entries = self.pods.range_mut(first..).take_while(|(name, _)| name.namespace == namespace);
+        let first = PodName { namespace: namespace.into(), name: "".into() };
+        let entries = self.pods.range_mut(first..).take_while(|(name, _)| *name.namespace == *namespace);
         entries.filter(|(_, entry)| is_about(entry)).flat_map(|(_, entry)| entry.reclaim(now)).collect()
     }
 
@@ -199,6 +203,9 @@ impl PodTable {
 
     fn update(&mut self, scope: usize, pod: PodFacts, now: Now) -> Vec<PodAction> {
         let mut actions = Vec::new();
+        let mut pod = self.shared.share(pod);
+        // It only matters when the pod is seen for the first time.
+        let admission = pod.admission.take();
         // Another pod of the same name is a new pod.
         if self.pods.get(&pod.name).is_some_and(|known| known.pod.uid != pod.uid) {
             actions.extend(self.pods.remove(&pod.name).map(|entry| PodAction::changed(&entry.pod)));
@@ -208,23 +215,23 @@ impl PodTable {
             actions.extend(entry.actions(now));
             return actions;
         }
-        actions.push(PodAction::Seen(pod.clone()));
+        actions.push(PodAction::Seen(PodFacts { admission, ..pod.clone() }));
         let eligible = eligibility::check(Some(&pod), Choice::Annotated, now.wall);
         let is_eligible = matches!(eligible, Ok(_) | Err(Ineligible::Delayed(_)));
         let event = if is_eligible { BlockEvent::Added } else { BlockEvent::Modified };
         let name = pod.name.clone();
-        let mut entry = PodEntry::new(scope, pod, event);
+        let mut entry = Box::new(PodEntry::new(scope, pod, event));
         actions.extend(entry.actions(now));
         self.pods.insert(name, entry);
         actions
     }
 
     fn entry(&self, key: &ContainerKey) -> Option<&PodEntry> {
-        self.pods.get(&key.pod).filter(|entry| entry.pod.uid == key.uid)
+        self.get(&key.pod).filter(|entry| entry.pod.uid == key.uid)
     }
 
     fn entry_mut(&mut self, key: &ContainerKey) -> Option<&mut PodEntry> {
-        self.pods.get_mut(&key.pod).filter(|entry| entry.pod.uid == key.uid)
+        self.pods.get_mut(&key.pod).filter(|entry| entry.pod.uid == key.uid).map(|entry| &mut **entry)
     }
 }
 

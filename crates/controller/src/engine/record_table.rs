@@ -4,6 +4,7 @@
 //! memory.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +50,8 @@ pub(super) enum SuccessOf<'a> {
     Revision(&'a str),
 }
 
-/// 128 bits of a SHA-256: in practice no two keys share one.
-type KeyDigest = u128;
+/// 128 bits of a SHA-256: in practice no two keys share one. Without the zero, an `Option` of it takes no more memory.
+type KeyDigest = NonZero<u128>;
 
 /// For which pods a claim must be tried again, because Checkpoints were deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,7 +255,7 @@ fn target_digest(spec: &CheckpointSpec) -> u64 {
     let (revision, container) = (revision.as_deref().unwrap_or_default(), container.as_deref().unwrap_or_default());
     let image = image.as_deref().unwrap_or_default();
     let digest = digest(&[name, pod_uid, kind, workload_uid, revision, container, image]);
-    u64::try_from(digest >> 64).unwrap_or_default()
+    u64::try_from(digest.get() >> 64).unwrap_or_default()
 }
 
 fn name_digest(checkpoint: &Checkpoint) -> KeyDigest {
@@ -272,7 +273,8 @@ fn digest(parts: &[&str]) -> KeyDigest {
         hash.update(part.len().to_be_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().take(16).fold(0, |key, &byte| key << 8 | KeyDigest::from(byte))
+    let digest = hash.finalize().iter().take(16).fold(0, |digest, &byte| digest << 8 | u128::from(byte));
+    KeyDigest::new(digest).unwrap_or(KeyDigest::MAX)
 }
 
 #[cfg(test)]

@@ -266,9 +266,9 @@ fn version(checkpoint: &Checkpoint) -> Option<u64> {
 fn is_attempt_of(checkpoint: &Checkpoint, pod: &PodFacts) -> bool {
     let node = checkpoint.status.as_ref().and_then(|status| status.pod.as_ref()?.node.as_deref());
     let container = fields::container(checkpoint).and_then(|name| pod.container(name));
-    let image = checkpoint.status.as_ref().and_then(|status| status.image.as_ref());
+    let image = checkpoint.status.as_ref().and_then(|status| status.image.as_deref());
     let is_running = pod.running && node.is_some() && node == pod.node.as_deref();
     is_running
         && fields::pod_uid(checkpoint) == Some(pod.uid.as_str())
-        && container.is_some_and(|container| image == Some(&container.image))
+        && container.is_some_and(|container| image == Some(&*container.image))
 }

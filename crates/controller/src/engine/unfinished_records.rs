@@ -113,13 +113,13 @@ impl UnfinishedRecords {
     /// Those that may depend on a pod of that revision, in order.
     pub(super) fn about_pod(&self, pod: &PodName, revision: &str) -> BTreeSet<RecordKey> {
         let about = |subject: Subject| {
-            let first = (pod.namespace.clone(), subject, RecordKey::new("", ""));
+            let first = (pod.namespace.to_string(), subject, RecordKey::new("", ""));
             let (namespace, subject, _) = first.clone();
             let same = self.by_subject.range(first..);
             let same = same.take_while(move |(of, about, _)| *of == namespace && *about == subject);
             same.map(|(_, _, key)| key.clone())
         };
-        about(Subject::Pod(pod.name.clone())).chain(about(Subject::Revision(revision.to_owned()))).collect()
+        about(Subject::Pod(pod.name.to_string())).chain(about(Subject::Revision(revision.to_owned()))).collect()
     }
 }
 

@@ -288,7 +288,10 @@ mod tests {
         let taken = |namespace: &str| usize::from(namespace == "slow");
         let next = queue.pop(taken, |namespace, _| namespace != "full").map(|(item, _)| item);
         assert_eq!(next, Some(item("quick", "1")));
-        assert_eq!(queue.pop(taken, |namespace, _| namespace != "quick").map(|(item, _)| item), Some(item("slow", "1")));
+        assert_eq!(
+            queue.pop(taken, |namespace, _| namespace != "quick").map(|(item, _)| item),
+            Some(item("slow", "1"))
+        );
         assert_eq!(queue.pop(taken, |_, _| true).map(|(item, _)| item), Some(item("quick", "2")));
     }
 }

@@ -138,9 +138,9 @@ async fn write_unmet<I: OperationIo>(
 }
 
 fn direct_workload(pod: &PodFacts) -> Workload {
-    let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
+    let (name, uid) = (pod.name.name.to_string(), pod.uid.clone());
     let itself = Workload { api_version: "v1".into(), kind: "Pod".into(), name, uid };
-    pod.controller.as_ref().map_or(itself, Workload::from)
+    pod.controller.as_deref().map_or(itself, Workload::from)
 }
 
 /// Writes why a Checkpoint is not attempted.

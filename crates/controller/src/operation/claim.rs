@@ -83,8 +83,8 @@ async fn claimed<I: OperationIo>(
 async fn live_pod(io: &impl OperationIo, claim: &Claim) -> Result<LivePod, ClaimError> {
     let Claim { pod, container, .. } = claim;
     // Also for a revision: this pod proves that the revision has one that can be checkpointed.
-    let image = pod.container(container).map(|container| container.image.clone()).unwrap_or_default();
-    let (name, uid) = (pod.name.name.clone(), pod.uid.clone());
+    let image = pod.container(container).map(|container| container.image.to_string()).unwrap_or_default();
+    let (name, uid) = (pod.name.name.to_string(), pod.uid.clone());
     let of_pod = CheckpointTarget::Pod { name, uid, container: container.clone(), image };
     let live = io.read_pod(&pod.name).await?;
     let facts = live.as_ref().map(|pod| &pod.facts);
@@ -139,7 +139,7 @@ fn is_mine(found: &Checkpoint, object: &Checkpoint) -> bool {
 
 fn object(io: &impl OperationIo, settings: &OperationSettings, claim: &Claim, pod: &PodFacts) -> Checkpoint {
     let mut object = Checkpoint::new(&claim.name, CheckpointSpec::from(&claim.target));
-    object.metadata.namespace = Some(pod.name.namespace.clone());
+    object.metadata.namespace = Some(pod.name.namespace.to_string());
     object.metadata.labels = Some(labels(claim, pod));
     // With the pod: one holder claims for several pods of a revision, and only the first claim counts.
     let claimed_by = format!("{}/{}", settings.holder, pod.uid);

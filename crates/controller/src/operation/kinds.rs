@@ -67,7 +67,7 @@ pub struct Attempt {
 #[derive(Debug, Clone)]
 pub struct ShownContainer {
     /// With another one, the pod has just been updated in place, and the container may still run this one.
-    pub image: String,
+    pub image: Arc<str>,
     /// The instance of the container that still runs the image before, see
     /// [`ContainerFacts::instance`](snapwatcher_api::pod::ContainerFacts::instance).
     pub outdated: Option<u64>,

@@ -52,7 +52,7 @@ pub(super) async fn send<I: OperationIo>(
     let status = checkpoint.status.clone().unwrap_or_default();
     let request = CheckpointRequest {
         pod: pod.facts.name.clone(),
-        node: pod.facts.node.clone().unwrap_or_default(),
+        node: pod.facts.node.as_deref().unwrap_or_default().to_owned(),
         container: container.clone(),
         idempotency_key: idempotency_key(&checkpoint, &status),
         pod_object: pod.object,

@@ -5,12 +5,13 @@ use tower::ServiceExt as _;
 
 use super::*;
 use snapwatcher_api::fixtures::{self, at};
+use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::admin::{self, AdminState, Health};
 use snapwatcher_daemon::telemetry::metrics;
 
 fn timeline() -> PodTimeline {
     PodTimeline {
-        pod: PodName { namespace: "default".to_owned(), name: "web".to_owned() },
+        pod: PodName { namespace: "default".into(), name: "web".into() },
         uid: "u1".to_owned(),
         admission: None,
         seen: Some(at(1)),
@@ -81,7 +82,7 @@ fn each_pod_is_on_one_page_and_no_page_is_long() {
     let pods = [("a", 700), ("b", 2)];
     for (namespace, number) in pods {
         for number in 0..number {
-            let pod = PodName { namespace: namespace.to_owned(), name: "web".to_owned() };
+            let pod = PodName { namespace: namespace.into(), name: "web".into() };
             page.timelines.update_container(&pod, &format!("{namespace}/{number:03}&"), "app", |_| {});
         }
     }
@@ -104,7 +105,7 @@ fn each_pod_is_on_one_page_and_no_page_is_long() {
 fn as_many_readers_as_there_are_connections_hold_less_than_32_mib() {
     let page = page();
     for number in 0..200 {
-        let pod = PodName { namespace: "default".to_owned(), name: format!("{number:0>253}") };
+        let pod = PodName { namespace: "default".into(), name: format!("{number:0>253}").into() };
         page.timelines.waiting_for(&fixtures::pod(&pod.name).uid(&format!("{number:03}")).facts(), &"x".repeat(256));
         for container in 0..64 {
             page.timelines.update_container(&pod, &format!("{number:03}"), &format!("{container:0>256}"), |timeline| {

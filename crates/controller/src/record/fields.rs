@@ -17,8 +17,8 @@ pub(crate) fn target(checkpoint: &Checkpoint) -> Option<CheckpointTarget> {
 pub(crate) fn pod_name(checkpoint: &Checkpoint) -> Option<PodName> {
     let named = checkpoint.spec.pod.as_ref().map(|pod| &pod.name);
     let resolved = || checkpoint.status.as_ref().and_then(|status| status.pod.as_ref()).map(|pod| &pod.name);
-    let name = named.or_else(resolved)?.clone();
-    Some(PodName { namespace: checkpoint.namespace().unwrap_or_default(), name })
+    let name = named.or_else(resolved)?.as_str().into();
+    Some(PodName { namespace: checkpoint.namespace().unwrap_or_default().into(), name })
 }
 
 /// UID of the pod, from the spec or else as resolved.
@@ -37,8 +37,9 @@ pub(crate) fn container(checkpoint: &Checkpoint) -> Option<&str> {
 /// Pod, UID of the pod, and container, where SnapWatcher has chosen them: from the status, or from the spec of a Checkpoint that
 /// SnapWatcher created. `None` if there is only the spec of a person, who may name what does not exist.
 pub(crate) fn resolved(checkpoint: &Checkpoint) -> Option<(PodName, String, String)> {
-    let named = |name, uid, container| {
-        Some((PodName { namespace: checkpoint.namespace().unwrap_or_default(), name }, uid, container))
+    let named = |name: String, uid, container| {
+        let namespace = checkpoint.namespace().unwrap_or_default().into();
+        Some((PodName { namespace, name: name.into() }, uid, container))
     };
     let status = checkpoint.status.clone().unwrap_or_default();
     let pod = status.pod.and_then(|pod| Some((pod.name, pod.uid?)));
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     fn app_of_web() -> Option<(PodName, String, String)> {
-        let pod = PodName { namespace: "default".to_owned(), name: "web".to_owned() };
+        let pod = PodName { namespace: "default".into(), name: "web".into() };
         Some((pod, POD_UID.to_owned(), CONTAINER.to_owned()))
     }
 
@@ -107,7 +108,9 @@ mod tests {
         let of_revision = |checkpoint: CheckpointFixture| {
             checkpoint.spec(|spec| {
                 spec.pod = None;
-                spec.workload = Some(WorkloadReference::default());
+                let (api_version, kind) = ("apps/v1".to_owned(), "Deployment".to_owned());
+                let (name, uid) = ("web".to_owned(), "d".to_owned());
+                spec.workload = Some(WorkloadReference { api_version, kind, name, uid });
                 spec.revision = Some("r".to_owned());
             })
         };

@@ -70,8 +70,8 @@ impl AttemptTarget {
             pod: PodStatus::from(pod),
             workload,
             revision: pod.revision().to_owned(),
-            image: facts.map(|facts| facts.image.clone()),
-            image_id: facts.and_then(|facts| facts.image_id.clone()),
+            image: facts.map(|facts| facts.image.to_string()),
+            image_id: facts.and_then(|facts| facts.image_id.as_deref().map(str::to_owned)),
             container,
         }
     }

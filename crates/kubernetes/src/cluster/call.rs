@@ -16,7 +16,9 @@ pub enum CallError {
     #[error("could not {what}")]
     Failed { what: String, source: Box<kube::Error> },
     /// A proxy that rewrites the path of a request could do that.
-    #[error("could not {what}: the response is about `{received}`. Check the proxies between SnapWatcher and the API server")]
+    #[error(
+        "could not {what}: the response is about `{received}`. Check the proxies between SnapWatcher and the API server"
+    )]
     OtherObject { what: String, received: String },
     /// The error of a call whose result several operations wait for.
     #[error(transparent)]

@@ -104,7 +104,8 @@ fn with_limit(request: &Parts, limit: u32) -> kube::Result<Request<Body>> {
         .collect();
     let path_and_query = format!("{}?{}", parts.uri.path(), query.join("&"));
     let mut uri = parts.uri.into_parts();
-    uri.path_and_query = Some(PathAndQuery::try_from(path_and_query).map_err(|error| kube::Error::HttpError(error.into()))?);
+    uri.path_and_query =
+        Some(PathAndQuery::try_from(path_and_query).map_err(|error| kube::Error::HttpError(error.into()))?);
     parts.uri = Uri::from_parts(uri).map_err(|error| kube::Error::HttpError(error.into()))?;
     Ok(Request::from_parts(parts, Body::empty()))
 }
@@ -130,11 +131,15 @@ mod tests {
         let server = tower::service_fn(move |request: Request<Body>| {
             let limit = limit(request.uri()).unwrap();
             limits.lock().unwrap().push(limit);
-            let parameter = |name: &str| request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix(name)).map(str::to_owned);
+            let parameter = |name: &str| {
+                request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix(name)).map(str::to_owned)
+            };
             let start: usize = parameter("continue=").map_or(0, |token| token.parse().unwrap());
             let end = (start + limit as usize).min(sizes.len());
-            let items: Vec<_> =
-                sizes[start..end].iter().map(|size| json!({"metadata": {}, "data": {"a": "x".repeat(*size)}})).collect();
+            let items: Vec<_> = sizes[start..end]
+                .iter()
+                .map(|size| json!({"metadata": {}, "data": {"a": "x".repeat(*size)}}))
+                .collect();
             let next = if end < sizes.len() { end.to_string() } else { String::new() };
             let list = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "1", "continue": next}, "items": items});
             async move { Ok::<_, kube::Error>(Response::new(Body::from(list.to_string().into_bytes()))) }

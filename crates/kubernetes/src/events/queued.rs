@@ -73,7 +73,7 @@ impl QueuedEvent {
 
     /// The object to create.
     pub(super) fn into_object(self, name: String, instance: &str, now: Timestamp) -> Event {
-        let namespace = self.pod.namespace;
+        let namespace = self.pod.namespace.to_string();
         let related = self.checkpoint.map(|checkpoint| ObjectReference {
             api_version: Some(Checkpoint::api_version(&()).into_owned()),
             kind: Some(Checkpoint::kind(&()).into_owned()),
@@ -93,7 +93,7 @@ impl QueuedEvent {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Pod".to_owned()),
                 namespace: Some(namespace),
-                name: Some(self.pod.name),
+                name: Some(self.pod.name.to_string()),
                 uid: self.pod_uid,
                 ..ObjectReference::default()
             }),
@@ -113,7 +113,7 @@ mod tests {
 
     fn event(pod: &str, note: String) -> QueuedEvent {
         QueuedEvent {
-            pod: PodName { namespace: "default".to_owned(), name: pod.to_owned() },
+            pod: PodName { namespace: "default".into(), name: pod.into() },
             pod_uid: None,
             checkpoint: None,
             is_warning: true,

@@ -81,7 +81,7 @@ mod tests {
 
     fn event(pod: &str, is_warning: bool) -> QueuedEvent {
         QueuedEvent {
-            pod: PodName { namespace: "default".to_owned(), name: pod.to_owned() },
+            pod: PodName { namespace: "default".into(), name: pod.into() },
             pod_uid: Some(format!("uid-of-{pod}")),
             checkpoint: None,
             is_warning,

@@ -4,7 +4,7 @@ use crate::words::LONGEST_TEXT;
 const NOW: Duration = Duration::from_secs(100);
 
 fn pod_of(namespace: &str) -> PodName {
-    PodName { namespace: namespace.to_owned(), name: "web".to_owned() }
+    PodName { namespace: namespace.into(), name: "web".into() }
 }
 
 fn pod() -> PodName {
@@ -133,7 +133,7 @@ fn pages_have_each_timeline_once_in_order() {
         for name in ["web", "db"] {
             for number in [2, 1] {
                 let uid = format!("{name}-{number}");
-                let pod = PodName { namespace: namespace.to_owned(), name: name.to_owned() };
+                let pod = PodName { namespace: namespace.into(), name: name.into() };
                 store.update(&pod, &uid, NOW, |_, _| {});
                 expected.push((pod, uid));
             }
@@ -154,13 +154,13 @@ fn pages_have_each_timeline_once_in_order() {
         assert_eq!(rows, expected, "{limit}");
     }
     let (of_one, has_more) = store.page(Some("a"), None, 4, NOW);
-    assert!(of_one.iter().all(|timeline| timeline.pod.namespace == "a") && of_one.len() == 4 && !has_more);
+    assert!(of_one.iter().all(|timeline| &*timeline.pod.namespace == "a") && of_one.len() == 4 && !has_more);
 }
 
 #[test]
 fn a_usual_timeline_takes_less_than_600_bytes() {
     let mut store = Store::default();
-    let pod = PodName { namespace: "production".to_owned(), name: "checkout-7d5d69f7c4-x2x9z".to_owned() };
+    let pod = PodName { namespace: "production".into(), name: "checkout-7d5d69f7c4-x2x9z".into() };
     let mut add = |uid: &str| {
         store.update(&pod, uid, NOW, |stored, words| {
             stored.set_waiting_for(Some("NotReady"), words);

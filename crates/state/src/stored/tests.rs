@@ -16,7 +16,7 @@ fn a_uid_is_stored_as_it_was() {
 
 #[test]
 fn a_stored_timeline_shows_what_was_put_in() {
-    let (mut words, mut stored) = (Words::default(), Stored::new("web"));
+    let (mut words, mut stored) = (Words::default(), Stored::new(&"web".into()));
     stored.set_seen(at(2), Some(AdmissionTime { at: at(1), by_other_replica: true }));
     stored.set_ready(at(3));
     stored.set_waiting_for(Some(&"x".repeat(1000)), &mut words);
@@ -40,7 +40,7 @@ fn a_stored_timeline_shows_what_was_put_in() {
 
 #[test]
 fn the_containers_of_a_timeline_are_bounded_and_known_ones_still_change() {
-    let (mut words, mut stored) = (Words::default(), Stored::new("web"));
+    let (mut words, mut stored) = (Words::default(), Stored::new(&"web".into()));
     for number in 0..10_000 {
         stored.update_container(&format!("{number:05}"), &mut words, |_| {});
     }
@@ -52,7 +52,7 @@ fn the_containers_of_a_timeline_are_bounded_and_known_ones_still_change() {
 
 #[test]
 fn the_estimate_of_the_memory_follows_each_change() {
-    let (mut words, mut stored) = (Words::default(), Stored::new("web"));
+    let (mut words, mut stored) = (Words::default(), Stored::new(&"web".into()));
     stored.update_container("app", &mut words, |_| {});
     let before = stored.bytes();
     for checkpoint in ["web-app", "a-longer-name", "web"] {

@@ -39,7 +39,7 @@ fn the_facts_of_a_ready_pod_are_read() {
     assert_eq!(pod.revision(), "abc");
     assert!(pod.container("app").unwrap().started);
     let app = pod.container("app").unwrap();
-    assert_eq!((app.image.as_str(), app.image_id.as_deref()), ("busybox", Some("sha256:1")));
+    assert_eq!((&*app.image, app.image_id.as_deref()), ("busybox", Some("sha256:1")));
 }
 
 #[test]
@@ -71,8 +71,11 @@ fn an_owner_reference_of_any_text_leads_to_a_valid_workload() {
     };
     let mut seen = Vec::new();
     for text in ["", "a b", "a/b/c", "../../x", "-a-", "\u{1b}[2J", "\u{fc}", &"x".repeat(400)] {
-        let ControllerReference { api_version, kind, name, uid } = ControllerReference::among(&references(text)).unwrap();
-        for valid in [&kind, &name, &uid].into_iter().chain(&api_version.split('/').map(str::to_owned).collect::<Vec<_>>()) {
+        let ControllerReference { api_version, kind, name, uid } =
+            ControllerReference::among(&references(text)).unwrap();
+        for valid in
+            [&kind, &name, &uid].into_iter().chain(&api_version.split('/').map(str::to_owned).collect::<Vec<_>>())
+        {
             assert!(is_label_value(valid), "{text:?} -> {valid:?}");
         }
         assert!(api_version.split('/').count() <= 2 && !seen.contains(&uid), "{text:?} -> {api_version} {uid}");

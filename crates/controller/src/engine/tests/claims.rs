@@ -112,7 +112,10 @@ fn a_pod_updated_in_place_is_claimed_with_its_new_image() {
         if !is_one_pod {
             pods.push(of("b", "1"));
         }
-        let (mut engine, effects) = leading(EngineSettings { once_per, ..settings() }, pods);
+        let (mut engine, effects) = leading(
+            EngineSettings { once_per: OncePerSetting { default: once_per, is_limit: false }, ..settings() },
+            pods,
+        );
         let mut work = operations(effects);
         while let Some((id, operation)) = work.pop() {
             let result = match operation {
