@@ -76,6 +76,7 @@ impl Engine {
             self.requeue_blocked();
         }
         self.last_step = now;
+        self.slots.is_shared = self.pods.has_several_namespaces();
         self.start_work(now);
         self.report_numbers(now);
         std::mem::take(&mut self.effects)
@@ -223,9 +224,12 @@ impl Engine {
     /// Until every scope is listed, slots that an earlier leader took there are not known. A scope that cannot be listed
     /// delays the others for only as long as such a slot can count.
     fn all_are_listed(&self, now: Now) -> bool {
-        let scopes = 0..self.settings.scopes.len();
-        scopes.into_iter().all(|scope| self.records.is_listed(scope) && self.pods.is_listed(scope))
-            || now.boot >= self.stale_slots_expire_at
+        self.are_listed() || now.boot >= self.stale_slots_expire_at
+    }
+
+    /// Whether the first listing of every scope is complete.
+    fn are_listed(&self) -> bool {
+        (0..self.settings.scopes.len()).all(|scope| self.records.is_listed(scope) && self.pods.is_listed(scope))
     }
 
     fn start_work(&mut self, now: Now) {

@@ -144,23 +144,24 @@ impl World {
             let (uid, node, until) = facts::slot(record)?;
             let name = record.spec.container.clone().unwrap_or_default();
             let holder = facts::attempt(record)?.holder;
+            let shown_at = of.seen.attempts.get(key).map(|(_, at)| *at).unwrap_or_default();
             let is_known = || {
                 let pods = &of.seen.pods;
                 facts::has_status(record)
-                    || pods.values().any(|pod| {
-                        let image = facts::annotated_image(record);
-                        let is_same = facts::image_of(&pod.facts, &name) == image.as_deref();
-                        pod.facts.uid == uid
-                            && pod.facts.node.as_deref() == node.as_deref()
-                            && pod.facts.running
-                            && is_same
-                    })
+                    || of.seen.can_be_of_former_leader(shown_at)
+                        && pods.values().any(|pod| {
+                            let image = facts::annotated_image(record);
+                            let is_same = facts::image_of(&pod.facts, &name) == image.as_deref();
+                            pod.facts.uid == uid
+                                && pod.facts.node.as_deref() == node.as_deref()
+                                && pod.facts.running
+                                && is_same
+                        })
             };
             let is_outdated = of.seen.written.get(key).is_some_and(|written| version(record) < *written);
             // A slot that has expired by a wrong clock is forgotten.
             let is_unclear = is_own || is_outdated || of.seen.is_clock_wrong;
             // Whatever a wrong clock has written, no slot is held for longer.
-            let shown_at = of.seen.attempts.get(key).map(|(_, at)| *at).unwrap_or_default();
             let is_held = until > wall && self.age(shown_at) < SEND_WINDOW + LONGEST_SLOT;
             let counts = !is_unclear && holder != me && is_held && is_known();
             let resolved = || record.status.as_ref().and_then(|status| status.container.clone());
@@ -176,6 +177,8 @@ impl World {
         let flags = of.flags;
         let mut on_node = all.clone();
         on_node.retain(|(_, node, ..)| node.is_some() && *node == attempting.node);
+        let is_shared = of.seen.has_pods_of_several_namespaces();
+        let of_one_namespace = if is_shared { (flags.concurrent - 1).max(1) } else { flags.concurrent };
         let namespace = |key: &str| key.split_once('/').map(|(namespace, _)| namespace.to_owned());
         let mut of_namespace = all.clone();
         of_namespace.retain(|(key, ..)| namespace(key) == namespace(&attempting.key));
@@ -186,14 +189,16 @@ impl World {
             });
             slots.dedup_by(|(_, _, one, _), (_, _, other, _)| one.is_some() && one == other);
             let mut by_node: HashMap<Option<&str>, usize> = HashMap::new();
-            for (_, node, ..) in slots.iter().filter(|(.., is_claimed)| *is_claimed) {
+            let mut by_namespace: HashMap<Option<String>, usize> = HashMap::new();
+            for (key, node, ..) in slots.iter().filter(|(.., is_claimed)| *is_claimed) {
                 *by_node.entry(node.as_deref()).or_default() += 1;
+                *by_namespace.entry(namespace(key)).or_default() += 1;
             }
-            let claimed: usize = by_node.into_values().map(|on_node| on_node.min(flags.per_node)).sum();
-            *count = claimed + slots.iter().filter(|(.., is_claimed)| !is_claimed).count();
+            let on_nodes: usize = by_node.into_values().map(|on_node| on_node.min(flags.per_node)).sum();
+            let in_namespaces: usize = by_namespace.into_values().map(|count| count.min(of_one_namespace)).sum();
+            *count = on_nodes.min(in_namespaces) + slots.iter().filter(|(.., is_claimed)| !is_claimed).count();
         }
         let text = || format!("{} at {:?} beside {all:?}, limits {flags:?}", attempting.key, attempting.node);
-        let of_one_namespace = (flags.concurrent - 1).max(1);
         if counts[0] >= flags.concurrent || counts[1] >= flags.per_node || counts[2] >= of_one_namespace {
             self.violate("budget", text);
         } else if has_second {

@@ -136,9 +136,10 @@ impl World {
         }
         self.note_of(process, || if leads { "leads".to_owned() } else { "leads no longer".to_owned() });
         let scopes = self.setup.scopes().len();
+        let now = self.now;
         let of = &mut self.processes[process];
         of.leads = leads;
-        of.seen.forget();
+        of.seen.forget(now);
         self.input(process, Input::Leads(leads));
         self.processes[process].restart_watches(scopes);
     }

@@ -10,6 +10,7 @@ use snapwatcher_api::pod::PodFacts;
 use snapwatcher_controller::operation::OperationId;
 
 use super::facts::{self, AttemptId};
+use super::setup::{LONGEST_SLOT, SEND_WINDOW};
 
 /// An attempt that has started, until its response.
 #[derive(Debug, Clone)]
@@ -91,13 +92,16 @@ pub(super) struct Seen {
     pub(super) wakeups: VecDeque<Duration>,
     /// The wall clock has jumped, so that the waits of the engine are not known.
     pub(super) is_clock_wrong: bool,
+    /// When leadership changed last.
+    leadership_since: Duration,
     /// Until when each endpoint is left alone.
     pub(super) closed_endpoints: HashMap<String, Duration>,
 }
 
 impl Seen {
     /// Leadership has changed.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, now: Duration) {
+        self.leadership_since = now;
         self.records.clear();
         // Of a Checkpoint on which an operation works, the process still knows when it saw the attempt first.
         let started: HashSet<&str> = self.started.values().map(|started| started.key.as_str()).collect();
@@ -113,6 +117,17 @@ impl Seen {
         for started in self.started.values_mut() {
             started.was_paused = true;
         }
+    }
+
+    /// Whether an attempt that was first shown then can be one of a leader before.
+    pub(super) fn can_be_of_former_leader(&self, shown_at: Duration) -> bool {
+        shown_at < self.leadership_since + SEND_WINDOW + LONGEST_SLOT
+    }
+
+    pub(super) fn has_pods_of_several_namespaces(&self) -> bool {
+        let mut namespaces = self.pods.values().map(|pod| &pod.facts.name.namespace);
+        let first = namespaces.next();
+        namespaces.any(|namespace| Some(namespace) != first)
     }
 
     /// The operations on a Checkpoint.

@@ -98,8 +98,8 @@ impl Engine {
         if self.records.is_excess(&RecordKey::of(checkpoint)) {
             let most = self.settings.max_manual_checkpoints;
             let message = format!(
-                "namespace `{namespace}` already had {most} unfinished manual Checkpoints. Create this one again when \
-                 some of them have finished"
+                "namespace `{namespace}` already had {most} unfinished Checkpoints that SnapWatcher did not create. Create \
+                 this one again when some of them have finished"
             );
             return Need::Write { reason: Reason::TooManyCheckpoints, message };
         }

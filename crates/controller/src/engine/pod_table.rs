@@ -69,6 +69,11 @@ impl PodTable {
         pods.take_while(move |entry| *entry.pod.name.namespace == *namespace)
     }
 
+    pub(super) fn has_several_namespaces(&self) -> bool {
+        let ends = self.pods.first_key_value().zip(self.pods.last_key_value());
+        ends.is_some_and(|((first, _), (last, _))| first.namespace != last.namespace)
+    }
+
     /// The UIDs of all pods.
     pub(super) fn uids(&self) -> HashSet<String> {
         self.pods.values().map(|entry| entry.pod.uid.clone()).collect()

@@ -17,7 +17,7 @@ use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, 
 use snapwatcher_api::pod::PodName;
 
 use super::record_key::RecordKey;
-use super::unfinished_records::{ManualRecord, UnfinishedRecord, UnfinishedRecords};
+use super::unfinished_records::{UnfinishedRecord, UnfinishedRecords};
 use crate::record::fields;
 
 /// All Checkpoints, by key.
@@ -122,9 +122,15 @@ impl RecordTable {
         self.unfinished.get(key)
     }
 
-    /// Whether this is an unfinished manual Checkpoint beyond the limit of its namespace.
+    /// Counts an unfinished Checkpoint towards the limit of its namespace, unless it is about a container of a pod that exists, and
+    /// SnapWatcher creates one of its name for that container.
+    pub(super) fn count(&mut self, key: &RecordKey, has_container: bool) {
+        self.unfinished.count(key, has_container);
+    }
+
+    /// Whether this is an unfinished Checkpoint beyond the limit of its namespace.
     pub(super) fn is_excess(&self, key: &RecordKey) -> bool {
-        self.unfinished.get(key).is_some_and(|record| record.manual == Some(ManualRecord::Excess))
+        self.unfinished.is_excess(key)
     }
 
     pub(super) fn contains(&self, key: &RecordKey) -> bool {
@@ -136,8 +142,9 @@ impl RecordTable {
         self.contains(key) && self.unfinished.get(key).is_none()
     }
 
+    /// In the order in which they were created.
     pub(super) fn unfinished_keys(&self) -> Vec<RecordKey> {
-        self.unfinished.keys().cloned().collect()
+        self.unfinished.keys_by_age()
     }
 
     /// The unfinished Checkpoints that may depend on a pod of that revision.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 
-use snapwatcher_api::checkpoint::Checkpoint;
-use snapwatcher_api::pod::PodFacts;
+use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
+use snapwatcher_api::outcome::Reason;
+use snapwatcher_api::pod::{PodFacts, PodName};
 
 use super::attempts::Need;
 use super::endpoint_breakers::Permit;
@@ -144,19 +145,29 @@ impl Engine {
         self.take(actions, now);
     }
 
-    /// What the watch shows counts, unless an operation works on the Checkpoint or has written a newer version. Attempts in
-    /// annotations alone hold slots only for pods that run, on their nodes, since people can write annotations.
+    /// What the watch shows counts, unless an operation works on the Checkpoint or has written a newer version. Of attempts in
+    /// annotations alone, which people can write, only those hold slots that can be true.
     pub(super) fn observe_slot(&mut self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) {
         if self.busy.contains_key(key) || self.written.contains_key(key) {
             return;
         }
-        let is_known = |checkpoint: &Checkpoint| {
-            let name = fields::pod_name(checkpoint);
-            let pod = name.and_then(|name| self.pods.get(&name));
-            pod.is_some_and(|entry| is_attempt_of(checkpoint, &entry.pod))
-        };
-        let counts = !first_attempt::is_in(checkpoint) || is_known(checkpoint);
+        let counts = !first_attempt::is_in(checkpoint) || self.can_be_true(key, checkpoint, now);
         self.slots.observe(key, Some(checkpoint).filter(|_| counts), now);
+    }
+
+    /// Whether the attempt in an annotation can be one of its pod, which runs, and of its holder: this process knows what it has
+    /// sent, and a leader before it has written nothing after its slots have expired.
+    fn can_be_true(&self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) -> bool {
+        let start = attempt_start(checkpoint);
+        let holder = checkpoint.status.as_ref().and_then(|status| status.holder.as_deref());
+        let age = self.records.unfinished(key).map(|record| record.age(now.boot)).unwrap_or_default();
+        let is_of_holder = if holder == Some(self.settings.operations.holder.to_string().as_str()) {
+            self.sent.get(key).copied() == start
+        } else {
+            now.boot.saturating_sub(age) < self.stale_slots_expire_at
+        };
+        let pod = fields::pod_name(checkpoint).and_then(|name| self.pods.get(&name));
+        is_of_holder && pod.is_some_and(|entry| is_attempt_of(checkpoint, &entry.pod))
     }
 
     /// What an unfinished Checkpoint needs, by what is known of its attempt.
@@ -179,6 +190,7 @@ impl Engine {
         if !self.leads || self.is_stopping {
             return;
         }
+        self.count(key, &checkpoint);
         let step = self.next_step(key, &checkpoint, now);
         let is_write = matches!(step, NextStep::MarkInterrupted | NextStep::Cancel);
         if is_write && !self.may_write(key) {
@@ -198,7 +210,7 @@ impl Engine {
                     Need::Write { .. } if !self.may_write(key) => {
                         self.timers.set(Timer::Record(key.clone()), now.boot + RETRY_AFTER);
                     }
-                    Need::Write { reason, message } if self.may_attempt(now) => {
+                    Need::Write { reason, message } if self.may_write_unmet(reason, now) => {
                         let operation = Operation::WriteUnmet { checkpoint: checkpoint.clone(), reason, message };
                         self.start(Task::WriteUnmet(checkpoint), operation, Some(key.clone()), Permit::default());
                     }
@@ -214,6 +226,37 @@ impl Engine {
                 self.start(Task::Cancel(checkpoint), operation, Some(key.clone()), Permit::default());
             }
         }
+    }
+
+    /// Counts a Checkpoint towards the limit of its namespace.
+    fn count(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
+        // Until everything is listed, a pod can be missing, and an older Checkpoint.
+        if !self.are_listed() {
+            return;
+        }
+        let has_container = |pod: &PodFacts, container: &str| pod.container(container).is_some();
+        let is_about_container = match fields::target(checkpoint) {
+            None | Some(CheckpointTarget::Manual { .. }) => false,
+            Some(CheckpointTarget::Pod { name, uid, container, .. }) => {
+                let name = PodName { namespace: key.namespace().into(), name: name.into() };
+                let pod = self.pods.get(&name).map(|entry| &entry.pod);
+                pod.is_some_and(|pod| pod.uid == uid && has_container(pod, &container))
+            }
+            Some(CheckpointTarget::Revision { workload, revision, container }) => {
+                let is_pod = |entry: &PodEntry| {
+                    let is_of_workload = entry.workload_uid.as_deref() == Some(workload.uid.as_str());
+                    is_of_workload && entry.pod.revision() == revision && has_container(&entry.pod, &container)
+                };
+                self.pods.in_namespace(key.namespace()).any(is_pod)
+            }
+        };
+        self.records.count(key, is_about_container);
+    }
+
+    /// Whether the status of a Checkpoint that is not attempted may be written. One beyond the limit of its namespace is ended while
+    /// the program is suspended, too: it takes memory.
+    fn may_write_unmet(&self, reason: Reason, now: Now) -> bool {
+        self.may_attempt(now) || reason == Reason::TooManyCheckpoints && !self.is_outage(now) && self.are_listed()
     }
 
     /// Whether an operation that only writes the status of this Checkpoint may start.

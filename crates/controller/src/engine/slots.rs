@@ -29,13 +29,7 @@ pub struct ConcurrencyLimits {
     pub response_timeout: Duration,
 }
 
-impl ConcurrencyLimits {
-    /// How many slots the Checkpoints of one namespace may have: all but one, so that attempts there that take long leave a slot to
-    /// the other namespaces.
-    fn per_namespace(&self) -> usize {
-        self.concurrent.saturating_sub(1).max(1)
-    }
-}
+impl ConcurrencyLimits {}
 
 /// The container of an attempt. Without the namespace, a Checkpoint could hold a container of another one by a made-up UID.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,6 +45,8 @@ pub(super) struct Slots {
     /// How long an attempt of this process holds its slot at most.
     longest: Duration,
     held: HashMap<RecordKey, Slot>,
+    /// There are pods of several namespaces.
+    pub(super) is_shared: bool,
 }
 
 /// The slot of one Checkpoint.
@@ -105,10 +101,16 @@ impl Slot {
 
 impl Slots {
     pub(super) fn new(limits: ConcurrencyLimits, longest: Duration) -> Self {
-        Self { limits, longest, held: HashMap::new() }
+        Self { limits, longest, held: HashMap::new(), is_shared: false }
     }
 
-    /// Whether an attempt can take a slot now, of some namespace and on some node.
+    /// How many slots the Checkpoints of one namespace may have: all but one, so that attempts there that take long leave a slot to
+    /// the other namespaces.
+    fn per_namespace(&self) -> usize {
+        if self.is_shared { self.limits.concurrent.saturating_sub(1).max(1) } else { self.limits.concurrent }
+    }
+
+    /// Whether fewer slots are taken than the limit for all namespaces and nodes allows.
     pub(super) fn has_any_free(&self, now: Duration) -> bool {
         self.taken(self.held(now).map(|(_, slot)| slot)) < self.limits.concurrent
     }
@@ -118,7 +120,7 @@ impl Slots {
         // An attempt whose node is not known yet may be of the same container.
         let on_node = || self.taken(self.held(now).map(|(_, slot)| slot).filter(|slot| slot.node.as_deref() == node));
         self.has_any_free(now)
-            && self.taken_by(namespace, now) < self.limits.per_namespace()
+            && self.taken_by(namespace, now) < self.per_namespace()
             && (node.is_none() || on_node() < self.limits.per_node)
     }
 
@@ -221,8 +223,8 @@ impl Slots {
         self.held.values().filter_map(until).filter(|until| *until > last).min()
     }
 
-    /// How many containers have these slots. Of one container at most one attempt runs, and on one node no more than the limit
-    /// allows, whatever Checkpoints with made-up attempts say.
+    /// How many containers have these slots. Of one container at most one attempt runs, and on one node and in one namespace no
+    /// more than the limits allow, whatever Checkpoints with made-up attempts say.
     fn taken<'s>(&self, slots: impl Iterator<Item = &'s Slot> + Clone) -> usize {
         let mut subjects = HashSet::new();
         let mut is_new = |slot: &'s Slot| slot.subject.as_ref().is_none_or(|subject| subjects.insert(subject));
@@ -230,13 +232,15 @@ impl Slots {
         for slot in slots.clone().filter(|slot| !slot.is_in_annotation) {
             taken += usize::from(is_new(slot));
         }
-        let mut by_node: HashMap<Option<&str>, usize> = HashMap::new();
+        let (mut by_node, mut by_namespace) = (HashMap::new(), HashMap::new());
         for slot in slots.filter(|slot| slot.is_in_annotation) {
             if is_new(slot) {
+                let namespace = slot.subject.as_ref().map(|subject| subject.namespace.as_str());
                 *by_node.entry(slot.node.as_deref()).or_default() += 1;
+                *by_namespace.entry(namespace).or_default() += 1;
             }
         }
-        taken + by_node.into_values().map(|on_node| on_node.min(self.limits.per_node)).sum::<usize>()
+        taken + at_most(&by_node, self.limits.per_node).min(at_most(&by_namespace, self.per_namespace()))
     }
 
     /// The slot that the status of a Checkpoint holds.
@@ -269,6 +273,11 @@ impl Slots {
         let is_in_annotation = first_attempt::is_in(checkpoint);
         Some(Slot { by, node, subject, is_in_annotation })
     }
+}
+
+/// The sum, of which no part counts more than the limit.
+fn at_most(parts: &HashMap<Option<&str>, usize>, limit: usize) -> usize {
+    parts.values().map(|part| (*part).min(limit)).sum()
 }
 
 fn later(time: Timestamp, by: Duration) -> Timestamp {

@@ -18,6 +18,7 @@ use crate::operation::{
 use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
 
 mod claims;
+mod forged;
 
 /// A back-end with one endpoint, of which nothing is requested here.
 struct OneEndpoint;
@@ -260,5 +261,5 @@ fn a_manual_checkpoint_beyond_the_limit_of_its_namespace_fails_without_an_attemp
     let second = create("second");
     let [(_, Operation::WriteUnmet { reason, message, .. })] = &second[..] else { panic!("{second:?}") };
     assert_eq!(*reason, Reason::TooManyCheckpoints);
-    assert!(message.contains("already had 1 unfinished manual Checkpoints"), "{message}");
+    assert!(message.contains("already had 1 unfinished Checkpoints that SnapWatcher did not create"), "{message}");
 }

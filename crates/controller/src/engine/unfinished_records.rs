@@ -6,37 +6,37 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 
-use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
+use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::pod::PodName;
 
 use super::record_key::RecordKey;
-use crate::record::fields;
 
 /// A Checkpoint that is Pending or InProgress.
 pub(super) struct UnfinishedRecord {
     pub(super) checkpoint: Arc<Checkpoint>,
     /// Since when this process has seen its attempt unchanged, by the clock since boot.
     since: Duration,
-    /// `None`: SnapWatcher created it.
-    pub(super) manual: Option<ManualRecord>,
+    count: Count,
 }
 
-/// A Checkpoint that a person created. People can create any number of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ManualRecord {
-    /// It counts towards the limit of its namespace.
+/// Whether a Checkpoint counts towards the limit of its namespace. People can create any number of them, under derived names too,
+/// but only as many that name a container of a pod as there are containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Count {
+    #[default]
+    Not,
     Counted,
-    /// The limit was reached when it was first seen, and it had no attempt.
+    /// The limit was reached, and it had no attempt.
     Excess,
 }
 
 /// All of them, in order, so that equal histories take equal steps.
 pub(super) struct UnfinishedRecords {
     records: BTreeMap<RecordKey, UnfinishedRecord>,
-    /// How many manual ones count, by namespace; no entry is 0.
-    manual: BTreeMap<String, usize>,
+    /// How many count, by namespace; no entry is 0.
+    counted: BTreeMap<String, usize>,
     /// The most that count of one namespace.
-    max_manual: usize,
+    limit: usize,
     /// An event of a pod concerns few of them.
     by_subject: BTreeSet<(String, Subject, RecordKey)>,
 }
@@ -58,8 +58,8 @@ impl UnfinishedRecord {
 }
 
 impl UnfinishedRecords {
-    pub(super) fn new(max_manual: usize) -> Self {
-        Self { records: BTreeMap::new(), manual: BTreeMap::new(), max_manual, by_subject: BTreeSet::new() }
+    pub(super) fn new(limit: usize) -> Self {
+        Self { records: BTreeMap::new(), counted: BTreeMap::new(), limit, by_subject: BTreeSet::new() }
     }
 
     pub(super) fn get(&self, key: &RecordKey) -> Option<&UnfinishedRecord> {
@@ -70,21 +70,23 @@ impl UnfinishedRecords {
         self.records.keys()
     }
 
+    /// The keys in the order in which the Checkpoints were created.
+    pub(super) fn keys_by_age(&self) -> Vec<RecordKey> {
+        let mut keys: Vec<RecordKey> = self.records.keys().cloned().collect();
+        keys.sort_by_cached_key(|key| self.records.get(key).and_then(|record| record.checkpoint.creation_timestamp()));
+        keys
+    }
+
     pub(super) fn insert(&mut self, key: RecordKey, checkpoint: Arc<Checkpoint>, boot: Duration) {
         let known = self.remove(&key);
-        let manual = match known.as_ref().map(|known| known.manual) {
-            Some(manual) => manual,
-            None => is_manual(&checkpoint).then(|| self.manual_record(key.namespace(), &checkpoint)),
-        };
-        if manual == Some(ManualRecord::Counted) {
-            *self.manual.entry(key.namespace().to_owned()).or_default() += 1;
-        }
+        let count = known.as_ref().map(|known| known.count).unwrap_or_default();
+        self.add(key.namespace(), count);
         let known = known.filter(|known| has_same_attempt(&known.checkpoint, &checkpoint));
         let since = known.map_or(boot, |known| known.since);
         for subject in subjects(&checkpoint) {
             self.by_subject.insert((key.namespace().to_owned(), subject, key.clone()));
         }
-        self.records.insert(key, UnfinishedRecord { checkpoint, since, manual });
+        self.records.insert(key, UnfinishedRecord { checkpoint, since, count });
     }
 
     pub(super) fn remove(&mut self, key: &RecordKey) -> Option<UnfinishedRecord> {
@@ -92,22 +94,50 @@ impl UnfinishedRecords {
         for subject in subjects(&removed.checkpoint) {
             self.by_subject.remove(&(key.namespace().to_owned(), subject, key.clone()));
         }
-        if removed.manual == Some(ManualRecord::Counted)
-            && let Some(count) = self.manual.get_mut(key.namespace())
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.manual.remove(key.namespace());
-            }
-        }
+        self.subtract(key.namespace(), removed.count);
         Some(removed)
     }
 
-    /// Whether a manual Checkpoint counts that is seen for the first time. One with an attempt does: a request may be under way.
-    fn manual_record(&self, namespace: &str, checkpoint: &Checkpoint) -> ManualRecord {
-        let is_attempted = checkpoint.status.as_ref().is_some_and(|status| status.attempt > 0);
-        let is_full = self.manual.get(namespace).is_some_and(|count| *count >= self.max_manual);
-        if is_full && !is_attempted { ManualRecord::Excess } else { ManualRecord::Counted }
+    /// Counts a Checkpoint, unless it was created by SnapWatcher for a container of a pod that exists.
+    pub(super) fn count(&mut self, key: &RecordKey, has_container: bool) {
+        let Some(record) = self.records.get(key) else { return };
+        let before = record.count;
+        // A request may be under way.
+        let is_attempted = record.checkpoint.status.as_ref().is_some_and(|status| status.attempt > 0);
+        let is_full = self.counted.get(key.namespace()).is_some_and(|count| *count >= self.limit);
+        let count = match before {
+            Count::Excess => Count::Excess,
+            _ if has_container => Count::Not,
+            Count::Not if is_full && !is_attempted => Count::Excess,
+            Count::Not | Count::Counted => Count::Counted,
+        };
+        self.subtract(key.namespace(), before);
+        self.add(key.namespace(), count);
+        if let Some(record) = self.records.get_mut(key) {
+            record.count = count;
+        }
+    }
+
+    /// Whether the limit was reached when this Checkpoint was to be counted.
+    pub(super) fn is_excess(&self, key: &RecordKey) -> bool {
+        self.records.get(key).is_some_and(|record| record.count == Count::Excess)
+    }
+
+    fn add(&mut self, namespace: &str, count: Count) {
+        if count == Count::Counted {
+            *self.counted.entry(namespace.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn subtract(&mut self, namespace: &str, count: Count) {
+        if count == Count::Counted
+            && let Some(counted) = self.counted.get_mut(namespace)
+        {
+            *counted -= 1;
+            if *counted == 0 {
+                self.counted.remove(namespace);
+            }
+        }
     }
 
     /// Those that may depend on a pod of that revision, in order.
@@ -121,11 +151,6 @@ impl UnfinishedRecords {
         };
         about(Subject::Pod(pod.name.to_string())).chain(about(Subject::Revision(revision.to_owned()))).collect()
     }
-}
-
-/// Whether a person created it: its name is not the one that is derived from its target, or its spec is not valid.
-fn is_manual(checkpoint: &Checkpoint) -> bool {
-    fields::target(checkpoint).is_none_or(|target| matches!(target, CheckpointTarget::Manual { .. }))
 }
 
 /// The pod of the last attempt counts too: whether its slot is taken depends on the pod.

@@ -164,13 +164,15 @@ fn a_changed_pod_concerns_its_own_checkpoints_and_those_of_its_revision() {
 }
 
 #[test]
-fn manual_checkpoints_beyond_the_limit_of_their_namespace_are_excess() {
+fn checkpoints_of_no_existing_container_beyond_the_limit_of_their_namespace_are_excess() {
     let mut table = RecordTable::new(2);
-    let mut apply = |object: Checkpoint| {
+    let mut apply_of = |object: Checkpoint, has_container: bool| {
         let key = RecordKey::of(&object);
         table.apply(0, Event::Apply(object), NOW);
+        table.count(&key, has_container);
         table.is_excess(&key)
     };
+    let mut apply = |object: Checkpoint| apply_of(object, false);
     let pending = |name: &str| object(name, Phase::Pending);
     assert_eq!(["a", "b", "c"].map(|name| apply(pending(name))), [false, false, true]);
     assert!(!apply(checkpoint("web").named("d").namespace("other").phase(Phase::Pending).build()), "another namespace");
@@ -178,4 +180,7 @@ fn manual_checkpoints_beyond_the_limit_of_their_namespace_are_excess() {
     assert!(!apply(object("a", Phase::Succeeded)) && !apply(object("e", Phase::Succeeded)));
     assert!(apply(pending("c")), "it is still to be written that it is");
     assert!(!apply(pending("f")), "one has finished");
+    assert!(apply_of(pending("g"), false) && !apply_of(pending("h"), true), "SnapWatcher created it for a pod");
+    assert!(apply_of(pending("h"), false), "its pod is gone");
+    assert!(!apply_of(pending("f"), true) && !apply_of(pending("i"), false), "one has a pod now");
 }

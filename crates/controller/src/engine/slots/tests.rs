@@ -53,6 +53,7 @@ fn the_limits_in_all_and_of_each_node_hold() {
 #[test]
 fn a_namespace_whose_attempts_take_long_leaves_a_slot_to_others() {
     let mut slots = slots(8, 1);
+    slots.is_shared = true;
     let taken = (0..8).filter(|number| take(&mut slots, &number.to_string(), &format!("n{number}"))).count();
     assert_eq!(taken, 7);
     assert!(slots.has_any_free(boot(0)) && !slots.has_free("default", Some("n9"), boot(0)));
@@ -206,6 +207,27 @@ fn attempts_in_annotations_hold_no_more_slots_on_a_node_than_the_limit() {
     assert!(!slots.has_free("default", Some("n1"), boot(0)));
     assert!(take(&mut slots, "a", "n2") && take(&mut slots, "b", "n3"));
     assert!(!slots.has_free("default", Some("n4"), boot(0)));
+}
+
+#[test]
+fn attempts_in_annotations_of_one_namespace_leave_a_slot_to_others() {
+    let mut slots = slots(8, 1);
+    slots.is_shared = true;
+    for number in 0..16 {
+        let mut made_up = in_progress(at(100));
+        let pod = made_up.status.as_mut().unwrap().pod.as_mut().unwrap();
+        (pod.uid, pod.node) = (Some(format!("u{number}")), Some(format!("n{number}")));
+        made_up.metadata.annotations = Some([(ATTEMPT.to_owned(), "{}".to_owned())].into());
+        slots.observe(&key(&number.to_string()), Some(&made_up), now(0));
+    }
+    assert!(!slots.has_free("default", Some("n20"), boot(0)));
+    assert!(slots.take(&RecordKey::new("other", "a"), Some("n20"), None, boot(0)));
+}
+
+#[test]
+fn the_only_namespace_with_pods_has_all_slots() {
+    let mut slots = slots(2, 1);
+    assert!(take(&mut slots, "a", "n1") && take(&mut slots, "b", "n2"));
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! People can write attempts into the annotations of Checkpoints.
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use snapwatcher_api::checkpoint_name;
+use snapwatcher_api::pod::PodFacts;
+
+use super::*;
+use crate::record::first_attempt;
+use crate::record::transitions::AttemptTarget;
+
+/// A Ready pod of namespace `attacks` on each of eight nodes.
+fn pods() -> Vec<WatchedPod> {
+    let of = |node: usize| {
+        let name = format!("pod-{node}");
+        pod(&name).namespace("attacks").uid(&name).ready(0).node(&format!("n{node}")).watched()
+    };
+    (0..8).map(of).collect()
+}
+
+/// A Checkpoint of that pod as SnapWatcher would have created it at that second, with an attempt of this holder.
+fn forged(pod: WatchedPod, holder: Holder, second: i64) -> Checkpoint {
+    let pod = PodFacts::from(pod);
+    let (name, uid, container) = (pod.name.name.to_string(), pod.uid.clone(), "app".to_owned());
+    let target = CheckpointTarget::Pod { name, uid, container: container.clone(), image: fixtures::IMAGE.to_owned() };
+    let name = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]).unwrap();
+    let object = fixtures::checkpoint("web").named(&name).namespace("attacks").spec(|spec| *spec = (&target).into());
+    let mut object = object.build();
+    object.metadata.creation_timestamp = Some(Time(at(second)));
+    let attempt = AttemptTarget::new(&pod, container, "Deployment/web".to_owned());
+    first_attempt::write(&mut object, &attempt, &holder, SignedDuration::from_secs(240), at(second));
+    object
+}
+
+/// Whether a pod of another namespace is attempted on that node although there are forged attempts on all eight.
+fn is_attempted(node: &str, holder: &Holder, second: i64) -> bool {
+    let (mut engine, _) = leading(settings(), pods());
+    for pod in pods() {
+        let event = Box::new(Event::Apply(forged(pod, holder.clone(), second)));
+        assert!(operations(engine.on(Input::Checkpoints { scope: 0, event }, now(second))).is_empty());
+    }
+    let other = pod("other").namespace("harmed").uid("other").labeled().ready(0).node(node).watched();
+    let (id, operation) = only(engine.on(pod_event(other), now(second)));
+    assert!(matches!(operation, Operation::FindWorkload { .. }), "{operation:?}");
+    let claims = operations(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), second));
+    claims.iter().any(|(_, operation)| matches!(operation, Operation::Claim(claim) if claim.attempts))
+}
+
+#[test]
+fn forged_attempts_of_one_namespace_never_hold_all_slots() {
+    let former = Holder { instance: "snapwatcher-1".into(), boot: "b9".into() };
+    assert!(is_attempted("n9", &former, 1), "a former leader may have sent them");
+    assert!(!is_attempted("n1", &former, 1), "one may be under way on this node");
+    assert!(is_attempted("n1", &former, 600), "no former leader sends any more");
+    let own = settings().operations.holder;
+    for second in [1, 600] {
+        assert!(is_attempted("n1", &own, second), "this process knows what it has sent");
+    }
+}
