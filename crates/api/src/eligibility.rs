@@ -8,7 +8,7 @@ mod ineligible;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::checkpoint::CheckpointTarget;
-use crate::pod::{MOST_CONTAINERS, PodFacts};
+use crate::pod::PodFacts;
 
 pub use ineligible::Ineligible;
 
@@ -68,7 +68,7 @@ fn is_allowed(pod: &PodFacts) -> Result<(), Ineligible> {
     if pod.restored() {
         return Err(Ineligible::AlreadyRestored);
     }
-    if pod.containers.len() > MOST_CONTAINERS {
+    if pod.too_many_containers {
         return Err(Ineligible::TooManyContainers);
     }
     Ok(())

@@ -13,7 +13,8 @@ use serde::{Deserialize, Deserializer};
 use crate::checkpoint_name::shortened;
 use crate::keys;
 
-/// The labels and annotations that are read of pods and Checkpoints. All others are skipped.
+/// The labels and annotations that are read of pods and Checkpoints, beside those of [`keys::MESH_PROXIES`]. All others are
+/// skipped.
 const READ_KEYS: [&str; 13] = [
     keys::SNAP,
     keys::MUTATED,
@@ -29,6 +30,11 @@ const READ_KEYS: [&str; 13] = [
     keys::CLAIMED_BY,
     keys::ATTEMPT,
 ];
+
+/// All keys that are read.
+fn read_keys() -> impl Iterator<Item = &'static str> {
+    READ_KEYS.into_iter().chain(keys::MESH_PROXIES.map(|(injected, _)| injected))
+}
 
 /// The longest value of a label or an annotation that is kept, in bytes. Of a longer one the beginning and a digest are kept:
 /// twice what the longest list of container names takes.
@@ -79,7 +85,7 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectM
     })
 }
 
-/// Labels or annotations: those of [`READ_KEYS`].
+/// Labels or annotations: those of [`read_keys`].
 struct ReadValues(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for ReadValues {
@@ -113,7 +119,7 @@ impl<'de> Visitor<'de> for ReadValuesVisitor {
     }
 }
 
-/// The key, if it is one of [`READ_KEYS`]. No other key is copied.
+/// The key, if it is one of [`read_keys`]. No other key is copied.
 struct ReadKey;
 
 impl<'de> DeserializeSeed<'de> for ReadKey {
@@ -132,7 +138,7 @@ impl Visitor<'_> for ReadKey {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(READ_KEYS.into_iter().find(|read| *read == key))
+        Ok(read_keys().find(|read| *read == key))
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod name;
 mod options;
 pub(crate) mod watched;
 
-pub use facts::{ContainerFacts, ControllerReference, PodFacts};
+pub use facts::{ContainerFacts, ControllerReference, MOST_IMAGE_BYTES, PodFacts};
 pub use name::{PodName, is_object_name};
 pub use options::{CheckpointOptions, InvalidAnnotation, OncePer, OncePerSetting};
 pub use watched::{

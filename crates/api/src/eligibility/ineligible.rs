@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::checkpoint::CheckpointTarget;
 use crate::checkpoint_name::shortened;
 use crate::outcome::Reason;
-use crate::pod::{MOST_CONTAINERS, PodName};
+use crate::pod::{MOST_CONTAINERS, MOST_IMAGE_BYTES, PodName};
 
 /// What happens to a pod that replaces one that is gone.
 const SUCCESSOR: &str = "A new pod gets its own Checkpoint";
@@ -36,7 +36,7 @@ pub enum Ineligible {
     InvalidAnnotation(String),
     /// The pod has no containers.
     NoContainer,
-    /// The pod has more than [`MOST_CONTAINERS`] containers.
+    /// The pod has more than [`MOST_CONTAINERS`] containers, or their images are longer than [`MOST_IMAGE_BYTES`].
     TooManyContainers,
     /// The pod has no container of that name. `containers` are those that it has.
     NoSuchContainer {
@@ -148,8 +148,8 @@ impl Ineligible {
             ),
             Self::NoContainer => format!("pod `{pod}` has no container. Recreate the Checkpoint of another pod"),
             Self::TooManyContainers => format!(
-                "pod `{pod}` has more than {MOST_CONTAINERS} containers, and such a pod is not checkpointed. Split it into \
-                 smaller pods"
+                "pod `{pod}` has more than {MOST_CONTAINERS} containers, or their images are longer than \
+                 {MOST_IMAGE_BYTES} bytes together. Such a pod is not checkpointed. Split it into smaller pods"
             ),
             Self::NoSuchContainer { container, containers } => format!(
                 "pod `{pod}` has no container `{container}`. Recreate the Checkpoint with one of its containers: {}",

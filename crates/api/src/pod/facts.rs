@@ -12,7 +12,7 @@ use crate::keys::{ADMISSION, CONTROLLER_REVISION_HASH, MIRROR, MUTATED, OPTED_IN
 
 use super::name::{PodName, is_label_value};
 use super::options::CheckpointOptions;
-use super::watched::{WatchedCondition, WatchedContainer, WatchedContainerStatus, WatchedPod};
+use super::watched::{MOST_CONTAINERS, WatchedCondition, WatchedContainer, WatchedContainerStatus, WatchedPod};
 
 /// Labels that identify the revision of a pod. The first one that is set counts.
 const REVISION_LABELS: [&str; 2] = [POD_TEMPLATE_HASH, CONTROLLER_REVISION_HASH];
@@ -25,6 +25,8 @@ const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 /// The longest image or image ID that is kept; `spec.image` of a Checkpoint has the same limit in the CRD.
 const LONGEST_IMAGE: usize = 512;
+/// The most bytes that the images of one pod may have together. All are kept.
+pub const MOST_IMAGE_BYTES: usize = 8192;
 /// The longest text that is kept of what is wrong with the annotations.
 const LONGEST_PROBLEM: usize = 512;
 
@@ -57,7 +59,10 @@ pub struct PodFacts {
     pub controller: Option<Arc<ControllerReference>>,
     /// Hash of the pod template, from the label that the pod's controller sets.
     pub template_hash: Option<Arc<str>>,
+    /// The regular containers. Empty if there are too many.
     pub containers: Vec<ContainerFacts>,
+    /// The pod has more than [`MOST_CONTAINERS`] containers, or their images are longer than [`MOST_IMAGE_BYTES`] together.
+    pub too_many_containers: bool,
     /// The checkpoint options in the annotations, or what is wrong with the annotations.
     pub options: Result<Arc<CheckpointOptions>, String>,
 }
@@ -131,7 +136,11 @@ impl From<WatchedPod> for PodFacts {
         let labels = metadata.labels.unwrap_or_default();
         let annotations = metadata.annotations.unwrap_or_default();
         let created = metadata.creation_timestamp.map(|created| created.0);
-        let containers = containers(&spec.containers, &status.container_statuses);
+        let image_bytes = spec.containers.iter().filter_map(|container| container.image.as_ref()).map(String::len);
+        let too_many_containers =
+            spec.containers.len() > MOST_CONTAINERS || image_bytes.sum::<usize>() > MOST_IMAGE_BYTES;
+        let kept = if too_many_containers { &[][..] } else { &spec.containers };
+        let containers = containers(kept, &status.container_statuses);
         let names: Vec<&str> = containers.iter().map(|container| &*container.name).collect();
         let options = CheckpointOptions::parse(&annotations, &names)
             .map(Arc::new)
@@ -157,6 +166,7 @@ impl From<WatchedPod> for PodFacts {
                 .map(Arc::new),
             template_hash: template_hash(&labels).map(Arc::from),
             containers,
+            too_many_containers,
             options,
         }
     }

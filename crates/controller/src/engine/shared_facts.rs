@@ -18,7 +18,7 @@ impl SharedFacts {
         self.texts.share(text.into())
     }
 
-    /// Replaces what other pods may have, too, by its shared copy.
+    /// Replaces what other pods may have, too, by its shared copy. Drops the IDs of images: an attempt reads them from the live pod.
     pub(super) fn share(&mut self, mut pod: PodFacts) -> PodFacts {
         let texts = &mut self.texts;
         pod.name.namespace = texts.share(pod.name.namespace);
@@ -30,7 +30,7 @@ impl SharedFacts {
         for container in &mut pod.containers {
             container.name = texts.share(Arc::clone(&container.name));
             container.image = texts.share(Arc::clone(&container.image));
-            container.image_id = container.image_id.take().map(|image_id| texts.share(image_id));
+            container.image_id = None;
         }
         pod
     }

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::eligibility::{Choice, Ineligible, check};
-use crate::keys::{CONTAINERS, DELAY, ONCE_PER};
+use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, ONCE_PER};
 use crate::pod::MOST_CONTAINERS;
 
 fn facts(pod: Value) -> PodFacts {
@@ -86,18 +86,49 @@ fn an_owner_reference_of_any_text_leads_to_a_valid_workload() {
 }
 
 #[test]
-fn of_thousands_of_containers_a_few_are_kept() {
-    let mut pod = ready_pod();
-    let names: Vec<String> = (0..5000).map(|number| format!("container-{number}")).collect();
-    pod["spec"]["containers"] = names.iter().map(|name| json!({"name": name, "image": "busybox"})).collect();
-    pod["status"]["containerStatuses"] = names.iter().map(|name| json!({"name": name})).collect();
-    pod["metadata"]["annotations"] = json!({CONTAINERS: "*"});
-    let pod = facts(pod);
-    assert_eq!(pod.containers.len(), MOST_CONTAINERS + 1);
+fn of_a_pod_with_too_many_or_too_long_containers_none_is_kept() {
     let now = "2026-01-01T00:01:00Z".parse().unwrap();
-    assert_eq!(check(Some(&pod), Choice::Annotated, now), Err(Ineligible::TooManyContainers));
-    let size = format!("{pod:?}").len();
-    assert!(size < 20_000, "{size} bytes");
+    for (count, image) in [(65, "busybox".to_owned()), (5000, "busybox".to_owned()), (33, "x".repeat(512))] {
+        let mut pod = ready_pod();
+        let names: Vec<String> = (0..count).map(|number| format!("container-{number}")).collect();
+        pod["spec"]["containers"] = names.iter().map(|name| json!({"name": name, "image": image})).collect();
+        pod["status"]["containerStatuses"] = names.iter().map(|name| json!({"name": name})).collect();
+        pod["metadata"]["annotations"] = json!({CONTAINERS: "*"});
+        let pod = facts(pod);
+        assert_eq!(check(Some(&pod), Choice::Annotated, now), Err(Ineligible::TooManyContainers));
+        let size = format!("{pod:?}").len();
+        assert!(size < 2000, "{count}: {size} bytes");
+    }
+}
+
+#[test]
+fn the_longest_pod_is_small() {
+    let mut pod = ready_pod();
+    let names: Vec<String> = (0..MOST_CONTAINERS).map(|number| format!("{number:x>63}")).collect();
+    pod["spec"]["containers"] = names.iter().map(|name| json!({"name": name, "image": "x".repeat(128)})).collect();
+    let pod = facts(pod);
+    assert!(!pod.too_many_containers && pod.containers.len() == MOST_CONTAINERS);
+    let texts: usize = pod.containers.iter().map(|container| container.name.len() + container.image.len()).sum();
+    assert!(texts <= 64 * 63 + MOST_IMAGE_BYTES, "{texts} bytes");
+}
+
+#[test]
+fn each_annotation_that_decides_is_read() {
+    for (injected, proxy) in MESH_PROXIES {
+        let mut pod = ready_pod();
+        pod["spec"]["containers"] = json!([{"name": proxy, "image": "x"}, {"name": "orders", "image": "x"}]);
+        pod["metadata"]["annotations"] = json!({injected: "x".repeat(20_000)});
+        assert_eq!(facts(pod).options.unwrap().containers, ["orders"], "{injected}");
+    }
+    for key in [CONTAINERS, DELAY, ONCE_PER] {
+        let mut pod = ready_pod();
+        pod["metadata"]["annotations"] = json!({key: "no such value"});
+        assert!(facts(pod).options.is_err(), "{key}");
+    }
+    let mut pod = ready_pod();
+    pod["spec"]["containers"] = json!([{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]);
+    pod["metadata"]["annotations"] = json!({DEFAULT_CONTAINER: "b"});
+    assert_eq!(facts(pod).options.unwrap().containers, ["b"]);
 }
 
 #[test]
