@@ -38,7 +38,7 @@ impl MemoryLimit {
     }
 
     /// Moves a process into the group.
-    pub fn hold(&self, pid: u32) -> io::Result<()> {
+    pub fn add(&self, pid: u32) -> io::Result<()> {
         fs::write(self.folder.join("cgroup.procs"), pid.to_string())
     }
 

@@ -60,7 +60,7 @@ pub(super) struct Ledger {
 pub(super) fn is_of_request(reason: Reason) -> bool {
     use Reason::{
         AlreadyRestored, ImageChanged, Interrupted, InvalidSpec, NoSuchContainer, NotLabelled, NotReady, NotSent,
-        PodGone, StaticPod,
+        PodGone, StaticPod, TooManyCheckpoints,
     };
     !matches!(
         reason,
@@ -74,5 +74,6 @@ pub(super) fn is_of_request(reason: Reason) -> bool {
             | PodGone
             | AlreadyRestored
             | StaticPod
+            | TooManyCheckpoints
     )
 }
