@@ -66,13 +66,12 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let limits = admission.limits(&timings);
     let grace = checkpoint.backend.longest_attempt() + limits.drain + GRACE;
     let mut services = Services::new(stop.clone()).with_grace(grace);
-    let mut shared = Shared {
-        cluster: Cluster::connect(timings.watch_timeout).await?,
-        timelines: PodTimelines::new(),
-        registry: registry(),
-        health: Health::new(),
-        timings,
-    };
+    let cluster = Cluster::connect(timings.watch_timeout).await?;
+    if let Some(proxy) = &cluster.proxy {
+        tracing::info!("Requests to the API server go through the proxy {proxy}");
+    }
+    let mut shared =
+        Shared { cluster, timelines: PodTimelines::new(), registry: registry(), health: Health::new(), timings };
 
     // The order in which the health checks are listed.
     let certificate_checks = CertificateChecks {

@@ -88,8 +88,13 @@ async fn run_with<S: Future<Output = ()>>(
         mutating: Some(namespace.name().to_owned()),
         validating: Some(namespace.name().to_owned()),
     };
-    let cluster =
-        Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, ca_certificates: None };
+    let cluster = Cluster {
+        calls: client.clone(),
+        watches: client,
+        watch_timeout: WATCH_TIMEOUT,
+        ca_certificates: None,
+        proxy: None,
+    };
     let certificates = Certificates::new(settings, cluster, CertificateMetrics::default(), OwnPodEvents::default());
     let (resolver, status) = (certificates.resolver(), certificates.bundle_status());
     tokio::select! {

@@ -11,6 +11,7 @@ use snapwatcher_api::keys::SNAP;
 use snapwatcher_state::PodTimelines;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::super::body_reader::REVIEW_LIMIT;
@@ -55,37 +56,84 @@ fn head(length: usize) -> String {
     )
 }
 
-#[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "a test has no services")]
-async fn large_bodies_that_do_not_arrive_delay_no_review_of_another_client() {
-    let metrics = AdmissionMetrics::register(&mut Registry::default());
-    let handler = AdmissionHandler::new(PodTimelines::new(), metrics, ValidationMode::Warn);
-    let state = Arc::new(RouteState { handler, bodies: BodyReader::default() });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serving = tokio::spawn(axum::serve(listener, Webhook(routes(&state))).into_future());
+/// A webhook that is served to real connections.
+struct ServedWebhook {
+    address: SocketAddr,
+    state: Arc<RouteState>,
+    serving: JoinHandle<std::io::Result<()>>,
+}
 
-    let mut stuck = Vec::new();
-    for _ in 0..108 {
-        let mut connection = connect(STUCK, address).await;
+impl ServedWebhook {
+    #[expect(clippy::disallowed_methods, reason = "a test has no services")]
+    async fn start() -> Self {
+        let metrics = AdmissionMetrics::register(&mut Registry::default());
+        let handler = AdmissionHandler::new(PodTimelines::new(), metrics, ValidationMode::Warn);
+        let state = Arc::new(RouteState { handler, bodies: BodyReader::default() });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(axum::serve(listener, Webhook(routes(&state))).into_future());
+        Self { address, state, serving }
+    }
+
+    /// A connection that announces a large body and sends only the start of it.
+    async fn stuck(&self, from: &str) -> TcpStream {
+        let mut connection = connect(from, self.address).await;
         let body = head(REVIEW_LIMIT) + &" ".repeat(70 * 1024);
         connection.write_all(body.as_bytes()).await.unwrap();
-        stuck.push(connection);
-    }
-    while !state.bodies.large_bodies.is_exhausted(STUCK.parse().unwrap()) {
-        sleep(Duration::from_millis(5)).await;
+        connection
     }
 
-    let pod = json!({"metadata": {"labels": {SNAP: "true"}, "annotations": {"a": "x".repeat(100 * 1024)}}});
-    let review = review_of_creation("r-1", &pod).to_string();
-    let mut response = String::new();
-    let exchange = async {
-        let mut connection = connect(API_SERVER, address).await;
-        connection.write_all((head(review.len()) + &review).as_bytes()).await.unwrap();
-        connection.read_to_string(&mut response).await.unwrap();
-    };
-    timeout(API_SERVER_WAITS, exchange).await.expect("the review is answered in time");
-    assert!(response.starts_with("HTTP/1.1 200 ") && response.contains("\"patch\""), "{response}");
-    drop(stuck);
-    serving.abort();
+    /// Waits until the client has all the permits that it may have.
+    async fn is_exhausted(&self, client: &str) {
+        while !self.state.bodies.large_bodies.is_exhausted(client.parse().unwrap()) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A large review of an API server is answered in time.
+    async fn responds_to_an_api_server(&self) {
+        let pod = json!({"metadata": {"labels": {SNAP: "true"}, "annotations": {"a": "x".repeat(100 * 1024)}}});
+        let review = review_of_creation("r-1", &pod).to_string();
+        let mut response = String::new();
+        let exchange = async {
+            let mut connection = connect(API_SERVER, self.address).await;
+            connection.write_all((head(review.len()) + &review).as_bytes()).await.unwrap();
+            connection.read_to_string(&mut response).await.unwrap();
+        };
+        timeout(API_SERVER_WAITS, exchange).await.expect("the review is answered in time");
+        assert!(response.starts_with("HTTP/1.1 200 ") && response.contains("\"patch\""), "{response}");
+    }
+}
+
+impl Drop for ServedWebhook {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+#[tokio::test]
+async fn large_bodies_that_do_not_arrive_delay_no_review_of_another_client() {
+    let webhook = ServedWebhook::start().await;
+    let mut stuck = Vec::new();
+    for _ in 0..108 {
+        stuck.push(webhook.stuck(STUCK).await);
+    }
+    webhook.is_exhausted(STUCK).await;
+    webhook.responds_to_an_api_server().await;
+}
+
+#[tokio::test]
+async fn large_bodies_of_twenty_addresses_that_do_not_arrive_delay_no_review_of_another_client() {
+    let webhook = ServedWebhook::start().await;
+    let addresses: Vec<String> = (10..30).map(|number| format!("127.0.0.{number}")).collect();
+    let mut stuck = Vec::new();
+    for address in addresses.iter().cycle().take(200) {
+        stuck.push(webhook.stuck(address).await);
+    }
+    for address in &addresses {
+        webhook.is_exhausted(address).await;
+    }
+    for _ in 0..3 {
+        webhook.responds_to_an_api_server().await;
+    }
 }

@@ -78,7 +78,13 @@ impl FakeApi {
             }),
             "default",
         );
-        Cluster { calls: client.clone(), watches: client, watch_timeout: WATCH_TIMEOUT, ca_certificates: None }
+        Cluster {
+            calls: client.clone(),
+            watches: client,
+            watch_timeout: WATCH_TIMEOUT,
+            ca_certificates: None,
+            proxy: None,
+        }
     }
 
     async fn respond(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, std::io::Error> {

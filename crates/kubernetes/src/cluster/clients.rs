@@ -31,6 +31,8 @@ pub struct Cluster {
     pub watch_timeout: Duration,
     /// The CA certificates (DER) that verify the API server; `None`: those of the system.
     pub ca_certificates: Option<Vec<Vec<u8>>>,
+    /// The address of the proxy to the API server, without user info.
+    pub proxy: Option<String>,
 }
 
 /// Why there is no client.
@@ -62,6 +64,7 @@ impl Cluster {
             calls: build().map_err(failed)?.build(),
             watches: limit_starts(&limit_pages(&build().map_err(failed)?.build())),
             watch_timeout,
+            proxy: config.proxy_url.as_ref().map(proxy::shown),
             ca_certificates: config.root_cert,
         })
     }

@@ -63,6 +63,11 @@ impl PageSize {
             *self = Self { objects: objects.saturating_mul(2), pages: 0 };
         }
     }
+
+    /// A page was too long; the next one has at most so many objects.
+    fn reject(&mut self, objects: u32) {
+        *self = Self { objects: self.objects.min(objects), pages: 0 };
+    }
 }
 
 /// Requests one page of at most `limit` objects.
@@ -83,7 +88,11 @@ async fn page(
                 size().accept(limit);
                 return Ok(Response::from_parts(head, Body::from(read.to_bytes())));
             }
-            Err(error) if limit > 1 && error.is::<LengthLimitError>() => limit /= 2,
+            Err(error) if limit > 1 && error.is::<LengthLimitError>() => {
+                limit /= 2;
+                // At once: if the time of the caller is over before a page is short enough, the next request starts here.
+                size().reject(limit);
+            }
             Err(error) => return Err(kube::Error::Service(error)),
         }
     }
@@ -112,7 +121,7 @@ fn with_limit(request: &Parts, limit: u32) -> kube::Result<Request<Body>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::time::Duration;
 
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::Api;
@@ -127,10 +136,23 @@ mod tests {
     /// Lists `sizes.len()` objects of so many bytes. Returns how many arrived, and the limit of each request.
     async fn listed(sizes: Vec<usize>) -> (Result<usize, String>, Vec<u32>) {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let limits = Arc::clone(&seen);
+        let client = client(sizes, Arc::clone(&seen), Duration::ZERO);
+        let listed = list(&client).await;
+        (listed, seen.lock().unwrap().clone())
+    }
+
+    async fn list(client: &Client) -> Result<usize, String> {
+        let api: Api<ConfigMap> = Api::all(client.clone());
+        let count = list_pages("list", &api, ListParams::default().limit(100), Some).await;
+        count.map(|objects| objects.len()).map_err(|error| format!("{error:?}"))
+    }
+
+    /// A client of an API server with `sizes.len()` objects of so many bytes, which takes `time` for each page. The limit of each
+    /// request is added to `seen`.
+    fn client(sizes: Vec<usize>, seen: Arc<Mutex<Vec<u32>>>, time: Duration) -> Client {
         let server = tower::service_fn(move |request: Request<Body>| {
             let limit = limit(request.uri()).unwrap();
-            limits.lock().unwrap().push(limit);
+            seen.lock().unwrap().push(limit);
             let parameter = |name: &str| {
                 request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix(name)).map(str::to_owned)
             };
@@ -142,11 +164,12 @@ mod tests {
                 .collect();
             let next = if end < sizes.len() { end.to_string() } else { String::new() };
             let list = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "1", "continue": next}, "items": items});
-            async move { Ok::<_, kube::Error>(Response::new(Body::from(list.to_string().into_bytes()))) }
+            async move {
+                tokio::time::sleep(time).await;
+                Ok::<_, kube::Error>(Response::new(Body::from(list.to_string().into_bytes())))
+            }
         });
-        let api: Api<ConfigMap> = Api::all(with_limits(&Client::new(server, "default"), SMALL));
-        let count = list_pages("list", &api, ListParams::default().limit(100), Some).await;
-        (count.map(|objects| objects.len()).map_err(|error| format!("{error:?}")), seen.lock().unwrap().clone())
+        with_limits(&Client::new(server, "default"), SMALL)
     }
 
     #[tokio::test]
@@ -160,6 +183,23 @@ mod tests {
         assert_eq!(count, Ok(20));
         assert_eq!(limits[..6], [100, 50, 25, 12, 6, 3]);
         assert!(limits.len() < 30, "{limits:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_that_timed_out_continues_with_the_page_that_is_known_to_be_short_enough() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let client = client(vec![1400; 20], Arc::clone(&seen), Duration::from_secs(6));
+        let mut failed = 0;
+        let count = loop {
+            match list(&client).await {
+                Ok(count) => break count,
+                Err(_) => failed += 1,
+            }
+            assert!(failed < 9, "{seen:?}");
+        };
+        let limits = seen.lock().unwrap().clone();
+        assert!(failed > 0 && count == 20, "{failed} {count}");
+        assert_eq!(limits.iter().filter(|limit| **limit == 100).count(), 1, "{limits:?}");
     }
 
     #[tokio::test]

@@ -75,6 +75,12 @@ pub(super) fn proxy(
     Ok(is_used.then_some(url))
 }
 
+/// The address of a proxy without the user info, which can be a password.
+pub(super) fn shown(url: &Uri) -> String {
+    let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}", url.scheme_str().unwrap_or("http"), url.host().unwrap_or_default())
+}
+
 /// An address without a scheme is that of an HTTP proxy, as for curl and Go.
 fn parsed(text: &str, place: &'static str) -> Result<Uri, ProxyError> {
     let text = text.trim();
@@ -136,6 +142,18 @@ mod tests {
         for value in ["http://", "ftp://user:secret@proxy", "http://user:secret@ proxy"] {
             let error = environment(value, "").check().unwrap_err().to_string();
             assert!(error.starts_with("HTTPS_PROXY is not") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_address_that_is_shown_has_no_user_info() {
+        for (url, expected) in [
+            ("http://user:secret@proxy:3128/secret?secret", "http://proxy:3128"),
+            ("https://secret@proxy.example.org", "https://proxy.example.org"),
+            ("user:secret@[fd00::1]:3128", "http://[fd00::1]:3128"),
+            ("socks5://10.0.0.1:1080", "socks5://10.0.0.1:1080"),
+        ] {
+            assert_eq!(shown(&parsed(url, "").unwrap()), expected);
         }
     }
 
