@@ -38,3 +38,32 @@ impl ControllerChecks {
         }
     }
 }
+
+#[cfg(test)]
+impl ControllerContext {
+    /// With an API server that never responds. Its Events are lost.
+    pub(crate) fn without_api_server() -> Self {
+        use snapwatcher_kubernetes::cluster::WATCH_TIMEOUT;
+        use snapwatcher_kubernetes::events::{EventMetrics, events};
+
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<kube::Result<http::Response<kube::client::Body>>>()
+        });
+        let client = kube::Client::new(service, "default");
+        let mut registry = prometheus_client::registry::Registry::default();
+        let (events, _) = events(client.clone(), "snapwatcher-0", EventMetrics::register(&mut registry));
+        Self {
+            cluster: Cluster {
+                calls: client.clone(),
+                watches: client,
+                watch_timeout: WATCH_TIMEOUT,
+                ca_certificates: None,
+            },
+            timelines: PodTimelines::new(),
+            watch_metrics: WatchMetrics::register(&mut registry),
+            checkpoint_metrics: CheckpointMetrics::register(&mut registry),
+            events,
+            checks: ControllerChecks::new(&mut Health::new()),
+        }
+    }
+}

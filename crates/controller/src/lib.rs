@@ -5,6 +5,7 @@
 //! at most one request. [`ControllerService`] connects both with a cluster. This crate uses a back-end through its
 //! trait alone, and serves no HTTP but the page `/pods` of the admin port.
 
+mod checkpoint_log;
 mod checkpoint_metrics;
 mod context;
 mod engine;

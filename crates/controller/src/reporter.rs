@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use kube::ResourceExt as _;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::outcome::{Outcome, RetryClass};
@@ -12,6 +11,7 @@ use snapwatcher_kubernetes::events::{CHECKPOINT_REJECTED, INVALID_ANNOTATION};
 use snapwatcher_kubernetes::workload::WorkloadError;
 use snapwatcher_state::ContainerTimeline;
 
+use crate::checkpoint_log::{CheckpointLog, names};
 use crate::context::ControllerContext;
 use crate::engine::{ClaimReport, Report};
 use crate::log_block::{self, LogBlock};
@@ -25,6 +25,7 @@ const MAX_EVENTS: usize = 100;
 /// Takes reports from the engine.
 pub(crate) struct Reporter {
     context: ControllerContext,
+    checkpoint_log: CheckpointLog,
     /// Of claims that are retried, by namespace and controller of the pod.
     failed_claims: LogThrottle,
     /// Of attempts that are retried, by Checkpoint.
@@ -39,6 +40,7 @@ impl Reporter {
     pub(crate) fn new(context: ControllerContext) -> Self {
         Self {
             context,
+            checkpoint_log: CheckpointLog::default(),
             failed_claims: LogThrottle::default(),
             failed_attempts: LogThrottle::default(),
             invalid_annotations: LogThrottle::default(),
@@ -47,6 +49,7 @@ impl Reporter {
     }
 
     pub(crate) fn report(&self, report: Report) {
+        self.checkpoint_log.left_out(Instant::now());
         let ControllerContext { timelines, watch_metrics, checkpoint_metrics, checks, .. } = &self.context;
         let now = snapwatcher_daemon::clock::now;
         match report {
@@ -186,7 +189,7 @@ impl Reporter {
             timeline.finished = status.and_then(|status| status.completion_time.as_ref()).map(|time| time.0);
             timeline.outcome = Some(outcome.as_str().to_owned());
         });
-        log_outcome(sent, after);
+        self.checkpoint_log.attempt_ended(sent, Instant::now());
         self.context.events.outcome(checkpoint, pod, outcome, after);
     }
 
@@ -197,54 +200,67 @@ impl Reporter {
         if let Some(pod) = pod.as_ref().filter(|_| after.is_final()) {
             self.context.events.outcome(checkpoint, pod, &unmet.outcome, after);
         }
-        let (namespace, name) = names(checkpoint);
-        let reason = reason.as_str();
-        tracing::info!(
-            namespace,
-            checkpoint = name,
-            reason,
-            "Checkpoint `{namespace}/{name}` is not executed: {message}"
-        );
+        self.checkpoint_log.unmet(checkpoint, reason.as_str(), message.as_str(), Instant::now());
     }
 
     fn interrupted(&self, checkpoint: &Checkpoint) {
-        let (namespace, name) = names(checkpoint);
-        tracing::warn!(
-            namespace,
-            checkpoint = name,
-            "Checkpoint `{namespace}/{name}` is marked Interrupted: {INTERRUPTED}"
-        );
+        self.checkpoint_log.interrupted(checkpoint, Instant::now());
         self.context.checkpoint_metrics.interrupted();
         self.context.events.interrupted(checkpoint, INTERRUPTED);
     }
 }
 
 /// The name of the controller of a pod, or of a pod without one.
-fn controller_name(pod: &PodFacts) -> &str {
+pub(crate) fn controller_name(pod: &PodFacts) -> &str {
     pod.controller.as_ref().map_or(&pod.name.name, |controller| &controller.name)
 }
 
-fn names(checkpoint: &Checkpoint) -> (String, String) {
-    (checkpoint.namespace().unwrap_or_default(), checkpoint.name_any())
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
 
-fn log_outcome(sent: &SentAttempt, after: Phase) {
-    let SentAttempt { pod, container, outcome, checkpoint, .. } = sent;
-    let (word, namespace, name) = (outcome.as_str(), &*pod.name.namespace, &*pod.name.name);
-    let subject = format!("of pod `{}`, container `{container}`", pod.name);
-    let is_of_revision = checkpoint.spec.workload.is_some();
-    let checkpoint = checkpoint.name_any();
-    let sentence = match after {
-        Phase::Succeeded => format!("Checkpoint {subject} succeeded"),
-        Phase::Pending => format!("Checkpoint {subject} failed and will be retried: {outcome}"),
-        Phase::Unknown => format!("Result of the checkpoint {subject} is unknown: {outcome}"),
-        // A new Checkpoint of a revision may choose another pod.
-        _ if is_of_revision => format!("Checkpoint {subject} failed: {outcome}"),
-        _ => format!("Checkpoint {subject} failed; to try again, delete Checkpoint `{checkpoint}`: {outcome}"),
-    };
-    if matches!(outcome, Outcome::Succeeded(_)) {
-        tracing::info!(checkpoint, namespace, pod = name, container, outcome = word, "{sentence}");
-    } else {
-        tracing::warn!(checkpoint, namespace, pod = name, container, outcome = word, "{sentence}");
+    use snapwatcher_api::fixtures::{checkpoint, pod};
+    use snapwatcher_api::outcome::{Reason, Redacted};
+    use snapwatcher_daemon::telemetry::capture::capture;
+    use snapwatcher_daemon::telemetry::{LogBudget, LogFormat, LogLevel};
+    use snapwatcher_kubernetes::workload::Workload;
+
+    use super::*;
+    use crate::log_block::BlockEvent;
+
+    fn claimed() -> Report {
+        let workload = Workload {
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: "web".to_owned(),
+            uid: "u".to_owned(),
+        };
+        Report::Claimed(Box::new(ClaimReport {
+            event: BlockEvent::Added,
+            pod: pod("web").labeled().ready(0).facts(),
+            container: "app".to_owned(),
+            workload,
+            checkpoint: None,
+        }))
+    }
+
+    fn unmet() -> Report {
+        let outcome = Outcome::Failed { reason: Reason::InvalidSpec, message: Redacted::own("no"), retry_after: None };
+        let unmet = Box::new(UnmetAttempt { outcome, pod: None, written: None });
+        Report::Unmet { checkpoint: Arc::new(checkpoint("web").build()), unmet }
+    }
+
+    #[tokio::test]
+    async fn each_claim_has_its_block_however_many_lines_are_left_out() {
+        let reporter = Reporter::new(ControllerContext::without_api_server());
+        let written = capture(LogLevel::Info, LogFormat::Text, || {
+            for _ in 0..500 {
+                reporter.report(unmet());
+                reporter.report(claimed());
+            }
+        });
+        let count = |text| written.lines().filter(|line| line.contains(text)).count();
+        assert_eq!(count("Now we should checkpoint"), 500);
+        assert_eq!(count("is not executed"), LogBudget::MAX_LINES);
     }
 }

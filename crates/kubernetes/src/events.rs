@@ -18,6 +18,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_api::pod::{PodFacts, PodName};
+use snapwatcher_api::text::one_visible_line;
 
 use lost::{ADVICE, LossCause, LostEvents};
 use queued::QueuedEvent;
@@ -47,7 +48,7 @@ const FAIL: &str = "Fail";
 /// Action of an Event about the program's own certificates.
 const UPDATE_CA_BUNDLE: &str = "UpdateCABundle";
 
-/// How many Events may be queued, each about 500 bytes; more are lost.
+/// How many Events may be queued, each about 500 bytes and at most about 2 KiB; more are lost.
 const QUEUE_LENGTH: usize = 4096;
 /// How many of them may be of one namespace.
 const NAMESPACE_SHARE: usize = QUEUE_LENGTH / 2;
@@ -149,7 +150,9 @@ impl Events {
     }
 
     /// Queues an Event. The Event is lost if the queue or the namespace's share of it is full, or if the publisher has ended.
+    /// Notes hold names and values that people choose, which must not forge or hide lines where a note is shown.
     fn put(&self, mut event: QueuedEvent) {
+        event.note = one_visible_line(&event.note);
         event.cut_note();
         if !self.shares.take(&event.pod.namespace) {
             return self.lost(LossCause::QueueFull, &event);
@@ -174,8 +177,9 @@ impl Events {
     }
 }
 
-/// All reasons that an Event can have, as docs/troubleshooting.md lists them. `NotReady` and `NotSent` are no outcomes. With `PodGone`
-/// there is no running pod to put an Event on, and with `TooManyCheckpoints` no pod is read.
+/// All reasons that an Event can have, as docs/troubleshooting.md lists them. A Checkpoint with the reason `NotReady` or `NotSent`
+/// is still pending, and only its status shows why. With `PodGone` no running pod is left that an Event could be about, and with
+/// `TooManyCheckpoints` the pod is not read.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     let has_event = |reason: &Reason| {
         !matches!(reason, Reason::NotReady | Reason::NotSent | Reason::PodGone | Reason::TooManyCheckpoints)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// The same message may appear again after this time.
 const REPEAT_AFTER: Duration = Duration::from_secs(3600);
-/// How many different messages of all namespaces may appear within [`REPEAT_AFTER`].
+/// How many different messages of all namespaces are kept. When there are more, the namespace with the most loses one.
 const MAX_MESSAGES: usize = 1000;
 /// How many of them may be about one namespace, in the log.
 const MAX_LINES: usize = 10;
@@ -17,9 +17,11 @@ const MAX_LINES: usize = 10;
 #[derive(Debug)]
 pub struct LogThrottle {
     max_of_namespace: usize,
-    /// By namespace and key, with the time of each.
-    messages: Mutex<HashMap<String, HashMap<String, Instant>>>,
+    messages: Mutex<Messages>,
 }
+
+/// By namespace and key, with the time of each.
+type Messages = HashMap<String, HashMap<String, Instant>>;
 
 impl Default for LogThrottle {
     /// For log lines: ten different ones about one namespace within an hour.
@@ -41,9 +43,9 @@ impl LogThrottle {
             of.retain(|_, at| now.saturating_duration_since(*at) < REPEAT_AFTER);
             !of.is_empty()
         });
-        let of_namespace = messages.get(namespace);
-        let is_allowed = messages.values().map(HashMap::len).sum::<usize>() < MAX_MESSAGES
-            && of_namespace.is_none_or(|of| of.len() < self.max_of_namespace && !of.contains_key(key));
+        let (own, is_repeat) = messages.get(namespace).map_or((0, false), |of| (of.len(), of.contains_key(key)));
+        let is_full = messages.values().map(HashMap::len).sum::<usize>() >= MAX_MESSAGES;
+        let is_allowed = own < self.max_of_namespace && !is_repeat && (!is_full || make_room(&mut messages, own));
         if is_allowed {
             messages.entry(namespace.to_owned()).or_default().insert(key.to_owned(), now);
         }
@@ -51,9 +53,22 @@ impl LogThrottle {
     }
 }
 
+/// Forgets the oldest message of the namespace with the most, for one more of a namespace that has `own`. False if none has at
+/// least two more than that: two namespaces with as many would take each other's places again and again, and log each time.
+fn make_room(messages: &mut Messages, own: usize) -> bool {
+    let most = messages.values_mut().max_by_key(|of| of.len());
+    let Some(most) = most.filter(|of| of.len() > own + 1) else { return false };
+    let oldest = most.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone());
+    oldest.is_some_and(|oldest| most.remove(&oldest).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn kept(throttle: &LogThrottle) -> usize {
+        throttle.messages.lock().unwrap().values().map(HashMap::len).sum()
+    }
 
     #[test]
     fn a_line_is_logged_once_an_hour() {
@@ -76,12 +91,29 @@ mod tests {
     #[test]
     fn the_number_of_messages_is_bounded() {
         let (throttle, start) = (LogThrottle::new(3), Instant::now());
-        let namespaces = (0..MAX_MESSAGES).map(|number| number.to_string());
-        let logged = namespaces.flat_map(|namespace| {
-            (0..5).filter(|key| throttle.should_log(&namespace, &key.to_string(), start)).collect::<Vec<_>>()
-        });
-        assert_eq!(logged.count(), MAX_MESSAGES);
+        for namespace in (0..MAX_MESSAGES).map(|number| number.to_string()) {
+            let logged = (0..5).filter(|key| throttle.should_log(&namespace, &key.to_string(), start)).count();
+            assert!((1..=3).contains(&logged), "namespace {namespace}: {logged}");
+        }
+        assert_eq!(kept(&throttle), MAX_MESSAGES);
+        assert!(!throttle.should_log("one more", "web-", start), "each namespace has only one");
         assert!(throttle.should_log("0", "later", start + REPEAT_AFTER));
         assert_eq!(throttle.messages.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn namespaces_that_fill_the_memory_silence_no_other_namespace_and_gain_nothing() {
+        let (throttle, start) = (LogThrottle::new(100), Instant::now());
+        let loud: Vec<String> = (0..10).map(|number| format!("loud-{number}")).collect();
+        let log = |keys: std::ops::Range<usize>| {
+            let pairs = loud.iter().flat_map(|namespace| keys.clone().map(move |key| (namespace, key.to_string())));
+            pairs.filter(|(namespace, key)| throttle.should_log(namespace, key, start)).count()
+        };
+        assert_eq!(log(0..100), MAX_MESSAGES);
+        for (quiet, expected) in [("quiet-1", true), ("quiet-2", true), ("quiet-1", false)] {
+            assert_eq!(throttle.should_log(quiet, "web-", start), expected, "{quiet}");
+        }
+        assert_eq!(log(0..200), 0, "messages that were forgotten, or new ones");
+        assert_eq!(kept(&throttle), MAX_MESSAGES);
     }
 }

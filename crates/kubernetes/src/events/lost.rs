@@ -26,7 +26,7 @@ pub(super) enum LossCause {
     QueueFull,
     /// The right to create Events is missing.
     Forbidden,
-    /// The API server rejected the Event for another cause.
+    /// The API server rejected the Event for another cause, for example because its namespace is being deleted.
     Rejected,
     /// The API server did not respond in time.
     TimedOut,
@@ -43,6 +43,8 @@ impl LossCause {
     /// Why a call that creates an Event failed.
     pub(super) fn of(error: &CallError) -> Self {
         match error.status().map(|status| status.code) {
+            // 403 as well, but no right is missing.
+            Some(_) if error.is_namespace_terminating() => Self::Rejected,
             Some(403) => Self::Forbidden,
             Some(code) if code < 500 && code != 429 => Self::Rejected,
             Some(_) => Self::Unavailable,
@@ -116,6 +118,8 @@ impl LostEvents {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -146,5 +150,14 @@ mod tests {
         ] {
             assert_eq!(LossCause::of(&error), cause, "{error}");
         }
+    }
+
+    #[test]
+    fn an_event_of_a_namespace_that_is_being_deleted_does_not_count_as_a_missing_right() {
+        let status = json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": "no",
+            "details": {"causes": [{"reason": "NamespaceTerminating", "message": "no", "field": "metadata.namespace"}]}});
+        let source = Box::new(kube::Error::Api(serde_json::from_value(status).unwrap()));
+        let error = CallError::Failed { what: "create it".to_owned(), source };
+        assert_eq!(LossCause::of(&error), LossCause::Rejected);
     }
 }

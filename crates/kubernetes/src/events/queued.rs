@@ -53,10 +53,11 @@ impl fmt::Display for QueuedEvent {
 }
 
 impl QueuedEvent {
-    /// Cuts the note to what the API server accepts.
+    /// Cuts the note to what the API server accepts, and frees the rest while the Event is queued.
     pub(super) fn cut_note(&mut self) {
         let end = (0..=LONGEST_NOTE.min(self.note.len())).rev().find(|&at| self.note.is_char_boundary(at));
         self.note.truncate(end.unwrap_or(0));
+        self.note.shrink_to_fit();
     }
 
     /// Hashes what two Events have in common if one repeats the other: all but the note.

@@ -84,6 +84,20 @@ fn a_note_says_what_became_of_which_checkpoint_and_why() {
 }
 
 #[test]
+fn a_note_is_one_line_of_visible_characters_whatever_text_people_choose() {
+    let hidden = "\u{200b}".repeat(1000);
+    let (events, mut queue) = queue(9);
+    for (note, expected) in [
+        ("a\nb\u{1b}[31mred\u{202e}".to_owned(), "a bred".to_owned()),
+        (format!("{hidden}why"), "why".to_owned()),
+        (format!("\u{1b}[2J{}", "x".repeat(2000)), "x".repeat(1024)),
+    ] {
+        events.warn(&pod("web").facts(), INVALID_ANNOTATION, note);
+        assert_eq!(queue.try_recv().unwrap().note, expected);
+    }
+}
+
+#[test]
 fn an_event_that_finds_the_queue_full_or_closed_is_counted() {
     let (events, queue) = queue(1);
     let warn = || events.warn(&pod("web").facts(), INVALID_ANNOTATION, "soon".to_owned());
