@@ -153,7 +153,8 @@ async fn recovers(ns: &Namespace, write: Write, fate: Fate) {
         if matches!(write, Write::Create) {
             // No rotation has started yet.
             let (client, watch_timeout) = (ns.client(), WATCH_TIMEOUT);
-            let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: None };
+            let cluster =
+                Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: None, proxy: None };
             assert_eq!(rotate(&cluster, ns.name(), SECRET, CA_LIFE).await.unwrap(), 2);
         }
         secret.until_rotated(&format!("{write:?}, {fate:?}")).await;
