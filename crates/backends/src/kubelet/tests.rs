@@ -42,7 +42,16 @@ fn cluster(port: u16, change: Value) -> (Cluster, Arc<Mutex<Vec<ApiRequest>>>) {
         Ok(node)
     });
     let watch_timeout = Duration::from_secs(60);
-    (Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: Some(Vec::new()) }, seen)
+    (
+        Cluster {
+            calls: client.clone(),
+            watches: client,
+            watch_timeout,
+            ca_certificates: Some(Vec::new()),
+            proxy: None,
+        },
+        seen,
+    )
 }
 
 fn settings(trust: KubeletTrust) -> KubeletSettings {
@@ -233,7 +242,7 @@ async fn an_api_server_that_does_not_answer_costs_no_more_than_the_request_timeo
     });
     let client = kube::Client::new(service, "default");
     let watch_timeout = Duration::from_secs(60);
-    let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: None };
+    let cluster = Cluster { calls: client.clone(), watches: client, watch_timeout, ca_certificates: None, proxy: None };
     let kubelet = Kubelet::new(settings(KubeletTrust::Unverified), "snap", &cluster).unwrap();
     let started = Instant::now();
     let outcome = kubelet.checkpoint(&request()).await;
