@@ -28,7 +28,7 @@ use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
 /// Pods of the tenant to whose checkpoints SnapHook does not respond.
-pub const HANGING: usize = 8;
+pub(crate) const HANGING: usize = 8;
 
 /// How much the tenant does.
 struct Attack {
@@ -53,13 +53,13 @@ impl Attack {
 
 /// The tenant's clients. Clones share the counts.
 #[derive(Clone)]
-pub struct Tenant {
+pub(crate) struct Tenant {
     pods: Api<Pod>,
     checkpoints: Api<DynamicObject>,
     webhook_client: WebhookClient,
     admin: String,
     /// How many objects the API server has accepted.
-    pub created: Arc<AtomicUsize>,
+    pub(crate) created: Arc<AtomicUsize>,
 }
 
 /// The name of the ClusterRole of a tenant, which its namespace does not contain.
@@ -68,7 +68,7 @@ fn role(ns: &Namespace) -> String {
 }
 
 /// Removes what a tenant has outside of its namespace.
-pub async fn remove_role(ns: &Namespace) {
+pub(crate) async fn remove_role(ns: &Namespace) {
     drop(Api::<ClusterRole>::all(ns.client()).delete(&role(ns), &DeleteParams::default()).await);
 }
 
@@ -132,7 +132,7 @@ fn of_revision(number: usize) -> DynamicObject {
 }
 
 impl Tenant {
-    pub async fn of(ns: &Namespace, watcher: &Snapwatcher) -> Self {
+    pub(crate) async fn of(ns: &Namespace, watcher: &Snapwatcher) -> Self {
         let client = editor(ns).await;
         Self {
             pods: Api::namespaced(client.clone(), ns.name()),
@@ -243,7 +243,7 @@ impl Tenant {
     }
 
     /// All of it, until the tasks are dropped. `running` are Ready pods of the tenant.
-    pub fn attack(&self, size: Size, running: &[Pod]) -> JoinSet<()> {
+    pub(crate) fn attack(&self, size: Size, running: &[Pod]) -> JoinSet<()> {
         let (attack, first) = (Attack::of(size), running[0].name_any());
         let mut tasks = JoinSet::new();
         tasks.spawn(self.clone().create_large_pods(attack.large_pods));

@@ -58,6 +58,7 @@ impl ControllerContext {
                 watches: client,
                 watch_timeout: WATCH_TIMEOUT,
                 ca_certificates: None,
+                proxy: None,
             },
             timelines: PodTimelines::new(),
             watch_metrics: WatchMetrics::register(&mut registry),
