@@ -178,7 +178,9 @@ fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
             "string" => json!("other"),
             "object" => json!({"example.com/other": "yes"}),
             "array" => match schema["items"]["type"].as_str().unwrap() {
-                "string" => json!(["other"]),
+                "string" => {
+                    json!([schema["items"]["enum"].as_array().map_or("other", |words| words[1].as_str().unwrap())])
+                }
                 "integer" => json!([4242]),
                 _ => json!([{"other": "yes"}]),
             },

@@ -258,7 +258,8 @@ fn the_readme_names_every_path_of_the_admin_port() {
 fn the_page_of_troubleshooting_names_every_reason_of_an_event() {
     let troubleshooting = fs::read_to_string(page("docs/troubleshooting.md")).unwrap();
     let section = troubleshooting.split("\n## ").find(|section| section.starts_with("Events\n")).unwrap();
-    let rows = section.lines().filter_map(|row| row.strip_prefix("| `")?.split_once('`'));
+    let (_, table) = section.split_once("\n| reason | ").unwrap();
+    let rows = table.lines().filter_map(|row| row.strip_prefix("| `")?.split_once('`'));
     let named: BTreeSet<&str> = rows.map(|(reason, _)| reason).collect();
     assert_eq!(named, events::reasons().collect());
 }

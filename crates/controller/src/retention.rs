@@ -28,7 +28,7 @@ const PAGE: u32 = 100;
 /// How many Checkpoints share one listing of pods: few, so that the listing is not old when the last of them is deleted.
 const LISTED_TOGETHER: usize = 50;
 /// The most Checkpoints of one namespace that one round looks at. Each costs up to two calls, and the other namespaces wait for
-/// them. The next round goes on.
+/// them. The next round continues with the rest.
 const NAMESPACE_SHARE: usize = 1000;
 
 /// How many Checkpoints of each workload are kept, and for how long.
