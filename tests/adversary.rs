@@ -208,7 +208,7 @@ async fn a_tenant_at_full_speed_harms_no_other_tenant() {
                 a.create_object(&pod(&name).labelled().build()).await;
                 running.push(a.pod_ready(&name).await);
             }
-            let tenant = Tenant::of(&a, &watcher).await;
+            let tenant = Tenant::of(&a, &watcher, clients[0].clone()).await;
             let (pid, calls, start) = (watcher.pid().await, proxy.count(&When::any()), Instant::now());
             let mut tasks = tenant.attack(size, &running);
             let attacked = use_it(&b, &clients, "attacked", |_| start.elapsed() > lasts).await;

@@ -132,12 +132,12 @@ fn of_revision(number: usize) -> DynamicObject {
 }
 
 impl Tenant {
-    pub(crate) async fn of(ns: &Namespace, watcher: &Snapwatcher) -> Self {
+    pub(crate) async fn of(ns: &Namespace, watcher: &Snapwatcher, webhook_client: WebhookClient) -> Self {
         let client = editor(ns).await;
         Self {
             pods: Api::namespaced(client.clone(), ns.name()),
             checkpoints: lab::checkpoints(client, ns.name()),
-            webhook_client: WebhookClient::of(ns, watcher).await.unwrap(),
+            webhook_client,
             admin: watcher.admin_url().trim_start_matches("http://").to_owned(),
             created: Arc::default(),
         }

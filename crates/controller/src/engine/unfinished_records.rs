@@ -79,7 +79,9 @@ impl UnfinishedRecords {
 
     pub(super) fn insert(&mut self, key: RecordKey, checkpoint: Arc<Checkpoint>, boot: Duration) {
         let known = self.remove(&key);
-        let count = known.as_ref().map(|known| known.count).unwrap_or_default();
+        // Another one of the same name is a new one.
+        let is_same = |known: &&UnfinishedRecord| known.checkpoint.uid() == checkpoint.uid();
+        let count = known.as_ref().filter(is_same).map(|known| known.count).unwrap_or_default();
         self.add(key.namespace(), count);
         let known = known.filter(|known| has_same_attempt(&known.checkpoint, &checkpoint));
         let since = known.map_or(boot, |known| known.since);
@@ -106,10 +108,10 @@ impl UnfinishedRecords {
         let is_attempted = record.checkpoint.status.as_ref().is_some_and(|status| status.attempt > 0);
         let is_full = self.counted.get(key.namespace()).is_some_and(|count| *count >= self.limit);
         let count = match before {
-            Count::Excess => Count::Excess,
+            Count::Excess if !is_attempted => Count::Excess,
             _ if has_container => Count::Not,
             Count::Not if is_full && !is_attempted => Count::Excess,
-            Count::Not | Count::Counted => Count::Counted,
+            _ => Count::Counted,
         };
         self.subtract(key.namespace(), before);
         self.add(key.namespace(), count);
