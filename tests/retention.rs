@@ -71,7 +71,7 @@ async fn checkpoints_of_pods_that_are_gone_are_deleted_beyond_the_limit() {
             if names.len() == LIMIT { Ok(names) } else { Err(format!("{} records", names.len())) }
         };
         assert_eq!(try_until("retention has taken the rest", TIMEOUT, left).await.unwrap(), newest);
-        assert!(watcher.log().contains("Checkpoints of pods that are gone"));
+        assert!(watcher.log().contains("old Checkpoints"));
         ns.later_pod_is_requested("later").await;
         assert_eq!(ns.snaphook().requests().len(), pods + 1);
     })

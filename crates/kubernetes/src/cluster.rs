@@ -13,7 +13,7 @@ mod watch;
 
 pub use call::{CALL_TIMEOUT, CallError, call};
 pub use clients::{Cluster, ConnectError, WATCH_TIMEOUT, address};
-pub use list_pages::list_pages;
+pub use list_pages::{Pages, list_pages};
 pub use live_pod::{LivePod, read_pod};
 pub use page_limit::limit_pages;
 pub use proxy::ProxyError;
