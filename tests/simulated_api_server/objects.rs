@@ -38,8 +38,7 @@ pub(crate) fn spec(form: Form) -> CheckpointSpec {
     let of_pod = CheckpointSpec { pod: Some(pod.clone()), container: container.clone(), ..CheckpointSpec::default() };
     let of_revision =
         CheckpointSpec { workload: Some(workload.clone()), revision, container, ..CheckpointSpec::default() };
-    // Lengths are counted in characters.
-    let long = |characters: usize| "é".repeat(characters);
+    let long = |characters: usize| "e".repeat(characters);
     match form {
         Form::Pod | Form::WithLabels | Form::BadObjectName | Form::BadLabel | Form::Elsewhere => of_pod,
         Form::PodByName => CheckpointSpec { pod: Some(PodReference { uid: None, ..pod }), ..CheckpointSpec::default() },

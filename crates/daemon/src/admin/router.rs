@@ -71,13 +71,13 @@ pub fn router(state: AdminState, pages: Vec<Page>) -> Router {
         .route(HEALTHZ, probe(Probe::Health))
         .route(LIVEZ, probe(Probe::Live))
         .route(READYZ, probe(Probe::Ready))
-        .route(METRICS, get(show_metrics))
-        .with_state(state.clone());
+        .route(METRICS, get(show_metrics));
     for Page { path, answer } in pages {
         paths.push(path);
+        let answer: MethodRouter<AdminState> = answer.with_state(());
         router = router.route(path, answer.layer(from_fn_with_state(state.clone(), guard_detail)));
     }
-    router.fallback(async move || not_found(&paths))
+    router.fallback(async move || not_found(&paths)).with_state(state)
 }
 
 fn probe(probe: Probe) -> MethodRouter<AdminState> {
