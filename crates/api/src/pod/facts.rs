@@ -136,7 +136,11 @@ impl From<WatchedPod> for PodFacts {
         let labels = metadata.labels.unwrap_or_default();
         let annotations = metadata.annotations.unwrap_or_default();
         let created = metadata.creation_timestamp.map(|created| created.0);
-        let image_bytes = spec.containers.iter().filter_map(|container| container.image.as_ref()).map(String::len);
+        let image_bytes = spec
+            .containers
+            .iter()
+            .filter_map(|container| container.image.as_ref())
+            .map(|image| image.len().min(LONGEST_IMAGE));
         let too_many_containers =
             spec.containers.len() > MOST_CONTAINERS || image_bytes.sum::<usize>() > MOST_IMAGE_BYTES;
         let kept = if too_many_containers { &[][..] } else { &spec.containers };

@@ -136,6 +136,7 @@ fn two_checkpoints_of_one_container_never_run_at_once() {
 #[test]
 fn the_checkpoints_of_one_container_hold_one_slot() {
     let mut slots = slots(3, 8);
+    slots.is_shared = true;
     for name in ["a", "b", "c"] {
         slots.observe(&key(name), Some(&in_progress(at(10))), now(0));
     }
@@ -198,6 +199,7 @@ fn a_slot_that_has_expired_before_it_is_seen_is_free() {
 #[test]
 fn attempts_in_annotations_hold_no_more_slots_on_a_node_than_the_limit() {
     let mut slots = slots(4, 1);
+    slots.is_shared = true;
     for number in 0..8 {
         let mut made_up = in_progress(at(100));
         made_up.spec.container = Some(format!("c{number}"));
