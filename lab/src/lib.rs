@@ -47,7 +47,6 @@ mod helm;
 pub mod kubelet;
 mod kubelet_account;
 mod lock;
-pub mod memory_limit;
 mod message_assertions;
 mod must;
 mod namespace;
