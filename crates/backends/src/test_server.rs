@@ -118,7 +118,7 @@ pub(super) fn certificate_for(names: &[&str], is_ca: bool) -> (String, Arc<Serve
     if is_ca {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     }
-    server_config(params)
+    server_config(&params)
 }
 
 /// A certificate for `127.0.0.1` that has expired, of a CA.
@@ -127,12 +127,12 @@ pub(super) fn expired_certificate() -> (String, Arc<ServerConfig>) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.not_before = rcgen::date_time_ymd(2020, 1, 1);
     params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-    server_config(params)
+    server_config(&params)
 }
 
-fn server_config(params: CertificateParams) -> (String, Arc<ServerConfig>) {
+fn server_config(params: &CertificateParams) -> (String, Arc<ServerConfig>) {
     let signing_key = KeyPair::generate().unwrap();
-    let cert = params.self_signed(&signing_key).unwrap();
+    let cert = params.clone().self_signed(&signing_key).unwrap();
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
     let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

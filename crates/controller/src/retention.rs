@@ -112,7 +112,9 @@ impl Retention {
     async fn remove_unread(&self, checkpoints: &[FinishedCheckpoint], deletions: &mut Deletions) {
         for together in checkpoints.chunks(DELETED_TOGETHER) {
             let deleted = join_all(together.iter().map(|checkpoint| self.remove(checkpoint))).await;
-            deleted.into_iter().for_each(|deleted| deletions.add(deleted));
+            for deleted in deleted {
+                deletions.add(deleted);
+            }
         }
     }
 

@@ -159,13 +159,12 @@ fn endpoint(name: &str, node: &ReadNode, types: &[AddressType]) -> Result<Kubele
 /// or a path.
 fn base_url(address: &str, port: u16) -> Option<Url> {
     let mut url = Url::parse("https://node/").ok()?;
-    match address.parse::<IpAddr>() {
-        Ok(ip) => url.set_ip_host(ip).ok()?,
-        Err(_) => {
-            url.set_host(Some(address)).ok()?;
-            let stays = url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(address));
-            stays.then_some(())?;
-        }
+    if let Ok(ip) = address.parse::<IpAddr>() {
+        url.set_ip_host(ip).ok()?;
+    } else {
+        url.set_host(Some(address)).ok()?;
+        let stays = url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(address));
+        stays.then_some(())?;
     }
     url.set_port(Some(port)).ok()?;
     Some(url)

@@ -81,6 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn each_error_of_a_runtime_has_its_reason() {
         for (error, expected) in [
             (

@@ -101,9 +101,9 @@ impl PodTable {
             Event::InitDone => {
                 self.listed.entry(scope).or_insert(false);
                 let listed = self.listings.remove(&scope).unwrap_or_default();
-                let is_gone =
-                    |(name, entry): &(&PodName, &Box<PodEntry>)| entry.scope == scope && !listed.contains(*name);
-                let gone: Vec<PodName> = self.pods.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
+                let of_scope = self.pods.iter().filter(|(_, entry)| entry.scope == scope);
+                let gone: Vec<PodName> =
+                    of_scope.filter(|(name, _)| !listed.contains(*name)).map(|(name, _)| name.clone()).collect();
                 let removed = gone.iter().filter_map(|name| self.pods.remove(name));
                 removed.map(|entry| PodAction::changed(&entry.pod)).collect()
             }

@@ -46,8 +46,8 @@ pub(crate) fn resolved(checkpoint: &Checkpoint) -> Option<(PodName, String, Stri
     match (pod, status.container) {
         (Some((name, uid)), Some(container)) => named(name, uid, container),
         (pod, None) => match (target(checkpoint)?, pod) {
-            (CheckpointTarget::Pod { name, uid, container, .. }, _) => named(name, uid, container),
-            (CheckpointTarget::Revision { container, .. }, Some((name, uid))) => named(name, uid, container),
+            (CheckpointTarget::Pod { name, uid, container, .. }, _)
+            | (CheckpointTarget::Revision { container, .. }, Some((name, uid))) => named(name, uid, container),
             (CheckpointTarget::Revision { .. } | CheckpointTarget::Manual { .. }, _) => None,
         },
         (None, Some(_)) => None,
@@ -79,9 +79,9 @@ mod tests {
 
     use super::*;
 
-    fn app_of_web() -> Option<(PodName, String, String)> {
+    fn app_of_web() -> (PodName, String, String) {
         let pod = PodName { namespace: "default".into(), name: "web".into() };
-        Some((pod, POD_UID.to_owned(), CONTAINER.to_owned()))
+        (pod, POD_UID.to_owned(), CONTAINER.to_owned())
     }
 
     #[test]
@@ -91,7 +91,7 @@ mod tests {
         // The pod did not exist: its name and UID are those of the spec.
         let ended = by_hand.clone().in_progress().status(|status| status.container = None).phase(Phase::Failed);
         assert_eq!(resolved(&ended.build()), None);
-        assert_eq!(resolved(&by_hand.in_progress().build()), app_of_web());
+        assert_eq!(resolved(&by_hand.in_progress().build()), Some(app_of_web()));
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
         let (uid, container) = (POD_UID.to_owned(), CONTAINER.to_owned());
         let target = CheckpointTarget::Pod { name: "web".to_owned(), uid, container, image: IMAGE.to_owned() };
         let name = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]).unwrap();
-        assert_eq!(resolved(&derived.named(&name).build()), app_of_web());
+        assert_eq!(resolved(&derived.named(&name).build()), Some(app_of_web()));
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         };
         assert_eq!(resolved(&of_revision(checkpoint("web")).build()), None);
         let chosen = of_revision(checkpoint("web").in_progress());
-        assert_eq!(resolved(&chosen.clone().build()), app_of_web());
-        assert_eq!(resolved(&chosen.status(|status| status.container = None).build()), app_of_web());
+        assert_eq!(resolved(&chosen.clone().build()), Some(app_of_web()));
+        assert_eq!(resolved(&chosen.status(|status| status.container = None).build()), Some(app_of_web()));
     }
 }

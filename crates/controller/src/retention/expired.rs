@@ -57,13 +57,12 @@ impl NamespaceCheckpoints {
         let is_old = self.now.duration_since(checkpoint.completed) > ttl;
         let expired = if is_old || self.policy.limit == 0 { Some(checkpoint) } else { self.count(checkpoint) };
         match expired {
-            Some(expired) if expired.subject == RetentionSubject::Nothing => {
-                if self.unread_in_all < UNREAD_SHARE {
-                    self.unread.push(expired);
-                    self.unread_in_all += 1;
-                }
+            Some(expired) if expired.has_known_pod(known_pods) => {}
+            Some(expired) if expired.subject != RetentionSubject::Nothing => self.choose(expired),
+            Some(expired) if self.unread_in_all < UNREAD_SHARE => {
+                self.unread.push(expired);
+                self.unread_in_all += 1;
             }
-            Some(expired) if !expired.has_known_pod(known_pods) => self.choose(expired),
             _ => {}
         }
     }

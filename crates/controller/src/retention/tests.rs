@@ -257,8 +257,7 @@ async fn requests_of_a_round(checkpoints: Vec<Checkpoint>) -> Vec<String> {
     let (listings, workloads) = (client.clone(), WorkloadLookup::new(client.clone()));
     let retention = Retention { client, listings, workloads, scopes: vec![Scope::All], policy: policy(0, 0) };
     retention.round(&HashSet::new()).await;
-    let requests = log.lock().unwrap().clone();
-    requests
+    std::mem::take(&mut *log.lock().unwrap())
 }
 
 fn count(requests: &[String], start: &str) -> usize {

@@ -91,7 +91,7 @@ mod tests {
         assert!(budget.left_out(start).is_empty());
         logged(&budget, Level::INFO, start);
         assert!(budget.should_log("quiet", Level::INFO, start));
-        let (before, end) = (start + WINDOW - Duration::from_nanos(1), start + WINDOW);
+        let (before, end) = (start + WINDOW.saturating_sub(Duration::from_nanos(1)), start + WINDOW);
         assert!(budget.left_out(before).is_empty());
         assert!(!budget.should_log("loud", Level::INFO, before));
         let expected = LeftOut { namespace: "loud".to_owned(), level: Level::INFO, count: 1001 - LogBudget::MAX_LINES };

@@ -18,6 +18,7 @@ pub struct ProxyError {
 
 /// What the environment says about proxies. Of each variable, the upper-case form counts first.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "the fields have the names of the variables")]
 pub(super) struct ProxyEnvironment {
     https_proxy: Option<String>,
     http_proxy: Option<String>,
@@ -25,6 +26,7 @@ pub(super) struct ProxyEnvironment {
 }
 
 impl ProxyEnvironment {
+    #[expect(clippy::disallowed_methods, reason = "these variables are settings of all programs, not of this one")]
     pub(super) fn read() -> Self {
         let read = |upper: &str, lower: &str| {
             let variable = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());

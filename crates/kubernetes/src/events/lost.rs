@@ -47,9 +47,8 @@ impl LossCause {
             Some(_) if error.is_namespace_terminating() => Self::Rejected,
             Some(403) => Self::Forbidden,
             Some(code) if code < 500 && code != 429 => Self::Rejected,
-            Some(_) => Self::Unavailable,
             None if error.is_timeout() => Self::TimedOut,
-            None => Self::Unavailable,
+            Some(_) | None => Self::Unavailable,
         }
     }
 

@@ -19,7 +19,7 @@ fn pods() -> Vec<WatchedPod> {
 }
 
 /// A Checkpoint of that pod as SnapWatcher would have created it at that second, with an attempt of this holder.
-fn forged(pod: WatchedPod, holder: Holder, second: i64) -> Checkpoint {
+fn forged(pod: WatchedPod, holder: &Holder, second: i64) -> Checkpoint {
     let pod = PodFacts::from(pod);
     let (name, uid, container) = (pod.name.name.to_string(), pod.uid.clone(), "app".to_owned());
     let target = CheckpointTarget::Pod { name, uid, container: container.clone(), image: fixtures::IMAGE.to_owned() };
@@ -28,7 +28,7 @@ fn forged(pod: WatchedPod, holder: Holder, second: i64) -> Checkpoint {
     let mut object = object.build();
     object.metadata.creation_timestamp = Some(Time(at(second)));
     let attempt = AttemptTarget::new(&pod, container, "Deployment/web".to_owned());
-    first_attempt::write(&mut object, &attempt, &holder, SignedDuration::from_secs(240), at(second));
+    first_attempt::write(&mut object, &attempt, holder, SignedDuration::from_secs(240), at(second));
     object
 }
 
@@ -36,7 +36,7 @@ fn forged(pod: WatchedPod, holder: Holder, second: i64) -> Checkpoint {
 fn is_attempted(node: &str, holder: &Holder, second: i64) -> bool {
     let (mut engine, _) = leading(settings(), pods());
     for pod in pods() {
-        let event = Box::new(Event::Apply(forged(pod, holder.clone(), second)));
+        let event = Box::new(Event::Apply(forged(pod, holder, second)));
         engine.on(Input::Checkpoints { scope: 0, event }, now(second));
     }
     let other = pod("other").namespace("harmed").uid("other").labeled().ready(0).node(node).watched();
