@@ -132,7 +132,7 @@ pub(super) fn expired_certificate() -> (String, Arc<ServerConfig>) {
 
 fn server_config(params: &CertificateParams) -> (String, Arc<ServerConfig>) {
     let signing_key = KeyPair::generate().unwrap();
-    let cert = params.clone().self_signed(&signing_key).unwrap();
+    let cert = params.self_signed(&signing_key).unwrap();
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
     let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
