@@ -22,11 +22,20 @@ impl<T: ?Sized> Default for SharedValues<T> {
 }
 
 impl<T: ?Sized + Eq + Hash> SharedValues<T> {
-    /// Returns the shared copy of a value.
+    /// Returns the shared copy of a value, which becomes one if there is none.
     pub fn share(&mut self, value: Arc<T>) -> Arc<T> {
-        if let Some(shared) = self.values.get(&*value) {
-            return Arc::clone(shared);
-        }
+        self.values.get(&*value).cloned().unwrap_or_else(|| self.insert(value))
+    }
+
+    /// The same of a borrowed value, of which a copy is made only if there is none.
+    pub fn shared<'v>(&mut self, value: &'v T) -> Arc<T>
+    where
+        Arc<T>: From<&'v T>,
+    {
+        self.values.get(value).cloned().unwrap_or_else(|| self.insert(value.into()))
+    }
+
+    fn insert(&mut self, value: Arc<T>) -> Arc<T> {
         if self.values.len() >= self.next_sweep {
             self.values.retain(|value| Arc::strong_count(value) > 1);
             self.next_sweep = FIRST_SWEEP.max(2 * self.values.len());

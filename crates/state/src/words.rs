@@ -20,7 +20,7 @@ pub(super) struct Words(SharedValues<str>);
 impl Words {
     /// The shared copy of a text, cut.
     pub(super) fn shared(&mut self, text: &str) -> Arc<str> {
-        self.0.share(cut(text).into())
+        self.0.shared(cut(text))
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) struct SharedFacts {
 
 impl SharedFacts {
     pub(super) fn text(&mut self, text: &str) -> Arc<str> {
-        self.texts.share(text.into())
+        self.texts.shared(text)
     }
 
     /// Replaces what other pods may have, too, by its shared copy. Drops the IDs of images: an attempt reads them from the live pod.
