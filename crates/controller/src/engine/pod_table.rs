@@ -64,8 +64,7 @@ impl PodTable {
 
     /// The pods of that namespace.
     pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &PodEntry> {
-        let first = PodName { namespace: namespace.into(), name: "".into() };
-        let pods = self.pods.range(first..).map(|(_, entry)| &**entry);
+        let pods = self.pods.range(start_of(namespace)..).map(|(_, entry)| &**entry);
         pods.take_while(move |entry| *entry.pod.name.namespace == *namespace)
     }
 
@@ -195,8 +194,7 @@ impl PodTable {
         is_about: impl Fn(&PodEntry) -> bool,
         now: Now,
     ) -> Vec<PodAction> {
-        let first = PodName { namespace: namespace.into(), name: "".into() };
-        let entries = self.pods.range_mut(first..).take_while(|(name, _)| *name.namespace == *namespace);
+        let entries = self.pods.range_mut(start_of(namespace)..).take_while(|(name, _)| *name.namespace == *namespace);
         entries.filter(|(_, entry)| is_about(entry)).flat_map(|(_, entry)| entry.reclaim(now)).collect()
     }
 
@@ -238,6 +236,11 @@ impl PodTable {
     fn entry_mut(&mut self, key: &ContainerKey) -> Option<&mut PodEntry> {
         self.pods.get_mut(&key.pod).filter(|entry| entry.pod.uid == key.uid).map(|entry| &mut **entry)
     }
+}
+
+/// Before the names of all pods of a namespace.
+fn start_of(namespace: &str) -> PodName {
+    PodName { namespace: namespace.into(), name: "".into() }
 }
 
 #[cfg(test)]

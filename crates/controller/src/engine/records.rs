@@ -158,11 +158,10 @@ impl Engine {
     /// Whether the attempt in an annotation can be one of its pod, which runs, and of its holder: this process knows what it has
     /// sent, and a leader before it has written nothing after its slots have expired.
     fn can_be_true(&self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) -> bool {
-        let start = attempt_start(checkpoint);
         let holder = checkpoint.status.as_ref().and_then(|status| status.holder.as_deref());
-        let age = self.records.unfinished(key).map(|record| record.age(now.boot)).unwrap_or_default();
+        let AttemptKnowledge { age, was_sent } = self.attempt_knowledge(key, checkpoint, now);
         let is_of_holder = if holder == Some(self.settings.operations.holder.to_string().as_str()) {
-            self.sent.get(key).copied() == start
+            was_sent
         } else {
             now.boot.saturating_sub(age) < self.stale_slots_expire_at
         };
@@ -170,13 +169,19 @@ impl Engine {
         is_of_holder && pod.is_some_and(|entry| is_attempt_of(checkpoint, &entry.pod))
     }
 
-    /// What an unfinished Checkpoint needs, by what is known of its attempt.
-    pub(super) fn next_step(&self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) -> NextStep {
+    /// What this process knows of the attempt in a Checkpoint.
+    fn attempt_knowledge(&self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) -> AttemptKnowledge {
         let start = attempt_start(checkpoint);
         let was_sent = start.is_some() && self.sent.get(key).copied() == start;
         let age = self.records.unfinished(key).map(|record| record.age(now.boot)).unwrap_or_default();
+        AttemptKnowledge { age, was_sent }
+    }
+
+    /// What an unfinished Checkpoint needs, by what is known of its attempt.
+    pub(super) fn next_step(&self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) -> NextStep {
         let settings = &self.settings.operations;
-        plan(checkpoint, &settings.holder, &settings.policy, AttemptKnowledge { age, was_sent }, now.wall)
+        let knowledge = self.attempt_knowledge(key, checkpoint, now);
+        plan(checkpoint, &settings.holder, &settings.policy, knowledge, now.wall)
     }
 
     /// Decides the next step of an unfinished Checkpoint.

@@ -29,8 +29,6 @@ pub struct ConcurrencyLimits {
     pub response_timeout: Duration,
 }
 
-impl ConcurrencyLimits {}
-
 /// The container of an attempt. Without the namespace, a Checkpoint could hold a container of another one by a made-up UID.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Subject {

@@ -36,6 +36,13 @@ fn in_progress(deadline: Timestamp) -> Checkpoint {
     checkpoint("web").in_progress().status(|status| status.deadline = Some(MicroTime(deadline))).build()
 }
 
+/// In progress on node `n1`, by an annotation alone.
+fn made_up() -> Checkpoint {
+    let mut made_up = in_progress(at(100));
+    made_up.metadata.annotations = Some([(ATTEMPT.to_owned(), "{}".to_owned())].into());
+    made_up
+}
+
 #[test]
 fn the_limits_in_all_and_of_each_node_hold() {
     let mut slots = slots(3, 1);
@@ -201,9 +208,8 @@ fn attempts_in_annotations_hold_no_more_slots_on_a_node_than_the_limit() {
     let mut slots = slots(4, 1);
     slots.is_shared = true;
     for number in 0..8 {
-        let mut made_up = in_progress(at(100));
+        let mut made_up = made_up();
         made_up.spec.container = Some(format!("c{number}"));
-        made_up.metadata.annotations = Some([(ATTEMPT.to_owned(), "{}".to_owned())].into());
         slots.observe(&key(&number.to_string()), Some(&made_up), now(0));
     }
     assert!(!slots.has_free("default", Some("n1"), boot(0)));
@@ -216,10 +222,9 @@ fn attempts_in_annotations_of_one_namespace_leave_a_slot_to_others() {
     let mut slots = slots(8, 1);
     slots.is_shared = true;
     for number in 0..16 {
-        let mut made_up = in_progress(at(100));
+        let mut made_up = made_up();
         let pod = made_up.status.as_mut().unwrap().pod.as_mut().unwrap();
         (pod.uid, pod.node) = (Some(format!("u{number}")), Some(format!("n{number}")));
-        made_up.metadata.annotations = Some([(ATTEMPT.to_owned(), "{}".to_owned())].into());
         slots.observe(&key(&number.to_string()), Some(&made_up), now(0));
     }
     assert!(!slots.has_free("default", Some("n20"), boot(0)));
