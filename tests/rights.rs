@@ -168,10 +168,7 @@ async fn each_scenario_of_the_chart_grants_exactly_what_its_settings_need() {
             continue;
         }
         let missing: Vec<_> = needed.difference(&granted).collect();
-        let superfluous: Vec<_> = granted.difference(&needed).collect();
-        assert!(
-            missing.is_empty() && superfluous.is_empty(),
-            "{scenario}: missing {missing:?}, superfluous {superfluous:?}"
-        );
+        let unneeded: Vec<_> = granted.difference(&needed).collect();
+        assert!(missing.is_empty() && unneeded.is_empty(), "{scenario}: missing {missing:?}, unneeded {unneeded:?}");
     }
 }

@@ -199,20 +199,20 @@ impl Scene {
 
 /// How many rude clients there should be, and how many there were at the most.
 #[derive(Debug)]
-struct Crowd {
+struct RudeClients {
     expected: f64,
     most: f64,
     started: Instant,
     looked: Instant,
 }
 
-impl Crowd {
+impl RudeClients {
     fn of(expected: f64) -> Self {
         let now = Instant::now();
         Self { expected, most: 0.0, started: now, looked: now }
     }
 
-    /// Whether the crowd was complete and the time has passed. Reads the metric only now and then, because that takes time.
+    /// Whether all clients were there and the time has passed. Reads the metric only now and then, because that takes time.
     async fn has_been(&mut self, time: Duration, scene: &Scene) -> bool {
         if self.looked.elapsed() > Duration::from_millis(250) {
             self.most = self.most.max(scene.connections().await);
@@ -256,14 +256,14 @@ async fn rude_clients_delay_no_other_client_and_are_disconnected() {
         let crowds = ALL.chunks(1).map(|kind| (kind, CROWD));
         let waves = size.of(vec![(&ALL[..], 60), (&ALL[..1], CROWD)], crowds.collect());
         for (kinds, of_each) in waves {
-            let clients = attack(&scene.webhook_client, kinds, of_each);
-            let mut crowd = Crowd::of(f64::from(of_each) * f64::from(u32::try_from(kinds.len()).unwrap()));
+            let attackers = attack(&scene.webhook_client, kinds, of_each);
+            let mut clients = RudeClients::of(f64::from(of_each) * f64::from(u32::try_from(kinds.len()).unwrap()));
             let attack = size.of(Duration::from_secs(4), ATTACK);
-            let times = scene.polite(async || crowd.has_been(attack, &scene).await).await;
-            assert!(crowd.is_complete(), "{kinds:?}: {crowd:?}");
-            scene.assert_unharmed(&format!("{kinds:?}"), crowd.most, &times).await;
+            let times = scene.polite(async || clients.has_been(attack, &scene).await).await;
+            assert!(clients.is_complete(), "{kinds:?}: {clients:?}");
+            scene.assert_unharmed(&format!("{kinds:?}"), clients.most, &times).await;
             scene.reaped().await;
-            drop(clients);
+            drop(attackers);
         }
         if size == Size::Long {
             attack_with_slowhttptest(&scene).await;
@@ -286,12 +286,12 @@ async fn attack_with_slowhttptest(scene: &Scene) {
         let args = args.split(' ').chain(common.split(' '));
         let launch = Launch::new("slowhttptest", Path::new("slowhttptest"), &folder.path().join("log")).args(args);
         let mut attacker = Process::start(launch).await.unwrap();
-        let mut crowd = Crowd::of(f64::from(SLOW_CROWD));
+        let mut clients = RudeClients::of(f64::from(SLOW_CROWD));
         let times =
-            scene.polite(async || crowd.has_been(ATTACK, scene).await || attacker.ended().unwrap().is_some()).await;
+            scene.polite(async || clients.has_been(ATTACK, scene).await || attacker.ended().unwrap().is_some()).await;
         let log = attacker.last_lines(20);
-        assert!(crowd.is_complete(), "{crowd:?}; is Debian's package `slowhttptest` installed?\n{log}");
-        scene.assert_unharmed(case, crowd.most, &times).await;
+        assert!(clients.is_complete(), "{clients:?}; is Debian's package `slowhttptest` installed?\n{log}");
+        scene.assert_unharmed(case, clients.most, &times).await;
         attacker.kill().await.unwrap();
         scene.reaped().await;
     }

@@ -41,8 +41,8 @@ async fn a_rollout_is_checkpointed_once_snaphook_is_reachable_and_accepts_the_to
     let pods = size.of(20, 100);
     let (unreachable, unauthorized) = (Duration::from_secs(size.of(4, 180)), Duration::from_secs(size.of(2, 60)));
     // `--longest-wait`, and how long the test waits for a state.
-    let (longest_wait, patience) = size.of(("500ms", 25), ("5m", 600));
-    let patience = Duration::from_secs(patience);
+    let (longest_wait, wait_limit) = size.of(("500ms", 25), ("5m", 600));
+    let wait_limit = Duration::from_secs(wait_limit);
     in_namespace("a_rollout_is_checkpointed_once", |ns| async move {
         ns.snaphook().close_port().await;
         ns.start_snapwatcher(SNAPWATCHER, &["--longest-wait", longest_wait]).await;
@@ -56,7 +56,7 @@ async fn a_rollout_is_checkpointed_once_snaphook_is_reachable_and_accepts_the_to
         lasts(unreachable, "been unreachable").await;
         ns.snaphook().answer_with(Behaviour::status(401));
         ns.snaphook().reopen_port().await.unwrap();
-        try_until("a Checkpoint waits because SnapHook rejects the token", patience, async || {
+        try_until("a Checkpoint waits because SnapHook rejects the token", wait_limit, async || {
             ns.records().await.iter().any(|record| record.state() == "Pending(Unauthorized)")
         })
         .await
@@ -65,7 +65,7 @@ async fn a_rollout_is_checkpointed_once_snaphook_is_reachable_and_accepts_the_to
         let rejected = ns.snaphook().requests().len();
         ns.snaphook().answer_with(Behaviour::Succeed);
 
-        let records = ns.all_records(pods, "Succeeded", patience).await;
+        let records = ns.all_records(pods, "Succeeded", wait_limit).await;
         assert!(
             records.iter().all(|record| record.failures() == 0),
             "an unreachable SnapHook is no failure of the checkpoint"

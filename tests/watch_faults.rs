@@ -73,10 +73,8 @@ async fn a_silent_watch_is_noticed_in_time(resource: &str, counter: &str, check:
         // The watch that was started meanwhile was silent, too.
         proxy.remove_rule(hole);
         let is_asked = async || ns.request_count("unseen") == 1;
-        let patience = timeout + SILENCE + BEGIN_AGAIN;
-        try_until("SnapHook has received a request for the pod created in the silence", patience, is_asked)
-            .await
-            .unwrap();
+        let limit = timeout + SILENCE + BEGIN_AGAIN;
+        try_until("SnapHook has received a request for the pod created in the silence", limit, is_asked).await.unwrap();
         ns.record_of("unseen", "Succeeded").await;
         print_result(&format!("a silent watch of {resource} is noticed after {took:?}, its timeout is {timeout:?}"));
     })

@@ -3,7 +3,7 @@
 //! The webhook is measured beside two others. One sends a fixed reply, the least that a webhook can do. The other does the
 //! same job by Go's controller-runtime (`bench/peers/webhook`). All three are processes of their own, and one client calls
 //! them in rounds within one run: on a noisy machine only ratios mean anything. The controller is measured beside a watcher
-//! of controller-runtime (`bench/peers/watcher`), in turns. Nothing of the product depends on this crate.
+//! of controller-runtime (`bench/peers/watcher`), one after the other. Nothing of the product depends on this crate.
 
 mod controller;
 mod fixed_reply;

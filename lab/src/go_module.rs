@@ -193,7 +193,7 @@ mod tests {
             assert_eq!(digest.len(), DIGEST_LENGTH);
             assert!(!digests[..index].contains(digest), "row {index}");
         }
-        assert_eq!(digests[0], module("module a", "sums", "-s"), "the same module somewhere else");
+        assert_eq!(digests[0], module("module a", "sums", "-s"), "the same module in another folder");
     }
 
     #[test]

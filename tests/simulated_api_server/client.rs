@@ -90,7 +90,7 @@ impl<S: Server> Client<S> {
         let last = format!("{}end-{}", self.prefix, self.ends);
         self.server.create(object(&last, Form::Pod), false).await?;
         let since = match since {
-            Since::Forgotten => "1",
+            Since::Compacted => "1",
             Since::Start => &self.start,
             Since::LastEvent => &self.last_event,
             Since::LastList => &self.last_list,

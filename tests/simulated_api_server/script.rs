@@ -66,8 +66,8 @@ pub(crate) struct Sent {
 /// Where a watch begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Since {
-    /// A revision that the server has forgotten.
-    Forgotten,
+    /// A revision that the server has compacted.
+    Compacted,
     Start,
     LastEvent,
     LastList,
@@ -186,7 +186,7 @@ fn call(rng: &mut Rng) -> Call {
         14 => Call::Delete { name, sent: sent(rng) },
         15..17 => Call::List { limit: rng.u32(..3) },
         17..19 => Call::NextPage,
-        _ => Call::Watch { since: pick(rng, &[Since::Forgotten, Since::Start, Since::LastEvent, Since::LastList]) },
+        _ => Call::Watch { since: pick(rng, &[Since::Compacted, Since::Start, Since::LastEvent, Since::LastList]) },
     }
 }
 

@@ -52,7 +52,7 @@ fn of_bursts(bursts: &Bursts) -> Vec<Budget> {
     let latency = BURST_LATENCY_MS.iter().find(|(size, _)| *size == pods);
     for (index, part) in ["p50", "p99"].into_iter().enumerate() {
         if let Some(limit) = latency.and_then(|(_, limits)| limits[index]) {
-            let measured = bursts.medians(|round| ms(round.turn.latency[index])).snapwatcher;
+            let measured = bursts.medians(|round| ms(round.run.latency[index])).snapwatcher;
             budgets.push(at_most(&format!("burst of {pods}, Ready to request, {part}"), measured, limit, "ms"));
         }
     }
@@ -112,7 +112,7 @@ pub(crate) fn ms(time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::{BurstRound, PerContestant, Turn};
+    use super::super::results::{BurstRound, PerContestant, ProgramRun};
     use super::*;
     use crate::controller::call_times::CallTimes;
     use crate::process_usage::Memory;
@@ -120,7 +120,7 @@ mod tests {
     fn bursts(pods: usize, p50: u64, p99: u64, span: u64, api_cpu_seconds: f64) -> Bursts {
         let latency = [p50, p99].map(Duration::from_millis);
         let round = |span, api_cpu_seconds| BurstRound {
-            turn: Turn { latency, ready_span: Duration::from_millis(span), cpu_seconds: 1.0 },
+            run: ProgramRun { latency, ready_span: Duration::from_millis(span), cpu_seconds: 1.0 },
             api_cpu_seconds,
             api_calls: 0.0,
         };

@@ -1,4 +1,4 @@
-//! Measures the controller beside a watcher of controller-runtime and beside no watcher, on one control plane, in turns.
+//! Measures the controller beside a watcher of controller-runtime and beside no watcher, on one control plane, one after the other.
 
 mod api_server;
 mod budgets;
@@ -9,8 +9,8 @@ mod pod_clock;
 mod records;
 pub(crate) mod report;
 mod results;
+mod runs;
 mod testbed;
-mod turns;
 mod watchers;
 
 use std::error::Error;
@@ -92,7 +92,7 @@ pub(crate) async fn measure(
     if is_measured(Measurement::Calls) {
         let pods = args.bursts.iter().copied().min().unwrap_or(CALLS_PODS);
         print_progress(&format!("calls of a burst of {pods}"));
-        results.calls = Some((pods, turns::call_times(&mut testbed, pods).await?));
+        results.calls = Some((pods, runs::call_times(&mut testbed, pods).await?));
     }
     if is_measured(Measurement::Memory) {
         memory_rows(&mut testbed, args, &mut results.memory).await?;
@@ -105,7 +105,7 @@ async fn bursts(testbed: &mut Testbed, pods: usize, rounds: u16) -> Result<Burst
     for number in 1..=rounds {
         let mut round = PerContestant::default();
         for contestant in ALL {
-            let measured = turns::burst(testbed, contestant, pods).await?;
+            let measured = runs::burst(testbed, contestant, pods).await?;
             progress(&format!(
                 "burst of {pods}, round {number}, {}: {}",
                 contestant.name(),
@@ -127,7 +127,7 @@ async fn steady(
     let mut row = SteadyRow { rate, snaphook_time, latency: PerContestant::default() };
     for contestant in [Contestant::Snapwatcher, Contestant::ControllerRuntime] {
         let time = Duration::from_secs(seconds.into());
-        let latency = turns::steady(testbed, contestant, rate, time, snaphook_time).await?;
+        let latency = runs::steady(testbed, contestant, rate, time, snaphook_time).await?;
         let (name, latency_ms) = (contestant.name(), report::pair(latency));
         progress(&format!(
             "{rate} pods a second, SnapHook takes {snaphook_time:?}, {name}: {latency_ms} ms (p50 / p99)"

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::budgets::{ms, rounded};
 use super::pod_clock::percentiles;
-use super::results::{BurstRound, Bursts, ControllerResults, MemoryRow, MemoryState, PerContestant, SteadyRow, Turn};
+use super::results::{
+    BurstRound, Bursts, ControllerResults, MemoryRow, MemoryState, PerContestant, ProgramRun, SteadyRow,
+};
 use crate::process_usage::Memory;
 use crate::report::budget_list;
 
@@ -13,7 +15,7 @@ const INTRODUCTION: &str = "\
 `make bench` also measures the controller, beside a watcher in Go by controller-runtime
 ([bench/peers/watcher](../bench/peers/watcher/main.go)) that sends the same requests and stores nothing in the cluster. Both run
 against one control plane: etcd, API server, controllers and scheduler of Kubernetes, and 100 fake nodes by kwok. Each program
-runs alone in its turn, with default budgets or as many workers, and the back-end `snaphook`. SnapHook is a stand-in that answers
+runs alone, with default budgets or as many workers, and the back-end `snaphook`. SnapHook is a stand-in that answers
 at once. It is also the clock: a watch beside it notes when a pod is Ready.
 
 - A burst is one Deployment. Its values are the medians of all rounds, its ratios those within one round.
@@ -58,9 +60,9 @@ pub(crate) fn table(results: &ControllerResults) -> String {
     table.0
 }
 
-/// One turn in a burst, for the progress of a run.
+/// One run in a burst, for the progress of a run.
 pub(crate) fn round_summary(round: &BurstRound) -> String {
-    let Turn { latency, ready_span, cpu_seconds } = round.turn;
+    let ProgramRun { latency, ready_span, cpu_seconds } = round.run;
     format!(
         "Ready to request {} ms (p50 / p99), first to last Ready pod {} s, CPU time {} s; API server: CPU time {} s, {} calls",
         pair(latency),
@@ -91,17 +93,17 @@ impl Table {
 
     fn bursts(&mut self, bursts: &Bursts) {
         let (pods, rounds) = (bursts.pods, bursts.rounds.len());
-        let parts = [0, 1].map(|index| bursts.medians(|round| ms(round.turn.latency[index])));
+        let parts = [0, 1].map(|index| bursts.medians(|round| ms(round.run.latency[index])));
         let latency = |program: fn(&PerContestant<f64>) -> f64| {
             let [p50, p99] = parts.each_ref().map(program).map(rounded);
             format!("{p50} / {p99}")
         };
         let values = [latency(|part| part.snapwatcher), latency(|part| part.controller_runtime), none()];
         self.row(&format!("burst of {pods}: Ready to request, ms: p50 / p99 (rounds: {rounds})"), &values);
-        let spans = bursts.medians(|round| round.turn.ready_span.as_secs_f64());
+        let spans = bursts.medians(|round| round.run.ready_span.as_secs_f64());
         self.numbers(&format!("burst of {pods}: first to last Ready pod, s"), spans);
         self.numbers(&format!("burst of {pods}: the same, relative to no watcher"), bursts.span_ratios());
-        let cpu = bursts.medians(|round| round.turn.cpu_seconds);
+        let cpu = bursts.medians(|round| round.run.cpu_seconds);
         let values = [rounded(cpu.snapwatcher), rounded(cpu.controller_runtime), none()];
         self.row(&format!("burst of {pods}: CPU time, s"), &values);
         let calls = bursts.added_per_pod(|round| round.api_calls);
@@ -155,7 +157,7 @@ mod tests {
     #[test]
     fn the_table_has_a_row_for_each_number() {
         let round = |milliseconds: u64, span: u64, cpu_seconds: f64, calls: f64| BurstRound {
-            turn: Turn {
+            run: ProgramRun {
                 latency: [1, 10].map(|part| Duration::from_millis(part * milliseconds)),
                 ready_span: Duration::from_secs(span),
                 cpu_seconds,

@@ -7,9 +7,9 @@ use super::watchers::Contestant;
 use crate::process_usage::Memory;
 use crate::results::median;
 
-/// One turn of one program with pods that become Ready.
+/// One run of one program with pods that become Ready.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Turn {
+pub(crate) struct ProgramRun {
     /// From Ready to the request: p50 and p99.
     pub(crate) latency: [Duration; 2],
     /// From the first to the last Ready pod.
@@ -21,7 +21,7 @@ pub(crate) struct Turn {
 /// One burst of one program.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct BurstRound {
-    pub(crate) turn: Turn,
+    pub(crate) run: ProgramRun,
     pub(crate) api_cpu_seconds: f64,
     pub(crate) api_calls: f64,
 }
@@ -126,7 +126,7 @@ impl Bursts {
 
     /// The span from the first to the last Ready pod, divided by that of the same round without any watcher.
     pub(crate) fn span_ratios(&self) -> PerContestant<f64> {
-        let span = |round: &BurstRound| round.turn.ready_span.as_secs_f64();
+        let span = |round: &BurstRound| round.run.ready_span.as_secs_f64();
         PerContestant {
             snapwatcher: self.median(|round| span(&round.snapwatcher) / span(&round.without)),
             controller_runtime: self.median(|round| span(&round.controller_runtime) / span(&round.without)),
@@ -136,7 +136,7 @@ impl Bursts {
 
     /// SnapWatcher's CPU time divided by that of the other program in the same round.
     pub(crate) fn cpu_ratio(&self) -> f64 {
-        self.median(|round| round.snapwatcher.turn.cpu_seconds / round.controller_runtime.turn.cpu_seconds)
+        self.median(|round| round.snapwatcher.run.cpu_seconds / round.controller_runtime.run.cpu_seconds)
     }
 
     fn median(&self, value: impl Fn(&PerContestant<BurstRound>) -> f64) -> f64 {
@@ -149,8 +149,8 @@ mod tests {
     use super::*;
 
     fn round(span: u64, cpu_seconds: f64, api_cpu_seconds: f64) -> BurstRound {
-        let turn = Turn { ready_span: Duration::from_secs(span), cpu_seconds, ..Turn::default() };
-        BurstRound { turn, api_cpu_seconds, api_calls: 0.0 }
+        let run = ProgramRun { ready_span: Duration::from_secs(span), cpu_seconds, ..ProgramRun::default() };
+        BurstRound { run, api_cpu_seconds, api_calls: 0.0 }
     }
 
     fn shown(values: &PerContestant<f64>) -> String {
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn medians_are_of_each_program() {
-        let spans = bursts().medians(|round| round.turn.ready_span.as_secs_f64());
+        let spans = bursts().medians(|round| round.run.ready_span.as_secs_f64());
         assert_eq!(shown(&spans), "20.000 12.000 10.000");
     }
 }

@@ -1,4 +1,4 @@
-//! The programs that are measured, each a process of its own that runs only during its turn.
+//! The programs that are measured, each a process of its own that runs alone.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub(crate) struct Programs {
     pub(crate) controller_runtime: PathBuf,
 }
 
-/// A program in its turn. Dropping it ends its process.
+/// A running program. Dropping it ends its process.
 #[expect(clippy::large_enum_variant, reason = "only one exists at a time")]
 pub(crate) enum Watcher {
     Snapwatcher(Snapwatcher, ProcessUsage),

@@ -159,7 +159,7 @@ impl Events {
         }
         let Err(error) = self.queue.try_send(event) else { return };
         let (TrySendError::Full(event) | TrySendError::Closed(event)) = &error;
-        self.shares.give_back(&event.pod.namespace);
+        self.shares.release(&event.pod.namespace);
         if matches!(error, TrySendError::Full(_)) {
             return self.lost(LossCause::QueueFull, event);
         }

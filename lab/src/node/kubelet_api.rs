@@ -41,7 +41,7 @@ pub enum KubeletApiError {
     #[error("the node `{node}` has no address in its status yet")]
     NoAddress { node: String },
     #[error("the kubelet at {url} did not answer")]
-    NoAnswer { url: String, source: reqwest::Error },
+    NoResponse { url: String, source: reqwest::Error },
 }
 
 impl KubeletApi {
@@ -92,7 +92,7 @@ impl KubeletAnswer {
 }
 
 async fn answered(url: String, request: RequestBuilder) -> Result<KubeletAnswer, KubeletApiError> {
-    let failed = |source| KubeletApiError::NoAnswer { url: url.clone(), source };
+    let failed = |source| KubeletApiError::NoResponse { url: url.clone(), source };
     let answer = request.send().await.map_err(failed)?;
     let status = answer.status().as_u16();
     Ok(KubeletAnswer { status, body: answer.text().await.map_err(failed)? })

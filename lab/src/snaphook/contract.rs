@@ -55,7 +55,7 @@ impl Contract {
         match self {
             Self::KubeletCheckpoint => flat(body, "kube_api_address"),
             Self::SnapapiKubelet => flat(body, "cluster_name"),
-            Self::SnapapiPodSpec => whole_pod(body),
+            Self::SnapapiPodSpec => pod_object(body),
         }
     }
 
@@ -108,7 +108,7 @@ fn flat(body: &Value, cluster: &str) -> Result<Subject, String> {
     })
 }
 
-fn whole_pod(body: &Value) -> Result<Subject, String> {
+fn pod_object(body: &Value) -> Result<Subject, String> {
     let Some(fields) = body.as_object() else { return Err("the body is not a JSON object".to_owned()) };
     if let Some(unexpected) = fields.keys().find(|key| *key != "pod_spec") {
         return Err(format!("unexpected field `{unexpected}`"));

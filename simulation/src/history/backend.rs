@@ -36,7 +36,7 @@ impl World {
     /// A request leaves.
     pub(super) fn send(&mut self, number: usize, process: usize, operation: OperationId, answer: AnswerSlot) {
         self.check_send(number);
-        self.ledger.requests[number].is_sent = true;
+        self.evidence.requests[number].is_sent = true;
         self.coverage.requests += 1;
         let (result, delay) = self.behaviour();
         let has_effect = match &result {
@@ -49,7 +49,7 @@ impl World {
             format!("#{} request leaves; the back-end will answer {result} after {delay:?}", operation.0)
         });
         self.coverage.event(result_name(&result));
-        let entry = &mut self.ledger.requests[number];
+        let entry = &mut self.evidence.requests[number];
         entry.has_effect = has_effect;
         entry.result = Some(result);
         let (at, generation) = (self.now + delay, entry.generation);
@@ -82,10 +82,10 @@ impl World {
 
     /// The process gets the response.
     pub(super) fn respond(&mut self, timer: &Timer, number: usize) {
-        let Some(result) = self.ledger.requests.get(number).and_then(|entry| entry.result.clone()) else { return };
+        let Some(result) = self.evidence.requests.get(number).and_then(|entry| entry.result.clone()) else { return };
         if self.is_alive(timer.process, timer.generation) {
             self.note_of(timer.process, || format!("#{} response: {result}", timer.operation.0));
-            self.ledger.requests[number].delivered = Some(result.clone());
+            self.evidence.requests[number].delivered = Some(result.clone());
         }
         self.answer((timer.process, timer.generation), timer.operation, &timer.answer, Answer::Outcome(result));
     }

@@ -6,8 +6,8 @@ use snapwatcher_backends::backend::CheckpointRequest;
 use snapwatcher_controller::operation::OperationId;
 
 use super::calls::AnswerSlot;
+use super::evidence::RequestEntry;
 use super::facts;
-use super::ledger::RequestEntry;
 use super::seen::Started;
 use super::setup::SEND_WINDOW;
 use super::time::seconds;
@@ -30,8 +30,8 @@ impl World {
         let status = requested.status.clone().unwrap_or_default();
         let pod = status.pod.clone().and_then(|pod| pod.uid).unwrap_or_default();
         let was_paused = !self.is_healed && self.setup.faults > 0 && self.chance(3);
-        let number = self.ledger.requests.len();
-        self.ledger.requests.push(RequestEntry {
+        let number = self.evidence.requests.len();
+        self.evidence.requests.push(RequestEntry {
             record: facts::uid(&requested),
             attempt,
             pod,
@@ -141,14 +141,14 @@ impl World {
 
     /// A request leaves.
     pub(super) fn check_send(&mut self, number: usize) {
-        let entry = self.ledger.requests[number].clone();
+        let entry = self.evidence.requests[number].clone();
         let of_record = |other: &&RequestEntry| other.is_sent && other.record == entry.record;
-        let earlier: Vec<_> = self.ledger.requests[..number].iter().filter(of_record).cloned().collect();
-        let later: Vec<_> = self.ledger.requests[number..].iter().filter(of_record).cloned().collect();
+        let earlier: Vec<_> = self.evidence.requests[..number].iter().filter(of_record).cloned().collect();
+        let later: Vec<_> = self.evidence.requests[number..].iter().filter(of_record).cloned().collect();
         if earlier.iter().chain(&later).any(|other| facts::is_same(Some(&other.attempt), Some(&entry.attempt))) {
             return self.violate("doubled", || format!("two requests for one written attempt: {entry:?}"));
         }
-        if self.ledger.succeeded.contains(&entry.record) {
+        if self.evidence.succeeded.contains(&entry.record) {
             if entry.was_paused {
                 self.coverage.repeated_after_pause += 1;
                 return;

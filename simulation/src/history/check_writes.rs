@@ -3,8 +3,8 @@
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::{Outcome, Reason};
 
+use super::evidence::{WrittenAttempt, is_of_request};
 use super::facts::{self, AttemptId};
-use super::ledger::{WrittenAttempt, is_of_request};
 use super::setup::{HOLDER_GRACE, LONGEST_REQUEST, SEND_WINDOW};
 use super::world::World;
 
@@ -22,7 +22,7 @@ impl World {
     fn attempt_written(&mut self, checkpoint: &Checkpoint) {
         let Some(attempt) = facts::attempt(checkpoint) else { return };
         let at = self.now;
-        self.ledger.attempts.entry(facts::uid(checkpoint)).or_default().push(WrittenAttempt { attempt, at });
+        self.evidence.attempts.entry(facts::uid(checkpoint)).or_default().push(WrittenAttempt { attempt, at });
     }
 
     /// A process has written a status.
@@ -32,11 +32,11 @@ impl World {
             self.coverage.phase(Some(from), to);
         }
         if to == Phase::Succeeded && from != to {
-            self.ledger.succeeded.insert(facts::uid(after));
+            self.evidence.succeeded.insert(facts::uid(after));
             self.coverage.succeeded += 1;
         }
         let (old, new) = (facts::attempt(before), facts::attempt(after));
-        let writer = self.ledger.holders.iter().find(|(_, (_, of))| *of == generation);
+        let writer = self.evidence.holders.iter().find(|(_, (_, of))| *of == generation);
         let (writer, instance) =
             writer.map(|(holder, (instance, _))| (holder.clone(), instance.clone())).unwrap_or_default();
         let is_same = facts::is_same(old.as_ref(), new.as_ref());
@@ -82,13 +82,13 @@ impl World {
 
     /// Whether the holder of an attempt may be taken to be gone.
     fn may_interrupt(&self, uid: &str, attempt: &AttemptId, instance: &str) -> bool {
-        let Some((of, generation)) = self.ledger.holders.get(&attempt.holder) else {
+        let Some((of, generation)) = self.evidence.holders.get(&attempt.holder) else {
             return true; // A forged holder.
         };
         if of == instance {
-            return self.ledger.killed.contains(generation);
+            return self.evidence.killed.contains(generation);
         }
-        let attempts = self.ledger.attempts.get(uid).map(Vec::as_slice).unwrap_or_default();
+        let attempts = self.evidence.attempts.get(uid).map(Vec::as_slice).unwrap_or_default();
         let written = attempts.iter().find(|written| facts::is_same(Some(&written.attempt), Some(attempt)));
         written.is_none_or(|written| {
             self.age(written.at) + super::time::millis(1) >= SEND_WINDOW + LONGEST_REQUEST + HOLDER_GRACE
@@ -99,7 +99,7 @@ impl World {
     fn check_outcome(&mut self, before: &Checkpoint, after: &Checkpoint, text: &str) {
         let reason = after.reason().unwrap_or_default();
         let requests =
-            self.ledger.requests.iter().filter(|request| request.record == facts::uid(after) && request.is_sent);
+            self.evidence.requests.iter().filter(|request| request.record == facts::uid(after) && request.is_sent);
         let attempt = facts::attempt(after);
         let of_attempt: Vec<_> =
             requests.filter(|request| facts::is_same(Some(&request.attempt), attempt.as_ref())).collect();

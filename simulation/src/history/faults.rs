@@ -80,7 +80,7 @@ impl World {
         let lost = self.random.bool();
         self.coverage.fault(if lost { Fault::Lost } else { Fault::AnswerLost }, CallKind::Backend);
         self.note("back-end", || format!("the {} of a request is lost", if lost { "whole" } else { "response" }));
-        let entry = &mut self.ledger.requests[number];
+        let entry = &mut self.evidence.requests[number];
         entry.has_effect &= !lost;
         entry.result = Some(Outcome::Failed { reason, message: Redacted::own("simulated"), retry_after: None });
         self.timers[index].at = self.timers[index].at.max(self.now + LONGEST_REQUEST);

@@ -223,19 +223,19 @@ impl World {
             return;
         }
         let records = self.records();
-        let untold = self.ledger.requests.iter().find(|request| {
+        let unreported = self.evidence.requests.iter().find(|request| {
             let is_success = matches!(request.delivered, Some(Outcome::Succeeded(_)));
-            let lives = !self.ledger.killed.contains(&request.generation);
+            let lives = !self.evidence.killed.contains(&request.generation);
             let record = records.iter().find(|record| facts::uid(record) == request.record);
             let is_last = |record: &Checkpoint| facts::is_same(facts::attempt(record).as_ref(), Some(&request.attempt));
             let is_told = record.is_none_or(|record| record.phase() == Phase::Succeeded || !is_last(record));
             is_success && lives && !is_told
         });
-        if untold.is_some_and(|request| request.was_paused) {
+        if unreported.is_some_and(|request| request.was_paused) {
             // Another replica has marked it Interrupted and has gone on, by the rules.
             self.coverage.event("truths that came too late");
-        } else if let Some(untold) = untold.cloned() {
-            self.violate("outcome not written", || format!("{untold:?}"));
+        } else if let Some(unreported) = unreported.cloned() {
+            self.violate("outcome not written", || format!("{unreported:?}"));
         }
     }
 
@@ -261,7 +261,7 @@ impl World {
     }
 }
 
-/// Whether the Checkpoint is the one of that container as it is now, or makes one superfluous.
+/// Whether the Checkpoint is the one of that container as it is now, or makes one unnecessary.
 fn is_about(record: &Checkpoint, pod: &PodFacts, container: &str, flags: Flags) -> bool {
     facts::is_success_of(record, pod, container, once_per(pod, flags)) || is_derived_for(record, pod, container, flags)
 }

@@ -15,9 +15,9 @@ impl World {
         self.fault_meets_calls_of(process, Fault::Crash);
         self.coverage.event("crashes");
         self.note_of(process, || "is killed".to_owned());
-        self.ledger.killed.insert(self.processes[process].generation);
+        self.evidence.killed.insert(self.processes[process].generation);
         let generation = self.processes[process].generation;
-        self.unsent.retain(|unsent| self.ledger.requests[unsent.number].generation != generation);
+        self.unsent.retain(|unsent| self.evidence.requests[unsent.number].generation != generation);
         self.processes[process].kill();
         self.abandon_calls(process);
     }
@@ -38,7 +38,7 @@ impl World {
         if let Some(other) = self.pick(&running).filter(|other| !self.processes[*other].leads) {
             self.lead(other, true);
         }
-        self.patience = self.now + seconds(100);
+        self.paused_until = self.now + seconds(100);
     }
 
     /// It is asked to end, and finishes what it has begun.
@@ -80,7 +80,7 @@ impl World {
         let generation = self.processes[process].generation;
         let (mine, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unsent)
             .into_iter()
-            .partition(|unsent| self.ledger.requests[unsent.number].generation == generation);
+            .partition(|unsent| self.evidence.requests[unsent.number].generation == generation);
         self.unsent = others;
         for unsent in mine {
             self.send(unsent.number, process, unsent.operation, unsent.answer);
@@ -113,7 +113,7 @@ impl World {
         let generation = self.generation;
         let instance = instance.unwrap_or_else(|| format!("snapwatcher-{generation}"));
         let holder = Holder { instance: instance.clone(), boot: format!("b{generation}") };
-        self.ledger.holders.insert(holder.to_string(), (instance, generation));
+        self.evidence.holders.insert(holder.to_string(), (instance, generation));
         let seed = self.setup.seed ^ generation;
         let mut started = Process::start(&self.setup, process, generation, (holder, flags), seed);
         if let Some(before) = self.processes.get(process) {

@@ -27,7 +27,7 @@ impl World {
             self.fault();
         } else if drawn < self.setup.faults + self.setup.changes {
             self.change();
-        } else if self.now >= self.patience && self.chance(15) && self.recover() {
+        } else if self.now >= self.paused_until && self.chance(15) && self.recover() {
             // A process runs again.
         } else {
             self.go_on();

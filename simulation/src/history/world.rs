@@ -7,7 +7,7 @@ use snapwatcher_controller::operation::OperationId;
 
 use super::calls::{AnswerSlot, Call, Request};
 use super::coverage::Coverage;
-use super::ledger::Ledger;
+use super::evidence::Evidence;
 use super::process::Process;
 use super::setup::{NAMESPACES, Setup};
 use crate::ApiServer;
@@ -68,9 +68,9 @@ pub(super) struct World {
     pub(super) timers: Vec<Timer>,
     /// Requests of paused processes that were decided and have not left.
     pub(super) unsent: Vec<Unsent>,
-    pub(super) ledger: Ledger,
+    pub(super) evidence: Evidence,
     /// Until then, paused processes stay paused.
-    pub(super) patience: Duration,
+    pub(super) paused_until: Duration,
     /// All faults have ended.
     pub(super) is_healed: bool,
     /// Numbers in the names of pods and Checkpoints.
@@ -95,8 +95,8 @@ impl World {
             late: Vec::new(),
             timers: Vec::new(),
             unsent: Vec::new(),
-            ledger: Ledger::default(),
-            patience: Duration::ZERO,
+            evidence: Evidence::default(),
+            paused_until: Duration::ZERO,
             is_healed: false,
             created: HashMap::new(),
             coverage: Coverage::default(),

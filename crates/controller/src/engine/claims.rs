@@ -303,7 +303,7 @@ fn pod_target(key: &ContainerKey) -> CheckpointTarget {
     CheckpointTarget::Pod { name: pod.name.to_string(), uid, container, image: image.to_string() }
 }
 
-/// By what a success of the same container makes the claim of this target superfluous.
+/// By what a success of the same container makes the claim of this target unnecessary.
 fn success_of(target: &CheckpointTarget) -> SuccessOf<'_> {
     match target {
         CheckpointTarget::Revision { revision, .. } => SuccessOf::Revision(revision),

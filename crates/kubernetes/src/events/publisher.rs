@@ -68,7 +68,7 @@ impl EventPublisher {
                 biased;
                 Some(finished) = running.next() => self.finished(finished),
                 Some(event) = self.queue.recv(), if is_free => {
-                    self.shares.give_back(&event.pod.namespace);
+                    self.shares.release(&event.pod.namespace);
                     let publication = self.repeats.publication(&event, clock::now());
                     running.push(publish(self.client.clone(), Arc::clone(&self.instance), event, publication));
                 }

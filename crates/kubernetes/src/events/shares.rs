@@ -28,7 +28,7 @@ impl Shares {
     }
 
     /// Counts one Event less.
-    pub(super) fn give_back(&self, namespace: &str) {
+    pub(super) fn release(&self, namespace: &str) {
         let mut queued = self.queued();
         let Some(count) = queued.get_mut(namespace) else { return };
         *count = count.saturating_sub(1);
@@ -50,10 +50,10 @@ mod tests {
     fn a_namespace_has_its_share_and_nothing_is_kept_of_it_afterwards() {
         let shares = Shares::new(2);
         assert!(shares.take("a") && shares.take("a") && !shares.take("a") && shares.take("b"));
-        shares.give_back("a");
+        shares.release("a");
         assert!(shares.take("a"));
         for namespace in ["a", "a", "b", "b"] {
-            shares.give_back(namespace);
+            shares.release(namespace);
         }
         assert!(shares.queued().is_empty());
     }

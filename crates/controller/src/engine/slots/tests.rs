@@ -187,9 +187,9 @@ fn a_deadline_of_a_wrong_clock_holds_no_slot_for_longer_than_an_attempt_takes() 
     (status.start_time, status.deadline) = (Some(MicroTime(at(7100))), Some(MicroTime(at(7200))));
     let mut short = slots(8, 1);
     short.observe(&key("theirs"), Some(&stated), now(0));
-    for (slots, freed) in [(observed, 7200), (own, 250), (short, 250)] {
-        assert!(!slots.has_free("default", Some("n1"), boot(freed - 1)), "{freed}");
-        assert!(slots.has_free("default", Some("n1"), boot(freed)), "{freed}");
+    for (slots, free_at) in [(observed, 7200), (own, 250), (short, 250)] {
+        assert!(!slots.has_free("default", Some("n1"), boot(free_at - 1)), "{free_at}");
+        assert!(slots.has_free("default", Some("n1"), boot(free_at)), "{free_at}");
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) struct WrittenAttempt {
 }
 
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(super) struct Evidence {
     pub(super) requests: Vec<RequestEntry>,
     /// By UID of the Checkpoint.
     pub(super) attempts: HashMap<String, Vec<WrittenAttempt>>,

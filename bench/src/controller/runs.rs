@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::call_times::CallTimes;
 use super::pod_clock::{PodClock, percentiles};
-use super::results::{BurstRound, Turn};
+use super::results::{BurstRound, ProgramRun};
 use super::testbed::Testbed;
 use super::watchers::{Contestant, Watcher};
 
@@ -40,8 +40,8 @@ pub(crate) async fn burst(
     let cpu_seconds = watcher.cpu_time()?.saturating_sub(cpu_before).as_secs_f64();
     watcher.stop().await?;
     testbed.clear().await?;
-    let turn = Turn { latency: percentiles(&clock.latencies()), ready_span: clock.ready_span(), cpu_seconds };
-    Ok(BurstRound { turn, api_cpu_seconds: work.cpu_seconds, api_calls: work.calls })
+    let run = ProgramRun { latency: percentiles(&clock.latencies()), ready_span: clock.ready_span(), cpu_seconds };
+    Ok(BurstRound { run, api_cpu_seconds: work.cpu_seconds, api_calls: work.calls })
 }
 
 /// Creates pods at a rate for some time; returns p50 and p99 from Ready to the request. SnapHook takes `snaphook_time` for
