@@ -32,6 +32,11 @@ pub enum CallError {
 /// `ErrCallingWebhook` of k8s.io/apiserver.
 const WEBHOOK_FAILED: &str = "failed calling webhook";
 
+/// In the API server's message about an object that is too large for etcd, see `ErrGRPCRequestTooLarge` of go.etcd.io/etcd/api. Its
+/// code is 500, as for an etcd that is full. A person can fill an object up to the limit, so that
+/// a status has no room.
+const TOO_LARGE: &str = "etcdserver: request is too large";
+
 impl CallError {
     /// The API server's answer, if it gave one.
     pub fn status(&self) -> Option<&Status> {
@@ -57,7 +62,7 @@ impl CallError {
             Self::WithoutEffect(error) => error.status().is_none() || error.is_about_object(),
             Self::Failed { source, .. } => match source.as_ref() {
                 kube::Error::Api(status) => {
-                    is_webhook_failure(status) || status.code < 500 && !matches!(status.code, 401 | 408 | 429)
+                    is_rejection(status) || status.code < 500 && !matches!(status.code, 401 | 408 | 429)
                 }
                 kube::Error::BuildRequest(_) | kube::Error::SerdeError(_) => true,
                 _ => false,
@@ -97,9 +102,9 @@ impl CallError {
         self.status().is_some_and(|status| causes(status).iter().any(|cause| cause.reason == "NamespaceTerminating"))
     }
 
-    /// Whether the server may have carried out the request: a timeout, a broken connection, or a 5xx that is not about a webhook.
+    /// Whether the server may have carried out the request: a timeout, a broken connection, or a 5xx that is not a rejection.
     pub fn is_ambiguous(&self) -> bool {
-        self.status().is_none_or(|status| status.code >= 500 && !is_webhook_failure(status))
+        self.status().is_none_or(|status| status.code >= 500 && !is_rejection(status))
     }
 
     /// The error of a write that is known to have had no effect, by a read after it.
@@ -109,9 +114,10 @@ impl CallError {
     }
 }
 
-/// The API server asks webhooks before it carries out a request.
-fn is_webhook_failure(status: &Status) -> bool {
-    status.message.contains(WEBHOOK_FAILED)
+/// Whether a 5xx says that the object was not written, for a reason that no other object shares: the API server asks webhooks before
+/// it carries out a request, and etcd stores no object that is too large.
+fn is_rejection(status: &Status) -> bool {
+    status.message.contains(WEBHOOK_FAILED) || status.message.contains(TOO_LARGE)
 }
 
 /// Makes one call that ends within [`CALL_TIMEOUT`]; `what` completes the sentence "could not ...".
@@ -171,12 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_that_fails_is_about_the_objects_that_it_reviews() {
-        let message = "Internal error occurred: failed calling webhook \"a.example.com\": connection refused";
-        let status = Status::failure(message, "InternalError").with_code(500);
-        let source = Box::new(kube::Error::Api(Box::new(status)));
-        let error = CallError::Failed { what: "create Checkpoint `a/b`".to_owned(), source };
-        assert!(error.is_about_object() && !error.is_ambiguous());
+    fn a_webhook_that_fails_and_an_object_without_room_pause_no_other_object() {
+        for message in [
+            "Internal error occurred: failed calling webhook \"a.example.com\": connection refused",
+            "etcdserver: request is too large",
+        ] {
+            let status = Status::failure(message, "InternalError").with_code(500);
+            let source = Box::new(kube::Error::Api(Box::new(status)));
+            let error = CallError::Failed { what: "create Checkpoint `a/b`".to_owned(), source };
+            assert!(error.is_about_object() && !error.is_ambiguous(), "{message}");
+        }
     }
 
     #[test]
