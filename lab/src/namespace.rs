@@ -210,6 +210,8 @@ impl Namespace {
             ("--backend", "snaphook"),
             // Most tests have only two nodes, so the limit per node would slow them down.
             ("--max-concurrent-per-node", "8"),
+            // Most tests take several checkpoints of containers without a memory limit on one node.
+            ("--kubelet-archive-budget", "0"),
             ("--snap-back-api-url", &self.snaphook().url()),
         ] {
             let assigned = format!("{flag}=");

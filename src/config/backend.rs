@@ -69,6 +69,7 @@ impl BackendArgs {
             trust: self.kubelet.trust(),
             address_types: self.kubelet.kubelet_preferred_address_types.clone(),
             service_account: self.kubelet.kubelet_service_account.clone(),
+            archive_bytes_per_day: self.kubelet.kubelet_archive_budget,
         }
     }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use snapwatcher_backends::kubelet::{AddressType, KubeletTrust};
 
-use super::values::{object_name, timeout};
+use super::values::{byte_quantity, object_name, timeout};
 
 #[derive(Debug, Clone, Args)]
 pub struct KubeletArgs {
@@ -29,6 +29,11 @@ pub struct KubeletArgs {
     /// Time limit of a node's container runtime for one checkpoint. The kubelet has 10 s more to respond.
     #[arg(long, env = "SNAPWATCHER_KUBELET_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = timeout)]
     pub kubelet_timeout: Duration,
+    /// How many bytes of archives a namespace may have written to the disk of a node in a day, as a Kubernetes quantity. An archive
+    /// counts as large as the limits of its container on memory and ephemeral storage, without a memory limit as the memory of the
+    /// node. 0: no limit.
+    #[arg(long, env = "SNAPWATCHER_KUBELET_ARCHIVE_BUDGET", value_name = "BYTES", default_value = "20Gi", value_parser = byte_quantity)]
+    pub kubelet_archive_budget: u64,
     /// Name of the ServiceAccount, in the namespace of `--service-namespace`, whose tokens authenticate requests to kubelets.
     /// It needs the right `create` on `nodes/checkpoint` and no other.
     #[arg(long, env = "SNAPWATCHER_KUBELET_SERVICE_ACCOUNT", value_name = "NAME", default_value = "snapwatcher-kubelet", value_parser = object_name)]

@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 
 use snapwatcher_api::duration;
 use snapwatcher_api::pod::is_object_name;
+use snapwatcher_backends::kubelet::quantity_bytes;
 
 /// The longest value of a flag that limits a time, longer than any checkpoint takes.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -85,6 +86,11 @@ pub(crate) fn object_name(text: &str) -> Result<String, String> {
     } else {
         Err("allowed are names of Kubernetes objects: lower-case letters, digits, `-` and `.`".to_owned())
     }
+}
+
+/// An amount of bytes as a Kubernetes quantity.
+pub(crate) fn byte_quantity(text: &str) -> Result<u64, String> {
+    quantity_bytes(text).ok_or_else(|| "allowed are quantities of Kubernetes, for example `20Gi` or `500M`".to_owned())
 }
 
 /// A DNS name, an IP address, or a wildcard name, as in a certificate.

@@ -51,6 +51,7 @@ SNAPWATCHER_RESPONSE_TIMEOUT: {{ printf "%ds" (int $checkpoint.responseTimeout) 
 {{- end }}
 {{- if eq $checkpoint.backend "kubelet" }}
 SNAPWATCHER_KUBELET_TIMEOUT: {{ printf "%ds" (int $checkpoint.kubelet.timeout) | quote }}
+SNAPWATCHER_KUBELET_ARCHIVE_BUDGET: {{ $checkpoint.kubelet.archiveBudget | quote }}
 SNAPWATCHER_KUBELET_SERVICE_ACCOUNT: {{ include "snapwatcher.kubeletAccountName" . | quote }}
 SNAPWATCHER_KUBELET_PREFERRED_ADDRESS_TYPES: {{ join "," $checkpoint.kubelet.preferredAddressTypes | quote }}
 SNAPWATCHER_KUBELET_INSECURE_SKIP_VERIFY: {{ $checkpoint.kubelet.insecureSkipVerify | quote }}

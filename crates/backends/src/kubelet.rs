@@ -5,9 +5,11 @@
 //! everything. A kubelet accepts tokens without checking their audience, so a hostile kubelet can use a token elsewhere. For
 //! this reason kubelets receive a token of ten minutes, of a service account whose only right is to request checkpoints.
 
+mod archive_budget;
 mod client;
 mod endpoint;
 mod probe;
+mod quantity;
 mod response;
 mod runtime_error;
 mod settings;
@@ -17,4 +19,5 @@ mod token_cache;
 
 pub use self::client::Kubelet;
 pub use self::probe::{KubeletProbe, KubeletReadiness};
+pub use self::quantity::bytes as quantity_bytes;
 pub use self::settings::{AddressType, KubeletError, KubeletSettings, KubeletTrust};

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
-use snapwatcher_api::outcome::{Outcome, RetryClass};
+use snapwatcher_api::outcome::Outcome;
 use snapwatcher_api::pod::PodFacts;
 use snapwatcher_daemon::telemetry::{LogThrottle, error_chain};
 use snapwatcher_kubernetes::events::{CHECKPOINT_REJECTED, INVALID_ANNOTATION};
@@ -79,7 +79,7 @@ impl Reporter {
                 self.update_timeline(&checkpoint, |timeline| timeline.requested = Some(now()));
             }
             Report::Responded { outcome, others_reachable } => match outcome {
-                Outcome::Failed { reason, message, .. } if reason.retry_class() == RetryClass::NotTried => {
+                Outcome::Failed { reason, message, .. } if reason.is_about_endpoint() => {
                     checks.backend.fail(message.as_str());
                 }
                 _ if others_reachable => checks.backend.pass(),

@@ -11,14 +11,16 @@ use super::time::{millis, seconds};
 use super::world::{Due, Timer, World};
 
 /// What else than success may come, each as often as it is listed.
-const FAILURES: [Reason; 18] = [
+const FAILURES: [Reason; 20] = [
     Reason::Unreachable,
     Reason::Unreachable,
     Reason::Unauthorized,
     Reason::Busy,
     Reason::Busy,
     Reason::PodNotOnNode,
+    Reason::PodForbidden,
     Reason::DiskPressure,
+    Reason::TooSoon,
     Reason::NodeNotPrepared,
     Reason::CheckpointApiDisabled,
     Reason::CheckpointFailed,

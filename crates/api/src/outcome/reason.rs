@@ -9,7 +9,7 @@ use std::fmt;
 pub enum Reason {
     /// No connection to the back-end: connection refused, unknown host, failed TLS handshake. It received no request.
     Unreachable,
-    /// 401 or 403: the credentials are missing, wrong, or lack a right.
+    /// 401, or 403 of a kubelet: the credentials are missing, wrong, or lack a right.
     Unauthorized,
     /// 404: SnapHook has no such path.
     EndpointNotFound,
@@ -17,10 +17,16 @@ pub enum Reason {
     CheckpointApiDisabled,
     /// 404: the kubelet does not know the pod yet.
     PodNotOnNode,
+    /// 403: SnapHook does not take checkpoints of this pod with these credentials.
+    PodForbidden,
+    /// 404: SnapHook does not know the pod yet.
+    PodNotFound,
     /// 429 or 503: the back-end takes no request now.
     Busy,
     /// The node has DiskPressure, so no archive is written to its disk.
     DiskPressure,
+    /// The archives of the namespace on the node have reached the limit of a day.
+    TooSoon,
     /// The container runtime of the node finds no usable CRIU.
     NodeNotPrepared,
     /// The serving certificate of the kubelet is not trusted.
@@ -64,14 +70,17 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::Unreachable,
         Self::Unauthorized,
         Self::EndpointNotFound,
         Self::CheckpointApiDisabled,
         Self::PodNotOnNode,
+        Self::PodForbidden,
+        Self::PodNotFound,
         Self::Busy,
         Self::DiskPressure,
+        Self::TooSoon,
         Self::NodeNotPrepared,
         Self::KubeletUntrusted,
         Self::CheckpointUnsupported,
@@ -101,8 +110,11 @@ impl Reason {
             Self::EndpointNotFound => "EndpointNotFound",
             Self::CheckpointApiDisabled => "CheckpointApiDisabled",
             Self::PodNotOnNode => "PodNotOnNode",
+            Self::PodForbidden => "PodForbidden",
+            Self::PodNotFound => "PodNotFound",
             Self::Busy => "Busy",
             Self::DiskPressure => "DiskPressure",
+            Self::TooSoon => "TooSoon",
             Self::NodeNotPrepared => "NodeNotPrepared",
             Self::KubeletUntrusted => "KubeletUntrusted",
             Self::CheckpointUnsupported => "CheckpointUnsupported",
@@ -131,6 +143,12 @@ impl Reason {
         Self::ALL.into_iter().find(|reason| reason.as_str() == word)
     }
 
+    /// Whether requests about other pods at the same endpoint would not be tried either.
+    pub fn is_about_endpoint(self) -> bool {
+        let is_about_pod = matches!(self, Self::PodNotOnNode | Self::PodForbidden | Self::PodNotFound | Self::TooSoon);
+        self.retry_class() == RetryClass::NotTried && !is_about_pod
+    }
+
     /// What follows from this reason.
     pub fn retry_class(self) -> RetryClass {
         match self {
@@ -139,8 +157,11 @@ impl Reason {
             | Self::EndpointNotFound
             | Self::CheckpointApiDisabled
             | Self::PodNotOnNode
+            | Self::PodForbidden
+            | Self::PodNotFound
             | Self::Busy
             | Self::DiskPressure
+            | Self::TooSoon
             | Self::NodeNotPrepared
             | Self::NotSent
             | Self::NotReady => RetryClass::NotTried,

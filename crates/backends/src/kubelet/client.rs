@@ -6,19 +6,23 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Certificate, Client, StatusCode};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use snapwatcher_api::outcome::{Outcome, Reason};
+use snapwatcher_api::outcome::{Outcome, Reason, Redacted, RetryClass};
+use snapwatcher_api::pod::PodName;
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::Cluster;
 
-use crate::backend::{CheckpointBackend, CheckpointRequest};
+use crate::backend::{CheckpointBackend, CheckpointRequest, LONGEST_RETRY_AFTER};
 use crate::ca_file;
 use crate::failure::{NotSent, failed};
 use crate::http::{self, BackendResponse};
 use crate::redact::KnownSecrets;
 
+use super::archive_budget::ArchiveBudget;
 use super::endpoint::{KubeletEndpoint, Nodes};
+use super::quantity;
 use super::response::{self, Request};
 use super::settings::{KubeletError, KubeletSettings, KubeletTrust};
 use super::token_cache::TokenCache;
@@ -29,6 +33,8 @@ pub struct Kubelet {
     nodes: Nodes,
     pub(super) tokens: TokenCache,
     client: Client,
+    budget: ArchiveBudget,
+    started: Instant,
 }
 
 impl Kubelet {
@@ -36,25 +42,46 @@ impl Kubelet {
     pub fn new(settings: KubeletSettings, namespace: &str, cluster: &Cluster) -> Result<Self, KubeletError> {
         let client = client(&settings, cluster.ca_certificates.as_deref())?;
         let tokens = TokenCache::new(cluster.calls.clone(), namespace.to_owned(), settings.service_account.clone());
-        Ok(Self { nodes: Nodes::new(cluster.calls.clone(), settings.address_types.clone()), tokens, client, settings })
+        let nodes = Nodes::new(cluster.calls.clone(), settings.address_types.clone());
+        let budget = ArchiveBudget::new(settings.archive_bytes_per_day);
+        Ok(Self { nodes, tokens, client, settings, budget, started: Instant::now() })
     }
 
     async fn attempt(&self, request: &CheckpointRequest) -> Outcome {
-        let CheckpointRequest { pod, node, container, .. } = request;
-        match self.request(node, [&pod.namespace, &pod.name, container]).await {
+        let CheckpointRequest { pod, node, container, pod_object, .. } = request;
+        let [memory, files] = pod_object.as_ref().map_or([None; 2], |pod| limits(pod, container));
+        let mut taken = None;
+        let take = |endpoint: &KubeletEndpoint| {
+            let bytes = memory.unwrap_or_else(|| endpoint.memory()).saturating_add(files.unwrap_or_default());
+            let elapsed = self.started.elapsed();
+            let is_limited = memory.is_some();
+            self.budget
+                .take(&pod.namespace, node, bytes, elapsed)
+                .map_err(|wait| too_soon(pod, node, is_limited, wait))?;
+            taken = Some(bytes);
+            Ok(())
+        };
+        let outcome = match self.request(node, [&pod.namespace, &pod.name, container], take).await {
             Ok((response, request)) => response::outcome(&response, &request, clock::now()),
             Err(outcome) => outcome,
+        };
+        if let Some(bytes) = taken.filter(|_| is_without_archive(&outcome)) {
+            self.budget.put_back(&pod.namespace, node, bytes);
         }
+        outcome
     }
 
-    /// Requests a checkpoint of a container, given as namespace, pod and container, from the kubelet of this node.
+    /// Requests a checkpoint of a container, given as namespace, pod and container, from the kubelet of this node, unless
+    /// `check` finds that it may not receive one.
     pub(super) async fn request<'a>(
         &'a self,
         node: &'a str,
         container: [&str; 3],
+        check: impl FnOnce(&KubeletEndpoint) -> Result<(), Outcome> + Send,
     ) -> Result<(BackendResponse, Request<'a>), Outcome> {
         let started = Instant::now();
         let (endpoint, token) = self.prepare(node, started).await?;
+        check(&endpoint)?;
         let request = Request { kubelet: endpoint.label(), node, identity: self.tokens.identity() };
         let authorization = http::bearer(&token).map_err(|error| {
             failed(Reason::Unauthorized, &format!("the token for {} is no header value: {error}", request.kubelet))
@@ -89,7 +116,7 @@ impl Kubelet {
 
 impl CheckpointBackend for Kubelet {
     fn needs_pod(&self) -> bool {
-        false
+        self.settings.archive_bytes_per_day > 0
     }
 
     fn longest_attempt(&self) -> Duration {
@@ -102,6 +129,40 @@ impl CheckpointBackend for Kubelet {
 
     fn checkpoint<'a>(&'a self, request: &'a CheckpointRequest) -> BoxFuture<'a, Outcome> {
         self.attempt(request).boxed()
+    }
+}
+
+/// The limits of a container on memory and on the files that it changes, in bytes: its archive has both.
+fn limits(pod: &Value, container: &str) -> [Option<u64>; 2] {
+    let lists = ["/spec/containers", "/spec/initContainers"];
+    let mut containers = lists.iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
+    let limits = containers.find(|one| one["name"] == container).and_then(|one| one.pointer("/resources/limits"));
+    ["memory", "ephemeral-storage"].map(|resource| quantity::bytes(limits?.get(resource)?.as_str()?))
+}
+
+/// Whether the kubelet has certainly written no archive.
+fn is_without_archive(outcome: &Outcome) -> bool {
+    let class = |reason: &Reason| reason.retry_class();
+    matches!(outcome, Outcome::Failed { reason, .. } if matches!(class(reason), RetryClass::NotTried | RetryClass::Final))
+}
+
+fn too_soon(pod: &PodName, node: &str, is_limited: bool, wait: Duration) -> Outcome {
+    let remedy = if is_limited {
+        "raise `--kubelet-archive-budget`"
+    } else {
+        "give the container a memory limit (without one it counts as large as the memory of the node), or raise \
+         `--kubelet-archive-budget`"
+    };
+    let message = format!(
+        "the archives of namespace `{}` on node `{node}` have reached the limit of a day; there is space for this one in {} min. \
+         To have it sooner, {remedy}",
+        pod.namespace,
+        wait.as_secs().div_ceil(60)
+    );
+    Outcome::Failed {
+        reason: Reason::TooSoon,
+        message: Redacted::own(&message),
+        retry_after: Some(wait.min(LONGEST_RETRY_AFTER)),
     }
 }
 

@@ -14,6 +14,7 @@ use snapwatcher_kubernetes::cluster::{CallError, call};
 
 use crate::failure::NotSent;
 
+use super::quantity;
 use super::settings::AddressType;
 
 /// The port of a kubelet whose Node names none.
@@ -31,6 +32,8 @@ pub(super) struct Nodes {
 pub(super) struct KubeletEndpoint {
     node: String,
     base: Url,
+    /// The memory of the node that pods can have, in bytes.
+    memory: u64,
 }
 
 /// A Node object with just the fields that are read.
@@ -48,6 +51,13 @@ struct ReadNodeStatus {
     conditions: Vec<ReadNodeCondition>,
     addresses: Vec<NodeAddress>,
     daemon_endpoints: DaemonEndpoints,
+    allocatable: Allocatable,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Allocatable {
+    memory: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -97,6 +107,11 @@ impl KubeletEndpoint {
         format!("the kubelet of node `{}`", self.node)
     }
 
+    /// The memory of its node that pods can have, in bytes.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
+    }
+
     /// Its host name or IP address, in messages.
     pub(super) fn host(&self) -> &str {
         self.base.host_str().unwrap_or_default()
@@ -120,7 +135,7 @@ impl KubeletEndpoint {
 }
 
 fn endpoint(name: &str, node: &ReadNode, types: &[AddressType]) -> Result<KubeletEndpoint, NotSent> {
-    let ReadNodeStatus { conditions, addresses, daemon_endpoints } = &node.status;
+    let ReadNodeStatus { conditions, addresses, daemon_endpoints, allocatable } = &node.status;
     let condition = |wanted: &str| conditions.iter().find(|condition| condition.r#type == wanted);
     let is_true = |condition: Option<&ReadNodeCondition>| condition.is_some_and(|condition| condition.status == "True");
     let unreachable = |message: String| Err(NotSent::new(Reason::Unreachable, message));
@@ -148,7 +163,10 @@ fn endpoint(name: &str, node: &ReadNode, types: &[AddressType]) -> Result<Kubele
     let port = daemon_endpoints.kubelet_endpoint.port;
     let port = u16::try_from(port).ok().filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
     match base_url(address, port) {
-        Some(base) => Ok(KubeletEndpoint { node: name.to_owned(), base }),
+        Some(base) => {
+            let memory = quantity::bytes(&allocatable.memory).unwrap_or_default();
+            Ok(KubeletEndpoint { node: name.to_owned(), base, memory })
+        }
         None => unreachable(format!(
             "node `{name}` has the invalid address `{address}`: it is no IP address and no host name"
         )),

@@ -45,7 +45,7 @@ impl Kubelet {
     /// Probes the kubelet of that node. It takes at most
     /// [`longest_attempt`](super::settings::KubeletSettings::longest_attempt), and usually a few milliseconds.
     pub async fn probe(&self, node: &str) -> KubeletProbe {
-        let outcome = match self.request(node, [self.tokens.namespace(), NO_POD, NO_CONTAINER]).await {
+        let outcome = match self.request(node, [self.tokens.namespace(), NO_POD, NO_CONTAINER], |_| Ok(())).await {
             Ok((response, request)) if is_pod_unknown(&response) => {
                 let message = format!("{} serves the checkpoint API and accepts the token", request.kubelet);
                 return KubeletProbe { readiness: KubeletReadiness::Ready, message: Redacted::own(&message) };

@@ -21,6 +21,8 @@ pub struct KubeletSettings {
     pub address_types: Vec<AddressType>,
     /// Name of the service account whose token is sent.
     pub service_account: String,
+    /// How many bytes of archives a namespace may have written to the disk of a node in a day; 0: no limit.
+    pub archive_bytes_per_day: u64,
 }
 
 /// The type of an address of a node, as in `status.addresses`.

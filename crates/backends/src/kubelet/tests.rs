@@ -63,6 +63,7 @@ fn settings(trust: KubeletTrust) -> KubeletSettings {
         trust,
         address_types: vec![AddressType::InternalIP, AddressType::Hostname],
         service_account: "snapwatcher-kubelet".to_owned(),
+        archive_bytes_per_day: 0,
     }
 }
 
@@ -104,6 +105,36 @@ async fn the_kubelet_of_the_node_receives_the_token_of_the_second_account() {
     assert!(request.starts_with("POST /checkpoint/shop/web-0/app?timeout=60 HTTP/1.1\r\n"), "{request}");
     assert!(request.contains(&format!("\r\nauthorization: Bearer {TOKEN}\r\n")), "{request}");
     assert!(request.ends_with("\r\n\r\n"), "it has no body: {request}");
+}
+
+#[tokio::test]
+async fn archives_of_a_namespace_beyond_the_limit_of_a_day_are_not_requested() {
+    let (server, _) = trusted(ok(r#"{"items":["/var/lib/kubelet/checkpoints/a.tar"]}"#)).await;
+    let (cluster, _) = cluster(server.port(), json!({"allocatable": {"memory": "8Gi"}}));
+    let settings = KubeletSettings { archive_bytes_per_day: 10 << 30, ..settings(KubeletTrust::Unverified) };
+    let kubelet = Kubelet::new(settings, "snap", &cluster).unwrap();
+    assert!(kubelet.needs_pod());
+    let attempt = async |namespace: &str, limits: Value| {
+        let containers = json!([{"name": "other"}, {"name": "app", "resources": {"limits": limits}}]);
+        let pod_object = Some(json!({"spec": {"containers": containers}}));
+        let pod = PodName { namespace: namespace.into(), name: "web-0".into() };
+        kubelet.checkpoint(&CheckpointRequest { pod, pod_object, ..request() }).await
+    };
+    let limited = || json!({"memory": "1Gi", "ephemeral-storage": "3Gi"});
+    for (namespace, limits, expected, remedy) in [
+        ("shop", limited(), "Succeeded", ""),
+        ("shop", limited(), "Succeeded", ""),
+        ("shop", limited(), "TooSoon", "raise `--kubelet-archive-budget`"),
+        ("shop", json!({"memory": "2Gi"}), "Succeeded", ""),
+        ("shop", json!({}), "TooSoon", "give the container a memory limit"),
+        ("bank", json!({}), "Succeeded", ""),
+        ("bank", limited(), "TooSoon", "namespace `bank` on node `n1`"),
+    ] {
+        let outcome = attempt(namespace, limits.clone()).await;
+        assert_eq!(outcome.as_str(), expected, "{namespace} {limits}: {outcome}");
+        assert!(outcome.to_string().contains(remedy), "{outcome}");
+    }
+    assert_eq!(server.connections(), 4, "nothing is sent for the others");
 }
 
 #[tokio::test]

@@ -15,21 +15,26 @@ use crate::failure::failed;
 use crate::http::BackendResponse;
 use crate::redact;
 
+/// `detail` of FastAPI, in which SnapHook is written, for a path that it does not serve.
+const UNKNOWN_PATH: &str = "Not Found";
+
+/// `detail` of FastAPI, with status 403, for a request without a token that it can use.
+const UNAUTHENTICATED: [&str; 2] = ["Not authenticated", "Invalid authentication credentials"];
+
 /// The outcome of an attempt with this response. `url` is for messages; an archive in the response is on `node`.
 pub(super) fn outcome(response: &BackendResponse, url: &str, node: &str, now: Timestamp) -> Outcome {
     if response.status.is_success() {
         return success(response, url, node);
     }
     let status = response.status;
-    let Some(reason) = reason(status) else {
+    let Some(reason) = reason(response) else {
         return failed(
             Reason::InvalidResponse,
             &format!("SnapHook at {url} answered with the unknown status {status}"),
         );
     };
     let body = response.body.trim();
-    let text = serde_json::from_str(body).ok().as_ref().and_then(message).unwrap_or_else(|| body.to_owned());
-    let text = response.shown(&text);
+    let text = response.shown(&own_message(body).unwrap_or_else(|| body.to_owned()));
     let separator = if text.is_empty() { "" } else { ": " };
     Outcome::Failed {
         reason,
@@ -38,11 +43,17 @@ pub(super) fn outcome(response: &BackendResponse, url: &str, node: &str, now: Ti
     }
 }
 
-/// The reason of a status that is not 2xx.
-fn reason(status: StatusCode) -> Option<Reason> {
-    match status.as_u16() {
-        401 | 403 => Some(Reason::Unauthorized),
-        404 => Some(Reason::EndpointNotFound),
+/// The reason of a status that is not 2xx. 403 and 404 can be about one pod; then requests about other pods go on.
+fn reason(response: &BackendResponse) -> Option<Reason> {
+    let text = own_message(response.body.trim());
+    let is_about_path = || text.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(UNKNOWN_PATH));
+    let is_unauthenticated = || text.as_deref().is_some_and(|text| UNAUTHENTICATED.contains(&text));
+    match response.status.as_u16() {
+        401 => Some(Reason::Unauthorized),
+        403 if is_unauthenticated() => Some(Reason::Unauthorized),
+        403 => Some(Reason::PodForbidden),
+        404 if is_about_path() => Some(Reason::EndpointNotFound),
+        404 => Some(Reason::PodNotFound),
         429 | 503 => Some(Reason::Busy),
         408 | 425 | 500..=599 => Some(Reason::BackendError),
         300..=499 => Some(Reason::Rejected),
@@ -54,6 +65,7 @@ fn reason(status: StatusCode) -> Option<Reason> {
 fn remedy(reason: Reason) -> &'static str {
     match reason {
         Reason::Unauthorized => " (set a valid token by `--snap-back-api-token-file`)",
+        Reason::PodForbidden => " (allow the token of `--snap-back-api-token-file` to take checkpoints of this pod)",
         Reason::EndpointNotFound => " (check `--snap-back-api-url` and `--snap-back-api-contract`)",
         Reason::Rejected => " (compare `--snap-back-api-contract` with the server)",
         _ => "",
@@ -83,6 +95,11 @@ fn success(response: &BackendResponse, url: &str, node: &str) -> Outcome {
         }
         Some(_) => invalid(&format!("its field `success` has an unexpected value: {}", response.shown(&response.body))),
     }
+}
+
+/// The error text of a body that is JSON.
+fn own_message(body: &str) -> Option<String> {
+    serde_json::from_str(body).ok().as_ref().and_then(message)
 }
 
 /// The error text of the body: `message` of SNAP, `detail` of FastAPI, `error` of most others.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use snapwatcher_api::outcome::{Outcome, RetryClass};
+use snapwatcher_api::outcome::Outcome;
 
 use crate::record::retry_wait::retry_wait;
 
@@ -21,7 +21,7 @@ pub(super) enum CircuitBreaker {
 /// What an attempt says about its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EndpointSignal {
-    /// The endpoint responded, whatever the response was.
+    /// The endpoint responded, whatever the response says of the pod.
     Reachable,
     /// The request was not accepted; the endpoint may have named a time to come back.
     Unreachable { retry_after: Option<Duration> },
@@ -32,7 +32,7 @@ pub(super) enum EndpointSignal {
 impl From<&Outcome> for EndpointSignal {
     fn from(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Failed { reason, retry_after, .. } if reason.retry_class() == RetryClass::NotTried => {
+            Outcome::Failed { reason, retry_after, .. } if reason.is_about_endpoint() => {
                 Self::Unreachable { retry_after: *retry_after }
             }
             _ => Self::Reachable,
@@ -92,6 +92,7 @@ impl CircuitBreaker {
 
 #[cfg(test)]
 mod tests {
+    use snapwatcher_api::outcome::{Reason, Redacted};
     use snapwatcher_kubernetes::backoff::Backoff;
 
     use super::*;
@@ -136,6 +137,18 @@ mod tests {
             now = opens;
         }
         assert_eq!(waits, [4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    }
+
+    #[test]
+    fn a_response_about_one_pod_opens_no_breaker() {
+        let signal =
+            |reason| EndpointSignal::from(&Outcome::Failed { reason, message: Redacted::own("no"), retry_after: None });
+        for reason in [Reason::PodNotOnNode, Reason::PodForbidden, Reason::PodNotFound, Reason::Rejected] {
+            assert_eq!(signal(reason), EndpointSignal::Reachable, "{reason}");
+        }
+        for reason in [Reason::Unreachable, Reason::Unauthorized, Reason::EndpointNotFound, Reason::Busy] {
+            assert_eq!(signal(reason), UNREACHABLE, "{reason}");
+        }
     }
 
     #[test]

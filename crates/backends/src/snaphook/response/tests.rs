@@ -63,8 +63,12 @@ fn each_row_of_the_table_has_its_outcome() {
         (408, "", "BackendError"),
         (425, "", "BackendError"),
         (401, "", "Unauthorized"),
-        (403, r#"{"detail": "Invalid token"}"#, "Unauthorized"),
+        (403, r#"{"detail": "Not authenticated"}"#, "Unauthorized"),
+        (403, r#"{"detail": "namespace shop is not allowed"}"#, "PodForbidden"),
         (404, r#"{"detail": "Not Found"}"#, "EndpointNotFound"),
+        (404, r#"{"error": "not found"}"#, "EndpointNotFound"),
+        (404, "<html>404 Not Found</html>", "EndpointNotFound"),
+        (404, r#"{"message": "pod web-0 was not found"}"#, "PodNotFound"),
         (429, "", "Busy"),
         (503, "", "Busy"),
         (400, "", "Rejected"),
@@ -84,7 +88,8 @@ fn every_status_has_an_outcome() {
     for status in 100..=999 {
         let expected = match status {
             200..=299 => "Succeeded",
-            401 | 403 => "Unauthorized",
+            401 => "Unauthorized",
+            403 => "PodForbidden",
             404 => "EndpointNotFound",
             429 | 503 => "Busy",
             408 | 425 | 500..=599 => "BackendError",
