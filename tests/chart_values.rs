@@ -167,6 +167,7 @@ fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
         "metrics.interval" | "snapwatcher.checkpoint.historyTTL" => json!("77m"),
         "snapwatcher.checkpoint.snapBackApiUrl" | "snapwatcher.checkpoint.kubeApiAddress" => json!("https://other"),
         "podDisruptionBudget.maxUnavailable" => json!(2),
+        "snapwatcher.checkpoint.kubelet.archiveBudget" => json!("77Gi"),
         "resources.limits" | "resources.requests" => json!({"memory": "77Mi"}),
         "snapwatcher.operator.logLevel" => json!("debug"),
         "tls.caBundle" => json!("-----BEGIN CERTIFICATE-----\nother\n-----END CERTIFICATE-----\n"),

@@ -43,7 +43,7 @@ pub(super) fn outcome(response: &BackendResponse, url: &str, node: &str, now: Ti
     }
 }
 
-/// The reason of a status that is not 2xx. 403 and 404 can be about one pod; then requests about other pods go on.
+/// The reason of a status that is not 2xx. 403 and 404 can be about one pod; they delay no other pod then.
 fn reason(response: &BackendResponse) -> Option<Reason> {
     let text = own_message(response.body.trim());
     let is_about_path = || text.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(UNKNOWN_PATH));
