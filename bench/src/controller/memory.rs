@@ -19,7 +19,10 @@ const POLL: Duration = Duration::from_millis(50);
 const QUIET: Duration = Duration::from_secs(12);
 const QUIET_LIMIT: Duration = Duration::from_secs(180);
 const RELISTS: usize = 10;
-const RELIST_LIMIT: Duration = Duration::from_secs(120);
+/// A listing of 100,000 objects takes minutes on a busy machine.
+const LISTING_LIMIT: Duration = Duration::from_secs(600);
+const PODS: &str = "pods";
+const CHECKPOINTS: &str = "checkpoints";
 const BOTH: [Contestant; 2] = [Contestant::Snapwatcher, Contestant::ControllerRuntime];
 
 /// Without any pod.
@@ -69,7 +72,7 @@ pub(crate) async fn watched(testbed: &Testbed, existing: usize, pods: usize) -> 
         let snaphook = SnapHook::start().await?;
         let proxy = Proxy::start(testbed.cluster.access()).await;
         let watcher = Watcher::start(contestant, &testbed.programs, &proxy.kubeconfig(), &snaphook).await?;
-        wait_for_watches(&proxy, 1).await?;
+        wait_for_watches(&proxy, PODS, 1).await?;
         first.set(contestant, settled(&watcher).await?);
         for _ in 0..RELISTS {
             relist(&proxy).await?;
@@ -84,31 +87,35 @@ pub(crate) async fn watched(testbed: &Testbed, existing: usize, pods: usize) -> 
 pub(crate) async fn finished_records(testbed: &Testbed, records: usize) -> Result<MemoryRow, Box<dyn Error>> {
     let mut row = MemoryRow::new(MemoryState::FinishedCheckpoints(records));
     create_records(testbed, records).await?;
-    let contestant = Contestant::Snapwatcher;
-    row.set(contestant, after_start(testbed, contestant, &SnapHook::start().await?).await?);
+    let (contestant, snaphook) = (Contestant::Snapwatcher, SnapHook::start().await?);
+    let proxy = Proxy::start(testbed.cluster.access()).await;
+    let watcher = Watcher::start(contestant, &testbed.programs, &proxy.kubeconfig(), &snaphook).await?;
+    wait_for_watches(&proxy, CHECKPOINTS, 1).await?;
+    row.set(contestant, settled(&watcher).await?);
+    watcher.stop().await?;
     Ok(row)
 }
 
 /// Makes the program list all pods again, as when its version of them is too old.
 async fn relist(proxy: &Proxy) -> Result<(), Box<dyn Error>> {
-    let watch = When::call(Verb::Watch, "pods");
+    let watch = When::call(Verb::Watch, PODS);
     let before = proxy.count(&watch);
     // The first rule answers the request that follows the reset of the open watch.
     let expired = proxy.fail_times(1, watch.clone(), Fault::ErrorEvent(410));
     let reset = proxy.fail(watch, Fault::Reset);
-    let result = wait_for_watches(proxy, before + 1).await;
+    let result = wait_for_watches(proxy, PODS, before + 1).await;
     proxy.remove_rule(reset);
     proxy.remove_rule(expired);
     result?;
-    wait_for_watches(proxy, before + 2).await
+    wait_for_watches(proxy, PODS, before + 2).await
 }
 
-/// Waits until the program has sent this many requests to watch pods.
-async fn wait_for_watches(proxy: &Proxy, count: usize) -> Result<(), Box<dyn Error>> {
-    let (watch, deadline) = (When::call(Verb::Watch, "pods"), Instant::now() + RELIST_LIMIT);
+/// Waits until the program has sent this many requests to watch these objects. It sends the first one after its listing.
+async fn wait_for_watches(proxy: &Proxy, objects: &str, count: usize) -> Result<(), Box<dyn Error>> {
+    let (watch, deadline) = (When::call(Verb::Watch, objects), Instant::now() + LISTING_LIMIT);
     while proxy.count(&watch) < count {
         if Instant::now() > deadline {
-            return Err(format!("the program did not watch pods within {RELIST_LIMIT:?}").into());
+            return Err(format!("the program did not watch {objects} within {LISTING_LIMIT:?}").into());
         }
         sleep(POLL).await;
     }

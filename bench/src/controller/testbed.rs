@@ -28,7 +28,8 @@ const IDLE_TIME: Duration = Duration::from_secs(20);
 /// The limit of one wait for pods or requests: a second for each three of them, and no less than this.
 const SHORTEST_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
-const CLEAR_LIMIT: Duration = Duration::from_secs(600);
+/// The deletion of 100,000 objects takes many minutes on a busy machine.
+const CLEAR_LIMIT: Duration = Duration::from_secs(1800);
 /// The API server is quiet if it uses fewer cores than this for so long, apart from its heartbeats.
 const QUIET_CORES: f64 = 0.05;
 const QUIET_SAMPLE: Duration = Duration::from_secs(5);
