@@ -118,6 +118,7 @@ impl CaSecretController {
 
 impl Running {
     async fn reconcile(&mut self) -> Result<Reconciled, ReconcileError> {
+        let started = Instant::now();
         let read = self.read().await;
         self.parts.signals.set_secret_unreadable(read.is_err());
         let SecretView { content, version } = read?;
@@ -129,7 +130,11 @@ impl Running {
         };
         match (decide(&contents, self.in_use.as_ref(), now.time), &content) {
             (Decision::Correct { cause, correction }, _) => self.correct(&content, &cause, correction, now.time).await,
-            (Decision::Follow, SecretContent::Usable(secret, found)) => self.follow(found, secret, version, now).await,
+            (Decision::Follow, SecretContent::Usable(secret, found)) => {
+                let followed = self.follow(found, secret, version, now).await;
+                self.parts.signals.set_secret_read(started);
+                followed
+            }
             (Decision::Follow | Decision::Create, _) => {
                 let life = self.parts.timings.ca_life;
                 self.write(None, &CaSet::of(CertificateAuthority::generate(life, now.time)?)).await?;
