@@ -9,6 +9,8 @@ use std::fmt;
 pub enum Reason {
     /// No connection to the back-end: connection refused, unknown host, failed TLS handshake. It received no request.
     Unreachable,
+    /// The certificate of SnapHook is not trusted. It received no request.
+    SnapHookUntrusted,
     /// 401 or 403: the credentials are missing, wrong, or lack a right.
     Unauthorized,
     /// 404: SnapHook has no such path.
@@ -64,8 +66,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Unreachable,
+        Self::SnapHookUntrusted,
         Self::Unauthorized,
         Self::EndpointNotFound,
         Self::CheckpointApiDisabled,
@@ -97,6 +100,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "Unreachable",
+            Self::SnapHookUntrusted => "SnapHookUntrusted",
             Self::Unauthorized => "Unauthorized",
             Self::EndpointNotFound => "EndpointNotFound",
             Self::CheckpointApiDisabled => "CheckpointApiDisabled",
@@ -135,6 +139,7 @@ impl Reason {
     pub fn retry_class(self) -> RetryClass {
         match self {
             Self::Unreachable
+            | Self::SnapHookUntrusted
             | Self::Unauthorized
             | Self::EndpointNotFound
             | Self::CheckpointApiDisabled

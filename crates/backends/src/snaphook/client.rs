@@ -114,7 +114,7 @@ impl SnapHook {
             let remedy = "name its CA, or the certificate itself, by `--snap-back-api-ca-file`, and a host in `--snap-back-api-url` \
                           that it is valid for";
             return (
-                Reason::Unreachable,
+                Reason::SnapHookUntrusted,
                 format!("the certificate of SnapHook at {url} is not trusted ({cause}): {remedy}"),
             );
         }
