@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::config::CaArgs;
 use crate::config::values::certificate_name;
-use snapwatcher_certificates::{DevelopmentError, FILES, RotateError, rotate, write_development_certificates};
+use snapwatcher_certificates::{DevelopmentError, FILES, RotateError, revoke, rotate, write_development_certificates};
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, WATCH_TIMEOUT};
 
@@ -39,7 +39,17 @@ pub struct CertsArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum CertsCommand {
     /// Makes the running replicas change to a new CA. The API server trusts their certificates at every moment.
-    Rotate(CaArgs),
+    Rotate(RotateArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RotateArgs {
+    #[command(flatten)]
+    pub ca: CaArgs,
+    /// Revokes the CA, because its key is known to others: a new CA replaces it at once. For some seconds, the API server
+    /// rejects the replicas.
+    #[arg(long)]
+    pub revoke: bool,
 }
 
 /// Why `certs` failed.
@@ -57,7 +67,7 @@ pub enum CertsError {
 pub async fn certs(args: CertsArgs) -> Result<String, CertsError> {
     match &args.command {
         None => write(&args),
-        Some(CertsCommand::Rotate(ca)) => start_rotation(ca).await,
+        Some(CertsCommand::Rotate(rotation)) => start_rotation(rotation).await,
     }
 }
 
@@ -71,13 +81,20 @@ fn write(args: &CertsArgs) -> Result<String, CertsError> {
     ))
 }
 
-async fn start_rotation(ca: &CaArgs) -> Result<String, CertsError> {
+async fn start_rotation(rotation: &RotateArgs) -> Result<String, CertsError> {
     let cluster = Cluster::connect(WATCH_TIMEOUT).await?;
-    let generation = rotate(&cluster, &ca.service_namespace, &ca.ca_secret, CA_LIFE).await?;
+    let (namespace, secret) = (&rotation.ca.service_namespace, &rotation.ca.ca_secret);
+    if rotation.revoke {
+        let generation = revoke(&cluster, namespace, secret, CA_LIFE).await?;
+        return Ok(format!(
+            "Wrote CA {generation} into Secret `{namespace}/{secret}`, and revoked all earlier ones. The running replicas \
+             replace the `caBundle` of the webhook configurations within 10 s. If none is running, start one.\n"
+        ));
+    }
+    let generation = rotate(&cluster, namespace, secret, CA_LIFE).await?;
     Ok(format!(
-        "Wrote CA {generation} into Secret `{}/{}` as the next CA. The replicas add it to the webhook configurations and \
-         sign with it a minute later. They log each step.\n",
-        ca.service_namespace, ca.ca_secret
+        "Wrote CA {generation} into Secret `{namespace}/{secret}` as the next CA. The replicas add it to the webhook \
+         configurations and sign with it a minute later. They log each step.\n"
     ))
 }
 

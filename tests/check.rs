@@ -11,7 +11,8 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use lab::check_command::{self, Finding};
 use lab::snaphook::RecordedRequest;
-use lab::{Cluster, Namespace, Options, crd, in_namespace, webhooks};
+use lab::{Cluster, Namespace, Options, SnapwatcherOptions, crd, in_namespace, webhooks};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -171,6 +172,31 @@ async fn a_configuration_that_is_missing_or_empty_or_trusts_another_ca_is_report
         for unreachable in webhooks {
             assert!(unreachable.state == "failed" && unreachable.seen.contains("refused"), "{unreachable:?}");
         }
+    })
+    .await;
+}
+
+/// As `openssl req -x509` makes it.
+#[tokio::test]
+async fn a_certificate_that_is_its_own_ca_is_verified_as_the_api_server_does() {
+    in_namespace("a_certificate_that_is_its_own_ca", |ns| async move {
+        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let folder = tempfile::tempdir().unwrap();
+        let [certificate_file, key_file] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
+        std::fs::write(&certificate_file, &certificate).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        let flags = [format!("--tls-cert={}", certificate_file.display()), format!("--tls-key={}", key_file.display())];
+        let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), args: flags.to_vec(), ..Default::default() };
+        let watcher = ns.launch_snapwatcher(options).await;
+        ns.install_webhooks(&watcher).await;
+        ns.set_ca_bundle(&certificate).await;
+        ns.admission_works().await;
+        let (_, findings) = check_in(&ns, &[&flags[0], &flags[1]]).await;
+        let webhooks = of_topic(&findings, "webhook");
+        assert!(webhooks.len() == 2 && webhooks.iter().all(|finding| finding.state == "ok"), "{webhooks:?}");
     })
     .await;
 }

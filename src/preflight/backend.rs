@@ -18,10 +18,7 @@ pub(super) fn evaluate(url: &str, contract: Contract, probe: &SnapHookProbe) -> 
             return failed(message, "put a token into the file of --snap-back-api-token-file, or remove the flag");
         }
         SnapHookProbe::Untrusted(message) => {
-            return failed(
-                message,
-                "set --snap-back-api-ca-file to the CA of SnapHook's certificate, or to the certificate itself",
-            );
+            return failed(message, "set the flag, or replace the certificate, as the message says");
         }
         SnapHookProbe::Unreachable(message) => {
             return failed(message, "see that SnapHook runs and that SNAP_BACK_API_URL is its address");

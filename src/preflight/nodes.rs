@@ -77,11 +77,9 @@ pub(super) fn evaluate(node: &Node, result: &ProbeResult, others_are_ready: bool
             failed(&seen, gate)
         }
         KubeletReadiness::Forbidden => failed(&message, "grant the right that the message names, see docs/running.md"),
-        KubeletReadiness::Untrusted => failed(
-            &message,
-            "set --kubelet-ca-file to the CA of the kubelets, or let the cluster sign their certificates \
-             (serverTLSBootstrap)",
-        ),
+        KubeletReadiness::Untrusted => {
+            failed(&message, "set the flag, or replace the certificate, as the message says")
+        }
         KubeletReadiness::Unreachable => unreachable(&message),
         KubeletReadiness::DiskPressure => Finding::warning(
             Topic::Node,

@@ -37,6 +37,11 @@ pub(super) enum CallResult {
     InvalidCaBundle(String),
     /// The `caBundle` does not verify the server's certificate.
     Untrusted(String),
+    /// The server's certificate can't be verified here, but perhaps by the API server.
+    UnsupportedAlgorithm {
+        cause: String,
+        remedy: &'static str,
+    },
     NoSuchHost(String),
     Unreachable(String),
 }
@@ -91,6 +96,11 @@ pub(super) fn evaluate(
             "see that SnapWatcher runs with this configuration's name, --service-name and --service-namespace, and that no \
              other program writes the caBundle. See also the check `ca-trust` of /readyz?verbose",
         ),
+        CallResult::UnsupportedAlgorithm { cause, remedy } => {
+            let seen = format!("its certificate can't be verified here: {cause}. The API server may support it");
+            let remedy = format!("see that new labeled pods get the label `mutated`; if they do not, {remedy}");
+            Finding::warning(Topic::Webhook, what, seen, remedy)
+        }
         CallResult::NoSuchHost(message) if server.is_service && !is_in_cluster => {
             let remedy = "run the check in the cluster: kubectl exec -n snap deploy/snapwatcher -- /snapwatcher check";
             let seen = format!("the name of a Service can only be resolved in the cluster ({message})");
@@ -154,6 +164,13 @@ mod tests {
             ("another server", &service, CallResult::Responded(StatusCode::NOT_FOUND), true, State::Failed),
             ("no bundle", &service, CallResult::InvalidCaBundle(message()), true, State::Failed),
             ("foreign bundle", &service, CallResult::Untrusted(message()), true, State::Failed),
+            (
+                "only the API server can verify it",
+                &service,
+                CallResult::UnsupportedAlgorithm { cause: message(), remedy: "remedy" },
+                true,
+                State::Warning,
+            ),
             ("unreachable", &service, CallResult::Unreachable(message()), true, State::Failed),
             ("no Service", &service, CallResult::NoSuchHost(message()), true, State::Failed),
             ("no cluster", &service, CallResult::NoSuchHost(message()), false, State::Skipped),

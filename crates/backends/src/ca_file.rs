@@ -31,10 +31,11 @@ pub(super) fn tls(path: &Path, endpoint: &'static str) -> Result<ClientConfig, C
     if certificates.is_empty() {
         return Err(unusable(None));
     }
-    config(certificates).map_err(|error| unusable(Some(error)))
+    trusting(certificates).map_err(|error| unusable(Some(error)))
 }
 
-fn config(certificates: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Box<dyn Error + Send + Sync>> {
+/// How connections are made that trust these certificates and no others, as Go does: also if a server presents one of them.
+pub fn trusting(certificates: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Box<dyn Error + Send + Sync>> {
     let provider = Arc::new(ring::default_provider());
     let verifier = GivenCertificates::new(certificates, Arc::clone(&provider))?;
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

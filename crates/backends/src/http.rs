@@ -1,9 +1,10 @@
 //! One HTTP request on a fresh connection, and what its failure means.
 
-pub(crate) mod certificate_error;
+pub mod certificate_error;
 mod request_failure;
 mod response;
 mod send_once;
+mod signature_algorithm;
 mod timeouts;
 
 pub(crate) use self::request_failure::{EndpointLabel, RequestFailure};

@@ -18,4 +18,5 @@ mod test_api_server;
 #[cfg(test)]
 mod test_server;
 
-pub use self::ca_file::CaFileError;
+pub use self::ca_file::{CaFileError, trusting};
+pub use self::http::certificate_error;

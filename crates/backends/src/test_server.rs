@@ -10,7 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{ServerConfig, crypto};
 
 /// What is done with each connection.
@@ -128,6 +130,36 @@ pub(super) fn expired_certificate() -> (String, Arc<ServerConfig>) {
     params.not_before = rcgen::date_time_ymd(2020, 1, 1);
     params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     server_config(&params)
+}
+
+/// The certificate of a CA, and the configuration of a server with a certificate for `127.0.0.1` that this CA has signed by
+/// an algorithm that ring does not have. OpenSSL made both, and nothing has their keys: a client that verified the
+/// certificate would then refuse the handshake.
+pub(super) fn certificate_of(algorithm: UnsupportedAlgorithm) -> (String, Arc<ServerConfig>) {
+    let (ca, certificate) = match algorithm {
+        UnsupportedAlgorithm::P256Sha512 => (
+            include_str!("../test-certificates/p256-sha512-ca.crt"),
+            include_str!("../test-certificates/p256-sha512.crt"),
+        ),
+        UnsupportedAlgorithm::P521Sha256 => (
+            include_str!("../test-certificates/p521-sha256-ca.crt"),
+            include_str!("../test-certificates/p521-sha256.crt"),
+        ),
+    };
+    let provider = Arc::new(crypto::ring::default_provider());
+    let other_key = PrivatePkcs8KeyDer::from(KeyPair::generate().unwrap().serialize_der());
+    let key = provider.key_provider.load_private_key(other_key.into()).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+    let resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)));
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    (ca.to_owned(), Arc::new(config.with_no_client_auth().with_cert_resolver(resolver)))
+}
+
+/// How a company CA may sign.
+#[derive(Clone, Copy)]
+pub(super) enum UnsupportedAlgorithm {
+    P256Sha512,
+    P521Sha256,
 }
 
 fn server_config(params: &CertificateParams) -> (String, Arc<ServerConfig>) {

@@ -2,7 +2,8 @@
 //!
 //! SnapWatcher owns this field and no other: server-side apply of `webhooks[name].clientConfig.caBundle` under its own field
 //! manager leaves everything else to the chart or the user. The applied object carries the uid that was read, so that an
-//! apply never creates a configuration: the API server rejects it as "uid mismatch".
+//! apply never creates a configuration: the API server rejects it as "uid mismatch". It carries the resourceVersion too, so
+//! that a process that was paused before the apply does not write an old bundle over a later one.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::bundle_status::{ConfigurationKind, ConfigurationTrust};
+use super::certificate_authority::CaCertificate;
 use super::pem::split_certificates;
 
 /// The owner of the field. It must not change: under another name, the old one would stay an owner of the field.
@@ -78,6 +80,21 @@ pub(super) fn trusts<K: WebhookConfiguration>(configuration: &K, certificates: &
     configuration.webhooks().iter().all(|webhook| webhook.ca_bundle().is_some_and(contains))
 }
 
+/// Whether a `caBundle` contains a CA that SnapWatcher made after all of these: another replica knows a later Secret.
+pub(super) fn is_ahead<K: WebhookConfiguration>(configuration: &K, certificates: &str) -> bool {
+    let known = latest_generation(certificates);
+    let webhooks = configuration.webhooks();
+    let mut bundles = webhooks.iter().filter_map(|webhook| std::str::from_utf8(webhook.ca_bundle()?).ok());
+    bundles.any(|bundle| latest_generation(bundle) > known)
+}
+
+/// The highest generation of the CAs that SnapWatcher made; 0 if there is none.
+fn latest_generation(certificates: &str) -> u64 {
+    let certificates = split_certificates(certificates);
+    let parsed = certificates.iter().filter_map(|certificate| CaCertificate::parse(certificate).ok());
+    parsed.map(|ca| ca.generation()).max().unwrap_or(0)
+}
+
 pub(super) fn has_webhooks<K: WebhookConfiguration>(configuration: &K) -> bool {
     !configuration.webhooks().is_empty()
 }
@@ -104,7 +121,7 @@ pub(super) fn apply_patch<K: WebhookConfiguration>(configuration: &K, bundle: &s
     json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": {"name": meta.name, "uid": meta.uid},
+        "metadata": {"name": meta.name, "uid": meta.uid, "resourceVersion": meta.resource_version},
         "webhooks": configuration.webhooks().iter().map(entry).collect::<Vec<_>>(),
     })
 }
@@ -133,7 +150,7 @@ mod tests {
 
     fn configuration(bundle: &Value) -> MutatingWebhookConfiguration {
         serde_json::from_value(json!({
-            "metadata": {"name": "snapwatcher", "uid": "u-1"},
+            "metadata": {"name": "snapwatcher", "uid": "u-1", "resourceVersion": "7"},
             "webhooks": [{
                 "name": "pods.snap.weaversoft.io", "sideEffects": "None", "admissionReviewVersions": ["v1"],
                 "clientConfig": {"url": "https://127.0.0.1:8443/mutate", "caBundle": bundle},
@@ -149,7 +166,7 @@ mod tests {
             json!({
                 "apiVersion": "admissionregistration.k8s.io/v1",
                 "kind": "MutatingWebhookConfiguration",
-                "metadata": {"name": "snapwatcher", "uid": "u-1"},
+                "metadata": {"name": "snapwatcher", "uid": "u-1", "resourceVersion": "7"},
                 "webhooks": [{"name": "pods.snap.weaversoft.io", "clientConfig": {"caBundle": "UEVN"}}],
             })
         );

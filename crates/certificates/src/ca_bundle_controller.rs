@@ -5,7 +5,7 @@
 //!
 //! Another replica may write the next bundle of a rotation before this one has read the Secret. So a changed bundle that
 //! still trusts this replica is read once more before it is overwritten, and is left unchanged while the Secret cannot be
-//! read.
+//! read. So is a bundle with a later CA, until the Secret was read after it: the CAs that this replica knows may be revoked.
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::bundle_status::{BundleState, BundleStatus};
 use super::ca_bundle::{
-    CaBundle, FIELD_MANAGER, WebhookConfiguration, apply_patch, has_webhooks, is_in_sync, read_trust, trusts,
+    CaBundle, FIELD_MANAGER, WebhookConfiguration, apply_patch, has_webhooks, is_ahead, is_in_sync, read_trust, trusts,
 };
 use super::failure_log::{API_BACKOFF, FailureLog, call_error_message};
 use super::metrics::{CertificateMetrics, PatchResult};
@@ -55,6 +55,8 @@ pub(super) struct CaBundleController<K> {
     confirmed: Option<Arc<str>>,
     /// Whether an external change was seen, and is to be read once more before it is overwritten.
     is_rechecking: bool,
+    /// The version of a configuration with a later CA than those of this replica, and when it was first read.
+    ahead: Option<(Option<String>, Instant)>,
     update_failures: FailureLog,
     watch_failures: FailureLog,
 }
@@ -84,6 +86,7 @@ impl<K: WebhookConfiguration> CaBundleController<K> {
             configuration,
             confirmed: None,
             is_rechecking: false,
+            ahead: None,
             update_failures: FailureLog::default(),
             watch_failures: FailureLog::default(),
         }
@@ -147,9 +150,15 @@ impl<K: WebhookConfiguration> CaBundleController<K> {
             return Ok(Some(self.set_in_sync(expected, &configuration, version)));
         }
         let still_trusts_us = trusts(&configuration, &bundle.signing_ca);
-        if still_trusts_us && self.context.signals.is_secret_unreadable() {
+        let is_ahead = is_ahead(&configuration, expected);
+        if (still_trusts_us || is_ahead) && self.context.signals.is_secret_unreadable() {
             self.leave_unchanged(&configuration, expected);
             return Ok(Some(version));
+        }
+        if is_ahead && !self.is_secret_read_since(&configuration) {
+            self.set_state(BundleState::Changed(read_trust(&configuration, expected)));
+            self.context.signals.reread_secret();
+            return Ok(None);
         }
         if self.confirmed.as_ref() == Some(expected) {
             // Published before the write, so that no CA signs in the meantime that this bundle does not contain.
@@ -167,9 +176,21 @@ impl<K: WebhookConfiguration> CaBundleController<K> {
         match (object.filter(has_webhooks), applied) {
             (None, _) => Ok(Some(self.set_missing(version))),
             (Some(now), _) if is_in_sync(&now, expected) => Ok(Some(self.set_in_sync(expected, &now, version))),
-            (Some(now), Err(error)) if uid(&now) == uid(&configuration) => Err(UpdateError::Apply(error)),
+            (Some(now), Err(error)) if !error.is_conflict() && uid(&now) == uid(&configuration) => {
+                Err(UpdateError::Apply(error))
+            }
             _ => Err(UpdateError::Contested { description: self.configuration.description.clone() }),
         }
+    }
+
+    /// Whether the Secret was read after this configuration, and has no other CAs than those that this replica knows.
+    fn is_secret_read_since(&mut self, configuration: &K) -> bool {
+        let version = &configuration.meta().resource_version;
+        let since = match &self.ahead {
+            Some((known, since)) if known == version => *since,
+            _ => self.ahead.insert((version.clone(), Instant::now())).1,
+        };
+        self.context.signals.is_secret_read_since(since) && !self.context.bundle.has_changed().unwrap_or(false)
     }
 
     fn set_in_sync(&mut self, expected: &Arc<str>, configuration: &K, version: String) -> String {
@@ -206,8 +227,8 @@ impl<K: WebhookConfiguration> CaBundleController<K> {
         if self.set_state(BundleState::Changed(read_trust(configuration, expected))) {
             warn!(
                 configuration = %self.configuration.name,
-                "caBundle of {} was modified externally. It still trusts this replica, so it is left unchanged until the CA \
-                 Secret can be read",
+                "caBundle of {} was modified externally. Another replica may have written it, so it is left unchanged until \
+                 the CA Secret can be read",
                 self.configuration.description
             );
         }

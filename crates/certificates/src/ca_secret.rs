@@ -27,6 +27,8 @@ const NEXT_PUBLISHED: &str = "next.published";
 /// One certificate or several. The time of each is at the same position in `PREVIOUS_SWITCHED`.
 const PREVIOUS_CERTIFICATE: &str = "previous.crt";
 const PREVIOUS_SWITCHED: &str = "previous.switched";
+/// CAs up to this generation are revoked.
+const REVOKED_GENERATION: &str = "revoked.generation";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The Secret.
@@ -120,14 +122,18 @@ fn decode(secret: &Secret) -> Result<CaSet, UnusableCa> {
     let pair = |certificate, key| CertificateAuthority::load(text(certificate).unwrap_or(""), text(key).unwrap_or(""));
     let current = Arc::new(pair(CURRENT_CERTIFICATE, CURRENT_KEY)?);
     // Other CAs that can't be read do not make the Secret unusable: the next write removes them.
-    let next = pair(NEXT_CERTIFICATE, NEXT_KEY).ok();
+    // So does it those that are revoked, for example of a backup that was applied over this Secret.
+    let revoked = text(REVOKED_GENERATION).and_then(|number| number.trim().parse().ok()).unwrap_or(0);
+    let is_trusted = |certificate: &CaCertificate| certificate.generation() > revoked;
+    let next = pair(NEXT_CERTIFICATE, NEXT_KEY).ok().filter(|next| is_trusted(next.certificate()));
     let next = next.map(|next| NextCa { authority: Arc::new(next), published: time(NEXT_PUBLISHED) });
     let certificates = split_certificates(text(PREVIOUS_CERTIFICATE).unwrap_or(""));
     let times = text(PREVIOUS_SWITCHED).unwrap_or("").split_whitespace();
     let previous = certificates.iter().zip(times).filter_map(|(pem, time)| {
-        Some(PreviousCa { certificate: CaCertificate::parse(pem).ok()?, switched: time.parse().ok()? })
+        let certificate = CaCertificate::parse(pem).ok().filter(is_trusted)?;
+        Some(PreviousCa { certificate, switched: time.parse().ok()? })
     });
-    Ok(CaSet { previous: previous.collect(), current, next })
+    Ok(CaSet { previous: previous.collect(), current, next, revoked })
 }
 
 /// Keeps the metadata and replaces all data.
@@ -148,6 +154,9 @@ fn encode(mut secret: Secret, name: &str, set: &CaSet) -> Secret {
         let times: Vec<String> = set.previous.iter().map(|previous| previous.switched.to_string()).collect();
         put(PREVIOUS_CERTIFICATE, &certificates.concat());
         put(PREVIOUS_SWITCHED, &times.join("\n"));
+    }
+    if set.revoked > 0 {
+        put(REVOKED_GENERATION, &set.revoked.to_string());
     }
     secret.metadata.name = Some(name.to_owned());
     secret.metadata.managed_fields = None;
@@ -198,6 +207,19 @@ mod tests {
         let read = decode(&secret).unwrap();
         assert!(read.next.is_none());
         assert_eq!(read.previous, written.previous[1..]);
+    }
+
+    #[test]
+    fn revoked_cas_beside_a_trusted_one_are_left_out() {
+        let rotating = rotating();
+        let revoked = rotating.revoke(LIFE, at(9)).unwrap();
+        let mut secret = encode(Secret::default(), "ca", &revoked);
+        let read = decode(&secret).unwrap();
+        assert_eq!((read.bundle(), read.revoked), (revoked.bundle(), 4));
+        let backup = encode(Secret::default(), "ca", &rotating).data.unwrap();
+        let others = backup.into_iter().filter(|(key, _)| !key.starts_with("current."));
+        secret.data.as_mut().unwrap().extend(others);
+        assert_eq!(decode(&secret).unwrap().bundle(), revoked.bundle());
     }
 
     #[test]

@@ -118,6 +118,7 @@ impl CaSecretController {
 
 impl Running {
     async fn reconcile(&mut self) -> Result<Reconciled, ReconcileError> {
+        let started = Instant::now();
         let read = self.read().await;
         self.parts.signals.set_secret_unreadable(read.is_err());
         let SecretView { content, version } = read?;
@@ -129,7 +130,11 @@ impl Running {
         };
         match (decide(&contents, self.in_use.as_ref(), now.time), &content) {
             (Decision::Correct { cause, correction }, _) => self.correct(&content, &cause, correction, now.time).await,
-            (Decision::Follow, SecretContent::Usable(secret, found)) => self.follow(found, secret, version, now).await,
+            (Decision::Follow, SecretContent::Usable(secret, found)) => {
+                let followed = self.follow(found, secret, version, now).await;
+                self.parts.signals.set_secret_read(started);
+                followed
+            }
             (Decision::Follow | Decision::Create, _) => {
                 let life = self.parts.timings.ca_life;
                 self.write(None, &CaSet::of(CertificateAuthority::generate(life, now.time)?)).await?;
@@ -157,6 +162,7 @@ impl Running {
             (Correction::TakeAsNext, Some(in_use), SecretContent::Usable(_, found)) => {
                 in_use.with_next_from(found, now)
             }
+            (Correction::Revoke, _, SecretContent::Usable(_, found)) => found.revoke(life, now)?,
             (_, Some(in_use), _) => in_use.restarted(in_use.current.successor(life, now)?, now),
             (_, None, _) => CaSet::of(CertificateAuthority::generate(life, now)?),
         };
@@ -179,6 +185,7 @@ impl Running {
         version: String,
         now: Moment,
     ) -> Result<Reconciled, ReconcileError> {
+        let found = &found.with_revoked(self.in_use.as_ref().map_or(0, |in_use| in_use.revoked));
         let bundle: Arc<str> = found.bundle().into();
         let is_published = {
             let status = self.parts.bundle_status.borrow();
@@ -192,7 +199,7 @@ impl Running {
                 if self.write(Some(secret), &self.after_step(found, step, now.time)?).await? {
                     self.parts.metrics.rotation_step_taken(step);
                     let secret = self.parts.secret.description();
-                    info!(step = step.as_str(), "CA rotation in {secret}: {}", describe(step));
+                    info!(step = step.as_str(), "CA rotation in {secret}: {}", step.description());
                 }
                 Ok(Reconciled::ReadAgain)
             }
@@ -209,7 +216,14 @@ impl Running {
             signing_ca(found, before.as_ref(), &self.publication, self.parts.timings.publish_wait, now)
         };
         let bundle = CaBundle { pem: bundle, signing_ca: signing.certificate().pem().into() };
-        self.in_use = Some(found.clone());
+        if self.in_use.replace(found.clone()).is_some_and(|before| before.revoked < found.revoked) {
+            let secret = self.parts.secret.description();
+            warn!(
+                "CAs up to {} are revoked in {secret}: CA {} replaces them without an overlap",
+                found.revoked,
+                current.generation()
+            );
+        }
         self.parts.bundle.send_if_modified(|known| {
             let is_new = known.as_ref() != Some(&bundle);
             *known = Some(bundle);
@@ -277,15 +291,5 @@ impl Running {
             Some(failure) => self.watch_failures.report(&failure),
             None => self.watch_failures.recovered(),
         }
-    }
-}
-
-fn describe(step: RotationStep) -> &'static str {
-    match step {
-        RotationStep::Publish => "the next CA is trusted beside the current one",
-        RotationStep::MarkPublished => "next CA is present in all caBundles",
-        RotationStep::Switch => "the next CA signs from now on",
-        RotationStep::Retire => "the previous CA is no longer trusted",
-        RotationStep::Restart => "the CA had expired; a new one replaces it without an overlap",
     }
 }

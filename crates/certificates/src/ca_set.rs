@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::certificate_authority::{CaCertificate, CertificateAuthority};
+use super::error::CertificateError;
 use super::pem::join_certificates;
 
 /// The most previous CAs, so that a caBundle stays small. While there are so many, a rotation waits with its switch.
@@ -21,6 +22,8 @@ pub(super) struct CaSet {
     /// Signed before and are still trusted, the latest first. A replica without a connection to the API server may serve
     /// by one of them for the life of a serving certificate, whatever was rotated since.
     pub(super) previous: Vec<PreviousCa>,
+    /// CAs up to this generation are revoked, and never trusted again. 0 if none is.
+    pub(super) revoked: u64,
 }
 
 /// The CA that will sign next.
@@ -50,7 +53,7 @@ impl PreviousCa {
 impl CaSet {
     /// One CA without others.
     pub(super) fn of(current: CertificateAuthority) -> Self {
-        Self { current: Arc::new(current), next: None, previous: Vec::new() }
+        Self { current: Arc::new(current), next: None, previous: Vec::new(), revoked: 0 }
     }
 
     /// All CAs, as a `caBundle`.
@@ -91,7 +94,7 @@ impl CaSet {
         if !self.current.certificate().has_expired(now) {
             previous.insert(0, PreviousCa { certificate: self.current.certificate().clone(), switched: now });
         }
-        Self { current: next.authority.clone(), next: None, previous }
+        Self { current: next.authority.clone(), next: None, previous, revoked: self.revoked }
     }
 
     /// Without the previous CAs whose serving certificates have all expired.
@@ -105,7 +108,24 @@ impl CaSet {
     pub(super) fn restarted(&self, successor: CertificateAuthority, now: Timestamp) -> Self {
         let mut previous = self.previous.clone();
         previous.retain(|previous| !previous.certificate.has_expired(now));
-        Self { current: Arc::new(successor), next: None, previous }
+        Self { current: Arc::new(successor), next: None, previous, revoked: self.revoked }
+    }
+
+    /// A new CA alone, by which all CAs of this set are revoked, and with them all earlier ones.
+    pub(super) fn revoke(&self, life: Duration, now: Timestamp) -> Result<Self, CertificateError> {
+        let latest = self.certificates().map(CaCertificate::generation).max().unwrap_or(0).max(self.revoked);
+        let successor = CertificateAuthority::make(latest.saturating_add(1), life, now)?;
+        Ok(Self { revoked: latest, ..Self::of(successor) })
+    }
+
+    /// Whether one of its CAs is revoked, if those up to this generation are.
+    pub(super) fn has_revoked(&self, revoked: u64) -> bool {
+        self.certificates().any(|ca| ca.generation() <= revoked)
+    }
+
+    /// With at least these revocations. A program of an earlier version does not write them.
+    pub(super) fn with_revoked(&self, revoked: u64) -> Self {
+        Self { revoked: self.revoked.max(revoked), ..self.clone() }
     }
 
     /// With the current CA of `other` as the next one. All other CAs of both sets stay trusted as previous ones, since a
@@ -189,6 +209,21 @@ mod tests {
             let restarted = short.restarted(short.current.successor(LIFE, at(now)).unwrap(), at(now));
             assert_eq!(count(&restarted), expected, "at {now}");
         }
+    }
+
+    #[test]
+    fn a_revocation_leaves_a_new_ca_alone_and_stays_in_all_later_sets() {
+        let rotating = published(&rotated(&first(), 1), 2);
+        let revoked = rotating.revoke(LIFE, at(3)).unwrap();
+        let signs = revoked.current.certificate();
+        assert_eq!((count(&revoked), revoked.revoked, signs.generation()), (1, 3, 4), "the next CA is revoked too");
+        assert!(rotating.has_revoked(3) && !revoked.has_revoked(3));
+        let again = revoked.revoke(LIFE, at(4)).unwrap();
+        assert_eq!((again.revoked, again.current.certificate().generation()), (4, 5));
+        let restarted = rotated(&again, 5).restarted(again.current.successor(LIFE, at(6)).unwrap(), at(6));
+        let later = restarted.retired(SERVING_LIFE, at(20)).with_next_from(&first(), at(21));
+        assert_eq!(later.revoked, 4);
+        assert_eq!((later.with_revoked(3).revoked, later.with_revoked(7).revoked), (4, 7));
     }
 
     #[test]

@@ -117,7 +117,8 @@ impl CertificateAuthority {
         Self::make(self.certificate.generation.saturating_add(1), life, now)
     }
 
-    fn make(generation: u64, life: Duration, now: Timestamp) -> Result<Self, CertificateError> {
+    /// Makes the CA of this generation.
+    pub(super) fn make(generation: u64, life: Duration, now: Timestamp) -> Result<Self, CertificateError> {
         let make = |source| CertificateError::Make { what: "a certificate authority", source };
         let mut params = CertificateParams::default();
         let from = now.saturating_sub(CLOCK_SKEW).unwrap_or(now);

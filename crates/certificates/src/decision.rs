@@ -48,6 +48,8 @@ pub(super) enum Cause {
     UnexpectedCa,
     /// A later CA that is valid.
     LaterCa,
+    /// A CA that is revoked, for example from a backup.
+    RevokedCa,
 }
 
 /// How to write the Secret again.
@@ -58,6 +60,8 @@ pub(super) enum Correction {
     TakeAsNext,
     /// No CA is in use, or it has expired.
     NewCa,
+    /// No CA is in use that is not revoked, so a new one replaces that of the Secret.
+    Revoke,
 }
 
 /// Decides by what the Secret contains and the CAs that this process uses.
@@ -66,12 +70,20 @@ pub(super) fn decide(contents: &Contents<'_>, in_use: Option<&CaSet>, now: Times
         Some(in_use) if !in_use.current.certificate().has_expired(now) => Correction::PutBack,
         _ => Correction::NewCa,
     };
+    let known_revoked = in_use.map_or(0, |in_use| in_use.revoked);
     let correct = |cause, correction| Decision::Correct { cause, correction };
     match (contents, in_use) {
         (Contents::Absent, None) => Decision::Create,
         (Contents::Absent, Some(_)) => correct(Cause::Deleted, restoration),
         (Contents::Unusable(why), _) => correct(Cause::Unusable((*why).clone()), restoration),
+        (Contents::Usable(found), _) if found.has_revoked(found.revoked.max(known_revoked)) => {
+            // Otherwise the CAs in use may be those that the Secret revokes.
+            let knows_of_all = known_revoked >= found.revoked && in_use.is_some();
+            correct(Cause::RevokedCa, if knows_of_all { restoration } else { Correction::Revoke })
+        }
         (Contents::Usable(_), None) => Decision::Follow,
+        // Without an overlap: a CA that is revoked must not stay trusted.
+        (Contents::Usable(found), Some(_)) if found.revoked > known_revoked => Decision::Follow,
         (Contents::Usable(found), Some(in_use)) => match compare(found, in_use, now) {
             Comparison::SameOrSuccessor => Decision::Follow,
             Comparison::Later => correct(Cause::LaterCa, Correction::TakeAsNext),
@@ -161,6 +173,7 @@ impl fmt::Display for Cause {
             Self::Unusable(why) => why.fmt(formatter),
             Self::UnexpectedCa => formatter.write_str("it contained an unexpected CA: an earlier or invalid one"),
             Self::LaterCa => formatter.write_str("it contained a later CA than the one in use"),
+            Self::RevokedCa => formatter.write_str("it contained a revoked CA"),
         }
     }
 }
@@ -170,7 +183,7 @@ impl fmt::Display for Correction {
         formatter.write_str(match self {
             Self::PutBack => "restored the CA in use",
             Self::TakeAsNext => "that CA becomes the next one",
-            Self::NewCa => "created a new CA",
+            Self::NewCa | Self::Revoke => "created a new CA",
         })
     }
 }

@@ -48,7 +48,7 @@ pub use ca_bundle::FIELD_MANAGER;
 pub use certificate_authority::{CaCertificate, CertificateAuthority, service_names};
 pub use development::{DevelopmentError, FILES, write_development_certificates};
 pub use error::{CertificateError, UnusableCa};
-pub use manual_rotation::{RotateError, rotate};
+pub use manual_rotation::{RotateError, revoke, rotate};
 pub use metrics::CertificateMetrics;
 pub use readiness::{CertificateChecks, CertificateReadiness};
 pub use rotation::{CertificateTimings, RotationStep};

@@ -1,8 +1,13 @@
-//! Starts a rotation on request: `snapwatcher certs rotate` publishes the next CA, and the replicas take the other steps.
+//! Replaces the CA on request. `snapwatcher certs rotate` publishes the next CA, and the replicas take the other steps. With
+//! `--revoke` it writes a new CA alone, which the replicas follow at once.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+
 use super::ca_secret::{CaSecret, SecretContent};
+use super::ca_set::CaSet;
 use super::error::{CertificateError, UnusableCa};
 use snapwatcher_kubernetes::cluster::{CallError, Cluster};
 use snapwatcher_kubernetes::server_clock::ServerClock;
@@ -31,23 +36,50 @@ pub enum RotateError {
 
 /// Adds a next CA to the Secret and returns its generation.
 pub async fn rotate(cluster: &Cluster, namespace: &str, secret: &str, life: Duration) -> Result<u64, RotateError> {
-    let ca_secret = CaSecret::new(namespace, secret, cluster);
-    let secret = ca_secret.description().to_owned();
-    let clock = ServerClock::default();
-    clock.measure(&cluster.calls).await?;
-    let (found, set) = match ca_secret.read().await?.content {
-        SecretContent::Absent => return Err(RotateError::Absent { secret }),
-        SecretContent::Unusable(_, why) => return Err(RotateError::Unusable { secret, why }),
-        SecretContent::Usable(found, set) => (found, set),
-    };
-    if let Some(next) = &set.next {
+    let found = Found::read(CaSecret::new(namespace, secret, cluster), cluster).await?;
+    if let Some(next) = &found.set.next {
         return Err(RotateError::InProgress { generation: next.authority.certificate().generation() });
     }
-    let next = set.current.successor(life, clock.now())?;
+    let next = found.set.current.successor(life, found.now)?;
     let generation = next.certificate().generation();
-    match ca_secret.write(Some(&found), &set.with_next(next)).await {
-        Ok(()) => Ok(generation),
-        Err(error) if error.is_conflict() => Err(RotateError::Contested { secret }),
-        Err(error) => Err(error.into()),
+    found.replace_by(&found.set.with_next(next)).await?;
+    Ok(generation)
+}
+
+/// Revokes all CAs in the Secret, writes a new one in their place, and returns its generation.
+pub async fn revoke(cluster: &Cluster, namespace: &str, secret: &str, life: Duration) -> Result<u64, RotateError> {
+    let found = Found::read(CaSecret::new(namespace, secret, cluster), cluster).await?;
+    let revoked = found.set.revoke(life, found.now)?;
+    found.replace_by(&revoked).await?;
+    Ok(revoked.current.certificate().generation())
+}
+
+/// The CAs that were found, by the API server's clock.
+struct Found {
+    ca_secret: CaSecret,
+    secret: Secret,
+    set: CaSet,
+    now: Timestamp,
+}
+
+impl Found {
+    async fn read(ca_secret: CaSecret, cluster: &Cluster) -> Result<Self, RotateError> {
+        let clock = ServerClock::default();
+        clock.measure(&cluster.calls).await?;
+        let description = || ca_secret.description().to_owned();
+        match ca_secret.read().await?.content {
+            SecretContent::Absent => Err(RotateError::Absent { secret: description() }),
+            SecretContent::Unusable(_, why) => Err(RotateError::Unusable { secret: description(), why }),
+            SecretContent::Usable(secret, set) => Ok(Self { ca_secret, secret, set, now: clock.now() }),
+        }
+    }
+
+    async fn replace_by(&self, set: &CaSet) -> Result<(), RotateError> {
+        match self.ca_secret.write(Some(&self.secret), set).await {
+            Err(error) if error.is_conflict() => {
+                Err(RotateError::Contested { secret: self.ca_secret.description().to_owned() })
+            }
+            written => Ok(written?),
+        }
     }
 }

@@ -120,6 +120,17 @@ impl RotationStep {
             Self::Restart => "restart",
         }
     }
+
+    /// For the log.
+    pub(super) const fn description(self) -> &'static str {
+        match self {
+            Self::Publish => "the next CA is trusted beside the current one",
+            Self::MarkPublished => "next CA is present in all caBundles",
+            Self::Switch => "the next CA signs from now on",
+            Self::Retire => "the previous CA is no longer trusted",
+            Self::Restart => "the CA had expired; a new one replaces it without an overlap",
+        }
+    }
 }
 
 #[cfg(test)]

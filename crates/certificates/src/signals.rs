@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Clones share their values.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Signals {
     reread_secret: Arc<Notify>,
     is_secret_unreadable: Arc<AtomicBool>,
+    secret_read: Arc<ArcSwapOption<Instant>>,
     secret_failure: Arc<ArcSwapOption<String>>,
 }
 
@@ -32,6 +34,16 @@ impl Signals {
     /// Whether the last attempt to read the Secret failed.
     pub(super) fn is_secret_unreadable(&self) -> bool {
         self.is_secret_unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Sets when the read began by which the controllers of the configurations have the CAs of the Secret.
+    pub(super) fn set_secret_read(&self, started: Instant) {
+        self.secret_read.store(Some(Arc::new(started)));
+    }
+
+    /// Whether the Secret was read after this moment, and its CAs are in use.
+    pub(super) fn is_secret_read_since(&self, moment: Instant) -> bool {
+        self.secret_read.load().as_ref().is_some_and(|started| **started > moment)
     }
 
     pub(super) fn set_secret_failure(&self, failure: Option<String>) {

@@ -4,9 +4,12 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client};
+use reqwest::Client;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::{CallResult, WebhookServer};
+use snapwatcher_backends::{certificate_error, trusting};
 use snapwatcher_daemon::telemetry::error_chain;
 
 /// Shorter than the longest time limit of an API server for a webhook (30 s).
@@ -14,9 +17,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Calls the server.
 pub(in crate::preflight) async fn call(server: &WebhookServer) -> CallResult {
-    let certificates = match Certificate::from_pem_bundle(&server.ca_bundle) {
-        Ok(certificates) if !certificates.is_empty() => certificates,
-        Ok(_) => return CallResult::InvalidCaBundle("it contains no certificate in PEM format".to_owned()),
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&server.ca_bundle).collect();
+    let tls = match certificates.map(|certificates| (certificates.is_empty(), trusting(certificates))) {
+        Ok((false, Ok(tls))) => tls,
+        Ok((true, _)) => return CallResult::InvalidCaBundle("it contains no certificate in PEM format".to_owned()),
+        Ok((false, Err(error))) => return CallResult::InvalidCaBundle(error_chain(&*error)),
         Err(error) => return CallResult::InvalidCaBundle(error_chain(&error)),
     };
     let builder = Client::builder()
@@ -25,7 +30,7 @@ pub(in crate::preflight) async fn call(server: &WebhookServer) -> CallResult {
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(TIMEOUT)
-        .tls_certs_only(certificates);
+        .tls_backend_preconfigured(tls);
     let client = match builder.build() {
         Ok(client) => client,
         Err(error) => return CallResult::InvalidCaBundle(error_chain(&error)),
@@ -39,13 +44,16 @@ pub(in crate::preflight) async fn call(server: &WebhookServer) -> CallResult {
 fn failure(error: &reqwest::Error) -> CallResult {
     let causes = causes(error);
     let untrusted = causes.iter().find_map(|cause| match cause.downcast_ref() {
-        Some(rustls::Error::InvalidCertificate(why)) => Some(why.to_string()),
+        Some(rustls::Error::InvalidCertificate(why)) => Some(why),
         _ => None,
     });
     // reqwest's own message only says that sending failed.
     let message = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
     match untrusted {
-        Some(why) => CallResult::Untrusted(why),
+        Some(why) => match certificate_error::remedy(why) {
+            Some(remedy) => CallResult::UnsupportedAlgorithm { cause: certificate_error::cause(why), remedy },
+            None => CallResult::Untrusted(certificate_error::cause(why)),
+        },
         None if error.is_timeout() => CallResult::Unreachable(format!("no response within {} s", TIMEOUT.as_secs())),
         None if error.is_dns() => CallResult::NoSuchHost(format!("no such host: {message}")),
         None => CallResult::Unreachable(format!("could not connect: {message}")),

@@ -9,6 +9,8 @@ use std::fmt;
 pub enum Reason {
     /// No connection to the back-end: connection refused, unknown host, failed TLS handshake. It received no request.
     Unreachable,
+    /// The certificate of SnapHook is not trusted. It received no request.
+    SnapHookUntrusted,
     /// 401, or 403 of a kubelet: the credentials are missing, wrong, or lack a right.
     Unauthorized,
     /// 404: SnapHook has no such path.
@@ -70,8 +72,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Unreachable,
+        Self::SnapHookUntrusted,
         Self::Unauthorized,
         Self::EndpointNotFound,
         Self::CheckpointApiDisabled,
@@ -106,6 +109,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "Unreachable",
+            Self::SnapHookUntrusted => "SnapHookUntrusted",
             Self::Unauthorized => "Unauthorized",
             Self::EndpointNotFound => "EndpointNotFound",
             Self::CheckpointApiDisabled => "CheckpointApiDisabled",
@@ -153,6 +157,7 @@ impl Reason {
     pub fn retry_class(self) -> RetryClass {
         match self {
             Self::Unreachable
+            | Self::SnapHookUntrusted
             | Self::Unauthorized
             | Self::EndpointNotFound
             | Self::CheckpointApiDisabled

@@ -2,6 +2,8 @@
 
 use rustls::CertificateError;
 
+use super::signature_algorithm;
+
 /// How the error of webpki is printed for which rustls has no variant of its own.
 const CA_AS_END_ENTITY: &str = "CaUsedAsEndEntity";
 
@@ -28,8 +30,31 @@ pub(crate) fn other_names(why: &CertificateError) -> Option<Vec<String>> {
     }
 }
 
+/// The signature algorithm that is not supported, if that is the cause.
+fn unsupported_algorithm(why: &CertificateError) -> Option<String> {
+    use CertificateError as E;
+    match why {
+        E::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
+            Some(signature_algorithm::of_signature(signature_algorithm_id))
+        }
+        E::UnsupportedSignatureAlgorithmForPublicKeyContext { signature_algorithm_id, public_key_algorithm_id } => {
+            let algorithm = signature_algorithm::of_signature(signature_algorithm_id);
+            Some(format!("{algorithm} by a {} key", signature_algorithm::of_key(public_key_algorithm_id)))
+        }
+        _ => None,
+    }
+}
+
+/// What to do if no list of trusted certificates can help, since SnapWatcher does not support the algorithm.
+#[must_use]
+pub fn remedy(why: &CertificateError) -> Option<&'static str> {
+    unsupported_algorithm(why)
+        .map(|_| "use certificates that RSA, P-256 or P-384 keys have signed with SHA-256 or SHA-384")
+}
+
 /// What is wrong with the certificate, as the end of a sentence.
-pub(crate) fn cause(why: &CertificateError) -> String {
+#[must_use]
+pub fn cause(why: &CertificateError) -> String {
     use CertificateError as E;
     if is_ca_as_end_entity(why) {
         return "it is the certificate of a CA, and not one of those that are trusted".to_owned();
@@ -37,16 +62,14 @@ pub(crate) fn cause(why: &CertificateError) -> String {
     if let Some(names) = other_names(why) {
         return format!("it is valid for {}", listed(&names));
     }
+    if let Some(algorithm) = unsupported_algorithm(why) {
+        return format!("it, or a CA above it, is signed with {algorithm}, which SnapWatcher does not support");
+    }
     match why {
         E::Expired | E::ExpiredContext { .. } => "it has expired".to_owned(),
         E::NotValidYet | E::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
         E::UnknownIssuer => "no trusted CA has signed it".to_owned(),
         E::BadSignature => "its signature is not of the trusted CA".to_owned(),
-        E::UnsupportedSignatureAlgorithmContext { .. } | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "its signature, or that of its CA, has an algorithm that SnapWatcher does not support; supported are Ed25519, ECDSA of \
-             P-256 with SHA-256 and of P-384 with SHA-384 or SHA-256, and RSA from 2048 bits with SHA-256, SHA-384 or SHA-512"
-                .to_owned()
-        }
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => "it is not for servers".to_owned(),
         other => other.to_string(),
     }

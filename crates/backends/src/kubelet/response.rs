@@ -98,11 +98,16 @@ fn untrusted(why: &CertificateError, kubelet: &str, endpoint: &KubeletEndpoint) 
             certificate_error::listed(&names)
         );
     }
+    let (url, cause) = (endpoint.url(), certificate_error::cause(why));
+    if let Some(remedy) = certificate_error::remedy(why) {
+        return format!(
+            "the certificate of {kubelet} at {url} is not trusted ({cause}): {remedy}, or skip verification by \
+             `--kubelet-insecure-skip-verify`"
+        );
+    }
     format!(
-        "the certificate of {kubelet} at {} is not trusted ({}): set `serverTLSBootstrap: true` in the kubelets, or name their CA by \
-         `--kubelet-ca-file`, or skip verification by `--kubelet-insecure-skip-verify`",
-        endpoint.url(),
-        certificate_error::cause(why)
+        "the certificate of {kubelet} at {url} is not trusted ({cause}): set `serverTLSBootstrap: true` in the kubelets, or name their CA by \
+         `--kubelet-ca-file`, or skip verification by `--kubelet-insecure-skip-verify`"
     )
 }
 

@@ -13,7 +13,7 @@ use snapwatcher_kubernetes::cluster::Cluster;
 
 use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::test_api_server::{ApiRequest, api_server};
-use crate::test_server::{Act, Server, certificate, certificate_for, ok};
+use crate::test_server::{Act, Server, UnsupportedAlgorithm, certificate, certificate_for, certificate_of, ok};
 
 use super::client::Kubelet;
 use super::probe::KubeletReadiness;
@@ -180,6 +180,22 @@ async fn a_certificate_of_another_ca_is_explained_with_remedies_and_receives_no_
         "InvalidResponse",
         "without verification it receives a request"
     );
+}
+
+#[tokio::test]
+async fn an_unsupported_signature_algorithm_is_named_with_the_way_out() {
+    let (ca, config) = certificate_of(UnsupportedAlgorithm::P256Sha512);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), ca).unwrap();
+    let server = Server::start_tls(ok("{}"), config).await;
+    let cluster = cluster(server.port(), json!({})).0;
+    let settings = settings(KubeletTrust::CaFile(file.path().to_owned()));
+    let outcome = Kubelet::new(settings, "snap", &cluster).unwrap().checkpoint(&request()).await;
+    assert_eq!(outcome.as_str(), "KubeletUntrusted", "{outcome}");
+    let words = "is not trusted (it, or a CA above it, is signed with ecdsa-with-SHA512, which SnapWatcher does not support): use \
+                 certificates that RSA, P-256 or P-384 keys have signed with SHA-256 or SHA-384, or skip verification by \
+                 `--kubelet-insecure-skip-verify`";
+    assert!(outcome.to_string().ends_with(words), "{outcome}");
 }
 
 #[tokio::test]

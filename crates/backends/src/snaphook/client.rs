@@ -111,10 +111,12 @@ impl SnapHook {
     pub(super) fn classify(&self, failure: &RequestFailure) -> (Reason, String) {
         if let Some(why) = failure.certificate_error() {
             let (url, cause) = (&self.display_url, certificate_error::cause(why));
-            let remedy = "name its CA, or the certificate itself, by `--snap-back-api-ca-file`, and a host in `--snap-back-api-url` \
-                          that it is valid for";
+            let remedy = certificate_error::remedy(why).unwrap_or(
+                "name its CA, or the certificate itself, by `--snap-back-api-ca-file`, and a host in `--snap-back-api-url` that it is \
+                 valid for",
+            );
             return (
-                Reason::Unreachable,
+                Reason::SnapHookUntrusted,
                 format!("the certificate of SnapHook at {url} is not trusted ({cause}): {remedy}"),
             );
         }

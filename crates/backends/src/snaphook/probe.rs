@@ -42,9 +42,7 @@ impl SnapHook {
         match send_once(request, &sent, timeouts, Instant::now()).await {
             Ok(response) => SnapHookProbe::Answered(response.status),
             Err(failure) => match self.classify(&failure) {
-                (Reason::Unreachable, message) if failure.certificate_error().is_some() => {
-                    SnapHookProbe::Untrusted(redacted(&message))
-                }
+                (Reason::SnapHookUntrusted, message) => SnapHookProbe::Untrusted(redacted(&message)),
                 (Reason::NoResponse, message) => SnapHookProbe::NoResponse(redacted(&message)),
                 (_, message) => SnapHookProbe::Unreachable(redacted(&message)),
             },

@@ -12,7 +12,9 @@ use snapwatcher_api::outcome::{Location, Outcome};
 use snapwatcher_api::pod::PodName;
 
 use crate::backend::{CheckpointBackend, CheckpointRequest};
-use crate::test_server::{Act, Server, certificate, certificate_for, expired_certificate, ok};
+use crate::test_server::{
+    Act, Server, UnsupportedAlgorithm, certificate, certificate_for, certificate_of, expired_certificate, ok,
+};
 
 use super::client::SnapHook;
 use super::contract::Contract;
@@ -229,7 +231,7 @@ async fn only_certificates_of_the_ca_file_are_trusted() {
     let (other_pem, _) = certificate();
     let trusted = file_with(&pem);
     let other = file_with(&other_pem);
-    for (file, expected) in [(&trusted, "Succeeded"), (&other, "Unreachable")] {
+    for (file, expected) in [(&trusted, "Succeeded"), (&other, "SnapHookUntrusted")] {
         let server = Server::start_tls(ok("{}"), config.clone()).await;
         let url = server.url().replace("http:", "https:");
         let outcome = outcome(SnapHookSettings { ca_file: Some(file.path().to_owned()), ..settings(&url) }).await;
@@ -248,9 +250,14 @@ async fn a_self_signed_certificate_that_is_its_own_ca_is_trusted_if_the_file_has
     for (pem, config, expected, cause) in [
         (&pem, &config, "Succeeded", ""),
         (&format!("{other_pem}{pem}"), &config, "Succeeded", ""),
-        (&other_pem, &config, "Unreachable", "it is the certificate of a CA, and not one of those that are trusted"),
-        (&other_name_pem, &other_name, "Unreachable", "it is valid for localhost"),
-        (&expired_pem, &expired, "Unreachable", "it has expired"),
+        (
+            &other_pem,
+            &config,
+            "SnapHookUntrusted",
+            "it is the certificate of a CA, and not one of those that are trusted",
+        ),
+        (&other_name_pem, &other_name, "SnapHookUntrusted", "it is valid for localhost"),
+        (&expired_pem, &expired, "SnapHookUntrusted", "it has expired"),
     ] {
         let file = file_with(pem);
         let server = Server::start_tls(ok("{}"), config.clone()).await;
@@ -259,6 +266,28 @@ async fn a_self_signed_certificate_that_is_its_own_ca_is_trusted_if_the_file_has
         assert_eq!(outcome.as_str(), expected, "{outcome}");
         assert!(words(&outcome).contains(cause), "{outcome}");
         assert_eq!(words(&outcome).contains("the certificate of SnapHook at https://127.0.0.1:"), !cause.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_unsupported_signature_algorithm_is_named_with_the_way_out() {
+    for (algorithm, name) in [
+        (UnsupportedAlgorithm::P256Sha512, "ecdsa-with-SHA512"),
+        (UnsupportedAlgorithm::P521Sha256, "ecdsa-with-SHA256 by a P-521 key"),
+    ] {
+        let (ca, config) = certificate_of(algorithm);
+        let (file, server) = (file_with(&ca), Server::start_tls(ok("{}"), config).await);
+        let url = server.url().replace("http:", "https:");
+        let outcome = outcome(SnapHookSettings { ca_file: Some(file.path().to_owned()), ..settings(&url) }).await;
+        assert_eq!(outcome.as_str(), "SnapHookUntrusted", "{outcome}");
+        assert_eq!(
+            words(&outcome),
+            format!(
+                "the certificate of SnapHook at {url}/kubelet/checkpoint is not trusted (it, or a CA above it, is signed with {name}, \
+                 which SnapWatcher does not support): use certificates that RSA, P-256 or P-384 keys have signed with SHA-256 or \
+                 SHA-384"
+            )
+        );
     }
 }
 

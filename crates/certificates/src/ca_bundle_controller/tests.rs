@@ -14,6 +14,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::bundle_status::ConfigurationKind;
+use crate::certificate_authority::CertificateAuthority;
 use snapwatcher_kubernetes::cluster::WATCH_TIMEOUT;
 
 const NAME: &str = "snapwatcher";
@@ -181,7 +182,7 @@ fn certificate(content: &str) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n")
 }
 
-/// The CA in the bundle of the tests.
+/// The CA in the bundle of the tests. It has no generation.
 fn own_ca() -> String {
     certificate("AAAA")
 }
@@ -285,6 +286,28 @@ async fn a_changed_bundle_that_trusts_this_replica_stays_while_the_secret_is_unr
         assert_eq!(api.read(|state| state.applies), applies, "another replica may serve by the other CA");
         signals.set_secret_unreadable(false);
         api.change(|_| ());
+        status.until("in sync again", in_sync).await;
+    })
+    .await;
+}
+
+/// A replica that was paused while its CA was revoked reads the configuration before the Secret.
+#[tokio::test(start_paused = true)]
+async fn a_bundle_with_a_later_ca_stays_until_the_secret_was_read_after_it() {
+    let (api, signals) = (FakeApi::new(Some(configuration()), Fault::None), Signals::default());
+    run_with_signals(&api, signals.clone(), async |mut status| {
+        status.until("in sync", in_sync).await;
+        let applies = api.read(|state| state.applies);
+        signals.set_secret_read(Instant::now());
+        let life = Duration::from_secs(3600);
+        let later = CertificateAuthority::generate(life, snapwatcher_daemon::clock::now()).unwrap().certificate_pem();
+        api.change(|state| state.configuration = Some(configuration_with(&later)));
+        assert_eq!(status.until("the change", changed).await, Some(later));
+        signals.secret_reread_requested().await;
+        let reads = api.read(|state| state.reads);
+        api.until("it is read again and again", |state| state.reads > reads + 3).await;
+        assert_eq!(api.read(|state| state.applies), applies, "the Secret may revoke the CA of this replica");
+        signals.set_secret_read(Instant::now());
         status.until("in sync again", in_sync).await;
     })
     .await;

@@ -74,6 +74,43 @@ fn the_cas_in_the_secret_are_followed_put_back_or_taken_as_next() {
     }
 }
 
+const REVOKED: Decision = Decision::Correct { cause: Cause::RevokedCa, correction: Correction::PutBack };
+const NEW_CA: Decision = Decision::Correct { cause: Cause::RevokedCa, correction: Correction::NewCa };
+const REVOKE: Decision = Decision::Correct { cause: Cause::RevokedCa, correction: Correction::Revoke };
+
+#[test]
+fn a_revocation_is_followed_at_once_and_never_undone() {
+    let stolen = rotated(&rotated(&first(), 1), 2);
+    let rotating = published(&stolen, 3);
+    let revoked = rotating.revoke(LIFE, at(4)).unwrap();
+    let again = revoked.revoke(LIFE, at(5)).unwrap();
+    let taken_as_next = CaSet { revoked: 0, ..stolen.with_next_from(&revoked, at(5)) };
+    let unmarked = CaSet { revoked: 0, ..revoked.clone() };
+    // As if a backup was applied over the Secret, which leaves the key that the backup lacks.
+    let merged = CaSet { revoked: revoked.revoked, ..alone(&stolen) };
+    let far_ahead = (1..=9).fold(first(), |set, second| rotated(&set, second));
+    for (case, found, in_use, now, expected) in [
+        ("the CA in use is revoked", &revoked, Some(&stolen), 10, Decision::Follow),
+        ("it is revoked during a rotation", &revoked, Some(&rotating), 10, Decision::Follow),
+        ("a second revocation", &again, Some(&revoked), 10, Decision::Follow),
+        ("the replica was paused during the first one", &again, Some(&stolen), 10, Decision::Follow),
+        ("the CA in use is of a later generation", &revoked, Some(&far_ahead), 10, Decision::Follow),
+        ("a replica that starts", &revoked, None, 10, Decision::Follow),
+        ("as before", &revoked, Some(&revoked), 10, Decision::Follow),
+        ("a rotation after it", &rotated(&revoked, 6), Some(&revoked), 10, Decision::Follow),
+        ("a backup from before it", &stolen, Some(&revoked), 10, REVOKED),
+        ("a backup from between two", &revoked, Some(&again), 10, REVOKED),
+        ("a replica of an earlier version took the new CA as next", &taken_as_next, Some(&revoked), 10, REVOKED),
+        ("a replica of an earlier version wrote the new CA alone", &unmarked, Some(&revoked), 10, Decision::Follow),
+        ("a backup, and the new CA has expired", &stolen, Some(&revoked), 34, NEW_CA),
+        ("a backup that was merged with the marker", &merged, Some(&revoked), 10, REVOKED),
+        ("the same at the start", &merged, None, 10, REVOKE),
+        ("the same where the CA in use is revoked", &merged, Some(&stolen), 10, REVOKE),
+    ] {
+        assert_eq!(decide(&Contents::Usable(found), in_use, at(now)), expected, "{case}");
+    }
+}
+
 #[test]
 fn a_secret_without_a_usable_ca_gets_the_one_in_use_or_a_new_one() {
     let why = UnusableCa::NoKey;

@@ -116,10 +116,11 @@ mod tests {
     fn a_pod_whose_attempt_was_not_sent_comes_after_pods_of_other_endpoints() {
         use Reason::{
             Busy, CheckpointApiDisabled, CheckpointFailed, DiskPressure, EndpointNotFound, Interrupted, NoResponse,
-            NodeNotPrepared, NotReady, NotSent, PodNotOnNode, Unauthorized, Unreachable,
+            NodeNotPrepared, NotReady, NotSent, PodNotOnNode, SnapHookUntrusted, Unauthorized, Unreachable,
         };
         for reason in [
             Unreachable,
+            SnapHookUntrusted,
             Unauthorized,
             EndpointNotFound,
             CheckpointApiDisabled,
