@@ -31,7 +31,7 @@ CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 FUZZ_SECONDS := 3600
 
-.PHONY: help build demo test e2e storm simulate mutants bench fuzz scan lint fmt audit sbom helm manifests man test-chart image install clean
+.PHONY: help build demo test e2e storm adversary simulate mutants bench fuzz scan lint fmt audit sbom helm manifests man test-chart image install clean
 
 # The image that `make image` builds and `make install` runs.
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -65,6 +65,10 @@ storm: build ## Run the long forms of the tests that kill, pause and break thing
 	.ci/package slowhttptest slowhttptest
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- env SNAPWATCHER_STORM=1 \
 		cargo test --locked --no-fail-fast $(addprefix --test ,$(STORMS)) -- --nocapture --test-threads 1
+
+adversary: build ## Attack SnapWatcher for five minutes as a hostile tenant, with the chart's memory limit (needs root for the limit)
+	$(LAB) test --snapwatcher $(SNAPWATCHER) -- env SNAPWATCHER_STORM=1 \
+		cargo test --locked --test adversary -- --nocapture
 
 HISTORIES := 1000000
 
