@@ -11,6 +11,7 @@ mod certificate;
 mod configuration;
 mod definition;
 mod finding;
+mod labels;
 mod nodes;
 mod report;
 mod required_rights;
@@ -71,6 +72,7 @@ pub async fn check(args: &CheckArgs) -> Report {
 fn tests<'a>(args: &'a CheckArgs, cluster: &'a Cluster, server: &'a Server) -> Vec<Test<'a>> {
     let settings = RightsSettings::of(&args.run);
     let client = &cluster.calls;
+    let mutating = settings.mutating.clone();
     let mut tests: Vec<Test<'a>> = Vec::new();
     for rule in required_rights::rules(&settings) {
         tests.push(async move { vec![rights::check(client, &rule, server.account()).await] }.boxed());
@@ -98,6 +100,7 @@ fn tests<'a>(args: &'a CheckArgs, cluster: &'a Cluster, server: &'a Server) -> V
     if args.run.checkpoint.is_suspended() {
         tests.push(async { vec![backend::suspended()] }.boxed());
     }
+    tests.push(async move { labels::check(client, &args.run.watch.namespaces(), mutating.as_deref()).await }.boxed());
     if let Some(namespace) = &args.dry_run_pod {
         tests.push(async move { vec![admission::check(client, namespace, server.account()).await] }.boxed());
     }

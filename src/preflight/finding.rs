@@ -23,12 +23,14 @@ pub enum Topic {
     Node,
     /// Whether the nodes of a container runtime can start a container from a checkpoint.
     Restore,
+    /// Labels that have no effect.
+    Label,
     /// A labeled pod that was created as a dry run.
     DryRunPod,
 }
 
 impl Topic {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ApiServer,
         Self::Right,
         Self::Definition,
@@ -38,6 +40,7 @@ impl Topic {
         Self::Backend,
         Self::Node,
         Self::Restore,
+        Self::Label,
         Self::DryRunPod,
     ];
 
@@ -53,6 +56,7 @@ impl Topic {
             Self::Backend => "backend",
             Self::Node => "node",
             Self::Restore => "restore",
+            Self::Label => "label",
             Self::DryRunPod => "dry-run-pod",
         }
     }

@@ -36,6 +36,10 @@ pub const CLAIMED_BY: &str = "snap.weaversoft.io/claimed-by";
 /// Checkpoint annotation: the first attempt, written with the claim. It counts while `status.phase` is absent.
 pub const ATTEMPT: &str = "snap.weaversoft.io/attempt";
 
+/// Label of each object that Velero has created from a backup: the name of its Restore, see `RestoreNameLabel` in
+/// <https://github.com/vmware-tanzu/velero/blob/main/pkg/apis/velero/v1/labels_annotations.go>.
+pub const RESTORE_NAME: &str = "velero.io/restore-name";
+
 /// Pod label, written by a ReplicaSet's Deployment: the revision of the pod, see
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/>.
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";

@@ -15,7 +15,7 @@ use crate::keys;
 
 /// The labels and annotations that are read of pods and Checkpoints, beside those of [`keys::MESH_PROXIES`]. All others are
 /// skipped.
-const READ_KEYS: [&str; 13] = [
+const READ_KEYS: [&str; 14] = [
     keys::SNAP,
     keys::MUTATED,
     keys::POD_TEMPLATE_HASH,
@@ -29,6 +29,7 @@ const READ_KEYS: [&str; 13] = [
     keys::WORKLOAD,
     keys::CLAIMED_BY,
     keys::ATTEMPT,
+    keys::RESTORE_NAME,
 ];
 
 /// All keys that are read.

@@ -64,7 +64,7 @@ struct IneligibleLabels {
 struct IneligibleReason(Reason);
 
 /// The reasons of unmet preconditions.
-const INELIGIBLE_REASONS: [Reason; 8] = [
+const INELIGIBLE_REASONS: [Reason; 9] = [
     Reason::PodGone,
     Reason::NotLabelled,
     Reason::AlreadyRestored,
@@ -73,6 +73,7 @@ const INELIGIBLE_REASONS: [Reason; 8] = [
     Reason::NotReady,
     Reason::InvalidSpec,
     Reason::StaticPod,
+    Reason::FromBackup,
 ];
 
 /// Those of them that a back-end can respond as well.

@@ -26,6 +26,7 @@ pub use checkpoint_metrics::CheckpointMetrics;
 pub use context::{ControllerChecks, ControllerContext};
 pub use engine::{ClaimReport, ConcurrencyLimits, Effect, Engine, EngineSettings, Input, Kept, Now, Report};
 pub use log_block::BlockEvent;
+pub use missed_mutation::selects_namespace;
 pub use pods_page::{PODS, PodsPage};
 pub use record::transitions::{Holder, RetryPolicy, UnknownResult};
 pub use retention::RetentionPolicy;

@@ -37,21 +37,30 @@ pub(super) fn check_mutation(configuration: &MutatingWebhookConfiguration, pod: 
     if is_newer != Some(true) {
         return MutationCheck::NotMissed;
     }
-    let namespace = BTreeMap::from([(NAMESPACE_NAME, &*pod.name.namespace)]);
+    match selects_namespace(configuration, &pod.name.namespace) {
+        Some(true) => MutationCheck::Missed,
+        Some(false) => MutationCheck::NotMissed,
+        None => MutationCheck::Undecidable,
+    }
+}
+
+/// Whether a webhook of the configuration selects the labeled pods of this namespace. `None`: it depends on other labels.
+pub fn selects_namespace(configuration: &MutatingWebhookConfiguration, namespace: &str) -> Option<bool> {
+    let namespace = BTreeMap::from([(NAMESPACE_NAME, namespace)]);
     let labels = BTreeMap::from([(SNAP, OPTED_IN)]);
-    let mut is_undecidable = false;
+    let mut result = Some(false);
     for webhook in configuration.webhooks.iter().flatten() {
         let selected = [
             selects(webhook.namespace_selector.as_ref(), &namespace),
             selects(webhook.object_selector.as_ref(), &labels),
         ];
         match selected {
-            [Some(true), Some(true)] => return MutationCheck::Missed,
+            [Some(true), Some(true)] => return Some(true),
             [Some(false), _] | [_, Some(false)] => {}
-            _ => is_undecidable = true,
+            _ => result = None,
         }
     }
-    if is_undecidable { MutationCheck::Undecidable } else { MutationCheck::NotMissed }
+    result
 }
 
 /// Whether a selector selects an object of which only these labels are known. `None`: it depends on other labels.

@@ -179,10 +179,11 @@ impl Events {
 
 /// All reasons that an Event can have, as docs/troubleshooting.md lists them. A Checkpoint with the reason `NotReady` or `NotSent`
 /// is still pending, and only its status shows why. With `PodGone` no running pod is left that an Event could be about, and with
-/// `TooManyCheckpoints` the pod is not read.
+/// `TooManyCheckpoints` and `FromBackup` the pod is not read.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     let has_event = |reason: &Reason| {
-        !matches!(reason, Reason::NotReady | Reason::NotSent | Reason::PodGone | Reason::TooManyCheckpoints)
+        let is_pending = matches!(reason, Reason::NotReady | Reason::NotSent);
+        !is_pending && !matches!(reason, Reason::PodGone | Reason::TooManyCheckpoints | Reason::FromBackup)
     };
     let outcomes = Reason::ALL.into_iter().filter(has_event);
     [CHECKPOINTED, NOT_MUTATED, INVALID_ANNOTATION, CHECKPOINT_REJECTED, CA_BUNDLE_CHANGED, CA_SECRET_REPLACED]

@@ -111,7 +111,9 @@ impl World {
         let is_true = match Reason::named(reason) {
             None => reason != "Succeeded" || matches!(delivered, Some(Outcome::Succeeded(_))),
             Some(Reason::NotSent) => facts::phase(after) == Phase::Pending && of_attempt.is_empty(),
-            Some(Reason::TooManyCheckpoints) => of_attempt.is_empty() && facts::attempt(after).is_none(),
+            Some(Reason::TooManyCheckpoints | Reason::FromBackup) => {
+                of_attempt.is_empty() && facts::attempt(after).is_none()
+            }
             Some(named) if is_of_request(named) => {
                 matches!(&delivered, Some(Outcome::Failed { reason, .. }) if *reason == named)
             }

@@ -59,8 +59,8 @@ pub(super) struct Evidence {
 /// The reason of an outcome that only a request can have.
 pub(super) fn is_of_request(reason: Reason) -> bool {
     use Reason::{
-        AlreadyRestored, ImageChanged, Interrupted, InvalidSpec, NoSuchContainer, NotLabelled, NotReady, NotSent,
-        PodGone, StaticPod, TooManyCheckpoints,
+        AlreadyRestored, FromBackup, ImageChanged, Interrupted, InvalidSpec, NoSuchContainer, NotLabelled, NotReady,
+        NotSent, PodGone, StaticPod, TooManyCheckpoints,
     };
     !matches!(
         reason,
@@ -75,5 +75,6 @@ pub(super) fn is_of_request(reason: Reason) -> bool {
             | AlreadyRestored
             | StaticPod
             | TooManyCheckpoints
+            | FromBackup
     )
 }

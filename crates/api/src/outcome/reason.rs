@@ -69,10 +69,12 @@ pub enum Reason {
     InvalidSpec,
     /// The namespace had too many unfinished manual Checkpoints when this one was created.
     TooManyCheckpoints,
+    /// The Checkpoint was created from a backup, without the status of the original.
+    FromBackup,
 }
 
 impl Reason {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Unreachable,
         Self::SnapHookUntrusted,
         Self::Unauthorized,
@@ -104,6 +106,7 @@ impl Reason {
         Self::NotReady,
         Self::InvalidSpec,
         Self::TooManyCheckpoints,
+        Self::FromBackup,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -139,6 +142,7 @@ impl Reason {
             Self::NotReady => "NotReady",
             Self::InvalidSpec => "InvalidSpec",
             Self::TooManyCheckpoints => "TooManyCheckpoints",
+            Self::FromBackup => "FromBackup",
         }
     }
 
@@ -181,7 +185,8 @@ impl Reason {
             | Self::NoSuchContainer
             | Self::ImageChanged
             | Self::InvalidSpec
-            | Self::TooManyCheckpoints => RetryClass::Final,
+            | Self::TooManyCheckpoints
+            | Self::FromBackup => RetryClass::Final,
             Self::InvalidResponse | Self::NoResponse | Self::Interrupted => RetryClass::Unknown,
         }
     }

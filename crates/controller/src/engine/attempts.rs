@@ -16,6 +16,10 @@ use crate::operation::{Attempt, Operation, ShownContainer};
 use crate::record::fields;
 use crate::record::plan::NextStep;
 
+/// Message of a Checkpoint from a backup.
+const FROM_BACKUP: &str = "restored from a backup without its status (label velero.io/restore-name), so nothing is requested \
+                           for it. Delete it: a Ready labeled pod then gets a Checkpoint. For a manual one, create another";
+
 /// What an unfinished Checkpoint needs.
 pub(super) enum Need {
     /// Nothing before a pod changes.
@@ -95,6 +99,9 @@ impl Engine {
             let shown = self.shown(&name, subject.as_ref().map(|subject| subject.container.as_str()));
             Need::Attempt(ChosenPod { name, node: queued_node.map(str::to_owned), subject, shown })
         };
+        if fields::is_from_backup(checkpoint) {
+            return Need::Write { reason: Reason::FromBackup, message: FROM_BACKUP.to_owned() };
+        }
         if self.records.is_excess(&RecordKey::of(checkpoint)) {
             let most = self.settings.max_manual_checkpoints;
             let message = format!(

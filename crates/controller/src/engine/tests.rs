@@ -6,6 +6,7 @@ use super::*;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase, set_conditions};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::fixtures::{self, at, pod};
+use snapwatcher_api::keys::RESTORE_NAME;
 use snapwatcher_api::outcome::{Location, Outcome, Reason};
 use snapwatcher_api::pod::{OncePer, OncePerSetting, WatchedPod};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
@@ -262,4 +263,25 @@ fn a_manual_checkpoint_beyond_the_limit_of_its_namespace_fails_without_an_attemp
     let [(_, Operation::WriteUnmet { reason, message, .. })] = &second[..] else { panic!("{second:?}") };
     assert_eq!(*reason, Reason::TooManyCheckpoints);
     assert!(message.contains("already had 1 unfinished Checkpoints that SnapWatcher did not create"), "{message}");
+}
+
+#[test]
+fn a_checkpoint_from_a_backup_fails_without_an_attempt() {
+    for (is_suspended, writes) in [(false, 1), (true, 0)] {
+        let settings = EngineSettings { is_suspended, ..settings() };
+        let (mut engine, _) = leading(settings, vec![ready("web")]);
+        let object = fixtures::checkpoint("web").named("copy").label(RESTORE_NAME, "r").build();
+        let event = Box::new(Event::Apply(object));
+        let started = operations(engine.on(Input::Checkpoints { scope: 0, event }, now(1)));
+        let of_copy: Vec<_> = started
+            .iter()
+            .filter_map(|(_, operation)| match operation {
+                Operation::WriteUnmet { reason, .. } => Some(*reason),
+                Operation::Attempt(_) => panic!("an attempt: {operation:?}"),
+                _ => None,
+            })
+            .collect();
+        // While the program is suspended, a restore has the time to write the status.
+        assert_eq!(of_copy, vec![Reason::FromBackup; writes]);
+    }
 }

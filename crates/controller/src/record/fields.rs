@@ -4,6 +4,7 @@ use kube::ResourceExt as _;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
 use snapwatcher_api::checkpoint_name;
+use snapwatcher_api::keys::RESTORE_NAME;
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::pod::PodName;
 
@@ -11,6 +12,17 @@ use snapwatcher_api::pod::PodName;
 pub(crate) fn target(checkpoint: &Checkpoint) -> Option<CheckpointTarget> {
     let is_derived = |target: &CheckpointTarget| checkpoint_name::is_derived(&checkpoint.name_any(), target);
     CheckpointTarget::parse(&checkpoint.spec, is_derived)
+}
+
+/// Whether SnapWatcher, or a restore of the status, has written a phase.
+pub(crate) fn has_phase(checkpoint: &Checkpoint) -> bool {
+    checkpoint.status.as_ref().is_some_and(|status| status.phase.is_some())
+}
+
+/// Whether a backup tool has created the Checkpoint without the status of the original. Its request was made, or is for pods that
+/// are gone, so it must not be made again.
+pub(crate) fn is_from_backup(checkpoint: &Checkpoint) -> bool {
+    !has_phase(checkpoint) && checkpoint.labels().contains_key(RESTORE_NAME)
 }
 
 /// The pod, from the spec or else as resolved.
