@@ -89,7 +89,7 @@ fn tests<'a>(args: &'a CheckArgs, cluster: &'a Cluster, server: &'a Server) -> V
         tests.push(webhook(cluster, named, args.is_in_cluster()).boxed());
     }
     let source = args.run.certificate.source();
-    tests.push(async move { certificate::check(&source).await.into_iter().collect() }.boxed());
+    tests.push(async move { certificate::check(&source, cluster).await.into_iter().collect() }.boxed());
     match args.run.checkpoint.backend.settings() {
         BackendSettings::Log => tests.push(async { vec![backend::dry_run()] }.boxed()),
         BackendSettings::SnapHook(settings) => tests.push(backend::check(*settings).boxed()),

@@ -5,13 +5,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use lab::objects::{deployment, pod};
-use lab::{ChartInstallation, Cluster, Namespace, Options, in_namespace_of};
+use lab::{CA_SECRET, ChartInstallation, Cluster, Namespace, Options, in_namespace_of};
 use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -58,6 +58,9 @@ async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
         let watcher = installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[]).await;
         lab::until("the configuration has a caBundle", async || installation.ca_bundle().await).await;
         let bundle = installation.ca_bundle().await;
+        let secrets: Api<Secret> = Api::namespaced(installation.client(), "snap");
+        let authority = secrets.get(CA_SECRET).await.unwrap().data;
+        assert!(authority.is_some());
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap";
         for (step, level) in [
             (format!("{upgrade} --set snapwatcher.operator.logLevel=DEBUG"), "DEBUG"),
@@ -73,8 +76,54 @@ async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
             installation.helm(&step);
             assert_eq!(installation.variables().await["LOG_LEVEL"], level, "{step}");
             assert_eq!(installation.ca_bundle().await, bundle, "{step}");
+            assert_eq!(secrets.get(CA_SECRET).await.unwrap().data, authority, "{step}");
         }
+        secrets.delete(CA_SECRET, &DeleteParams::default()).await.unwrap();
+        installation.helm(&format!("{upgrade} --reuse-values"));
+        lab::until("an upgrade creates the Secret again, and the program writes its CA", async || {
+            secrets.get(CA_SECRET).await.unwrap().data == authority
+        })
+        .await;
+        assert_eq!(installation.ca_bundle().await, bundle);
         watcher.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_release_after_an_uninstall_has_the_same_ca() {
+    with_installation("a_release_after_an_uninstall_has_the_same_ca", async |installation, _| {
+        let watcher = installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[]).await;
+        lab::until("the configuration has a caBundle", async || installation.ca_bundle().await).await;
+        let bundle = installation.ca_bundle().await;
+        watcher.stop().await.unwrap();
+        installation.helm("uninstall snapwatcher -n snap");
+        installation.install();
+        let watcher = installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[]).await;
+        lab::until("the new configuration has a caBundle", async || installation.ca_bundle().await).await;
+        assert_eq!(installation.ca_bundle().await, bundle);
+        watcher.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_secret_that_an_earlier_build_created_keeps_its_ca() {
+    with_installation("a_secret_that_an_earlier_build_created", async |installation, _| {
+        installation.helm("uninstall snapwatcher -n snap");
+        let secrets: Api<Secret> = Api::namespaced(installation.client(), "snap");
+        secrets.delete(CA_SECRET, &DeleteParams::default()).await.unwrap();
+        let earlier = json!({
+            "metadata": {"name": CA_SECRET, "labels": {"app.kubernetes.io/managed-by": "snapwatcher"}},
+            "stringData": {"current.crt": "kept"},
+        });
+        let earlier = serde_json::from_value(earlier).unwrap();
+        let held = secrets.create(&PostParams::default(), &earlier).await.unwrap().data;
+        let install = "install snapwatcher ./charts/snapwatcher -n snap";
+        let refused = installation.helm_error(install).unwrap();
+        assert!(refused.contains(CA_SECRET) && refused.contains("invalid ownership metadata"), "{refused}");
+        installation.helm(&format!("{install} --take-ownership --force-conflicts"));
+        assert_eq!(secrets.get(CA_SECRET).await.unwrap().data, held);
     })
     .await;
 }

@@ -29,6 +29,12 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 r.container()["resources"]
                     == json!({"limits": {"memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "64Mi"}})
             }),
+            ("the Secret for the CA has no data, and the account may not create another one", |r| {
+                let rules = rules_on(r.named("Role", "snapwatcher"), "secrets");
+                r.one("Secret")["metadata"]["name"] == "snapwatcher-webhook-ca"
+                    && rules.len() == 1
+                    && rules[0]["resourceNames"] == json!(["snapwatcher-webhook-ca"])
+            }),
             ("the admin port is not on the Service, and shows no detail", |r| {
                 let ports = r.one("Service")["spec"]["ports"].as_array().unwrap();
                 ports.len() == 1
@@ -156,8 +162,8 @@ fn claims(scenario: &str) -> Vec<Claim> {
                     && r.variable("SNAPWATCHER_TLS_KEY") == "/etc/snapwatcher/tls/tls.key"
                     && volume(r, "tls")["secret"]["secretName"] == "snapwatcher-tls"
             }),
-            ("the account has no rights on Secrets and writes no caBundle", |r| {
-                r.all("Role").is_empty() && only_reads_configurations(r)
+            ("there is no Secret for a CA, and the account has no rights on Secrets and writes no caBundle", |r| {
+                r.all("Secret").is_empty() && r.all("Role").is_empty() && only_reads_configurations(r)
             }),
             ("both configurations trust the given CA", |r| {
                 let bundle = webhook(r)["clientConfig"]["caBundle"].as_str().unwrap();

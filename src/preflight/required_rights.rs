@@ -133,29 +133,22 @@ fn of_watched_namespace(settings: &RightsSettings, namespace: Option<&String>) -
 
 /// The rules for the Secret and the Lease.
 fn of_service_namespace(settings: &RightsSettings) -> Vec<Rule> {
-    let namespace = Some(&settings.service_namespace);
+    let of = |group, resource, verbs, purpose| {
+        Rule { purpose, ..in_namespace(group, resource, verbs, Some(&settings.service_namespace)) }
+    };
     let mut rules = Vec::new();
-    for (group, resource, name, verbs, purpose) in [
-        (
-            CORE,
-            "secrets",
-            &settings.ca_secret,
-            &["list", "watch", "update"][..],
-            "Stores the CA that the replicas share.",
-        ),
-        (
-            "coordination.k8s.io",
-            "leases",
-            &settings.lease,
-            &["get", "update"],
-            "Elects the leader of several replicas.",
-        ),
-    ] {
-        if name.is_some() {
-            // RBAC cannot limit `create` to a name.
-            rules.push(Rule { purpose, ..in_namespace(group, resource, &["create"], namespace) });
-            rules.push(Rule { name: name.clone(), purpose, ..in_namespace(group, resource, verbs, namespace) });
-        }
+    if let Some(secret) = &settings.ca_secret {
+        let purpose = "Stores the CA that the replicas share, in a Secret that exists.";
+        rules.push(Rule {
+            name: Some(secret.clone()),
+            ..of(CORE, "secrets", &["list", "watch", "update"], purpose)
+        });
+    }
+    if let Some(lease) = &settings.lease {
+        let (group, purpose) = ("coordination.k8s.io", "Elects the leader of several replicas.");
+        // RBAC cannot limit `create` to a name.
+        rules.push(of(group, "leases", &["create"], purpose));
+        rules.push(Rule { name: Some(lease.clone()), ..of(group, "leases", &["get", "update"], purpose) });
     }
     rules
 }

@@ -62,12 +62,8 @@
 
 {{/* Not empty if a back-end takes checkpoints. Without a back-end SnapWatcher creates no Checkpoints and only logs. */}}
 {{- define "snapwatcher.keepsRecords" -}}
-{{- $checkpoint := .Values.snapwatcher.checkpoint }}
-{{- $url := $checkpoint.snapBackApiUrl }}
-{{- range .Values.env }}
-{{- if eq .name "SNAP_BACK_API_URL" }}{{ $url = .value | default .valueFrom }}{{ end }}
-{{- end }}
-{{- if or (eq $checkpoint.backend "kubelet") (and (eq $checkpoint.backend "snaphook") $url) }}true{{ end }}
+{{- $backend := .Values.snapwatcher.checkpoint.backend }}
+{{- if or (eq $backend "kubelet") (and (eq $backend "snaphook") (include "snapwatcher.snapBackApiUrl" .)) }}true{{ end }}
 {{- end }}
 
 {{- define "snapwatcher.eventsRule" -}}
@@ -108,5 +104,5 @@ subjects:
 {{/* Not empty if the account needs a Role in the namespace of the release. */}}
 {{- define "snapwatcher.hasOwnRole" -}}
 {{- $kubelet := eq .Values.snapwatcher.checkpoint.backend "kubelet" }}
-{{- if or (not .Values.tls.secretName) (not .Values.snapwatcher.operator.standalone) $kubelet (include "snapwatcher.watchesElsewhere" .) }}true{{ end }}
+{{- if or (include "snapwatcher.makesCa" .) (not .Values.snapwatcher.operator.standalone) $kubelet (include "snapwatcher.watchesElsewhere" .) }}true{{ end }}
 {{- end }}

@@ -3,6 +3,11 @@ The settings of the program. They are environment variables rather than flags, s
 in an emergency. The program validates the values. docs/configuration.md lists all settings.
 */}}
 
+{{/* Not empty if SnapWatcher makes its own CA, which is in a Secret of the chart. */}}
+{{- define "snapwatcher.makesCa" -}}
+{{- if not .Values.tls.secretName }}true{{ end }}
+{{- end }}
+
 {{/* Variables with a plain value, as a map from name to value. */}}
 {{- define "snapwatcher.settings" -}}
 {{- $operator := .Values.snapwatcher.operator }}
@@ -92,6 +97,15 @@ SNAPWATCHER_HISTORY_TTL: {{ $checkpoint.historyTTL | quote }}
 {{- with .Values.env }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* The URL of SnapHook, also of the value `env`. If it comes from a Secret, this is not a URL. */}}
+{{- define "snapwatcher.snapBackApiUrl" -}}
+{{- $url := .Values.snapwatcher.checkpoint.snapBackApiUrl }}
+{{- range .Values.env }}
+{{- if eq .name "SNAP_BACK_API_URL" }}{{ $url = .value | default .valueFrom }}{{ end }}
+{{- end }}
+{{- with $url }}{{ . | toString }}{{ end }}
 {{- end }}
 
 {{/* The watched namespaces for allNamespaces: false, comma-separated, each once. */}}

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::ca_secret::{CaSecret, SecretContent};
+use super::ca_secret::{CaSecret, SecretReadError};
+use super::decision::Contents;
 use super::error::{CertificateError, UnusableCa};
 use snapwatcher_kubernetes::cluster::{CallError, Cluster};
 use snapwatcher_kubernetes::server_clock::ServerClock;
@@ -12,10 +13,12 @@ use snapwatcher_kubernetes::server_clock::ServerClock;
 pub enum RotateError {
     #[error(transparent)]
     Call(#[from] CallError),
+    #[error(transparent)]
+    Read(#[from] SecretReadError),
     #[error(
-        "{secret} does not exist. SnapWatcher creates it at its first start; check --service-namespace and --ca-secret"
+        "{secret} is empty: SnapWatcher writes its CA at the first start; check --service-namespace and --ca-secret"
     )]
-    Absent { secret: String },
+    Empty { secret: String },
     #[error("{secret} can't be used: {why}. Start SnapWatcher, which corrects it, then try again")]
     Unusable { secret: String, why: UnusableCa },
     #[error(
@@ -35,17 +38,18 @@ pub async fn rotate(cluster: &Cluster, namespace: &str, secret: &str, life: Dura
     let secret = ca_secret.description().to_owned();
     let clock = ServerClock::default();
     clock.measure(&cluster.calls).await?;
-    let (found, set) = match ca_secret.read().await?.content {
-        SecretContent::Absent => return Err(RotateError::Absent { secret }),
-        SecretContent::Unusable(_, why) => return Err(RotateError::Unusable { secret, why }),
-        SecretContent::Usable(found, set) => (found, set),
+    let view = ca_secret.read().await?;
+    let set = match view.contents {
+        Contents::Empty => return Err(RotateError::Empty { secret }),
+        Contents::Unusable(why) => return Err(RotateError::Unusable { secret, why }),
+        Contents::Usable(set) => set,
     };
     if let Some(next) = &set.next {
         return Err(RotateError::InProgress { generation: next.authority.certificate().generation() });
     }
     let next = set.current.successor(life, clock.now())?;
     let generation = next.certificate().generation();
-    match ca_secret.write(Some(&found), &set.with_next(next)).await {
+    match ca_secret.write(&view.secret, &set.with_next(next)).await {
         Ok(()) => Ok(generation),
         Err(error) if error.is_conflict() => Err(RotateError::Contested { secret }),
         Err(error) => Err(error.into()),

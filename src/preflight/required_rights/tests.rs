@@ -39,10 +39,7 @@ fn the_rules_follow_the_settings() {
         (
             "a CA in a Secret",
             RightsSettings { ca_secret: Some("ca".to_owned()), ..settings() },
-            &[
-                "right to create secrets in namespace `snap`",
-                "right to list, watch, update secrets named `ca` in namespace `snap`",
-            ][..],
+            &["right to list, watch, update secrets named `ca` in namespace `snap`"][..],
         ),
         (
             "several replicas",
