@@ -155,13 +155,50 @@ async fn the_account_writes_no_pod_creates_no_secret_and_reads_only_its_own() {
             }
             // A Secret that its creator chooses can get the token of another account.
             if resources.contains(&json!("secrets")) {
-                let own: Vec<&Value> = rendered.all("Secret").into_iter().map(|secret| &secret["metadata"]["name"]).collect();
+                let own: Vec<&Value> =
+                    rendered.all("Secret").into_iter().map(|secret| &secret["metadata"]["name"]).collect();
                 assert_eq!(rule["resourceNames"], json!(own), "{scenario}: {rule}");
                 assert_eq!((own.len(), verbs), (1, &json!(["list", "watch", "update"])), "{scenario}: {rule}");
             }
         }
     })
     .await;
+}
+
+/// Settings of the webhook, and of what surrounds it, have no effect without it.
+#[tokio::test]
+async fn without_the_webhook_there_is_no_port_no_secret_no_right_and_no_setting_of_it() {
+    let chart = Chart::of_repository().await;
+    let elsewhere = json!({"operator": {"allNamespaces": false, "namespaces": ["shop"]}});
+    for mode in ["policy", "off"] {
+        for (case, template) in [
+            ("the defaults", Template::default()),
+            ("several replicas", Template::scenario("ha")),
+            ("monitoring", Template::scenario("monitoring")),
+            ("a network policy", Template::scenario("network-policy")),
+            ("a certificate in a Secret", Template::default().with("tls", &json!({"secretName": "tls"}))),
+            ("another namespace", Template::default().with("snapwatcher", &elsewhere)),
+            ("the same port", Template::default().with("admin", &json!({"port": 8443}))),
+        ] {
+            let rendered = chart.render(&template.with("webhook.mode", &json!(mode)));
+            let text = rendered.text();
+            for word in ["[secrets]", "webhookconfigurations", "webhook-ca", "SNAPWATCHER_TLS", "CA_SECRET", "WEBHOOK_"]
+            {
+                assert!(!text.contains(word), "{mode}, {case}: `{word}` in {text}");
+            }
+            for word in ["containerPort: 8443", "targetPort: webhook", "port: webhook", "name: tls", "DRAIN_DELAY"] {
+                let is_admin = word == "containerPort: 8443" && case == "the same port";
+                assert!(is_admin || !text.contains(word), "{mode}, {case}: `{word}` in {text}");
+            }
+            assert_eq!(rendered.variable("SNAPWATCHER_WEBHOOK"), "false");
+            let services = rendered.all("Service");
+            let ports = services.iter().flat_map(|service| service["spec"]["ports"].as_array().unwrap());
+            let names: Vec<&Value> = ports.map(|port| &port["name"]).collect();
+            assert_eq!(names, if case == "monitoring" { vec!["admin"] } else { Vec::new() }, "{mode}, {case}");
+            let events = rendered.all("Role").into_iter().filter(|role| role["metadata"]["namespace"] == "snap");
+            assert_eq!(events.count(), usize::from(case == "several replicas"), "{mode}, {case}: {text}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -132,12 +132,16 @@ fn claims(scenario: &str) -> Vec<Claim> {
             ("the program reads no webhook configuration", |r| {
                 r.variable("SNAPWATCHER_MUTATING_WEBHOOK_CONFIGURATION").is_null()
             }),
+            ("the program serves no webhook and has no CA", has_no_webhook),
         ],
-        "admission-off" => vec![("no pod gets the label", |r| {
-            r.all("MutatingWebhookConfiguration").is_empty()
-                && r.all("MutatingAdmissionPolicy").is_empty()
-                && !r.text().contains("test-admission")
-        })],
+        "admission-off" => vec![
+            ("no pod gets the label", |r| {
+                r.all("MutatingWebhookConfiguration").is_empty()
+                    && r.all("MutatingAdmissionPolicy").is_empty()
+                    && !r.text().contains("test-admission")
+            }),
+            ("the program serves no webhook and has no CA", has_no_webhook),
+        ],
         "validation-off" => vec![("pods get the label and authors get no warnings", |r| {
             r.all("ValidatingWebhookConfiguration").is_empty()
                 && r.variable("SNAPWATCHER_VALIDATING_WEBHOOK_CONFIGURATION").is_null()
@@ -271,6 +275,13 @@ fn webhook(rendered: &Rendered) -> &Value {
 fn only_reads_configurations(rendered: &Rendered) -> bool {
     let role = rendered.named("ClusterRole", "snapwatcher");
     rules_on(role, "mutatingwebhookconfigurations")[0]["verbs"] == json!(["get"])
+}
+
+fn has_no_webhook(rendered: &Rendered) -> bool {
+    rendered.variable("SNAPWATCHER_WEBHOOK") == "false"
+        && ["Service", "Secret", "Role"].iter().all(|kind| rendered.all(kind).is_empty())
+        && rendered.container()["ports"] == json!([{"name": "admin", "containerPort": 8080}])
+        && grace(rendered) == 5 + 120 + 15 + 5
 }
 
 fn selected_namespaces(rendered: &Rendered) -> Value {

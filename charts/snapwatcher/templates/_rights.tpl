@@ -41,7 +41,7 @@
   resourceNames: [checkpoints.snap.weaversoft.io]
   verbs: [get]
 {{- end }}
-{{- if eq .Values.webhook.mode "webhook" }}
+{{- if include "snapwatcher.servesWebhook" . }}
 {{- if .Values.tls.secretName }}
 # SnapWatcher reads which namespaces its own configurations select. `snapwatcher check` also verifies their caBundle.
 {{- else }}
@@ -95,10 +95,11 @@ subjects:
   namespace: {{ $.Release.Namespace | quote }}
 {{- end }}
 
-{{/* Not empty if the namespace of the release is not watched. SnapWatcher still creates Events about its own pod there. */}}
+{{/* Not empty if the namespace of the release is not watched. SnapWatcher still creates Events about its certificates there. */}}
 {{- define "snapwatcher.watchesElsewhere" -}}
 {{- $watched := include "snapwatcher.namespaces" . | splitList "," }}
-{{- if not (or .Values.snapwatcher.operator.allNamespaces (has .Release.Namespace $watched)) }}true{{ end }}
+{{- $isWatched := or .Values.snapwatcher.operator.allNamespaces (has .Release.Namespace $watched) }}
+{{- if and (include "snapwatcher.servesWebhook" .) (not $isWatched) }}true{{ end }}
 {{- end }}
 
 {{/* Not empty if the account needs a Role in the namespace of the release. */}}
