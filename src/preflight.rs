@@ -84,14 +84,20 @@ fn tests<'a>(args: &'a CheckArgs, cluster: &'a Cluster, server: &'a Server) -> V
         [(ConfigurationKind::Mutating, settings.mutating), (ConfigurationKind::Validating, settings.validating)]
     {
         let Some(name) = name else {
-            tests.push(async move { vec![configuration::unnamed(kind)] }.boxed());
+            if args.run.admission.webhook {
+                tests.push(async move { vec![configuration::unnamed(kind)] }.boxed());
+            }
             continue;
         };
         let named = NamedConfiguration { kind, name, updates_ca_bundle: settings.updates_ca_bundle };
         tests.push(webhook(cluster, named, args.is_in_cluster()).boxed());
     }
-    let source = args.run.certificate.source();
-    tests.push(async move { certificate::check(&source).await.into_iter().collect() }.boxed());
+    if args.run.admission.webhook {
+        let source = args.run.certificate.source();
+        tests.push(async move { certificate::check(&source, cluster).await.into_iter().collect() }.boxed());
+    } else {
+        tests.push(async { vec![webhook::not_served()] }.boxed());
+    }
     match args.run.checkpoint.backend.settings() {
         BackendSettings::Log => tests.push(async { vec![backend::dry_run()] }.boxed()),
         BackendSettings::SnapHook(settings) => tests.push(backend::check(*settings).boxed()),

@@ -1,11 +1,13 @@
 //! `snapwatcher run`: creates the parts, connects them, starts each as a named service, and ends when one of them ends.
 
+mod shared;
+mod webhook;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -13,13 +15,13 @@ use crate::config::{
     AdminArgs, AdmissionArgs, BackendSettings, CertificateArgs, CheckpointArgs, InstanceArgs, LeaderArgs, RunArgs,
     TestTimings, WatchArgs,
 };
-use snapwatcher_admission::{AdmissionHandler, AdmissionMetrics, ClientRouter, router};
+use shared::Shared;
 use snapwatcher_api::pod::PodName;
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_backends::kubelet::{self, Kubelet, KubeletError, KubeletTrust};
 use snapwatcher_backends::metrics::BackendMetrics;
 use snapwatcher_backends::snaphook::{SnapHook, SnapHookError, SnapHookSettings};
-use snapwatcher_certificates::{CertificateChecks, CertificateError, CertificateMetrics, Certificates};
+use snapwatcher_certificates::CertificateError;
 use snapwatcher_controller::{
     CheckpointMetrics, ControllerChecks, ControllerContext, ControllerService, Holder, PodsPage, WatchMetrics,
     WatchSettings,
@@ -29,12 +31,12 @@ use snapwatcher_daemon::listen::listen;
 use snapwatcher_daemon::services::{ServiceError, Services};
 use snapwatcher_daemon::signals;
 use snapwatcher_daemon::telemetry::metrics::registry;
-use snapwatcher_https::{HttpsMetrics, Limits};
 use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{EventMetrics, Events, events};
 use snapwatcher_kubernetes::leader::LeaderElector;
 use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
 use snapwatcher_state::PodTimelines;
+use webhook::{Webhook, WebhookPort};
 
 /// The part of the grace period beyond the longest request to a back-end and the drain: it starts an attempt that was just
 /// written, writes its outcome, and answers the last open requests. docs/operations.md derives a pod's grace period from it.
@@ -62,9 +64,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let RunArgs { log: _, admission, certificate, watch, checkpoint, leader, admin, timings } = args;
     let stop = CancellationToken::new();
     // Both ports are bound first: a port in use ends the process before it changes anything.
-    let ports = Ports::bind(&admission, &admin)?;
-    let limits = admission.limits(&timings);
-    let grace = checkpoint.backend.longest_attempt() + limits.drain + GRACE;
+    let ports = Ports::bind(&admission, &admin, &timings)?;
+    let grace = checkpoint.backend.longest_attempt() + ports.drain() + GRACE;
     let mut services = Services::new(stop.clone()).with_grace(grace);
     let cluster = Cluster::connect(timings.watch_timeout).await?;
     if let Some(proxy) = &cluster.proxy {
@@ -72,24 +73,20 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     }
     let mut shared =
         Shared { cluster, timelines: PodTimelines::new(), registry: registry(), health: Health::new(), timings };
-
-    // The order in which the health checks are listed.
-    let certificate_checks = CertificateChecks {
-        serving_certificate: shared.health.check("serving-certificate", Gate::Readiness),
-        ca_bundle: shared.health.check("ca-bundle", Gate::Readiness),
-        ca_trust: shared.health.check("ca-trust", Gate::Informational),
-    };
-    let shutdown = shared.health.check("shutdown", Gate::Readiness);
-    let checks = ControllerChecks::new(&mut shared.health);
-
-    // Invalid settings end the process before a service starts.
-    let backend_metrics = BackendMetrics::register(&mut shared.registry);
-    let backend = backend(&checkpoint, &certificate, &shared.cluster, &backend_metrics)?;
     let holder = checkpoint.instance.holder();
     let event_metrics = EventMetrics::register(&mut shared.registry);
     let (events, publisher) = events(shared.cluster.calls.clone(), &holder.instance, event_metrics);
+
+    // The order in which the health checks are listed. Invalid settings end the process before a service starts.
     let own_pod_events = own_pod_events(&events, &certificate, &checkpoint.instance);
-    let certificates = load_certificates(&mut shared, &certificate, own_pod_events).await?;
+    let webhook = match ports.webhook {
+        Some(port) => Some(Webhook::new(port, &mut shared, &certificate, own_pod_events).await?),
+        None => None,
+    };
+    let shutdown = shared.health.check("shutdown", Gate::Readiness);
+    let checks = ControllerChecks::new(&mut shared.health);
+    let backend_metrics = BackendMetrics::register(&mut shared.registry);
+    let backend = backend(&checkpoint, &certificate, &shared.cluster, &backend_metrics)?;
 
     let work_is_done = CancellationToken::new();
     let attempts_ended = work_is_done.clone();
@@ -108,10 +105,9 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         ),
     };
     services.start("events", |stop| publisher.run(stop, attempts_ended));
-    start_admission(&mut services, &mut shared, &admission, limits, ports.webhook, &certificates);
-    let readiness = certificates.readiness();
-    services.start("certificates", |stop| certificates.run(stop));
-    services.start("readiness", |stop| readiness.run(ports.webhook_address, certificate_checks, stop));
+    if let Some(webhook) = webhook {
+        webhook.start(&mut services, &mut shared);
+    }
 
     // These two end last: while the process drains, probes see that it is not ready, and its metrics can be scraped.
     services.start_to_end_last("signals", |end| signals::serve(shutdown, stop, end));
@@ -123,69 +119,28 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     Ok(())
 }
 
-/// What several parts share while they are created.
-struct Shared {
-    cluster: Cluster,
-    timelines: PodTimelines,
-    registry: Registry,
-    health: Health,
-    timings: TestTimings,
-}
-
 /// The two listening sockets.
 struct Ports {
-    webhook: TcpListener,
-    /// The address of `webhook` with the port that the system chose, if the flag has port 0.
-    webhook_address: SocketAddr,
+    /// `None` without the webhook.
+    webhook: Option<WebhookPort>,
     admin: TcpListener,
 }
 
 impl Ports {
-    fn bind(admission: &AdmissionArgs, admin: &AdminArgs) -> Result<Self, RunError> {
+    fn bind(admission: &AdmissionArgs, admin: &AdminArgs, timings: &TestTimings) -> Result<Self, RunError> {
         let failed = |address, purpose| move |source| RunError::Listen { address, purpose, source };
-        let webhook_failed = failed(admission.webhook_listen, "admission reviews");
-        let webhook = listen(admission.webhook_listen).map_err(webhook_failed)?;
-        let webhook_address = webhook.local_addr().map_err(webhook_failed)?;
+        let webhook = admission.webhook.then(|| WebhookPort::bind(admission, timings)).transpose();
+        let webhook = webhook.map_err(failed(admission.webhook_listen, "admission reviews"))?;
+        if webhook.is_none() {
+            tracing::info!("--webhook is false: SnapWatcher serves no admission reviews");
+        }
         let admin = listen(admin.admin_listen).map_err(failed(admin.admin_listen, "the admin port"))?;
-        Ok(Self { webhook, webhook_address, admin })
+        Ok(Self { webhook, admin })
     }
-}
 
-/// Creates the service of certificates, and reads certificates from files.
-async fn load_certificates(
-    shared: &mut Shared,
-    args: &CertificateArgs,
-    own_pod_events: OwnPodEvents,
-) -> Result<Certificates, RunError> {
-    let metrics = CertificateMetrics::register(&mut shared.registry);
-    let certificates =
-        Certificates::new(args.settings(&shared.timings), shared.cluster.clone(), metrics, own_pod_events);
-    certificates.check_files().await?;
-    Ok(certificates)
-}
-
-fn start_admission(
-    services: &mut Services,
-    shared: &mut Shared,
-    args: &AdmissionArgs,
-    limits: Limits,
-    listener: TcpListener,
-    certificates: &Certificates,
-) {
-    let metrics = AdmissionMetrics::register(&mut shared.registry);
-    let https_metrics = HttpsMetrics::register(&mut shared.registry);
-    let webhook = router(AdmissionHandler::new(shared.timelines.clone(), metrics, args.validation));
-    let resolver = certificates.resolver();
-    services.start("admission", |stop| {
-        snapwatcher_https::dedicated_thread::run(snapwatcher_https::serve(
-            listener,
-            move |client: SocketAddr| ClientRouter::new(webhook.clone(), client.ip()),
-            resolver,
-            limits,
-            https_metrics,
-            stop,
-        ))
-    });
+    fn drain(&self) -> Duration {
+        self.webhook.as_ref().map_or(Duration::ZERO, WebhookPort::drain)
+    }
 }
 
 /// What the leader's services take, beside settings and what is shared.

@@ -12,13 +12,15 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use lab::storm::Size;
 use lab::terminal::print_result;
-use lab::{Namespace, Snapwatcher, SnapwatcherOptions, WebhookClient, in_namespace};
+use lab::{
+    CA_SECRET as SECRET, Namespace, Snapwatcher, SnapwatcherOptions, WebhookClient, create_ca_secret, empty_ca_secret,
+    in_namespace,
+};
 use serde_json::json;
 use snapwatcher_certificates::CertificateAuthority;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-const SECRET: &str = "snapwatcher-webhook-ca";
 const REPLICAS: usize = 5;
 
 type Data = BTreeMap<String, ByteString>;
@@ -79,7 +81,7 @@ async fn a_damaged_secret_gets_back_the_ca_in_use_and_the_log_says_why() {
         let text = |key: &str| String::from_utf8(held[key].0.clone()).unwrap();
         let (certificate, key) = (text("current.crt"), text("current.key"));
         for (case, data, reported) in [
-            ("emptied", Data::new(), "it contains no CA certificate in PEM form, or more than one"),
+            ("emptied", Data::new(), "it was empty"),
             (
                 "certificate and key swapped",
                 with(&key, &certificate),
@@ -101,11 +103,49 @@ async fn a_damaged_secret_gets_back_the_ca_in_use_and_the_log_says_why() {
             lab::until(&format!("{case}: the log says `{reported}`"), is_reported).await;
             is_served(&ns, &watcher).await;
         }
-        secret.0.delete(SECRET, &DeleteParams::default()).await.unwrap();
-        secret.until("deleted: the Secret holds the CA again", &held).await;
-        lab::until("the log says `it was deleted`", async || watcher.log().contains("it was deleted")).await;
-        is_served(&ns, &watcher).await;
         assert!(!watcher.log().contains("PRIVATE"), "no key is ever logged");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deleted_secret_stops_no_running_replica_and_gets_its_ca_when_it_exists_again() {
+    in_namespace("a_deleted_secret_stops_no_replica", |ns| async move {
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &["--level-check", "2s"]).await;
+        let secret = CaSecret::of(&ns);
+        let held = secret.data().await.unwrap();
+        secret.0.delete(SECRET, &DeleteParams::default()).await.unwrap();
+        let remedy = format!("kubectl create secret generic {SECRET} --namespace {}", ns.name());
+        lab::until("the log has the remedy", async || watcher.log().contains(&remedy)).await;
+        is_served(&ns, &watcher).await;
+        assert_eq!(watcher.get("/readyz").await.unwrap().status(), 200);
+        assert!(secret.0.get_opt(SECRET).await.unwrap().is_none(), "SnapWatcher never creates the Secret");
+
+        create_ca_secret(ns.client(), ns.name()).await.unwrap();
+        secret.until("the Secret holds the CA again", &held).await;
+        is_served(&ns, &watcher).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_secret_a_replica_is_not_ready_and_says_what_to_do() {
+    in_namespace("without_the_secret_a_replica_is_not_ready", |ns| async move {
+        let secret = CaSecret::of(&ns);
+        secret.0.delete(SECRET, &DeleteParams::default()).await.unwrap();
+        let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), ..SnapwatcherOptions::default() };
+        let watcher = ns.launch_snapwatcher(options).await;
+        ns.install_webhooks(&watcher).await;
+        let failed = format!("[-]serving-certificate failed: Secret `{}/{SECRET}` does not exist", ns.name());
+        lab::until("the health check names the Secret", async || {
+            let shown = watcher.get("/readyz?verbose").await.unwrap();
+            let (code, text) = (shown.status().as_u16(), shown.text().await.unwrap());
+            if code == 500 && text.contains(&failed) && text.contains("helm upgrade") { Ok(()) } else { Err(text) }
+        })
+        .await;
+        create_ca_secret(ns.client(), ns.name()).await.unwrap();
+        watcher.ready().await.unwrap();
+        is_served(&ns, &watcher).await;
     })
     .await;
 }
@@ -172,7 +212,7 @@ async fn replicas_that_start_together_agree_on_one_ca() {
             for replica in &replicas {
                 replica.kill().await.unwrap();
             }
-            secret.0.delete(SECRET, &DeleteParams::default()).await.unwrap();
+            empty_ca_secret(ns.client(), ns.name()).await.unwrap();
         }
         print_result(&format!(
             "{rounds} cold starts of {REPLICAS} replicas: one CA each, every serving certificate verified"

@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use lab::webhooks::{self, Scope};
-use lab::{Namespace, in_namespace};
+use lab::{CA_SECRET, Namespace, create_ca_secret, in_namespace};
 use serde_json::{Value, json};
 use snapwatcher_certificates::{
     BundleStatus, CertificateMetrics, CertificateSettings, CertificateTimings, Certificates, ConfigurationKind,
@@ -82,7 +82,7 @@ async fn run_with<S: Future<Output = ()>>(
         source: TlsSource::CaSecret {
             names: vec!["localhost".to_owned()],
             namespace: namespace.name().to_owned(),
-            secret: "ca".to_owned(),
+            secret: CA_SECRET.to_owned(),
         },
         timings: CertificateTimings::default(),
         mutating: Some(namespace.name().to_owned()),
@@ -256,7 +256,7 @@ async fn rights_on_the_two_names_are_enough_and_their_loss_is_no_end() {
 }
 
 #[tokio::test]
-async fn an_unreadable_secret_is_read_when_it_is_allowed_and_a_deleted_one_is_restored() {
+async fn an_unreadable_secret_is_read_when_it_is_allowed_and_a_deleted_one_is_filled_again() {
     in_namespace("a_secret_that_may_not_be_read", |ns| async move {
         let configurations = Configurations::of(&ns);
         configurations.create().await;
@@ -269,13 +269,14 @@ async fn an_unreadable_secret_is_read_when_it_is_allowed_and_a_deleted_one_is_re
             assert!(!status.borrow().is_known());
             rights.grant(&all).await;
             until_known(&status).await;
-            let held = secrets.get("ca").await.unwrap().data;
+            let held = secrets.get(CA_SECRET).await.unwrap().data;
 
             rights.grant_with(&all, &["watch"]).await;
-            secrets.delete("ca", &DeleteParams::default()).await.unwrap();
+            secrets.delete(CA_SECRET, &DeleteParams::default()).await.unwrap();
+            create_ca_secret(ns.client(), ns.name()).await.unwrap();
             rights.grant(&all).await;
             lab::until("the Secret is put back", async || {
-                let found = secrets.get_opt("ca").await.unwrap().and_then(|secret| secret.data);
+                let found = secrets.get_opt(CA_SECRET).await.unwrap().and_then(|secret| secret.data);
                 found.is_some() && found == held
             })
             .await;
@@ -313,9 +314,8 @@ impl Rights {
                     "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
                     "resourceNames": [self.name], "verbs": verbs,
                 },
-                {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
                 {
-                    "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["ca"],
+                    "apiGroups": [""], "resources": ["secrets"], "resourceNames": [CA_SECRET],
                     "verbs": of_secret,
                 },
             ],

@@ -5,13 +5,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use lab::objects::{deployment, pod};
-use lab::{ChartInstallation, Cluster, Namespace, Options, in_namespace_of};
+use lab::{CA_SECRET, ChartInstallation, Cluster, Namespace, Options, in_namespace_of};
 use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -58,6 +58,9 @@ async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
         let watcher = installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[]).await;
         lab::until("the configuration has a caBundle", async || installation.ca_bundle().await).await;
         let bundle = installation.ca_bundle().await;
+        let secrets: Api<Secret> = Api::namespaced(installation.client(), "snap");
+        let authority = secrets.get(CA_SECRET).await.unwrap().data;
+        assert!(authority.is_some());
         let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap";
         for (step, level) in [
             (format!("{upgrade} --set snapwatcher.operator.logLevel=DEBUG"), "DEBUG"),
@@ -73,8 +76,56 @@ async fn upgrades_and_a_rollback_keep_what_the_program_wrote() {
             installation.helm(&step);
             assert_eq!(installation.variables().await["LOG_LEVEL"], level, "{step}");
             assert_eq!(installation.ca_bundle().await, bundle, "{step}");
+            assert_eq!(secrets.get(CA_SECRET).await.unwrap().data, authority, "{step}");
         }
+        secrets.delete(CA_SECRET, &DeleteParams::default()).await.unwrap();
+        installation.helm(&format!("{upgrade} --reuse-values"));
+        lab::until("an upgrade creates the Secret again, and the program writes its CA", async || {
+            secrets.get(CA_SECRET).await.unwrap().data == authority
+        })
+        .await;
+        assert_eq!(installation.ca_bundle().await, bundle);
         watcher.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_release_after_an_uninstall_has_the_same_ca() {
+    with_installation("a_release_after_an_uninstall_has_the_same_ca", async |installation, _| {
+        let watcher = installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[]).await;
+        lab::until("the configuration has a caBundle", async || installation.ca_bundle().await).await;
+        let bundle = installation.ca_bundle().await;
+        watcher.stop().await.unwrap();
+        installation.helm("uninstall snapwatcher -n snap");
+        installation.install();
+        let watcher = installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[]).await;
+        lab::until("the new configuration has a caBundle", async || installation.ca_bundle().await).await;
+        assert_eq!(installation.ca_bundle().await, bundle);
+        watcher.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_secret_that_an_earlier_build_created_keeps_its_ca() {
+    with_installation("a_secret_that_an_earlier_build_created", async |installation, _| {
+        // A release without the Secret, as that of an earlier build.
+        let upgrade = "upgrade snapwatcher ./charts/snapwatcher -n snap";
+        installation.helm(&format!("{upgrade} --set-string webhook.mode=off"));
+        let secrets: Api<Secret> = Api::namespaced(installation.client(), "snap");
+        secrets.delete(CA_SECRET, &DeleteParams::default()).await.unwrap();
+        let earlier = json!({
+            "metadata": {"name": CA_SECRET, "labels": {"app.kubernetes.io/managed-by": "snapwatcher"}},
+            "stringData": {"current.crt": "kept"},
+        });
+        let earlier = serde_json::from_value(earlier).unwrap();
+        let held = secrets.create(&PostParams::default(), &earlier).await.unwrap().data;
+        let upgrade = format!("{upgrade} --reset-values");
+        let refused = installation.helm_error(&upgrade).unwrap();
+        assert!(refused.contains(CA_SECRET) && refused.contains("invalid ownership metadata"), "{refused}");
+        installation.helm(&format!("{upgrade} --take-ownership --force-conflicts"));
+        assert_eq!(secrets.get(CA_SECRET).await.unwrap().data, held);
     })
     .await;
 }
@@ -150,6 +201,37 @@ async fn an_uninstall_leaves_the_checkpoints_and_nothing_that_blocks_pods() {
         // A new release of the same name adopts what was kept.
         installation.install();
         ns.checkpoints().get("kept").await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_webhook_the_program_makes_no_ca_and_is_denied_nothing() {
+    with_installation("without_the_webhook_the_program_makes_no_ca", async |installation, ns| {
+        installation.helm("upgrade snapwatcher ./charts/snapwatcher -n snap --set-string webhook.mode=off");
+        let url = ns.snaphook().url();
+        let watcher = installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[("SNAP_BACK_API_URL", &url)]).await;
+        watcher.ready().await.unwrap();
+        ns.create_object(&pod("web").labelled().build()).await;
+        ns.record_of("web", "Succeeded").await;
+        let findings = installation.check(SNAPWATCHER.as_ref()).await.findings().unwrap();
+        let of = |topic: &str| findings.iter().filter(|finding| finding.topic == topic).collect::<Vec<_>>();
+        assert!(of("right").iter().all(|finding| finding.state == "ok"), "{findings:#?}");
+        let [webhook] = of("webhook").try_into().unwrap();
+        assert!(webhook.state == "skipped" && webhook.seen.contains("--webhook is false"), "{webhook:?}");
+        assert!(of("certificate").is_empty() && of("configuration").is_empty(), "{findings:#?}");
+
+        // The upgrade leaves the Secret of the mode before, and this process must not touch it.
+        let secrets: Api<Secret> = Api::namespaced(installation.client(), "snap");
+        assert_eq!(secrets.get(CA_SECRET).await.unwrap().data, None);
+        let log = watcher.log();
+        assert!(!log.contains("forbidden") && !log.contains("Serving admission reviews"), "{log}");
+        watcher.stop().await.unwrap();
+
+        installation.helm("upgrade snapwatcher ./charts/snapwatcher -n snap --set webhook.mode=webhook");
+        let watcher = installation.start_snapwatcher(SNAPWATCHER.as_ref(), &[]).await;
+        lab::until("the configuration has a caBundle", async || installation.ca_bundle().await).await;
+        watcher.stop().await.unwrap();
     })
     .await;
 }

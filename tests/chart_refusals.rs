@@ -146,6 +146,11 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
         (json!({"args": ["--snap-back-api-url=http://other"]}), &["set snapwatcher.checkpoint.snapBackApiUrl"]),
         (json!({"env": [{"name": "POD_NAME", "value": "one"}]}), &["env sets POD_NAME", "remove it"]),
         (json!({"args": ["--instance=one"]}), &["args sets --instance", "remove it"]),
+        (
+            json!({"env": [{"name": "SNAPWATCHER_WEBHOOK", "value": "false"}]}),
+            &["env sets SNAPWATCHER_WEBHOOK", "set webhook.mode instead"],
+        ),
+        (json!({"args": ["--webhook=false"]}), &["args sets --webhook", "set webhook.mode instead"]),
         (json!({"webhook": {"port": 8080}}), &["webhook.port and admin.port are both 8080"]),
     ]
 }

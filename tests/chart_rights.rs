@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{self as core, Secret};
+use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use lab::objects::{deployment, job};
-use lab::{ChartInstallation, Cluster, Namespace, Options, Snapwatcher, in_namespace_of, try_until};
+use lab::{ChartInstallation, Cluster, Namespace, Options, Snapwatcher, empty_ca_secret, in_namespace_of, try_until};
 use serde_json::json;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
@@ -79,12 +79,11 @@ impl Rights {
         self.own.replace("snapwatcher", &PostParams::default(), &own).await.unwrap();
     }
 
-    /// Deletes the Secret and the Lease, which only a first start creates.
+    /// Empties the Secret, which only a first start fills, and deletes the Lease, which only a first start creates.
     async fn forget(&self) {
         let client = self.installation.client();
-        let (secrets, leases) =
-            (Api::<Secret>::namespaced(client.clone(), "snap"), Api::<Lease>::namespaced(client, "snap"));
-        drop(secrets.delete("snapwatcher-webhook-ca", &DeleteParams::default()).await);
+        empty_ca_secret(client.clone(), "snap").await.unwrap();
+        let leases: Api<Lease> = Api::namespaced(client, "snap");
         drop(leases.delete("snapwatcher", &DeleteParams::default()).await);
     }
 

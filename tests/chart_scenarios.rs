@@ -29,6 +29,12 @@ fn claims(scenario: &str) -> Vec<Claim> {
                 r.container()["resources"]
                     == json!({"limits": {"memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "64Mi"}})
             }),
+            ("the Secret for the CA has no data, and the account may not create another one", |r| {
+                let rules = rules_on(r.named("Role", "snapwatcher"), "secrets");
+                r.one("Secret")["metadata"]["name"] == "snapwatcher-webhook-ca"
+                    && rules.len() == 1
+                    && rules[0]["resourceNames"] == json!(["snapwatcher-webhook-ca"])
+            }),
             ("the admin port is not on the Service, and shows no detail", |r| {
                 let ports = r.one("Service")["spec"]["ports"].as_array().unwrap();
                 ports.len() == 1
@@ -126,12 +132,16 @@ fn claims(scenario: &str) -> Vec<Claim> {
             ("the program reads no webhook configuration", |r| {
                 r.variable("SNAPWATCHER_MUTATING_WEBHOOK_CONFIGURATION").is_null()
             }),
+            ("the program serves no webhook and has no CA", has_no_webhook),
         ],
-        "admission-off" => vec![("no pod gets the label", |r| {
-            r.all("MutatingWebhookConfiguration").is_empty()
-                && r.all("MutatingAdmissionPolicy").is_empty()
-                && !r.text().contains("test-admission")
-        })],
+        "admission-off" => vec![
+            ("no pod gets the label", |r| {
+                r.all("MutatingWebhookConfiguration").is_empty()
+                    && r.all("MutatingAdmissionPolicy").is_empty()
+                    && !r.text().contains("test-admission")
+            }),
+            ("the program serves no webhook and has no CA", has_no_webhook),
+        ],
         "validation-off" => vec![("pods get the label and authors get no warnings", |r| {
             r.all("ValidatingWebhookConfiguration").is_empty()
                 && r.variable("SNAPWATCHER_VALIDATING_WEBHOOK_CONFIGURATION").is_null()
@@ -156,8 +166,8 @@ fn claims(scenario: &str) -> Vec<Claim> {
                     && r.variable("SNAPWATCHER_TLS_KEY") == "/etc/snapwatcher/tls/tls.key"
                     && volume(r, "tls")["secret"]["secretName"] == "snapwatcher-tls"
             }),
-            ("the account has no rights on Secrets and writes no caBundle", |r| {
-                r.all("Role").is_empty() && only_reads_configurations(r)
+            ("there is no Secret for a CA, and the account has no rights on Secrets and writes no caBundle", |r| {
+                r.all("Secret").is_empty() && r.all("Role").is_empty() && only_reads_configurations(r)
             }),
             ("both configurations trust the given CA", |r| {
                 let bundle = webhook(r)["clientConfig"]["caBundle"].as_str().unwrap();
@@ -265,6 +275,13 @@ fn webhook(rendered: &Rendered) -> &Value {
 fn only_reads_configurations(rendered: &Rendered) -> bool {
     let role = rendered.named("ClusterRole", "snapwatcher");
     rules_on(role, "mutatingwebhookconfigurations")[0]["verbs"] == json!(["get"])
+}
+
+fn has_no_webhook(rendered: &Rendered) -> bool {
+    rendered.variable("SNAPWATCHER_WEBHOOK") == "false"
+        && ["Service", "Secret", "Role"].iter().all(|kind| rendered.all(kind).is_empty())
+        && rendered.container()["ports"] == json!([{"name": "admin", "containerPort": 8080}])
+        && grace(rendered) == 5 + 120 + 15 + 5
 }
 
 fn selected_namespaces(rendered: &Rendered) -> Value {

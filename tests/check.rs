@@ -6,12 +6,13 @@ use std::path::Path;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use lab::check_command::{self, Finding};
 use lab::snaphook::RecordedRequest;
-use lab::{Cluster, Namespace, Options, SnapwatcherOptions, crd, in_namespace, webhooks};
+use lab::{CA_SECRET, Cluster, Namespace, Options, SnapwatcherOptions, crd, in_namespace, webhooks};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;
 
@@ -53,6 +54,7 @@ async fn if_nothing_is_missing_every_finding_is_ok() {
             ("definition", 1),
             ("configuration", 2),
             ("webhook", 2),
+            ("certificate", 1),
             ("backend", 1),
             ("dry-run-pod", 1),
         ] {
@@ -219,6 +221,20 @@ async fn a_service_is_called_in_the_cluster_only() {
             let webhook = only(&ns, "webhook", inside).await;
             assert_eq!((webhook.what.as_str(), webhook.state.as_str()), (expected.as_str(), state), "{webhook:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_secret_of_the_ca_is_reported_with_the_command_that_creates_it() {
+    in_namespace("a_missing_secret_of_the_ca", |ns| async move {
+        let empty = only(&ns, "certificate", &[]).await;
+        assert!(empty.state == "ok" && empty.seen.contains("is empty"), "{empty:?}");
+        ns.api::<Secret>().delete(CA_SECRET, &DeleteParams::default()).await.unwrap();
+        let missing = only(&ns, "certificate", &[]).await;
+        let remedy = missing.remedy.unwrap();
+        assert_eq!(missing.state, "failed");
+        assert!(remedy.contains(&format!("kubectl create secret generic {CA_SECRET} --namespace {}", ns.name())));
     })
     .await;
 }

@@ -228,7 +228,7 @@ async fn rights_are_checked_in_the_watched_namespaces() {
             };
             let found = (of("elsewhere"), of(ns.name()));
             // The rights on the Secret are needed in SnapWatcher's own namespace only.
-            if found == (6, 8) { Ok(()) } else { Err(format!("{found:?} {missing:#?}")) }
+            if found == (6, 7) { Ok(()) } else { Err(format!("{found:?} {missing:#?}")) }
         })
         .await;
     })

@@ -5,13 +5,14 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use kube::config::Kubeconfig;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
-use lab::{Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
+use lab::{CA_SECRET, Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -119,6 +120,28 @@ async fn each_check_is_listed_and_the_back_end_does_not_decide() {
         for check in ["serving-certificate", "ca-bundle", "ca-trust", "shutdown", "crd", "watch", "backend", "leader"] {
             assert!(metrics.contains(&format!("snapwatcher_health_check{{name=\"{check}\"}} ")), "{check}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_webhook_readiness_waits_for_no_certificate() {
+    in_namespace("without_the_webhook_readiness_waits_for_no_certificate", |ns| async move {
+        ns.api::<Secret>().delete(CA_SECRET, &DeleteParams::default()).await.unwrap();
+        let args = vec!["--webhook=false".to_owned()];
+        let options = SnapwatcherOptions { binary: SNAPWATCHER.into(), args, ..SnapwatcherOptions::default() };
+        let watcher = ns.launch_snapwatcher(options).await;
+        watcher.ready().await.unwrap();
+        ns.create_object(&pod("web").labelled().build()).await;
+        ns.until_requested("web", 1).await;
+        let all_well = "[+]ping ok\n[+]shutdown ok\n[+]crd ok (informational)\n[+]watch ok (informational)\n\
+                        [+]backend ok (informational)\n[+]leader ok (informational)\nreadyz check passed\n";
+        until_shown(&watcher, 200, all_well).await;
+        let metrics = watcher.metrics().await.unwrap();
+        assert!(!metrics.contains("snapwatcher_certificate_") && !metrics.contains("snapwatcher_https_"), "{metrics}");
+        let log = watcher.log();
+        assert!(!log.contains("Serving admission reviews") && !log.contains(CA_SECRET), "{log}");
+        assert!(watcher.stop().await.unwrap().success());
     })
     .await;
 }

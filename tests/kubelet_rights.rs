@@ -41,7 +41,7 @@ async fn grant_the_rest(ns: &Namespace, user: &str) {
          "verbs": ["get", "list", "watch", "create", "delete"]},
         {"apiGroups": ["snap.weaversoft.io"], "resources": ["checkpoints/status"], "verbs": ["update"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "list", "watch", "update"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "watch", "update"]},
     ]});
     ns.create_object(&object::<Role>("Role", "the-rest", rules)).await;
     ns.create_object(&object::<RoleBinding>("RoleBinding", "the-rest", bound("the-rest", "Role", user))).await;

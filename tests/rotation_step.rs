@@ -13,17 +13,18 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use lab::proxy::{HeldCall, Proxy, Verb, When};
 use lab::storm::Size;
-use lab::{Namespace, Snapwatcher, SnapwatcherCa, SnapwatcherOptions, fresh_api_server, in_namespace};
+use lab::{
+    CA_SECRET as SECRET, Namespace, Snapwatcher, SnapwatcherCa, SnapwatcherOptions, fresh_api_server, in_namespace,
+};
 use serde_json::json;
 use snapwatcher_certificates::{CaCertificate, rotate};
 use snapwatcher_kubernetes::cluster::{Cluster, WATCH_TIMEOUT};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
-const SECRET: &str = "snapwatcher-webhook-ca";
 /// A CA lives much longer than the test, so that its expiry does not hide a rotation that was not continued.
 const CA_LIFE: Duration = Duration::from_secs(600);
 const LIVES: [&str; 4] = ["--ca-life=600s", "--serving-certificate-life=3s", "--publish-wait=1s", "--level-check=1s"];
@@ -31,7 +32,7 @@ const LIVES: [&str; 4] = ["--ca-life=600s", "--serving-certificate-life=3s", "--
 /// A write of a rotation.
 #[derive(Clone, Copy, Debug)]
 enum Write {
-    Create,
+    Fill,
     Publish,
     Bundle,
     MarkPublished,
@@ -51,13 +52,12 @@ impl Write {
     fn request(self) -> When {
         let secret = || When::call(Verb::Update, "secrets");
         match self {
-            Self::Create => When::call(Verb::Create, "secrets"),
             Self::Publish => secret().holding(r#""next.crt""#),
             Self::Bundle => When::call(Verb::Patch, "mutatingwebhookconfigurations"),
             Self::MarkPublished => secret().holding(r#""next.published""#),
             Self::Switch => secret().holding(r#""previous.crt""#),
-            // The first write after the switch.
-            Self::Retire => secret(),
+            // The first write of all, and the first one after the switch.
+            Self::Fill | Self::Retire => secret(),
         }
     }
 }
@@ -70,7 +70,7 @@ impl CaSecret {
         self.0.get_opt(SECRET).await.unwrap().and_then(|secret| secret.data).unwrap_or_default()
     }
 
-    /// Creates it with a CA that is due for renewal and valid for ten more minutes.
+    /// Fills it with a CA that is due for renewal and valid for ten more minutes.
     async fn seed(&self) {
         let (hours, minutes) = (SignedDuration::from_hours, SignedDuration::from_mins);
         let now = snapwatcher_daemon::clock::now();
@@ -78,9 +78,9 @@ impl CaSecret {
         let pair = SnapwatcherCa::new(1, now, hours(-1) - minutes(30), minutes(10)).unwrap();
         let data = [("current.crt", pair.certificate), ("current.key", pair.key)];
         let data = data.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes())));
-        let metadata = ObjectMeta { name: Some(SECRET.to_owned()), ..ObjectMeta::default() };
-        let secret = Secret { metadata, data: Some(data.into()), ..Secret::default() };
-        self.0.create(&PostParams::default(), &secret).await.unwrap();
+        let mut secret = self.0.get(SECRET).await.unwrap();
+        secret.data = Some(data.into());
+        self.0.replace(SECRET, &PostParams::default(), &secret).await.unwrap();
     }
 
     async fn until_key(&self, key: &str) {
@@ -117,7 +117,7 @@ async fn killed_at(ns: &Namespace, proxy: &Proxy, secret: &CaSecret, write: Writ
     let args = LIVES.map(str::to_owned).to_vec();
     let options = SnapwatcherOptions { binary, kubeconfig, args, ..SnapwatcherOptions::default() };
     let watcher = ns.launch_snapwatcher(options).await;
-    if !matches!(write, Write::Create | Write::Publish) {
+    if !matches!(write, Write::Fill | Write::Publish) {
         // So the first bundle that is written contains both CAs.
         secret.until_key("next.crt").await;
         ns.install_webhooks(&watcher).await;
@@ -134,7 +134,7 @@ async fn killed_at(ns: &Namespace, proxy: &Proxy, secret: &CaSecret, write: Writ
         Fate::Lost => call.lose(),
         Fate::Arrived => call.deliver(),
     }
-    if matches!(write, Write::Create | Write::Publish) {
+    if matches!(write, Write::Fill | Write::Publish) {
         ns.install_webhooks(&watcher).await;
     }
     watcher.start_again().await.unwrap();
@@ -144,13 +144,13 @@ async fn killed_at(ns: &Namespace, proxy: &Proxy, secret: &CaSecret, write: Writ
 
 async fn recovers(ns: &Namespace, write: Write, fate: Fate) {
     let secret = CaSecret(ns.api());
-    if !matches!(write, Write::Create) {
+    if !matches!(write, Write::Fill) {
         secret.seed().await;
     }
     let proxy = Proxy::start(ns.access()).await;
     let watcher = killed_at(ns, &proxy, &secret, write, fate).await;
     let continued = async {
-        if matches!(write, Write::Create) {
+        if matches!(write, Write::Fill) {
             // No rotation has started yet.
             let (client, watch_timeout) = (ns.client(), WATCH_TIMEOUT);
             let cluster =
@@ -183,8 +183,8 @@ async fn killed(name: &str, write: Write) {
 }
 
 #[tokio::test]
-async fn killed_while_the_secret_is_created() {
-    killed("killed_while_creating", Write::Create).await;
+async fn killed_while_the_secret_is_filled() {
+    killed("killed_while_filling", Write::Fill).await;
 }
 
 #[tokio::test]

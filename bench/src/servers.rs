@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::PostParams;
 use lab::snaphook::SnapHook;
 use lab::webhooks::{self, Scope};
-use lab::{Cluster, Launch, Options, Process, Snapwatcher, SnapwatcherOptions, crd, until};
+use lab::{Cluster, Launch, Options, Process, Snapwatcher, SnapwatcherOptions, crd, create_ca_secret, until};
 use reqwest::Certificate;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -85,6 +85,7 @@ async fn start_snapwatcher(
     snaphook: &SnapHook,
 ) -> Result<(Snapwatcher, Server), Box<dyn Error>> {
     crd::install(cluster.access(), binary).await?;
+    create_ca_secret(cluster.client().await?, NAMESPACE).await?;
     let flags = [
         format!("--service-namespace={NAMESPACE}"),
         format!("--snap-back-api-url={}", snaphook.url()),

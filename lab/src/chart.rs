@@ -2,15 +2,20 @@
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::go_module::KubernetesVersion;
 use crate::helm::{Helm, HelmError};
+use crate::must::must;
 
 /// The kind that `webhook.mode: policy` needs. Without an API server, `helm template` needs its name as an argument.
 const POLICY: &str = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
+
+/// Makes Helm render the notes like any other template.
+const NOTES: &str = "notes: {{ include \"notes\" . | toJson }}\n";
 
 /// The chart in this repository.
 #[derive(Clone, Debug)]
@@ -66,7 +71,28 @@ impl Chart {
 
     /// Renders the chart, or returns Helm's error.
     pub fn try_render(&self, template: &Template) -> Result<Rendered, HelmError> {
-        let mut arguments = vec!["template".to_owned(), template.release.clone(), self.folder.display().to_string()];
+        Ok(Rendered::read(self.helm.run(self.arguments(template, &self.folder))?))
+    }
+
+    /// The notes that Helm prints after an installation. `helm template` leaves them out, so a copy of the chart has them in
+    /// a template.
+    pub fn notes(&self, template: &Template) -> String {
+        let folder = must("make a folder", tempfile::tempdir());
+        let copy = folder.path().join("snapwatcher");
+        let copied = must("copy the chart", Command::new("cp").arg("-r").args([&self.folder, &copy]).status());
+        let templates = copy.join("templates");
+        let notes = must("read the notes", std::fs::read_to_string(templates.join("NOTES.txt")));
+        let definition = format!("{{{{ define \"notes\" }}}}{notes}{{{{ end }}}}");
+        must("write a template", std::fs::write(templates.join("_notes.tpl"), definition));
+        must("write a template", std::fs::write(templates.join("notes.yaml"), NOTES));
+        let mut arguments = self.arguments(template, &copy);
+        arguments.push("--show-only=templates/notes.yaml".to_owned());
+        let rendered = Rendered::read(must(&format!("render the notes ({copied})"), self.helm.run(arguments)));
+        rendered.objects.iter().filter_map(|object| object["notes"].as_str()).collect()
+    }
+
+    fn arguments(&self, template: &Template, folder: &Path) -> Vec<String> {
+        let mut arguments = vec!["template".to_owned(), template.release.clone(), folder.display().to_string()];
         arguments.extend(["--namespace".to_owned(), template.namespace.clone()]);
         arguments.extend(["--kube-version".to_owned(), template.kubernetes.clone()]);
         if template.has_policies {
@@ -77,7 +103,7 @@ impl Chart {
             let path = argument.strip_prefix("--values=").map(|file| self.folder.join(file).display().to_string());
             arguments.push(path.map_or_else(|| argument.clone(), |path| format!("--values={path}")));
         }
-        Ok(Rendered::read(self.helm.run(arguments)?))
+        arguments
     }
 
     /// Renders the chart, which has to succeed.

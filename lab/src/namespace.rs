@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::access::Access;
+use crate::ca_secret::create_ca_secret;
 use crate::environment::keeps_running;
 use crate::lock::lock;
 use crate::must::must;
@@ -106,6 +107,7 @@ impl Namespace {
         // The API server rejects pods until the controller has created the account.
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
         until("the namespace has its service account", async || accounts.get("default").await).await;
+        must("create the Secret of the CA", create_ca_secret(client.clone(), &name).await);
         let watchers = Mutex::default();
         Self { inner: Arc::new(Inner { name, client, access: access.clone(), snaphook, watchers }) }
     }

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::access::install_crypto_provider;
+use crate::must::must;
 use crate::process::{Launch, Process, ProcessError, last_lines};
 use crate::text_log;
 
@@ -55,7 +56,8 @@ pub struct Snapwatcher {
     // Dropped before the folder, so that nothing writes into the log when it is removed.
     process: Mutex<Process>,
     options: SnapwatcherOptions,
-    webhook: SocketAddr,
+    /// None: it was started without the webhook.
+    webhook: Option<SocketAddr>,
     admin: SocketAddr,
     http: reqwest::Client,
     folder: TempDir,
@@ -91,17 +93,18 @@ impl Snapwatcher {
         let folder = folder.map_err(|source| SnapwatcherError::Folder { source })?;
         let mut process = Process::start(launch(&options, folder.path())).await?;
         let log = log_path(folder.path());
-        let webhook = address_after(WEBHOOK_LINE, &mut process, &log).await?;
         let admin = address_after(ADMIN_LINE, &mut process, &log).await?;
+        let webhook =
+            if serves_webhook(&options) { Some(address_after(WEBHOOK_LINE, &mut process, &log).await?) } else { None };
         // A connection from before a restart would fail the first request after it.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(ADMIN_TIMEOUT).no_proxy();
         let http = http.build().map_err(|source| SnapwatcherError::Admin { url: "-".to_owned(), source })?;
         Ok(Self { process: Mutex::new(process), options, webhook, admin, http, folder })
     }
 
-    /// The address of the webhooks.
+    /// The address of the webhooks, which this process has to serve.
     pub fn webhook_addr(&self) -> SocketAddr {
-        self.webhook
+        must("find the webhook", self.webhook.ok_or("this SnapWatcher was started without it"))
     }
 
     pub fn admin_url(&self) -> String {
@@ -192,7 +195,9 @@ impl Snapwatcher {
     /// Starts the process again after `stop` or `kill` on the same ports, and waits until it is ready.
     pub async fn start_again(&self) -> Result<(), SnapwatcherError> {
         let mut options = self.options.clone();
-        fix_port(&mut options.args, "--webhook-listen", self.webhook);
+        if let Some(webhook) = self.webhook {
+            fix_port(&mut options.args, "--webhook-listen", webhook);
+        }
         fix_port(&mut options.args, "--admin-listen", self.admin);
         let process = Process::start(launch(&options, self.folder.path())).await?;
         *self.process.lock().await = process;
@@ -247,6 +252,11 @@ impl Snapwatcher {
     pub async fn pid(&self) -> u32 {
         self.process.lock().await.pid()
     }
+}
+
+fn serves_webhook(options: &SnapwatcherOptions) -> bool {
+    let by_variable = options.env.get("SNAPWATCHER_WEBHOOK").is_some_and(|value| value == "false");
+    !by_variable && !options.args.iter().any(|argument| argument == "--webhook=false")
 }
 
 fn log_path(folder: &Path) -> PathBuf {

@@ -13,6 +13,10 @@ use super::values::{address, delay};
 
 #[derive(Debug, Clone, Args)]
 pub struct AdmissionArgs {
+    /// Serves the webhook. `false`: opens no HTTPS port, and needs no certificate, no CA Secret and no right to write a webhook
+    /// configuration. Labeled pods are still checkpointed.
+    #[arg(long, env = "SNAPWATCHER_WEBHOOK", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub webhook: bool,
     /// Address and port on which the API server calls the webhook over HTTPS.
     #[arg(long, env = "SNAPWATCHER_WEBHOOK_LISTEN", value_name = "ADDRESS", default_value = "[::]:8443", value_parser = address)]
     pub webhook_listen: SocketAddr,

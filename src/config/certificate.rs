@@ -36,7 +36,8 @@ pub struct CaArgs {
     /// Namespace of the webhook's Service, of the Lease and of the CA Secret.
     #[arg(long, env = "SNAPWATCHER_SERVICE_NAMESPACE", value_name = "NAME", default_value = "snap", value_parser = object_name)]
     pub service_namespace: String,
-    /// Name of the Secret with the CA that signs the serving certificates. SnapWatcher creates it, and all replicas share it.
+    /// Name of the Secret with the CA that signs the serving certificates. All replicas share it. The Secret must exist:
+    /// SnapWatcher writes its data, and never creates it.
     #[arg(long, env = "SNAPWATCHER_CA_SECRET", value_name = "NAME", default_value = "snapwatcher-webhook-ca", value_parser = object_name)]
     pub ca_secret: String,
 }

@@ -1,14 +1,42 @@
-//! Tests the certificate of `--tls-cert`, if it is set, as `run` does at its start.
+//! Tests where the serving certificate comes from: the files of `--tls-cert`, as `run` does at its start, or the CA Secret.
 
 use jiff::Timestamp;
 
 use super::finding::{Finding, Topic};
-use snapwatcher_certificates::{CertificateError, TlsSource};
+use snapwatcher_certificates::{CaSecretState, CertificateError, SecretReadError, TlsSource, ca_secret_state};
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
+use snapwatcher_kubernetes::cluster::Cluster;
 
-/// Reads the files; `None` if SnapWatcher issues its certificate itself.
-pub(super) async fn check(source: &TlsSource) -> Option<Finding> {
+/// Reads the files or the Secret.
+pub(super) async fn check(source: &TlsSource, cluster: &Cluster) -> Option<Finding> {
+    match source {
+        TlsSource::Files { .. } => check_files(source).await,
+        TlsSource::CaSecret { namespace, secret, .. } => {
+            let state = ca_secret_state(cluster, namespace, secret).await;
+            Some(evaluate_secret(&format!("CA Secret `{namespace}/{secret}`"), state))
+        }
+    }
+}
+
+fn evaluate_secret(what: &str, state: Result<CaSecretState, SecretReadError>) -> Finding {
+    let topic = Topic::Certificate;
+    match state {
+        Ok(CaSecretState::Usable) => Finding::ok(topic, what, "contains a CA"),
+        Ok(CaSecretState::Empty) => Finding::ok(topic, what, "is empty: SnapWatcher writes its CA when it starts"),
+        Ok(CaSecretState::Unusable(why)) => {
+            Finding::warning(topic, what, why.to_string(), "start SnapWatcher, which corrects it".to_owned())
+        }
+        Err(SecretReadError::Missing(missing)) => {
+            Finding::failed(topic, what, "does not exist, and SnapWatcher never creates it", missing.remedy())
+        }
+        Err(SecretReadError::Call(error)) => {
+            Finding::failed(topic, what, error_chain(&error), "grant the right to list it, see above".to_owned())
+        }
+    }
+}
+
+async fn check_files(source: &TlsSource) -> Option<Finding> {
     let TlsSource::Files { certificate, .. } = source else { return None };
     let read = source.not_after().await.transpose()?;
     Some(evaluate(&format!("certificate in `{}`", certificate.display()), read, clock::now()))
@@ -31,7 +59,7 @@ fn evaluate(what: &str, read: Result<Timestamp, CertificateError>, now: Timestam
 mod tests {
     use super::*;
     use crate::preflight::State;
-    use snapwatcher_certificates::write_development_certificates;
+    use snapwatcher_certificates::{MissingSecret, UnusableCa, write_development_certificates};
 
     #[tokio::test]
     async fn files_are_tested_as_at_a_start() {
@@ -47,13 +75,31 @@ mod tests {
             (one.path().join("junk"), one, Err("contains no certificate in PEM form")),
             (one.path().join("tls.crt"), other, Err("does not belong to the first certificate")),
         ] {
-            let finding = check(&TlsSource::Files { certificate, key: key.path().join("tls.key") }).await.unwrap();
+            let source = TlsSource::Files { certificate, key: key.path().join("tls.key") };
+            let finding = check_files(&source).await.unwrap();
             let (state, words) = match expected {
                 Ok(words) => (State::Ok, words),
                 Err(words) => (State::Failed, words),
             };
             assert_eq!(finding.state, state, "{finding:?}");
             assert!(finding.seen.contains(words), "{words}: {finding:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_secret_fails_with_the_commands_that_create_it() {
+        let missing = MissingSecret { namespace: "snap".to_owned(), name: "ca".to_owned() };
+        let finding = evaluate_secret("CA Secret", Err(missing.into()));
+        assert_eq!(finding.state, State::Failed);
+        let remedy = finding.remedy.unwrap();
+        assert!(remedy.contains("helm upgrade"), "{remedy}");
+        assert!(remedy.contains("kubectl create secret generic ca --namespace snap"), "{remedy}");
+        for (state, expected) in [
+            (CaSecretState::Empty, State::Ok),
+            (CaSecretState::Usable, State::Ok),
+            (CaSecretState::Unusable(UnusableCa::NoKey), State::Warning),
+        ] {
+            assert_eq!(evaluate_secret("CA Secret", Ok(state)).state, expected);
         }
     }
 

@@ -15,7 +15,7 @@ pub enum Topic {
     Configuration,
     /// The webhook server, called as the API server calls it.
     Webhook,
-    /// The certificate of `--tls-cert`.
+    /// The certificate of `--tls-cert`, or the CA Secret.
     Certificate,
     /// The back-end.
     Backend,

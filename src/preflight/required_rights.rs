@@ -36,8 +36,8 @@ pub(super) struct RightsSettings {
     pub(super) updates_ca_bundle: bool,
     /// The second service account, whose tokens are sent to kubelets.
     pub(super) kubelet_account: Option<String>,
-    /// Whether this process runs in a pod. Events about certificates are on that pod.
-    pub(super) is_pod: bool,
+    /// Whether this process serves the webhook in a pod. Events about certificates are on that pod.
+    pub(super) is_webhook_pod: bool,
 }
 
 impl RightsSettings {
@@ -49,8 +49,8 @@ impl RightsSettings {
             BackendSettings::Log | BackendSettings::SnapHook(_) => None,
         };
         let (ca_secret, updates_ca_bundle) = match args.certificate.source() {
-            TlsSource::CaSecret { secret, .. } => (Some(secret), true),
-            TlsSource::Files { .. } => (None, false),
+            TlsSource::CaSecret { secret, .. } if args.admission.webhook => (Some(secret), true),
+            TlsSource::CaSecret { .. } | TlsSource::Files { .. } => (None, false),
         };
         Self {
             namespaces: args.watch.namespaces(),
@@ -62,7 +62,7 @@ impl RightsSettings {
             validating: args.certificate.validating_webhook_configuration.clone(),
             updates_ca_bundle,
             kubelet_account,
-            is_pod: args.checkpoint.instance.pod_name.is_some(),
+            is_webhook_pod: args.admission.webhook && args.checkpoint.instance.pod_name.is_some(),
         }
     }
 }
@@ -83,7 +83,7 @@ pub(super) fn rules(settings: &RightsSettings) -> Vec<Rule> {
         rules.extend(of_watched_namespace(settings, scope.as_ref()));
     }
     let is_elsewhere = !settings.namespaces.is_empty() && !settings.namespaces.contains(&settings.service_namespace);
-    if settings.is_pod && is_elsewhere {
+    if settings.is_webhook_pod && is_elsewhere {
         // Without it, only Events about certificates are lost.
         let events = in_namespace(EVENTS, "events", &["create", "patch"], Some(&settings.service_namespace));
         rules.push(Rule { if_missing: State::Warning, purpose: CREATES_EVENTS, ..events });
@@ -133,29 +133,20 @@ fn of_watched_namespace(settings: &RightsSettings, namespace: Option<&String>) -
 
 /// The rules for the Secret and the Lease.
 fn of_service_namespace(settings: &RightsSettings) -> Vec<Rule> {
-    let namespace = Some(&settings.service_namespace);
+    let of = |group, resource, verbs, purpose| Rule {
+        purpose,
+        ..in_namespace(group, resource, verbs, Some(&settings.service_namespace))
+    };
     let mut rules = Vec::new();
-    for (group, resource, name, verbs, purpose) in [
-        (
-            CORE,
-            "secrets",
-            &settings.ca_secret,
-            &["list", "watch", "update"][..],
-            "Stores the CA that the replicas share.",
-        ),
-        (
-            "coordination.k8s.io",
-            "leases",
-            &settings.lease,
-            &["get", "update"],
-            "Elects the leader of several replicas.",
-        ),
-    ] {
-        if name.is_some() {
-            // RBAC cannot limit `create` to a name.
-            rules.push(Rule { purpose, ..in_namespace(group, resource, &["create"], namespace) });
-            rules.push(Rule { name: name.clone(), purpose, ..in_namespace(group, resource, verbs, namespace) });
-        }
+    if let Some(secret) = &settings.ca_secret {
+        let purpose = "Stores the CA that the replicas share, in a Secret that exists.";
+        rules.push(Rule { name: Some(secret.clone()), ..of(CORE, "secrets", &["list", "watch", "update"], purpose) });
+    }
+    if let Some(lease) = &settings.lease {
+        let (group, purpose) = ("coordination.k8s.io", "Elects the leader of several replicas.");
+        // RBAC cannot limit `create` to a name.
+        rules.push(of(group, "leases", &["create"], purpose));
+        rules.push(Rule { name: Some(lease.clone()), ..of(group, "leases", &["get", "update"], purpose) });
     }
     rules
 }

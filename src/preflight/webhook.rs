@@ -70,6 +70,12 @@ fn server(client: &WebhookClientConfig) -> Option<WebhookServer> {
     Some(WebhookServer { url, ca_bundle, is_service })
 }
 
+/// The finding if this process serves no webhook.
+pub(super) fn not_served() -> Finding {
+    let seen = "--webhook is false: SnapWatcher needs no certificate, no CA Secret and no webhook configuration";
+    Finding::skipped(Topic::Webhook, "webhook", seen)
+}
+
 /// Evaluates the result of a call. Outside the cluster, the name of a Service cannot be resolved.
 pub(super) fn evaluate(
     kind: ConfigurationKind,

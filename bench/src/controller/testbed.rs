@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use lab::objects::{deployment, pod};
-use lab::{Cluster, Options, crd};
+use lab::{Cluster, Options, crd, create_ca_secret};
 use snapwatcher_api::checkpoint::Checkpoint;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -46,6 +46,7 @@ impl Testbed {
         let cluster = Cluster::start(Options { nodes: NODES, ..Options::from_environment()? }).await?;
         crd::install(cluster.access(), &programs.snapwatcher).await?;
         let client = cluster.client().await?;
+        create_ca_secret(client.clone(), NAMESPACE).await?;
         let pid = cluster.api_server_pid().ok_or("the API server does not run")?;
         let api_server = ApiServer::idle_for(client.clone(), pid, IDLE_TIME).await?;
         Ok(Self { cluster, client, api_server, programs })

@@ -10,10 +10,10 @@
 {{/* Volumes with the files that the settings name, from Secrets and ConfigMaps that exist already. */}}
 {{- define "snapwatcher.volumes" -}}
 {{- $checkpoint := .Values.snapwatcher.checkpoint }}
-{{- with .Values.tls.secretName }}
+{{- if and (include "snapwatcher.servesWebhook" .) .Values.tls.secretName }}
 - name: tls
   secret:
-    secretName: {{ . | quote }}
+    secretName: {{ .Values.tls.secretName | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if eq $checkpoint.backend "snaphook" }}
@@ -60,7 +60,7 @@
 {{- define "snapwatcher.volumeMounts" -}}
 {{- $checkpoint := .Values.snapwatcher.checkpoint }}
 {{- $names := list }}
-{{- if .Values.tls.secretName }}{{ $names = append $names "tls" }}{{ end }}
+{{- if and (include "snapwatcher.servesWebhook" .) .Values.tls.secretName }}{{ $names = append $names "tls" }}{{ end }}
 {{- if and (eq $checkpoint.backend "snaphook") $checkpoint.tokenSecret.name }}{{ $names = append $names "token" }}{{ end }}
 {{- if and (eq $checkpoint.backend "snaphook") $checkpoint.caConfigMap.name }}{{ $names = append $names "back-api-ca" }}{{ end }}
 {{- if and (eq $checkpoint.backend "kubelet") $checkpoint.kubelet.caConfigMap.name }}{{ $names = append $names "kubelet-ca" }}{{ end }}

@@ -41,7 +41,7 @@
   resourceNames: [checkpoints.snap.weaversoft.io]
   verbs: [get]
 {{- end }}
-{{- if eq .Values.webhook.mode "webhook" }}
+{{- if include "snapwatcher.servesWebhook" . }}
 {{- if .Values.tls.secretName }}
 # SnapWatcher reads which namespaces its own configurations select. `snapwatcher check` also verifies their caBundle.
 {{- else }}
@@ -62,12 +62,8 @@
 
 {{/* Not empty if a back-end takes checkpoints. Without a back-end SnapWatcher creates no Checkpoints and only logs. */}}
 {{- define "snapwatcher.keepsRecords" -}}
-{{- $checkpoint := .Values.snapwatcher.checkpoint }}
-{{- $url := $checkpoint.snapBackApiUrl }}
-{{- range .Values.env }}
-{{- if eq .name "SNAP_BACK_API_URL" }}{{ $url = .value | default .valueFrom }}{{ end }}
-{{- end }}
-{{- if or (eq $checkpoint.backend "kubelet") (and (eq $checkpoint.backend "snaphook") $url) }}true{{ end }}
+{{- $backend := .Values.snapwatcher.checkpoint.backend }}
+{{- if or (eq $backend "kubelet") (and (eq $backend "snaphook") (include "snapwatcher.snapBackApiUrl" .)) }}true{{ end }}
 {{- end }}
 
 {{- define "snapwatcher.eventsRule" -}}
@@ -99,14 +95,15 @@ subjects:
   namespace: {{ $.Release.Namespace | quote }}
 {{- end }}
 
-{{/* Not empty if the namespace of the release is not watched. SnapWatcher still creates Events about its own pod there. */}}
+{{/* Not empty if the namespace of the release is not watched. SnapWatcher still creates Events about its certificates there. */}}
 {{- define "snapwatcher.watchesElsewhere" -}}
 {{- $watched := include "snapwatcher.namespaces" . | splitList "," }}
-{{- if not (or .Values.snapwatcher.operator.allNamespaces (has .Release.Namespace $watched)) }}true{{ end }}
+{{- $isWatched := or .Values.snapwatcher.operator.allNamespaces (has .Release.Namespace $watched) }}
+{{- if and (include "snapwatcher.servesWebhook" .) (not $isWatched) }}true{{ end }}
 {{- end }}
 
 {{/* Not empty if the account needs a Role in the namespace of the release. */}}
 {{- define "snapwatcher.hasOwnRole" -}}
 {{- $kubelet := eq .Values.snapwatcher.checkpoint.backend "kubelet" }}
-{{- if or (not .Values.tls.secretName) (not .Values.snapwatcher.operator.standalone) $kubelet (include "snapwatcher.watchesElsewhere" .) }}true{{ end }}
+{{- if or (include "snapwatcher.makesCa" .) (not .Values.snapwatcher.operator.standalone) $kubelet (include "snapwatcher.watchesElsewhere" .) }}true{{ end }}
 {{- end }}

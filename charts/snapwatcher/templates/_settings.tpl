@@ -3,6 +3,16 @@ The settings of the program. They are environment variables rather than flags, s
 in an emergency. The program validates the values. docs/configuration.md lists all settings.
 */}}
 
+{{/* Not empty if the API server calls SnapWatcher. */}}
+{{- define "snapwatcher.servesWebhook" -}}
+{{- if eq .Values.webhook.mode "webhook" }}true{{ end }}
+{{- end }}
+
+{{/* Not empty if SnapWatcher makes its own CA, which is in a Secret of the chart. */}}
+{{- define "snapwatcher.makesCa" -}}
+{{- if and (include "snapwatcher.servesWebhook" .) (not .Values.tls.secretName) }}true{{ end }}
+{{- end }}
+
 {{/* Variables with a plain value, as a map from name to value. */}}
 {{- define "snapwatcher.settings" -}}
 {{- $operator := .Values.snapwatcher.operator }}
@@ -14,23 +24,25 @@ SNAPWATCHER_NAMESPACES: {{ include "snapwatcher.namespaces" . | quote }}
 {{- end }}
 SNAPWATCHER_STANDALONE: {{ $operator.standalone | quote }}
 SNAPWATCHER_LEASE_NAME: {{ include "snapwatcher.fullname" . | quote }}
-SNAPWATCHER_SERVICE_NAME: {{ include "snapwatcher.fullname" . | quote }}
 SNAPWATCHER_SERVICE_NAMESPACE: {{ .Release.Namespace | quote }}
-SNAPWATCHER_CA_SECRET: {{ include "snapwatcher.componentName" (list . "webhook-ca") | quote }}
-SNAPWATCHER_WEBHOOK_LISTEN: {{ printf "[::]:%d" (int .Values.webhook.port) | quote }}
 SNAPWATCHER_ADMIN_LISTEN: {{ printf "[::]:%d" (int .Values.admin.port) | quote }}
 SNAPWATCHER_ADMIN_EXPOSE_DETAIL: {{ .Values.admin.exposeDetail | quote }}
+SNAPWATCHER_WEBHOOK: {{ include "snapwatcher.servesWebhook" . | default "false" | quote }}
+{{- if include "snapwatcher.servesWebhook" . }}
+SNAPWATCHER_WEBHOOK_LISTEN: {{ printf "[::]:%d" (int .Values.webhook.port) | quote }}
 SNAPWATCHER_DRAIN_DELAY: {{ printf "%ds" (int .Values.webhook.drainDelay) | quote }}
-{{- if eq .Values.webhook.mode "webhook" }}
+SNAPWATCHER_SERVICE_NAME: {{ include "snapwatcher.fullname" . | quote }}
+{{- if include "snapwatcher.makesCa" . }}
+SNAPWATCHER_CA_SECRET: {{ include "snapwatcher.componentName" (list . "webhook-ca") | quote }}
+{{- else }}
+SNAPWATCHER_TLS_CERT: /etc/snapwatcher/tls/tls.crt
+SNAPWATCHER_TLS_KEY: /etc/snapwatcher/tls/tls.key
+{{- end }}
 SNAPWATCHER_MUTATING_WEBHOOK_CONFIGURATION: {{ include "snapwatcher.clusterName" . | quote }}
 SNAPWATCHER_VALIDATION: {{ .Values.webhook.validation | quote }}
 {{- if ne .Values.webhook.validation "off" }}
 SNAPWATCHER_VALIDATING_WEBHOOK_CONFIGURATION: {{ include "snapwatcher.clusterName" . | quote }}
 {{- end }}
-{{- end }}
-{{- if .Values.tls.secretName }}
-SNAPWATCHER_TLS_CERT: /etc/snapwatcher/tls/tls.crt
-SNAPWATCHER_TLS_KEY: /etc/snapwatcher/tls/tls.key
 {{- end }}
 SNAPWATCHER_BACKEND: {{ $checkpoint.backend | quote }}
 SNAPWATCHER_REQUEST_TIMEOUT: {{ printf "%ds" (int $checkpoint.requestTimeout) | quote }}
@@ -95,6 +107,15 @@ SNAPWATCHER_HISTORY_TTL: {{ $checkpoint.historyTTL | quote }}
 {{- end }}
 {{- end }}
 
+{{/* The URL of SnapHook, also of the value `env`. If it comes from a Secret, this is not a URL. */}}
+{{- define "snapwatcher.snapBackApiUrl" -}}
+{{- $url := .Values.snapwatcher.checkpoint.snapBackApiUrl }}
+{{- range .Values.env }}
+{{- if eq .name "SNAP_BACK_API_URL" }}{{ $url = .value | default .valueFrom }}{{ end }}
+{{- end }}
+{{- with $url }}{{ . | toString }}{{ end }}
+{{- end }}
+
 {{/* The watched namespaces for allNamespaces: false, comma-separated, each once. */}}
 {{- define "snapwatcher.namespaces" -}}
 {{- .Values.snapwatcher.operator.namespaces | default (list .Release.Namespace) | uniq | sortAlpha | join "," }}
@@ -110,5 +131,6 @@ outcome and the last requests, after which the program exits. 5 s more, so that 
 {{- if eq $checkpoint.backend "kubelet" }}
 {{- $response = add $checkpoint.kubelet.timeout 10 }}
 {{- end }}
-{{- add $checkpoint.requestTimeout $response .Values.webhook.drainDelay 15 5 }}
+{{- $drain := ternary .Values.webhook.drainDelay 0 (eq .Values.webhook.mode "webhook") }}
+{{- add $checkpoint.requestTimeout $response $drain 15 5 }}
 {{- end }}

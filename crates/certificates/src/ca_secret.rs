@@ -1,7 +1,8 @@
 //! The Secret that all replicas share: the CAs, their keys, and the state of a rotation.
 //!
-//! SnapWatcher creates it, not the chart, so that no upgrade removes it. If several replicas write at the same time, one
-//! wins: by the name at the creation, by `resourceVersion` later.
+//! The chart creates it empty, and SnapWatcher writes its data. The account may not create Secrets, because RBAC cannot limit
+//! that right to a name: with it, a stolen token could create a Secret with the token of another account. If several replicas
+//! write at the same time, one wins, by `resourceVersion`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use kube::api::PostParams;
 
 use super::ca_set::{CaSet, NextCa, PreviousCa};
 use super::certificate_authority::{CaCertificate, CertificateAuthority};
-use super::error::UnusableCa;
+use super::decision::Contents;
+use super::error::{MissingSecret, UnusableCa};
 use super::named_object::{NamedObject, ObjectView};
 use super::pem::split_certificates;
 use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
@@ -29,40 +31,43 @@ const PREVIOUS_CERTIFICATE: &str = "previous.crt";
 const PREVIOUS_SWITCHED: &str = "previous.switched";
 /// CAs up to this generation are revoked.
 const REVOKED_GENERATION: &str = "revoked.generation";
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The Secret.
 pub(super) struct CaSecret {
+    namespace: String,
     secret: NamedObject<Secret>,
 }
 
 /// What was read, with the version to watch from.
 pub(super) struct SecretView {
-    pub(super) content: SecretContent,
+    /// The object as it was read.
+    pub(super) secret: Secret,
+    pub(super) contents: Contents,
     pub(super) version: String,
 }
 
-/// What the Secret contains.
-pub(super) enum SecretContent {
-    Absent,
-    Usable(Secret, CaSet),
+/// What the Secret contains, without the CAs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaSecretState {
+    Empty,
+    Usable,
     /// With the reason why it can't be used.
-    Unusable(Secret, UnusableCa),
+    Unusable(UnusableCa),
 }
 
-impl SecretContent {
-    /// The object as it was read.
-    pub(super) fn secret(&self) -> Option<&Secret> {
-        match self {
-            Self::Absent => None,
-            Self::Usable(secret, _) | Self::Unusable(secret, _) => Some(secret),
-        }
-    }
+/// Why the Secret was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretReadError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Missing(#[from] MissingSecret),
 }
 
 impl CaSecret {
     pub(super) fn new(namespace: &str, name: &str, cluster: &Cluster) -> Self {
         Self {
+            namespace: namespace.to_owned(),
             secret: NamedObject {
                 name: name.to_owned(),
                 description: format!("Secret `{namespace}/{name}`"),
@@ -78,38 +83,41 @@ impl CaSecret {
         &self.secret.description
     }
 
-    pub(super) async fn read(&self) -> Result<SecretView, CallError> {
+    pub(super) async fn read(&self) -> Result<SecretView, SecretReadError> {
         let ObjectView { object, version } = self.secret.read().await?;
-        let content = match object {
-            None => SecretContent::Absent,
-            Some(secret) => match decode(&secret) {
-                Ok(set) => SecretContent::Usable(secret, set),
-                Err(why) => SecretContent::Unusable(secret, why),
-            },
-        };
-        Ok(SecretView { content, version })
+        let secret = object
+            .ok_or_else(|| MissingSecret { namespace: self.namespace.clone(), name: self.secret.name.clone() })?;
+        Ok(SecretView { contents: contents(&secret), secret, version })
+    }
+
+    /// What the Secret contains, for `snapwatcher check`.
+    pub(super) async fn state(&self) -> Result<CaSecretState, SecretReadError> {
+        Ok(match self.read().await?.contents {
+            Contents::Empty => CaSecretState::Empty,
+            Contents::Usable(_) => CaSecretState::Usable,
+            Contents::Unusable(why) => CaSecretState::Unusable(why),
+        })
     }
 
     pub(super) async fn wait_for_change(&self, version: &str) -> Result<(), CallError> {
         self.secret.wait_for_change(version).await
     }
 
-    /// Creates the Secret, or replaces its data if it is still the one that was found.
-    pub(super) async fn write(&self, found: Option<&Secret>, set: &CaSet) -> Result<(), CallError> {
-        let params = PostParams::default();
-        let written = match found {
-            None => {
-                let secret = encode(Secret::default(), &self.secret.name, set);
-                call(format!("create the {}", self.secret.description), self.secret.calls.create(&params, &secret))
-                    .await
-            }
-            Some(found) => {
-                let secret = encode(found.clone(), &self.secret.name, set);
-                let replaced = self.secret.calls.replace(&self.secret.name, &params, &secret);
-                call(format!("write the {}", self.secret.description), replaced).await
-            }
-        };
-        written.map(drop)
+    /// Replaces the data of the Secret if it is still the one that was found.
+    pub(super) async fn write(&self, found: &Secret, set: &CaSet) -> Result<(), CallError> {
+        let (params, secret) = (PostParams::default(), encode(found.clone(), set));
+        let replaced = self.secret.calls.replace(&self.secret.name, &params, &secret);
+        call(format!("write the {}", self.secret.description), replaced).await.map(drop)
+    }
+}
+
+fn contents(secret: &Secret) -> Contents {
+    if secret.data.as_ref().is_none_or(BTreeMap::is_empty) {
+        return Contents::Empty;
+    }
+    match decode(secret) {
+        Ok(set) => Contents::Usable(set),
+        Err(why) => Contents::Unusable(why),
     }
 }
 
@@ -136,8 +144,8 @@ fn decode(secret: &Secret) -> Result<CaSet, UnusableCa> {
     Ok(CaSet { previous: previous.collect(), current, next, revoked })
 }
 
-/// Keeps the metadata and replaces all data.
-fn encode(mut secret: Secret, name: &str, set: &CaSet) -> Secret {
+/// Keeps the metadata, which belong to the chart or to the user, and replaces all data.
+fn encode(mut secret: Secret, set: &CaSet) -> Secret {
     let mut data = BTreeMap::new();
     let mut put = |key: &str, text: &str| data.insert(key.to_owned(), ByteString(text.as_bytes().to_vec()));
     put(CURRENT_CERTIFICATE, set.current.certificate().pem());
@@ -158,9 +166,7 @@ fn encode(mut secret: Secret, name: &str, set: &CaSet) -> Secret {
     if set.revoked > 0 {
         put(REVOKED_GENERATION, &set.revoked.to_string());
     }
-    secret.metadata.name = Some(name.to_owned());
     secret.metadata.managed_fields = None;
-    secret.metadata.labels.get_or_insert_default().insert(MANAGED_BY.to_owned(), "snapwatcher".to_owned());
     secret.data = Some(data);
     secret.string_data = None;
     secret
@@ -190,7 +196,7 @@ mod tests {
     #[test]
     fn a_written_set_is_read_back() {
         let written = rotating();
-        let read = decode(&encode(Secret::default(), "ca", &written)).unwrap();
+        let read = decode(&encode(Secret::default(), &written)).unwrap();
         assert_eq!(read.bundle(), written.bundle());
         assert_eq!(read.current.certificate(), written.current.certificate());
         assert_eq!(read.next.unwrap().published, Some(at(8)));
@@ -200,7 +206,7 @@ mod tests {
     #[test]
     fn broken_cas_beside_a_usable_one_are_left_out() {
         let written = rotating();
-        let mut secret = encode(Secret::default(), "ca", &written);
+        let mut secret = encode(Secret::default(), &written);
         let data = secret.data.as_mut().unwrap();
         data.insert(NEXT_KEY.to_owned(), ByteString(b"junk".to_vec()));
         data.insert(PREVIOUS_SWITCHED.to_owned(), ByteString(format!("soon\n{}", at(3)).into_bytes()));
@@ -213,27 +219,35 @@ mod tests {
     fn revoked_cas_beside_a_trusted_one_are_left_out() {
         let rotating = rotating();
         let revoked = rotating.revoke(LIFE, at(9)).unwrap();
-        let mut secret = encode(Secret::default(), "ca", &revoked);
+        let mut secret = encode(Secret::default(), &revoked);
         let read = decode(&secret).unwrap();
         assert_eq!((read.bundle(), read.revoked), (revoked.bundle(), 4));
-        let backup = encode(Secret::default(), "ca", &rotating).data.unwrap();
+        let backup = encode(Secret::default(), &rotating).data.unwrap();
         let others = backup.into_iter().filter(|(key, _)| !key.starts_with("current."));
         secret.data.as_mut().unwrap().extend(others);
         assert_eq!(decode(&secret).unwrap().bundle(), revoked.bundle());
     }
 
     #[test]
-    fn an_empty_secret_is_unusable() {
-        assert_eq!(decode(&Secret::default()).err(), Some(UnusableCa::NoCertificate));
+    fn a_secret_without_data_is_not_taken_for_a_damaged_one() {
+        let with = |data: Option<&[&str]>| {
+            let entry = |key: &&str| ((*key).to_owned(), ByteString::default());
+            Secret { data: data.map(|keys| keys.iter().map(entry).collect()), ..Secret::default() }
+        };
+        assert!(matches!(contents(&with(None)), Contents::Empty));
+        assert!(matches!(contents(&with(Some(&[]))), Contents::Empty));
+        let other = contents(&with(Some(&["other"])));
+        assert!(matches!(other, Contents::Unusable(UnusableCa::NoCertificate)), "{other:?}");
     }
 
+    /// Helm adopts and updates the object by its labels and annotations.
     #[test]
-    fn metadata_of_other_writers_stay() {
-        let mut secret = Secret::default();
-        secret.metadata.annotations = Some([("team".to_owned(), "web".to_owned())].into());
+    fn a_write_does_not_change_the_metadata_of_the_chart() {
+        let mut secret = Secret { type_: Some("Opaque".to_owned()), ..Secret::default() };
+        secret.metadata.labels = Some([("app.kubernetes.io/managed-by".to_owned(), "Helm".to_owned())].into());
+        secret.metadata.annotations = Some([("helm.sh/resource-policy".to_owned(), "keep".to_owned())].into());
         secret.metadata.resource_version = Some("7".to_owned());
-        let written = encode(secret, "ca", &rotating());
-        assert_eq!(written.metadata.annotations.unwrap()["team"], "web");
-        assert_eq!(written.metadata.resource_version.as_deref(), Some("7"));
+        let written = encode(secret.clone(), &rotating());
+        assert_eq!((written.metadata, written.type_), (secret.metadata, secret.type_));
     }
 }

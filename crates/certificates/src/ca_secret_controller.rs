@@ -1,7 +1,8 @@
 //! Keeps the CAs in the Secret: reads it, decides, writes it, and gives the other services the CA and the bundle to use.
 //!
-//! Every replica does this, without a leader. If the Secret is deleted, emptied or replaced, a replica writes back the CAs
-//! that it uses, so that no webhook call fails. A new CA is made only if no replica has a valid one.
+//! Every replica does this, without a leader. If the Secret is emptied or replaced, a replica writes back the CAs that it uses,
+//! so that no webhook call fails. A new CA is made only if no replica has a valid one. A Secret that is deleted is reported, and
+//! filled when it exists again.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -18,7 +19,7 @@ use tracing::{info, warn};
 use super::bundle_status::BundleStatus;
 use super::ca_bundle::CaBundle;
 use super::ca_publication::CaPublication;
-use super::ca_secret::{CaSecret, SecretContent, SecretView};
+use super::ca_secret::{CaSecret, SecretReadError, SecretView};
 use super::ca_set::CaSet;
 use super::certificate_authority::CertificateAuthority;
 use super::decision::{Cause, Contents, Correction, Decision, Moment, decide, next_step, signing_ca};
@@ -29,7 +30,7 @@ use super::rotation::{CertificateTimings, RotationPlan, RotationStep};
 use super::signals::Signals;
 use super::validity_log::ValidityLog;
 use snapwatcher_kubernetes::cluster::CallError;
-use snapwatcher_kubernetes::events::CA_SECRET_REPLACED;
+use snapwatcher_kubernetes::events::{CA_SECRET_MISSING, CA_SECRET_REPLACED};
 use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
 use snapwatcher_kubernetes::server_clock::ServerClock;
 
@@ -77,6 +78,8 @@ enum ReconcileError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
+    Read(#[from] SecretReadError),
+    #[error(transparent)]
     Make(#[from] CertificateError),
 }
 
@@ -104,10 +107,16 @@ impl CaSecretController {
                     running.wait_for_change(&version, time).await;
                     sleep_until(started + MIN_INTERVAL).await;
                 }
-                Err(ReconcileError::Call(error)) => {
-                    let message = call_error_message(&error);
-                    running.call_failures.report(&message);
-                    running.parts.signals.set_secret_failure(Some(message));
+                Err(ReconcileError::Call(error) | ReconcileError::Read(SecretReadError::Call(error))) => {
+                    running.report(call_error_message(&error));
+                    running.pause(retries.next_wait()).await;
+                }
+                Err(ReconcileError::Read(SecretReadError::Missing(missing))) => {
+                    let message = missing.to_string();
+                    if running.call_failures.is_new(&message) {
+                        running.parts.events.warn(CA_SECRET_MISSING, message.clone());
+                    }
+                    running.report(message);
                     running.pause(retries.next_wait()).await;
                 }
                 Err(ReconcileError::Make(error)) => return Err(error),
@@ -120,53 +129,52 @@ impl Running {
     async fn reconcile(&mut self) -> Result<Reconciled, ReconcileError> {
         let started = Instant::now();
         let read = self.read().await;
-        self.parts.signals.set_secret_unreadable(read.is_err());
-        let SecretView { content, version } = read?;
+        self.parts.signals.set_secret_unreadable(matches!(read, Err(SecretReadError::Call(_))));
+        let view = read?;
         let now = Moment { time: self.parts.clock.now(), instant: Instant::now() };
-        let contents = match &content {
-            SecretContent::Absent => Contents::Absent,
-            SecretContent::Usable(_, found) => Contents::Usable(found),
-            SecretContent::Unusable(_, why) => Contents::Unusable(why),
-        };
-        match (decide(&contents, self.in_use.as_ref(), now.time), &content) {
-            (Decision::Correct { cause, correction }, _) => self.correct(&content, &cause, correction, now.time).await,
-            (Decision::Follow, SecretContent::Usable(secret, found)) => {
-                let followed = self.follow(found, secret, version, now).await;
+        match (decide(&view.contents, self.in_use.as_ref(), now.time), &view.contents) {
+            (Decision::Correct { cause, correction }, _) => self.correct(&view, &cause, correction, now.time).await,
+            (Decision::Follow, Contents::Usable(found)) => {
+                let followed = self.follow(found, &view.secret, view.version, now).await;
                 self.parts.signals.set_secret_read(started);
                 followed
             }
-            (Decision::Follow | Decision::Create, _) => {
+            (Decision::Follow | Decision::Fill, _) => {
                 let life = self.parts.timings.ca_life;
-                self.write(None, &CaSet::of(CertificateAuthority::generate(life, now.time)?)).await?;
+                self.write(&view.secret, &CaSet::of(CertificateAuthority::generate(life, now.time)?)).await?;
                 Ok(Reconciled::ReadAgain)
             }
         }
     }
 
     /// Reads the API server's time, then the Secret.
-    async fn read(&self) -> Result<SecretView, CallError> {
+    async fn read(&self) -> Result<SecretView, SecretReadError> {
         self.parts.clock.measure(&self.parts.client).await?;
         self.parts.secret.read().await
     }
 
+    /// Logs a failure and gives it to the health check.
+    fn report(&mut self, failure: String) {
+        self.call_failures.report(&failure);
+        self.parts.signals.set_secret_failure(Some(failure));
+    }
+
     async fn correct(
         &mut self,
-        content: &SecretContent,
+        view: &SecretView,
         cause: &Cause,
         correction: Correction,
         now: Timestamp,
     ) -> Result<Reconciled, ReconcileError> {
         let life = self.parts.timings.ca_life;
-        let corrected = match (correction, &self.in_use, content) {
+        let corrected = match (correction, &self.in_use, &view.contents) {
             (Correction::PutBack, Some(in_use), _) => in_use.clone(),
-            (Correction::TakeAsNext, Some(in_use), SecretContent::Usable(_, found)) => {
-                in_use.with_next_from(found, now)
-            }
-            (Correction::Revoke, _, SecretContent::Usable(_, found)) => found.revoke(life, now)?,
+            (Correction::TakeAsNext, Some(in_use), Contents::Usable(found)) => in_use.with_next_from(found, now),
+            (Correction::Revoke, _, Contents::Usable(found)) => found.revoke(life, now)?,
             (_, Some(in_use), _) => in_use.restarted(in_use.current.successor(life, now)?, now),
             (_, None, _) => CaSet::of(CertificateAuthority::generate(life, now)?),
         };
-        if self.write(content.secret(), &corrected).await? {
+        if self.write(&view.secret, &corrected).await? {
             let secret = self.parts.secret.description();
             warn!(
                 "Corrected the CA {secret}: {cause}; {correction}. If this repeats, find the other writer in the object's \
@@ -196,7 +204,7 @@ impl Running {
         match next_step(found, is_published, &self.publication, &self.parts.timings, now) {
             RotationPlan::WaitUntil(time) => Ok(Reconciled::WaitUntil { version, time }),
             RotationPlan::Take(step) => {
-                if self.write(Some(secret), &self.after_step(found, step, now.time)?).await? {
+                if self.write(secret, &self.after_step(found, step, now.time)?).await? {
                     self.parts.metrics.rotation_step_taken(step);
                     let secret = self.parts.secret.description();
                     info!(step = step.as_str(), "CA rotation in {secret}: {}", step.description());
@@ -249,12 +257,11 @@ impl Running {
 
     /// Returns whether the Secret was written. A write of another process at the same time is no failure: the next read
     /// shows the result.
-    async fn write(&self, found: Option<&Secret>, set: &CaSet) -> Result<bool, CallError> {
+    async fn write(&self, found: &Secret, set: &CaSet) -> Result<bool, CallError> {
         match self.parts.secret.write(found, set).await {
             Ok(()) => Ok(true),
-            Err(error) if error.is_conflict() || error.already_exists() => Ok(false),
-            // It was deleted after it was read. Without `found`, the namespace does not exist, which is a failure.
-            Err(error) if error.is_not_found() && found.is_some() => Ok(false),
+            // It was changed or deleted after it was read.
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }
     }

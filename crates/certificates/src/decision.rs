@@ -22,10 +22,12 @@ pub(super) struct Moment {
 
 /// What the Secret contains.
 #[derive(Debug)]
-pub(super) enum Contents<'a> {
-    Absent,
-    Usable(&'a CaSet),
-    Unusable(&'a UnusableCa),
+pub(super) enum Contents {
+    /// Nothing, as when it was created.
+    Empty,
+    Usable(CaSet),
+    /// With the reason why it can't be used.
+    Unusable(UnusableCa),
 }
 
 /// What to do about the contents.
@@ -33,8 +35,8 @@ pub(super) enum Contents<'a> {
 pub(super) enum Decision {
     /// Use the CAs in the Secret and take the next step of a rotation.
     Follow,
-    /// Create the Secret with the first CA.
-    Create,
+    /// Write the first CA into the empty Secret.
+    Fill,
     /// Write the Secret again.
     Correct { cause: Cause, correction: Correction },
 }
@@ -42,7 +44,7 @@ pub(super) enum Decision {
 /// What is wrong with the Secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cause {
-    Deleted,
+    Emptied,
     Unusable(UnusableCa),
     /// Another CA, which is earlier than the one in use, has expired or is not valid yet.
     UnexpectedCa,
@@ -65,7 +67,7 @@ pub(super) enum Correction {
 }
 
 /// Decides by what the Secret contains and the CAs that this process uses.
-pub(super) fn decide(contents: &Contents<'_>, in_use: Option<&CaSet>, now: Timestamp) -> Decision {
+pub(super) fn decide(contents: &Contents, in_use: Option<&CaSet>, now: Timestamp) -> Decision {
     let restoration = match in_use {
         Some(in_use) if !in_use.current.certificate().has_expired(now) => Correction::PutBack,
         _ => Correction::NewCa,
@@ -73,9 +75,9 @@ pub(super) fn decide(contents: &Contents<'_>, in_use: Option<&CaSet>, now: Times
     let known_revoked = in_use.map_or(0, |in_use| in_use.revoked);
     let correct = |cause, correction| Decision::Correct { cause, correction };
     match (contents, in_use) {
-        (Contents::Absent, None) => Decision::Create,
-        (Contents::Absent, Some(_)) => correct(Cause::Deleted, restoration),
-        (Contents::Unusable(why), _) => correct(Cause::Unusable((*why).clone()), restoration),
+        (Contents::Empty, None) => Decision::Fill,
+        (Contents::Empty, Some(_)) => correct(Cause::Emptied, restoration),
+        (Contents::Unusable(why), _) => correct(Cause::Unusable(why.clone()), restoration),
         (Contents::Usable(found), _) if found.has_revoked(found.revoked.max(known_revoked)) => {
             // Otherwise the CAs in use may be those that the Secret revokes.
             let knows_of_all = known_revoked >= found.revoked && in_use.is_some();
@@ -169,7 +171,7 @@ fn is_trusted(
 impl fmt::Display for Cause {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Deleted => formatter.write_str("it was deleted"),
+            Self::Emptied => formatter.write_str("it was empty"),
             Self::Unusable(why) => why.fmt(formatter),
             Self::UnexpectedCa => formatter.write_str("it contained an unexpected CA: an earlier or invalid one"),
             Self::LaterCa => formatter.write_str("it contained a later CA than the one in use"),

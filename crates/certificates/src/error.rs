@@ -30,6 +30,25 @@ pub enum CertificateError {
     Mismatch { certificate: PathBuf, key: PathBuf },
 }
 
+/// There is no CA Secret, and SnapWatcher has no right to create one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Secret `{namespace}/{name}` does not exist, and SnapWatcher never creates it: {}", self.remedy())]
+pub struct MissingSecret {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl MissingSecret {
+    /// What to do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        format!(
+            "run `helm upgrade`, or create it empty: `kubectl create secret generic {} --namespace {}`",
+            self.name, self.namespace
+        )
+    }
+}
+
 /// Why a certificate and a key are not a CA of SnapWatcher.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableCa {

@@ -18,10 +18,15 @@ pub(super) struct FailureLog(Option<String>);
 impl FailureLog {
     /// Logs the failure unless it is the one that was logged last.
     pub(super) fn report(&mut self, failure: &str) {
-        if self.0.as_deref() != Some(failure) {
+        if self.is_new(failure) {
             warn!("{failure}; retrying");
             self.0 = Some(failure.to_owned());
         }
+    }
+
+    /// Whether the failure is another one than was logged last.
+    pub(super) fn is_new(&self, failure: &str) -> bool {
+        self.0.as_deref() != Some(failure)
     }
 
     pub(super) fn recovered(&mut self) {

@@ -45,9 +45,10 @@ use tracing::{info, warn};
 
 pub use bundle_status::{BundleState, BundleStatus, ConfigurationKind, ConfigurationTrust};
 pub use ca_bundle::FIELD_MANAGER;
+pub use ca_secret::{CaSecretState, SecretReadError};
 pub use certificate_authority::{CaCertificate, CertificateAuthority, service_names};
 pub use development::{DevelopmentError, FILES, write_development_certificates};
-pub use error::{CertificateError, UnusableCa};
+pub use error::{CertificateError, MissingSecret, UnusableCa};
 pub use manual_rotation::{RotateError, revoke, rotate};
 pub use metrics::CertificateMetrics;
 pub use readiness::{CertificateChecks, CertificateReadiness};
@@ -91,6 +92,15 @@ impl TlsSource {
         let Self::Files { certificate, key } = self else { return Ok(None) };
         Ok(Some(ServingCertificate::from_files(certificate, key).await?.not_after()))
     }
+}
+
+/// What the CA Secret contains.
+pub async fn ca_secret_state(
+    cluster: &Cluster,
+    namespace: &str,
+    secret: &str,
+) -> Result<CaSecretState, SecretReadError> {
+    CaSecret::new(namespace, secret, cluster).state().await
 }
 
 /// The service that provides the serving certificate and keeps the caBundle.

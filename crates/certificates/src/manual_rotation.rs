@@ -6,8 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
-use super::ca_secret::{CaSecret, SecretContent};
+use super::ca_secret::{CaSecret, SecretReadError};
 use super::ca_set::CaSet;
+use super::decision::Contents;
 use super::error::{CertificateError, UnusableCa};
 use snapwatcher_kubernetes::cluster::{CallError, Cluster};
 use snapwatcher_kubernetes::server_clock::ServerClock;
@@ -17,10 +18,12 @@ use snapwatcher_kubernetes::server_clock::ServerClock;
 pub enum RotateError {
     #[error(transparent)]
     Call(#[from] CallError),
+    #[error(transparent)]
+    Read(#[from] SecretReadError),
     #[error(
-        "{secret} does not exist. SnapWatcher creates it at its first start; check --service-namespace and --ca-secret"
+        "{secret} is empty: SnapWatcher writes its CA at the first start; check --service-namespace and --ca-secret"
     )]
-    Absent { secret: String },
+    Empty { secret: String },
     #[error("{secret} can't be used: {why}. Start SnapWatcher, which corrects it, then try again")]
     Unusable { secret: String, why: UnusableCa },
     #[error(
@@ -67,15 +70,16 @@ impl Found {
         let clock = ServerClock::default();
         clock.measure(&cluster.calls).await?;
         let description = || ca_secret.description().to_owned();
-        match ca_secret.read().await?.content {
-            SecretContent::Absent => Err(RotateError::Absent { secret: description() }),
-            SecretContent::Unusable(_, why) => Err(RotateError::Unusable { secret: description(), why }),
-            SecretContent::Usable(secret, set) => Ok(Self { ca_secret, secret, set, now: clock.now() }),
+        let view = ca_secret.read().await?;
+        match view.contents {
+            Contents::Empty => Err(RotateError::Empty { secret: description() }),
+            Contents::Unusable(why) => Err(RotateError::Unusable { secret: description(), why }),
+            Contents::Usable(set) => Ok(Self { ca_secret, secret: view.secret, set, now: clock.now() }),
         }
     }
 
     async fn replace_by(&self, set: &CaSet) -> Result<(), RotateError> {
-        match self.ca_secret.write(Some(&self.secret), set).await {
+        match self.ca_secret.write(&self.secret, set).await {
             Err(error) if error.is_conflict() => {
                 Err(RotateError::Contested { secret: self.ca_secret.description().to_owned() })
             }

@@ -39,6 +39,8 @@ pub const CHECKPOINT_REJECTED: &str = "CheckpointRejected";
 pub const CA_BUNDLE_CHANGED: &str = "CABundleChanged";
 /// Reason of the Event about a CA Secret whose content was replaced.
 pub const CA_SECRET_REPLACED: &str = "CASecretReplaced";
+/// Reason of the Event about a CA Secret that does not exist.
+pub const CA_SECRET_MISSING: &str = "CASecretMissing";
 
 /// Action of an Event about a checkpoint that was taken, or that will be tried again.
 const CHECKPOINT: &str = "Checkpoint";
@@ -186,9 +188,9 @@ pub fn reasons() -> impl Iterator<Item = &'static str> {
         !is_pending && !matches!(reason, Reason::PodGone | Reason::TooManyCheckpoints | Reason::FromBackup)
     };
     let outcomes = Reason::ALL.into_iter().filter(has_event);
-    [CHECKPOINTED, NOT_MUTATED, INVALID_ANNOTATION, CHECKPOINT_REJECTED, CA_BUNDLE_CHANGED, CA_SECRET_REPLACED]
-        .into_iter()
-        .chain(outcomes.map(Reason::as_str))
+    let certificates = [CA_BUNDLE_CHANGED, CA_SECRET_REPLACED, CA_SECRET_MISSING];
+    let others = [CHECKPOINTED, NOT_MUTATED, INVALID_ANNOTATION, CHECKPOINT_REJECTED];
+    others.into_iter().chain(certificates).chain(outcomes.map(Reason::as_str))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::time::{Instant, sleep};
 
 use crate::binaries::BinarySource;
+use crate::ca_secret::create_ca_secret;
 use crate::cluster::{Cluster, LabError, Options};
 use crate::crd::{self, CrdError};
 use crate::objects::{deployment, pod, statefulset};
@@ -30,6 +31,9 @@ use crate::until::{WaitTimeout, try_until};
 use crate::webhooks::{self, MUTATED, Scope};
 
 const NAMESPACE: &str = "demo";
+
+/// The namespace of SnapWatcher's own objects.
+const SERVICE_NAMESPACE: &str = "default";
 
 /// Name of both webhook configurations.
 const CONFIGURATION: &str = "snapwatcher";
@@ -116,8 +120,11 @@ impl Demo {
     async fn start(cluster: Cluster, binary: &Path) -> Result<Self, DemoError> {
         let snaphook = SnapHook::start().await?;
         print_result(&format!("Starting the SnapHook stand-in on {} and SnapWatcher.", snaphook.url()));
+        let client = cluster.client().await?;
+        let created = create_ca_secret(client.clone(), SERVICE_NAMESPACE).await;
+        created.map_err(|source| DemoError::Api { what: "create the Secret of the CA", source: Box::new(source) })?;
         let flags = [
-            ("--service-namespace", "default".to_owned()),
+            ("--service-namespace", SERVICE_NAMESPACE.to_owned()),
             ("--snap-back-api-url", snaphook.url()),
             ("--mutating-webhook-configuration", CONFIGURATION.to_owned()),
             ("--validating-webhook-configuration", CONFIGURATION.to_owned()),
@@ -130,7 +137,6 @@ impl Demo {
             env: BTreeMap::from([("LOG_LEVEL".to_owned(), "DEBUG".to_owned())]),
         })
         .await?;
-        let client = cluster.client().await?;
         let demo = Self { watcher, snaphook, client, cluster };
 
         let address = demo.watcher.webhook_addr().to_string();

@@ -39,10 +39,7 @@ fn the_rules_follow_the_settings() {
         (
             "a CA in a Secret",
             RightsSettings { ca_secret: Some("ca".to_owned()), ..settings() },
-            &[
-                "right to create secrets in namespace `snap`",
-                "right to list, watch, update secrets named `ca` in namespace `snap`",
-            ][..],
+            &["right to list, watch, update secrets named `ca` in namespace `snap`"][..],
         ),
         (
             "several replicas",
@@ -79,7 +76,7 @@ fn the_rules_follow_the_settings() {
                 "right to create serviceaccounts/token named `k` in namespace `snap`",
             ],
         ),
-        ("a pod in a watched namespace", RightsSettings { is_pod: true, ..settings() }, &[]),
+        ("a pod in a watched namespace", RightsSettings { is_webhook_pod: true, ..settings() }, &[]),
     ] {
         let found: Vec<_> = texts(&case_settings).into_iter().filter(|rule| !base.contains(rule)).collect();
         assert_eq!(found, more, "{case}");
@@ -96,7 +93,7 @@ fn a_dry_run_needs_no_rights_on_checkpoints_and_reads_no_pod_again() {
 #[test]
 fn each_watched_namespace_needs_its_rules_and_events_of_the_own_pod_are_only_a_warning() {
     let namespaces = vec!["blog".to_owned(), "shop".to_owned()];
-    let found = rules(&RightsSettings { namespaces, is_pod: true, ..settings() });
+    let found = rules(&RightsSettings { namespaces, is_webhook_pod: true, ..settings() });
     let of = |namespace: &str| found.iter().filter(|rule| rule.namespace.as_deref() == Some(namespace)).count();
     assert_eq!((of("blog"), of("shop")), (6, 6));
     let own: Vec<_> = found.iter().filter(|rule| rule.namespace.as_deref() == Some("snap")).collect();
@@ -109,7 +106,7 @@ fn each_watched_namespace_needs_its_rules_and_events_of_the_own_pod_are_only_a_w
 #[test]
 fn the_settings_of_rights_follow_from_the_flags_of_run() {
     let defaults = settings_of(&[]);
-    assert!(defaults.creates_checkpoints && defaults.updates_ca_bundle && !defaults.is_pod);
+    assert!(defaults.creates_checkpoints && defaults.updates_ca_bundle && !defaults.is_webhook_pod);
     assert_eq!(defaults.service_namespace, "snap");
     assert_eq!(defaults.ca_secret.as_deref(), Some("snapwatcher-webhook-ca"));
     assert_eq!((defaults.lease, defaults.mutating, defaults.validating), (None, None, None));
@@ -125,4 +122,7 @@ fn the_settings_of_rights_follow_from_the_flags_of_run() {
 
     let files = settings_of(&["--tls-cert=c", "--tls-key=k"]);
     assert_eq!((files.ca_secret, files.updates_ca_bundle), (None, false));
+
+    let no_webhook = settings_of(&["--webhook=false", "--pod-name=p", "--mutating-webhook-configuration=m"]);
+    assert_eq!((no_webhook.ca_secret, no_webhook.updates_ca_bundle, no_webhook.is_webhook_pod), (None, false, false));
 }

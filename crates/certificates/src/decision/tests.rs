@@ -36,7 +36,7 @@ fn alone(set: &CaSet) -> CaSet {
 }
 
 fn decided(found: &CaSet, in_use: &CaSet, now: i64) -> Decision {
-    decide(&Contents::Usable(found), Some(in_use), at(now))
+    decide(&Contents::Usable(found.clone()), Some(in_use), at(now))
 }
 
 const PUT_BACK: Decision = Decision::Correct { cause: Cause::UnexpectedCa, correction: Correction::PutBack };
@@ -107,7 +107,7 @@ fn a_revocation_is_followed_at_once_and_never_undone() {
         ("the same at the start", &merged, None, 10, REVOKE),
         ("the same where the CA in use is revoked", &merged, Some(&stolen), 10, REVOKE),
     ] {
-        assert_eq!(decide(&Contents::Usable(found), in_use, at(now)), expected, "{case}");
+        assert_eq!(decide(&Contents::Usable(found.clone()), in_use, at(now)), expected, "{case}");
     }
 }
 
@@ -116,14 +116,15 @@ fn a_secret_without_a_usable_ca_gets_the_one_in_use_or_a_new_one() {
     let why = UnusableCa::NoKey;
     let in_use = first();
     let unusable = |correction| Decision::Correct { cause: Cause::Unusable(UnusableCa::NoKey), correction };
-    let deleted = |correction| Decision::Correct { cause: Cause::Deleted, correction };
+    let emptied = |correction| Decision::Correct { cause: Cause::Emptied, correction };
+    let damaged = || Contents::Unusable(why.clone());
     for (case, contents, in_use, now, expected) in [
-        ("the first start", Contents::Absent, None, 0, Decision::Create),
-        ("deleted", Contents::Absent, Some(&in_use), 1, deleted(Correction::PutBack)),
-        ("deleted, and the CA in use has expired", Contents::Absent, Some(&in_use), 30, deleted(Correction::NewCa)),
-        ("damaged at the first start", Contents::Unusable(&why), None, 0, unusable(Correction::NewCa)),
-        ("damaged", Contents::Unusable(&why), Some(&in_use), 1, unusable(Correction::PutBack)),
-        ("damaged, and the CA has expired", Contents::Unusable(&why), Some(&in_use), 30, unusable(Correction::NewCa)),
+        ("the first start", Contents::Empty, None, 0, Decision::Fill),
+        ("emptied", Contents::Empty, Some(&in_use), 1, emptied(Correction::PutBack)),
+        ("emptied, and the CA in use has expired", Contents::Empty, Some(&in_use), 30, emptied(Correction::NewCa)),
+        ("damaged at the first start", damaged(), None, 0, unusable(Correction::NewCa)),
+        ("damaged", damaged(), Some(&in_use), 1, unusable(Correction::PutBack)),
+        ("damaged, and the CA has expired", damaged(), Some(&in_use), 30, unusable(Correction::NewCa)),
     ] {
         assert_eq!(decide(&contents, in_use, at(now)), expected, "{case}");
     }
@@ -153,7 +154,7 @@ fn replicas_with_different_cas_agree_after_a_few_writes() {
                     (secret, quiet) = (replicas[index].clone(), 0);
                 }
                 Decision::Correct { .. } => (secret, quiet) = (replicas[index].with_next_from(&secret, at(5)), 0),
-                Decision::Create => unreachable!("the Secret exists"),
+                Decision::Fill => unreachable!("the Secret is not empty"),
             }
             writes += usize::from(quiet == 0);
             assert!(writes <= 2 * replicas.len(), "{case}: the replicas go on overwriting each other");

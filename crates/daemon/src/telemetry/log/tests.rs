@@ -29,12 +29,16 @@ fn dependencies_log_less_than_we_do() {
 }
 
 #[test]
-fn bodies_that_kube_could_not_decode_are_not_logged() {
+fn bodies_that_kube_could_not_decode_and_responses_that_are_errors_are_not_logged_by_kube() {
     let written = capture(LogLevel::Debug, LogFormat::Text, || {
+        tracing::error!(target: "kube_client::client::builder", "failed with status 500 Internal Server Error");
         tracing::warn!(target: "kube_client::client", "{{\"data\":{{\"current.key\":\"x\"}}}}, invalid type");
         tracing::warn!(target: "kube_runtime::watcher", "watch list error");
     });
-    assert!(!written.contains("current.key") && written.contains("watch list error"), "{written}");
+    assert!(
+        !written.contains("current.key") && !written.contains("status 500") && written.contains("watch list error"),
+        "{written}"
+    );
 }
 
 #[test]
