@@ -11,7 +11,6 @@ mod tenant;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use lab::objects::pod;
@@ -81,10 +80,10 @@ impl Scene {
         let limit = Duration::from_secs(60);
         let ready = async || pods.get(name).await.is_ok_and(|pod| is_ready(&pod));
         try_until("the pod is Ready", limit, ready).await.unwrap();
-        let since = Timestamp::now();
-        let requests = async || self.ns.snaphook().requests_for(self.ns.name(), name).into_iter().next();
-        let request = try_until(&format!("pod `{name}` is requested"), limit * 2, requests).await.unwrap();
-        request.at.duration_since(since).try_into().unwrap_or_default()
+        let since = Instant::now();
+        let is_requested = async || !self.ns.snaphook().requests_for(self.ns.name(), name).is_empty();
+        try_until(&format!("pod `{name}` is requested"), limit * 2, is_requested).await.unwrap();
+        since.elapsed()
     }
 
     /// Creates pods on both nodes, one after the other, until `is_over`.
@@ -122,7 +121,7 @@ impl Scene {
 }
 
 /// Starts the process that is attacked, with the webhook for both namespaces, and one that is not.
-async fn set(ns: &Namespace, attacker: &Namespace, proxy: &Proxy) -> Scene {
+async fn set(ns: &Namespace, tenant: &Namespace, proxy: &Proxy) -> Scene {
     let nodes = ns.dedicated_nodes(SHARED_NODES + 1).await;
     let args = ["--namespaces=", "--max-concurrent-per-node=1", "--response-timeout=5s", "--request-timeout=5s"];
     let launch = |args: &[&str], kubeconfig| {
@@ -135,8 +134,8 @@ async fn set(ns: &Namespace, attacker: &Namespace, proxy: &Proxy) -> Scene {
     ns.install_webhooks_at(watcher.webhook_addr(), "Fail").await;
     watcher.ready().await.unwrap();
     ns.admission_works().await;
-    attacker.install_webhooks(&watcher).await;
-    attacker.set_ca_bundle(&String::from_utf8(ca_bundle(ns).await.unwrap()).unwrap()).await;
+    tenant.install_webhooks(&watcher).await;
+    tenant.set_ca_bundle(&String::from_utf8(ca_bundle(ns).await.unwrap()).unwrap()).await;
     let other = launch(&["--backend=log"], ns.access().kubeconfig()).await;
     let clients = [WebhookClient::of(ns, &watcher).await.unwrap(), WebhookClient::of(ns, &other).await.unwrap()];
     let [attacked, other] = clients.map(|client| client.without_keep_alive().unwrap());
@@ -169,7 +168,8 @@ async fn a_hostile_tenant_delays_no_other_and_brings_no_process_down() {
                 () = scene.review(&mut reviews) => unreachable!("it has no end"),
             };
             let lasted = started.elapsed();
-            let calls = (proxy.calls().len() - calls) as f64 / lasted.as_secs_f64();
+            let calls = u32::try_from(proxy.calls().len() - calls).unwrap();
+            let calls = f64::from(calls) / lasted.as_secs_f64();
             for (attack, count) in attacks.counts() {
                 print_result(&format!("adversary: {attack}: {count}"));
                 assert!(count > 0, "{attack}: it did nothing");

@@ -51,7 +51,7 @@ pub(crate) struct Tenant {
 /// Attacks that run. Dropping it ends them.
 pub(crate) struct Attacks {
     counts: BTreeMap<&'static str, Arc<AtomicUsize>>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Attacks {
@@ -66,7 +66,7 @@ impl Attacks {
         attack: impl FnOnce(Arc<AtomicUsize>) -> F,
     ) {
         let count = self.counts.entry(name).or_default();
-        self._tasks.spawn(attack(Arc::clone(count)));
+        self.tasks.spawn(attack(Arc::clone(count)));
     }
 }
 
@@ -86,7 +86,7 @@ impl Tenant {
 
     /// Starts all attacks at once.
     pub(crate) fn attack(&self) -> Attacks {
-        let mut attacks = Attacks { counts: BTreeMap::new(), _tasks: JoinSet::new() };
+        let mut attacks = Attacks { counts: BTreeMap::new(), tasks: JoinSet::new() };
         let of = || self.clone();
         let size = Size::chosen();
         let tenant = of();

@@ -23,6 +23,9 @@ const MOST_WAKEUPS: usize = 100;
 /// A wrong clock can have written a time that is farther away. Then the attempt starts after this time.
 const LONGEST_RETRY_WAIT: Duration = seconds(600);
 
+/// Reasons for which other pods at the same endpoint need not wait.
+const ABOUT_ONE_POD: [Reason; 4] = [Reason::PodNotOnNode, Reason::PodForbidden, Reason::PodNotFound, Reason::TooSoon];
+
 impl World {
     /// An engine starts an operation.
     pub(super) fn check_start(&mut self, process: usize, id: OperationId, operation: &Operation) {
@@ -224,7 +227,9 @@ impl World {
         let now = self.now;
         let closed = &mut self.processes[process].seen.closed_endpoints;
         match outcome {
-            Outcome::Failed { reason, retry_after, .. } if reason.retry_class() == RetryClass::NotTried => {
+            Outcome::Failed { reason, retry_after, .. }
+                if reason.retry_class() == RetryClass::NotTried && !ABOUT_ONE_POD.contains(reason) =>
+            {
                 // An attempt that started before the endpoint was closed adds nothing.
                 if closed.get(&endpoint).is_none_or(|until| *until <= attempting.since) {
                     // The shortest wait, a bit shorter.
