@@ -159,6 +159,8 @@ async fn a_hostile_tenant_delays_no_other_and_brings_no_process_down() {
             let admin = scene.watcher.admin_url().trim_start_matches("http://").parse().unwrap();
             let tenant = Tenant { ns: attacker, nodes, admin, webhook: scene.attacked.clone() };
             tenant.prepare(ns.snaphook()).await;
+            // Until then, attempts in annotations could be those of a former leader, and hold a slot.
+            sleep(LONGEST_SLOT).await;
 
             let (attacks, started, calls) = (tenant.attack(), Instant::now(), proxy.calls().len());
             let time = Size::chosen().of(Duration::from_secs(30), Duration::from_secs(300));
@@ -178,7 +180,10 @@ async fn a_hostile_tenant_delays_no_other_and_brings_no_process_down() {
             print_and_assert(&quiet, &waits, reviews, calls);
             match limit.as_ref().map(MemoryLimit::peak) {
                 Ok(peak) => print_result(&format!("adversary: {} MiB at most", peak.unwrap() / 1024 / 1024)),
-                Err(error) => print_result(&format!("adversary: memory is not limited: {error}")),
+                Err(error) if Size::chosen() == Size::Short => {
+                    print_result(&format!("adversary: memory is not limited: {error}"));
+                }
+                Err(error) => unreachable!("the long form needs the limit, which needs root: {error}"),
             }
             assert_eq!(scene.watcher.pid().await, pid);
             scene.watcher.ready().await.unwrap();

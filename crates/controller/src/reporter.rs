@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
-use snapwatcher_api::outcome::Outcome;
+use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_api::pod::PodFacts;
 use snapwatcher_daemon::telemetry::{LogThrottle, error_chain};
 use snapwatcher_kubernetes::events::{CHECKPOINT_REJECTED, INVALID_ANNOTATION};
@@ -82,6 +82,8 @@ impl Reporter {
                 Outcome::Failed { reason, message, .. } if reason.is_about_endpoint() => {
                     checks.backend.fail(message.as_str());
                 }
+                // Nothing was sent.
+                Outcome::Failed { reason: Reason::TooSoon, .. } => {}
                 _ if others_reachable => checks.backend.pass(),
                 _ => {}
             },
@@ -220,7 +222,7 @@ mod tests {
     use std::sync::Arc;
 
     use snapwatcher_api::fixtures::{checkpoint, pod};
-    use snapwatcher_api::outcome::{Reason, Redacted};
+    use snapwatcher_api::outcome::Redacted;
     use snapwatcher_daemon::telemetry::capture::capture;
     use snapwatcher_daemon::telemetry::{LogBudget, LogFormat, LogLevel};
     use snapwatcher_kubernetes::workload::Workload;

@@ -49,7 +49,7 @@ impl World {
                 let next = attempt.checkpoint.status.as_ref().and_then(|status| status.next_attempt_time.as_ref());
                 let of = &self.processes[process];
                 let key = key.clone().unwrap_or_default();
-                let shown_at = of.seen.attempts.get(&key).map(|(_, at)| *at).unwrap_or_default();
+                let shown_at = of.seen.attempts.get(&key).map(|shown| shown.at).unwrap_or_default();
                 let is_early = next.is_some_and(|next| next.0 > of.clocks(self.now).wall);
                 if is_early && self.age(shown_at) < LONGEST_RETRY_WAIT {
                     self.violate("attempt before its time", || format!("{operation:?}"));
@@ -147,7 +147,7 @@ impl World {
             let (uid, node, until) = facts::slot(record)?;
             let name = record.spec.container.clone().unwrap_or_default();
             let holder = facts::attempt(record)?.holder;
-            let shown_at = of.seen.attempts.get(key).map(|(_, at)| *at).unwrap_or_default();
+            let shown_at = of.seen.attempts.get(key).map(|shown| shown.at).unwrap_or_default();
             let is_known = || {
                 let pods = &of.seen.pods;
                 facts::has_status(record)
@@ -227,6 +227,8 @@ impl World {
         let now = self.now;
         let closed = &mut self.processes[process].seen.closed_endpoints;
         match outcome {
+            // Nothing was sent.
+            Outcome::Failed { reason: Reason::TooSoon, .. } => {}
             Outcome::Failed { reason, retry_after, .. }
                 if reason.retry_class() == RetryClass::NotTried && !ABOUT_ONE_POD.contains(reason) =>
             {

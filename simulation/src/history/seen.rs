@@ -69,12 +69,20 @@ impl ShownPod {
     }
 }
 
+/// An attempt, and when it was first shown.
+pub(super) struct ShownAttempt {
+    /// Of the Checkpoint.
+    uid: String,
+    attempt: Option<AttemptId>,
+    pub(super) at: Duration,
+}
+
 #[derive(Default)]
 pub(super) struct Seen {
     /// By `namespace/name`.
     pub(super) records: BTreeMap<String, (usize, Arc<Checkpoint>)>,
-    /// The last attempt of each Checkpoint, and when it was first shown.
-    pub(super) attempts: HashMap<String, (Option<AttemptId>, Duration)>,
+    /// The last attempt of each Checkpoint.
+    pub(super) attempts: HashMap<String, ShownAttempt>,
     /// By `namespace/name`.
     pub(super) pods: HashMap<String, ShownPod>,
     /// What a listing of pods under way has delivered, by scope.
@@ -172,8 +180,12 @@ impl Seen {
             listing.insert(key.clone());
         }
         let attempt = facts::attempt(checkpoint);
-        if self.attempts.get(&key).is_none_or(|(known, _)| !facts::is_same(known.as_ref(), attempt.as_ref())) {
-            self.attempts.insert(key.clone(), (attempt, now));
+        // A Checkpoint that was deleted can be created again under its name.
+        let uid = facts::uid(checkpoint);
+        let is_known =
+            |known: &ShownAttempt| known.uid == uid && facts::is_same(known.attempt.as_ref(), attempt.as_ref());
+        if !self.attempts.get(&key).is_some_and(is_known) {
+            self.attempts.insert(key.clone(), ShownAttempt { uid, attempt, at: now });
         }
         self.records.insert(key, (scope, Arc::clone(checkpoint)));
     }

@@ -132,12 +132,21 @@ impl CheckpointBackend for Kubelet {
     }
 }
 
-/// The limits of a container on memory and on the files that it changes, in bytes: its archive has both.
+/// The limits of a container on memory and on the files that it changes, in bytes: its archive has both. A limit of 0 is none for
+/// Kubernetes. A container that is resized has the limit of its status until it has that of its spec.
 fn limits(pod: &Value, container: &str) -> [Option<u64>; 2] {
     let lists = ["/spec/containers", "/spec/initContainers"];
-    let mut containers = lists.iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
-    let limits = containers.find(|one| one["name"] == container).and_then(|one| one.pointer("/resources/limits"));
-    ["memory", "ephemeral-storage"].map(|resource| quantity::bytes(limits?.get(resource)?.as_str()?))
+    let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"];
+    let limits_in = |lists: [&str; 2]| {
+        let mut all = lists.into_iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
+        all.find(|one| one["name"] == container).and_then(|one| one.pointer("/resources/limits"))
+    };
+    let (wanted, actual) = (limits_in(lists), limits_in(statuses));
+    ["memory", "ephemeral-storage"].map(|resource| {
+        let of = |limits: Option<&Value>| quantity::bytes(limits?.get(resource)?.as_str()?);
+        let limit = of(wanted).filter(|bytes| *bytes > 0)?;
+        Some(limit.max(of(actual).unwrap_or_default()))
+    })
 }
 
 /// Whether the kubelet has certainly written no archive.

@@ -164,7 +164,8 @@ fn endpoint(name: &str, node: &ReadNode, types: &[AddressType]) -> Result<Kubele
     let port = u16::try_from(port).ok().filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
     match base_url(address, port) {
         Some(base) => {
-            let memory = quantity::bytes(&allocatable.memory).unwrap_or_default();
+            // An unknown amount counts as more than any budget.
+            let memory = quantity::bytes(&allocatable.memory).unwrap_or(u64::MAX);
             Ok(KubeletEndpoint { node: name.to_owned(), base, memory })
         }
         None => unreachable(format!(

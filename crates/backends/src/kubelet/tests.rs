@@ -127,6 +127,7 @@ async fn archives_of_a_namespace_beyond_the_limit_of_a_day_are_not_requested() {
         ("shop", limited(), "TooSoon", "raise `--kubelet-archive-budget`"),
         ("shop", json!({"memory": "2Gi"}), "Succeeded", ""),
         ("shop", json!({}), "TooSoon", "give the container a memory limit"),
+        ("shop", json!({"memory": "0"}), "TooSoon", "give the container a memory limit"),
         ("bank", json!({}), "Succeeded", ""),
         ("bank", limited(), "TooSoon", "namespace `bank` on node `n1`"),
     ] {

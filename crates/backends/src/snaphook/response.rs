@@ -18,8 +18,9 @@ use crate::redact;
 /// `detail` of FastAPI, in which SnapHook is written, for a path that it does not serve.
 const UNKNOWN_PATH: &str = "Not Found";
 
-/// `detail` of FastAPI, with status 403, for a request without a token that it can use.
-const UNAUTHENTICATED: [&str; 2] = ["Not authenticated", "Invalid authentication credentials"];
+/// Texts of a 403 that are about the credentials of all requests: those of FastAPI, and what a server says that gives no reason.
+const UNAUTHENTICATED: [&str; 5] =
+    ["Not authenticated", "Invalid authentication credentials", "Invalid token", "Forbidden", "Unauthorized"];
 
 /// The outcome of an attempt with this response. `url` is for messages; an archive in the response is on `node`.
 pub(super) fn outcome(response: &BackendResponse, url: &str, node: &str, now: Timestamp) -> Outcome {
@@ -47,10 +48,11 @@ pub(super) fn outcome(response: &BackendResponse, url: &str, node: &str, now: Ti
 fn reason(response: &BackendResponse) -> Option<Reason> {
     let text = own_message(response.body.trim());
     let is_about_path = || text.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(UNKNOWN_PATH));
-    let is_unauthenticated = || text.as_deref().is_some_and(|text| UNAUTHENTICATED.contains(&text));
+    let is_about_credentials =
+        || text.as_ref().is_none_or(|text| UNAUTHENTICATED.iter().any(|known| text.eq_ignore_ascii_case(known)));
     match response.status.as_u16() {
         401 => Some(Reason::Unauthorized),
-        403 if is_unauthenticated() => Some(Reason::Unauthorized),
+        403 if is_about_credentials() => Some(Reason::Unauthorized),
         403 => Some(Reason::PodForbidden),
         404 if is_about_path() => Some(Reason::EndpointNotFound),
         404 => Some(Reason::PodNotFound),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use snapwatcher_api::outcome::Outcome;
+use snapwatcher_api::outcome::{Outcome, Reason};
 
 use crate::record::retry_wait::retry_wait;
 
@@ -32,6 +32,7 @@ pub(super) enum EndpointSignal {
 impl From<&Outcome> for EndpointSignal {
     fn from(outcome: &Outcome) -> Self {
         match outcome {
+            Outcome::Failed { reason: Reason::TooSoon, .. } => Self::NotSent,
             Outcome::Failed { reason, retry_after, .. } if reason.is_about_endpoint() => {
                 Self::Unreachable { retry_after: *retry_after }
             }
@@ -92,7 +93,7 @@ impl CircuitBreaker {
 
 #[cfg(test)]
 mod tests {
-    use snapwatcher_api::outcome::{Reason, Redacted};
+    use snapwatcher_api::outcome::Redacted;
     use snapwatcher_kubernetes::backoff::Backoff;
 
     use super::*;
@@ -149,6 +150,7 @@ mod tests {
         for reason in [Reason::Unreachable, Reason::Unauthorized, Reason::EndpointNotFound, Reason::Busy] {
             assert_eq!(signal(reason), UNREACHABLE, "{reason}");
         }
+        assert_eq!(signal(Reason::TooSoon), EndpointSignal::NotSent, "it says nothing of the endpoint");
     }
 
     #[test]

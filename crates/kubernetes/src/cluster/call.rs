@@ -32,10 +32,10 @@ pub enum CallError {
 /// `ErrCallingWebhook` of k8s.io/apiserver.
 const WEBHOOK_FAILED: &str = "failed calling webhook";
 
-/// In the API server's message about an object that is too large for etcd, see `ErrGRPCRequestTooLarge` of go.etcd.io/etcd/api. Its
-/// code is 500, as for an etcd that is full. A person can fill an object up to the limit, so that
-/// a status has no room.
-const TOO_LARGE: &str = "etcdserver: request is too large";
+/// In the API server's message about an object that is too large: of etcd, see `ErrGRPCRequestTooLarge` of go.etcd.io/etcd/api, and of
+/// its gRPC client, if etcd takes more than that. The code is 500, as for an etcd that is full. A person can fill an object up to the
+/// limit, so that a status has no room.
+const TOO_LARGE: [&str; 2] = ["etcdserver: request is too large", "trying to send message larger than max"];
 
 impl CallError {
     /// The API server's answer, if it gave one.
@@ -117,7 +117,7 @@ impl CallError {
 /// Whether a 5xx says that the object was not written, for a reason that no other object shares: the API server asks webhooks before
 /// it carries out a request, and etcd stores no object that is too large.
 fn is_rejection(status: &Status) -> bool {
-    status.message.contains(WEBHOOK_FAILED) || status.message.contains(TOO_LARGE)
+    [WEBHOOK_FAILED].iter().chain(&TOO_LARGE).any(|text| status.message.contains(text))
 }
 
 /// Makes one call that ends within [`CALL_TIMEOUT`]; `what` completes the sentence "could not ...".
@@ -181,6 +181,7 @@ mod tests {
         for message in [
             "Internal error occurred: failed calling webhook \"a.example.com\": connection refused",
             "etcdserver: request is too large",
+            "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2097160 vs. 2097152)",
         ] {
             let status = Status::failure(message, "InternalError").with_code(500);
             let source = Box::new(kube::Error::Api(Box::new(status)));

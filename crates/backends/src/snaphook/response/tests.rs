@@ -64,6 +64,8 @@ fn each_row_of_the_table_has_its_outcome() {
         (425, "", "BackendError"),
         (401, "", "Unauthorized"),
         (403, r#"{"detail": "Not authenticated"}"#, "Unauthorized"),
+        (403, r#"{"detail": "Invalid token"}"#, "Unauthorized"),
+        (403, "RBAC: access denied", "Unauthorized"),
         (403, r#"{"detail": "namespace shop is not allowed"}"#, "PodForbidden"),
         (404, r#"{"detail": "Not Found"}"#, "EndpointNotFound"),
         (404, r#"{"error": "not found"}"#, "EndpointNotFound"),
@@ -88,8 +90,7 @@ fn every_status_has_an_outcome() {
     for status in 100..=999 {
         let expected = match status {
             200..=299 => "Succeeded",
-            401 => "Unauthorized",
-            403 => "PodForbidden",
+            401 | 403 => "Unauthorized",
             404 => "EndpointNotFound",
             429 | 503 => "Busy",
             408 | 425 | 500..=599 => "BackendError",
