@@ -155,9 +155,7 @@ fn unread(why: &Unread, kinds: &BTreeSet<&'static str>) -> Finding {
             let seen = "not looked at: this account may not list them, and SnapWatcher does not need to";
             Finding::new(Topic::Label, what, State::Skipped, seen, Some(remedy))
         }
-        Unread::TooMany(most) => {
-            Finding::skipped(Topic::Label, what, format!("of each kind and namespace, only {most} were looked at"))
-        }
+        Unread::TooMany(most) => Finding::skipped(Topic::Label, what, format!("only {most} were looked at")),
         Unread::Failed(message) => Finding::skipped(Topic::Label, what, message),
     }
 }

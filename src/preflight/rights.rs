@@ -69,10 +69,15 @@ async fn review(client: &Client, rule: &Rule, verb: &str) -> Access {
         namespace: rule.namespace.clone(),
         ..ResourceAttributes::default()
     };
+    access(client, attributes, &rule.to_string()).await
+}
+
+/// Asks the API server for one verb. `what` completes the sentence "could not review the ...".
+pub(super) async fn access(client: &Client, attributes: ResourceAttributes, what: &str) -> Access {
     let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
     let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    match call(format!("review the {rule}"), api.create(&PostParams::default(), &review)).await {
+    match call(format!("review the {what}"), api.create(&PostParams::default(), &review)).await {
         Ok(SelfSubjectAccessReview { status: Some(SubjectAccessReviewStatus { allowed: true, .. }), .. }) => {
             Access::Allowed
         }

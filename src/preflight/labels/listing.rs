@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::finding::Finding;
+use super::super::rights::{Access, access};
 use super::{Found, LabelsOfPods, Marks, Mistake, Unread, evaluate, mistake};
 use snapwatcher_api::keys::{MIRROR, MUTATED, OPTED_IN, SNAP};
 use snapwatcher_api::pod::ControllerReference;
@@ -58,26 +60,40 @@ pub(in crate::preflight) async fn check(
     let mut found = Found::default();
     for kind in KINDS {
         for scope in Scope::of(namespaces) {
+            if !may_list(client, kind, &scope).await {
+                found.unread.entry(Unread::NotAllowed).or_default().insert(kind.plural);
+                continue;
+            }
             for selector in selectors(kind.place) {
                 let listed = timeout_at(until, list(client, kind, &scope, &selector, &mut found)).await;
                 let unread = match listed {
                     Ok(Ok(true)) => continue,
                     Ok(Ok(false)) => Unread::TooMany(MOST),
-                    Ok(Err(error)) if error.status().is_some_and(kube::core::Status::is_forbidden) => {
-                        Unread::NotAllowed
-                    }
                     Ok(Err(error)) => Unread::Failed(error_chain(&error)),
                     Err(_) => Unread::Failed(format!("not finished within {} s", TIME_LIMIT.as_secs())),
                 };
-                let is_allowed = unread != Unread::NotAllowed;
                 found.unread.entry(unread).or_default().insert(kind.plural);
-                if !is_allowed {
-                    break;
-                }
             }
         }
     }
     evaluate(&found, read(client, configuration).await.as_ref())
+}
+
+/// Whether the account has the right. A request without it would show in the audit log as one that was refused.
+async fn may_list(client: &Client, kind: LabeledKind, scope: &Scope) -> bool {
+    let namespace = match scope {
+        Scope::Namespace(name) if kind.place != LabelsOfPods::Nowhere => Some(name.clone()),
+        _ => None,
+    };
+    let attributes = ResourceAttributes {
+        group: Some(kind.group.to_owned()),
+        resource: Some(kind.plural.to_owned()),
+        verb: Some("list".to_owned()),
+        namespace,
+        ..ResourceAttributes::default()
+    };
+    let what = format!("right to list {}", kind.plural);
+    !matches!(access(client, attributes, &what).await, Access::Denied(_))
 }
 
 /// The configuration, if it can be read. Otherwise another finding says why not.
