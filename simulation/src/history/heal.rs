@@ -140,7 +140,9 @@ impl World {
             CheckpointTarget::Pod { name, .. } | CheckpointTarget::Manual { name, .. } => {
                 let pod = self.server.pod(&namespace, name).ok();
                 let waits = eligibility::check(pod.as_ref().map(|pod| &pod.facts), Choice::Target(&target), now);
-                waits.map_or_else(|cause| cause.reason() != Reason::NotReady, |_| true)
+                // Its containers do not run again, whatever the eligibility rule says.
+                let has_ended = pod.as_ref().is_some_and(|pod| pod.facts.ended);
+                has_ended || waits.map_or_else(|cause| cause.reason() != Reason::NotReady, |_| true)
             }
             CheckpointTarget::Revision { workload, revision, .. } => {
                 let mut pods = self.server.labeled_pods_of(&namespace, revision);
