@@ -13,6 +13,9 @@ use super::world::World;
 impl World {
     pub(super) fn retain(&mut self, process: usize, known_pods: &HashSet<String>) {
         self.coverage.event("rounds of retention");
+        if !self.processes[process].leads {
+            return self.violate("retention without leading", || format!("{} known pods", known_pods.len()));
+        }
         for record in self.records() {
             let (Some(target), true) = (facts::target(&record), record.phase().is_final()) else { continue };
             let namespace = record.metadata.namespace.clone().unwrap_or_default();
