@@ -43,6 +43,7 @@ use record_table::RecordTable;
 use state::{Reported, Running, Task};
 use timers::{Timer, Timers};
 
+pub(crate) use circuit_breaker::EndpointSignal;
 pub use kept::Kept;
 pub use message::{ClaimReport, Effect, Input, Now, Report};
 pub use slots::ConcurrencyLimits;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
-use snapwatcher_api::outcome::{Outcome, Reason};
+use snapwatcher_api::outcome::Outcome;
 use snapwatcher_api::pod::PodFacts;
 use snapwatcher_daemon::telemetry::{LogThrottle, error_chain};
 use snapwatcher_kubernetes::events::{CHECKPOINT_REJECTED, INVALID_ANNOTATION};
@@ -13,7 +13,7 @@ use snapwatcher_state::ContainerTimeline;
 
 use crate::checkpoint_log::{CheckpointLog, names};
 use crate::context::ControllerContext;
-use crate::engine::{ClaimReport, Report};
+use crate::engine::{ClaimReport, EndpointSignal, Report};
 use crate::log_block::{self, LogBlock};
 use crate::operation::{ClaimError, INTERRUPTED, SentAttempt, UnmetAttempt};
 use crate::record::fields;
@@ -78,13 +78,11 @@ impl Reporter {
             Report::Requested(checkpoint) => {
                 self.update_timeline(&checkpoint, |timeline| timeline.requested = Some(now()));
             }
-            Report::Responded { outcome, others_reachable } => match outcome {
-                Outcome::Failed { reason, message, .. } if reason.is_about_endpoint() => {
+            Report::Responded { outcome, others_reachable } => match (EndpointSignal::from(&outcome), outcome) {
+                (EndpointSignal::Unreachable { .. }, Outcome::Failed { message, .. }) => {
                     checks.backend.fail(message.as_str());
                 }
-                // Nothing was sent.
-                Outcome::Failed { reason: Reason::TooSoon, .. } => {}
-                _ if others_reachable => checks.backend.pass(),
+                (EndpointSignal::Reachable, _) if others_reachable => checks.backend.pass(),
                 _ => {}
             },
             Report::AttemptEnded(sent) => self.attempt_ended(&sent),
@@ -222,7 +220,7 @@ mod tests {
     use std::sync::Arc;
 
     use snapwatcher_api::fixtures::{checkpoint, pod};
-    use snapwatcher_api::outcome::Redacted;
+    use snapwatcher_api::outcome::{Reason, Redacted};
     use snapwatcher_daemon::telemetry::capture::capture;
     use snapwatcher_daemon::telemetry::{LogBudget, LogFormat, LogLevel};
     use snapwatcher_kubernetes::workload::Workload;

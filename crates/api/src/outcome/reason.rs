@@ -151,12 +151,6 @@ impl Reason {
         Self::ALL.into_iter().find(|reason| reason.as_str() == word)
     }
 
-    /// Whether requests about other pods at the same endpoint would not be tried either.
-    pub fn is_about_endpoint(self) -> bool {
-        let is_about_pod = matches!(self, Self::PodNotOnNode | Self::PodForbidden | Self::PodNotFound | Self::TooSoon);
-        self.retry_class() == RetryClass::NotTried && !is_about_pod
-    }
-
     /// What follows from this reason.
     pub fn retry_class(self) -> RetryClass {
         match self {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use snapwatcher_api::outcome::{Outcome, Reason};
+use snapwatcher_api::outcome::{Outcome, Reason, RetryClass};
 
 use crate::record::retry_wait::retry_wait;
 
@@ -20,7 +20,7 @@ pub(super) enum CircuitBreaker {
 
 /// What an attempt says about its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EndpointSignal {
+pub(crate) enum EndpointSignal {
     /// The endpoint responded, whatever the response says of the pod.
     Reachable,
     /// The request was not accepted; the endpoint may have named a time to come back.
@@ -33,7 +33,11 @@ impl From<&Outcome> for EndpointSignal {
     fn from(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Failed { reason: Reason::TooSoon, .. } => Self::NotSent,
-            Outcome::Failed { reason, retry_after, .. } if reason.is_about_endpoint() => {
+            // Requests about other pods can still succeed.
+            Outcome::Failed { reason: Reason::PodNotOnNode | Reason::PodForbidden | Reason::PodNotFound, .. } => {
+                Self::Reachable
+            }
+            Outcome::Failed { reason, retry_after, .. } if reason.retry_class() == RetryClass::NotTried => {
                 Self::Unreachable { retry_after: *retry_after }
             }
             _ => Self::Reachable,
