@@ -2,18 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use lab::objects::pod;
 use lab::{Namespace, Snapwatcher, WebhookClient, in_namespace, review_of_creation};
-use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use snapwatcher_admission::{HEALTH, MUTATE, REVIEW_LIMIT};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -23,15 +20,9 @@ async fn webhook_client(ns: &Namespace) -> (Arc<Snapwatcher>, WebhookClient) {
     (watcher, webhook_client)
 }
 
-async fn connected(webhook_client: &WebhookClient, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(webhook_client.address()).await?;
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
-}
-
 /// Sends these bytes over TLS, and returns everything received until the server closes the connection.
 async fn exchange(webhook_client: &WebhookClient, bytes: &[u8]) -> String {
-    let mut stream = connected(webhook_client, webhook_client.tls(&["http/1.1"])).await.unwrap();
+    let mut stream = webhook_client.connect(webhook_client.tls(&["http/1.1"])).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut received = Vec::new();
     // A server may close without close_notify; only the bytes before that matter.
@@ -57,10 +48,10 @@ async fn only_http_1_is_offered() {
             (vec!["http/1.1"], Some(&b"http/1.1"[..])),
             (vec![], None),
         ] {
-            let stream = connected(&webhook_client, webhook_client.tls(&offered)).await.unwrap();
+            let stream = webhook_client.connect(webhook_client.tls(&offered)).await.unwrap();
             assert_eq!(stream.get_ref().1.alpn_protocol(), chosen, "{offered:?}");
         }
-        let error = connected(&webhook_client, webhook_client.tls(&["h2"])).await.unwrap_err().to_string();
+        let error = webhook_client.connect(webhook_client.tls(&["h2"])).await.unwrap_err().to_string();
         assert!(error.contains("NoApplicationProtocol"), "{error}");
         // A client that sends HTTP/2 without ALPN gets no HTTP/2 either.
         let response = exchange(&webhook_client, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
@@ -134,7 +125,7 @@ async fn a_client_without_tls_or_without_trust_gets_no_response() {
         assert!(!String::from_utf8_lossy(&received).contains("HTTP/"), "{received:?}");
 
         let no_roots = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        let error = connected(&webhook_client, no_roots).await.unwrap_err().to_string();
+        let error = webhook_client.connect(no_roots).await.unwrap_err().to_string();
         assert!(error.contains("UnknownIssuer"), "{error}");
         assert!(is_serving(&webhook_client).await);
     })

@@ -14,14 +14,11 @@ use lab::objects::pod;
 use lab::storm::Size;
 use lab::terminal::print_result;
 use lab::{Namespace, Snapwatcher, WebhookClient, in_namespace, review_of_creation};
-use rustls::pki_types::ServerName;
 use serde_json::Value;
 use snapwatcher_admission::{MUTATE, REVIEW_LIMIT, VALIDATE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -44,9 +41,7 @@ fn head(more: &str) -> String {
 
 /// Sends the bytes, then the filler again and again while the server reads. Returns all that the server sends.
 async fn send(webhook_client: &WebhookClient, bytes: &[u8], filler: &[u8]) -> String {
-    let stream = TcpStream::connect(webhook_client.address()).await.unwrap();
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    let stream = TlsConnector::from(Arc::new(webhook_client.tls(&["http/1.1"]))).connect(name, stream).await.unwrap();
+    let stream = webhook_client.connect(webhook_client.tls(&["http/1.1"])).await.unwrap();
     let (mut reader, mut writer) = tokio::io::split(stream);
     let writing = async {
         writer.write_all(bytes).await?;

@@ -17,13 +17,11 @@ use lab::{
     Launch, Namespace, Process, Snapwatcher, SnapwatcherOptions, WebhookClient, in_namespace, review_of_creation,
     try_until,
 };
-use rustls::pki_types::ServerName;
 use snapwatcher_admission::{HEALTH, MUTATE};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tokio_rustls::TlsConnector;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -78,15 +76,17 @@ impl Rude {
 
     /// Misbehaves until the server closes the connection, or forever.
     async fn behave(self, webhook_client: WebhookClient) -> io::Result<()> {
-        let mut tcp = TcpStream::connect(webhook_client.address()).await?;
         match self {
-            Self::ConnectOnly => {}
-            // Only the head of a record and of a ClientHello.
-            Self::HalfHandshake => tcp.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).await?,
+            Self::ConnectOnly | Self::HalfHandshake => {
+                let mut tcp = TcpStream::connect(webhook_client.address()).await?;
+                if matches!(self, Self::HalfHandshake) {
+                    // Only the head of a record and of a ClientHello.
+                    tcp.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).await?;
+                }
+                std::future::pending().await
+            }
             Self::SlowHead | Self::SlowBody | Self::ReadsNothing => {
-                let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
-                let mut stream =
-                    TlsConnector::from(Arc::new(webhook_client.tls(&["http/1.1"]))).connect(name, tcp).await?;
+                let mut stream = webhook_client.connect(webhook_client.tls(&["http/1.1"])).await?;
                 if matches!(self, Self::ReadsNothing) {
                     stream.write_all(format!("GET {HEALTH} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(10).as_bytes()).await?;
                     return std::future::pending().await;
@@ -105,7 +105,6 @@ impl Rude {
                 }
             }
         }
-        std::future::pending().await
     }
 }
 

@@ -1,16 +1,20 @@
 //! A client of SnapWatcher's webhooks that trusts what the API server trusts: the caBundle in the webhook
 //! configuration. It sends what an API server never sends, and shows responses that an API server hides.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::access::install_crypto_provider;
 use crate::namespace::Namespace;
@@ -75,6 +79,12 @@ impl WebhookClient {
         let mut config = ClientConfig::builder().with_root_certificates(Arc::clone(&self.roots)).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         config
+    }
+
+    /// Opens a connection for a test that writes raw bytes.
+    pub async fn connect(&self, tls: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        TlsConnector::from(Arc::new(tls)).connect(ServerName::from(self.address.ip()), stream).await
     }
 
     pub async fn get(&self, path: &str) -> Result<Reply, WebhookClientError> {

@@ -5,12 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lab::WebhookClient;
-use rustls::pki_types::ServerName;
 use snapwatcher_admission::MUTATE;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::sleep;
-use tokio_rustls::TlsConnector;
 
 /// Connects again after each time that the server closes the connection.
 pub(crate) async fn repeat(webhook: WebhookClient, body: usize, count: Arc<AtomicUsize>) {
@@ -22,9 +19,7 @@ pub(crate) async fn repeat(webhook: WebhookClient, body: usize, count: Arc<Atomi
 }
 
 async fn send_slowly(webhook: &WebhookClient, body: usize, count: &AtomicUsize) -> std::io::Result<()> {
-    let tcp = TcpStream::connect(webhook.address()).await?;
-    let name = ServerName::try_from("127.0.0.1").map_err(std::io::Error::other)?;
-    let mut stream = TlsConnector::from(Arc::new(webhook.tls(&["http/1.1"]))).connect(name, tcp).await?;
+    let mut stream = webhook.connect(webhook.tls(&["http/1.1"])).await?;
     let head = format!(
         "POST {MUTATE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {body}\r\n\r\n{{"
     );
