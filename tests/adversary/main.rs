@@ -187,6 +187,8 @@ async fn a_hostile_tenant_delays_no_other_and_brings_no_process_down() {
             }
             assert_eq!(scene.watcher.pid().await, pid);
             scene.watcher.ready().await.unwrap();
+            // Its control group can be removed when it has ended.
+            scene.watcher.stop().await.unwrap();
         })
         .await;
     })

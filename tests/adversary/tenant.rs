@@ -29,7 +29,7 @@ const LARGE: usize = 1_400_000;
 /// An API server does not store more. An object of this size has no room for a status.
 const LARGEST: usize = 1_571_500;
 /// A pod that runs for as long as the test.
-pub(crate) const RUNNING: &str = "running";
+const RUNNING: &str = "running";
 /// Between two calls of one attack. The API server of the test shares two cores with all others, and an API server that is busy
 /// makes everything slow, with and without SnapWatcher.
 const PACE: Duration = Duration::from_millis(50);

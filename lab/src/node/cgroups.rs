@@ -32,12 +32,49 @@ pub(crate) struct Cgroups {
     folders: Vec<PathBuf>,
 }
 
+/// A new name of a group. It contains the process id of this lab.
+fn new_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A group in the hierarchy that limits memory. Dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct MemoryGroup {
+    folder: PathBuf,
+}
+
+impl MemoryGroup {
+    pub(crate) fn create() -> io::Result<Self> {
+        let hierarchies = hierarchies(&fs::read_to_string("/proc/self/mounts")?);
+        let hierarchy = match hierarchies.as_slice() {
+            [only] => {
+                enable_controllers(only)?;
+                Some(only)
+            }
+            several => several.iter().find(|folder| folder.ends_with("memory")),
+        };
+        let hierarchy = hierarchy.ok_or_else(|| io::Error::other("no control groups limit memory here"))?;
+        let folder = hierarchy.join(new_name());
+        fs::create_dir(&folder)?;
+        Ok(Self { folder })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        removed(&self.folder, Instant::now() + TIMEOUT);
+    }
+}
+
 impl Cgroups {
     /// Creates a group with a new name in each hierarchy.
     pub(crate) fn create() -> io::Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mut made = Self { name: format!("{PREFIX}{}-{count}", std::process::id()), folders: Vec::new() };
+        let mut made = Self { name: new_name(), folders: Vec::new() };
         let hierarchies = hierarchies(&fs::read_to_string("/proc/self/mounts")?);
         // On a machine with several hierarchies, the controllers belong to those of version 1.
         if let [only] = hierarchies.as_slice() {

@@ -33,6 +33,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
+pub(crate) use cgroups::MemoryGroup;
 pub use cgroups::control_groups_of;
 pub use error::NodeError;
 pub use image::{Files, Image};
