@@ -3,91 +3,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
+mod archive_budget;
+mod nodes;
+
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
-use k8s_openapi::api::core::v1::{Pod, ResourceRequirements, ServiceAccount};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use lab::kubelet::Kubelet;
-use lab::objects::{deployment, pod};
+use lab::objects::deployment;
 use lab::{Namespace, Snapwatcher, SnapwatcherOptions, in_namespace};
-use serde_json::json;
-use tempfile::NamedTempFile;
-
-const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
-const ACCOUNT: &str = "snapwatcher-kubelet";
+use nodes::{ACCOUNT, Nodes, SNAPWATCHER, make_account, start};
 
 /// Retries come soon.
 const SOON: [&str; 4] = ["--longest-wait", "50ms", "--max-attempts", "100"];
-
-/// Nodes of a test's own, each with a kubelet.
-struct Nodes {
-    names: Vec<String>,
-    kubelets: Vec<Kubelet>,
-    /// The certificates of all these kubelets.
-    ca: NamedTempFile,
-}
-
-impl Nodes {
-    async fn of(ns: &Namespace, count: usize) -> Self {
-        let names = ns.dedicated_nodes(count).await;
-        let (mut kubelets, mut certificates) = (Vec::new(), String::new());
-        for name in &names {
-            let kubelet = Kubelet::start().await.unwrap();
-            ns.set_kubelet_port(name, kubelet.port()).await;
-            certificates += kubelet.certificate();
-            kubelets.push(kubelet);
-        }
-        let ca = NamedTempFile::new().unwrap();
-        std::fs::write(ca.path(), certificates).unwrap();
-        Self { names, kubelets, ca }
-    }
-
-    /// A Deployment with a pod on each of these nodes; returns the pods, in the order of their names, with their kubelets.
-    async fn spread(&self, ns: &Namespace) -> Vec<(String, &Kubelet)> {
-        let on_these = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": self.names});
-        let affinity = json!({
-            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
-                {"nodeSelectorTerms": [{"matchExpressions": [on_these]}]}},
-            "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
-                [{"labelSelector": {}, "topologyKey": "kubernetes.io/hostname"}]},
-        });
-        let web = deployment("web").replicas(i32::try_from(self.names.len()).unwrap()).labelled().spec(|spec| {
-            spec.affinity = Some(serde_json::from_value(affinity).unwrap());
-            spec.tolerations = Some(vec![serde_json::from_value(json!({"operator": "Exists"})).unwrap()]);
-        });
-        ns.create_object(&web.build()).await;
-        let mut pods = Vec::new();
-        for pod in ns.pods_made("web", self.names.len()).await {
-            let node = ns.pod_ready(&pod).await.spec.unwrap().node_name.unwrap();
-            let node = self.names.iter().position(|name| *name == node).unwrap();
-            pods.push((pod, &self.kubelets[node]));
-        }
-        pods
-    }
-
-    fn pod(&self, node: usize, name: &str) -> Pod {
-        let node = self.names[node].clone();
-        pod(name).labelled().spec(|spec| spec.node_name = Some(node)).build()
-    }
-}
-
-async fn make_account(ns: &Namespace) {
-    let account: ServiceAccount =
-        serde_json::from_value(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}}))
-            .unwrap();
-    ns.create_object(&account).await;
-}
-
-/// Starts SnapWatcher with this back-end. It trusts all kubelets of `nodes`.
-async fn start(ns: &Namespace, nodes: &Nodes, args: &[&str]) -> Arc<Snapwatcher> {
-    let ca = nodes.ca.path().to_str().unwrap();
-    let args = [&["--backend", "kubelet", "--kubelet-ca-file", ca], args].concat();
-    ns.start_snapwatcher(SNAPWATCHER, &args).await
-}
 
 /// The user that the API server sees in this token.
 async fn subject(ns: &Namespace, token: &str) -> Option<String> {
@@ -95,40 +24,6 @@ async fn subject(ns: &Namespace, token: &str) -> Option<String> {
     let review = TokenReview { spec, ..TokenReview::default() };
     let reviewed = Api::<TokenReview>::all(ns.client()).create(&PostParams::default(), &review).await.unwrap();
     reviewed.status?.user?.username
-}
-
-#[tokio::test]
-async fn a_namespace_cannot_fill_the_disk_of_a_node_by_manual_checkpoints() {
-    in_namespace("a_namespace_cannot_fill_the_disk_of_a_node", |ns| async move {
-        make_account(&ns).await;
-        let nodes = Nodes::of(&ns, 2).await;
-        start(&ns, &nodes, &["--kubelet-archive-budget", "3Gi"]).await;
-        let limited = |node: usize, name: &str| {
-            let mut pod = nodes.pod(node, name);
-            let limits = Some([("memory".to_owned(), Quantity("1Gi".to_owned()))].into());
-            let resources = ResourceRequirements { limits, ..ResourceRequirements::default() };
-            pod.spec.as_mut().unwrap().containers[0].resources = Some(resources);
-            pod
-        };
-        ns.create_object(&limited(0, "web-0")).await;
-        ns.record_of("web-0", "Succeeded").await;
-        for number in 0..10 {
-            ns.apply_checkpoint(&format!("manual-{number}"), &json!({"pod": {"name": "web-0"}})).await.unwrap();
-        }
-        let waiting = ns.until("three archives are written, and the other Checkpoints wait", async || {
-            let records = ns.records().await;
-            let count = |state: &str| records.iter().filter(|record| record.state() == state).count();
-            let states = (count("Succeeded"), count("Pending(TooSoon)"));
-            let waiting = || records.iter().find(|record| record.state() == "Pending(TooSoon)").cloned();
-            if states == (3, 8) { waiting().ok_or_else(String::new) } else { Err(format!("{states:?}")) }
-        });
-        let waiting = waiting.await;
-        assert!(waiting.message().contains("`--kubelet-archive-budget`"), "{}", waiting.message());
-        assert_eq!(nodes.kubelets[0].requests().len(), 3);
-        ns.create_object(&limited(1, "web-1")).await;
-        ns.record_of("web-1", "Succeeded").await;
-    })
-    .await;
 }
 
 #[tokio::test]
