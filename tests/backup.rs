@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -108,6 +109,13 @@ async fn lost(ns: &Namespace) -> Backup {
     backup
 }
 
+/// A running SnapWatcher, what it has lost, and how many requests SnapHook has received by then.
+async fn after_the_loss(ns: &Namespace) -> (Arc<Snapwatcher>, Backup, usize) {
+    let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+    let backup = lost(ns).await;
+    (watcher, backup, requests(ns))
+}
+
 /// All requests that SnapHook has received.
 fn requests(ns: &Namespace) -> usize {
     ns.snaphook().requests().len()
@@ -131,9 +139,7 @@ async fn all_are(ns: &Namespace, backup: &Backup, state: &str) {
 #[tokio::test]
 async fn checkpoints_restored_without_their_status_request_nothing_and_new_pods_are_checkpointed_once() {
     in_namespace("checkpoints_restored_without_their_status", |ns| async move {
-        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let backup = lost(&ns).await;
-        let before = requests(&ns);
+        let (watcher, backup, before) = after_the_loss(&ns).await;
         for (api, originals) in [
             (api::<Pod>(&ns), &backup.pods),
             (api::<ReplicaSet>(&ns), &backup.replicasets),
@@ -169,9 +175,7 @@ async fn checkpoints_restored_without_their_status_request_nothing_and_new_pods_
 #[tokio::test]
 async fn without_pods_in_the_backup_a_restored_revision_is_requested_once() {
     in_namespace("without_pods_in_the_backup", |ns| async move {
-        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let backup = lost(&ns).await;
-        let before = requests(&ns);
+        let (_watcher, backup, before) = after_the_loss(&ns).await;
         restore(&api::<Deployment>(&ns), &backup.deployments[0]).await;
         for original in &backup.checkpoints {
             restore(&ns.checkpoints(), original).await;
@@ -199,9 +203,7 @@ async fn without_pods_in_the_backup_a_restored_revision_is_requested_once() {
 #[tokio::test]
 async fn of_checkpoints_that_are_not_labeled_only_a_manual_one_without_uid_is_executed_again() {
     in_namespace("of_checkpoints_that_are_not_labeled", |ns| async move {
-        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let backup = lost(&ns).await;
-        let before = requests(&ns);
+        let (watcher, backup, before) = after_the_loss(&ns).await;
         let web = backup.pods.iter().find(|pod| pod.name_any() == "web").unwrap();
         copy(&api::<Pod>(&ns), web).await;
         ns.until_requested("web", 4).await;
@@ -232,9 +234,7 @@ async fn restore_with_status(ns: &Namespace, backup: &Backup) {
 #[tokio::test]
 async fn checkpoints_restored_with_their_status_while_no_process_runs_stay_as_they_were() {
     in_namespace("checkpoints_restored_with_their_status", |ns| async move {
-        let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let backup = lost(&ns).await;
-        let before = requests(&ns);
+        let (watcher, backup, before) = after_the_loss(&ns).await;
         watcher.stop().await.unwrap();
         let web = backup.pods.iter().find(|pod| pod.name_any() == "web").unwrap();
         restore(&api::<Pod>(&ns), web).await;
@@ -254,9 +254,7 @@ async fn checkpoints_restored_with_their_status_while_no_process_runs_stay_as_th
 #[tokio::test]
 async fn while_suspended_a_restore_has_time_to_write_the_status() {
     in_namespace("while_suspended_a_restore_has_time", |ns| async move {
-        let watcher: std::sync::Arc<Snapwatcher> = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
-        let backup = lost(&ns).await;
-        let before = requests(&ns);
+        let (watcher, backup, before) = after_the_loss(&ns).await;
         watcher.stop().await.unwrap();
         let suspended = ns.launch_snapwatcher(lab::SnapwatcherOptions {
             binary: SNAPWATCHER.into(),

@@ -1,5 +1,7 @@
 //! Tests where the serving certificate comes from: the files of `--tls-cert`, as `run` does at its start, or the CA Secret.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
 use super::finding::{Finding, Topic};
@@ -11,7 +13,7 @@ use snapwatcher_kubernetes::cluster::Cluster;
 /// Reads the files or the Secret.
 pub(super) async fn check(source: &TlsSource, cluster: &Cluster) -> Option<Finding> {
     match source {
-        TlsSource::Files { .. } => check_files(source).await,
+        TlsSource::Files { certificate, .. } => check_files(source, certificate).await,
         TlsSource::CaSecret { namespace, secret, .. } => {
             let state = ca_secret_state(cluster, namespace, secret).await;
             Some(evaluate_secret(&format!("CA Secret `{namespace}/{secret}`"), state))
@@ -36,8 +38,7 @@ fn evaluate_secret(what: &str, state: Result<CaSecretState, SecretReadError>) ->
     }
 }
 
-async fn check_files(source: &TlsSource) -> Option<Finding> {
-    let TlsSource::Files { certificate, .. } = source else { return None };
+async fn check_files(source: &TlsSource, certificate: &Path) -> Option<Finding> {
     let read = source.not_after().await.transpose()?;
     Some(evaluate(&format!("certificate in `{}`", certificate.display()), read, clock::now()))
 }
@@ -75,8 +76,8 @@ mod tests {
             (one.path().join("junk"), one, Err("contains no certificate in PEM form")),
             (one.path().join("tls.crt"), other, Err("does not belong to the first certificate")),
         ] {
-            let source = TlsSource::Files { certificate, key: key.path().join("tls.key") };
-            let finding = check_files(&source).await.unwrap();
+            let source = TlsSource::Files { certificate: certificate.clone(), key: key.path().join("tls.key") };
+            let finding = check_files(&source, &certificate).await.unwrap();
             let (state, words) = match expected {
                 Ok(words) => (State::Ok, words),
                 Err(words) => (State::Failed, words),

@@ -151,8 +151,8 @@ fn limits(pod: &Value, container: &str) -> [Option<u64>; 2] {
 
 /// Whether the kubelet has certainly written no archive.
 fn is_without_archive(outcome: &Outcome) -> bool {
-    let class = |reason: &Reason| reason.retry_class();
-    matches!(outcome, Outcome::Failed { reason, .. } if matches!(class(reason), RetryClass::NotTried | RetryClass::Final))
+    let Outcome::Failed { reason, .. } = outcome else { return false };
+    matches!(reason.retry_class(), RetryClass::NotTried | RetryClass::Final)
 }
 
 fn too_soon(pod: &PodName, node: &str, is_limited: bool, wait: Duration) -> Outcome {
