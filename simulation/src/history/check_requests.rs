@@ -118,6 +118,10 @@ impl World {
             let text = format!("{key}: {:?}, read {}", requested.spec.revision, live.revision());
             return self.violate("request for another revision", || text);
         }
+        let named = requested.spec.pod.as_ref().and_then(|pod| pod.uid.as_ref());
+        if named.is_some_and(|uid| *uid != live.uid) {
+            return self.violate("request for a pod of another UID", || format!("{key}: {named:?}, read {}", live.uid));
+        }
         let eligible = eligibility::check(Some(live), Choice::Target(&target), wall);
         let is_same_pod = Some(&live.uid) == pod.uid.as_ref() && live.name == request.pod;
         if !is_same_pod || eligible.as_ref().is_ok_and(|containers| !containers.contains(&request.container)) {
