@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use snapwatcher_kubernetes::backoff::Backoff;
 
-/// The longest pause.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// If no call was made for so long after a pause, the end of the outage is not known, and the next error begins another one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), LONGEST_PAUSE);
+const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
 
 /// The API server could not be reached, so no claim and no attempt starts before `until`, by the clock since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::CallError;
 
-use super::api_outage::{ApiOutage, LONGEST_PAUSE};
+use super::api_outage::ApiOutage;
 use super::circuit_breaker::EndpointSignal;
 use super::endpoint_breakers::Permit;
 use super::message::{ClaimReport, Now, Report};
@@ -235,12 +235,12 @@ impl Engine {
     }
 
     fn attempt_failed(&mut self, record: RecordKey, checkpoint: Arc<Checkpoint>, error: CallError, now: Now) {
-        let is_about_checkpoint = error.is_about_object();
-        let wait = if is_about_checkpoint { LONGEST_PAUSE } else { RETRY_AFTER };
-        self.timers.set(Timer::Record(record), now.boot + wait);
-        if is_about_checkpoint {
-            self.report(Report::AttemptFailed { checkpoint, error, retry_after: wait });
+        if error.is_about_object() {
+            let retry_after = self.records.refused(&record, self.random.f64(), now.boot);
+            self.timers.set(Timer::Record(record), now.boot + retry_after);
+            self.report(Report::AttemptFailed { checkpoint, error, retry_after });
         } else {
+            self.timers.set(Timer::Record(record), now.boot + RETRY_AFTER);
             self.start_outage(&error, now);
         }
     }

@@ -128,6 +128,11 @@ impl RecordTable {
         self.unfinished.count(key, has_container);
     }
 
+    /// The API server has refused an operation on this Checkpoint. Returns how long no other one starts. `jitter` is from 0 to 1.
+    pub(super) fn refused(&mut self, key: &RecordKey, jitter: f64, boot: Duration) -> Duration {
+        self.unfinished.refused(key, jitter, boot)
+    }
+
     /// Whether this is an unfinished Checkpoint beyond the limit of its namespace.
     pub(super) fn is_excess(&self, key: &RecordKey) -> bool {
         self.unfinished.is_excess(key)

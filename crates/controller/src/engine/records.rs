@@ -190,10 +190,14 @@ impl Engine {
             return;
         }
         let Some(record) = self.records.unfinished(key) else { return };
-        let checkpoint = record.checkpoint.clone();
+        let (checkpoint, resumes_at) = (record.checkpoint.clone(), record.resumes_at);
         self.observe_slot(key, &checkpoint, now);
         if !self.leads || self.is_stopping {
             return;
+        }
+        // Its owner may change it as often as they like.
+        if now.boot < resumes_at {
+            return self.timers.set(Timer::Record(key.clone()), resumes_at);
         }
         self.count(key, &checkpoint);
         let step = self.next_step(key, &checkpoint, now);

@@ -251,6 +251,32 @@ fn an_outage_of_the_api_server_pauses_claims_and_is_reported_once() {
 }
 
 #[test]
+fn a_checkpoint_whose_status_is_refused_is_attempted_ever_more_rarely_however_often_it_changes() {
+    let (mut engine, _) = leading(settings(), Vec::new());
+    let changed = |version: i64| {
+        let object = fixtures::checkpoint("web").named("full").label("note", &version.to_string()).build();
+        Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(object)) }
+    };
+    let refused = || CallError::TimedOut { what: "update the status".into() }.without_effect();
+    let (mut second, mut waits) = (1, Vec::new());
+    let mut started = operations(engine.on(changed(0), now(second)));
+    for _ in 0..7 {
+        assert!(matches!(started[..], [(_, Operation::Attempt(_))]), "{started:?}");
+        let id = started.remove(0).0;
+        finish(&mut engine, id, OperationResult::Attempt(Err(refused())), second);
+        let refused_at = second;
+        while started.is_empty() {
+            second += 1;
+            started = operations(engine.on(changed(second), now(second)));
+        }
+        waits.push(second - refused_at);
+    }
+    for (wait, expected) in waits.iter().zip([15, 30, 60, 120, 240, 300, 300]) {
+        assert!((expected * 3 / 4..=expected * 5 / 4 + 1).contains(wait), "{waits:?}");
+    }
+}
+
+#[test]
 fn a_manual_checkpoint_beyond_the_limit_of_its_namespace_fails_without_an_attempt() {
     let settings = EngineSettings { max_manual_checkpoints: 1, is_suspended: false, ..settings() };
     let (mut engine, _) = leading(settings, Vec::new());

@@ -8,8 +8,13 @@ use kube::ResourceExt as _;
 
 use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::pod::PodName;
+use snapwatcher_kubernetes::backoff::Backoff;
 
 use super::record_key::RecordKey;
+
+/// After the API server has refused an operation on a Checkpoint, for a reason that concerns this Checkpoint alone. One without room
+/// for a status is refused for ever.
+const REFUSED: Backoff = Backoff::new(Duration::from_secs(15), Duration::from_secs(300));
 
 /// A Checkpoint that is Pending or InProgress.
 pub(super) struct UnfinishedRecord {
@@ -17,6 +22,9 @@ pub(super) struct UnfinishedRecord {
     /// Since when this process has seen its attempt unchanged, by the clock since boot.
     since: Duration,
     count: Count,
+    refusals: u32,
+    /// No operation starts before, by the clock since boot.
+    pub(super) resumes_at: Duration,
 }
 
 /// Whether a Checkpoint counts towards the limit of its namespace. People can create any number of them, under derived names too,
@@ -84,11 +92,21 @@ impl UnfinishedRecords {
         let count = known.as_ref().filter(is_same).map(|known| known.count).unwrap_or_default();
         self.add(key.namespace(), count);
         let known = known.filter(|known| has_same_attempt(&known.checkpoint, &checkpoint));
-        let since = known.map_or(boot, |known| known.since);
+        let (since, refusals, resumes_at) = known
+            .map_or((boot, 0, Duration::ZERO), |known| (known.since, known.refusals, known.resumes_at));
         for subject in subjects(&checkpoint) {
             self.by_subject.insert((key.namespace().to_owned(), subject, key.clone()));
         }
-        self.records.insert(key, UnfinishedRecord { checkpoint, since, count });
+        self.records.insert(key, UnfinishedRecord { checkpoint, since, count, refusals, resumes_at });
+    }
+
+    /// The API server has refused an operation on this Checkpoint. Returns how long no other one starts. `jitter` is from 0 to 1.
+    pub(super) fn refused(&mut self, key: &RecordKey, jitter: f64, boot: Duration) -> Duration {
+        let Some(record) = self.records.get_mut(key) else { return REFUSED.wait(1, jitter) };
+        record.refusals = record.refusals.saturating_add(1);
+        let wait = REFUSED.wait(record.refusals, jitter);
+        record.resumes_at = boot + wait;
+        wait
     }
 
     pub(super) fn remove(&mut self, key: &RecordKey) -> Option<UnfinishedRecord> {
