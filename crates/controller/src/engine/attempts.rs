@@ -52,7 +52,10 @@ impl Engine {
         let next = queue.pop(
             |namespace| self.slots.taken_by(namespace, now.boot),
             |namespace, node| {
-                self.breakers.allows(self.endpoint(node), now.boot) && self.slots.has_free(namespace, node, now.boot)
+                // Before, the back-end does not know what was taken there.
+                self.are_checkpoints_listed(namespace)
+                    && self.breakers.allows(self.endpoint(node), now.boot)
+                    && self.slots.has_free(namespace, node, now.boot)
             },
         );
         self.queue = queue;

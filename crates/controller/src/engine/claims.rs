@@ -143,7 +143,12 @@ impl Engine {
 
     /// Whether the Checkpoints of the container's scope are listed.
     pub(super) fn has_listed_checkpoints(&self, key: &ContainerKey) -> bool {
-        let scope = self.settings.scopes.iter().position(|scope| scope.holds(&key.pod.namespace));
+        self.are_checkpoints_listed(&key.pod.namespace)
+    }
+
+    /// Whether the Checkpoints of that namespace are listed.
+    pub(super) fn are_checkpoints_listed(&self, namespace: &str) -> bool {
+        let scope = self.settings.scopes.iter().position(|scope| scope.holds(namespace));
         scope.is_some_and(|scope| self.records.is_listed(scope))
     }
 
