@@ -30,8 +30,9 @@ pub struct KubeletArgs {
     #[arg(long, env = "SNAPWATCHER_KUBELET_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = timeout)]
     pub kubelet_timeout: Duration,
     /// How many bytes of archives a namespace may have written to the disk of a node in a day, as a Kubernetes quantity. An archive
-    /// counts as large as the limits of its container on memory and ephemeral storage, without a memory limit as the memory of the
-    /// node. 0: no limit.
+    /// counts as large as the limits of its container on memory, huge pages and ephemeral storage, without a memory limit as the memory
+    /// of the node, and without a limit on ephemeral storage 1 GiB for its files. 0: no limit, and no interval between automatic
+    /// checkpoints.
     #[arg(long, env = "SNAPWATCHER_KUBELET_ARCHIVE_BUDGET", value_name = "BYTES", default_value = "20Gi", value_parser = byte_quantity)]
     pub kubelet_archive_budget: u64,
     /// Name of the ServiceAccount, in the namespace of `--service-namespace`, whose tokens authenticate requests to kubelets.

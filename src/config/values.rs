@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 
 use snapwatcher_api::duration;
 use snapwatcher_api::pod::is_object_name;
-use snapwatcher_backends::kubelet::quantity_bytes;
+use snapwatcher_api::quantity;
 
 /// The longest value of a flag that limits a time, longer than any checkpoint takes.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -90,7 +90,7 @@ pub(crate) fn object_name(text: &str) -> Result<String, String> {
 
 /// An amount of bytes as a Kubernetes quantity.
 pub(crate) fn byte_quantity(text: &str) -> Result<u64, String> {
-    quantity_bytes(text).ok_or_else(|| "allowed are quantities of Kubernetes, for example `20Gi` or `500M`".to_owned())
+    quantity::bytes(text).ok_or_else(|| "allowed are quantities of Kubernetes, for example `20Gi` or `500M`".to_owned())
 }
 
 /// A DNS name, an IP address, or a wildcard name, as in a certificate.

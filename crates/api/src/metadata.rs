@@ -41,6 +41,13 @@ fn read_keys() -> impl Iterator<Item = &'static str> {
 /// twice what the longest list of container names takes.
 pub(crate) const LONGEST_VALUE: usize = 8192;
 
+/// An object of any kind, of which only the metadata is read.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ObjectMetadata {
+    #[serde(deserialize_with = "read")]
+    pub metadata: ObjectMeta,
+}
+
 /// The fields of `metadata` that are read. `managedFields` alone can be larger than the rest of a pod.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

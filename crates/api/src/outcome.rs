@@ -18,6 +18,8 @@ pub struct Location {
     pub node: Option<String>,
     /// The image that holds the checkpoint.
     pub image: Option<String>,
+    /// The bytes of the archive, as a back-end counted it that limits how many are written.
+    pub counted_bytes: Option<u64>,
 }
 
 /// The end of one attempt.

@@ -4,11 +4,13 @@
 //! annotations with [`CheckpointOptions`], so they always agree.
 
 mod facts;
+mod limits;
 pub(crate) mod name;
 mod options;
 pub(crate) mod watched;
 
 pub use facts::{ContainerFacts, ControllerReference, MOST_IMAGE_BYTES, PodFacts};
+pub use limits::{ContainerLimits, PodLimits};
 pub use name::{PodName, is_object_name};
 pub use options::{CheckpointOptions, InvalidAnnotation, OncePer, OncePerSetting};
 pub use watched::{

@@ -6,10 +6,11 @@
 //! this reason kubelets receive a token of ten minutes, of a service account whose only right is to request checkpoints.
 
 mod archive_budget;
+mod archive_limits;
+mod automatic_interval;
 mod client;
 mod endpoint;
 mod probe;
-mod quantity;
 mod response;
 mod runtime_error;
 mod settings;
@@ -19,5 +20,4 @@ mod token_cache;
 
 pub use self::client::Kubelet;
 pub use self::probe::{KubeletProbe, KubeletReadiness};
-pub use self::quantity::bytes as quantity_bytes;
 pub use self::settings::{AddressType, KubeletError, KubeletSettings, KubeletTrust};

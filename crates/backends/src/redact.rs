@@ -15,6 +15,7 @@ mod known_secrets;
 mod mark;
 mod names;
 mod ordinary;
+mod pod_values;
 mod random;
 #[cfg(test)]
 mod tests;

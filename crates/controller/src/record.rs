@@ -4,4 +4,5 @@ pub(crate) mod fields;
 pub(crate) mod first_attempt;
 pub(crate) mod plan;
 pub(crate) mod retry_wait;
+pub(crate) mod taken;
 pub(crate) mod transitions;

@@ -13,14 +13,14 @@ mod finished;
 use std::collections::HashSet;
 
 use futures::future::join_all;
-use kube::api::{DeleteParams, ListParams, Preconditions};
-use kube::{Api, Client};
+use kube::api::{DeleteParams, ListParams, Preconditions, Request};
+use kube::{Api, Client, Resource as _};
 
 use snapwatcher_api::checkpoint::{Checkpoint, WatchedCheckpoint};
 use snapwatcher_api::pod::{PodFacts, PodName};
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
-use snapwatcher_kubernetes::cluster::{CallError, Pages, Scope, call, read_pod};
+use snapwatcher_kubernetes::cluster::{CallError, Pages, PodNeed, Scope, call, read_pod};
 use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use crate::operation::labeled_pods;
@@ -160,7 +160,7 @@ impl Retention {
             RetentionSubject::Nothing => Ok(true),
             RetentionSubject::Pod { name, uid } => {
                 let pod = PodName { namespace: checkpoint.namespace.as_str().into(), name: name.as_str().into() };
-                let live = read_pod(&self.client, &pod, false).await?;
+                let live = read_pod(&self.client, &pod, PodNeed::Nothing).await?;
                 Ok(live.is_none_or(|live| *uid != live.facts.uid))
             }
             RetentionSubject::Revision { workload_uid, revision } => {
@@ -181,8 +181,10 @@ impl Retention {
         let (uid, resource_version) = (Some(uid.clone()), Some(resource_version.clone()));
         let params =
             DeleteParams { preconditions: Some(Preconditions { uid, resource_version }), ..Default::default() };
-        let api: Api<Checkpoint> = Api::namespaced(self.client.clone(), namespace);
-        match call(format!("delete Checkpoint `{namespace}/{name}`"), api.delete(name, &params)).await {
+        // The API server answers with a Checkpoint that has finalizers. It is not decoded.
+        let request = Request::new(Checkpoint::url_path(&(), Some(namespace))).delete(name, &params);
+        let delete = async { self.client.request_text(request.map_err(kube::Error::BuildRequest)?).await };
+        match call(format!("delete Checkpoint `{namespace}/{name}`"), delete).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() || error.is_conflict() => Ok(false),
             Err(error) => Err(error),

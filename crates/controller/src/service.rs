@@ -25,6 +25,7 @@ use crate::context::ControllerContext;
 use crate::engine::{Effect, Engine, Input, Now, Report};
 use crate::missed_mutation_report::MissedMutations;
 use crate::operation::{self, ClaimError, ClusterIo, Operation, OperationId, OperationSettings, Progress};
+use crate::record::taken::taken;
 use crate::reporter::Reporter;
 use crate::retention::Retention;
 
@@ -174,6 +175,8 @@ impl Running {
                 if matches!(*event, Event::InitDone | Event::Apply(_)) {
                     self.service.context.checks.definition.pass();
                 }
+                // Before attempts can start that follow from the event.
+                self.service.recall(&event);
                 self.on(Input::Checkpoints { scope, event });
             }
             WatchItem::Pod(_, Err(fault)) => self.service.report_pod_fault(&fault),
@@ -201,6 +204,14 @@ impl ControllerService {
         items
             .map(move |item| WatchItem::Checkpoint(number, item.map(|event| Box::new(checkpoint_event(event)))))
             .boxed()
+    }
+
+    /// Tells the back-end of a checkpoint that this process, or an earlier one, has taken.
+    fn recall(&self, event: &Event<Checkpoint>) {
+        let (Event::InitApply(checkpoint) | Event::Apply(checkpoint)) = event else { return };
+        if let (Some(backend), Some(taken)) = (&self.io.backend, taken(checkpoint, clock::now())) {
+            backend.recall(&taken);
+        }
     }
 
     fn report_pod_fault(&self, fault: &WatchStreamError) {

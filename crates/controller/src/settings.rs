@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use snapwatcher_api::pod::OncePerSetting;
 use snapwatcher_backends::backend::CheckpointBackend;
-use snapwatcher_kubernetes::cluster::{Scope, limit_pages};
+use snapwatcher_kubernetes::cluster::{Scope, limit_pages, limit_responses};
 use snapwatcher_kubernetes::workload::WorkloadLookup;
 
 use crate::context::ControllerContext;
@@ -71,7 +71,7 @@ impl ControllerService {
             context.checks.backend.fail("suspended by --suspend: Checkpoints are created but not executed");
             context.checkpoint_metrics.suspended();
         }
-        let client = context.cluster.calls.clone();
+        let client = limit_responses(&context.cluster.calls);
         let workloads = WorkloadLookup::new(client.clone());
         let operations = OperationSettings {
             holder,
@@ -92,7 +92,7 @@ impl ControllerService {
             backend: backend.clone(),
             seed: fastrand::u64(..),
         });
-        let listings = limit_pages(&client);
+        let listings = limit_pages(&context.cluster.calls);
         let io = ClusterIo {
             client: client.clone(),
             listings: listings.clone(),

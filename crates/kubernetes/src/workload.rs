@@ -3,17 +3,18 @@
 //! A ReplicaSet is read for its Deployment, a Job for its CronJob. Any other controller is the workload itself, since reading
 //! unknown kinds would need rights on them. Only metadata is read. The result is cached by the UID of the controller.
 
-use std::fmt::{self, Debug};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::Job;
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Client};
+use kube::api::GetParams;
+use kube::core::{NamespaceResourceScope, Request};
+use kube::{Client, Resource};
 use moka::future::Cache;
-use serde::de::DeserializeOwned;
 
+use snapwatcher_api::metadata::ObjectMetadata;
 use snapwatcher_api::pod::{ControllerReference, PodFacts, is_object_name};
 
 use crate::cluster::{CallError, call};
@@ -89,7 +90,7 @@ impl WorkloadLookup {
         controller: &ControllerReference,
     ) -> Result<Option<ControllerReference>, WorkloadError>
     where
-        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         let ControllerReference { kind, name, uid, .. } = controller;
         let namespace = &pod.name.namespace;
@@ -99,9 +100,10 @@ impl WorkloadLookup {
             return Err(gone());
         }
         let lookup = async {
-            let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-            let read = call(format!("read {kind} `{namespace}/{name}`"), api.get_metadata(name)).await;
-            match read {
+            let request = Request::new(K::url_path(&(), Some(namespace))).get_metadata(name, &GetParams::default());
+            let read =
+                async { self.client.request::<ObjectMetadata>(request.map_err(kube::Error::BuildRequest)?).await };
+            match call(format!("read {kind} `{namespace}/{name}`"), read).await {
                 Ok(found) if found.metadata.uid.as_ref() == Some(uid) => {
                     Ok(ControllerReference::among(found.metadata.owner_references.as_deref().unwrap_or_default()))
                 }

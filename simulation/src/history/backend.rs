@@ -94,7 +94,7 @@ impl World {
 }
 
 fn location() -> Location {
-    Location { archive: Some("/a".to_owned()), node: Some("n".to_owned()), image: None }
+    Location { archive: Some("/a".to_owned()), node: Some("n".to_owned()), ..Location::default() }
 }
 
 fn result_name(result: &Outcome) -> &'static str {

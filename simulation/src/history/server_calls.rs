@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use snapwatcher_api::pod::PodFacts;
-use snapwatcher_kubernetes::cluster::{CallError, LivePod};
+use snapwatcher_kubernetes::cluster::{CallError, LivePod, PodDetail};
 use snapwatcher_kubernetes::workload::Workload;
 
 use super::calls::{Answer, Call, Request, error, failed};
@@ -59,7 +59,7 @@ impl World {
     pub(super) fn carry_out(&mut self, generation: u64, request: &Request) -> Answer {
         match request {
             Request::ReadPod(pod) => Answer::Pod(match self.server.pod(&pod.namespace, &pod.name) {
-                Ok(pod) => Ok(Some(LivePod { facts: pod.facts.clone(), object: None })),
+                Ok(pod) => Ok(Some(LivePod { facts: pod.facts.clone(), detail: PodDetail::Nothing })),
                 Err(_) => Ok(None),
             }),
             Request::ListPods { namespace, revision } => {

@@ -144,10 +144,6 @@ struct Endpoints {
 }
 
 impl CheckpointBackend for Endpoints {
-    fn needs_pod(&self) -> bool {
-        false
-    }
-
     fn longest_attempt(&self) -> Duration {
         LONGEST_REQUEST
     }

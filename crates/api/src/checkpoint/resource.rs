@@ -197,6 +197,7 @@ pub struct PodStatus {
 
 /// Where a checkpoint is.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct LocationStatus {
     /// The path of the checkpoint archive on `node`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,6 +208,10 @@ pub struct LocationStatus {
     /// The image that holds the checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The bytes that the archive counts towards the archives that its namespace may have written to `node` in a day. The archive
+    /// itself can be smaller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted_bytes: Option<i64>,
 }
 
 impl Checkpoint {

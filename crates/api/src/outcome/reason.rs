@@ -27,7 +27,8 @@ pub enum Reason {
     Busy,
     /// The node has DiskPressure, so no archive is written to its disk.
     DiskPressure,
-    /// The archives of the namespace on the node have reached the limit of a day.
+    /// The archives of the namespace on the node have reached the limit of a day, or the last automatic checkpoint of the container was
+    /// too short a time ago.
     TooSoon,
     /// The container runtime of the node finds no usable CRIU.
     NodeNotPrepared,

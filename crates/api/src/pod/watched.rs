@@ -84,7 +84,9 @@ pub struct WatchedRunningState {
 }
 
 /// The first entries of a list with one entry for each container. A list of thousands fits into a pod.
-fn first_containers<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub(super) fn first_containers<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_seq(FirstContainers(PhantomData))
 }
 

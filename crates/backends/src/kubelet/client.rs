@@ -6,23 +6,20 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Certificate, Client, StatusCode};
-use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use snapwatcher_api::outcome::{Outcome, Reason, Redacted, RetryClass};
-use snapwatcher_api::pod::PodName;
+use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_daemon::clock;
-use snapwatcher_kubernetes::cluster::Cluster;
+use snapwatcher_kubernetes::cluster::{Cluster, PodNeed, limit_responses};
 
-use crate::backend::{CheckpointBackend, CheckpointRequest, LONGEST_RETRY_AFTER};
+use crate::backend::{CheckpointBackend, CheckpointRequest, TakenCheckpoint};
 use crate::ca_file;
 use crate::failure::{NotSent, failed};
 use crate::http::{self, BackendResponse};
 use crate::redact::KnownSecrets;
 
-use super::archive_budget::ArchiveBudget;
+use super::archive_limits::ArchiveLimits;
 use super::endpoint::{KubeletEndpoint, Nodes};
-use super::quantity;
 use super::response::{self, Request};
 use super::settings::{KubeletError, KubeletSettings, KubeletTrust};
 use super::token_cache::TokenCache;
@@ -33,40 +30,35 @@ pub struct Kubelet {
     nodes: Nodes,
     pub(super) tokens: TokenCache,
     client: Client,
-    budget: ArchiveBudget,
-    started: Instant,
+    archives: Option<ArchiveLimits>,
 }
 
 impl Kubelet {
     /// `namespace` is the namespace of the service account in `settings`.
     pub fn new(settings: KubeletSettings, namespace: &str, cluster: &Cluster) -> Result<Self, KubeletError> {
         let client = client(&settings, cluster.ca_certificates.as_deref())?;
-        let tokens = TokenCache::new(cluster.calls.clone(), namespace.to_owned(), settings.service_account.clone());
-        let nodes = Nodes::new(cluster.calls.clone(), settings.address_types.clone());
-        let budget = ArchiveBudget::new(settings.archive_bytes_per_day);
-        Ok(Self { nodes, tokens, client, settings, budget, started: Instant::now() })
+        let calls = limit_responses(&cluster.calls);
+        let tokens = TokenCache::new(calls.clone(), namespace.to_owned(), settings.service_account.clone());
+        let nodes = Nodes::new(calls, settings.address_types.clone());
+        let archives = ArchiveLimits::new(settings.archive_bytes_per_day);
+        Ok(Self { nodes, tokens, client, settings, archives })
     }
 
     async fn attempt(&self, request: &CheckpointRequest) -> Outcome {
-        let CheckpointRequest { pod, node, container, pod_object, .. } = request;
-        let [memory, files] = pod_object.as_ref().map_or([None; 2], |pod| limits(pod, container));
-        let mut taken = None;
+        let CheckpointRequest { pod, node, container, .. } = request;
+        let mut counted = None;
         let take = |endpoint: &KubeletEndpoint| {
-            let bytes = memory.unwrap_or_else(|| endpoint.memory()).saturating_add(files.unwrap_or_default());
-            let elapsed = self.started.elapsed();
-            let is_limited = memory.is_some();
-            self.budget
-                .take(&pod.namespace, node, bytes, elapsed)
-                .map_err(|wait| too_soon(pod, node, is_limited, wait))?;
-            taken = Some(bytes);
+            if let Some(archives) = &self.archives {
+                counted = Some((archives, archives.take(request, endpoint.memory())?));
+            }
             Ok(())
         };
-        let outcome = match self.request(node, [&pod.namespace, &pod.name, container], take).await {
+        let mut outcome = match self.request(node, [&pod.namespace, &pod.name, container], take).await {
             Ok((response, request)) => response::outcome(&response, &request, clock::now()),
             Err(outcome) => outcome,
         };
-        if let Some(bytes) = taken.filter(|_| is_without_archive(&outcome)) {
-            self.budget.put_back(&pod.namespace, node, bytes);
+        if let Some((archives, bytes)) = counted {
+            archives.ended(request, bytes, &mut outcome);
         }
         outcome
     }
@@ -115,8 +107,14 @@ impl Kubelet {
 }
 
 impl CheckpointBackend for Kubelet {
-    fn needs_pod(&self) -> bool {
-        self.settings.archive_bytes_per_day > 0
+    fn pod_need(&self) -> PodNeed {
+        if self.archives.is_some() { PodNeed::Limits } else { PodNeed::Nothing }
+    }
+
+    fn recall(&self, taken: &TakenCheckpoint) {
+        if let Some(archives) = &self.archives {
+            archives.recall(taken);
+        }
     }
 
     fn longest_attempt(&self) -> Duration {
@@ -129,49 +127,6 @@ impl CheckpointBackend for Kubelet {
 
     fn checkpoint<'a>(&'a self, request: &'a CheckpointRequest) -> BoxFuture<'a, Outcome> {
         self.attempt(request).boxed()
-    }
-}
-
-/// The limits of a container on memory and on the files that it changes, in bytes: its archive has both. A limit of 0 is none for
-/// Kubernetes. A container that is resized has the limit of its status until it has that of its spec.
-fn limits(pod: &Value, container: &str) -> [Option<u64>; 2] {
-    let lists = ["/spec/containers", "/spec/initContainers"];
-    let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"];
-    let limits_in = |lists: [&str; 2]| {
-        let mut all = lists.into_iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
-        all.find(|one| one["name"] == container).and_then(|one| one.pointer("/resources/limits"))
-    };
-    let (wanted, actual) = (limits_in(lists), limits_in(statuses));
-    ["memory", "ephemeral-storage"].map(|resource| {
-        let of = |limits: Option<&Value>| quantity::bytes(limits?.get(resource)?.as_str()?);
-        let limit = of(wanted).filter(|bytes| *bytes > 0)?;
-        Some(limit.max(of(actual).unwrap_or_default()))
-    })
-}
-
-/// Whether the kubelet has certainly written no archive.
-fn is_without_archive(outcome: &Outcome) -> bool {
-    let Outcome::Failed { reason, .. } = outcome else { return false };
-    matches!(reason.retry_class(), RetryClass::NotTried | RetryClass::Final)
-}
-
-fn too_soon(pod: &PodName, node: &str, is_limited: bool, wait: Duration) -> Outcome {
-    let remedy = if is_limited {
-        "raise `--kubelet-archive-budget`"
-    } else {
-        "give the container a memory limit (without one it counts as large as the memory of the node), or raise \
-         `--kubelet-archive-budget`"
-    };
-    let message = format!(
-        "the archives of namespace `{}` on node `{node}` have reached the limit of a day; there is space for this one in {} min. \
-         To have it sooner, {remedy}",
-        pod.namespace,
-        wait.as_secs().div_ceil(60)
-    );
-    Outcome::Failed {
-        reason: Reason::TooSoon,
-        message: Redacted::own(&message),
-        retry_after: Some(wait.min(LONGEST_RETRY_AFTER)),
     }
 }
 

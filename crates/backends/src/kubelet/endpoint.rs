@@ -9,12 +9,12 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use snapwatcher_api::outcome::Reason;
+use snapwatcher_api::quantity;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, call};
 
 use crate::failure::NotSent;
 
-use super::quantity;
 use super::settings::AddressType;
 
 /// The port of a kubelet whose Node names none.

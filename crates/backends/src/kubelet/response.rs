@@ -148,9 +148,11 @@ fn success(response: &BackendResponse, request: &Request<'_>) -> Outcome {
         return invalid(&format!("the response is not a list of archives: {}", response.body));
     };
     match items.first().and_then(|path| redact::redact_place(path)) {
-        Some(archive) if response.status == StatusCode::OK => {
-            Outcome::Succeeded(Location { archive: Some(archive), node: Some((*node).to_owned()), image: None })
-        }
+        Some(archive) if response.status == StatusCode::OK => Outcome::Succeeded(Location {
+            archive: Some(archive),
+            node: Some((*node).to_owned()),
+            ..Location::default()
+        }),
         _ => invalid(&format!("the response names no archive: {}", response.body)),
     }
 }

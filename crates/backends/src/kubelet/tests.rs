@@ -9,7 +9,7 @@ use tokio_rustls::rustls::crypto;
 
 use snapwatcher_api::outcome::{Location, Outcome};
 use snapwatcher_api::pod::PodName;
-use snapwatcher_kubernetes::cluster::Cluster;
+use snapwatcher_kubernetes::cluster::{Cluster, PodDetail, PodNeed};
 
 use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::test_api_server::{ApiRequest, api_server};
@@ -72,8 +72,11 @@ fn request() -> CheckpointRequest {
         pod: PodName { namespace: "shop".into(), name: "web-0".into() },
         node: "n1".to_owned(),
         container: "app".to_owned(),
+        pod_uid: "u".to_owned(),
+        checkpoint_uid: "6d2f0c1e".to_owned(),
+        is_automatic: false,
         idempotency_key: "6d2f0c1e-0".to_owned(),
-        pod_object: None,
+        pod_detail: PodDetail::Nothing,
     }
 }
 
@@ -97,7 +100,8 @@ async fn the_kubelet_of_the_node_receives_the_token_of_the_second_account() {
     let archive = "/var/lib/kubelet/checkpoints/checkpoint-web-0_shop-app-2026-01-01T00:00:00Z.tar";
     let (server, kubelet) = trusted(ok(&format!(r#"{{"items":["{archive}"]}}"#))).await;
     for _ in 0..2 {
-        let location = Location { archive: Some(archive.to_owned()), node: Some("n1".to_owned()), image: None };
+        let location =
+            Location { archive: Some(archive.to_owned()), node: Some("n1".to_owned()), ..Location::default() };
         assert_eq!(kubelet.checkpoint(&request()).await, Outcome::Succeeded(location));
     }
     assert_eq!(server.connections(), 2, "an attempt is one connection");
@@ -113,19 +117,20 @@ async fn archives_of_a_namespace_beyond_the_limit_of_a_day_are_not_requested() {
     let (cluster, _) = cluster(server.port(), json!({"allocatable": {"memory": "8Gi"}}));
     let settings = KubeletSettings { archive_bytes_per_day: 10 << 30, ..settings(KubeletTrust::Unverified) };
     let kubelet = Kubelet::new(settings, "snap", &cluster).unwrap();
-    assert!(kubelet.needs_pod());
+    assert_eq!(kubelet.pod_need(), PodNeed::Limits);
     let attempt = async |namespace: &str, limits: Value| {
         let containers = json!([{"name": "other"}, {"name": "app", "resources": {"limits": limits}}]);
-        let pod_object = Some(json!({"spec": {"containers": containers}}));
+        let pod = json!({"spec": {"containers": containers}}).to_string();
+        let pod_detail = PodDetail::Limits(serde_json::from_str(&pod).unwrap());
         let pod = PodName { namespace: namespace.into(), name: "web-0".into() };
-        kubelet.checkpoint(&CheckpointRequest { pod, pod_object, ..request() }).await
+        kubelet.checkpoint(&CheckpointRequest { pod, pod_detail, ..request() }).await
     };
     let limited = || json!({"memory": "1Gi", "ephemeral-storage": "3Gi"});
     for (namespace, limits, expected, remedy) in [
         ("shop", limited(), "Succeeded", ""),
         ("shop", limited(), "Succeeded", ""),
         ("shop", limited(), "TooSoon", "raise `--kubelet-archive-budget`"),
-        ("shop", json!({"memory": "2Gi"}), "Succeeded", ""),
+        ("shop", json!({"memory": "1Gi"}), "Succeeded", ""),
         ("shop", json!({}), "TooSoon", "give the container a memory limit"),
         ("shop", json!({"memory": "0"}), "TooSoon", "give the container a memory limit"),
         ("bank", json!({}), "Succeeded", ""),

@@ -5,15 +5,11 @@ use std::fmt;
 
 use reqwest::Url;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::decoded::percent_decoded;
 use super::mark::MARK;
-
-/// The shortest secret that is looked for: a shorter one, such as `80` or `true`, is a part of ordinary words.
-const SHORTEST: usize = 6;
-
-/// The most values of one pod that are looked for, which bounds the time for a text.
-const MOST_VALUES: usize = 4096;
+use super::pod_values::{SHORTEST, pod_values};
 
 /// Values of variables that are no secrets, but are in many error messages.
 const COMMON: [&str; 14] = [
@@ -63,16 +59,11 @@ impl KnownSecrets {
     }
 
     /// These secrets and the values of the variables of this pod. `shown` are names that messages show anyway.
-    #[must_use]
-    pub(crate) fn with_pod(mut self, pod: &Value, shown: &[&str]) -> Self {
-        let spec = &pod["spec"];
-        let containers = ["containers", "initContainers", "ephemeralContainers"];
-        let containers = containers.iter().filter_map(|list| spec[list].as_array()).flatten();
-        let variables = containers.filter_map(|container| container["env"].as_array()).flatten();
-        let values = variables.filter_map(|variable| variable["value"].as_str());
-        let values = values.filter(|value| !COMMON.contains(value) && !shown.contains(value));
-        self.values = distinct(values.take(MOST_VALUES).map(str::to_owned));
-        self
+    pub(crate) fn with_pod(mut self, pod: &RawValue, shown: &[&str]) -> serde_json::Result<Self> {
+        let values = pod_values(pod)?.into_iter();
+        let is_secret = |value: &String| !COMMON.contains(&value.as_str()) && !shown.contains(&value.as_str());
+        self.values = distinct(values.filter(is_secret));
+        Ok(self)
     }
 
     pub(crate) fn without_credentials(&self, text: &str) -> String {
@@ -117,6 +108,10 @@ mod tests {
 
     use super::*;
 
+    fn raw(pod: &Value) -> Box<RawValue> {
+        RawValue::from_string(pod.to_string()).unwrap()
+    }
+
     #[test]
     fn a_password_of_a_url_is_removed_as_written_and_as_sent() {
         let secrets = KnownSecrets::of_url(&"http://bob:p%40ss%20word@snaphook/".parse().unwrap());
@@ -136,7 +131,7 @@ mod tests {
             "containers": [{"env": [{"name": "A", "value": "first \"one\"\n"}, {"name": "B", "valueFrom": {}}]}],
             "initContainers": [{"env": [{"name": "C", "value": "second-one"}]}],
         }});
-        let secrets = KnownSecrets::default().with_pod(&pod, &[]);
+        let secrets = KnownSecrets::default().with_pod(&raw(&pod), &[]).unwrap();
         assert_eq!(secrets.without_values("a first \"one\"\n b"), "a [redacted] b");
         assert_eq!(secrets.without_values(r#"{"x": "first \"one\"\n"}"#), r#"{"x": "[redacted]"}"#);
         assert_eq!(secrets.without_values("second-one"), "[redacted]");
@@ -149,6 +144,7 @@ mod tests {
         let pod =
             json!({"spec": {"containers": [{"env": [env("8080"), env("true"), env("production"), env("web-shop")]}]}});
         let text = "true: port 8080 of web-shop in production";
-        assert_eq!(KnownSecrets::default().with_pod(&pod, &["web-shop"]).without_values(text), text);
+        let known = KnownSecrets::default().with_pod(&raw(&pod), &["web-shop"]).unwrap();
+        assert_eq!(known.without_values(text), text);
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_daemon::clock;
+use snapwatcher_kubernetes::cluster::PodNeed;
 
 use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::ca_file;
@@ -17,7 +18,7 @@ use crate::failure::{NotSent, failed};
 use crate::http::{self, EndpointLabel, RequestFailure, RequestTimeouts, certificate_error};
 use crate::redact::KnownSecrets;
 
-use super::request::body;
+use super::request::{body, pod_text};
 use super::response;
 use super::settings::{SnapHookError, SnapHookSettings};
 
@@ -75,13 +76,16 @@ impl SnapHook {
             .header(IDEMPOTENCY_KEY, &request.idempotency_key)
             .json(&body(&self.settings, request)?);
         let (post, secrets) = self.authorized(post, token)?;
-        let CheckpointRequest { pod, node, container, pod_object, .. } = request;
-        let secrets = match pod_object {
-            Some(object) if self.needs_pod() => {
-                secrets.with_pod(object, &[&*pod.namespace, &*pod.name, node, container])
-            }
-            _ => secrets,
-        };
+        if !self.settings.contract.needs_pod() {
+            return Ok((post, secrets));
+        }
+        let CheckpointRequest { pod, node, container, .. } = request;
+        let secrets = secrets.with_pod(pod_text(request)?, &[&*pod.namespace, &*pod.name, node, container]);
+        // Without its values, a response that quotes them would be shown.
+        let secrets = secrets.map_err(|_| {
+            let message = format!("no request sent to SnapHook: a variable of pod `{pod}` has a value that is no text");
+            NotSent::new(Reason::Rejected, message)
+        })?;
         Ok((post, secrets))
     }
 
@@ -146,8 +150,8 @@ impl SnapHook {
 }
 
 impl CheckpointBackend for SnapHook {
-    fn needs_pod(&self) -> bool {
-        self.settings.contract.needs_pod()
+    fn pod_need(&self) -> PodNeed {
+        if self.settings.contract.needs_pod() { PodNeed::Text } else { PodNeed::Nothing }
     }
 
     fn longest_attempt(&self) -> Duration {

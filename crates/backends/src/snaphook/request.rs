@@ -1,9 +1,10 @@
 //! The body of a checkpoint request, field by field as its contract has it.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use snapwatcher_api::outcome::Reason;
+use snapwatcher_kubernetes::cluster::{LONGEST_POD_TEXT, PodDetail, PodText};
 
 use crate::backend::CheckpointRequest;
 use crate::failure::NotSent;
@@ -25,7 +26,7 @@ pub(super) enum Body<'a> {
         cluster_name: &'a str,
     },
     Pod {
-        pod_spec: &'a Value,
+        pod_spec: &'a RawValue,
     },
 }
 
@@ -58,11 +59,24 @@ pub(super) fn body<'a>(settings: &'a SnapHookSettings, request: &'a CheckpointRe
             container: request.into(),
             cluster_name: settings.cluster_name.as_deref().unwrap_or_default(),
         }),
-        Contract::SnapapiPodSpec => {
-            request.pod_object.as_ref().map(|pod_spec| Body::Pod { pod_spec }).ok_or_else(|| {
-                let message = format!("no request sent to SnapHook: the object of pod `{}` was not read", request.pod);
-                NotSent::new(Reason::Rejected, message)
-            })
-        }
+        Contract::SnapapiPodSpec => pod_text(request).map(|pod_spec| Body::Pod { pod_spec }),
     }
+}
+
+/// The JSON of the pod.
+pub(super) fn pod_text(request: &CheckpointRequest) -> Result<&RawValue, NotSent> {
+    let pod = &request.pod;
+    let message = match &request.pod_detail {
+        PodDetail::Text(PodText::Whole(text)) => return Ok(text),
+        PodDetail::Text(PodText::TooLong(bytes)) => format!(
+            "no request sent to SnapHook: the object of pod `{pod}` has {} KiB, and `snapapi-pod-spec` sends at most {} KiB. Create \
+             the pod without what makes it so long, or use another contract",
+            bytes.div_ceil(1024),
+            LONGEST_POD_TEXT / 1024
+        ),
+        PodDetail::Nothing | PodDetail::Limits(_) => {
+            format!("no request sent to SnapHook: the object of pod `{pod}` was not read")
+        }
+    };
+    Err(NotSent::new(Reason::Rejected, message))
 }

@@ -116,5 +116,10 @@ fn message(body: &Value) -> Option<String> {
 fn location(object: &Map<String, Value>, node: &str) -> Location {
     let place = |key: &str| object.get(key).and_then(Value::as_str).and_then(redact::redact_place);
     let archive = place("checkpoint_path");
-    Location { node: archive.as_ref().map(|_| node.to_owned()), archive, image: place("image_tag") }
+    Location {
+        node: archive.as_ref().map(|_| node.to_owned()),
+        archive,
+        image: place("image_tag"),
+        counted_bytes: None,
+    }
 }

@@ -5,11 +5,13 @@ mod secrets;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio_rustls::rustls::crypto;
 
 use snapwatcher_api::outcome::{Location, Outcome};
 use snapwatcher_api::pod::PodName;
+use snapwatcher_kubernetes::cluster::{LONGEST_POD_TEXT, PodDetail, PodNeed, PodText};
 
 use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::test_server::{
@@ -46,9 +48,16 @@ fn request() -> CheckpointRequest {
         pod: PodName { namespace: "shop".into(), name: "web-0".into() },
         node: "worker-node-1".to_owned(),
         container: "app".to_owned(),
+        pod_uid: "u".to_owned(),
+        checkpoint_uid: "6d2f0c1e".to_owned(),
+        is_automatic: false,
         idempotency_key: "6d2f0c1e-2f7d-4a55-9d3c-0d4f6a2f9b11-0".to_owned(),
-        pod_object: Some(json!({"metadata": {"name": "web-0"}, "spec": {"nodeName": "worker-node-1"}})),
+        pod_detail: text(json!({"metadata": {"name": "web-0"}, "spec": {"nodeName": "worker-node-1"}})),
     }
+}
+
+fn text(pod: Value) -> PodDetail {
+    PodDetail::Text(PodText::Whole(RawValue::from_string(pod.to_string()).unwrap()))
 }
 
 async fn outcome(settings: SnapHookSettings) -> Outcome {
@@ -112,6 +121,20 @@ async fn each_contract_has_its_path_and_body() {
         assert!(!request.contains("authorization"), "{request}");
         assert!(request.ends_with(&format!("\r\n\r\n{body}")), "{request}");
     }
+}
+
+#[tokio::test]
+async fn a_pod_that_is_too_long_is_not_sent_and_its_checkpoint_fails() {
+    let server = Server::start(ok(r#"{"success": true}"#)).await;
+    let settings = SnapHookSettings { contract: Contract::SnapapiPodSpec, ..settings(&server.url()) };
+    let pod_detail = PodDetail::Text(PodText::TooLong(LONGEST_POD_TEXT + 1));
+    let outcome = SnapHook::new(settings).unwrap().checkpoint(&CheckpointRequest { pod_detail, ..request() }).await;
+    assert_eq!(outcome.as_str(), "Rejected", "{outcome}");
+    assert!(
+        words(&outcome).contains("pod `shop/web-0` has 513 KiB, and `snapapi-pod-spec` sends at most 512 KiB"),
+        "{outcome}"
+    );
+    assert_eq!(server.connections(), 0);
 }
 
 #[tokio::test]
@@ -367,5 +390,8 @@ fn settings_that_cannot_work_are_refused() {
 fn an_attempt_takes_at_most_both_timeouts() {
     let snaphook = SnapHook::new(settings("http://snap-back-api")).unwrap();
     assert_eq!(snaphook.longest_attempt(), REQUEST_TIMEOUT + RESPONSE_TIMEOUT);
-    assert!(!snaphook.needs_pod());
+    assert_eq!(snaphook.pod_need(), PodNeed::Nothing);
+    let contract = Contract::SnapapiPodSpec;
+    let snaphook = SnapHook::new(SnapHookSettings { contract, ..settings("http://snap-back-api") }).unwrap();
+    assert_eq!(snaphook.pod_need(), PodNeed::Text);
 }

@@ -25,10 +25,6 @@ mod forged;
 struct OneEndpoint;
 
 impl CheckpointBackend for OneEndpoint {
-    fn needs_pod(&self) -> bool {
-        false
-    }
-
     fn longest_attempt(&self) -> Duration {
         Duration::from_secs(120)
     }

@@ -72,8 +72,8 @@ pub(crate) async fn labeled_pods(
 
 impl OperationIo for ClusterIo {
     async fn read_pod(&self, pod: &PodName) -> Result<Option<LivePod>, CallError> {
-        let with_object = self.backend.as_ref().is_some_and(|backend| backend.needs_pod());
-        read_pod(&self.client, pod, with_object).await
+        let need = self.backend.as_ref().map(|backend| backend.pod_need()).unwrap_or_default();
+        read_pod(&self.client, pod, need).await
     }
 
     async fn labeled_pods(&self, namespace: &str, revision: &str) -> Result<Vec<PodFacts>, CallError> {

@@ -54,8 +54,11 @@ pub(super) async fn send<I: OperationIo>(
         pod: pod.facts.name.clone(),
         node: pod.facts.node.as_deref().unwrap_or_default().to_owned(),
         container: container.clone(),
+        pod_uid: pod.facts.uid.clone(),
+        checkpoint_uid: checkpoint.uid().unwrap_or_default(),
+        is_automatic: fields::is_automatic(&checkpoint),
         idempotency_key: idempotency_key(&checkpoint, &status),
-        pod_object: pod.object,
+        pod_detail: pod.detail,
     };
     report(Progress::Requested(checkpoint.clone().into()));
     let outcome = if is_in_annotation {

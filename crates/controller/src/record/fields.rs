@@ -14,6 +14,11 @@ pub(crate) fn target(checkpoint: &Checkpoint) -> Option<CheckpointTarget> {
     CheckpointTarget::parse(&checkpoint.spec, is_derived)
 }
 
+/// Whether SnapWatcher creates Checkpoints of this name and spec on its own.
+pub(crate) fn is_automatic(checkpoint: &Checkpoint) -> bool {
+    matches!(target(checkpoint), Some(CheckpointTarget::Pod { .. } | CheckpointTarget::Revision { .. }))
+}
+
 /// Whether SnapWatcher, or a restore of the status, has written a phase.
 pub(crate) fn has_phase(checkpoint: &Checkpoint) -> bool {
     checkpoint.status.as_ref().is_some_and(|status| status.phase.is_some())

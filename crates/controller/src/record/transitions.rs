@@ -254,8 +254,14 @@ pub(crate) fn cancel_attempt(checkpoint: &Checkpoint, message: &Redacted, now: T
 }
 
 fn location_status(location: &Location) -> Option<LocationStatus> {
-    let Location { archive, node, image } = location.clone();
-    (archive.is_some() || image.is_some()).then(|| LocationStatus { node: archive.as_ref().and(node), archive, image })
+    let Location { archive, node, image, counted_bytes } = location.clone();
+    let counted_bytes = counted_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    (archive.is_some() || image.is_some()).then(|| LocationStatus {
+        node: archive.as_ref().and(node),
+        archive,
+        image,
+        counted_bytes,
+    })
 }
 
 #[cfg(test)]

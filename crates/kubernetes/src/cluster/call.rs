@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use super::response_limit::ResponseTooLong;
+
 /// The longest an ordinary call may take. The API server's own limit is 60 s.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -65,6 +67,7 @@ impl CallError {
                     is_rejection(status) || status.code < 500 && !matches!(status.code, 401 | 408 | 429)
                 }
                 kube::Error::BuildRequest(_) | kube::Error::SerdeError(_) => true,
+                kube::Error::Service(error) => error.is::<ResponseTooLong>(),
                 _ => false,
             },
         }
@@ -162,6 +165,8 @@ mod tests {
         for (case, error, expected) in [
             ("cannot be sent", unbuilt, true),
             ("a response that cannot be read", undecoded, true),
+            ("a response that is too long", failed(kube::Error::Service(Box::new(ResponseTooLong))), true),
+            ("no service", failed(kube::Error::Service("broken".into())), false),
             ("not found", code(404), true),
             ("gone", code(410), true),
             ("invalid", code(422), true),

@@ -23,7 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Clients for one API server; cloning is cheap.
 #[derive(Clone)]
 pub struct Cluster {
-    /// For ordinary calls, each of them through [`call`](super::call).
+    /// For ordinary calls, each of them through [`call`](super::call). Objects that other people write are read by
+    /// [`limit_responses`](super::limit_responses) of it, and listed by [`limit_pages`] of it.
     pub calls: Client,
     /// For watches and the listings before them. How often they start, and the bytes of a page, are limited.
     pub watches: Client,

@@ -81,7 +81,7 @@ fn each_row_of_the_table_has_its_outcome() {
 #[test]
 fn a_checkpoint_has_a_location() {
     let outcome = outcome_of(&response(200, &format!(r#"{{"items":["{ARCHIVE}"]}}"#)));
-    let location = Location { archive: Some(ARCHIVE.to_owned()), node: Some("n1".to_owned()), image: None };
+    let location = Location { archive: Some(ARCHIVE.to_owned()), node: Some("n1".to_owned()), ..Location::default() };
     assert_eq!(outcome, Outcome::Succeeded(location));
 }
 

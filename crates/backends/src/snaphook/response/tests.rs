@@ -117,7 +117,7 @@ fn a_success_has_the_location_of_the_checkpoint() {
     let path = "/var/lib/kubelet/checkpoints/checkpoint-web-5f4d7c9b8d-x2k4z_shop-web-2025-01-01T00:00:00Z.tar";
     assert_eq!(
         located(&format!(r#"{{"success": true, "checkpoint_path": "{path}"}}"#)),
-        Location { archive: Some(path.to_owned()), node: Some(NODE.to_owned()), image: None }
+        Location { archive: Some(path.to_owned()), node: Some(NODE.to_owned()), ..Location::default() }
     );
     let image = "registry:5000/snap/web@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     assert_eq!(

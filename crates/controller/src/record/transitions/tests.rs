@@ -191,7 +191,7 @@ fn waits_double_and_respect_retry_after() {
 #[test]
 fn a_success_keeps_the_location_of_the_checkpoint() {
     let status = |location| after(&in_progress(), &Outcome::Succeeded(location), &keep(), at(5)).status.unwrap();
-    let archive = Location { archive: Some("/var/lib/a.tar".into()), node: Some("n1".into()), image: None };
+    let archive = Location { archive: Some("/var/lib/a.tar".into()), node: Some("n1".into()), ..Location::default() };
     let with_archive = status(archive);
     assert_eq!(with_archive.location.unwrap().node.as_deref(), Some("n1"));
     assert_eq!(with_archive.phase, Some(Phase::Succeeded));

@@ -1,4 +1,4 @@
-//! Amounts of memory as Kubernetes writes them.
+//! Amounts of bytes as Kubernetes writes them.
 
 /// The suffixes of a quantity and their factors, see
 /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>.
