@@ -1,7 +1,7 @@
 //! The shortest time between two automatic checkpoints of one container.
 //!
 //! People who may delete Checkpoints can have the same container checkpointed again and again: each time its Checkpoint is
-//! created anew. A manual Checkpoint is a wish of its own, and waits for nothing here.
+//! created again. A manual Checkpoint is a request of its own, and waits for nothing here.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
