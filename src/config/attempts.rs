@@ -5,7 +5,7 @@ use clap::Args;
 use snapwatcher_api::pod::OncePer;
 use snapwatcher_controller::{RetryPolicy, UnknownResult};
 
-use super::test_timings::TestTimings;
+use super::fixed_times::FixedTimes;
 
 #[derive(Debug, Clone, Args)]
 pub struct AttemptArgs {
@@ -34,12 +34,12 @@ pub struct AttemptArgs {
 }
 
 impl AttemptArgs {
-    pub fn policy(&self, timings: &TestTimings) -> RetryPolicy {
+    pub fn policy(&self, times: &FixedTimes) -> RetryPolicy {
         RetryPolicy {
             unknown_result: self.unknown_result,
             max_attempts: self.max_attempts.into(),
-            longest_wait: timings.longest_wait,
-            holder_grace: timings.holder_grace,
+            longest_wait: times.longest_wait,
+            holder_grace: times.holder_grace,
         }
     }
 }

@@ -1,4 +1,7 @@
-//! Times that only tests change. Their flags are hidden from help and documentation.
+//! Times of the product that no operator sets: the lives of the certificates, the wait before a new CA signs, the Lease, the grace
+//! for another holder, the longest wait before an attempt, the round of retention and the timeouts of connections.
+//!
+//! Their flags are hidden from help and documentation. Only tests set them.
 
 use std::time::Duration;
 
@@ -6,9 +9,9 @@ use clap::Args;
 
 use super::values::{life, timeout};
 
-/// The defaults are the values of the product. Tests shorten them, so that they do not wait for minutes, days or a year.
+/// The defaults are the values of the product. Tests set shorter ones, so that they do not wait for minutes, days or a year.
 #[derive(Debug, Clone, Args)]
-pub struct TestTimings {
+pub struct FixedTimes {
     /// How long a connection to the webhook may be idle.
     #[arg(long, env = "SNAPWATCHER_IDLE_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = timeout, hide = true)]
     pub idle_timeout: Duration,
