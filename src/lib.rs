@@ -4,8 +4,8 @@
 //! about pods or checkpoints. No other crate depends on it.
 
 pub mod certs;
+pub mod check;
 pub mod cli;
 pub mod config;
-pub mod preflight;
 pub mod program;
 pub mod run;

@@ -50,7 +50,7 @@ const KINDS: [LabeledKind; 7] = [
 ];
 
 /// Tests the watched namespaces; an empty list means all.
-pub(in crate::preflight) async fn check(
+pub(in crate::check) async fn check(
     client: &Client,
     namespaces: &[String],
     configuration: Option<&str>,

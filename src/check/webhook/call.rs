@@ -16,7 +16,7 @@ use snapwatcher_daemon::telemetry::error_chain;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Calls the server.
-pub(in crate::preflight) async fn call(server: &WebhookServer) -> CallResult {
+pub(in crate::check) async fn call(server: &WebhookServer) -> CallResult {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&server.ca_bundle).collect();
     let tls = match certificates.map(|certificates| (certificates.is_empty(), trusting(certificates))) {
         Ok((false, Ok(tls))) => tls,

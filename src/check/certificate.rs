@@ -59,7 +59,7 @@ fn evaluate(what: &str, read: Result<Timestamp, CertificateError>, now: Timestam
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::State;
+    use crate::check::State;
     use snapwatcher_certificates::{MissingSecret, UnusableCa, write_development_certificates};
 
     #[tokio::test]

@@ -31,7 +31,7 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
 const PAGE: u32 = 500;
 
 /// Tests everything about nodes. `namespace` is that of the second service account.
-pub(in crate::preflight) async fn check(settings: KubeletSettings, namespace: &str, cluster: &Cluster) -> Vec<Finding> {
+pub(in crate::check) async fn check(settings: KubeletSettings, namespace: &str, cluster: &Cluster) -> Vec<Finding> {
     let mut findings = Vec::new();
     if settings.trust == KubeletTrust::Unverified {
         let seen = "certificates are not verified (--kubelet-insecure-skip-verify): any server at a node's address gets the \
