@@ -6,7 +6,7 @@ use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::outcome::Outcome;
 use snapwatcher_api::pod::PodFacts;
-use snapwatcher_daemon::telemetry::{LogThrottle, error_chain};
+use snapwatcher_daemon::telemetry::{RepeatedMessages, error_chain};
 use snapwatcher_kubernetes::events::{CHECKPOINT_REJECTED, INVALID_ANNOTATION};
 use snapwatcher_kubernetes::workload::WorkloadError;
 use snapwatcher_state::ContainerTimeline;
@@ -27,13 +27,13 @@ pub(crate) struct Reporter {
     context: ControllerContext,
     checkpoint_log: CheckpointLog,
     /// Of claims that are retried, by namespace and controller of the pod.
-    failed_claims: LogThrottle,
+    failed_claims: RepeatedMessages,
     /// Of attempts that are retried, by Checkpoint.
-    failed_attempts: LogThrottle,
+    failed_attempts: RepeatedMessages,
     /// Of annotations that cannot be parsed, by controller of the pod and problem.
-    invalid_annotations: LogThrottle,
+    invalid_annotations: RepeatedMessages,
     /// The same for Events, by pod and problem.
-    invalid_annotation_events: LogThrottle,
+    invalid_annotation_events: RepeatedMessages,
 }
 
 impl Reporter {
@@ -41,10 +41,10 @@ impl Reporter {
         Self {
             context,
             checkpoint_log: CheckpointLog::default(),
-            failed_claims: LogThrottle::default(),
-            failed_attempts: LogThrottle::default(),
-            invalid_annotations: LogThrottle::default(),
-            invalid_annotation_events: LogThrottle::new(MAX_EVENTS),
+            failed_claims: RepeatedMessages::default(),
+            failed_attempts: RepeatedMessages::default(),
+            invalid_annotations: RepeatedMessages::default(),
+            invalid_annotation_events: RepeatedMessages::new(MAX_EVENTS),
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
     use snapwatcher_api::fixtures::{checkpoint, pod};
     use snapwatcher_api::outcome::{Reason, Redacted};
     use snapwatcher_daemon::telemetry::capture::capture;
-    use snapwatcher_daemon::telemetry::{LogBudget, LogFormat, LogLevel};
+    use snapwatcher_daemon::telemetry::{LinesPerMinute, LogFormat, LogLevel};
     use snapwatcher_kubernetes::workload::Workload;
 
     use super::*;
@@ -261,6 +261,6 @@ mod tests {
         });
         let count = |text| written.lines().filter(|line| line.contains(text)).count();
         assert_eq!(count("Now we should checkpoint"), 500);
-        assert_eq!(count("is not executed"), LogBudget::MAX_LINES);
+        assert_eq!(count("is not executed"), LinesPerMinute::MAX_LINES);
     }
 }

@@ -1,6 +1,8 @@
-//! A limit on repeated messages: what is wrong with one pod is usually wrong with all pods of its workload.
+//! A limit on messages that repeat: what is wrong with one pod is usually wrong with all pods of its workload. The same message
+//! appears once an hour, and the log has at most ten different ones about a namespace in that time.
 //!
 //! Each namespace has its own share, so that what people write in one does not silence messages about another.
+//! `lines_per_minute.rs` limits lines that differ each time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +17,7 @@ const MAX_LINES: usize = 10;
 
 /// The messages that appeared within [`REPEAT_AFTER`].
 #[derive(Debug)]
-pub struct LogThrottle {
+pub struct RepeatedMessages {
     max_of_namespace: usize,
     messages: Mutex<Messages>,
 }
@@ -23,14 +25,14 @@ pub struct LogThrottle {
 /// By namespace and key, with the time of each.
 type Messages = HashMap<String, HashMap<String, Instant>>;
 
-impl Default for LogThrottle {
+impl Default for RepeatedMessages {
     /// For log lines: ten different ones about one namespace within an hour.
     fn default() -> Self {
         Self::new(MAX_LINES)
     }
 }
 
-impl LogThrottle {
+impl RepeatedMessages {
     /// Allows that many different messages about one namespace within an hour.
     pub fn new(max_of_namespace: usize) -> Self {
         Self { max_of_namespace, messages: Mutex::default() }
@@ -66,54 +68,54 @@ fn make_room(messages: &mut Messages, own: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn kept(throttle: &LogThrottle) -> usize {
-        throttle.messages.lock().unwrap().values().map(HashMap::len).sum()
+    fn kept(messages: &RepeatedMessages) -> usize {
+        messages.messages.lock().unwrap().values().map(HashMap::len).sum()
     }
 
     #[test]
     fn a_line_is_logged_once_an_hour() {
-        let (throttle, start) = (LogThrottle::default(), Instant::now());
-        assert!(throttle.should_log("shop", "web-", start) && throttle.should_log("shop", "db-", start));
-        assert!(throttle.should_log("blog", "web-", start), "another namespace");
-        assert!(!throttle.should_log("shop", "web-", start + Duration::from_secs(3599)));
-        assert!(throttle.should_log("shop", "web-", start + Duration::from_secs(3600)));
+        let (messages, start) = (RepeatedMessages::default(), Instant::now());
+        assert!(messages.should_log("shop", "web-", start) && messages.should_log("shop", "db-", start));
+        assert!(messages.should_log("blog", "web-", start), "another namespace");
+        assert!(!messages.should_log("shop", "web-", start + Duration::from_secs(3599)));
+        assert!(messages.should_log("shop", "web-", start + Duration::from_secs(3600)));
     }
 
     #[test]
     fn the_lines_about_one_namespace_do_not_silence_those_about_another() {
-        let (throttle, start) = (LogThrottle::default(), Instant::now());
-        let logged = (0..1000).filter(|number| throttle.should_log("loud", &number.to_string(), start)).count();
+        let (messages, start) = (RepeatedMessages::default(), Instant::now());
+        let logged = (0..1000).filter(|number| messages.should_log("loud", &number.to_string(), start)).count();
         assert_eq!(logged, MAX_LINES);
-        assert!(throttle.should_log("quiet", "web-", start));
-        assert!(throttle.should_log("loud", "later", start + REPEAT_AFTER));
+        assert!(messages.should_log("quiet", "web-", start));
+        assert!(messages.should_log("loud", "later", start + REPEAT_AFTER));
     }
 
     #[test]
     fn the_number_of_messages_is_bounded() {
-        let (throttle, start) = (LogThrottle::new(3), Instant::now());
+        let (messages, start) = (RepeatedMessages::new(3), Instant::now());
         for namespace in (0..MAX_MESSAGES).map(|number| number.to_string()) {
-            let logged = (0..5).filter(|key| throttle.should_log(&namespace, &key.to_string(), start)).count();
+            let logged = (0..5).filter(|key| messages.should_log(&namespace, &key.to_string(), start)).count();
             assert!((1..=3).contains(&logged), "namespace {namespace}: {logged}");
         }
-        assert_eq!(kept(&throttle), MAX_MESSAGES);
-        assert!(!throttle.should_log("one more", "web-", start), "each namespace has only one");
-        assert!(throttle.should_log("0", "later", start + REPEAT_AFTER));
-        assert_eq!(throttle.messages.lock().unwrap().len(), 1);
+        assert_eq!(kept(&messages), MAX_MESSAGES);
+        assert!(!messages.should_log("one more", "web-", start), "each namespace has only one");
+        assert!(messages.should_log("0", "later", start + REPEAT_AFTER));
+        assert_eq!(messages.messages.lock().unwrap().len(), 1);
     }
 
     #[test]
     fn namespaces_that_fill_the_memory_silence_no_other_namespace_and_gain_nothing() {
-        let (throttle, start) = (LogThrottle::new(100), Instant::now());
+        let (messages, start) = (RepeatedMessages::new(100), Instant::now());
         let loud: Vec<String> = (0..10).map(|number| format!("loud-{number}")).collect();
         let log = |keys: std::ops::Range<usize>| {
             let pairs = loud.iter().flat_map(|namespace| keys.clone().map(move |key| (namespace, key.to_string())));
-            pairs.filter(|(namespace, key)| throttle.should_log(namespace, key, start)).count()
+            pairs.filter(|(namespace, key)| messages.should_log(namespace, key, start)).count()
         };
         assert_eq!(log(0..100), MAX_MESSAGES);
         for (quiet, expected) in [("quiet-1", true), ("quiet-2", true), ("quiet-1", false)] {
-            assert_eq!(throttle.should_log(quiet, "web-", start), expected, "{quiet}");
+            assert_eq!(messages.should_log(quiet, "web-", start), expected, "{quiet}");
         }
         assert_eq!(log(0..200), 0, "messages that were forgotten, or new ones");
-        assert_eq!(kept(&throttle), MAX_MESSAGES);
+        assert_eq!(kept(&messages), MAX_MESSAGES);
     }
 }

@@ -1,4 +1,5 @@
-//! A limit on the log lines about each namespace within a minute, for lines that people can cause without end.
+//! A limit on the log lines about each namespace within a minute, for lines that differ each time and that people can cause without
+//! end. `repeated_messages.rs` limits messages that repeat.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// How many lines each namespace has had in the current minute. It keeps one number for each namespace and level.
 #[derive(Debug, Default)]
-pub struct LogBudget {
+pub struct LinesPerMinute {
     window: Mutex<Window>,
 }
 
@@ -31,7 +32,7 @@ pub struct LeftOut {
     pub count: usize,
 }
 
-impl LogBudget {
+impl LinesPerMinute {
     /// How many lines of one level about one namespace may appear within a minute.
     pub const MAX_LINES: usize = 60;
 
@@ -67,44 +68,45 @@ impl LogBudget {
 mod tests {
     use super::*;
 
-    fn logged(budget: &LogBudget, level: Level, now: Instant) -> usize {
-        (0..1000).filter(|_| budget.should_log("loud", level, now)).count()
+    fn logged(lines: &LinesPerMinute, level: Level, now: Instant) -> usize {
+        (0..1000).filter(|_| lines.should_log("loud", level, now)).count()
     }
 
     #[test]
     fn the_lines_about_one_namespace_are_limited_and_those_about_another_are_not_affected() {
-        let (budget, start) = (LogBudget::default(), Instant::now());
-        assert_eq!(logged(&budget, Level::INFO, start), LogBudget::MAX_LINES);
-        assert!(budget.should_log("quiet", Level::INFO, start));
+        let (lines, start) = (LinesPerMinute::default(), Instant::now());
+        assert_eq!(logged(&lines, Level::INFO, start), LinesPerMinute::MAX_LINES);
+        assert!(lines.should_log("quiet", Level::INFO, start));
     }
 
     #[test]
     fn successes_do_not_hide_failures() {
-        let (budget, start) = (LogBudget::default(), Instant::now());
-        logged(&budget, Level::INFO, start);
-        assert_eq!(logged(&budget, Level::WARN, start), LogBudget::MAX_LINES);
+        let (lines, start) = (LinesPerMinute::default(), Instant::now());
+        logged(&lines, Level::INFO, start);
+        assert_eq!(logged(&lines, Level::WARN, start), LinesPerMinute::MAX_LINES);
     }
 
     #[test]
     fn what_was_left_out_is_named_once_after_the_minute_and_then_lines_appear_again() {
-        let (budget, start) = (LogBudget::default(), Instant::now());
-        assert!(budget.left_out(start).is_empty());
-        logged(&budget, Level::INFO, start);
-        assert!(budget.should_log("quiet", Level::INFO, start));
+        let (lines, start) = (LinesPerMinute::default(), Instant::now());
+        assert!(lines.left_out(start).is_empty());
+        logged(&lines, Level::INFO, start);
+        assert!(lines.should_log("quiet", Level::INFO, start));
         let (before, end) = (start + WINDOW.saturating_sub(Duration::from_nanos(1)), start + WINDOW);
-        assert!(budget.left_out(before).is_empty());
-        assert!(!budget.should_log("loud", Level::INFO, before));
-        let expected = LeftOut { namespace: "loud".to_owned(), level: Level::INFO, count: 1001 - LogBudget::MAX_LINES };
-        assert_eq!(budget.left_out(end), [expected]);
-        assert!(budget.left_out(end).is_empty() && budget.left_out(end + WINDOW).is_empty());
-        assert!(budget.should_log("loud", Level::INFO, end));
+        assert!(lines.left_out(before).is_empty());
+        assert!(!lines.should_log("loud", Level::INFO, before));
+        let expected =
+            LeftOut { namespace: "loud".to_owned(), level: Level::INFO, count: 1001 - LinesPerMinute::MAX_LINES };
+        assert_eq!(lines.left_out(end), [expected]);
+        assert!(lines.left_out(end).is_empty() && lines.left_out(end + WINDOW).is_empty());
+        assert!(lines.should_log("loud", Level::INFO, end));
     }
 
     #[test]
     fn nothing_is_kept_of_a_namespace_after_the_minute() {
-        let (budget, start) = (LogBudget::default(), Instant::now());
-        logged(&budget, Level::INFO, start);
-        budget.left_out(start + WINDOW);
-        assert!(budget.window().lines.is_empty());
+        let (lines, start) = (LinesPerMinute::default(), Instant::now());
+        logged(&lines, Level::INFO, start);
+        lines.left_out(start + WINDOW);
+        assert!(lines.window().lines.is_empty());
     }
 }
