@@ -6,6 +6,7 @@
 //! this reason kubelets receive a token of ten minutes, of a service account whose only right is to request checkpoints.
 
 mod archive_budget;
+mod archive_size;
 mod client;
 mod endpoint;
 mod probe;

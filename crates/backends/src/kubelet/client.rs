@@ -6,7 +6,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Certificate, Client, StatusCode};
-use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted, RetryClass};
@@ -21,8 +20,8 @@ use crate::http::{self, BackendResponse};
 use crate::redact::KnownSecrets;
 
 use super::archive_budget::ArchiveBudget;
+use super::archive_size::ArchiveSize;
 use super::endpoint::{KubeletEndpoint, Nodes};
-use super::quantity;
 use super::response::{self, Request};
 use super::settings::{KubeletError, KubeletSettings, KubeletTrust};
 use super::token_cache::TokenCache;
@@ -49,15 +48,14 @@ impl Kubelet {
 
     async fn attempt(&self, request: &CheckpointRequest) -> Outcome {
         let CheckpointRequest { pod, node, container, pod_object, .. } = request;
-        let [memory, files] = pod_object.as_ref().map_or([None; 2], |pod| limits(pod, container));
+        let size = ArchiveSize::of(pod_object.as_ref(), container);
         let mut taken = None;
         let take = |endpoint: &KubeletEndpoint| {
-            let bytes = memory.unwrap_or_else(|| endpoint.memory()).saturating_add(files.unwrap_or_default());
+            let bytes = size.bytes(endpoint.memory());
             let elapsed = self.started.elapsed();
-            let is_limited = memory.is_some();
             self.budget
                 .take(&pod.namespace, node, bytes, elapsed)
-                .map_err(|wait| too_soon(pod, node, is_limited, wait))?;
+                .map_err(|wait| too_soon(pod, node, size.is_limited(), wait))?;
             taken = Some(bytes);
             Ok(())
         };
@@ -130,23 +128,6 @@ impl CheckpointBackend for Kubelet {
     fn checkpoint<'a>(&'a self, request: &'a CheckpointRequest) -> BoxFuture<'a, Outcome> {
         self.attempt(request).boxed()
     }
-}
-
-/// The limits of a container on memory and on the files that it changes, in bytes: its archive has both. A limit of 0 is none for
-/// Kubernetes. A container that is resized has the limit of its status until it has that of its spec.
-fn limits(pod: &Value, container: &str) -> [Option<u64>; 2] {
-    let lists = ["/spec/containers", "/spec/initContainers"];
-    let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"];
-    let limits_in = |lists: [&str; 2]| {
-        let mut all = lists.into_iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
-        all.find(|one| one["name"] == container).and_then(|one| one.pointer("/resources/limits"))
-    };
-    let (wanted, actual) = (limits_in(lists), limits_in(statuses));
-    ["memory", "ephemeral-storage"].map(|resource| {
-        let of = |limits: Option<&Value>| quantity::bytes(limits?.get(resource)?.as_str()?);
-        let limit = of(wanted).filter(|bytes| *bytes > 0)?;
-        Some(limit.max(of(actual).unwrap_or_default()))
-    })
 }
 
 /// Whether the kubelet has certainly written no archive.
