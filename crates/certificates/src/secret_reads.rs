@@ -1,4 +1,5 @@
-//! What the controllers of the CA Secret and of the CA bundles share with each other and with readiness.
+//! What became of the last reads of the CA Secret, why it could not be read or written, and the request to read it now. The controller
+//! of the Secret shares this with the controllers of the CA bundles and with readiness.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +10,14 @@ use tokio::time::Instant;
 
 /// Clones share their values.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Signals {
+pub(super) struct SecretReads {
     reread_secret: Arc<Notify>,
     is_secret_unreadable: Arc<AtomicBool>,
     secret_read: Arc<ArcSwapOption<Instant>>,
     secret_failure: Arc<ArcSwapOption<String>>,
 }
 
-impl Signals {
+impl SecretReads {
     /// Makes the controller of the Secret read it now: someone changed a caBundle, and the Secret may contain the reason.
     pub(super) fn reread_secret(&self) {
         self.reread_secret.notify_one();
