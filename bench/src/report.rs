@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::results::{Budget, Measurements, Results, median};
+use crate::budgets::Budget;
+use crate::results::{Measurements, Results, median};
 
 const INTRODUCTION: &str = "\
 # Benchmarks
