@@ -40,6 +40,7 @@ async fn no_note_leaves_out_how_to_label_to_look_and_to_stop() {
                 "kubectl rollout status -n snap deployment/snapwatcher",
                 "helm test snapwatcher -n snap",
                 "its node cannot pull registry.example.com/snapwatcher:0.1.0",
+                "kind load docker-image registry.example.com/snapwatcher:0.1.0",
             ] {
                 assert!(notes.contains(wanted), "{backend}, {mode}: `{wanted}` in\n{notes}");
             }
