@@ -1,5 +1,6 @@
 //! Clients for the API server, calls with a time limit, watches that recover, and live reads of pods.
 
+mod api_client;
 mod call;
 mod clients;
 mod guarded;

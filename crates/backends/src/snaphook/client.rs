@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_daemon::clock;
+use snapwatcher_kubernetes::tls::certificate_error;
 
 use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::ca_file;
 use crate::failure::{NotSent, failed};
-use crate::http::{self, EndpointLabel, RequestFailure, RequestTimeouts, certificate_error};
+use crate::http::{self, EndpointLabel, RequestFailure, RequestTimeouts};
 use crate::redact::KnownSecrets;
 
 use super::request::body;

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use kube::Client;
-use kube::client::ClientBuilder;
 
+use super::api_client::client;
 use super::kubeconfig::{Access, NoCluster, access};
 use super::page_limit::limit_pages;
 use super::proxy::{self, ProxyEnvironment, ProxyError, proxy};
@@ -58,11 +58,10 @@ impl Cluster {
         config.read_timeout = Some(watch_timeout + READ_SLACK);
         config.write_timeout = Some(watch_timeout + READ_SLACK);
         let url = config.cluster_url.to_string();
-        let build = || ClientBuilder::try_from(config.clone());
         let failed = |source| ConnectError::Client { url: url.clone(), source };
         Ok(Self {
-            calls: build().map_err(failed)?.build(),
-            watches: limit_starts(&limit_pages(&build().map_err(failed)?.build())),
+            calls: client(&config).map_err(failed)?,
+            watches: limit_starts(&limit_pages(&client(&config).map_err(failed)?)),
             watch_timeout,
             proxy: config.proxy_url.as_ref().map(proxy::shown),
             ca_certificates: config.root_cert,
