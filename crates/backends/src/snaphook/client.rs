@@ -98,10 +98,11 @@ impl SnapHook {
         request: RequestBuilder,
         token: Option<String>,
     ) -> Result<(RequestBuilder, KnownSecrets), NotSent> {
-        let Some(token) = token else { return Ok((request, KnownSecrets::of_url(&self.endpoint))) };
+        let secrets = KnownSecrets::of_request(&self.endpoint, token.as_deref());
+        let Some(token) = token else { return Ok((request, secrets)) };
         let value = http::bearer(&token)
             .map_err(|error| NotSent::new(Reason::Unauthorized, format!("no request sent to SnapHook: {error}")))?;
-        Ok((request.header(AUTHORIZATION, value), KnownSecrets::of_token(&token)))
+        Ok((request.header(AUTHORIZATION, value), secrets))
     }
 
     pub(super) fn timeouts(&self) -> RequestTimeouts {

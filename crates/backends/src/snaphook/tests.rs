@@ -369,3 +369,13 @@ fn an_attempt_takes_at_most_both_timeouts() {
     assert_eq!(snaphook.longest_attempt(), REQUEST_TIMEOUT + RESPONSE_TIMEOUT);
     assert!(!snaphook.needs_pod());
 }
+
+#[tokio::test]
+async fn the_query_of_the_url_is_not_shown_beside_a_token() {
+    let server = Server::start(Act::Echo).await;
+    let file = file_with("the-token");
+    let url = format!("{}/?mode=opensesame", server.url());
+    let outcome = outcome(SnapHookSettings { token_file: Some(file.path().to_owned()), ..settings(&url) }).await;
+    assert!(server.requests()[0].starts_with("POST /kubelet/checkpoint?mode=opensesame "), "{}", server.requests()[0]);
+    assert!(!words(&outcome).contains("opensesame") && !words(&outcome).contains("the-token"), "{outcome}");
+}
