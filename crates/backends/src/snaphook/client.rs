@@ -15,9 +15,10 @@ use snapwatcher_kubernetes::tls::certificate_error;
 use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::ca_file;
 use crate::failure::{NotSent, failed};
-use crate::http::{self, EndpointLabel, RequestFailure, RequestTimeouts};
+use crate::http::{self, BackendResponse, EndpointLabel, RequestFailure, RequestTimeouts};
 use crate::redact::KnownSecrets;
 
+use super::repeated_404::Repeated404;
 use super::request::body;
 use super::response;
 use super::settings::{SnapHookError, SnapHookSettings};
@@ -37,6 +38,7 @@ pub struct SnapHook {
     endpoint: Url,
     /// The endpoint without user, password and query, for messages.
     display_url: String,
+    repeated_404: Repeated404,
 }
 
 impl SnapHook {
@@ -44,7 +46,7 @@ impl SnapHook {
         settings.check()?;
         let endpoint = settings.endpoint();
         let display_url = format!("{}{}", endpoint.origin().ascii_serialization(), endpoint.path());
-        Ok(Self { client: client(&settings)?, display_url, endpoint, settings })
+        Ok(Self { client: client(&settings)?, display_url, endpoint, settings, repeated_404: Repeated404::default() })
     }
 
     /// The URL that requests are sent to, for messages: without user, password and query.
@@ -59,12 +61,24 @@ impl SnapHook {
         };
         let timeouts = self.settings.timeouts();
         match http::send_once(post, &sent, timeouts, Instant::now()).await {
-            Ok(response) => response::outcome(&response, &self.display_url, &request.node, clock::now()),
+            Ok(response) => {
+                let is_about_url = self.is_about_url(&response, request);
+                response::outcome(&response, is_about_url, &self.display_url, &request.node, clock::now())
+            }
             Err(failure) => {
                 let (reason, message) = self.classify(&failure);
                 failed(reason, &message)
             }
         }
+    }
+
+    /// Whether a 404 is about the URL, since other pods got the same text. Each response is noted once.
+    fn is_about_url(&self, response: &BackendResponse, request: &CheckpointRequest) -> bool {
+        if let Some(text) = response::unknown_pod(response) {
+            return self.repeated_404.is_about_url(&text, &request.pod);
+        }
+        self.repeated_404.reset();
+        false
     }
 
     /// The request, and the secrets in it.

@@ -375,6 +375,23 @@ fn an_attempt_takes_at_most_both_timeouts() {
 }
 
 #[tokio::test]
+async fn the_same_404_for_several_pods_is_about_the_url() {
+    let gateway = r#"{"message":"no Route matched with those values"}"#;
+    let head = format!("HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n{gateway}", gateway.len());
+    let server = Server::start(Act::Answer(head.into())).await;
+    let snaphook = SnapHook::new(settings(&server.url())).unwrap();
+    let mut reasons = Vec::new();
+    for name in ["web-0", "web-1", "web-2", "web-2"] {
+        let mut request = request();
+        request.pod.name = name.into();
+        let outcome = snaphook.checkpoint(&request).await;
+        reasons.push(outcome.as_str());
+        assert_eq!(words(&outcome).contains("--snap-back-api-url"), reasons.len() > 2, "{outcome}");
+    }
+    assert_eq!(reasons, ["PodNotFound", "PodNotFound", "EndpointNotFound", "EndpointNotFound"]);
+}
+
+#[tokio::test]
 async fn the_query_of_the_url_is_not_shown_beside_a_token() {
     let server = Server::start(Act::Echo).await;
     let file = file_with("the-token");
