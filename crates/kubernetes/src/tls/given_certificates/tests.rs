@@ -3,6 +3,7 @@ use rcgen::{
     KeyPair,
 };
 use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::super::certificate_error;
 use super::*;
@@ -114,4 +115,17 @@ fn a_critical_extension_that_is_not_supported_is_named_as_the_cause() {
         let cause = cause(given, &leaf, "localhost");
         assert!(cause.contains("critical extension"), "{cause}");
     }
+}
+
+#[test]
+fn a_key_of_a_ca_that_is_too_small_is_named_among_the_causes() {
+    // OpenSSL made both, since rcgen makes no such key.
+    let read = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let ca = read(include_str!("../../../test-certificates/rsa1024-ca.crt"));
+    let certificate = read(include_str!("../../../test-certificates/rsa1024.crt"));
+    let verifier = GivenCertificates::new(vec![ca], Arc::new(ring::default_provider())).unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let error = verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now()).unwrap_err();
+    let rustls::Error::InvalidCertificate(why) = error else { panic!("{error}") };
+    assert!(certificate_error::cause(&why).contains("an RSA key has fewer than 2048"), "{why}");
 }
