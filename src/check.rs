@@ -55,7 +55,7 @@ pub async fn check(args: &CheckArgs) -> Report {
     let server = match server::read(&cluster.calls).await {
         Ok(server) => server,
         Err(error) => {
-            let address = address().await;
+            let address = address();
             return Report { findings: vec![server::unreachable(&error_chain(&error), address.as_deref())] };
         }
     };

@@ -35,8 +35,8 @@ written `30s`, `2m` or `1h30m` (units h, m, s, ms); a number without a unit is s
 with exit code 2 and one line that names the flag, the value and what is allowed.
 
 SnapWatcher finds the API server through `KUBECONFIG` or `~/.kube/config`, else through the service account of its pod. It uses the
-`proxy-url` of the kubeconfig as its proxy, else that of `HTTPS_PROXY` or `HTTP_PROXY` (http, https or socks5) unless `NO_PROXY` names the
-API server.
+`proxy-url` of the kubeconfig as its proxy, else that of `HTTPS_PROXY` or `HTTP_PROXY` (http, https or socks5). That of the
+environment is not used if `NO_PROXY` names the API server, or if the API server is on this machine, as with kubectl.
 
 This page is generated from the program by `UPDATE_DOCS=1 cargo test --test documentation`.
 ";

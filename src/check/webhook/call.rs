@@ -9,8 +9,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::{CallResult, WebhookServer};
-use snapwatcher_backends::{certificate_error, trusting};
 use snapwatcher_daemon::telemetry::error_chain;
+use snapwatcher_kubernetes::tls::{certificate_error, trusting};
 
 /// Shorter than the longest time limit of an API server for a webhook (30 s).
 const TIMEOUT: Duration = Duration::from_secs(10);
