@@ -65,9 +65,11 @@ pub(super) struct Annotations<'a> {
 }
 
 impl Annotations<'_> {
-    /// Whether the API server accepts one more annotation, of this key and value. It rejects a pod with too many.
-    pub(super) fn have_room_for(&self, key: &str, value: &str) -> bool {
-        self.size.saturating_add(key.len() + value.len()) <= MAX_ANNOTATIONS_SIZE
+    /// Whether the API server accepts the annotation [`ADMISSION`] with this value, in place of the one that there may be. It
+    /// rejects a pod with too large annotations.
+    pub(super) fn have_room_for_admission(&self, value: &str) -> bool {
+        let before = self.admission.as_deref().map_or(0, |before| ADMISSION.len() + before.len());
+        self.size.saturating_sub(before).saturating_add(ADMISSION.len() + value.len()) <= MAX_ANNOTATIONS_SIZE
     }
 }
 
@@ -207,12 +209,19 @@ mod tests {
         let labels: Labels<'_> = serde_json::from_str(&labels).unwrap();
         assert_eq!((labels.snap.as_deref(), labels.mutated.as_deref()), (Some("1"), Some("2")));
         let annotations = json!({
-            ADMISSION: "1", MIRROR: "2", CONTAINERS: "3", DELAY: "4", ONCE_PER: "5", DEFAULT_CONTAINER: "6", "a": "b",
+            ADMISSION: "1", MIRROR: "2", CONTAINERS: "3", DELAY: "4", ONCE_PER: "5", DEFAULT_CONTAINER: "6",
+            "a": "b",
         })
         .to_string();
         let read: Annotations<'_> = serde_json::from_str(&annotations).unwrap();
-        let texts =
-            [&read.admission, &read.mirror, &read.containers, &read.delay, &read.once_per, &read.default_container];
+        let texts = [
+            &read.admission,
+            &read.mirror,
+            &read.containers,
+            &read.delay,
+            &read.once_per,
+            &read.default_container,
+        ];
         assert_eq!(texts.map(Option::as_deref), ["1", "2", "3", "4", "5", "6"].map(Some));
         assert!(labels.unknown.is_empty() && read.unknown.is_empty());
     }

@@ -117,8 +117,9 @@ async fn an_admission_that_no_pod_will_have_is_not_stored() {
     assert_eq!(patch_of(&response).as_array().unwrap().len(), 3, "a dry run is patched all the same");
     assert!(!webhook.has_stored("dry"));
 
-    let kept = review("second", &json!({"labels": {SNAP: "true"}, "annotations": {ADMISSION: "first"}}));
-    webhook.review(MUTATE, &kept).await;
+    let full = "x".repeat(256 * 1024 - 1);
+    let without_room = review("second", &json!({"labels": {SNAP: "true"}, "annotations": {"a": full}}));
+    webhook.review(MUTATE, &without_room).await;
     assert!(!webhook.has_stored("second"));
 }
 
