@@ -39,7 +39,7 @@ fn read_keys() -> impl Iterator<Item = &'static str> {
 
 /// The longest value of a label or an annotation that is kept, in bytes. Of a longer one the beginning and a digest are kept:
 /// twice what the longest list of container names takes.
-pub(crate) const LONGEST_VALUE: usize = 8192;
+pub const LONGEST_VALUE: usize = 8192;
 
 /// The fields of `metadata` that are read. `managedFields` alone can be larger than the rest of a pod.
 #[derive(Deserialize)]

@@ -141,7 +141,7 @@ async fn an_invalid_snap_label_is_counted_for_each_pod() {
 async fn the_response_to_a_problem_depends_on_the_mode() {
     let wrong = review("r-1", &json!({"labels": {SNAP: "true"}, "annotations": {DELAY: "soon"}}));
     let annotations = [(DELAY.to_owned(), "soon".to_owned())].into();
-    let message = CheckpointOptions::parse(&annotations, &["app"]).unwrap_err()[0].to_string();
+    let message = CheckpointOptions::parse(&annotations, &["app"], &[]).unwrap_err()[0].to_string();
     assert!(message.contains(DELAY) && message.contains("`soon`"), "{message}");
     for (mode, decision, expected) in [
         (ValidationMode::Warn, "warned", json!({"uid": "r-1", "allowed": true, "warnings": [message]})),

@@ -91,6 +91,19 @@ fn the_target_of_a_checkpoint_has_causes_of_its_own() {
 }
 
 #[test]
+fn a_sidecar_is_eligible_if_it_is_named_and_started() {
+    let with_sidecar = || ready().sidecar("cache").ready(0);
+    assert_eq!(annotated(with_sidecar(), 0), Ok(vec!["app".into()]));
+    assert_eq!(annotated(with_sidecar().annotation(CONTAINERS, "*"), 0), Ok(vec!["app".into(), "proxy".into()]));
+    assert_eq!(annotated(with_sidecar().annotation(CONTAINERS, "cache"), 0), Ok(vec!["cache".into()]));
+    let waiting = with_sidecar().annotation(CONTAINERS, "cache").not_started("cache");
+    assert_eq!(annotated(waiting, 0), Err(Ineligible::NotStarted { container: "cache".into() }));
+    let manual = manual(None, Some("cache"));
+    let found = check(Some(&with_sidecar().facts()), Choice::Target(&manual), at(0));
+    assert_eq!(found, Ok(vec!["cache".into()]));
+}
+
+#[test]
 fn a_delay_counts_from_the_last_time_the_pod_became_ready() {
     let delayed = || ready().annotation(DELAY, "30s");
     assert_eq!(annotated(delayed(), 0), Err(Ineligible::Delayed(at(30))));

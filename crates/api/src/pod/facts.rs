@@ -1,7 +1,6 @@
 //! The few facts of a pod that decide about a checkpoint, as plain values. Pods share what they have in common.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,21 +9,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use crate::checkpoint_name::{label_value, shortened};
 use crate::keys::{ADMISSION, CONTROLLER_REVISION_HASH, MIRROR, MUTATED, OPTED_IN, POD_TEMPLATE_HASH, RESTORED, SNAP};
 
-use super::name::{PodName, is_label_value};
+use super::container::{ContainerFacts, LONGEST_IMAGE, containers};
+use super::name::{LONGEST_LABEL, LONGEST_NAME, PodName, is_label_value};
 use super::options::CheckpointOptions;
-use super::watched::{MOST_CONTAINERS, WatchedCondition, WatchedContainer, WatchedContainerStatus, WatchedPod};
+use super::watched::{MOST_CONTAINERS, WatchedCondition, WatchedPod};
 
 /// Labels that identify the revision of a pod. The first one that is set counts.
 const REVISION_LABELS: [&str; 2] = [POD_TEMPLATE_HASH, CONTROLLER_REVISION_HASH];
 
-/// The longest name of a pod, a namespace, a node or a controller that is kept, in bytes: the longest that Kubernetes allows. Of
-/// a longer text, here and below, the beginning and a digest are kept. The API server validates neither owner references nor
-/// annotations nor images, so one pod could otherwise take a megabyte.
-const LONGEST_NAME: usize = 253;
-/// The longest name of a container, value of a label, kind or UID that is kept.
-const LONGEST_LABEL: usize = 63;
-/// The longest image or image ID that is kept; `spec.image` of a Checkpoint has the same limit in the CRD.
-const LONGEST_IMAGE: usize = 512;
 /// The most bytes that the images of one pod may have together. All are kept.
 pub const MOST_IMAGE_BYTES: usize = 8192;
 /// The longest text that is kept of what is wrong with the annotations.
@@ -59,26 +51,12 @@ pub struct PodFacts {
     pub controller: Option<Arc<ControllerReference>>,
     /// Hash of the pod template, from the label that the pod's controller sets.
     pub template_hash: Option<Arc<str>>,
-    /// The regular containers. Empty if there are too many.
+    /// The regular containers, then the sidecars. Empty if there are too many.
     pub containers: Vec<ContainerFacts>,
     /// The pod has more than [`MOST_CONTAINERS`] containers, or their images are longer than [`MOST_IMAGE_BYTES`] together.
     pub too_many_containers: bool,
     /// The checkpoint options in the annotations, or what is wrong with the annotations.
     pub options: Result<Arc<CheckpointOptions>, String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerFacts {
-    pub name: Arc<str>,
-    /// Running, and past its startup probe if it has one.
-    pub started: bool,
-    /// As the pod's spec names it. The API server accepts no pod without it.
-    pub image: Arc<str>,
-    /// As the kubelet reports it.
-    pub image_id: Option<Arc<str>>,
-    /// A digest of what its status says of the container's start: its ID in the runtime, the ID of its image, and the time. A
-    /// restarted container has another one. `None`: the status has no container ID.
-    pub instance: Option<u64>,
 }
 
 /// The controller of an object, as its owner reference names it.
@@ -132,21 +110,23 @@ impl PodFacts {
 
 impl From<WatchedPod> for PodFacts {
     fn from(pod: WatchedPod) -> Self {
-        let WatchedPod { metadata, spec, status } = pod;
+        let WatchedPod { metadata, mut spec, status } = pod;
         let labels = metadata.labels.unwrap_or_default();
         let annotations = metadata.annotations.unwrap_or_default();
         let created = metadata.creation_timestamp.map(|created| created.0);
-        let image_bytes = spec
-            .containers
-            .iter()
-            .filter_map(|container| container.image.as_ref())
-            .map(|image| image.len().min(LONGEST_IMAGE));
-        let too_many_containers =
-            spec.containers.len() > MOST_CONTAINERS || image_bytes.sum::<usize>() > MOST_IMAGE_BYTES;
-        let kept = if too_many_containers { &[][..] } else { &spec.containers };
-        let containers = containers(kept, &status.container_statuses);
-        let names: Vec<&str> = containers.iter().map(|container| &*container.name).collect();
-        let options = CheckpointOptions::parse(&annotations, &names)
+        let all = || spec.containers.iter().chain(&spec.init_containers);
+        let images = all().filter_map(|container| container.image.as_ref());
+        let image_bytes: usize = images.map(|image| image.len().min(LONGEST_IMAGE)).sum();
+        let too_many_containers = all().count() > MOST_CONTAINERS || image_bytes > MOST_IMAGE_BYTES;
+        if too_many_containers {
+            (spec.containers, spec.init_containers) = (Vec::new(), Vec::new());
+        }
+        let containers = containers(&spec, &status);
+        let names = |sidecar| {
+            let of_kind = containers.iter().filter(move |container| container.sidecar == sidecar);
+            of_kind.map(|container| &*container.name).collect::<Vec<&str>>()
+        };
+        let options = CheckpointOptions::parse(&annotations, &names(false), &names(true))
             .map(Arc::new)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
             .map_err(|problem| shortened(&problem, LONGEST_PROBLEM));
@@ -190,34 +170,6 @@ fn ready_since(conditions: &[WatchedCondition], created: Option<Timestamp>) -> O
 fn template_hash(labels: &BTreeMap<String, String>) -> Option<String> {
     let hash = REVISION_LABELS.iter().find_map(|key| labels.get(*key).filter(|value| !value.is_empty()))?;
     Some(shortened(hash, LONGEST_LABEL))
-}
-
-fn containers(specs: &[WatchedContainer], statuses: &[WatchedContainerStatus]) -> Vec<ContainerFacts> {
-    let statuses: HashMap<&str, &WatchedContainerStatus> =
-        statuses.iter().map(|status| (status.name.as_str(), status)).collect();
-    let facts = |spec: &WatchedContainer| {
-        let status = statuses.get(spec.name.as_str()).copied();
-        let running =
-            |status: &WatchedContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
-        ContainerFacts {
-            name: shortened(&spec.name, LONGEST_LABEL).into(),
-            started: status.is_some_and(|status| status.started == Some(true) && running(status)),
-            image: shortened(spec.image.as_deref().unwrap_or_default(), LONGEST_IMAGE).into(),
-            image_id: status.and_then(|status| limited(status.image_id.clone(), LONGEST_IMAGE)).map(Arc::from),
-            instance: status.and_then(instance),
-        }
-    };
-    specs.iter().map(facts).collect()
-}
-
-/// The same start has the same digest within one process.
-fn instance(status: &WatchedContainerStatus) -> Option<u64> {
-    let id = status.container_id.as_deref()?;
-    let started_at =
-        status.state.as_ref().and_then(|state| state.running.as_ref()).and_then(|running| running.started_at);
-    let mut hasher = DefaultHasher::new();
-    (id, &status.image_id, started_at).hash(&mut hasher);
-    Some(hasher.finish())
 }
 
 #[cfg(test)]

@@ -3,6 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// The longest name of a pod, a namespace, a node or a controller that is kept, in bytes: the longest that Kubernetes allows. Of
+/// a longer text, here and below, the beginning and a digest are kept. The API server validates neither owner references nor
+/// annotations nor images, so one pod could otherwise take a megabyte.
+pub(crate) const LONGEST_NAME: usize = 253;
+/// The longest name of a container, value of a label, kind or UID that is kept.
+pub(crate) const LONGEST_LABEL: usize = 63;
+
 /// Namespace and name of a pod; written `namespace/name`. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodName {

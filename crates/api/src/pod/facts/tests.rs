@@ -142,6 +142,49 @@ fn long_images_that_differ_at_the_end_stay_different() {
 }
 
 #[test]
+fn a_sidecar_is_a_container_and_another_init_container_is_not() {
+    let mut pod = ready_pod();
+    let running =
+        json!({"started": true, "state": {"running": {}}, "imageID": "sha256:2", "containerID": "containerd://2"});
+    let ended = json!({"started": false, "state": {"terminated": {"exitCode": 0}}});
+    let (mut inits, mut statuses) = (Vec::new(), Vec::new());
+    for number in 0..70 {
+        inits.push(json!({"name": format!("migrate-{number}"), "image": "migrate"}));
+        statuses.push(ended.clone());
+    }
+    inits.push(json!({"name": "cache", "image": "cache:1", "restartPolicy": "Always"}));
+    statuses.push(running);
+    for (init, status) in inits.iter().zip(&mut statuses) {
+        status["name"] = init["name"].clone();
+    }
+    pod["spec"]["initContainers"] = json!(inits);
+    pod["status"]["initContainerStatuses"] = json!(statuses);
+    pod["metadata"]["annotations"] = json!({CONTAINERS: "cache"});
+    let read = facts(pod.clone());
+    let names: Vec<(&str, bool)> =
+        read.containers.iter().map(|container| (&*container.name, container.sidecar)).collect();
+    assert_eq!(names, [("app", false), ("cache", true)]);
+    let cache = read.container("cache").unwrap();
+    assert_eq!((cache.started, &*cache.image, cache.image_id.as_deref()), (true, "cache:1", Some("sha256:2")));
+    assert_eq!(read.options.unwrap().containers, ["cache"]);
+    pod["status"]["initContainerStatuses"][70]["state"] = json!({"waiting": {}});
+    assert!(!facts(pod).container("cache").unwrap().started);
+}
+
+#[test]
+fn sidecars_count_towards_the_limit_of_containers() {
+    let list = |count: usize| -> Value {
+        let container = |number| json!({"name": format!("c{number}"), "image": "x", "restartPolicy": "Always"});
+        (0..count).map(container).collect()
+    };
+    for (containers, sidecars, is_too_many) in [(63, 1, false), (64, 1, true), (1, 64, true), (1, 5000, true)] {
+        let mut pod = ready_pod();
+        (pod["spec"]["containers"], pod["spec"]["initContainers"]) = (list(containers), list(sidecars));
+        assert_eq!(facts(pod).too_many_containers, is_too_many, "{containers} + {sidecars}");
+    }
+}
+
+#[test]
 fn a_pod_with_nothing_but_a_name_can_be_read() {
     let pod = facts(json!({"metadata": {"name": "bare", "namespace": "default", "uid": "u"}}));
     assert!(!pod.labelled && pod.ready_since.is_none() && pod.containers.is_empty());
