@@ -79,6 +79,7 @@ fn map() -> impl Strategy<Value = BTreeMap<String, String>> {
         keys::CONTAINERS,
         keys::DELAY,
         keys::ONCE_PER,
+        keys::REVISION_LABEL,
         "snap.weaversoft.io~1mutated",
         "~0~1/",
     ]);

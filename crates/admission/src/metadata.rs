@@ -10,7 +10,8 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use snapwatcher_api::keys::{
-    ADMISSION, CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, MIRROR, MUTATED, ONCE_PER, PREFIX, SNAP,
+    ADMISSION, CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, MIRROR, MUTATED, ONCE_PER, PREFIX, REVISION_LABEL,
+    SNAP,
 };
 
 use super::text::{Text, decoded_length};
@@ -55,6 +56,7 @@ pub(super) struct Annotations<'a> {
     pub(super) containers: Option<Text<'a>>,
     pub(super) delay: Option<Text<'a>>,
     pub(super) once_per: Option<Text<'a>>,
+    pub(super) revision_label: Option<Text<'a>>,
     pub(super) default_container: Option<Text<'a>>,
     /// Those of [`MESH_PROXIES`], each once.
     pub(super) meshes: Vec<&'static str>,
@@ -131,6 +133,7 @@ impl<'a> KnownKeys<'a> for Annotations<'a> {
             CONTAINERS => Some(&mut self.containers),
             DELAY => Some(&mut self.delay),
             ONCE_PER => Some(&mut self.once_per),
+            REVISION_LABEL => Some(&mut self.revision_label),
             DEFAULT_CONTAINER => Some(&mut self.default_container),
             _ => None,
         }
@@ -210,7 +213,7 @@ mod tests {
         assert_eq!((labels.snap.as_deref(), labels.mutated.as_deref()), (Some("1"), Some("2")));
         let annotations = json!({
             ADMISSION: "1", MIRROR: "2", CONTAINERS: "3", DELAY: "4", ONCE_PER: "5", DEFAULT_CONTAINER: "6",
-            "a": "b",
+            REVISION_LABEL: "7", "a": "b",
         })
         .to_string();
         let read: Annotations<'_> = serde_json::from_str(&annotations).unwrap();
@@ -221,8 +224,9 @@ mod tests {
             &read.delay,
             &read.once_per,
             &read.default_container,
+            &read.revision_label,
         ];
-        assert_eq!(texts.map(Option::as_deref), ["1", "2", "3", "4", "5", "6"].map(Some));
+        assert_eq!(texts.map(Option::as_deref), ["1", "2", "3", "4", "5", "6", "7"].map(Some));
         assert!(labels.unknown.is_empty() && read.unknown.is_empty());
     }
 

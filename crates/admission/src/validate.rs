@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use snapwatcher_api::checkpoint_name::shortened;
 use snapwatcher_api::keys::{
-    CONTAINERS, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_IN, ORIGINAL, RESTORED, SNAP,
+    CONTAINERS, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_IN, ORIGINAL, RESTORED, REVISION_LABEL, SNAP,
 };
 use snapwatcher_api::metadata::LONGEST_VALUE;
 use snapwatcher_api::pod::{CheckpointOptions, MOST_CONTAINERS};
@@ -153,11 +153,12 @@ fn mutated_problem(value: &str) -> Option<String> {
 
 /// The annotations that [`CheckpointOptions`] are parsed from, cut as the watch cuts them.
 fn option_annotations(annotations: &Annotations<'_>) -> BTreeMap<String, String> {
-    let Annotations { containers, delay, once_per, default_container, meshes, .. } = annotations;
+    let Annotations { containers, delay, once_per, revision_label, default_container, meshes, .. } = annotations;
     let options = [
         (CONTAINERS, containers),
         (DELAY, delay),
         (ONCE_PER, once_per),
+        (REVISION_LABEL, revision_label),
         (DEFAULT_CONTAINER, default_container),
     ];
     let value = |value: &Option<Text<'_>>| value.as_deref().map(|value| shortened(value, LONGEST_VALUE));

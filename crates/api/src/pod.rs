@@ -8,13 +8,15 @@ mod facts;
 mod first_entries;
 pub(crate) mod name;
 mod options;
+pub(crate) mod revision;
 pub(crate) mod watched;
 
 pub use container::ContainerFacts;
 pub use facts::{ControllerReference, MOST_IMAGE_BYTES, PodFacts};
 pub use first_entries::{first_entries, push, read_entries};
-pub use name::{PodName, is_object_name};
+pub use name::{PodName, is_label_key, is_object_name};
 pub use options::{CheckpointOptions, InvalidAnnotation, OncePer, OncePerSetting};
+pub use revision::RevisionLabels;
 pub use watched::{
     CONTAINERS_KEPT, MOST_CONTAINERS, SIDECAR_RESTART_POLICY, WatchedCondition, WatchedContainer,
     WatchedContainerState, WatchedContainerStatus, WatchedPod, WatchedRunningState, WatchedSpec, WatchedStatus,

@@ -1,21 +1,18 @@
 //! The few facts of a pod that decide about a checkpoint, as plain values. Pods share what they have in common.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::checkpoint_name::{label_value, shortened};
-use crate::keys::{ADMISSION, CONTROLLER_REVISION_HASH, MIRROR, MUTATED, OPTED_IN, POD_TEMPLATE_HASH, RESTORED, SNAP};
+use crate::keys::{ADMISSION, MIRROR, MUTATED, OPTED_IN, RESTORED, SNAP};
 
 use super::container::{ContainerFacts, LONGEST_IMAGE, containers};
 use super::name::{LONGEST_LABEL, LONGEST_NAME, PodName, is_label_value};
 use super::options::CheckpointOptions;
+use super::revision::RevisionLabels;
 use super::watched::{MOST_CONTAINERS, WatchedCondition, WatchedPod};
-
-/// Labels that identify the revision of a pod. The first one that is set counts.
-const REVISION_LABELS: [&str; 2] = [POD_TEMPLATE_HASH, CONTROLLER_REVISION_HASH];
 
 /// The most bytes that the images of one pod may have together. All are kept.
 pub const MOST_IMAGE_BYTES: usize = 8192;
@@ -49,7 +46,7 @@ pub struct PodFacts {
     pub node: Option<Arc<str>>,
     /// The owner reference with `controller: true`.
     pub controller: Option<Arc<ControllerReference>>,
-    /// Hash of the pod template, from the label that the pod's controller sets.
+    /// What names the revision of the pod, usually the hash of the pod template in a label that the pod's controller sets.
     pub template_hash: Option<Arc<str>>,
     /// The regular containers, then the sidecars. Empty if there are too many.
     pub containers: Vec<ContainerFacts>,
@@ -106,10 +103,9 @@ impl PodFacts {
         let controller = || self.controller.as_ref().map(|controller| controller.uid.as_str());
         self.template_hash.as_deref().or_else(controller).unwrap_or(&self.uid)
     }
-}
 
-impl From<WatchedPod> for PodFacts {
-    fn from(pod: WatchedPod) -> Self {
+    /// The facts of a pod, whose revision the labels and annotations of those keys name.
+    pub fn read(pod: WatchedPod, revision_labels: &RevisionLabels) -> Self {
         let WatchedPod { metadata, mut spec, status } = pod;
         let labels = metadata.labels.unwrap_or_default();
         let annotations = metadata.annotations.unwrap_or_default();
@@ -126,10 +122,17 @@ impl From<WatchedPod> for PodFacts {
             let of_kind = containers.iter().filter(move |container| container.sidecar == sidecar);
             of_kind.map(|container| &*container.name).collect::<Vec<&str>>()
         };
-        let options = CheckpointOptions::parse(&annotations, &names(false), &names(true))
-            .map(Arc::new)
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-            .map_err(|problem| shortened(&problem, LONGEST_PROBLEM));
+        let options = CheckpointOptions::parse(&annotations, &names(false), &names(true));
+        let (template_hash, problem) = match revision_labels.value(&labels, &annotations) {
+            Ok(value) => (value, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let problems = options.as_ref().err().into_iter().flatten().chain(&problem);
+        let problem = problems.map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let options = match options {
+            Ok(options) if problem.is_empty() => Ok(Arc::new(options)),
+            _ => Err(shortened(&problem, LONGEST_PROBLEM)),
+        };
         Self {
             name: PodName {
                 namespace: limited(metadata.namespace, LONGEST_NAME).unwrap_or_default().into(),
@@ -148,11 +151,18 @@ impl From<WatchedPod> for PodFacts {
             node: limited(spec.node_name, LONGEST_NAME).map(Arc::from),
             controller: ControllerReference::among(metadata.owner_references.as_deref().unwrap_or_default())
                 .map(Arc::new),
-            template_hash: template_hash(&labels).map(Arc::from),
+            template_hash: template_hash.map(Arc::from),
             containers,
             too_many_containers,
             options,
         }
+    }
+}
+
+/// With no other labels than those of Kubernetes for the revision.
+impl From<WatchedPod> for PodFacts {
+    fn from(pod: WatchedPod) -> Self {
+        Self::read(pod, &RevisionLabels::default())
     }
 }
 
@@ -165,11 +175,6 @@ fn limited(text: Option<String>, longest: usize) -> Option<String> {
 fn ready_since(conditions: &[WatchedCondition], created: Option<Timestamp>) -> Option<Timestamp> {
     let ready = conditions.iter().find(|condition| condition.r#type == "Ready" && condition.status == "True")?;
     ready.last_transition_time.or(created)
-}
-
-fn template_hash(labels: &BTreeMap<String, String>) -> Option<String> {
-    let hash = REVISION_LABELS.iter().find_map(|key| labels.get(*key).filter(|value| !value.is_empty()))?;
-    Some(shortened(hash, LONGEST_LABEL))
 }
 
 #[cfg(test)]

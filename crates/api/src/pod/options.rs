@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::checkpoint_name::shortened;
 use crate::duration;
-use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, ONCE_PER};
+use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, ONCE_PER, REVISION_LABEL};
 
-use super::name::LONGEST_LABEL;
+use super::name::{LONGEST_LABEL, is_label_key};
 
 /// Whether one checkpoint is taken of each pod, or of each revision of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,6 +113,12 @@ impl CheckpointOptions {
             let parsed = text.parse().map(|once| options.once_per = Some(once));
             read(ONCE_PER, parsed.map_err(|()| format!("`{text}` is not allowed; write `pod` or `revision`")));
         }
+        if let Some(text) = annotations.get(REVISION_LABEL).filter(|text| !is_label_key(text)) {
+            read(
+                REVISION_LABEL,
+                Err(format!("`{text}` is no key of a label; write one such as `strimzi.io/revision`")),
+            );
+        }
         if problems.is_empty() { Ok(options) } else { Err(problems) }
     }
 }
@@ -204,10 +210,11 @@ mod tests {
 
     #[test]
     fn every_problem_is_named_with_its_key() {
-        let wrong = annotations(&[(CONTAINERS, "app,nope"), (DELAY, "soon"), (ONCE_PER, "week")]);
+        let wrong =
+            annotations(&[(CONTAINERS, "app,nope"), (DELAY, "soon"), (ONCE_PER, "week"), (REVISION_LABEL, "a b")]);
         let problems = CheckpointOptions::parse(&wrong, &["app"], &["cache"]).unwrap_err();
         let keys: Vec<_> = problems.iter().map(|problem| problem.key).collect();
-        assert_eq!(keys, [CONTAINERS, DELAY, ONCE_PER]);
+        assert_eq!(keys, [CONTAINERS, DELAY, ONCE_PER, REVISION_LABEL]);
         assert_eq!(
             problems[0].to_string(),
             "annotation snap.weaversoft.io/containers: the pod has no container `nope`; its containers are app, cache"

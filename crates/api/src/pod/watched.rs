@@ -26,7 +26,7 @@ pub const SIDECAR_RESTART_POLICY: &str = "Always";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, kube::Resource)]
 #[resource(inherit = Pod)]
 pub struct WatchedPod {
-    #[serde(deserialize_with = "metadata::read")]
+    #[serde(deserialize_with = "metadata::read_of_pod")]
     pub metadata: ObjectMeta,
     #[serde(default)]
     pub spec: WatchedSpec,

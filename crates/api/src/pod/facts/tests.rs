@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::eligibility::{Choice, Ineligible, check};
-use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, ONCE_PER};
+use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, ONCE_PER, REVISION_LABEL};
 use crate::pod::MOST_CONTAINERS;
 
 fn facts(pod: Value) -> PodFacts {
@@ -120,7 +120,7 @@ fn each_annotation_that_decides_is_read() {
         pod["metadata"]["annotations"] = json!({injected: "x".repeat(20_000)});
         assert_eq!(facts(pod).options.unwrap().containers, ["orders"], "{injected}");
     }
-    for key in [CONTAINERS, DELAY, ONCE_PER] {
+    for key in [CONTAINERS, DELAY, ONCE_PER, REVISION_LABEL] {
         let mut pod = ready_pod();
         pod["metadata"]["annotations"] = json!({key: "no such value"});
         assert!(facts(pod).options.is_err(), "{key}");
@@ -182,6 +182,18 @@ fn sidecars_count_towards_the_limit_of_containers() {
         (pod["spec"]["containers"], pod["spec"]["initContainers"]) = (list(containers), list(sidecars));
         assert_eq!(facts(pod).too_many_containers, is_too_many, "{containers} + {sidecars}");
     }
+}
+
+#[test]
+fn a_label_that_the_pod_names_and_does_not_have_is_an_invalid_annotation() {
+    let mut pod = ready_pod();
+    pod["metadata"]["annotations"] = json!({REVISION_LABEL: "example.com/rev", DELAY: "soon"});
+    let problem = facts(pod.clone()).options.unwrap_err();
+    assert!(problem.contains("`soon`") && problem.contains("no annotation `example.com/rev`"), "{problem}");
+    pod["metadata"]["annotations"] = json!({REVISION_LABEL: "example.com/rev"});
+    pod["metadata"]["labels"]["example.com/rev"] = json!("r7");
+    let read = facts(pod);
+    assert_eq!((read.revision(), read.options.is_ok()), ("r7", true));
 }
 
 #[test]
