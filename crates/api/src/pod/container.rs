@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use crate::checkpoint_name::shortened;
+use crate::checkpoint_name::{shortened, visible};
 
 use super::name::LONGEST_LABEL;
 use super::watched::{WatchedContainer, WatchedContainerStatus, WatchedSpec, WatchedStatus};
@@ -19,7 +19,8 @@ pub struct ContainerFacts {
     pub sidecar: bool,
     /// Running, and past its startup probe if it has one.
     pub started: bool,
-    /// As the pod's spec names it. The API server accepts no pod without it.
+    /// As the pod's spec names it. The API server accepts no pod without it, and any text: one that `spec.image` of a Checkpoint
+    /// cannot have is replaced by one with a digest of it.
     pub image: Arc<str>,
     /// As the kubelet reports it.
     pub image_id: Option<Arc<str>>,
@@ -40,7 +41,7 @@ pub(super) fn containers(spec: &WatchedSpec, status: &WatchedStatus) -> Vec<Cont
             name: shortened(&spec.name, LONGEST_LABEL).into(),
             sidecar,
             started: status.is_some_and(|status| status.started == Some(true) && status.is_running()),
-            image: shortened(spec.image.as_deref().unwrap_or_default(), LONGEST_IMAGE).into(),
+            image: visible(spec.image.as_deref().unwrap_or_default(), LONGEST_IMAGE).into(),
             image_id: image_id.map(|id| shortened(id, LONGEST_IMAGE).into()),
             instance: status.and_then(instance),
         }

@@ -142,6 +142,31 @@ fn long_images_that_differ_at_the_end_stay_different() {
 }
 
 #[test]
+fn an_image_that_no_checkpoint_can_name_is_replaced_by_a_visible_one() {
+    let image = |image: &str| {
+        let mut pod = ready_pod();
+        pod["spec"]["containers"][0]["image"] = json!(image);
+        facts(pod).container("app").unwrap().image.to_string()
+    };
+    assert_eq!(image("registry.example.com:5000/web@sha256:ab"), "registry.example.com:5000/web@sha256:ab");
+    let odd = [
+        "registry.example.com/w\u{e9}b:1",
+        "registry.example.com/w\u{ea}b:1",
+        "a b:1",
+        "\u{1b}[2J",
+        &"\u{e9}".repeat(600),
+    ];
+    let mut seen = Vec::new();
+    for text in odd {
+        let image = image(text);
+        assert!(image.len() <= LONGEST_IMAGE && image.bytes().all(|byte| byte.is_ascii_graphic()), "{image}");
+        assert!(!seen.contains(&image), "{image}");
+        seen.push(image);
+    }
+    assert!(seen[0].starts_with("registry.example.com/w-b:1-"), "{}", seen[0]);
+}
+
+#[test]
 fn a_sidecar_is_a_container_and_another_init_container_is_not() {
     let mut pod = ready_pod();
     let running =
