@@ -11,7 +11,7 @@ mod options;
 pub(crate) mod revision;
 pub(crate) mod watched;
 
-pub use container::ContainerFacts;
+pub use container::{ContainerDigest, ContainerFacts};
 pub use facts::{ControllerReference, MOST_IMAGE_BYTES, PodFacts};
 pub use first_entries::{first_entries, push, read_entries};
 pub use name::{PodName, is_label_key, is_object_name};

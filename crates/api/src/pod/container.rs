@@ -29,6 +29,35 @@ pub struct ContainerFacts {
     pub instance: Option<u64>,
 }
 
+impl ContainerFacts {
+    pub fn image_digest(&self) -> u64 {
+        digest_of(&self.image)
+    }
+}
+
+/// What is kept of a container whose texts are not, to recognize it within one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerDigest {
+    name: u64,
+    pub(super) image: u64,
+}
+
+impl ContainerDigest {
+    pub(super) fn of(container: &ContainerFacts) -> Self {
+        Self { name: digest_of(&container.name), image: container.image_digest() }
+    }
+
+    pub(super) fn is_of(self, name: &str) -> bool {
+        self.name == digest_of(name)
+    }
+}
+
+pub(super) fn digest_of(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The regular containers, then the sidecars.
 pub(super) fn containers(spec: &WatchedSpec, status: &WatchedStatus) -> Vec<ContainerFacts> {
     let statuses = status.container_statuses.iter().chain(&status.init_container_statuses);

@@ -215,6 +215,7 @@ impl PodTable {
 
     fn update(&mut self, scope: usize, pod: PodFacts, now: Now) -> Vec<PodAction> {
         let mut actions = Vec::new();
+        let pod = self.kept(pod);
         let mut pod = self.shared.share(pod);
         // It only matters when the pod is seen for the first time.
         let admission = pod.admission.take();
@@ -236,6 +237,14 @@ impl PodTable {
         actions.extend(entry.actions(now));
         self.pods.insert(name, entry);
         actions
+    }
+
+    /// What is kept of a pod. Of one that has not run, or that has ended, no containers are: they can be large, need no node, and
+    /// nothing is claimed. A pod that stops running for a while keeps those that it had, so that an update in place is seen.
+    fn kept(&self, pod: PodFacts) -> PodFacts {
+        let known = || self.pods.get(&pod.name).map(|entry| &entry.pod).filter(|known| known.uid == pod.uid);
+        let had_containers = || known().is_some_and(|known| !known.containers.is_empty());
+        if pod.ended || !pod.running && !had_containers() { pod.summary() } else { pod }
     }
 
     fn entry(&self, key: &ContainerKey) -> Option<&PodEntry> {

@@ -92,8 +92,8 @@ impl UnfinishedRecords {
         let count = known.as_ref().filter(is_same).map(|known| known.count).unwrap_or_default();
         self.add(key.namespace(), count);
         let known = known.filter(|known| has_same_attempt(&known.checkpoint, &checkpoint));
-        let (since, refusals, resumes_at) = known
-            .map_or((boot, 0, Duration::ZERO), |known| (known.since, known.refusals, known.resumes_at));
+        let (since, refusals, resumes_at) =
+            known.map_or((boot, 0, Duration::ZERO), |known| (known.since, known.refusals, known.resumes_at));
         for subject in subjects(&checkpoint) {
             self.by_subject.insert((key.namespace().to_owned(), subject, key.clone()));
         }
