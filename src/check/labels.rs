@@ -1,7 +1,8 @@
-//! Looks for labels that have no effect: on a workload and not on its pod template, with another value than `true`, or written as an
-//! annotation. And for labeled pods that the webhook does not select.
+//! Looks for labels and annotations that have no effect: on a workload and not on its pod template, with another value than `true`,
+//! written as an annotation, or with a key that SnapWatcher does not read. And for labeled pods that the webhook does not select.
 
 mod listing;
+mod marks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::ResourceExt as _;
 
 use super::finding::{Finding, State, Topic};
-use snapwatcher_api::keys::{OPTED_IN, SNAP};
+use snapwatcher_api::keys::{PREFIX, SNAP};
 use snapwatcher_controller::selects_namespace;
 
 pub(super) use listing::check;
@@ -30,39 +31,17 @@ enum LabelsOfPods {
     Nowhere,
 }
 
-/// What the metadata of an object or of a template says with the key [`SNAP`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Marks {
-    label: Option<String>,
-    annotation: Option<String>,
-}
-
-/// A label that has no effect.
+/// A label or an annotation that has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mistake {
     /// The object has it, and its pods do not get it.
     NotOnPods,
     OtherValue,
     Annotation,
-}
-
-/// The mistake in an object, if there is one.
-fn mistake(place: LabelsOfPods, own: &Marks, template: &Marks) -> Option<Mistake> {
-    let none = Marks::default();
-    let pods = match place {
-        LabelsOfPods::Own => own,
-        LabelsOfPods::InTemplate => template,
-        LabelsOfPods::Nowhere => &none,
-    };
-    let opts_in = |value: &Option<String>| value.as_deref().is_some_and(|value| value != OPTED_OUT);
-    match pods.label.as_deref() {
-        Some(OPTED_IN | OPTED_OUT) => None,
-        Some(_) => Some(Mistake::OtherValue),
-        None if opts_in(&pods.annotation) => Some(Mistake::Annotation),
-        None if opts_in(&own.label) => Some(Mistake::NotOnPods),
-        None if opts_in(&own.annotation) => Some(Mistake::Annotation),
-        None => None,
-    }
+    /// The object has annotations that its pods do not get.
+    OptionsNotOnPods,
+    /// The object or its template has keys of SNAP that SnapWatcher does not read.
+    Unread,
 }
 
 impl Mistake {
@@ -71,6 +50,8 @@ impl Mistake {
             Self::NotOnPods => format!("label {SNAP} on objects whose pods do not get it"),
             Self::OtherValue => format!("label {SNAP} with another value than \"true\""),
             Self::Annotation => format!("annotation {SNAP}, which has no effect"),
+            Self::OptionsNotOnPods => format!("annotations {PREFIX}... on objects whose pods do not get them"),
+            Self::Unread => format!("labels and annotations {PREFIX}... that SnapWatcher does not read"),
         }
     }
 
@@ -82,6 +63,14 @@ impl Mistake {
             }
             Self::OtherValue => "write \"true\", in quotation marks: no other value opts in",
             Self::Annotation => "make it a label of the pods: of a workload in spec.template.metadata.labels",
+            Self::OptionsNotOnPods => {
+                "put them on the pod template, spec.template.metadata.annotations (of a CronJob \
+                 spec.jobTemplate.spec.template.metadata.annotations): only the annotations of a pod count"
+            }
+            Self::Unread => {
+                "correct them, unless another component of SNAP reads them. SnapWatcher reads the labels `snap` and `mutated`, and the \
+                 annotations `containers`, `delay`, `once-per` and `revision-label`"
+            }
         }
     }
 }

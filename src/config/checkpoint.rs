@@ -38,6 +38,7 @@ impl CheckpointArgs {
             policy: self.attempts.policy(times),
             retention: self.retention.policy(times),
             once_per: self.once_per(),
+            revision_labels: self.attempts.revision_labels(),
             max_pods_per_revision: self.attempts.max_pods_per_revision.into(),
             suspend: self.concurrency.suspend,
             longest_slot: self.backend.longest_slot(),

@@ -64,6 +64,17 @@ pub fn shortened(value: &str, longest: usize) -> String {
     format!("{}-{}", cut(value, longest.saturating_sub(DIGEST + 1)), hexadecimal(value, DIGEST))
 }
 
+/// Visible ASCII characters: the value itself, else one with a digest of the whole and a `-` for each other character, in at most
+/// `longest` bytes. Different values stay different.
+pub fn visible(value: &str, longest: usize) -> String {
+    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return shortened(value, longest);
+    }
+    let shown = |character: char| if character.is_ascii_graphic() { character } else { '-' };
+    let visible: String = value.chars().map(shown).take(longest.saturating_sub(DIGEST + 1)).collect();
+    format!("{visible}-{}", hexadecimal(value, DIGEST))
+}
+
 fn named(subject: &str, container: &str, key: &str, digest: usize) -> String {
     let readable = |text: &str| cut(text, LONGEST_NAME - digest - 1).trim_end_matches(['-', '.']).to_owned();
     let text = format!("{subject}-{container}");

@@ -11,7 +11,7 @@ pub mod eligibility;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fixtures;
 pub mod keys;
-mod metadata;
+pub mod metadata;
 pub mod outcome;
 pub mod pod;
 pub mod shared_values;

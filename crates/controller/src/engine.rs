@@ -115,7 +115,7 @@ impl Engine {
     /// What is known of pods and Checkpoints belongs to one period of leadership. Operations are finished in any case.
     fn lead(&mut self, leads: bool, now: Now) {
         self.leads = leads;
-        self.pods = PodTable::default();
+        self.pods = PodTable::new(self.settings.revision_labels.clone());
         self.records = RecordTable::new(self.settings.max_manual_checkpoints);
         let busy = &self.busy;
         self.slots.forget_checkpoints(|key| busy.contains_key(key));

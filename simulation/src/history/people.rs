@@ -91,11 +91,15 @@ impl World {
         };
         let containers = ["app", "side"].into_iter().take(1 + usize::from(has_two));
         let containers = containers
-            .map(|name| WatchedContainer { name: name.to_owned(), image: Some(format!("{name}:1")) })
+            .map(|name| WatchedContainer {
+                name: name.to_owned(),
+                image: Some(format!("{name}:1")),
+                ..WatchedContainer::default()
+            })
             .collect();
         let node_name = Some(NODES[self.random.usize(..NODES.len())].to_owned());
-        let pod =
-            WatchedPod { metadata, spec: WatchedSpec { containers, node_name }, status: WatchedStatus::default() };
+        let spec = WatchedSpec { containers, node_name, ..WatchedSpec::default() };
+        let pod = WatchedPod { metadata, spec, status: WatchedStatus::default() };
         if let Ok(created) = self.server.create_pod(pod, true_time(self.now)) {
             self.note("people", || format!("pod {namespace}/{name} is created: {}", created.facts.uid));
             if self.random.bool() {

@@ -1,9 +1,16 @@
 use serde_json::json;
 
+use super::marks::{Marks, mistakes};
 use super::*;
 
 fn marks(label: Option<&str>, annotation: Option<&str>) -> Marks {
-    Marks { label: label.map(str::to_owned), annotation: annotation.map(str::to_owned) }
+    Marks { label: label.map(str::to_owned), annotation: annotation.map(str::to_owned), ..Marks::default() }
+}
+
+fn with(labels: &[&str], annotations: &[&str]) -> Marks {
+    let values =
+        |keys: &[&str]| keys.iter().map(|key| (format!("snap.weaversoft.io/{key}"), "true".to_owned())).collect();
+    Marks::of(&values(labels), &values(annotations))
 }
 
 #[test]
@@ -31,7 +38,40 @@ fn a_label_counts_on_pods_and_with_the_value_true_only() {
         ("an annotated namespace", Nowhere, marks(None, Some("true")), none(), Some(Annotation)),
         ("a namespace", Nowhere, none(), none(), None),
     ] {
-        assert_eq!(mistake(place, &own, &template), expected, "{case}");
+        let found: Vec<Mistake> = mistakes(place, &own, &template).into_iter().map(|(mistake, _)| mistake).collect();
+        assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{case}");
+    }
+}
+
+#[test]
+fn annotations_that_pods_do_not_get_and_keys_that_are_not_read_are_mistakes() {
+    use LabelsOfPods::{InTemplate, Nowhere, Own};
+    use Mistake::{OptionsNotOnPods, Unread};
+    let none = || with(&[], &[]);
+    let options = ["containers", "delay", "once-per", "revision-label"];
+    let all = "`containers`, `delay`, `once-per`, `revision-label`";
+    for (case, place, own, template, expected) in [
+        ("options of a pod", Own, with(&["snap", "mutated"], &options), none(), None),
+        ("of a template", InTemplate, none(), with(&["snap"], &options), None),
+        ("of both", InTemplate, with(&[], &options), with(&["snap"], &options), None),
+        ("of the workload alone", InTemplate, with(&[], &options), with(&["snap"], &[]), Some((OptionsNotOnPods, all))),
+        (
+            "one of them",
+            InTemplate,
+            with(&[], &["delay"]),
+            with(&[], &["once-per"]),
+            Some((OptionsNotOnPods, "`delay`")),
+        ),
+        ("of a namespace", Nowhere, with(&[], &["delay"]), none(), Some((OptionsNotOnPods, "`delay`"))),
+        ("written by the webhook", Own, with(&["snap"], &["admission"]), none(), None),
+        ("a misspelled annotation", Own, with(&["snap"], &["delays"]), none(), Some((Unread, "annotation `delays`"))),
+        ("in a template", InTemplate, none(), with(&["snap"], &["delays"]), Some((Unread, "annotation `delays`"))),
+        ("of a workload", InTemplate, with(&["snaps"], &[]), none(), Some((Unread, "label `snaps`"))),
+        ("an option as a label", InTemplate, none(), with(&["snap", "delay"], &[]), Some((Unread, "label `delay`"))),
+    ] {
+        let expected: Vec<_> =
+            expected.into_iter().map(|(mistake, detail)| (mistake, Some(detail.to_owned()))).collect();
+        assert_eq!(mistakes(place, &own, &template), expected, "{case}");
     }
 }
 

@@ -162,8 +162,9 @@ impl Engine {
     /// What the watch shows of a container.
     fn shown(&self, pod: &PodName, container: Option<&str>) -> Option<ShownContainer> {
         let entry = self.pods.get(pod)?;
-        let container = entry.pod.container(container?)?;
-        Some(ShownContainer { image: container.image.clone(), outdated: entry.outdated_instance(&container.name) })
+        let container = container?;
+        let image = entry.pod.image_digest(container)?;
+        Some(ShownContainer { image, outdated: entry.outdated_instance(container) })
     }
 
     fn known_pod(&self, name: &PodName, target: &CheckpointTarget, now: Now) -> Result<ChosenPod, Ineligible> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::runtime::watcher::Event;
 
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
-use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
+use snapwatcher_api::pod::{PodFacts, PodName, RevisionLabels, WatchedPod};
 use snapwatcher_kubernetes::backoff::Backoff;
 
 use super::message::Now;
@@ -32,6 +32,7 @@ pub(super) struct PodTable {
     /// Boxed, since a node of the map has up to twice as many slots as entries.
     pods: BTreeMap<PodName, Box<PodEntry>>,
     shared: SharedFacts,
+    revision_labels: RevisionLabels,
     /// What a listing under way has delivered, by scope.
     listings: HashMap<usize, HashSet<PodName>>,
     /// The scopes whose first listing is complete; false: [`Self::is_newly_listed`] has not said so yet.
@@ -39,6 +40,11 @@ pub(super) struct PodTable {
 }
 
 impl PodTable {
+    /// Without pods. The labels name the revision of a pod.
+    pub(super) fn new(revision_labels: RevisionLabels) -> Self {
+        Self { revision_labels, ..Self::default() }
+    }
+
     /// How many pods are watched.
     pub(super) fn len(&self) -> usize {
         self.pods.len()
@@ -93,7 +99,7 @@ impl PodTable {
                 Vec::new()
             }
             Event::InitApply(pod) => {
-                let pod = PodFacts::from(pod);
+                let pod = PodFacts::read(pod, &self.revision_labels);
                 self.listings.entry(scope).or_default().insert(pod.name.clone());
                 self.update(scope, pod, now)
             }
@@ -106,9 +112,12 @@ impl PodTable {
                 let removed = gone.iter().filter_map(|name| self.pods.remove(name));
                 removed.map(|entry| PodAction::changed(&entry.pod)).collect()
             }
-            Event::Apply(pod) => self.update(scope, pod.into(), now),
+            Event::Apply(pod) => {
+                let pod = PodFacts::read(pod, &self.revision_labels);
+                self.update(scope, pod, now)
+            }
             Event::Delete(pod) => {
-                let pod = PodFacts::from(pod);
+                let pod = PodFacts::read(pod, &self.revision_labels);
                 let is_known = self.pods.get(&pod.name).is_some_and(|entry| entry.pod.uid == pod.uid);
                 let removed = is_known.then(|| self.pods.remove(&pod.name)).flatten();
                 removed.map(|entry| PodAction::changed(&entry.pod)).into_iter().collect()
@@ -206,6 +215,7 @@ impl PodTable {
 
     fn update(&mut self, scope: usize, pod: PodFacts, now: Now) -> Vec<PodAction> {
         let mut actions = Vec::new();
+        let pod = self.kept(pod);
         let mut pod = self.shared.share(pod);
         // It only matters when the pod is seen for the first time.
         let admission = pod.admission.take();
@@ -227,6 +237,14 @@ impl PodTable {
         actions.extend(entry.actions(now));
         self.pods.insert(name, entry);
         actions
+    }
+
+    /// What is kept of a pod. Of one that has not run, or that has ended, no containers are: they can be large, need no node, and
+    /// nothing is claimed. A pod that stops running for a while keeps those that it had, so that an update in place is seen.
+    fn kept(&self, pod: PodFacts) -> PodFacts {
+        let known = || self.pods.get(&pod.name).map(|entry| &entry.pod).filter(|known| known.uid == pod.uid);
+        let had_containers = || known().is_some_and(|known| !known.containers.is_empty());
+        if pod.ended || !pod.running && !had_containers() { pod.summary() } else { pod }
     }
 
     fn entry(&self, key: &ContainerKey) -> Option<&PodEntry> {

@@ -243,18 +243,17 @@ impl Engine {
         if !self.are_listed() {
             return;
         }
-        let has_container = |pod: &PodFacts, container: &str| pod.container(container).is_some();
         let is_about_container = match fields::target(checkpoint) {
             None | Some(CheckpointTarget::Manual { .. }) => false,
             Some(CheckpointTarget::Pod { name, uid, container, .. }) => {
                 let name = PodName { namespace: key.namespace().into(), name: name.into() };
                 let pod = self.pods.get(&name).map(|entry| &entry.pod);
-                pod.is_some_and(|pod| pod.uid == uid && has_container(pod, &container))
+                pod.is_some_and(|pod| pod.uid == uid && pod.has_container(&container))
             }
             Some(CheckpointTarget::Revision { workload, revision, container }) => {
                 let is_pod = |entry: &PodEntry| {
                     let is_of_workload = entry.workload_uid.as_deref() == Some(workload.uid.as_str());
-                    is_of_workload && entry.pod.revision() == revision && has_container(&entry.pod, &container)
+                    is_of_workload && entry.pod.revision() == revision && entry.pod.has_container(&container)
                 };
                 self.pods.in_namespace(key.namespace()).any(is_pod)
             }

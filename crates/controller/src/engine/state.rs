@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use snapwatcher_api::checkpoint::Checkpoint;
-use snapwatcher_api::pod::{OncePerSetting, PodFacts};
+use snapwatcher_api::pod::{OncePerSetting, PodFacts, RevisionLabels};
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_kubernetes::cluster::Scope;
 
@@ -32,6 +32,7 @@ pub struct EngineSettings {
     pub operations: OperationSettings,
     pub limits: ConcurrencyLimits,
     pub once_per: OncePerSetting,
+    pub revision_labels: RevisionLabels,
     /// Checkpoints are created but not attempted.
     pub is_suspended: bool,
     /// The longest time for which one attempt can hold its slot, counted from the write of the attempt.
@@ -148,7 +149,7 @@ impl Engine {
             random: fastrand::Rng::with_seed(settings.seed),
             leads: false,
             is_stopping: false,
-            pods: PodTable::default(),
+            pods: PodTable::new(settings.revision_labels.clone()),
             records: RecordTable::new(settings.max_manual_checkpoints),
             slots: Slots::new(settings.limits, settings.longest_slot_held()),
             breakers: EndpointBreakers::default(),

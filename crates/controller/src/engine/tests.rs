@@ -8,7 +8,7 @@ use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::fixtures::{self, at, pod};
 use snapwatcher_api::keys::RESTORE_NAME;
 use snapwatcher_api::outcome::{Location, Outcome, Reason};
-use snapwatcher_api::pod::{OncePer, OncePerSetting, WatchedPod};
+use snapwatcher_api::pod::{OncePer, OncePerSetting, RevisionLabels, WatchedPod};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_kubernetes::cluster::{CallError, Scope};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
@@ -59,6 +59,7 @@ fn settings() -> EngineSettings {
         },
         limits: ConcurrencyLimits { concurrent: 8, per_node: 1, response_timeout: Duration::from_secs(120) },
         once_per: OncePerSetting { default: OncePer::Pod, is_limit: false },
+        revision_labels: RevisionLabels::default(),
         is_suspended: false,
         longest_slot: Duration::from_secs(240),
         retention_interval: Duration::from_secs(600),

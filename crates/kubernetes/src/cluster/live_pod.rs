@@ -5,7 +5,7 @@ use kube::core::Request;
 use kube::{Client, Resource as _};
 use serde_json::Value;
 
-use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
+use snapwatcher_api::pod::{PodFacts, PodName, RevisionLabels, WatchedPod};
 
 use super::call::{CallError, call};
 
@@ -17,7 +17,12 @@ pub struct LivePod {
 }
 
 /// Reads the pod of that name; `None` if there is none. `with_object`: also the whole Pod object.
-pub async fn read_pod(client: &Client, name: &PodName, with_object: bool) -> Result<Option<LivePod>, CallError> {
+pub async fn read_pod(
+    client: &Client,
+    name: &PodName,
+    revision_labels: &RevisionLabels,
+    with_object: bool,
+) -> Result<Option<LivePod>, CallError> {
     let what = || format!("read pod `{name}`");
     let path = Pod::url_path(&(), Some(&name.namespace));
     let request = Request::new(path).get(&name.name, &kube::api::GetParams::default());
@@ -29,7 +34,7 @@ pub async fn read_pod(client: &Client, name: &PodName, with_object: bool) -> Res
     };
     let undecodable = |error| CallError::Failed { what: what(), source: Box::new(kube::Error::SerdeError(error)) };
     let pod: WatchedPod = serde_json::from_str(&text).map_err(undecodable)?;
-    let facts = PodFacts::from(pod);
+    let facts = PodFacts::read(pod, revision_labels);
     if facts.name != *name {
         return Err(CallError::OtherObject { what: what(), received: facts.name.to_string() });
     }

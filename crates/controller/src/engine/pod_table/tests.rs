@@ -57,6 +57,28 @@ fn a_pod_that_becomes_ready_later_is_claimed_as_modified() {
 }
 
 #[test]
+fn of_a_pod_that_does_not_run_yet_or_any_more_no_containers_are_kept() {
+    let mut table = PodTable::default();
+    let long =
+        |pod: PodFixture| pod.containers(["app", "side", "third"]).annotation(CONTAINERS, "*").image(&"x".repeat(500));
+    let waiting = || long(fixtures::pod("pod-a").uid("a").labeled());
+    for state in [waiting(), waiting().phase("Pending"), waiting().node("n1").phase("Pending")] {
+        assert!(claims(&table.apply(0, Event::Apply(state.watched()), now(1))).is_empty());
+        let kept = &table.get(&name("a")).unwrap().pod;
+        assert!(kept.containers.is_empty() && kept.options.as_ref().unwrap().containers.len() == 2);
+        assert!(kept.has_container("side") && !kept.has_container("other"));
+        assert!(format!("{kept:?}").len() < 1000, "{kept:?}");
+    }
+    let running = || waiting().ready(0);
+    assert_eq!(claims(&table.apply(0, Event::Apply(running().watched()), now(2))), ["a", "a", "a"]);
+    // It keeps them while it does not run for a while: an image may be changed meanwhile.
+    table.apply(0, Event::Apply(running().phase("Unknown").watched()), now(3));
+    assert_eq!(table.get(&name("a")).unwrap().pod.containers.len(), 3);
+    table.apply(0, Event::Apply(running().phase("Succeeded").watched()), now(4));
+    assert!(table.get(&name("a")).unwrap().pod.containers.is_empty());
+}
+
+#[test]
 fn a_container_is_claimed_once_however_many_events_arrive() {
     let mut table = PodTable::default();
     assert_eq!(claims(&apply(&mut table, "a", true)).len(), 1);

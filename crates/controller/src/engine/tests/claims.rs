@@ -138,6 +138,30 @@ fn a_pod_updated_in_place_is_claimed_with_its_new_image() {
 }
 
 #[test]
+fn a_new_pod_of_a_controller_without_a_hash_label_is_claimed_once_for_each_revision_that_a_named_key_has() {
+    // A StrimziPodSet creates pods of the same names again, with the revision in an annotation.
+    let of = |uid: &str, revision: &str| {
+        let pod = pod("kafka-0").uid(uid).labeled().controlled_by("core.strimzi.io/v1beta2", "StrimziPodSet", "kafka");
+        pod.annotation("strimzi.io/revision", revision).ready(0).watched()
+    };
+    let once_per = OncePerSetting { default: OncePer::Revision, is_limit: false };
+    let revision_labels = RevisionLabels::new(vec!["strimzi.io/revision".to_owned()]);
+    let (mut engine, effects) = leading(EngineSettings { once_per, revision_labels, ..settings() }, vec![]);
+    assert!(operations(effects).is_empty());
+    let mut revisions = Vec::new();
+    for (uid, revision) in [("a", "6a6a679b"), ("b", "0c1d2e3f")] {
+        let (id, operation) = only(engine.on(pod_event(of(uid, revision)), now(3)));
+        assert!(matches!(operation, Operation::FindWorkload { .. }), "{operation:?}");
+        let found = finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 3);
+        let (id, claim) = only(found);
+        let CheckpointTarget::Revision { revision, .. } = target_of(claim) else { panic!("no revision") };
+        revisions.push(revision);
+        finish(&mut engine, id, OperationResult::Claim(Ok(ClaimResult::AlreadyClaimed)), 3);
+    }
+    assert_eq!(revisions, ["6a6a679b", "0c1d2e3f"]);
+}
+
+#[test]
 fn a_claim_of_an_image_that_the_pod_no_longer_has_is_made_of_the_new_one() {
     let of =
         |image: &str, restarts| pod("a").uid("a").labeled().image(image).ready(0).restarts("app", restarts).watched();
