@@ -22,6 +22,7 @@ mod record_key;
 mod record_table;
 mod records;
 mod shared_facts;
+mod slot_share;
 mod slots;
 mod state;
 mod timers;

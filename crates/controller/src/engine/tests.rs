@@ -8,7 +8,7 @@ use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::fixtures::{self, at, pod};
 use snapwatcher_api::keys::RESTORE_NAME;
 use snapwatcher_api::outcome::{Location, Outcome, Reason};
-use snapwatcher_api::pod::{OncePer, OncePerSetting, WatchedPod};
+use snapwatcher_api::pod::{OncePer, OncePerSetting, PodFacts, WatchedPod};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_kubernetes::cluster::{CallError, Scope};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
@@ -19,6 +19,7 @@ use crate::operation::{
 use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
 
 mod claims;
+mod fairness;
 mod forged;
 
 /// A back-end with one endpoint, of which nothing is requested here.
