@@ -9,7 +9,7 @@ mod options;
 pub(crate) mod watched;
 
 pub use facts::{ContainerFacts, ControllerReference, MOST_IMAGE_BYTES, PodFacts};
-pub use name::{PodName, is_object_name};
+pub use name::{PodName, is_label_value, is_object_name};
 pub use options::{CheckpointOptions, InvalidAnnotation, OncePer, OncePerSetting};
 pub use watched::{
     MOST_CONTAINERS, WatchedCondition, WatchedContainer, WatchedContainerState, WatchedContainerStatus, WatchedPod,

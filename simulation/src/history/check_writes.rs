@@ -47,6 +47,9 @@ impl World {
             self.coverage.event("Checkpoints whose image has changed");
         }
         let text = || format!("{key}: {from:?} {old:?} -> {to:?} {reason} {new:?}, by {writer}");
+        if let Some(invisible) = facts::invisible_text(after) {
+            return self.violate("a text of a person in a status", || format!("{key}: {invisible:?}"));
+        }
         if facts::number(after) < facts::number(before) {
             return self.violate("attempt numbers only grow", text);
         }

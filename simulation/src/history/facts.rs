@@ -44,7 +44,7 @@ pub(super) fn has_status(checkpoint: &Checkpoint) -> bool {
 /// The annotation, if it counts.
 fn annotation(checkpoint: &Checkpoint) -> Option<Value> {
     let text = checkpoint.annotations().get(ATTEMPT).filter(|text| text.len() <= 4096)?;
-    let value: Value = serde_json::from_str(text).ok()?;
+    let value = serde_json::from_str(text).ok().filter(has_visible_texts)?;
     let uid = value["pod"]["uid"].as_str();
     time(&value, "startTime")?;
     time(&value, "deadline")?;
@@ -57,6 +57,24 @@ fn annotation(checkpoint: &Checkpoint) -> Option<Value> {
         CheckpointTarget::Manual { .. } => false,
     };
     is_about.then_some(value)
+}
+
+/// SnapWatcher writes no other texts.
+fn has_visible_texts(value: &Value) -> bool {
+    let fields = ["/holder", "/workload", "/revision", "/image", "/imageID", "/pod/name", "/pod/uid", "/pod/node"];
+    fields.into_iter().filter_map(|field| value.pointer(field)?.as_str()).all(is_visible)
+}
+
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A text in the status that people see and that is no message, if a terminal would not show it as it is.
+pub(super) fn invisible_text(checkpoint: &Checkpoint) -> Option<String> {
+    let status = checkpoint.status.clone()?;
+    let pod = status.pod.unwrap_or_default();
+    let texts = [status.holder, status.workload, status.revision, status.image, status.image_id, pod.uid, pod.node];
+    texts.into_iter().flatten().chain([pod.name]).find(|text| !is_visible(text))
 }
 
 fn time(value: &Value, name: &str) -> Option<Timestamp> {

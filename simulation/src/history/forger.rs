@@ -43,12 +43,13 @@ impl World {
         let mut holders: Vec<_> = self.processes.iter().map(|process| process.holder.instance.clone()).collect();
         holders.push("mallory".to_owned());
         let holder = self.pick(&holders).unwrap_or_default();
+        let has_control_sequence = self.random.u8(..4) == 0;
         json!({
             "holder": format!("{holder}/forged"),
             "startTime": start.to_string(),
             "deadline": deadline.to_string(),
             "pod": { "name": &*pod.name.name, "uid": pod.uid, "node": pod.node.as_deref() },
-            "workload": "Deployment/web",
+            "workload": if has_control_sequence { "Deployment/\u{1b}[2Jweb" } else { "Deployment/web" },
             "revision": "1",
             "image": image,
         })

@@ -2,8 +2,8 @@
 //!
 //! So the request can leave after one write. The annotation counts only while the status has no phase, and the first write of
 //! a status copies it. People may create Checkpoints but not write their status, so what the annotation says is
-//! limited: it counts on a Checkpoint with a derived name only, it takes no longer than the longest attempt, and it ends
-//! at most that long after the time at which the server created the object.
+//! limited: it counts on a Checkpoint with a derived name only, its texts have the form that SnapWatcher writes, it takes no
+//! longer than the longest attempt, and it ends at most that long after the time at which the server created the object.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget, PodStatus};
 use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::keys::{ATTEMPT, RESTORE_NAME};
+use snapwatcher_api::pod::{is_label_value, is_object_name};
 
 use super::fields;
 use super::transitions::{self, AttemptTarget, Holder};
@@ -38,6 +39,21 @@ struct FirstAttempt {
     image: Option<String>,
     #[serde(rename = "imageID", skip_serializing_if = "Option::is_none")]
     image_id: Option<String>,
+}
+
+impl FirstAttempt {
+    /// Whether each text has the form that SnapWatcher writes. They become a part of the status, which terminals show.
+    fn has_valid_texts(&self) -> bool {
+        let Self { holder, start_time: _, deadline: _, pod, workload, revision, image, image_id } = self;
+        let is_visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_workload = |(kind, name): (&str, &str)| is_label_value(kind) && is_label_value(name);
+        is_object_name(&pod.name)
+            && pod.uid.as_deref().is_none_or(is_label_value)
+            && pod.node.as_deref().is_none_or(is_object_name)
+            && workload.split_once('/').is_some_and(is_workload)
+            && is_label_value(revision)
+            && [Some(holder), image.as_ref(), image_id.as_ref()].into_iter().flatten().all(|text| is_visible(text))
+    }
 }
 
 /// Writes an attempt that starts now into the annotation of an object that will be created.
@@ -119,7 +135,7 @@ fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Op
     if text.len() > LONGEST_ANNOTATION {
         return None;
     }
-    let first: FirstAttempt = serde_json::from_str(text).ok()?;
+    let first = serde_json::from_str(text).ok().filter(FirstAttempt::has_valid_texts)?;
     let target = fields::target(checkpoint)?;
     if !checkpoint_name::is_derived(&checkpoint.name_any(), &target) {
         return None;
