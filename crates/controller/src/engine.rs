@@ -12,6 +12,7 @@ mod claim_results;
 mod claims;
 mod endpoint_breakers;
 mod kept;
+mod looks;
 mod message;
 mod operation_results;
 mod pod_action;
@@ -19,8 +20,10 @@ mod pod_entry;
 mod pod_table;
 mod prepared_claim;
 mod record_key;
+mod record_subject;
 mod record_table;
 mod records;
+mod revision_index;
 mod shared_facts;
 mod slot_share;
 mod slots;
@@ -37,6 +40,7 @@ use snapwatcher_api::pod::PodName;
 use crate::operation::{Operation, OperationId};
 use claims::MAX_CLAIMS;
 use endpoint_breakers::Permit;
+use looks::Looks;
 use pod_action::{ContainerKey, PodAction};
 use pod_table::PodTable;
 use record_key::RecordKey;
@@ -118,6 +122,7 @@ impl Engine {
         self.leads = leads;
         self.pods = PodTable::default();
         self.records = RecordTable::new(self.settings.max_manual_checkpoints);
+        self.looks = Looks::default();
         let busy = &self.busy;
         self.slots.forget_checkpoints(|key| busy.contains_key(key));
         self.queue.clear();
@@ -159,6 +164,7 @@ impl Engine {
                 self.forget_unshown(&key);
                 self.look_at(&key, now);
             }
+            Timer::Look(subject) => self.look_at_next(subject, now),
             Timer::Claim(key) => self.claim_without_attempt(&key, now),
             Timer::Retention => {
                 let known_pods = self.pods.uids();
@@ -175,18 +181,14 @@ impl Engine {
                     // An attempt in an annotation counts now. After the first listing, all are looked at together, unless
                     // attempts have not waited for it.
                     if self.pods.is_newcomer(&pod.name) || now.boot >= self.stale_slots_expire_at {
-                        for key in self.records.about_pod(&pod.name, pod.revision()) {
-                            self.look_at(&key, now);
-                        }
+                        self.pod_changed(&pod.name, pod.revision(), now);
                     }
                     self.report(Report::PodSeen(pod));
                 }
                 PodAction::Claim(key) => self.claims.push_back(key),
                 PodAction::Changed { pod, revision } => {
                     self.forget_gone_pod(&pod);
-                    for key in self.records.about_pod(&pod, &revision) {
-                        self.look_at(&key, now);
-                    }
+                    self.pod_changed(&pod, &revision, now);
                 }
                 PodAction::Recheck { pod, at } => self.timers.set(Timer::Pod(pod), at),
                 PodAction::Blocked { pod, cause } => self.report(Report::PodBlocked { pod, cause }),

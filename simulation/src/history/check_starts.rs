@@ -267,6 +267,17 @@ impl World {
         }
     }
 
+    /// The event of a pod costs no look at each Checkpoint that names it, of which people can create any number. What is due, and
+    /// what waited for a slot, is looked at too.
+    pub(super) fn check_looks(&mut self, process: usize, before: u64, queued: usize) {
+        let of = &self.processes[process];
+        let looks = of.engine.look_count() - before;
+        let most = 2 * (of.decisions_per_step + queued) + 2;
+        if looks > most as u64 {
+            self.violate("looks", || format!("{looks} after the event of one pod, at most {most}"));
+        }
+    }
+
     /// What an engine keeps is bounded by what it watches and does.
     pub(super) fn check_memory(&mut self, process: usize) {
         let kept = self.processes[process].engine.kept();
@@ -274,7 +285,9 @@ impl World {
         let limits = [
             ("claims", kept.claims, 2 * containers + TRANSIENT),
             ("queued", kept.queued, containers + kept.records + kept.operations + TRANSIENT),
-            ("timers", kept.timers, kept.pods + containers + kept.records + kept.operations + TRANSIENT),
+            ("timers", kept.timers, kept.pods + containers + kept.records + kept.looks + kept.operations + TRANSIENT),
+            // Of a pod, of a revision, and of the pod of an attempt.
+            ("looks", kept.looks, 3 * kept.records + TRANSIENT),
             ("busy", kept.busy, kept.operations),
         ];
         if let Some((name, count, limit)) = limits.into_iter().find(|(_, count, limit)| count > limit) {

@@ -19,6 +19,8 @@ pub struct Kept {
     /// Checkpoints that are being claimed.
     pub claiming: usize,
     pub timers: usize,
+    /// Subjects whose Checkpoints are looked at, or were a short time ago.
+    pub looks: usize,
     /// Checkpoints whose watch is behind a write of this process.
     pub written: usize,
     /// Checkpoints whose last attempt this process has sent.
@@ -26,6 +28,11 @@ pub struct Kept {
 }
 
 impl Engine {
+    /// How many times it has looked at a Checkpoint, for tests that an event costs little.
+    pub fn look_count(&self) -> u64 {
+        self.look_count
+    }
+
     /// How much it keeps now.
     pub fn kept(&self) -> Kept {
         Kept {
@@ -37,6 +44,7 @@ impl Engine {
             claims: self.claims.len() + self.unlisted.len() + self.prepared.len() + self.unattempted.len(),
             claiming: self.claiming.values().map(|followers| 1 + followers.len()).sum(),
             timers: self.timers.len(),
+            looks: self.looks.len(),
             written: self.written.len(),
             sent: self.sent.len(),
         }

@@ -13,6 +13,7 @@ use snapwatcher_kubernetes::cluster::Scope;
 
 use super::api_outage::ApiOutage;
 use super::endpoint_breakers::{EndpointBreakers, Permit};
+use super::looks::Looks;
 use super::message::{Effect, Now};
 use super::pod_action::ContainerKey;
 use super::pod_table::PodTable;
@@ -64,6 +65,9 @@ pub struct Engine {
     pub(super) is_stopping: bool,
     pub(super) pods: PodTable,
     pub(super) records: RecordTable,
+    pub(super) looks: Looks,
+    /// How many times a Checkpoint was looked at.
+    pub(super) look_count: u64,
     pub(super) slots: Slots,
     pub(super) breakers: EndpointBreakers,
     pub(super) queue: WorkQueue,
@@ -150,6 +154,8 @@ impl Engine {
             is_stopping: false,
             pods: PodTable::default(),
             records: RecordTable::new(settings.max_manual_checkpoints),
+            looks: Looks::default(),
+            look_count: 0,
             slots: Slots::new(settings.limits, settings.longest_slot_held()),
             breakers: EndpointBreakers::default(),
             queue: WorkQueue::default(),

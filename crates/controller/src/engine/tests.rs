@@ -21,6 +21,7 @@ use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
 mod claims;
 mod fairness;
 mod forged;
+mod looks;
 
 /// A back-end with one endpoint, of which nothing is requested here.
 struct OneEndpoint;

@@ -7,6 +7,7 @@ use snapwatcher_api::pod::PodName;
 
 use super::pod_action::ContainerKey;
 use super::record_key::RecordKey;
+use super::record_subject::RecordSubject;
 
 /// What is due.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +16,8 @@ pub(super) enum Timer {
     Pod(PodName),
     /// A Checkpoint may need a step.
     Record(RecordKey),
+    /// A pod that Checkpoints are about has changed: the next of them is to be looked at.
+    Look(RecordSubject),
     /// A container has waited for a slot for long enough: it is claimed without an attempt.
     Claim(ContainerKey),
     /// Old Checkpoints are to be deleted.

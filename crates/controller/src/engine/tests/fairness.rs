@@ -154,7 +154,10 @@ fn two_hostile_namespaces_delay_the_others_by_less_than_a_response_takes() {
     cluster.run(RESPONSE_TIMEOUT);
     for (namespace, pods) in [("other", 60), ("further", 10)] {
         let (attempted, longest) = cluster.attempted(namespace);
-        assert!(attempted == pods && longest < RESPONSE_TIMEOUT, "{namespace}: {attempted}, the last after {longest} s");
+        assert!(
+            attempted == pods && longest < RESPONSE_TIMEOUT,
+            "{namespace}: {attempted}, the last after {longest} s"
+        );
     }
 }
 
