@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase};
 use snapwatcher_api::checkpoint_name::is_derived;
-use snapwatcher_api::keys::ATTEMPT;
+use snapwatcher_api::keys::{ATTEMPT, CLAIMED_BY, RESTORE_NAME};
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::pod::{OncePer, PodFacts};
 
@@ -37,12 +37,21 @@ pub(super) fn has_derived_name(checkpoint: &Checkpoint) -> bool {
     target(checkpoint).is_some_and(|target| is_derived(&checkpoint.name_any(), &target))
 }
 
+/// Whether it carries what SnapWatcher writes into each Checkpoint that it creates.
+pub(super) fn has_original(checkpoint: &Checkpoint) -> bool {
+    [ATTEMPT, CLAIMED_BY].iter().any(|key| checkpoint.annotations().contains_key(*key))
+}
+
 pub(super) fn has_status(checkpoint: &Checkpoint) -> bool {
     checkpoint.status.as_ref().is_some_and(|status| status.phase.is_some())
 }
 
 /// The annotation, if it counts.
 fn annotation(checkpoint: &Checkpoint) -> Option<Value> {
+    // That of a copy from a backup is about the original.
+    if checkpoint.labels().contains_key(RESTORE_NAME) {
+        return None;
+    }
     let text = checkpoint.annotations().get(ATTEMPT).filter(|text| text.len() <= 4096)?;
     let value = serde_json::from_str(text).ok().filter(has_visible_texts)?;
     let uid = value["pod"]["uid"].as_str();

@@ -39,10 +39,7 @@ impl Engine {
             }
             Ok(ClaimResult::NameTaken) => {
                 self.outage_over();
-                let longer = checkpoint_name::DIGESTS.into_iter().filter_map(|digest| {
-                    checkpoint_name::derived(&claim.target, digest).filter(|name| name.len() > claim.name.len())
-                });
-                match longer.min_by_key(String::len) {
+                match checkpoint_name::next(&claim.target, &claim.name) {
                     // The claim was started under an earlier leadership of this process.
                     Some(_) if !self.has_listed_checkpoints(&key) => drop(self.unlisted.insert(key)),
                     Some(name) => self.unattempted.push_back((key, PreparedClaim { name, ..claim })),

@@ -164,8 +164,7 @@ impl Engine {
     /// The first derived name that no Checkpoint has.
     fn free_name(&self, key: &ContainerKey, target: &CheckpointTarget) -> Result<String, NoFreeName> {
         let mut last = String::new();
-        for digest in checkpoint_name::DIGESTS {
-            let Some(name) = checkpoint_name::derived(target, digest) else { break };
+        for name in checkpoint_name::names(target) {
             match self.records.has_target(&key.pod.namespace, &name, target) {
                 None => return Ok(name),
                 Some(true) => return Err(NoFreeName::Exists(name)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase, set_conditions};
+use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::fixtures::{self, at, pod};
 use snapwatcher_api::keys::RESTORE_NAME;
@@ -294,6 +295,21 @@ fn a_manual_checkpoint_beyond_the_limit_of_its_namespace_fails_without_an_attemp
 }
 
 #[test]
+#[test]
+fn a_checkpoint_that_only_its_label_calls_a_copy_does_not_keep_a_pod_from_its_checkpoint() {
+    let (name, uid, container) = ("web".to_owned(), "web".to_owned(), "app".to_owned());
+    let target = CheckpointTarget::Pod { name, uid, container, image: fixtures::IMAGE.to_owned() };
+    let name = checkpoint_name::names(&target).next().unwrap();
+    let (mut engine, _) = leading(settings(), vec![]);
+    let copy = fixtures::checkpoint("web").named(&name).label(RESTORE_NAME, "r").spec(|spec| *spec = (&target).into());
+    let event = Box::new(Event::Apply(copy.build()));
+    let mut started = operations(engine.on(Input::Checkpoints { scope: 0, event }, now(1)));
+    started.extend(operations(engine.on(pod_event(ready("web")), now(1))));
+    assert!(started.iter().any(|(_, operation)| matches!(operation, Operation::Attempt(_))), "{started:?}");
+    let is_unmet = |(_, operation): &(OperationId, Operation)| matches!(operation, Operation::WriteUnmet { .. });
+    assert!(!started.iter().any(is_unmet), "{started:?}");
+}
+
 fn a_checkpoint_from_a_backup_fails_without_an_attempt() {
     for (is_suspended, writes) in [(false, 1), (true, 0)] {
         let settings = EngineSettings { is_suspended, ..settings() };

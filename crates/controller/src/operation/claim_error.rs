@@ -20,7 +20,7 @@ pub enum ClaimError {
     NoDefinition,
     /// Checkpoints of other pods or revisions have all names that could be derived.
     #[error(
-        "could not derive a unique Checkpoint name: `{0}` and all shorter names belong to other pods; delete one of them"
+        "could not derive a unique Checkpoint name: `{0}` and all names before it belong to other pods; delete one of them"
     )]
     NoName(String),
     #[error(transparent)]

@@ -5,6 +5,8 @@
 //! limited: it counts on a Checkpoint with a derived name only, its texts have the form that SnapWatcher writes, it takes no
 //! longer than the longest attempt, and it ends at most that long after the time at which the server created the object.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::ResourceExt as _;
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget, PodStatus};
 use snapwatcher_api::checkpoint_name;
-use snapwatcher_api::keys::{ATTEMPT, RESTORE_NAME};
+use snapwatcher_api::keys::{ATTEMPT, CLAIMED_BY, RESTORE_NAME};
 use snapwatcher_api::pod::{is_label_value, is_object_name};
 
 use super::fields;
@@ -102,9 +104,15 @@ pub(crate) fn trim_metadata(checkpoint: &mut Checkpoint) {
     } = std::mem::take(&mut checkpoint.metadata);
     let labels = labels.filter(|labels| !fields::has_phase(checkpoint) && labels.contains_key(RESTORE_NAME));
     let annotations = annotations.filter(|_| !fields::has_phase(checkpoint));
-    let attempt = annotations.and_then(|mut annotations| annotations.remove(ATTEMPT));
+    let mut annotations = annotations.unwrap_or_default();
+    let attempt = annotations.remove(ATTEMPT);
     // That there is one counts, although it is ignored.
     let attempt = attempt.map(|text| if text.len() > LONGEST_ANNOTATION { String::new() } else { text });
+    // Of a copy from a backup, it says that there was an original.
+    let claimed_by = annotations.remove(CLAIMED_BY).filter(|_| labels.is_some());
+    let kept = [(ATTEMPT, attempt), (CLAIMED_BY, claimed_by.map(|_| String::new()))];
+    let kept: BTreeMap<String, String> =
+        kept.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?))).collect();
     checkpoint.metadata = ObjectMeta {
         name,
         namespace,
@@ -113,7 +121,7 @@ pub(crate) fn trim_metadata(checkpoint: &mut Checkpoint) {
         generation,
         creation_timestamp,
         labels: labels.map(|_| [(RESTORE_NAME.to_owned(), String::new())].into()),
-        annotations: attempt.map(|text| [(ATTEMPT.to_owned(), text)].into()),
+        annotations: (!kept.is_empty()).then_some(kept),
         ..ObjectMeta::default()
     };
 }

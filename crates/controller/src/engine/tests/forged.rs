@@ -2,7 +2,6 @@
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use snapwatcher_api::checkpoint_name;
 
 use super::*;
 use crate::record::first_attempt;
