@@ -23,6 +23,7 @@ mod record_key;
 mod record_subject;
 mod record_table;
 mod records;
+mod rejected_claims;
 mod revision_index;
 mod shared_facts;
 mod slot_share;
@@ -45,6 +46,7 @@ use pod_action::{ContainerKey, PodAction};
 use pod_table::PodTable;
 use record_key::RecordKey;
 use record_table::RecordTable;
+use rejected_claims::RejectedClaims;
 use state::{Reported, Running, Task};
 use timers::{Timer, Timers};
 
@@ -123,6 +125,7 @@ impl Engine {
         self.pods = PodTable::default();
         self.records = RecordTable::new(self.settings.max_manual_checkpoints);
         self.looks = Looks::default();
+        self.rejected = RejectedClaims::default();
         let busy = &self.busy;
         self.slots.forget_checkpoints(|key| busy.contains_key(key));
         self.queue.clear();
@@ -164,6 +167,7 @@ impl Engine {
                 self.forget_unshown(&key);
                 self.look_at(&key, now);
             }
+            Timer::Rejected(namespace) => self.retry_rejected(namespace, now),
             Timer::Look(subject) => self.look_at_next(subject, now),
             Timer::Claim(key) => self.claim_without_attempt(&key, now),
             Timer::Retention => {
@@ -210,6 +214,7 @@ impl Engine {
         for key in gone {
             self.unlisted.remove(&key);
         }
+        self.rejected.forget_pod(pod, uid.as_ref());
         // In an outage, claims can wait for longer than their pods exist.
         if self.outage.is_some() {
             self.drop_claims(|key| key.pod == *pod && Some(&key.uid) != uid.as_ref());

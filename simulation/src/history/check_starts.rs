@@ -38,6 +38,10 @@ impl World {
         match operation {
             Operation::Claim(claim) => {
                 self.check_claim(process, claim);
+                let now = self.now;
+                if !self.processes[process].seen.rejections.may_start(id, claim, now) {
+                    self.violate("rejected claims tried again at once", || format!("{} beside another", claim.name));
+                }
                 if claim.attempts {
                     let subject = Some((claim.pod.uid.clone(), claim.container.clone()));
                     let key = key.clone().unwrap_or_default();
@@ -287,6 +291,7 @@ impl World {
             ("queued", kept.queued, containers + kept.records + kept.operations + TRANSIENT),
             ("timers", kept.timers, kept.pods + containers + kept.records + kept.looks + kept.operations + TRANSIENT),
             // Of a pod, of a revision, and of the pod of an attempt.
+            ("rejected", kept.rejected, 2 * containers + TRANSIENT),
             ("looks", kept.looks, 3 * kept.records + TRANSIENT),
             ("busy", kept.busy, kept.operations),
         ];

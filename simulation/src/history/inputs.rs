@@ -46,6 +46,7 @@ impl World {
 
     /// What the world itself has to know of an input.
     fn before_input(&mut self, process: usize, input: &Input) {
+        self.processes[process].seen.rejections.input(input);
         match input {
             Input::Progress { id, progress: Progress::Responded { outcome, .. } } => {
                 self.response_seen(process, *id, outcome);

@@ -16,6 +16,8 @@ pub struct Kept {
     pub queued: usize,
     /// Containers that wait to be claimed.
     pub claims: usize,
+    /// Containers whose last claim was rejected, until another one is accepted.
+    pub rejected: usize,
     /// Checkpoints that are being claimed.
     pub claiming: usize,
     pub timers: usize,
@@ -42,6 +44,7 @@ impl Engine {
             busy: self.busy.len(),
             queued: self.queue.len() + self.blocked.len(),
             claims: self.claims.len() + self.unlisted.len() + self.prepared.len() + self.unattempted.len(),
+            rejected: self.rejected.len(),
             claiming: self.claiming.values().map(|followers| 1 + followers.len()).sum(),
             timers: self.timers.len(),
             looks: self.looks.len(),

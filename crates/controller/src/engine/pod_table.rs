@@ -24,8 +24,8 @@ const INDEX_LAG: Duration = Duration::from_secs(2);
 /// server's return.
 pub(super) const CLAIM_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
 
-/// The same of a claim that was rejected, or that has had no effect. A quota, a missing right or a webhook prevents those of many
-/// pods for long.
+/// The same of claims that were rejected, or that have had no effect, and of those without a name. A quota, a missing right or a
+/// webhook prevents those of many pods for long.
 pub(super) const REJECTED_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// All labeled pods of the watched namespaces, in order, so that equal histories take equal steps.
@@ -193,6 +193,25 @@ impl PodTable {
         entry.set_claim(&key.container, Some(ClaimState::Failed { failures, retry_at }));
         let at = entry.next_retry(now)?;
         Some(PodAction::Recheck { pod: key.pod.clone(), at })
+    }
+
+    /// The claim was rejected, and is not tried again before [`Self::retry_rejected`]. False: it is outdated.
+    pub(super) fn claim_rejected(&mut self, key: &ContainerKey) -> bool {
+        let Some(entry) = self.entry_mut(key) else { return false };
+        let is_outdated = matches!(entry.claim(&key.container), Some(ClaimState::UnderWay { is_outdated: true, .. }));
+        let is_current = !is_outdated && entry.has_image_of(key);
+        entry.set_claim(&key.container, is_current.then_some(ClaimState::Rejected));
+        is_current
+    }
+
+    /// Assesses a pod again whose claim was rejected.
+    pub(super) fn retry_rejected(&mut self, key: &ContainerKey, now: Now) -> Vec<PodAction> {
+        let Some(entry) = self.entry_mut(key) else { return Vec::new() };
+        if entry.claim(&key.container) != Some(ClaimState::Rejected) || !entry.has_image_of(key) {
+            return Vec::new();
+        }
+        entry.set_claim(&key.container, None);
+        entry.actions(now)
     }
 
     /// Checkpoints of these pods were deleted. Containers without a Checkpoint are claimed again.

@@ -102,7 +102,11 @@ mod tests {
                 let claimed = random.usize(..=taken);
                 NamespaceSlots { certain: taken - claimed, claimed }
             });
-            assert_eq!(counted(concurrent, slots.into_iter()), taken.iter().sum(), "{slots:?} of {concurrent}");
+            assert_eq!(
+                counted(concurrent, slots.into_iter()),
+                taken.iter().sum::<usize>(),
+                "{slots:?} of {concurrent}"
+            );
         }
     }
 }

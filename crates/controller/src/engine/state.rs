@@ -20,6 +20,7 @@ use super::pod_table::PodTable;
 use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
 use super::record_table::RecordTable;
+use super::rejected_claims::RejectedClaims;
 use super::slots::{ConcurrencyLimits, Slots};
 use super::timers::Timers;
 use super::work_queue::{WorkItem, WorkQueue};
@@ -83,6 +84,8 @@ pub struct Engine {
     pub(super) unattempted: VecDeque<(ContainerKey, PreparedClaim)>,
     /// The Checkpoints that are being claimed, each with the other containers that would have the same one.
     pub(super) claiming: HashMap<RecordKey, Vec<ContainerKey>>,
+    /// Containers whose last claim was rejected.
+    pub(super) rejected: RejectedClaims,
     /// How many claims the last step has left to the next one.
     pub(super) undecided_claims: usize,
     pub(super) timers: Timers,
@@ -165,6 +168,7 @@ impl Engine {
             prepared: HashMap::new(),
             unattempted: VecDeque::new(),
             claiming: HashMap::new(),
+            rejected: RejectedClaims::default(),
             undecided_claims: 0,
             timers: Timers::default(),
             operations: HashMap::new(),

@@ -23,6 +23,7 @@ mod claims;
 mod fairness;
 mod forged;
 mod looks;
+mod rejected;
 
 /// A back-end with one endpoint, of which nothing is requested here.
 struct OneEndpoint;
@@ -295,7 +296,6 @@ fn a_manual_checkpoint_beyond_the_limit_of_its_namespace_fails_without_an_attemp
 }
 
 #[test]
-#[test]
 fn a_checkpoint_that_only_its_label_calls_a_copy_does_not_keep_a_pod_from_its_checkpoint() {
     let (name, uid, container) = ("web".to_owned(), "web".to_owned(), "app".to_owned());
     let target = CheckpointTarget::Pod { name, uid, container, image: fixtures::IMAGE.to_owned() };
@@ -310,6 +310,7 @@ fn a_checkpoint_that_only_its_label_calls_a_copy_does_not_keep_a_pod_from_its_ch
     assert!(!started.iter().any(is_unmet), "{started:?}");
 }
 
+#[test]
 fn a_checkpoint_from_a_backup_fails_without_an_attempt() {
     for (is_suspended, writes) in [(false, 1), (true, 0)] {
         let settings = EngineSettings { is_suspended, ..settings() };

@@ -36,6 +36,16 @@ impl ClaimError {
         }
     }
 
+    /// Whether the API server has rejected the claim, as it probably will those of other pods of the namespace: by a quota or a
+    /// policy, or since the resource is missing.
+    pub(crate) fn is_rejection(&self) -> bool {
+        match self {
+            Self::NoDefinition => true,
+            Self::Call(call) => call.is_about_object(),
+            Self::Ineligible { .. } | Self::Workload(_) | Self::NamespaceTerminating(_) | Self::NoName(_) => false,
+        }
+    }
+
     /// The call that failed because the API server could not be reached. It is reported once for all claims.
     pub(crate) fn unreachable(&self) -> Option<&CallError> {
         self.call().filter(|call| !call.is_about_object())
