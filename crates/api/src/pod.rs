@@ -14,7 +14,7 @@ pub(crate) mod watched;
 pub use container::{ContainerDigest, ContainerFacts};
 pub use facts::{ControllerReference, MOST_IMAGE_BYTES, PodFacts};
 pub use first_entries::{first_entries, push, read_entries};
-pub use name::{PodName, is_label_key, is_object_name};
+pub use name::{PodName, is_label_key, is_label_value, is_object_name};
 pub use options::{CheckpointOptions, InvalidAnnotation, OncePer, OncePerSetting};
 pub use revision::RevisionLabels;
 pub use watched::{

@@ -22,12 +22,18 @@ use crate::record::fields;
 /// time.
 const MAX_EVENTS: usize = 100;
 
+/// How many workloads of a namespace have an Event about rejected claims within an hour. A quota concerns all, and who looks at
+/// one of them does not look at the others.
+const MAX_WORKLOADS: usize = 500;
+
 /// Takes reports from the engine.
 pub(crate) struct Reporter {
     context: ControllerContext,
     checkpoint_log: CheckpointLog,
     /// Of claims that are retried, by namespace and controller of the pod.
     failed_claims: RepeatedMessages,
+    /// The same for Events.
+    failed_claim_events: RepeatedMessages,
     /// Of attempts that are retried, by Checkpoint.
     failed_attempts: RepeatedMessages,
     /// Of annotations that cannot be parsed, by controller of the pod and problem.
@@ -42,6 +48,7 @@ impl Reporter {
             context,
             checkpoint_log: CheckpointLog::default(),
             failed_claims: RepeatedMessages::default(),
+            failed_claim_events: RepeatedMessages::new(MAX_WORKLOADS),
             failed_attempts: RepeatedMessages::default(),
             invalid_annotations: RepeatedMessages::default(),
             invalid_annotation_events: RepeatedMessages::new(MAX_EVENTS),
@@ -158,10 +165,12 @@ impl Reporter {
             _ if error.unreachable().is_some() => {}
             ClaimError::Workload(WorkloadError::Lookup { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
                 let (namespace, name) = (&*pod.name.namespace, &*pod.name.name);
-                let controller = controller_name(pod);
-                if self.failed_claims.should_log(namespace, controller, Instant::now()) {
+                let (controller, now) = (controller_name(pod), Instant::now());
+                if self.failed_claim_events.should_log(namespace, controller, now) {
                     let note = format!("The pod is not checkpointed, retrying: {}", error_chain(error));
                     self.context.events.warn(pod, CHECKPOINT_REJECTED, note);
+                }
+                if self.failed_claims.should_log(namespace, controller, now) {
                     tracing::warn!(
                         namespace,
                         pod = name,

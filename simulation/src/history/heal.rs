@@ -29,6 +29,7 @@ impl World {
         self.note("world", || "ALL FAULTS END".to_owned());
         self.is_healed = true;
         self.outage_until = Duration::ZERO;
+        self.quota_until = [Duration::ZERO; NAMESPACES.len()];
         for namespace in NAMESPACES {
             if self.server.is_terminating(namespace) {
                 let _ = self.server.remove_namespace(namespace, true_time(self.now));
@@ -114,7 +115,8 @@ impl World {
         let is_idle = self.running().into_iter().all(|process| self.processes[process].engine.is_idle());
         let kept = self.processes[leader].engine.kept();
         // Claims can wait for the end of a pause after an outage. A write of a Checkpoint that was deleted meanwhile is forgotten later.
-        let has_work = kept.claims + kept.written > 0 || kept.queued > 0 && !self.processes[leader].flags.is_suspended;
+        let has_work = kept.claims + kept.rejected + kept.written > 0
+            || kept.queued > 0 && !self.processes[leader].flags.is_suspended;
         is_idle
             && !has_work
             && self.records().iter().all(|record| self.is_settled(record, leader))
@@ -250,6 +252,7 @@ impl World {
             ("queued", kept.queued),
             ("claims", kept.claims),
             ("claiming", kept.claiming),
+            ("rejected", kept.rejected),
             ("written", kept.written),
             ("sent without a Checkpoint", kept.sent.saturating_sub(kept.records)),
         ];

@@ -45,7 +45,7 @@ pub(crate) fn is_container_name(text: &str) -> bool {
 /// Whether the text has the characters of a label's value and is not empty, see
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>. The UIDs of all objects and the names of all kinds
 /// have them. It does not limit the length.
-pub(crate) fn is_label_value(text: &str) -> bool {
+pub fn is_label_value(text: &str) -> bool {
     has_edges(text) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 

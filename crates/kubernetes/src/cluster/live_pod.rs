@@ -41,3 +41,37 @@ pub async fn read_pod(
     let object = with_object.then(|| serde_json::from_str(&text)).transpose().map_err(undecodable)?;
     Ok(Some(LivePod { facts, object }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A client of an API server that answers each read with the pod of that namespace and name.
+    fn answering(namespace: &'static str, name: &'static str) -> Client {
+        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| async move {
+            let pod = json!({
+                "metadata": {"name": name, "namespace": namespace, "uid": "u"},
+                "spec": {"containers": [{"name": "app", "image": "web:1"}]},
+            });
+            Ok::<_, kube::Error>(http::Response::new(kube::client::Body::from(pod.to_string().into_bytes())))
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn a_response_about_another_pod_is_an_error_of_this_read_alone() {
+        let wanted = PodName { namespace: "default".into(), name: "web".into() };
+        assert!(read_pod(&answering("default", "web"), &wanted, false).await.unwrap().is_some());
+        for (namespace, name) in [("victim", "web"), ("default", "db-0")] {
+            let error = read_pod(&answering(namespace, name), &wanted, false).await.err().unwrap();
+            let expected = format!("could not read pod `default/web`: the response is about `{namespace}/{name}`");
+            assert!(
+                matches!(error, CallError::OtherObject { .. }) && error.to_string().starts_with(&expected),
+                "{error}"
+            );
+            assert!(error.is_about_object(), "others can still succeed");
+        }
+    }
+}
