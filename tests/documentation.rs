@@ -302,3 +302,47 @@ fn each_source_file_that_a_page_names_exists() {
         }
     }
 }
+
+#[test]
+fn the_base_images_have_a_digest() {
+    let text = fs::read_to_string(page("Dockerfile")).unwrap();
+    let mut stages = BTreeSet::from(["scratch"]);
+    let lines: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("FROM ")).collect();
+    assert!(!lines.is_empty());
+    for line in lines {
+        let image = line.split(' ').next().unwrap();
+        let digest = image.split_once("@sha256:").map(|(_, digest)| digest);
+        let has_digest =
+            digest.is_some_and(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert!(has_digest || stages.contains(image) || image.starts_with("${"), "FROM {line}");
+        stages.extend(line.split_once(" AS ").map(|(_, stage)| stage));
+    }
+}
+
+/// What SECURITY.md says of the account, and the rule in the rendered roles that makes it true.
+#[test]
+fn what_security_md_says_of_the_account_is_what_the_roles_grant() {
+    let security = fs::read_to_string(page("SECURITY.md")).unwrap();
+    let text = security.split_whitespace().collect::<Vec<_>>().join(" ");
+    let roles = fs::read_to_string(page("manifests/rbac.yaml")).unwrap();
+    // The verbs of a rule come last.
+    let rules = roles.split("- apiGroups:").skip(1).filter_map(|rule| {
+        let (resources, rest) = rule.split_once("verbs: [")?;
+        Some(format!("{resources}verbs: [{}", rest.split(']').next()?))
+    });
+    let rules: Vec<String> = rules.collect();
+    let of = |resource: &str| rules.iter().filter(|rule| rule.contains(resource)).collect::<Vec<_>>();
+    let secrets = of("resources: [secrets]");
+    let [secret] = secrets[..] else { panic!("one rule on Secrets: {secrets:?}") };
+    assert!(secret.contains("resourceNames: [snapwatcher-webhook-ca]") && secret.contains("update"), "{secret}");
+    assert!(!secret.contains("create"), "{secret}");
+    for sentence in [
+        "**The CA key is in one Secret.**",
+        "It cannot write pods, create Secrets, or read Secrets other than its own.",
+    ] {
+        assert!(text.contains(sentence), "{sentence}");
+    }
+    assert!(!text.contains("memory only"), "the key of the CA is in a Secret");
+    let patches = of("mutatingwebhookconfigurations").into_iter().any(|rule| rule.contains("patch"));
+    assert!(patches && text.contains("**Who holds the account holds the cluster.**"));
+}

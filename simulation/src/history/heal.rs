@@ -115,8 +115,7 @@ impl World {
         let is_idle = self.running().into_iter().all(|process| self.processes[process].engine.is_idle());
         let kept = self.processes[leader].engine.kept();
         // Claims can wait for the end of a pause after an outage. A write of a Checkpoint that was deleted meanwhile is forgotten later.
-        let has_work = kept.claims + kept.rejected + kept.written > 0
-            || kept.queued > 0 && !self.processes[leader].flags.is_suspended;
+        let has_work = kept.claims + kept.written > 0 || kept.queued > 0 && !self.processes[leader].flags.is_suspended;
         is_idle
             && !has_work
             && self.records().iter().all(|record| self.is_settled(record, leader))
@@ -252,7 +251,6 @@ impl World {
             ("queued", kept.queued),
             ("claims", kept.claims),
             ("claiming", kept.claiming),
-            ("rejected", kept.rejected),
             ("written", kept.written),
             ("sent without a Checkpoint", kept.sent.saturating_sub(kept.records)),
         ];

@@ -66,9 +66,8 @@ impl Rejections {
                 Err(ClaimError::NoDefinition) => self.was_rejected(*id),
                 Err(ClaimError::Call(call)) if call.is_about_object() => self.was_rejected(*id),
                 _ => {
-                    if let Some(tried) = self.running.remove(id) {
+                    if let Some(tried) = self.ended(*id) {
                         self.rejected.remove(&tried);
-                        self.forget_retry(&tried.namespace, *id);
                     }
                 }
             },
@@ -88,7 +87,7 @@ impl Rejections {
     }
 
     fn accepted(&mut self, id: OperationId) {
-        let Some(tried) = self.running.remove(&id) else { return };
+        let Some(tried) = self.ended(id) else { return };
         if self.rejected.contains(&tried) {
             self.waiting.remove(&tried.namespace);
             self.rejected.retain(|other| other.namespace != tried.namespace);
@@ -96,15 +95,16 @@ impl Rejections {
     }
 
     fn was_rejected(&mut self, id: OperationId) {
-        let Some(tried) = self.running.remove(&id) else { return };
-        self.forget_retry(&tried.namespace, id);
+        let Some(tried) = self.ended(id) else { return };
         self.waiting.entry(tried.namespace.clone()).or_default();
         self.rejected.insert(tried);
     }
 
-    fn forget_retry(&mut self, namespace: &str, id: OperationId) {
-        if let Some(others) = self.waiting.get_mut(namespace) {
+    /// A claim has ended. `None`: its pod was updated in place meanwhile.
+    fn ended(&mut self, id: OperationId) -> Option<Tried> {
+        for others in self.waiting.values_mut() {
             others.retain(|(of, _)| *of != id);
         }
+        self.running.remove(&id)
     }
 }

@@ -204,11 +204,11 @@ impl PodTable {
         Some(PodAction::Recheck { pod: key.pod.clone(), at })
     }
 
-    /// The claim was rejected, and is not tried again before [`Self::retry_rejected`]. False: it is outdated.
+    /// The claim was rejected, and is not tried again before [`Self::retry_rejected`]. False: it was of another image.
     pub(super) fn claim_rejected(&mut self, key: &ContainerKey) -> bool {
         let Some(entry) = self.entry_mut(key) else { return false };
-        let is_outdated = matches!(entry.claim(&key.container), Some(ClaimState::UnderWay { is_outdated: true, .. }));
-        let is_current = !is_outdated && entry.has_image_of(key);
+        // When it is tried again, revision and Checkpoints are looked at anew.
+        let is_current = entry.has_image_of(key);
         entry.set_claim(&key.container, is_current.then_some(ClaimState::Rejected));
         is_current
     }

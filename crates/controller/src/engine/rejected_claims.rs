@@ -134,7 +134,7 @@ impl Engine {
         }
     }
 
-    /// Meanwhile the pod was updated in place, or its Checkpoint was deleted: its next claim is another one.
+    /// Meanwhile the image was changed in place: the next claim is another one.
     fn retry_is_pointless(&mut self, key: &ContainerKey, now: Now) {
         self.retry_ended(key, now);
         let actions = self.pods.recheck(&key.pod, now);
