@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
-# All targets except e2e run without root and need Rust, Go and make. Other programs are built once, into a cache that all clones
-# share.
+# All targets except e2e run without root and need Rust, Go and make; image needs no Go, and Rust only with buildah. Other programs
+# are built once, into a cache that all clones share.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -119,7 +119,7 @@ test-chart: build helm ## Check chart, manifests and Dockerfile: lint, schemas o
 	.ci/test-chart $(SNAPWATCHER) $$($(LAB) tool helm) $(CACHE)/tools
 	cargo test --locked --test chart_values --test chart_scenarios --test chart_invariants --test chart_refusals
 
-image: $(CARGO_AUDITABLE) ## Build the image IMAGE=NAME:TAG with docker, podman or buildah, and print its size
+image: ## Build the image IMAGE=NAME:TAG with docker or podman, or with buildah and Rust, and print its size
 	.ci/image $(IMAGE) $(VERSION) $(CARGO_AUDITABLE_ROOT)
 
 install: image ## Build the image and install it with Helm into the current context; PUSH=1 pushes it to its registry first

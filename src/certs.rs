@@ -103,15 +103,15 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::config::TestTimings;
+    use crate::config::FixedTimes;
 
     #[test]
     fn a_rotation_by_command_makes_a_ca_of_the_same_life() {
         #[derive(Parser)]
         struct Flags {
             #[command(flatten)]
-            timings: TestTimings,
+            times: FixedTimes,
         }
-        assert_eq!(Flags::parse_from(["snapwatcher"]).timings.ca_life, CA_LIFE);
+        assert_eq!(Flags::parse_from(["snapwatcher"]).times.ca_life, CA_LIFE);
     }
 }

@@ -10,8 +10,8 @@ use clap_complete::Shell;
 use kube::CustomResourceExt as _;
 
 use crate::certs::CertsArgs;
+use crate::check::CheckArgs;
 use crate::config::RunArgs;
-use crate::preflight::CheckArgs;
 use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_backends::redact::redact;
 

@@ -11,13 +11,13 @@ mod backend;
 mod certificate;
 mod checkpoint;
 mod concurrency;
+mod fixed_times;
 mod instance;
 mod kubelet;
 mod leader;
 mod log;
 mod retention;
 mod snaphook;
-mod test_timings;
 pub(crate) mod values;
 mod watch;
 
@@ -30,13 +30,13 @@ pub use backend::{BackendArgs, BackendName, BackendSettings};
 pub use certificate::{CaArgs, CertificateArgs};
 pub use checkpoint::CheckpointArgs;
 pub use concurrency::ConcurrencyArgs;
+pub use fixed_times::FixedTimes;
 pub use instance::InstanceArgs;
 pub use kubelet::KubeletArgs;
 pub use leader::LeaderArgs;
 pub use log::LogArgs;
 pub use retention::RetentionArgs;
 pub use snaphook::SnapHookArgs;
-pub use test_timings::TestTimings;
 pub use watch::WatchArgs;
 
 /// All flags of `snapwatcher run`.
@@ -57,5 +57,5 @@ pub struct RunArgs {
     #[command(flatten, next_help_heading = "Admin port")]
     pub admin: AdminArgs,
     #[command(flatten)]
-    pub timings: TestTimings,
+    pub times: FixedTimes,
 }

@@ -7,10 +7,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::certs::certs;
+use crate::check::CheckArgs;
+use crate::check::check;
 use crate::cli::{self, Command, ParseError};
 use crate::config::RunArgs;
-use crate::preflight::CheckArgs;
-use crate::preflight::check;
 use crate::run::run;
 use snapwatcher_daemon::descriptors;
 use snapwatcher_daemon::telemetry::{error_chain, log};

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{
-    AdminArgs, AdmissionArgs, BackendSettings, CertificateArgs, CheckpointArgs, InstanceArgs, LeaderArgs, RunArgs,
-    TestTimings, WatchArgs,
+    AdminArgs, AdmissionArgs, BackendSettings, CertificateArgs, CheckpointArgs, FixedTimes, InstanceArgs, LeaderArgs,
+    RunArgs, WatchArgs,
 };
 use shared::Shared;
 use snapwatcher_api::pod::PodName;
@@ -61,18 +61,18 @@ pub enum RunError {
 
 /// Runs until SIGTERM or SIGINT, or until a service ends.
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
-    let RunArgs { log: _, admission, certificate, watch, checkpoint, leader, admin, timings } = args;
+    let RunArgs { log: _, admission, certificate, watch, checkpoint, leader, admin, times } = args;
     let stop = CancellationToken::new();
     // Both ports are bound first: a port in use ends the process before it changes anything.
-    let ports = Ports::bind(&admission, &admin, &timings)?;
+    let ports = Ports::bind(&admission, &admin, &times)?;
     let grace = checkpoint.backend.longest_attempt() + ports.drain() + GRACE;
     let mut services = Services::new(stop.clone()).with_grace(grace);
-    let cluster = Cluster::connect(timings.watch_timeout).await?;
+    let cluster = Cluster::connect(times.watch_timeout).await?;
     if let Some(proxy) = &cluster.proxy {
         tracing::info!("Requests to the API server go through the proxy {proxy}");
     }
     let mut shared =
-        Shared { cluster, timelines: PodTimelines::new(), registry: registry(), health: Health::new(), timings };
+        Shared { cluster, timelines: PodTimelines::new(), registry: registry(), health: Health::new(), times };
     let holder = checkpoint.instance.holder();
     let event_metrics = EventMetrics::register(&mut shared.registry);
     let (events, publisher) = events(shared.cluster.calls.clone(), &holder.instance, event_metrics);
@@ -127,9 +127,9 @@ struct Ports {
 }
 
 impl Ports {
-    fn bind(admission: &AdmissionArgs, admin: &AdminArgs, timings: &TestTimings) -> Result<Self, RunError> {
+    fn bind(admission: &AdmissionArgs, admin: &AdminArgs, times: &FixedTimes) -> Result<Self, RunError> {
         let failed = |address, purpose| move |source| RunError::Listen { address, purpose, source };
-        let webhook = admission.webhook.then(|| WebhookPort::bind(admission, timings)).transpose();
+        let webhook = admission.webhook.then(|| WebhookPort::bind(admission, times)).transpose();
         let webhook = webhook.map_err(failed(admission.webhook_listen, "admission reviews"))?;
         if webhook.is_none() {
             tracing::info!("--webhook is false: SnapWatcher serves no admission reviews");
@@ -180,7 +180,7 @@ fn start_leader_services(
         scopes: Scope::of(&watch.namespaces()),
         mutating_webhook_configuration: certificate.mutating_webhook_configuration.clone(),
     };
-    let controller = checkpoint.controller(&shared.timings);
+    let controller = checkpoint.controller(&shared.times);
     services.start("controller", |stop| {
         let stops = (stop.clone(), work_is_done.clone());
         let service =
@@ -195,7 +195,7 @@ fn start_leader_services(
     let election = LeaderElector {
         client: shared.cluster.calls.clone(),
         namespace: certificate.ca.service_namespace.clone(),
-        times: LeaderArgs::times(&shared.timings),
+        times: LeaderArgs::times(&shared.times),
         name: leader.lease_name,
         identity: holder.to_string(),
         leads,

@@ -110,12 +110,14 @@ async fn a_given_mutated_label_is_kept() {
 }
 
 #[tokio::test]
-async fn a_given_admission_annotation_is_kept() {
-    in_namespace("a_given_admission_annotation_is_kept", |ns| async move {
+async fn a_copied_pod_gets_the_annotation_of_its_own_admission() {
+    in_namespace("a_copied_pod_gets_the_annotation_of_its_own_admission", |ns| async move {
         snapwatcher(&ns).await;
-        let wanted = pod("copied").labelled().hold().annotate(ADMISSION, "from-a-copied-pod").build();
-        let stored = ns.create_object(&wanted).await;
-        assert_eq!((mutated(&stored), admission(&stored)), (Some("false"), Some("from-a-copied-pod")));
+        let original = ns.create_object(&labelled("original")).await;
+        let of_original = admission(&original).unwrap();
+        let copy = ns.create_object(&pod("copy").labelled().hold().annotate(ADMISSION, of_original).build()).await;
+        assert_eq!(mutated(&copy), Some("false"));
+        assert!(admission(&copy).is_some_and(|admission| admission != of_original), "{:?}", copy.annotations());
     })
     .await;
 }
@@ -183,8 +185,9 @@ async fn the_timeline_of_a_pod_has_its_admission() {
     in_namespace("the_timeline_of_a_pod_has_its_admission", |ns| async move {
         let watcher = snapwatcher(&ns).await;
         let stored = ns.create_object(&labelled("web")).await;
-        let foreign = ns.create_object(&pod("foreign").labelled().hold().annotate(ADMISSION, "unknown").build()).await;
-        for (pod, by_other_replica) in [(&stored, false), (&foreign, true)] {
+        let copied = admission(&stored).unwrap();
+        let copy = ns.create_object(&pod("copy").labelled().hold().annotate(ADMISSION, copied).build()).await;
+        for (pod, by_other_replica) in [(&stored, false), (&copy, false)] {
             let name = pod.name_any();
             ns.until(&format!("the timeline of `{name}` has by_other_replica={by_other_replica}"), async || {
                 let shown = watcher.pod_timelines().await.unwrap();

@@ -1,4 +1,4 @@
-//! Admission beside another webhook: a second call about the same pod changes nothing.
+//! Admission beside another webhook: a second call about the same pod, which has another UID, changes the annotation alone.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -93,8 +93,8 @@ async fn reviews(watcher: &Snapwatcher, decision: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_second_call_about_the_same_pod_changes_nothing() {
-    in_namespace("a_second_call_about_the_same_pod_changes_nothing", |ns| async move {
+async fn a_second_call_about_the_same_pod_changes_the_uid_of_its_admission_alone() {
+    in_namespace("a_second_call_about_the_same_pod_changes_the_uid_alone", |ns| async move {
         let watcher = ns.start_snapwatcher(SNAPWATCHER, &[]).await;
         let other = OtherWebhook::start(&ns).await;
         let before = (reviews(&watcher, "patched").await, reviews(&watcher, "left").await);
@@ -102,11 +102,11 @@ async fn a_second_call_about_the_same_pod_changes_nothing() {
         let stored = ns.create_object(&pod("web").labelled().hold().build()).await;
 
         let after = (reviews(&watcher, "patched").await, reviews(&watcher, "left").await);
-        assert_eq!(after, (before.0 + 1, before.1 + 1), "called twice, patched once");
+        assert_eq!(after, (before.0 + 2, before.1), "called twice, each time with another UID");
         assert_eq!(stored.labels().get(MUTATED).map(String::as_str), Some("false"));
         assert!(stored.annotations().contains_key(MARK), "{:?}", stored.annotations());
         assert_eq!(stored.annotations().get(ADMISSION).map(String::len), Some(36));
-        // The annotation has the UID of the call that patched, which this process has stored.
+        // The annotation has the UID of the last call, which this process has stored.
         ns.until("the pod's timeline has its admission", async || {
             let shown = watcher.pod_timelines().await.unwrap();
             let timelines = shown["pods"].as_array().cloned().unwrap_or_default();

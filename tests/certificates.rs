@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -84,7 +86,12 @@ async fn run_with<S: Future<Output = ()>>(
             namespace: namespace.name().to_owned(),
             secret: CA_SECRET.to_owned(),
         },
-        timings: CertificateTimings::default(),
+        timings: CertificateTimings {
+            ca_life: Duration::from_secs(365 * 24 * 60 * 60),
+            serving_life: Duration::from_secs(7 * 24 * 60 * 60),
+            publish_wait: Duration::from_secs(60),
+            level_check: Duration::from_secs(60),
+        },
         mutating: Some(namespace.name().to_owned()),
         validating: Some(namespace.name().to_owned()),
     };

@@ -40,6 +40,7 @@ async fn no_note_leaves_out_how_to_label_to_look_and_to_stop() {
                 "kubectl rollout status -n snap deployment/snapwatcher",
                 "helm test snapwatcher -n snap",
                 "its node cannot pull registry.example.com/snapwatcher:0.1.0",
+                "kind load docker-image registry.example.com/snapwatcher:0.1.0",
             ] {
                 assert!(notes.contains(wanted), "{backend}, {mode}: `{wanted}` in\n{notes}");
             }
@@ -63,6 +64,15 @@ async fn no_secret_goes_over_plain_http_without_a_warning() {
     for (case, checkpoint, env, is_warned) in [
         ("a token", json!({"tokenSecret": token}), json!([]), true),
         ("whole pods", json!({"contract": "snapapi-pod-spec"}), json!([]), true),
+        ("user info", json!({}), url("http://bob:secret@snap"), true),
+        ("a token as the user", json!({}), url("http://secret@snap:8000/"), true),
+        ("a query", json!({"snapBackApiUrl": "http://snap/?code=secret"}), json!([]), true),
+        ("a query by a variable", json!({}), url("http://snap/?code=secret"), true),
+        ("an empty query", json!({"snapBackApiUrl": "http://snap/?"}), json!([]), false),
+        ("user info for loopback", json!({}), url("http://bob:secret@127.0.0.1"), false),
+        ("a query for loopback", json!({"snapBackApiUrl": "http://127.0.0.1:8090?code=secret"}), json!([]), false),
+        ("a user that is called localhost", json!({}), url("http://localhost:x@snap"), true),
+        ("an at sign in the path", json!({}), url("http://snap/a@b"), false),
         ("neither", json!({}), json!([]), false),
         ("https", json!({"tokenSecret": token, "snapBackApiUrl": "https://snap"}), json!([]), false),
         ("loopback", json!({"tokenSecret": token, "snapBackApiUrl": "http://127.0.0.1:8090"}), json!([]), false),

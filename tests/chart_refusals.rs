@@ -82,7 +82,10 @@ fn malformed() -> Vec<(Value, &'static str)> {
 /// Values that contradict each other, with parts of the sentence that rejects them.
 fn contradictions() -> Vec<(Value, &'static [&'static str])> {
     vec![
-        (json!({"image": {"repository": ""}}), &["image.repository is empty", "make image", "set image.repository"]),
+        (
+            json!({"image": {"repository": ""}}),
+            &["image.repository is empty", "make image", "kind load docker-image", "set image.repository"],
+        ),
         (json!({"replicas": 3}), &["replicas is 3", "snapwatcher.operator.standalone", "set it to false"]),
         (
             json!({"snapwatcher": {"operator": {"namespaces": ["shop"]}}}),

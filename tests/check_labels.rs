@@ -8,6 +8,7 @@ use std::path::Path;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -20,7 +21,7 @@ use lab::{Namespace, in_namespace, webhooks};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use snapwatcher_api::keys::SNAP;
+use snapwatcher_api::keys::{DELAY, SNAP};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -119,6 +120,43 @@ async fn another_value_and_an_annotation_in_place_of_the_label_are_reported() {
 }
 
 #[tokio::test]
+async fn what_the_pods_of_a_workload_do_not_get_and_misspelled_keys_are_reported() {
+    in_namespace("what_the_pods_of_a_workload_do_not_get", |ns| async move {
+        let mut annotated = deployment("web").replicas(0).labelled().build();
+        annotated.annotations_mut().insert(DELAY.to_owned(), "5s".to_owned());
+        ns.create_object(&annotated).await;
+        let misspelled = statefulset("db").replicas(0).labelled().annotate("snap.weaversoft.io/container", "app");
+        ns.create_object(&misspelled.build()).await;
+        let mut nightly = cronjob("nightly").replicas(0).build();
+        let jobs = nightly.spec.as_mut().unwrap().job_template.metadata.get_or_insert_default();
+        jobs.labels.get_or_insert_default().insert(SNAP.to_owned(), "true".to_owned());
+        ns.create_object(&nightly).await;
+        let bare = json!({
+            "metadata": {"name": "bare", "labels": {SNAP: "true"}},
+            "spec": {
+                "replicas": 0, "selector": {"matchLabels": {"app": "bare"}},
+                "template": {
+                    "metadata": {"labels": {"app": "bare"}},
+                    "spec": {"containers": [{"name": "app", "image": "registry.invalid/app:1"}]},
+                },
+            },
+        });
+        ns.create_object::<ReplicaSet>(&serde_json::from_value(bare).unwrap()).await;
+
+        let found = labels(&ns, &ns.access().kubeconfig(), &[]).await;
+        let at = |kind: &str, name: &str| format!("{kind} `{}/{name}`", ns.name());
+        let seen: Vec<String> = found.into_iter().map(|finding| finding.seen).collect();
+        let expected = [
+            format!("{}, {}", at("CronJob", "nightly"), at("ReplicaSet", "bare")),
+            format!("{} (`delay`)", at("Deployment", "web")),
+            format!("{} (annotation `container`)", at("StatefulSet", "db")),
+        ];
+        assert_eq!(seen, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn labeled_pods_that_the_webhook_does_not_select_are_reported() {
     in_namespace("labeled_pods_that_the_webhook_does_not_select", |ns| async move {
         let admin = ns.access().kubeconfig();
@@ -169,8 +207,8 @@ async fn kinds_that_the_account_may_not_list_are_skipped_with_a_command_that_lis
         .zip(["loud", "may not list them"])
         .for_each(|(finding, words)| assert!(finding.seen.contains(words), "{finding:?}"));
         let [_, skipped] = labels(&ns, file.path(), &[]).await.try_into().unwrap();
-        let command =
-            "kubectl get cronjobs,daemonsets,deployments,jobs,namespaces,statefulsets -A -l snap.weaversoft.io/snap";
+        let command = "kubectl get cronjobs,daemonsets,deployments,jobs,namespaces,replicasets,statefulsets -A -l \
+                       snap.weaversoft.io/snap";
         assert!(skipped.remedy.unwrap().ends_with(command));
     })
     .await;

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,8 +35,8 @@ written `30s`, `2m` or `1h30m` (units h, m, s, ms); a number without a unit is s
 with exit code 2 and one line that names the flag, the value and what is allowed.
 
 SnapWatcher finds the API server through `KUBECONFIG` or `~/.kube/config`, else through the service account of its pod. It uses the
-`proxy-url` of the kubeconfig as its proxy, else that of `HTTPS_PROXY` or `HTTP_PROXY` (http, https or socks5) unless `NO_PROXY` names the
-API server.
+`proxy-url` of the kubeconfig as its proxy, else that of `HTTPS_PROXY` or `HTTP_PROXY` (http, https or socks5). That of the
+environment is not used if `NO_PROXY` names the API server, or if the API server is on this machine, as with kubectl.
 
 This page is generated from the program by `UPDATE_DOCS=1 cargo test --test documentation`.
 ";
@@ -286,18 +286,63 @@ fn add_sources(folder: &Path, sources: &mut BTreeSet<OsString>) {
 #[test]
 fn each_source_file_that_a_page_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // The placeholder of CONTRIBUTING.md.
-    let mut sources = BTreeSet::from(["NAME.rs".into()]);
+    let mut sources = BTreeSet::new();
     for folder in ["bench", "crates", "fuzz/fuzz_targets", "lab", "simulation", "src", "tests"] {
         add_sources(&root.join(folder), &mut sources);
     }
     for page in ["CONTRIBUTING.md", "docs/architecture.md", "docs/contracts.md"] {
         let text = fs::read_to_string(root.join(page)).unwrap();
-        let words: Vec<_> = text.split('`').map(Path::new).filter(|word| is_source(word)).collect();
+        let words: Vec<_> = text.split('`').filter(|word| is_source(Path::new(word))).collect();
         assert!(!words.is_empty(), "{page}");
-        for file in words.into_iter().filter_map(Path::file_name) {
-            let has_wildcard = file.to_string_lossy().contains('*');
-            assert!(has_wildcard || sources.contains(file), "{page} names {file:?}, which does not exist");
+        for word in words.into_iter().filter(|word| !word.contains('*')) {
+            // A path is that of one file. A name alone may be that of several.
+            let exists =
+                if word.contains('/') { root.join(word).is_file() } else { sources.contains(OsStr::new(word)) };
+            assert!(exists, "{page} names `{word}`, which does not exist");
         }
     }
+}
+
+#[test]
+fn the_base_images_have_a_digest() {
+    let text = fs::read_to_string(page("Dockerfile")).unwrap();
+    let mut stages = BTreeSet::from(["scratch"]);
+    let lines: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("FROM ")).collect();
+    assert!(!lines.is_empty());
+    for line in lines {
+        let image = line.split(' ').next().unwrap();
+        let digest = image.split_once("@sha256:").map(|(_, digest)| digest);
+        let has_digest =
+            digest.is_some_and(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert!(has_digest || stages.contains(image) || image.starts_with("${"), "FROM {line}");
+        stages.extend(line.split_once(" AS ").map(|(_, stage)| stage));
+    }
+}
+
+/// What SECURITY.md says of the account, and the rule in the rendered roles that makes it true.
+#[test]
+fn what_security_md_says_of_the_account_is_what_the_roles_grant() {
+    let security = fs::read_to_string(page("SECURITY.md")).unwrap();
+    let text = security.split_whitespace().collect::<Vec<_>>().join(" ");
+    let roles = fs::read_to_string(page("manifests/rbac.yaml")).unwrap();
+    // The verbs of a rule come last.
+    let rules = roles.split("- apiGroups:").skip(1).filter_map(|rule| {
+        let (resources, rest) = rule.split_once("verbs: [")?;
+        Some(format!("{resources}verbs: [{}", rest.split(']').next()?))
+    });
+    let rules: Vec<String> = rules.collect();
+    let of = |resource: &str| rules.iter().filter(|rule| rule.contains(resource)).collect::<Vec<_>>();
+    let secrets = of("resources: [secrets]");
+    let [secret] = secrets[..] else { panic!("one rule on Secrets: {secrets:?}") };
+    assert!(secret.contains("resourceNames: [snapwatcher-webhook-ca]") && secret.contains("update"), "{secret}");
+    assert!(!secret.contains("create"), "{secret}");
+    for sentence in [
+        "**The CA key is in one Secret.**",
+        "It cannot write pods, create Secrets, or read Secrets other than its own.",
+    ] {
+        assert!(text.contains(sentence), "{sentence}");
+    }
+    assert!(!text.contains("memory only"), "the key of the CA is in a Secret");
+    let patches = of("mutatingwebhookconfigurations").into_iter().any(|rule| rule.contains("patch"));
+    assert!(patches && text.contains("**Who holds the account holds the cluster.**"));
 }

@@ -6,15 +6,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
-use lab::objects::deployment;
+use lab::objects::{deployment, pod};
 use lab::proxy::{Proxy, Verb, When};
 use lab::snaphook::Behaviour;
 use lab::storm::Size;
 use lab::terminal::print_result;
 use lab::{Namespace, Record, Snapwatcher, SnapwatcherOptions, in_namespace};
 use serde_json::json;
-use snapwatcher_api::keys::ONCE_PER;
+use snapwatcher_api::keys::{ONCE_PER, REVISION_LABEL};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -177,6 +178,37 @@ async fn at_most_three_pods_of_a_revision_are_attempted() {
         assert_eq!(requested.len(), 3);
         let uid = &record.uid;
         assert_eq!(keys(&ns)[..3], [format!("{uid}-0"), format!("{uid}-1-0"), format!("{uid}-2-0")]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rolled_pod_of_a_controller_without_a_hash_label_is_checkpointed_again() {
+    in_namespace("a_rolled_pod_of_a_controller_without_a_hash_label", |ns| async move {
+        let arguments = ["--once-per", "revision", "--revision-labels", "strimzi.io/revision"];
+        ns.start_snapwatcher(SNAPWATCHER, &arguments).await;
+        let owner = json!({
+            "apiVersion": "core.strimzi.io/v1beta2", "kind": "StrimziPodSet", "name": "kafka", "controller": true,
+            "uid": "7d0b2d0c-8b3a-4a9e-9c5f-2f1c6b8f5a11",
+        });
+        let of = |name: &str, key: &str, revision: &str| {
+            let mut wanted = pod(name).labelled().annotate(key, revision).build();
+            wanted.metadata.owner_references = Some(vec![serde_json::from_value(owner.clone()).unwrap()]);
+            wanted
+        };
+        for (round, (revision, requests)) in [("6a6a679b", 1), ("6a6a679b", 1), ("0c1d2e3f", 2)].into_iter().enumerate()
+        {
+            ns.ready_pod(&of("kafka-0", "strimzi.io/revision", revision)).await;
+            ns.until_requested("kafka-0", requests).await;
+            ns.later_pod_is_requested(&format!("later-{round}")).await;
+            assert_eq!(ns.request_count("kafka-0"), requests, "{revision}");
+            ns.delete_pod("kafka-0").await;
+        }
+        // The pod names another key.
+        let mut wanted = of("other-0", "example.com/rev", "1");
+        wanted.annotations_mut().insert(REVISION_LABEL.to_owned(), "example.com/rev".to_owned());
+        ns.ready_pod(&wanted).await;
+        ns.until_requested("other-0", 1).await;
     })
     .await;
 }

@@ -1,5 +1,5 @@
 //! The RBAC rules in docs/running.md and in the chart are those that the program needs. The program has the one list, see
-//! src/preflight/required_rights.rs.
+//! src/check/required_rights.rs.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -11,8 +11,8 @@ use std::path::Path;
 
 use lab::{Chart, Rendered, Template};
 use serde_json::Value;
+use snapwatcher::check::{Rule, required_rules};
 use snapwatcher::cli::{Command, parse};
-use snapwatcher::preflight::{Rule, required_rules};
 
 /// With this variable set the rules in docs/running.md are written instead of compared.
 const UPDATE: &str = "UPDATE_DOCS";

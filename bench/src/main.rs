@@ -5,6 +5,7 @@
 //! them in rounds within one run: on a noisy machine only ratios mean anything. The controller is measured beside a watcher
 //! of controller-runtime (`bench/peers/watcher`), one after the other. Nothing of the product depends on this crate.
 
+mod budgets;
 mod controller;
 mod fixed_reply;
 mod load;

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::results::{Budget, Measurements, Results, median};
+use crate::budgets::Budget;
+use crate::results::{Measurements, Results, median};
 
 const INTRODUCTION: &str = "\
 # Benchmarks
@@ -124,9 +125,9 @@ mod tests {
             memory: [memory; 2],
         };
         let servers = PerServer {
-            snapwatcher: measurements(800.0, 2, 20.0),
-            fixed_reply: measurements(1000.0, 1, 10.0),
-            controller_runtime: measurements(20.0, 4, 40.0),
+            snapwatcher: measurements(800.0, 2, 2.0),
+            fixed_reply: measurements(1000.0, 1, 1.0),
+            controller_runtime: measurements(20.0, 4, 4.0),
         };
         Results { connections: vec![25], rate: 500, servers }
     }
@@ -137,7 +138,7 @@ mod tests {
         for line in [
             "| requests per CPU second, connections: 25 | 800 | 1000 | 20 | 0.80 | 40.0 |",
             "| p99 at 500/s, ms | 2.00 | 1.00 | 4.00 | 2.0 | 0.50 |",
-            "| memory without the program file idle, MiB | 20.0 | 10.0 | 40.0 | 2.0 | 0.50 |",
+            "| memory without the program file idle, MiB | 2.0 | 1.0 | 4.0 | 2.0 | 0.50 |",
         ] {
             assert!(table.lines().any(|shown| shown == line), "{line}\n{table}");
         }

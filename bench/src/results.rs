@@ -1,15 +1,6 @@
-//! The numbers of one run, their ratios, and the budgets that the ratios have to meet.
+//! The numbers of one run, and their ratios.
 
 use std::time::Duration;
-
-/// See docs/decisions/0014.
-const MIN_RATIO_TO_FIXED_REPLY: f64 = 0.70;
-/// See docs/decisions/0014.
-const MIN_RATIO_TO_CONTROLLER_RUNTIME: f64 = 20.0;
-/// From this number of connections on. Over a single one, the fixed reply itself is not that much faster.
-const CONNECTIONS_OF_CONTROLLER_RUNTIME: usize = 25;
-/// Without the program file, as for the controller.
-const MAX_IDLE_MEMORY_MIB: f64 = 2.0;
 
 /// The measurements of one server.
 #[derive(Debug, Clone, Default)]
@@ -39,12 +30,6 @@ pub(crate) struct Results {
     pub(crate) servers: PerServer<Measurements>,
 }
 
-#[derive(Debug)]
-pub(crate) struct Budget {
-    pub(crate) text: String,
-    pub(crate) is_met: bool,
-}
-
 impl<T> PerServer<T> {
     /// In the order of a round.
     pub(crate) fn as_array(&self) -> [&T; 3] {
@@ -66,37 +51,6 @@ impl Results {
     pub(crate) fn ratios_to_controller_runtime(&self) -> Vec<f64> {
         ratios(&self.servers.snapwatcher, &self.servers.controller_runtime)
     }
-
-    pub(crate) fn budgets(&self) -> Vec<Budget> {
-        let to_fixed_reply = least(&self.ratios_to_fixed_reply());
-        let ratios = self.connections.iter().zip(self.ratios_to_controller_runtime());
-        let with_many = ratios.filter(|(connections, _)| **connections >= CONNECTIONS_OF_CONTROLLER_RUNTIME);
-        let to_controller_runtime = least(&with_many.map(|(_, ratio)| ratio).collect::<Vec<_>>());
-        let memory = self.servers.snapwatcher.memory[0];
-        vec![
-            Budget {
-                text: format!(
-                    "requests per CPU second, at least {MIN_RATIO_TO_FIXED_REPLY:.2} of the fixed reply's: \
-                     {to_fixed_reply:.2}"
-                ),
-                is_met: to_fixed_reply.is_finite() && to_fixed_reply >= MIN_RATIO_TO_FIXED_REPLY,
-            },
-            Budget {
-                text: format!(
-                    "requests per CPU second, at least {MIN_RATIO_TO_CONTROLLER_RUNTIME:.0} times \
-                     controller-runtime's, from {CONNECTIONS_OF_CONTROLLER_RUNTIME} connections on: \
-                     {to_controller_runtime:.1}"
-                ),
-                is_met: to_controller_runtime.is_finite() && to_controller_runtime >= MIN_RATIO_TO_CONTROLLER_RUNTIME,
-            },
-            Budget {
-                text: format!(
-                    "idle memory without the program file, at most {MAX_IDLE_MEMORY_MIB:.0} MiB: {memory:.1} MiB"
-                ),
-                is_met: memory <= MAX_IDLE_MEMORY_MIB,
-            },
-        ]
-    }
 }
 
 /// For each number of connections the median of the ratios of all rounds. Both values of a ratio are of the same round, so
@@ -104,10 +58,6 @@ impl Results {
 fn ratios(ours: &Measurements, theirs: &Measurements) -> Vec<f64> {
     let rounds = ours.per_cpu_second.iter().zip(&theirs.per_cpu_second);
     rounds.map(|(ours, theirs)| median(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs))).collect()
-}
-
-fn least(ratios: &[f64]) -> f64 {
-    ratios.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// The upper median; 0 of no values.
@@ -118,7 +68,7 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn measurements(per_cpu_second: &[&[f64]], memory: f64) -> Measurements {
@@ -126,7 +76,7 @@ mod tests {
         Measurements { per_cpu_second, memory: [memory, memory], ..Measurements::default() }
     }
 
-    fn results(snapwatcher: &[&[f64]], memory: f64) -> Results {
+    pub(crate) fn results(snapwatcher: &[&[f64]], memory: f64) -> Results {
         let fixed_reply = measurements(&[&[100.0, 50.0, 100.0], &[100.0, 100.0, 100.0]], 1.0);
         let controller_runtime = measurements(&[&[3.0, 3.0, 3.0], &[3.0, 3.0, 3.0]], 1.0);
         let snapwatcher = measurements(snapwatcher, memory);
@@ -139,27 +89,5 @@ mod tests {
         let results = results(&[&[80.0, 40.0, 10.0], &[70.0, 72.0, 71.0]], 10.0);
         assert_eq!(results.ratios_to_fixed_reply(), [0.8, 0.71]);
         assert_eq!(results.ratios_to_controller_runtime(), [40.0 / 3.0, 71.0 / 3.0]);
-    }
-
-    #[test]
-    fn a_budget_holds_for_each_number_of_connections() {
-        for (case, rounds, memory, expected) in [
-            ("all met", [[90.0, 80.0, 70.0], [70.0, 70.0, 70.0]], 2.0, [true, true, true]),
-            ("too slow at 25", [[90.0, 80.0, 70.0], [69.0, 69.0, 69.0]], 2.0, [false, true, true]),
-            ("slower than 20 times at 25", [[90.0, 80.0, 70.0], [59.0, 59.0, 59.0]], 2.0, [false, false, true]),
-            ("slower than 20 times at 1", [[59.0, 59.0, 59.0], [70.0, 70.0, 70.0]], 2.0, [false, true, true]),
-            ("too much memory", [[90.0, 80.0, 70.0], [70.0, 70.0, 70.0]], 2.1, [true, true, false]),
-        ] {
-            let budgets = results(&[&rounds[0], &rounds[1]], memory).budgets();
-            let is_met: Vec<bool> = budgets.iter().map(|budget| budget.is_met).collect();
-            assert_eq!(is_met, expected, "{case}: {budgets:?}");
-        }
-    }
-
-    #[test]
-    fn no_measurement_meets_no_budget() {
-        let results = Results { connections: vec![], rate: 500, servers: PerServer::default() };
-        let budgets = results.budgets();
-        assert!(budgets[..2].iter().all(|budget| !budget.is_met), "{budgets:?}");
     }
 }

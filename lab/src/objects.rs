@@ -160,6 +160,14 @@ impl<K> Builder<K> {
         self
     }
 
+    /// Adds an init container that runs beside the others, and others that end before them.
+    pub fn init_containers<'a>(mut self, names: impl IntoIterator<Item = &'a str>, sidecar: &str) -> Self {
+        let sidecar = Container { restart_policy: Some("Always".to_owned()), ..container(sidecar) };
+        let all = names.into_iter().map(container).chain([sidecar]);
+        self.spec.init_containers = Some(all.collect());
+        self
+    }
+
     /// Runs this image in each container, for a real node.
     pub fn image(mut self, image: &str) -> Self {
         for container in &mut self.spec.containers {

@@ -14,6 +14,8 @@ pub struct PodStatus {
     ready_since: Timestamp,
     started: Option<bool>,
     containers: Vec<(String, Running)>,
+    /// The init containers that run beside the others.
+    sidecars: Vec<(String, Running)>,
     container_id: Option<String>,
 }
 
@@ -28,12 +30,15 @@ impl PodStatus {
     /// The status of a pod that has just become ready.
     pub fn ready(pod: &Pod) -> Self {
         let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        let init_containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        let sidecars = init_containers.filter(|container| container.restart_policy.as_deref() == Some("Always"));
         Self {
             phase: "Running".to_owned(),
             ready: true,
             ready_since: Timestamp::now(),
             started: Some(true),
             containers: containers.map(|container| (container.name.clone(), Running::Yes)).collect(),
+            sidecars: sidecars.map(|container| (container.name.clone(), Running::Yes)).collect(),
             container_id: None,
         }
     }
@@ -83,7 +88,7 @@ impl PodStatus {
     }
 
     fn with(mut self, container: &str, running: Running) -> Self {
-        for (name, state) in &mut self.containers {
+        for (name, state) in self.containers.iter_mut().chain(&mut self.sidecars) {
             if name == container {
                 *state = running;
             }
@@ -102,8 +107,9 @@ impl PodStatus {
             let status = if holds { "True" } else { "False" };
             json!({"type": kind, "status": status, "lastTransitionTime": since})
         };
-        let containers: Vec<Value> =
-            self.containers.iter().map(|(name, running)| self.container(name, *running, &since)).collect();
+        let statuses = |containers: &[(String, Running)]| -> Vec<Value> {
+            containers.iter().map(|(name, running)| self.container(name, *running, &since)).collect()
+        };
         json!({"status": {
             "phase": self.phase,
             "startTime": since,
@@ -113,7 +119,8 @@ impl PodStatus {
                 condition("ContainersReady", self.ready),
                 condition("Ready", self.ready),
             ],
-            "containerStatuses": containers,
+            "containerStatuses": statuses(&self.containers),
+            "initContainerStatuses": statuses(&self.sidecars),
         }})
     }
 

@@ -21,6 +21,7 @@ mod lifecycle;
 mod operation_io;
 mod people;
 mod process;
+mod rejections;
 mod retention;
 mod seen;
 mod server_calls;

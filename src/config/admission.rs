@@ -8,7 +8,7 @@ use clap::Args;
 use snapwatcher_admission::ValidationMode;
 use snapwatcher_https::Limits;
 
-use super::test_timings::TestTimings;
+use super::fixed_times::FixedTimes;
 use super::values::{address, delay};
 
 #[derive(Debug, Clone, Args)]
@@ -32,12 +32,7 @@ pub struct AdmissionArgs {
 
 impl AdmissionArgs {
     /// The limits of the HTTPS port.
-    pub fn limits(&self, timings: &TestTimings) -> Limits {
-        Limits {
-            idle: timings.idle_timeout,
-            request: timings.body_timeout,
-            drain: self.drain_delay,
-            ..Limits::default()
-        }
+    pub fn limits(&self, times: &FixedTimes) -> Limits {
+        Limits { idle: times.idle_timeout, request: times.body_timeout, drain: self.drain_delay, ..Limits::default() }
     }
 }

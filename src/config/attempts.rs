@@ -2,10 +2,11 @@
 
 use clap::Args;
 
-use snapwatcher_api::pod::OncePer;
+use snapwatcher_api::pod::{OncePer, RevisionLabels};
 use snapwatcher_controller::{RetryPolicy, UnknownResult};
 
-use super::test_timings::TestTimings;
+use super::fixed_times::FixedTimes;
+use super::values::label_key;
 
 #[derive(Debug, Clone, Args)]
 pub struct AttemptArgs {
@@ -20,6 +21,11 @@ pub struct AttemptArgs {
         default_value_if("backend", "kubelet", "revision")
     )]
     pub once_per: OncePer,
+    /// Labels or annotations of pods that name the revision of the pod, comma-separated, for workloads whose controller sets neither
+    /// `pod-template-hash` nor `controller-revision-hash`, for example `strimzi.io/revision`. The first one with the value of a label
+    /// counts. A pod can name another one by the annotation `snap.weaversoft.io/revision-label`.
+    #[arg(long, env = "SNAPWATCHER_REVISION_LABELS", value_name = "KEYS", value_delimiter = ',', value_parser = label_key)]
+    pub revision_labels: Vec<String>,
     /// What to do when the result of a request is unknown: `keep` leaves the Checkpoint `Unknown`; `retry` sends it again and
     /// may take a second checkpoint.
     #[arg(long, env = "SNAPWATCHER_UNKNOWN_RESULT", value_name = "WHAT", default_value = "keep")]
@@ -34,12 +40,16 @@ pub struct AttemptArgs {
 }
 
 impl AttemptArgs {
-    pub fn policy(&self, timings: &TestTimings) -> RetryPolicy {
+    pub fn revision_labels(&self) -> RevisionLabels {
+        RevisionLabels::new(self.revision_labels.iter().filter(|key| !key.is_empty()).cloned().collect())
+    }
+
+    pub fn policy(&self, times: &FixedTimes) -> RetryPolicy {
         RetryPolicy {
             unknown_result: self.unknown_result,
             max_attempts: self.max_attempts.into(),
-            longest_wait: timings.longest_wait,
-            holder_grace: timings.holder_grace,
+            longest_wait: times.longest_wait,
+            holder_grace: times.holder_grace,
         }
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use snapwatcher_certificates::{CertificateSettings, CertificateTimings, TlsSource, service_names};
 
-use super::test_timings::TestTimings;
+use super::fixed_times::FixedTimes;
 use super::values::object_name;
 
 #[derive(Debug, Clone, Args)]
@@ -44,14 +44,14 @@ pub struct CaArgs {
 
 impl CertificateArgs {
     /// What the service of certificates takes.
-    pub fn settings(&self, timings: &TestTimings) -> CertificateSettings {
+    pub fn settings(&self, times: &FixedTimes) -> CertificateSettings {
         CertificateSettings {
             source: self.source(),
             timings: CertificateTimings {
-                ca_life: timings.ca_life,
-                serving_life: timings.serving_certificate_life,
-                publish_wait: timings.publish_wait,
-                level_check: timings.level_check,
+                ca_life: times.ca_life,
+                serving_life: times.serving_certificate_life,
+                publish_wait: times.publish_wait,
+                level_check: times.level_check,
             },
             mutating: self.mutating_webhook_configuration.clone(),
             validating: self.validating_webhook_configuration.clone(),

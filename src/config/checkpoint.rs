@@ -8,9 +8,9 @@ use snapwatcher_controller::{CheckpointSettings, ConcurrencyLimits};
 use super::attempts::AttemptArgs;
 use super::backend::{BackendArgs, BackendSettings};
 use super::concurrency::ConcurrencyArgs;
+use super::fixed_times::FixedTimes;
 use super::instance::InstanceArgs;
 use super::retention::RetentionArgs;
-use super::test_timings::TestTimings;
 
 #[derive(Debug, Clone, Args)]
 pub struct CheckpointArgs {
@@ -28,16 +28,17 @@ pub struct CheckpointArgs {
 
 impl CheckpointArgs {
     /// What the controller takes.
-    pub fn controller(&self, timings: &TestTimings) -> CheckpointSettings {
+    pub fn controller(&self, times: &FixedTimes) -> CheckpointSettings {
         CheckpointSettings {
             limits: ConcurrencyLimits {
                 concurrent: self.concurrency.max_concurrent.into(),
                 per_node: self.concurrency.max_concurrent_per_node.into(),
                 response_timeout: self.backend.longest_response(),
             },
-            policy: self.attempts.policy(timings),
-            retention: self.retention.policy(timings),
+            policy: self.attempts.policy(times),
+            retention: self.retention.policy(times),
             once_per: self.once_per(),
+            revision_labels: self.attempts.revision_labels(),
             max_pods_per_revision: self.attempts.max_pods_per_revision.into(),
             suspend: self.concurrency.suspend,
             longest_slot: self.backend.longest_slot(),

@@ -4,7 +4,7 @@ use clap::Args;
 
 use snapwatcher_kubernetes::leader::LeaseTimes;
 
-use super::test_timings::TestTimings;
+use super::fixed_times::FixedTimes;
 use super::values::object_name;
 
 #[derive(Debug, Clone, Args)]
@@ -19,8 +19,8 @@ pub struct LeaderArgs {
 
 impl LeaderArgs {
     /// The times of the election, in proportion to the Lease's duration.
-    pub fn times(timings: &TestTimings) -> LeaseTimes {
-        let duration = timings.lease_duration;
+    pub fn times(times: &FixedTimes) -> LeaseTimes {
+        let duration = times.lease_duration;
         let part = |fifteenths: u32| duration * fifteenths / 15;
         LeaseTimes {
             lease_duration: duration,

@@ -7,7 +7,7 @@ use clap::Args;
 use snapwatcher_api::duration;
 use snapwatcher_controller::RetentionPolicy;
 
-use super::test_timings::TestTimings;
+use super::fixed_times::FixedTimes;
 
 #[derive(Debug, Clone, Args)]
 pub struct RetentionArgs {
@@ -20,8 +20,8 @@ pub struct RetentionArgs {
 }
 
 impl RetentionArgs {
-    pub fn policy(&self, timings: &TestTimings) -> RetentionPolicy {
+    pub fn policy(&self, times: &FixedTimes) -> RetentionPolicy {
         let limit = usize::try_from(self.history_limit).unwrap_or(usize::MAX);
-        RetentionPolicy { limit, ttl: self.history_ttl, every: timings.history_every }
+        RetentionPolicy { limit, ttl: self.history_ttl, every: times.history_every }
     }
 }

@@ -9,7 +9,7 @@ use reqwest::Url;
 use rustls::pki_types::ServerName;
 
 use snapwatcher_api::duration;
-use snapwatcher_api::pod::is_object_name;
+use snapwatcher_api::pod::{is_label_key, is_object_name};
 use snapwatcher_api::quantity;
 
 /// The longest value of a flag that limits a time, longer than any checkpoint takes.
@@ -109,4 +109,14 @@ pub(crate) fn certificate_name(text: &str) -> Result<String, String> {
 pub(super) fn namespace(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() { Ok(String::new()) } else { object_name(text) }
+}
+
+/// The key of a label, or nothing, as for namespaces.
+pub(super) fn label_key(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || is_label_key(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("allowed are keys of labels, such as `strimzi.io/revision`".to_owned())
+    }
 }

@@ -2,7 +2,7 @@
 
 use prometheus_client::registry::Registry;
 
-use crate::config::TestTimings;
+use crate::config::FixedTimes;
 use snapwatcher_daemon::admin::Health;
 use snapwatcher_kubernetes::cluster::Cluster;
 use snapwatcher_state::PodTimelines;
@@ -12,5 +12,5 @@ pub(super) struct Shared {
     pub(super) timelines: PodTimelines,
     pub(super) registry: Registry,
     pub(super) health: Health,
-    pub(super) timings: TestTimings,
+    pub(super) times: FixedTimes,
 }

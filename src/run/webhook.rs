@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use super::shared::Shared;
-use crate::config::{AdmissionArgs, CertificateArgs, TestTimings};
+use crate::config::{AdmissionArgs, CertificateArgs, FixedTimes};
 use snapwatcher_admission::{AdmissionHandler, AdmissionMetrics, ClientRouter, ValidationMode, router};
 use snapwatcher_certificates::{CertificateChecks, CertificateError, CertificateMetrics, Certificates};
 use snapwatcher_daemon::admin::Gate;
@@ -25,10 +25,10 @@ pub(super) struct WebhookPort {
 }
 
 impl WebhookPort {
-    pub(super) fn bind(args: &AdmissionArgs, timings: &TestTimings) -> io::Result<Self> {
+    pub(super) fn bind(args: &AdmissionArgs, times: &FixedTimes) -> io::Result<Self> {
         let listener = listen(args.webhook_listen)?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, limits: args.limits(timings), validation: args.validation })
+        Ok(Self { listener, address, limits: args.limits(times), validation: args.validation })
     }
 
     /// How long the port answers after the stop.
@@ -59,7 +59,7 @@ impl Webhook {
             ca_trust: shared.health.check("ca-trust", Gate::Informational),
         };
         let metrics = CertificateMetrics::register(&mut shared.registry);
-        let certificates = Certificates::new(args.settings(&shared.timings), shared.cluster.clone(), metrics, events);
+        let certificates = Certificates::new(args.settings(&shared.times), shared.cluster.clone(), metrics, events);
         certificates.check_files().await?;
         Ok(Self { port, checks, certificates })
     }

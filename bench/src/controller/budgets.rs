@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::pod_clock::percentiles;
 use super::results::{Bursts, ControllerResults, MemoryRow, MemoryState, SteadyRow};
-use crate::results::Budget;
+use crate::budgets::Budget;
 
 /// Of the CPU time of the same program in Go.
 const MAX_CPU_RATIO: f64 = 2.0;

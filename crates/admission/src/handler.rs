@@ -7,7 +7,7 @@ use std::time::Instant;
 use tracing::{Level, debug, debug_span, enabled, warn};
 
 use snapwatcher_daemon::clock;
-use snapwatcher_daemon::telemetry::LogThrottle;
+use snapwatcher_daemon::telemetry::RepeatedMessages;
 use snapwatcher_state::PodTimelines;
 
 use super::metrics::AdmissionMetrics;
@@ -27,13 +27,13 @@ pub struct AdmissionHandler {
     pub(super) metrics: AdmissionMetrics,
     validation: ValidationMode,
     /// Of warnings about invalid labels, by namespace and template.
-    log_throttle: LogThrottle,
+    mislabeled: RepeatedMessages,
 }
 
 impl AdmissionHandler {
     #[must_use]
     pub fn new(timelines: PodTimelines, metrics: AdmissionMetrics, validation: ValidationMode) -> Self {
-        Self { timelines, metrics, validation, log_throttle: LogThrottle::default() }
+        Self { timelines, metrics, validation, mislabeled: RepeatedMessages::default() }
     }
 
     /// The body of the response to `/mutate`. Stores the admission if the pod will have its UID.
@@ -76,11 +76,11 @@ impl AdmissionHandler {
         let Some(problem) = validate::invalid_snap_label(pod) else { return };
         self.metrics.mislabeled();
         let (namespace, template) = (request.namespace.as_deref().unwrap_or_default(), pod.metadata.template_name());
-        // A longer name is not one of Kubernetes, and must not fill the log and the throttle.
+        // A longer name is not one of Kubernetes, and must not fill the log and `mislabeled`.
         if namespace.len().max(template.len()) > MAX_NAME_LENGTH {
             return;
         }
-        if self.log_throttle.should_log(namespace, template, Instant::now()) {
+        if self.mislabeled.should_log(namespace, template, Instant::now()) {
             warn!(namespace, template, "Pods `{namespace}/{template}` will not be checkpointed: {problem}");
         }
     }

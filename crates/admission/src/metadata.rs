@@ -10,7 +10,8 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use snapwatcher_api::keys::{
-    ADMISSION, CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, MIRROR, MUTATED, ONCE_PER, PREFIX, SNAP,
+    ADMISSION, CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, MIRROR, MUTATED, ONCE_PER, PREFIX, REVISION_LABEL,
+    SNAP,
 };
 
 use super::text::{Text, decoded_length};
@@ -55,6 +56,7 @@ pub(super) struct Annotations<'a> {
     pub(super) containers: Option<Text<'a>>,
     pub(super) delay: Option<Text<'a>>,
     pub(super) once_per: Option<Text<'a>>,
+    pub(super) revision_label: Option<Text<'a>>,
     pub(super) default_container: Option<Text<'a>>,
     /// Those of [`MESH_PROXIES`], each once.
     pub(super) meshes: Vec<&'static str>,
@@ -65,9 +67,11 @@ pub(super) struct Annotations<'a> {
 }
 
 impl Annotations<'_> {
-    /// Whether the API server accepts one more annotation, of this key and value. It rejects a pod with too many.
-    pub(super) fn have_room_for(&self, key: &str, value: &str) -> bool {
-        self.size.saturating_add(key.len() + value.len()) <= MAX_ANNOTATIONS_SIZE
+    /// Whether the API server accepts the annotation [`ADMISSION`] with this value, in place of the one that there may be. It
+    /// rejects a pod with too large annotations.
+    pub(super) fn have_room_for_admission(&self, value: &str) -> bool {
+        let before = self.admission.as_deref().map_or(0, |before| ADMISSION.len() + before.len());
+        self.size.saturating_sub(before).saturating_add(ADMISSION.len() + value.len()) <= MAX_ANNOTATIONS_SIZE
     }
 }
 
@@ -129,6 +133,7 @@ impl<'a> KnownKeys<'a> for Annotations<'a> {
             CONTAINERS => Some(&mut self.containers),
             DELAY => Some(&mut self.delay),
             ONCE_PER => Some(&mut self.once_per),
+            REVISION_LABEL => Some(&mut self.revision_label),
             DEFAULT_CONTAINER => Some(&mut self.default_container),
             _ => None,
         }
@@ -207,13 +212,21 @@ mod tests {
         let labels: Labels<'_> = serde_json::from_str(&labels).unwrap();
         assert_eq!((labels.snap.as_deref(), labels.mutated.as_deref()), (Some("1"), Some("2")));
         let annotations = json!({
-            ADMISSION: "1", MIRROR: "2", CONTAINERS: "3", DELAY: "4", ONCE_PER: "5", DEFAULT_CONTAINER: "6", "a": "b",
+            ADMISSION: "1", MIRROR: "2", CONTAINERS: "3", DELAY: "4", ONCE_PER: "5", DEFAULT_CONTAINER: "6",
+            REVISION_LABEL: "7", "a": "b",
         })
         .to_string();
         let read: Annotations<'_> = serde_json::from_str(&annotations).unwrap();
-        let texts =
-            [&read.admission, &read.mirror, &read.containers, &read.delay, &read.once_per, &read.default_container];
-        assert_eq!(texts.map(Option::as_deref), ["1", "2", "3", "4", "5", "6"].map(Some));
+        let texts = [
+            &read.admission,
+            &read.mirror,
+            &read.containers,
+            &read.delay,
+            &read.once_per,
+            &read.default_container,
+            &read.revision_label,
+        ];
+        assert_eq!(texts.map(Option::as_deref), ["1", "2", "3", "4", "5", "6", "7"].map(Some));
         assert!(labels.unknown.is_empty() && read.unknown.is_empty());
     }
 

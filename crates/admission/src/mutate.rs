@@ -1,14 +1,16 @@
 //! What the webhook adds to an opted-in pod at its creation.
 //!
 //! The patch has `add` operations only: `replace` on a missing path is invalid (RFC 6902, 4.3). An `add` into a missing map
-//! is invalid too (4.1), so a missing map is added first. Existing values are kept, and so a second call for the same pod
-//! changes nothing: the API server may call again after another webhook (`reinvocationPolicy: IfNeeded`).
+//! is invalid too (4.1), so a missing map is added first. An existing label is kept. The annotation gets the UID of this very
+//! request: an existing one is that of the pod from which this one was copied, or of an earlier call for this pod, since the API
+//! server may call again after another webhook (`reinvocationPolicy: IfNeeded`), with another UID. A second call of the same UID
+//! changes nothing.
 
 use json_patch::jsonptr::Pointer;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Value, json};
 
-use snapwatcher_api::keys::{ADMISSION, OPTED_IN, ORIGINAL};
+use snapwatcher_api::keys::{OPTED_IN, ORIGINAL};
 
 use super::metadata::Annotations;
 use super::response::AdmissionResponse;
@@ -34,7 +36,7 @@ pub(super) enum UnchangedReason {
     NotLabeled,
     /// The pod is the copy of a static pod. The kubelet would not see a change.
     Mirror,
-    /// The pod already has the label, and the annotation or no room for it.
+    /// The pod already has the label, and the annotation of this request or no room for it.
     AlreadyMutated,
 }
 
@@ -88,7 +90,7 @@ pub(super) fn decide(request: &AdmissionRequest<'_>) -> MutateDecision {
     }
     // The annotation is for display. The API server rejects a pod whose annotations are too large with it.
     let is_wanted = |annotations: &Annotations<'_>| {
-        annotations.admission.is_none() && annotations.have_room_for(ADMISSION, &request.uid)
+        annotations.admission.as_deref() != Some(&*request.uid) && annotations.have_room_for_admission(&request.uid)
     };
     if metadata.annotations.as_ref().is_none_or(is_wanted) {
         operations.push(add(ADMISSION_PATH, (*request.uid).into()));
@@ -107,7 +109,7 @@ fn add(path: &Pointer, value: Value) -> PatchOperation {
 mod tests {
     use super::super::review::review_of_creation;
     use super::*;
-    use snapwatcher_api::keys::{MIRROR, MUTATED, SNAP};
+    use snapwatcher_api::keys::{ADMISSION, MIRROR, MUTATED, SNAP};
 
     fn decision(review: &Value) -> MutateDecision {
         let body = review.to_string();
@@ -141,8 +143,13 @@ mod tests {
                 json!([admission]),
             ),
             (
-                "the first admission is kept",
+                "the admission of another request is replaced",
                 json!({"labels": {SNAP: "true"}, "annotations": {ADMISSION: "r-0"}}),
+                json!([mutated, admission]),
+            ),
+            (
+                "that of this request is kept",
+                json!({"labels": {SNAP: "true"}, "annotations": {ADMISSION: "r-1"}}),
                 json!([mutated]),
             ),
         ] {
@@ -168,6 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn the_admission_of_a_copied_pod_is_replaced_if_the_own_one_has_room() {
+        let uid = "0b5c9d7e-1111-2222-3333-444455556666";
+        for (copied, has_room) in [(uid.replace('0', "1"), true), ("short".to_owned(), false)] {
+            let others = "x".repeat(256 * 1024 - 1 - ADMISSION.len() - copied.len());
+            let metadata = json!({"labels": {SNAP: "true"}, "annotations": {"a": others, ADMISSION: copied}});
+            let decision = decision(&review_of_creation(uid, &json!({"metadata": metadata})));
+            assert_eq!(decision.adds_admission(), has_room, "{copied}");
+        }
+    }
+
+    #[test]
     fn a_pod_that_is_not_patched_has_a_reason() {
         for (case, metadata, expected) in [
             ("labels absent", json!({}), UnchangedReason::NotLabeled),
@@ -177,7 +195,7 @@ mod tests {
             ("mirror", json!({"labels": {SNAP: "true"}, "annotations": {MIRROR: "x"}}), UnchangedReason::Mirror),
             (
                 "both present",
-                json!({"labels": {SNAP: "true", MUTATED: "true"}, "annotations": {ADMISSION: "r-0"}}),
+                json!({"labels": {SNAP: "true", MUTATED: "true"}, "annotations": {ADMISSION: "r-1"}}),
                 UnchangedReason::AlreadyMutated,
             ),
         ] {
@@ -194,7 +212,9 @@ mod tests {
 
     #[test]
     fn only_a_patch_with_the_own_uid_adds_the_admission() {
-        for (annotations, expected) in [(json!({}), true), (json!({ADMISSION: "r-0"}), false)] {
+        for (annotations, expected) in
+            [(json!({}), true), (json!({ADMISSION: "r-0"}), true), (json!({ADMISSION: "r-1"}), false)]
+        {
             let review = review(&json!({"labels": {SNAP: "true"}, "annotations": annotations}));
             assert_eq!(decision(&review).adds_admission(), expected, "{annotations}");
         }

@@ -1,6 +1,6 @@
 //! Warnings about keys with our prefix that SnapWatcher does not read, such as misspelled ones.
 
-use snapwatcher_api::keys::{CONTAINERS, DELAY, MUTATED, ONCE_PER, PREFIX, SNAP};
+use snapwatcher_api::keys::{CONTAINERS, DELAY, MUTATED, ONCE_PER, PREFIX, REVISION_LABEL, SNAP};
 
 use super::metadata::{Annotations, Labels};
 
@@ -8,7 +8,7 @@ use super::metadata::{Annotations, Labels};
 const MAX_EDITS: usize = 2;
 
 const LABELS: [&str; 2] = [SNAP, MUTATED];
-const ANNOTATIONS: [&str; 3] = [CONTAINERS, DELAY, ONCE_PER];
+const ANNOTATIONS: [&str; 4] = [CONTAINERS, DELAY, ONCE_PER, REVISION_LABEL];
 
 /// One warning for each unknown key. Another component of SNAP may read the key, so it is no reason to deny a pod.
 pub(super) fn unknown_key_warnings(labels: Option<&Labels<'_>>, annotations: Option<&Annotations<'_>>) -> Vec<String> {
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn known_keys_are_not_warned_about() {
         let labels = json!({ SNAP: "true", MUTATED: "false", "app": "web" });
-        let annotations = json!({ CONTAINERS: "app", DELAY: "5s", ONCE_PER: "pod" });
+        let annotations = json!({ CONTAINERS: "app", DELAY: "5s", ONCE_PER: "pod", REVISION_LABEL: "app" });
         assert_eq!(warnings(&labels, &annotations), Vec::<String>::new());
     }
 }

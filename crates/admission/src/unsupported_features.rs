@@ -6,7 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use snapwatcher_api::checkpoint_name::shortened;
+
 use super::pod_spec::{Container, HostPathVolume, PodSpec};
+
+/// The longest name that a warning quotes. The API server has not validated it yet.
+const LONGEST_NAME: usize = 253;
 
 /// Paths below /dev that are no devices, and devices that CRIU can dump.
 const SUPPORTED_DEVICE_PATHS: [&str; 11] = [
@@ -61,7 +66,7 @@ fn pod_level(spec: &PodSpec<'_>) -> impl Iterator<Item = &'static str> {
 
 /// The volumes through which containers reach devices and sockets of the host, by name.
 fn host_resources<'s>(spec: &'s PodSpec<'_>) -> HashMap<&'s str, HostResource> {
-    let volumes = spec.volumes.iter().flatten();
+    let volumes = spec.host_volumes.iter();
     volumes.filter_map(|volume| Some((&*volume.name, host_resource(volume.host_path.as_ref()?)?))).collect()
 }
 
@@ -82,29 +87,25 @@ fn is_at_or_below(path: &str, folder: &str) -> bool {
 }
 
 fn extended_resource(container: &Container<'_>) -> Option<String> {
-    let limits = container.resources.as_ref()?.limits.as_ref()?;
-    let (resource, _) = limits.iter().find(|(name, quantity)| is_extended(name) && &***quantity != "0")?;
-    let (name, resource) = (&*container.name, &**resource);
+    let resource = shortened(container.resources.as_ref()?.extended.as_deref()?, LONGEST_NAME);
+    let name = name(container);
     Some(format!("container `{name}` uses `{resource}`: an open device needs a CRIU plugin to be checkpointed"))
 }
 
-/// Device plugins offer devices as extended resources. The rule is that of `IsExtendedResourceName` in
-/// `pkg/apis/core/v1/helper` of Kubernetes.
-fn is_extended(resource: &str) -> bool {
-    resource.contains('/') && !resource.contains("kubernetes.io/") && !resource.starts_with("requests.")
-}
-
 fn claimed_device(container: &Container<'_>) -> Option<String> {
-    let claims = container.resources.as_ref()?.claims.as_ref()?;
-    let name = &*container.name;
-    (!claims.is_empty()).then(|| format!("container `{name}` claims a device: an open device cannot be checkpointed"))
+    let name = name(container);
+    let warning = || format!("container `{name}` claims a device: an open device cannot be checkpointed");
+    container.resources.as_ref()?.has_claims.then(warning)
 }
 
 fn block_volume(container: &Container<'_>) -> Option<String> {
-    let devices = container.volume_devices.as_ref()?;
-    let name = &*container.name;
+    let name = name(container);
     let warning = || format!("container `{name}` has volumeDevices: an open block device cannot be checkpointed");
-    (!devices.is_empty()).then(warning)
+    container.has_volume_devices.then(warning)
+}
+
+fn name(container: &Container<'_>) -> String {
+    shortened(&container.name, LONGEST_NAME)
 }
 
 fn host_volume(
@@ -112,20 +113,18 @@ fn host_volume(
     host_resources: &HashMap<&str, HostResource>,
     kind: HostResource,
 ) -> Option<String> {
-    let mut mounts = container.volume_mounts.iter().flatten();
-    let volume = mounts.find(|mount| host_resources.get(&*mount.name) == Some(&kind))?;
+    let volume = container.volume_mounts.iter().find(|mount| host_resources.get(&*mount.name) == Some(&kind))?;
     let problem = match kind {
         HostResource::Device => "an open device cannot be checkpointed",
         HostResource::Socket => "a connection to a socket of the host cannot be checkpointed",
     };
-    Some(format!("container `{}`, volume `{}`: {problem}", &*container.name, &*volume.name))
+    Some(format!("container `{}`, volume `{}`: {problem}", name(container), shortened(&volume.name, LONGEST_NAME)))
 }
 
 fn sctp_port(container: &Container<'_>) -> Option<String> {
-    let mut ports = container.ports.iter().flatten();
-    let name = &*container.name;
-    let has_sctp = ports.any(|port| port.protocol.as_deref() == Some("SCTP"));
-    has_sctp.then(|| format!("container `{name}` has an SCTP port: SCTP sockets cannot be checkpointed"))
+    let name = name(container);
+    let warning = || format!("container `{name}` has an SCTP port: SCTP sockets cannot be checkpointed");
+    container.has_sctp_port.then(warning)
 }
 
 #[cfg(test)]

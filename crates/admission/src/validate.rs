@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use snapwatcher_api::checkpoint_name::shortened;
 use snapwatcher_api::keys::{
-    CONTAINERS, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_IN, ORIGINAL, RESTORED, SNAP,
+    CONTAINERS, DEFAULT_CONTAINER, DELAY, MUTATED, ONCE_PER, OPTED_IN, ORIGINAL, RESTORED, REVISION_LABEL, SNAP,
 };
-use snapwatcher_api::pod::CheckpointOptions;
+use snapwatcher_api::metadata::LONGEST_VALUE;
+use snapwatcher_api::pod::{CheckpointOptions, MOST_CONTAINERS};
 use snapwatcher_api::text::one_visible_line;
 
 use super::metadata::Annotations;
@@ -17,6 +19,7 @@ use super::pod_spec::PodSpec;
 use super::request_error::RequestError;
 use super::response::AdmissionResponse;
 use super::review::{AdmissionRequest, ReviewedPod};
+use super::text::Text;
 use super::unknown_keys::unknown_key_warnings;
 use super::unsupported_features::unsupported_features;
 
@@ -114,10 +117,16 @@ fn findings(pod: &ReviewedPod<'_>) -> Result<Findings, RequestError> {
     if snap != OPTED_IN || mutated == Some(RESTORED) {
         return Ok(Findings { problems, hints: Vec::new() });
     }
+    let hints = unknown_key_warnings(labels, metadata.annotations.as_ref());
     let spec = pod.spec.map(PodSpec::decode).transpose()?;
+    if spec.as_ref().is_some_and(PodSpec::has_too_many_containers) {
+        problems.push(format!("the pod has more than {MOST_CONTAINERS} containers, and is not checkpointed"));
+        return Ok(Findings { problems, hints });
+    }
     let containers = spec.as_ref().map(PodSpec::container_names).unwrap_or_default();
+    let sidecars = spec.as_ref().map(PodSpec::sidecar_names).unwrap_or_default();
     let annotations = metadata.annotations.as_ref().map(option_annotations).unwrap_or_default();
-    let chosen = match CheckpointOptions::parse(&annotations, &containers) {
+    let chosen = match CheckpointOptions::parse(&annotations, &containers, &sidecars) {
         Ok(options) => options.containers,
         Err(invalid) => {
             problems.extend(invalid.iter().map(ToString::to_string));
@@ -125,7 +134,7 @@ fn findings(pod: &ReviewedPod<'_>) -> Result<Findings, RequestError> {
         }
     };
     problems.extend(spec.iter().flat_map(|spec| unsupported_features(spec, &chosen)));
-    Ok(Findings { problems, hints: unknown_key_warnings(labels, metadata.annotations.as_ref()) })
+    Ok(Findings { problems, hints })
 }
 
 fn snap_problem(value: &str) -> Option<String> {
@@ -142,12 +151,18 @@ fn mutated_problem(value: &str) -> Option<String> {
     (!is_known).then(|| format!("label {MUTATED}: `{value}` is treated as \"false\"; use \"true\" or \"false\""))
 }
 
-/// The annotations that [`CheckpointOptions`] are parsed from.
+/// The annotations that [`CheckpointOptions`] are parsed from, cut as the watch cuts them.
 fn option_annotations(annotations: &Annotations<'_>) -> BTreeMap<String, String> {
-    let Annotations { containers, delay, once_per, default_container, meshes, .. } = annotations;
-    let options =
-        [(CONTAINERS, containers), (DELAY, delay), (ONCE_PER, once_per), (DEFAULT_CONTAINER, default_container)];
-    let options = options.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.as_deref()?.to_owned())));
+    let Annotations { containers, delay, once_per, revision_label, default_container, meshes, .. } = annotations;
+    let options = [
+        (CONTAINERS, containers),
+        (DELAY, delay),
+        (ONCE_PER, once_per),
+        (REVISION_LABEL, revision_label),
+        (DEFAULT_CONTAINER, default_container),
+    ];
+    let value = |value: &Option<Text<'_>>| value.as_deref().map(|value| shortened(value, LONGEST_VALUE));
+    let options = options.into_iter().filter_map(|(key, text)| Some((key.to_owned(), value(text)?)));
     // Their values are not read.
     options.chain(meshes.iter().map(|key| ((*key).to_owned(), String::new()))).collect()
 }

@@ -4,6 +4,7 @@
 //! A golden test freezes the scheme, because another name for the same target would be another claim.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 use sha2::{Digest, Sha256};
 
@@ -18,27 +19,51 @@ const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 /// Hexadecimal digits at the end of a name: 40 bits distinguish targets with the same readable part.
 const DIGEST: usize = 10;
+const LONGEST_DIGEST: usize = 4 * DIGEST;
 /// The lengths of the digest, in the order in which they are tried: a longer one if another target has the name.
-pub const DIGESTS: [usize; 3] = [DIGEST, 2 * DIGEST, 4 * DIGEST];
+pub const DIGESTS: [usize; 3] = [DIGEST, 2 * DIGEST, LONGEST_DIGEST];
+/// The numbers behind the longest digest, if other targets have those names too. People can take the names of a pod on purpose.
+const NUMBERS: RangeInclusive<u16> = 2..=100;
 
 /// The name of the Checkpoint for this target, with `digest` hexadecimal digits. `None` for a manual Checkpoint: its author
 /// chooses the name.
 pub fn derived(target: &CheckpointTarget, digest: usize) -> Option<String> {
+    with_end(target, digest, "")
+}
+
+fn with_end(target: &CheckpointTarget, digest: usize, end: &str) -> Option<String> {
     match target {
         CheckpointTarget::Pod { name, uid, container, image } => {
-            Some(named(name, container, &format!("{uid}/{container}/{image}"), digest))
+            Some(named(name, container, &format!("{uid}/{container}/{image}"), digest, end))
         }
         CheckpointTarget::Revision { workload, revision, container } => {
             let key = format!("{}/{revision}/{container}", workload.uid);
-            Some(named(&workload.name, container, &key, digest))
+            Some(named(&workload.name, container, &key, digest, end))
         }
         CheckpointTarget::Manual { .. } => None,
     }
 }
 
+/// All names of the Checkpoint for this target, in the order in which they are tried.
+pub fn names(target: &CheckpointTarget) -> impl Iterator<Item = String> {
+    let digests = DIGESTS.into_iter().filter_map(|digest| derived(target, digest));
+    digests.chain(NUMBERS.filter_map(|number| numbered(target, number)))
+}
+
+/// The name to try after that one, which another target has.
+pub fn next(target: &CheckpointTarget, name: &str) -> Option<String> {
+    names(target).skip_while(|tried| tried != name).nth(1)
+}
+
+fn numbered(target: &CheckpointTarget, number: u16) -> Option<String> {
+    with_end(target, LONGEST_DIGEST, &format!("-{number}"))
+}
+
 /// Whether this is the name of the Checkpoint that SnapWatcher creates for that target.
 pub fn is_derived(name: &str, target: &CheckpointTarget) -> bool {
+    let number = name.rsplit_once('-').and_then(|(_, end)| end.parse().ok()).filter(|number| NUMBERS.contains(number));
     DIGESTS.iter().any(|&digest| derived(target, digest).as_deref() == Some(name))
+        || number.is_some_and(|number| numbered(target, number).as_deref() == Some(name))
 }
 
 /// A valid label value: the value itself, or its beginning and a digest of the whole. The API server does not validate the names
@@ -64,12 +89,24 @@ pub fn shortened(value: &str, longest: usize) -> String {
     format!("{}-{}", cut(value, longest.saturating_sub(DIGEST + 1)), hexadecimal(value, DIGEST))
 }
 
-fn named(subject: &str, container: &str, key: &str, digest: usize) -> String {
-    let readable = |text: &str| cut(text, LONGEST_NAME - digest - 1).trim_end_matches(['-', '.']).to_owned();
+/// Visible ASCII characters: the value itself, else one with a digest of the whole and a `-` for each other character, in at most
+/// `longest` bytes. Different values stay different.
+pub fn visible(value: &str, longest: usize) -> String {
+    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return shortened(value, longest);
+    }
+    let shown = |character: char| if character.is_ascii_graphic() { character } else { '-' };
+    let visible: String = value.chars().map(shown).take(longest.saturating_sub(DIGEST + 1)).collect();
+    format!("{visible}-{}", hexadecimal(value, DIGEST))
+}
+
+fn named(subject: &str, container: &str, key: &str, digest: usize, end: &str) -> String {
+    let readable =
+        |text: &str| cut(text, LONGEST_NAME - digest - 1 - end.len()).trim_end_matches(['-', '.']).to_owned();
     let text = format!("{subject}-{container}");
     let plain = readable(&text);
     let readable = if is_object_name(&plain) { plain } else { readable(&object_name(&text)) };
-    format!("{readable}-{}", hexadecimal(key, digest))
+    format!("{readable}-{}{end}", hexadecimal(key, digest))
 }
 
 /// A name like that text. Names in owner references may be any text.
@@ -122,6 +159,8 @@ mod tests {
         assert_eq!(derived(&of_pod("web-7d4b8c8f9-xyz12", "app"), 10).unwrap(), "web-7d4b8c8f9-xyz12-app-3b177c7d1b");
         assert_eq!(derived(&revision, 10).unwrap(), "web-app-d4b398ce80");
         assert_eq!(derived(&revision, 20).unwrap(), "web-app-d4b398ce805bacb30634");
+        let longest = derived(&revision, 40).unwrap();
+        assert_eq!(names(&revision).nth(3), Some(format!("{longest}-2")));
     }
 
     #[test]
@@ -136,6 +175,9 @@ mod tests {
                     assert!(name.len() <= LONGEST_NAME, "{name}");
                     let readable = &name[..name.len() - digest - 1];
                     assert!(readable.ends_with(|end: char| end.is_ascii_alphanumeric()), "{name}");
+                }
+                for name in names(&of_pod(&pod, &"c".repeat(63))) {
+                    assert!(is_object_name(&name), "{name}");
                 }
             }
         }
@@ -167,6 +209,22 @@ mod tests {
             assert!(is_derived(&derived(&target, digest).unwrap(), &target));
         }
         assert!(!is_derived("my-checkpoint", &target));
+    }
+
+    #[test]
+    fn a_target_has_a_hundred_names_and_each_is_recognized() {
+        let target = of_pod("web", "app");
+        let names: Vec<String> = names(&target).collect();
+        assert_eq!((names.len(), names.iter().collect::<std::collections::HashSet<_>>().len()), (102, 102));
+        assert!(names.iter().all(|name| is_derived(name, &target)));
+        for (name, following) in names.iter().zip(&names[1..]) {
+            assert_eq!(next(&target, name).as_ref(), Some(following));
+        }
+        assert_eq!((next(&target, &names[101]), next(&target, "web")), (None, None));
+        let longest = &names[2];
+        for number in ["0", "1", "02", "101", "+2", ""] {
+            assert!(!is_derived(&format!("{longest}-{number}"), &target), "{number}");
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ fn chosen(pod: &PodFacts, choice: Choice<'_>) -> Result<Vec<String>, Ineligible>
         Choice::Target(CheckpointTarget::Manual { container, .. }) => container.as_ref(),
     };
     if let Some(container) = named {
-        if pod.container(container).is_none() {
+        if !pod.has_container(container) {
             let containers = pod.containers.iter().map(|container| container.name.to_string()).collect();
             return Err(Ineligible::NoSuchContainer { container: container.clone(), containers });
         }
@@ -109,13 +109,13 @@ fn is_same_version(pod: &PodFacts, containers: &[String], target: &CheckpointTar
         }
         CheckpointTarget::Revision { .. } => None,
     };
-    let container = containers.iter().find_map(|name| pod.container(name));
-    let Some((expected, container)) = expected.zip(container) else { return Ok(()) };
-    if *container.image == *expected.as_str() {
+    let Some((expected, container)) = expected.zip(containers.first()) else { return Ok(()) };
+    if pod.has_image(container, expected) != Some(false) {
         return Ok(());
     }
-    let (container, image) = (container.name.to_string(), container.image.to_string());
-    Err(Ineligible::ImageChanged { container, image, expected: expected.clone() })
+    // A summary does not know it. The live read of the pod, which decides, does.
+    let image = pod.container(container).map(|container| container.image.to_string()).unwrap_or_default();
+    Err(Ineligible::ImageChanged { container: container.clone(), image, expected: expected.clone() })
 }
 
 fn is_ready(pod: &PodFacts, containers: &[String]) -> Result<(), Ineligible> {

@@ -10,8 +10,8 @@ use crate::keys::{MIRROR, MUTATED, OPTED_IN, SNAP};
 use crate::outcome::Reason;
 use crate::pod::PodFacts;
 use crate::pod::watched::{
-    WatchedCondition, WatchedContainer, WatchedContainerState, WatchedContainerStatus, WatchedPod, WatchedRunningState,
-    WatchedSpec, WatchedStatus,
+    SIDECAR_RESTART_POLICY, WatchedCondition, WatchedContainer, WatchedContainerState, WatchedContainerStatus,
+    WatchedPod, WatchedRunningState, WatchedSpec, WatchedStatus,
 };
 
 /// UID of the pod in [`pod`] and [`checkpoint`].
@@ -109,8 +109,13 @@ impl PodFixture {
 
     /// With these containers in place of the one; call it before [`Self::ready`].
     pub fn containers<const N: usize>(mut self, names: [&str; N]) -> Self {
-        self.0.spec.containers =
-            names.map(|name| WatchedContainer { name: name.to_owned(), image: Some(IMAGE.to_owned()) }).into();
+        self.0.spec.containers = names.map(|name| container(name, None)).into();
+        self
+    }
+
+    /// With this native sidecar beside the other containers; call it before [`Self::ready`].
+    pub fn sidecar(mut self, name: &str) -> Self {
+        self.0.spec.init_containers.push(container(name, Some(SIDECAR_RESTART_POLICY)));
         self
     }
 
@@ -153,7 +158,8 @@ impl PodFixture {
 
     /// This container has not started.
     pub fn not_started(mut self, container: &str) -> Self {
-        for status in self.0.status.container_statuses.iter_mut().filter(|status| status.name == container) {
+        let statuses = self.0.status.container_statuses.iter_mut().chain(&mut self.0.status.init_container_statuses);
+        for status in statuses.filter(|status| status.name == container) {
             status.started = Some(false);
         }
         self
@@ -168,6 +174,7 @@ impl PodFixture {
             state: Some(WatchedContainerState { running: Some(WatchedRunningState { started_at: Some(at(0)) }) }),
         };
         self.0.status.container_statuses = self.0.spec.containers.iter().map(status).collect();
+        self.0.status.init_container_statuses = self.0.spec.init_containers.iter().map(status).collect();
         self.0.status.conditions = vec![WatchedCondition {
             r#type: "Ready".to_owned(),
             status: if is_ready { "True" } else { "False" }.to_owned(),
@@ -184,6 +191,11 @@ impl PodFixture {
     pub fn facts(self) -> PodFacts {
         self.0.into()
     }
+}
+
+fn container(name: &str, restart_policy: Option<&str>) -> WatchedContainer {
+    let (name, image) = (name.to_owned(), Some(IMAGE.to_owned()));
+    WatchedContainer { name, image, restart_policy: restart_policy.map(str::to_owned) }
 }
 
 /// The Checkpoint `<pod>-app` in namespace `default`, for that pod with UID [`POD_UID`] and container [`CONTAINER`];

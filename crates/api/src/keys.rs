@@ -20,7 +20,9 @@ pub const CONTAINERS: &str = "snap.weaversoft.io/containers";
 pub const DELAY: &str = "snap.weaversoft.io/delay";
 /// Pod annotation: `pod` or `revision`.
 pub const ONCE_PER: &str = "snap.weaversoft.io/once-per";
-/// Pod annotation, written by admission: UID of the admission request that labeled the pod.
+/// Pod annotation: the key of the label, or of the annotation, that names the revision of the pod.
+pub const REVISION_LABEL: &str = "snap.weaversoft.io/revision-label";
+/// Pod annotation, written by admission: UID of the last admission request for the pod.
 pub const ADMISSION: &str = "snap.weaversoft.io/admission";
 
 /// Checkpoint label: name of the pod's workload.

@@ -3,43 +3,21 @@
 //! Other people write labels, annotations and owner references: one object can have a megabyte of them. They are cut while they
 //! are decoded, so that a page of a listing takes little memory whatever it holds.
 
-use std::collections::BTreeMap;
+mod values;
+
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::checkpoint_name::shortened;
-use crate::keys;
+use values::ReadValues;
 
-/// The labels and annotations that are read of pods and Checkpoints, beside those of [`keys::MESH_PROXIES`]. All others are
-/// skipped.
-const READ_KEYS: [&str; 14] = [
-    keys::SNAP,
-    keys::MUTATED,
-    keys::POD_TEMPLATE_HASH,
-    keys::CONTROLLER_REVISION_HASH,
-    keys::CONTAINERS,
-    keys::DELAY,
-    keys::ONCE_PER,
-    keys::ADMISSION,
-    keys::MIRROR,
-    keys::DEFAULT_CONTAINER,
-    keys::WORKLOAD,
-    keys::CLAIMED_BY,
-    keys::ATTEMPT,
-    keys::RESTORE_NAME,
-];
+pub use values::LONGEST_VALUE;
 
-/// All keys that are read.
-fn read_keys() -> impl Iterator<Item = &'static str> {
-    READ_KEYS.into_iter().chain(keys::MESH_PROXIES.map(|(injected, _)| injected))
-}
-
-/// The longest value of a label or an annotation that is kept, in bytes. Of a longer one the beginning and a digest are kept:
-/// twice what the longest list of container names takes.
-pub(crate) const LONGEST_VALUE: usize = 8192;
+/// How many other labels, and how many other annotations, of a pod are kept until its facts are known: one of them can name the
+/// revision of the pod. Which one is known later.
+const MOST_OTHERS: usize = 64;
 
 /// An object of any kind, of which only the metadata is read.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,10 +26,11 @@ pub struct ObjectMetadata {
     pub metadata: ObjectMeta,
 }
 
-/// The fields of `metadata` that are read. `managedFields` alone can be larger than the rest of a pod.
+/// The fields of `metadata` that are read, with so many other labels and annotations. `managedFields` alone can be larger than the
+/// rest of a pod.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ReadMetadata {
+struct ReadMetadata<const OTHERS: usize> {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
@@ -59,13 +38,22 @@ struct ReadMetadata {
     generation: Option<i64>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
-    labels: Option<ReadValues>,
-    annotations: Option<ReadValues>,
+    labels: Option<ReadValues<OTHERS>>,
+    annotations: Option<ReadValues<OTHERS>>,
     owner_references: Option<Controllers>,
 }
 
-/// For `deserialize_with`.
+/// Of any object, for `deserialize_with`.
 pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    read_with_others::<D, 0>(deserializer)
+}
+
+/// Of a pod, with the labels and annotations that can name its revision.
+pub(crate) fn read_of_pod<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    read_with_others::<D, MOST_OTHERS>(deserializer)
+}
+
+fn read_with_others<'de, D: Deserializer<'de>, const OTHERS: usize>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let ReadMetadata {
         name,
         namespace,
@@ -77,7 +65,7 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectM
         labels,
         annotations,
         owner_references,
-    } = ReadMetadata::deserialize(deserializer)?;
+    } = ReadMetadata::<OTHERS>::deserialize(deserializer)?;
     Ok(ObjectMeta {
         name,
         namespace,
@@ -91,86 +79,6 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectM
         owner_references: owner_references.map(|Controllers(controller)| controller.into_iter().collect()),
         ..ObjectMeta::default()
     })
-}
-
-/// Labels or annotations: those of [`read_keys`].
-struct ReadValues(BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for ReadValues {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ReadValuesVisitor)
-    }
-}
-
-struct ReadValuesVisitor;
-
-impl<'de> Visitor<'de> for ReadValuesVisitor {
-    type Value = ReadValues;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map of strings")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ReadValues, M::Error> {
-        let mut values = BTreeMap::new();
-        while let Some(key) = map.next_key_seed(ReadKey)? {
-            match key {
-                Some(key) => {
-                    values.insert(key.to_owned(), map.next_value_seed(ReadValue)?);
-                }
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(ReadValues(values))
-    }
-}
-
-/// The key, if it is one of [`read_keys`]. No other key is copied.
-struct ReadKey;
-
-impl<'de> DeserializeSeed<'de> for ReadKey {
-    type Value = Option<&'static str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for ReadKey {
-    type Value = Option<&'static str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(read_keys().find(|read| *read == key))
-    }
-}
-
-/// A value of at most [`LONGEST_VALUE`] bytes.
-struct ReadValue;
-
-impl<'de> DeserializeSeed<'de> for ReadValue {
-    type Value = String;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for ReadValue {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<String, E> {
-        Ok(shortened(value, LONGEST_VALUE))
-    }
 }
 
 /// The owner reference with `controller: true`, if there is one. Kubernetes allows one at most.
@@ -204,9 +112,14 @@ impl<'de> Visitor<'de> for ControllersVisitor {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::{Value, json};
 
+    use super::values::LONGEST_KEY;
     use super::*;
+    use crate::keys;
+    use crate::pod::revision::is_revision;
 
     fn decoded(metadata: &Value) -> ObjectMeta {
         read(&mut serde_json::Deserializer::from_str(&metadata.to_string())).unwrap()
@@ -222,6 +135,23 @@ mod tests {
         let metadata = decoded(&json!({"labels": labels, "annotations": annotations}));
         assert_eq!(metadata.labels.unwrap(), BTreeMap::from([(keys::SNAP.to_owned(), "true".to_owned())]));
         assert_eq!(metadata.annotations.unwrap(), BTreeMap::from([(keys::DELAY.to_owned(), "2m".to_owned())]));
+    }
+
+    #[test]
+    fn of_a_pod_64_other_labels_and_annotations_are_kept_that_can_name_its_revision() {
+        let mut many: BTreeMap<String, String> =
+            (0..1000).map(|number| (format!("key-{number:03}"), format!("v{number}"))).collect();
+        for (key, value) in [("a", "x".repeat(64)), ("b", "no value".to_owned()), ("c", String::new())] {
+            many.insert(key.to_owned(), value);
+        }
+        many.insert("k".repeat(LONGEST_KEY + 1), "1".to_owned());
+        many.insert(keys::SNAP.to_owned(), "true".to_owned());
+        let text = json!({"labels": many, "annotations": many}).to_string();
+        let metadata = read_of_pod(&mut serde_json::Deserializer::from_str(&text)).unwrap();
+        for kept in [metadata.labels.unwrap(), metadata.annotations.unwrap()] {
+            assert_eq!((kept.len(), kept[keys::SNAP].as_str()), (MOST_OTHERS + 1, "true"));
+            assert!(kept.values().all(|value| is_revision(value)), "{kept:?}");
+        }
     }
 
     #[test]

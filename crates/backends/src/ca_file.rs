@@ -3,14 +3,12 @@
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustls::ClientConfig;
-use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::given_certificates::GivenCertificates;
+use snapwatcher_kubernetes::tls::trusting;
 
 /// Why a CA file can't be used; `endpoint` is what its certificates verify.
 #[derive(Debug, thiserror::Error)]
@@ -32,12 +30,4 @@ pub(super) fn tls(path: &Path, endpoint: &'static str) -> Result<ClientConfig, C
         return Err(unusable(None));
     }
     trusting(certificates).map_err(|error| unusable(Some(error)))
-}
-
-/// How connections are made that trust these certificates and no others, as Go does: also if a server presents one of them.
-pub fn trusting(certificates: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Box<dyn Error + Send + Sync>> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = GivenCertificates::new(certificates, Arc::clone(&provider))?;
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }

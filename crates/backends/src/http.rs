@@ -1,10 +1,8 @@
 //! One HTTP request on a fresh connection, and what its failure means.
 
-pub mod certificate_error;
 mod request_failure;
 mod response;
 mod send_once;
-mod signature_algorithm;
 mod timeouts;
 
 pub(crate) use self::request_failure::{EndpointLabel, RequestFailure};

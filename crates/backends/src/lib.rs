@@ -7,7 +7,6 @@
 pub mod backend;
 mod ca_file;
 mod failure;
-mod given_certificates;
 mod http;
 pub mod kubelet;
 pub mod metrics;
@@ -18,5 +17,4 @@ mod test_api_server;
 #[cfg(test)]
 mod test_server;
 
-pub use self::ca_file::{CaFileError, trusting};
-pub use self::http::certificate_error;
+pub use self::ca_file::CaFileError;

@@ -7,6 +7,7 @@
 //! Secrets that a request holds are known and removed as they are (`KnownSecrets`), JSON is redacted by its structure, and
 //! all text by the forms of secrets that are known. A secret of another form is not recognized.
 
+mod commands;
 mod decoded;
 mod finder;
 mod forms;
@@ -17,6 +18,7 @@ mod names;
 mod ordinary;
 mod pod_values;
 mod random;
+mod secret_like;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -3,6 +3,7 @@
 mod client;
 mod contract;
 mod probe;
+mod repeated_404;
 mod request;
 mod response;
 mod settings;

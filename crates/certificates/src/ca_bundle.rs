@@ -3,7 +3,8 @@
 //! SnapWatcher owns this field and no other: server-side apply of `webhooks[name].clientConfig.caBundle` under its own field
 //! manager leaves everything else to the chart or the user. The applied object carries the uid that was read, so that an
 //! apply never creates a configuration: the API server rejects it as "uid mismatch". It carries the resourceVersion too, so
-//! that a process that was paused before the apply does not write an old bundle over a later one.
+//! that a process that was paused before the apply does not write an old bundle over a later one. When it is written is decided in
+//! `ca_bundle_controller`.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

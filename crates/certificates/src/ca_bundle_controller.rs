@@ -27,7 +27,7 @@ use super::ca_bundle::{
 use super::failure_log::{API_BACKOFF, FailureLog, call_error_message};
 use super::metrics::{CertificateMetrics, PatchResult};
 use super::named_object::{NamedObject, ObjectView};
-use super::signals::Signals;
+use super::secret_reads::SecretReads;
 use snapwatcher_kubernetes::cluster::{CallError, Cluster, call};
 use snapwatcher_kubernetes::events::CA_BUNDLE_CHANGED;
 use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
@@ -42,7 +42,7 @@ pub(super) struct BundleControllerContext {
     /// What the configuration has to contain; `None` until there is a CA.
     pub(super) bundle: watch::Receiver<Option<CaBundle>>,
     pub(super) status: watch::Sender<BundleStatus>,
-    pub(super) signals: Signals,
+    pub(super) secret_reads: SecretReads,
     pub(super) metrics: CertificateMetrics,
     pub(super) events: OwnPodEvents,
 }
@@ -151,20 +151,20 @@ impl<K: WebhookConfiguration> CaBundleController<K> {
         }
         let still_trusts_us = trusts(&configuration, &bundle.signing_ca);
         let is_ahead = is_ahead(&configuration, expected);
-        if (still_trusts_us || is_ahead) && self.context.signals.is_secret_unreadable() {
+        if (still_trusts_us || is_ahead) && self.context.secret_reads.is_secret_unreadable() {
             self.leave_unchanged(&configuration, expected);
             return Ok(Some(version));
         }
         if is_ahead && !self.is_secret_read_since(&configuration) {
             self.set_state(BundleState::Changed(read_trust(&configuration, expected)));
-            self.context.signals.reread_secret();
+            self.context.secret_reads.reread_secret();
             return Ok(None);
         }
         if self.confirmed.as_ref() == Some(expected) {
             // Published before the write, so that no CA signs in the meantime that this bundle does not contain.
             self.set_state(BundleState::Changed(read_trust(&configuration, expected)));
             if still_trusts_us && !std::mem::replace(&mut self.is_rechecking, true) {
-                self.context.signals.reread_secret();
+                self.context.secret_reads.reread_secret();
                 return Ok(None);
             }
             self.report_external_change();
@@ -190,7 +190,7 @@ impl<K: WebhookConfiguration> CaBundleController<K> {
             Some((known, since)) if known == version => *since,
             _ => self.ahead.insert((version.clone(), Instant::now())).1,
         };
-        self.context.signals.is_secret_read_since(since) && !self.context.bundle.has_changed().unwrap_or(false)
+        self.context.secret_reads.is_secret_read_since(since) && !self.context.bundle.has_changed().unwrap_or(false)
     }
 
     fn set_in_sync(&mut self, expected: &Arc<str>, configuration: &K, version: String) -> String {
@@ -223,7 +223,7 @@ impl<K: WebhookConfiguration> CaBundleController<K> {
 
     fn leave_unchanged(&mut self, configuration: &K, expected: &Arc<str>) {
         self.is_rechecking = false;
-        self.context.signals.reread_secret();
+        self.context.secret_reads.reread_secret();
         if self.set_state(BundleState::Changed(read_trust(configuration, expected))) {
             warn!(
                 configuration = %self.configuration.name,

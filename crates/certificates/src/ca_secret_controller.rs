@@ -27,7 +27,7 @@ use super::error::CertificateError;
 use super::failure_log::{API_BACKOFF, FailureLog, call_error_message};
 use super::metrics::CertificateMetrics;
 use super::rotation::{CertificateTimings, RotationPlan, RotationStep};
-use super::signals::Signals;
+use super::secret_reads::SecretReads;
 use super::validity_log::ValidityLog;
 use snapwatcher_kubernetes::cluster::CallError;
 use snapwatcher_kubernetes::events::{CA_SECRET_MISSING, CA_SECRET_REPLACED};
@@ -47,7 +47,7 @@ pub(super) struct CaSecretController {
     pub(super) signing: watch::Sender<Option<Arc<CertificateAuthority>>>,
     pub(super) bundle: watch::Sender<Option<CaBundle>>,
     pub(super) bundle_status: watch::Receiver<BundleStatus>,
-    pub(super) signals: Signals,
+    pub(super) secret_reads: SecretReads,
     pub(super) metrics: CertificateMetrics,
     pub(super) events: OwnPodEvents,
 }
@@ -102,7 +102,7 @@ impl CaSecretController {
                 Ok(Reconciled::Corrected) => running.pause(retries.next_wait()).await,
                 Ok(Reconciled::WaitUntil { version, time }) => {
                     running.call_failures.recovered();
-                    running.parts.signals.set_secret_failure(None);
+                    running.parts.secret_reads.set_secret_failure(None);
                     retries.reset();
                     running.wait_for_change(&version, time).await;
                     sleep_until(started + MIN_INTERVAL).await;
@@ -129,14 +129,14 @@ impl Running {
     async fn reconcile(&mut self) -> Result<Reconciled, ReconcileError> {
         let started = Instant::now();
         let read = self.read().await;
-        self.parts.signals.set_secret_unreadable(matches!(read, Err(SecretReadError::Call(_))));
+        self.parts.secret_reads.set_secret_unreadable(matches!(read, Err(SecretReadError::Call(_))));
         let view = read?;
         let now = Moment { time: self.parts.clock.now(), instant: Instant::now() };
         match (decide(&view.contents, self.in_use.as_ref(), now.time), &view.contents) {
             (Decision::Correct { cause, correction }, _) => self.correct(&view, &cause, correction, now.time).await,
             (Decision::Follow, Contents::Usable(found)) => {
                 let followed = self.follow(found, &view.secret, view.version, now).await;
-                self.parts.signals.set_secret_read(started);
+                self.parts.secret_reads.set_secret_read(started);
                 followed
             }
             (Decision::Follow | Decision::Fill, _) => {
@@ -156,7 +156,7 @@ impl Running {
     /// Logs a failure and gives it to the health check.
     fn report(&mut self, failure: String) {
         self.call_failures.report(&failure);
-        self.parts.signals.set_secret_failure(Some(failure));
+        self.parts.secret_reads.set_secret_failure(Some(failure));
     }
 
     async fn correct(
@@ -270,7 +270,7 @@ impl Running {
     async fn pause(&self, wait: Duration) {
         tokio::select! {
             () = sleep(wait) => {}
-            () = self.parts.signals.secret_reread_requested() => {}
+            () = self.parts.secret_reads.secret_reread_requested() => {}
         }
     }
 
@@ -289,7 +289,7 @@ impl Running {
             () = changed => {}
             // The sender lives as long as this controller.
             _ = self.parts.bundle_status.changed() => {}
-            () = self.parts.signals.secret_reread_requested() => {}
+            () = self.parts.secret_reads.secret_reread_requested() => {}
             () = self.parts.clock.sleep_until(until.min(next_check)) => {}
             // By the monotonic clock, in case the API server's clock is set back.
             () = sleep(level_check) => {}

@@ -26,9 +26,9 @@ mod pem;
 mod pem_files;
 mod readiness;
 mod rotation;
+mod secret_reads;
 mod serving_certificate;
 mod serving_certificate_issuer;
-mod signals;
 mod validity_log;
 
 use std::convert::Infallible;
@@ -60,8 +60,8 @@ use ca_bundle_controller::{BundleControllerContext, CaBundleController};
 use ca_secret::CaSecret;
 use ca_secret_controller::CaSecretController;
 use file_certificates::FileCertificates;
+use secret_reads::SecretReads;
 use serving_certificate_issuer::ServingCertificateIssuer;
-use signals::Signals;
 use snapwatcher_kubernetes::cluster::Cluster;
 use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
 use snapwatcher_kubernetes::server_clock::ServerClock;
@@ -112,7 +112,7 @@ pub struct Certificates {
     resolver: Arc<ServingCertificateResolver>,
     bundle_status: watch::Sender<BundleStatus>,
     clock: ServerClock,
-    signals: Signals,
+    secret_reads: SecretReads,
 }
 
 impl Certificates {
@@ -134,7 +134,7 @@ impl Certificates {
             resolver: Arc::default(),
             bundle_status: watch::Sender::new(status),
             clock: ServerClock::default(),
-            signals: Signals::default(),
+            secret_reads: SecretReads::default(),
         }
     }
 
@@ -161,7 +161,7 @@ impl Certificates {
             resolver: self.resolver(),
             bundle_status: self.bundle_status(),
             clock: self.clock.clone(),
-            signals: self.signals.clone(),
+            secret_reads: self.secret_reads.clone(),
         }
     }
 
@@ -210,7 +210,7 @@ impl Certificates {
             signing: signing_sender,
             bundle: bundle_sender,
             bundle_status: self.bundle_status(),
-            signals: self.signals.clone(),
+            secret_reads: self.secret_reads.clone(),
             metrics: self.metrics.clone(),
             events: self.events.clone(),
         };
@@ -218,7 +218,7 @@ impl Certificates {
             cluster: self.cluster.clone(),
             bundle,
             status: self.bundle_status.clone(),
-            signals: self.signals.clone(),
+            secret_reads: self.secret_reads.clone(),
             metrics: self.metrics.clone(),
             events: self.events.clone(),
         };

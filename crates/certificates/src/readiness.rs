@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::bundle_status::BundleStatus;
 use super::handshake_check::check_handshake;
+use super::secret_reads::SecretReads;
 use super::serving_certificate::ServingCertificateResolver;
-use super::signals::Signals;
 use snapwatcher_daemon::admin::CheckHandle;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::server_clock::ServerClock;
@@ -40,7 +40,7 @@ pub struct CertificateReadiness {
     pub(super) resolver: Arc<ServingCertificateResolver>,
     pub(super) bundle_status: watch::Receiver<BundleStatus>,
     pub(super) clock: ServerClock,
-    pub(super) signals: Signals,
+    pub(super) secret_reads: SecretReads,
 }
 
 impl CertificateReadiness {
@@ -86,7 +86,7 @@ impl CertificateReadiness {
     }
 
     fn check_serving_certificate(&self, check: &CheckHandle, has_certificate: bool) {
-        match (self.resolver.overdue_since(self.clock.now()), self.signals.secret_failure()) {
+        match (self.resolver.overdue_since(self.clock.now()), self.secret_reads.secret_failure()) {
             (Some(end), _) => check.fail(format!("the serving certificate expired at {end} and was not renewed")),
             (None, _) if has_certificate => check.pass(),
             (None, Some(failure)) => check.fail(failure.as_str()),

@@ -22,17 +22,6 @@ pub struct CertificateTimings {
     pub level_check: Duration,
 }
 
-impl Default for CertificateTimings {
-    fn default() -> Self {
-        Self {
-            ca_life: Duration::from_secs(365 * 24 * 60 * 60),
-            serving_life: Duration::from_secs(7 * 24 * 60 * 60),
-            publish_wait: Duration::from_secs(60),
-            level_check: Duration::from_secs(60),
-        }
-    }
-}
-
 /// A step of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RotationStep {

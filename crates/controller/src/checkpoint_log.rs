@@ -6,7 +6,7 @@ use std::time::Instant;
 use kube::ResourceExt as _;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::Outcome;
-use snapwatcher_daemon::telemetry::{LeftOut, LogBudget};
+use snapwatcher_daemon::telemetry::{LeftOut, LinesPerMinute};
 use tracing::Level;
 
 use crate::operation::{INTERRUPTED, SentAttempt};
@@ -14,7 +14,7 @@ use crate::operation::{INTERRUPTED, SentAttempt};
 /// Writes the lines. `now` is monotonic.
 #[derive(Debug, Default)]
 pub(crate) struct CheckpointLog {
-    budget: LogBudget,
+    lines: LinesPerMinute,
 }
 
 impl CheckpointLog {
@@ -23,7 +23,7 @@ impl CheckpointLog {
         let succeeded = matches!(outcome, Outcome::Succeeded(_));
         let level = if succeeded { Level::INFO } else { Level::WARN };
         let (word, namespace, name) = (outcome.as_str(), &*pod.name.namespace, &*pod.name.name);
-        if !self.budget.should_log(namespace, level, now) {
+        if !self.lines.should_log(namespace, level, now) {
             return;
         }
         let (sentence, checkpoint) = (sentence(sent), checkpoint.name_any());
@@ -37,7 +37,7 @@ impl CheckpointLog {
     /// No request was sent, for this reason.
     pub(crate) fn unmet(&self, checkpoint: &Checkpoint, reason: &str, message: &str, now: Instant) {
         let (namespace, name) = names(checkpoint);
-        if self.budget.should_log(&namespace, Level::INFO, now) {
+        if self.lines.should_log(&namespace, Level::INFO, now) {
             tracing::info!(
                 namespace,
                 checkpoint = name,
@@ -49,7 +49,7 @@ impl CheckpointLog {
 
     pub(crate) fn interrupted(&self, checkpoint: &Checkpoint, now: Instant) {
         let (namespace, name) = names(checkpoint);
-        if self.budget.should_log(&namespace, Level::WARN, now) {
+        if self.lines.should_log(&namespace, Level::WARN, now) {
             tracing::warn!(
                 namespace,
                 checkpoint = name,
@@ -60,11 +60,11 @@ impl CheckpointLog {
 
     /// After the end of a minute: how many lines did not appear in it.
     pub(crate) fn left_out(&self, now: Instant) {
-        for LeftOut { namespace, level, count } in self.budget.left_out(now) {
+        for LeftOut { namespace, level, count } in self.lines.left_out(now) {
             let sentence = format!(
                 "Left out {count} lines about Checkpoints of namespace `{namespace}`: it had more than {} within a minute. \
                  Read the results from the Checkpoints",
-                LogBudget::MAX_LINES
+                LinesPerMinute::MAX_LINES
             );
             if level == Level::WARN {
                 tracing::warn!(namespace, count, "{sentence}");
@@ -143,7 +143,7 @@ mod tests {
                 lines.interrupted(&invalid, now);
             }
         });
-        assert_eq!(written.len(), 2 * LogBudget::MAX_LINES, "of both levels together");
+        assert_eq!(written.len(), 2 * LinesPerMinute::MAX_LINES, "of both levels together");
         assert_eq!(log(|| lines.attempt_ended(&succeeded("quiet"), now)).len(), 1);
         assert!(log(|| lines.left_out(now)).is_empty());
     }
@@ -152,7 +152,7 @@ mod tests {
     fn one_line_of_each_level_says_how_many_were_left_out() {
         let (lines, now) = (CheckpointLog::default(), Instant::now());
         log(|| {
-            for _ in 0..LogBudget::MAX_LINES + 7 {
+            for _ in 0..LinesPerMinute::MAX_LINES + 7 {
                 lines.attempt_ended(&succeeded("loud"), now);
                 lines.attempt_ended(&failed(), now);
                 lines.interrupted(&checkpoint("web").namespace("loud").build(), now);

@@ -12,6 +12,7 @@ mod claim_results;
 mod claims;
 mod endpoint_breakers;
 mod kept;
+mod looks;
 mod message;
 mod operation_results;
 mod pod_action;
@@ -19,9 +20,13 @@ mod pod_entry;
 mod pod_table;
 mod prepared_claim;
 mod record_key;
+mod record_subject;
 mod record_table;
 mod records;
+mod rejected_claims;
+mod revision_index;
 mod shared_facts;
+mod slot_share;
 mod slots;
 mod state;
 mod timers;
@@ -36,10 +41,12 @@ use snapwatcher_api::pod::PodName;
 use crate::operation::{Operation, OperationId};
 use claims::MAX_CLAIMS;
 use endpoint_breakers::Permit;
+use looks::Looks;
 use pod_action::{ContainerKey, PodAction};
 use pod_table::PodTable;
 use record_key::RecordKey;
 use record_table::RecordTable;
+use rejected_claims::RejectedClaims;
 use state::{Reported, Running, Task};
 use timers::{Timer, Timers};
 
@@ -115,8 +122,10 @@ impl Engine {
     /// What is known of pods and Checkpoints belongs to one period of leadership. Operations are finished in any case.
     fn lead(&mut self, leads: bool, now: Now) {
         self.leads = leads;
-        self.pods = PodTable::default();
+        self.pods = PodTable::new(self.settings.revision_labels.clone());
         self.records = RecordTable::new(self.settings.max_manual_checkpoints);
+        self.looks = Looks::default();
+        self.rejected = RejectedClaims::default();
         let busy = &self.busy;
         self.slots.forget_checkpoints(|key| busy.contains_key(key));
         self.queue.clear();
@@ -158,6 +167,8 @@ impl Engine {
                 self.forget_unshown(&key);
                 self.look_at(&key, now);
             }
+            Timer::Rejected(namespace) => self.retry_rejected(namespace, now),
+            Timer::Look(subject) => self.look_at_next(subject, now),
             Timer::Claim(key) => self.claim_without_attempt(&key, now),
             Timer::Retention => {
                 let known_pods = self.pods.uids();
@@ -174,18 +185,14 @@ impl Engine {
                     // An attempt in an annotation counts now. After the first listing, all are looked at together, unless
                     // attempts have not waited for it.
                     if self.pods.is_newcomer(&pod.name) || now.boot >= self.stale_slots_expire_at {
-                        for key in self.records.about_pod(&pod.name, pod.revision()) {
-                            self.look_at(&key, now);
-                        }
+                        self.pod_changed(&pod.name, pod.revision(), now);
                     }
                     self.report(Report::PodSeen(pod));
                 }
                 PodAction::Claim(key) => self.claims.push_back(key),
                 PodAction::Changed { pod, revision } => {
                     self.forget_gone_pod(&pod);
-                    for key in self.records.about_pod(&pod, &revision) {
-                        self.look_at(&key, now);
-                    }
+                    self.pod_changed(&pod, &revision, now);
                 }
                 PodAction::Recheck { pod, at } => self.timers.set(Timer::Pod(pod), at),
                 PodAction::Blocked { pod, cause } => self.report(Report::PodBlocked { pod, cause }),
@@ -207,6 +214,7 @@ impl Engine {
         for key in gone {
             self.unlisted.remove(&key);
         }
+        self.rejected.forget_pod(pod, uid.as_ref());
         // In an outage, claims can wait for longer than their pods exist.
         if self.outage.is_some() {
             self.drop_claims(|key| key.pod == *pod && Some(&key.uid) != uid.as_ref());

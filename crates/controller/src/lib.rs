@@ -1,8 +1,8 @@
 //! The controller: watches labeled pods, claims their containers by creating Checkpoints, runs the attempts through a
 //! back-end, and deletes old Checkpoints.
 //!
-//! [`Engine`] decides, without I/O. [`operation`] holds what it has done by others, each a few calls to the API server and
-//! at most one request. [`ControllerService`] connects both with a cluster. This crate uses a back-end through its
+//! [`Engine`] decides, without I/O. [`operation`] carries out what the engine starts: each operation is a few calls to the API
+//! server and at most one request. [`ControllerService`] connects both with a cluster. This crate uses a back-end through its
 //! trait alone, and serves no HTTP but the page `/pods` of the admin port.
 
 mod checkpoint_log;

@@ -7,7 +7,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Api;
 
 use snapwatcher_api::pod::PodFacts;
-use snapwatcher_daemon::telemetry::{LogThrottle, error_chain};
+use snapwatcher_daemon::telemetry::{RepeatedMessages, error_chain};
 use snapwatcher_kubernetes::cluster::{CallError, call};
 use snapwatcher_kubernetes::events::NOT_MUTATED;
 
@@ -22,9 +22,9 @@ pub(crate) struct MissedMutations {
     configuration: Option<String>,
     undecidable_logged: AtomicBool,
     /// By namespace and controller of the pod.
-    missed: LogThrottle,
+    missed: RepeatedMessages,
     /// Of configurations that cannot be read, by error: they are not about a namespace.
-    unreadable: LogThrottle,
+    unreadable: RepeatedMessages,
 }
 
 impl MissedMutations {
@@ -33,8 +33,8 @@ impl MissedMutations {
             context: context.clone(),
             configuration,
             undecidable_logged: AtomicBool::new(false),
-            missed: LogThrottle::default(),
-            unreadable: LogThrottle::default(),
+            missed: RepeatedMessages::default(),
+            unreadable: RepeatedMessages::default(),
         }
     }
 

@@ -1,5 +1,4 @@
-//! What the engine has done by others: operations, each of a few calls to the API server and at most one request to a
-//! back-end.
+//! Carries out what the engine starts: operations, each of a few calls to the API server and at most one request to a back-end.
 //!
 //! An operation is an async function over [`OperationIo`], so that a simulation can run it on a simulated API server.
 

@@ -6,7 +6,7 @@ use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::outcome::Outcome;
 use snapwatcher_api::pod::PodFacts;
-use snapwatcher_daemon::telemetry::{LogThrottle, error_chain};
+use snapwatcher_daemon::telemetry::{RepeatedMessages, error_chain};
 use snapwatcher_kubernetes::events::{CHECKPOINT_REJECTED, INVALID_ANNOTATION};
 use snapwatcher_kubernetes::workload::WorkloadError;
 use snapwatcher_state::ContainerTimeline;
@@ -22,18 +22,24 @@ use crate::record::fields;
 /// time.
 const MAX_EVENTS: usize = 100;
 
+/// How many workloads of a namespace have an Event about rejected claims within an hour. A quota concerns all, and who looks at
+/// one of them does not look at the others.
+const MAX_WORKLOADS: usize = 500;
+
 /// Takes reports from the engine.
 pub(crate) struct Reporter {
     context: ControllerContext,
     checkpoint_log: CheckpointLog,
     /// Of claims that are retried, by namespace and controller of the pod.
-    failed_claims: LogThrottle,
+    failed_claims: RepeatedMessages,
+    /// The same for Events.
+    failed_claim_events: RepeatedMessages,
     /// Of attempts that are retried, by Checkpoint.
-    failed_attempts: LogThrottle,
+    failed_attempts: RepeatedMessages,
     /// Of annotations that cannot be parsed, by controller of the pod and problem.
-    invalid_annotations: LogThrottle,
+    invalid_annotations: RepeatedMessages,
     /// The same for Events, by pod and problem.
-    invalid_annotation_events: LogThrottle,
+    invalid_annotation_events: RepeatedMessages,
 }
 
 impl Reporter {
@@ -41,10 +47,11 @@ impl Reporter {
         Self {
             context,
             checkpoint_log: CheckpointLog::default(),
-            failed_claims: LogThrottle::default(),
-            failed_attempts: LogThrottle::default(),
-            invalid_annotations: LogThrottle::default(),
-            invalid_annotation_events: LogThrottle::new(MAX_EVENTS),
+            failed_claims: RepeatedMessages::default(),
+            failed_claim_events: RepeatedMessages::new(MAX_WORKLOADS),
+            failed_attempts: RepeatedMessages::default(),
+            invalid_annotations: RepeatedMessages::default(),
+            invalid_annotation_events: RepeatedMessages::new(MAX_EVENTS),
         }
     }
 
@@ -158,10 +165,12 @@ impl Reporter {
             _ if error.unreachable().is_some() => {}
             ClaimError::Workload(WorkloadError::Lookup { .. }) | ClaimError::NoName(_) | ClaimError::Call(_) => {
                 let (namespace, name) = (&*pod.name.namespace, &*pod.name.name);
-                let controller = controller_name(pod);
-                if self.failed_claims.should_log(namespace, controller, Instant::now()) {
+                let (controller, now) = (controller_name(pod), Instant::now());
+                if self.failed_claim_events.should_log(namespace, controller, now) {
                     let note = format!("The pod is not checkpointed, retrying: {}", error_chain(error));
                     self.context.events.warn(pod, CHECKPOINT_REJECTED, note);
+                }
+                if self.failed_claims.should_log(namespace, controller, now) {
                     tracing::warn!(
                         namespace,
                         pod = name,
@@ -222,7 +231,7 @@ mod tests {
     use snapwatcher_api::fixtures::{checkpoint, pod};
     use snapwatcher_api::outcome::{Reason, Redacted};
     use snapwatcher_daemon::telemetry::capture::capture;
-    use snapwatcher_daemon::telemetry::{LogBudget, LogFormat, LogLevel};
+    use snapwatcher_daemon::telemetry::{LinesPerMinute, LogFormat, LogLevel};
     use snapwatcher_kubernetes::workload::Workload;
 
     use super::*;
@@ -261,6 +270,6 @@ mod tests {
         });
         let count = |text| written.lines().filter(|line| line.contains(text)).count();
         assert_eq!(count("Now we should checkpoint"), 500);
-        assert_eq!(count("is not executed"), LogBudget::MAX_LINES);
+        assert_eq!(count("is not executed"), LinesPerMinute::MAX_LINES);
     }
 }

@@ -17,7 +17,7 @@ use kube::api::{DeleteParams, ListParams, Preconditions, Request};
 use kube::{Api, Client, Resource as _};
 
 use snapwatcher_api::checkpoint::{Checkpoint, WatchedCheckpoint};
-use snapwatcher_api::pod::{PodFacts, PodName};
+use snapwatcher_api::pod::{PodFacts, PodName, RevisionLabels};
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 use snapwatcher_kubernetes::cluster::{CallError, Pages, PodNeed, Scope, call, read_pod};
@@ -42,6 +42,7 @@ pub(crate) struct Retention {
     /// For listings.
     pub listings: Client,
     pub workloads: WorkloadLookup,
+    pub revision_labels: RevisionLabels,
     pub scopes: Vec<Scope>,
     pub policy: RetentionPolicy,
 }
@@ -143,7 +144,8 @@ impl Retention {
         };
         let revisions: HashSet<String> = checkpoints.iter().filter_map(revision).collect();
         let Some(first) = checkpoints.first().filter(|_| !revisions.is_empty()) else { return Ok(Vec::new()) };
-        labeled_pods(&self.listings, &first.namespace, |pod| revisions.contains(pod.revision())).await
+        let is_of_revision = |pod: &PodFacts| revisions.contains(pod.revision());
+        labeled_pods(&self.listings, &first.namespace, &self.revision_labels, is_of_revision).await
     }
 
     async fn remove_if_pod_is_gone(
@@ -160,7 +162,7 @@ impl Retention {
             RetentionSubject::Nothing => Ok(true),
             RetentionSubject::Pod { name, uid } => {
                 let pod = PodName { namespace: checkpoint.namespace.as_str().into(), name: name.as_str().into() };
-                let live = read_pod(&self.client, &pod, PodNeed::Nothing).await?;
+                let live = read_pod(&self.client, &pod, &self.revision_labels, PodNeed::Nothing).await?;
                 Ok(live.is_none_or(|live| *uid != live.facts.uid))
             }
             RetentionSubject::Revision { workload_uid, revision } => {

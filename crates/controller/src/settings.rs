@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use snapwatcher_api::pod::OncePerSetting;
+use snapwatcher_api::pod::{OncePerSetting, RevisionLabels};
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_kubernetes::cluster::{Scope, limit_pages, limit_responses};
 use snapwatcher_kubernetes::workload::WorkloadLookup;
@@ -40,6 +40,7 @@ pub struct CheckpointSettings {
     pub policy: RetryPolicy,
     pub retention: RetentionPolicy,
     pub once_per: OncePerSetting,
+    pub revision_labels: RevisionLabels,
     pub max_pods_per_revision: usize,
     /// Checkpoints are created but not executed.
     pub suspend: bool,
@@ -60,8 +61,16 @@ impl ControllerService {
         leads: watch::Receiver<bool>,
         (stop, work_is_done): (CancellationToken, CancellationToken),
     ) -> Self {
-        let CheckpointSettings { limits, policy, retention, once_per, max_pods_per_revision, suspend, longest_slot } =
-            settings;
+        let CheckpointSettings {
+            limits,
+            policy,
+            retention,
+            once_per,
+            revision_labels,
+            max_pods_per_revision,
+            suspend,
+            longest_slot,
+        } = settings;
         if backend.is_none() {
             tracing::info!("Back-end `log`: eligible pods are only logged, no Checkpoints are created");
             context.checks.definition.pass();
@@ -84,6 +93,7 @@ impl ControllerService {
             operations: operations.clone(),
             limits,
             once_per,
+            revision_labels: revision_labels.clone(),
             is_suspended: suspend,
             longest_slot,
             retention_interval: retention.every,
@@ -97,6 +107,7 @@ impl ControllerService {
             client: client.clone(),
             listings: listings.clone(),
             workloads: workloads.clone(),
+            revision_labels: revision_labels.clone(),
             backend,
             metrics: context.checkpoint_metrics.clone(),
             stop,
@@ -107,6 +118,7 @@ impl ControllerService {
                 client,
                 listings,
                 workloads,
+                revision_labels,
                 scopes: watch.scopes.clone(),
                 policy: retention,
             }),

@@ -52,8 +52,6 @@ const UPDATE_CA_BUNDLE: &str = "UpdateCABundle";
 
 /// How many Events may be queued, each about 500 bytes and at most about 2 KiB; more are lost.
 const QUEUE_LENGTH: usize = 4096;
-/// How many of them may be of one namespace.
-const NAMESPACE_SHARE: usize = QUEUE_LENGTH / 2;
 
 /// The queue of Events to publish. A clone uses the same queue.
 #[derive(Clone)]
@@ -66,7 +64,7 @@ pub struct Events {
 /// Both ends of the queue. `instance` is the name under which this process reports.
 pub fn events(client: Client, instance: &str, metrics: EventMetrics) -> (Events, EventPublisher) {
     let (queue, queued) = mpsc::channel(QUEUE_LENGTH);
-    let (shares, lost) = (Shares::new(NAMESPACE_SHARE), LostEvents::new(metrics));
+    let (shares, lost) = (Shares::of_queue(QUEUE_LENGTH), LostEvents::new(metrics));
     let publisher = EventPublisher::new(queued, client, instance, shares.clone(), lost.clone());
     (Events { queue, shares, lost }, publisher)
 }

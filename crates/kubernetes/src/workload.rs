@@ -121,3 +121,48 @@ fn group_and_kind(controller: &ControllerReference) -> (&str, &str) {
     let group = controller.api_version.split_once('/').map_or("", |(group, _)| group);
     (group, &controller.kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::json;
+    use snapwatcher_api::fixtures::pod;
+
+    use super::*;
+
+    /// A look-up on an API server where each namespace has a ReplicaSet `web-1` with the same UID, of the Deployment
+    /// `of-NAMESPACE`, and the paths that were read.
+    fn lookup() -> (WorkloadLookup, Arc<Mutex<Vec<String>>>) {
+        let paths = Arc::new(Mutex::new(Vec::new()));
+        let read = Arc::clone(&paths);
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let path = request.uri().path().to_owned();
+            let namespace = path.split('/').nth(5).unwrap_or_default().to_owned();
+            read.lock().unwrap().push(path);
+            async move {
+                let owner = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": format!("of-{namespace}"),
+                    "uid": format!("d-{namespace}"), "controller": true});
+                let found = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata":
+                    {"name": "web-1", "namespace": namespace, "uid": "uid-of-web-1", "ownerReferences": [owner]}});
+                Ok::<_, kube::Error>(http::Response::new(kube::client::Body::from(found.to_string().into_bytes())))
+            }
+        });
+        (WorkloadLookup::new(Client::new(service, "default")), paths)
+    }
+
+    #[tokio::test]
+    async fn the_same_uid_in_two_namespaces_is_that_of_two_controllers() {
+        let (lookup, paths) = lookup();
+        let of =
+            |namespace: &str| pod("web").namespace(namespace).controlled_by("apps/v1", "ReplicaSet", "web-1").facts();
+        for _ in 0..2 {
+            for namespace in ["a", "b"] {
+                let workload = lookup.workload(&of(namespace)).await.unwrap();
+                assert_eq!((workload.kind.as_str(), workload.name), ("Deployment", format!("of-{namespace}")));
+            }
+        }
+        let read = ["/apis/apps/v1/namespaces/a/replicasets/web-1", "/apis/apps/v1/namespaces/b/replicasets/web-1"];
+        assert_eq!(*paths.lock().unwrap(), read, "each once");
+    }
+}

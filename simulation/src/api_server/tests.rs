@@ -26,8 +26,9 @@ fn pod(name: &str) -> WatchedPod {
         labels: Some([(SNAP.to_owned(), OPTED_IN.to_owned())].into()),
         ..ObjectMeta::default()
     };
-    let containers = vec![WatchedContainer { name: "app".to_owned(), image: Some("app:1".to_owned()) }];
-    let spec = WatchedSpec { containers, node_name: Some("n1".to_owned()) };
+    let (name, image) = ("app".to_owned(), Some("app:1".to_owned()));
+    let containers = vec![WatchedContainer { name, image, ..WatchedContainer::default() }];
+    let spec = WatchedSpec { containers, node_name: Some("n1".to_owned()), ..WatchedSpec::default() };
     WatchedPod { metadata, spec, status: WatchedStatus::default() }
 }
 

@@ -38,6 +38,10 @@ impl World {
         match operation {
             Operation::Claim(claim) => {
                 self.check_claim(process, claim);
+                let now = self.now;
+                if !self.processes[process].seen.rejections.may_start(id, claim, now) {
+                    self.violate("rejected claims tried again at once", || format!("{} beside another", claim.name));
+                }
                 if claim.attempts {
                     let subject = Some((claim.pod.uid.clone(), claim.container.clone()));
                     let key = key.clone().unwrap_or_default();
@@ -174,35 +178,45 @@ impl World {
         let others: Vec<_> = others.collect();
         let has_second =
             has_second || others.iter().any(|(_, _, subject, _)| subject.is_some() && *subject == attempting.subject);
-        let mut all: Vec<_> =
+        let all: Vec<_> =
             own.chain(others).map(|(key, node, subject, claimed)| (key.to_owned(), node, subject, claimed)).collect();
         // Forged attempts of one container take one slot, and those of one node no more than the limit.
         let flags = of.flags;
         let mut on_node = all.clone();
         on_node.retain(|(_, node, ..)| node.is_some() && *node == attempting.node);
-        let is_shared = of.seen.has_pods_of_several_namespaces();
-        let of_one_namespace = if is_shared { (flags.concurrent - 1).max(1) } else { flags.concurrent };
         let namespace = |key: &str| key.split_once('/').map(|(namespace, _)| namespace.to_owned());
-        let mut of_namespace = all.clone();
-        of_namespace.retain(|(key, ..)| namespace(key) == namespace(&attempting.key));
-        let mut counts = [0; 3];
-        for (slots, count) in [&mut all, &mut on_node, &mut of_namespace].into_iter().zip(&mut counts) {
+        let is_own = |key: &str| namespace(key) == namespace(&attempting.key);
+        let (own, others): (Vec<_>, Vec<_>) = all.iter().cloned().partition(|(key, ..)| is_own(key));
+        // A namespace has half of the slots that the others leave, rounded up.
+        let share = |others: usize| flags.concurrent.saturating_sub(others).div_ceil(2);
+        let is_shared = of.seen.has_pods_of_several_namespaces();
+        let count = |mut slots: Vec<(String, Option<String>, Option<(String, String)>, bool)>| {
             slots.sort_by(|(_, _, one, one_claimed), (_, _, other, other_claimed)| {
                 (one, one_claimed).cmp(&(other, other_claimed))
             });
             slots.dedup_by(|(_, _, one, _), (_, _, other, _)| one.is_some() && one == other);
             let mut by_node: HashMap<Option<&str>, usize> = HashMap::new();
-            let mut by_namespace: HashMap<Option<String>, usize> = HashMap::new();
-            for (key, node, ..) in slots.iter().filter(|(.., is_claimed)| *is_claimed) {
-                *by_node.entry(node.as_deref()).or_default() += 1;
-                *by_namespace.entry(namespace(key)).or_default() += 1;
+            // All of them, and those that are certain.
+            let mut by_namespace: HashMap<Option<String>, (usize, usize)> = HashMap::new();
+            for (key, node, _, is_claimed) in &slots {
+                *by_node.entry(node.as_deref()).or_default() += usize::from(*is_claimed);
+                let (all, certain) = by_namespace.entry(namespace(key)).or_default();
+                (*all, *certain) = (*all + 1, *certain + usize::from(!is_claimed));
             }
-            let on_nodes: usize = by_node.into_values().map(|on_node| on_node.min(flags.per_node)).sum();
-            let in_namespaces: usize = by_namespace.into_values().map(|count| count.min(of_one_namespace)).sum();
-            *count = on_nodes.min(in_namespaces) + slots.iter().filter(|(.., is_claimed)| !is_claimed).count();
-        }
+            let certain = slots.iter().filter(|(.., is_claimed)| !is_claimed).count();
+            let on_nodes = certain + by_node.into_values().map(|on_node| on_node.min(flags.per_node)).sum::<usize>();
+            let mut by_namespace: Vec<_> = by_namespace.into_values().collect();
+            by_namespace.sort_unstable();
+            let in_namespaces =
+                by_namespace.into_iter().rev().fold(0, |sum, (all, certain)| sum + all.min(share(sum)).max(certain));
+            if is_shared { on_nodes.min(in_namespaces) } else { on_nodes }
+        };
+        let of_one_namespace = if is_shared { share(count(others)) } else { flags.concurrent };
+        let is_over = count(all.clone()) >= flags.concurrent
+            || count(on_node) >= flags.per_node
+            || count(own) >= of_one_namespace;
         let text = || format!("{} at {:?} beside {all:?}, limits {flags:?}", attempting.key, attempting.node);
-        if counts[0] >= flags.concurrent || counts[1] >= flags.per_node || counts[2] >= of_one_namespace {
+        if is_over {
             self.violate("budget", text);
         } else if has_second {
             self.violate("two attempts of one container", text);
@@ -257,6 +271,17 @@ impl World {
         }
     }
 
+    /// The event of a pod costs no look at each Checkpoint that names it, of which people can create any number. What is due, and
+    /// what waited for a slot, is looked at too.
+    pub(super) fn check_looks(&mut self, process: usize, before: u64, queued: usize) {
+        let of = &self.processes[process];
+        let looks = of.engine.look_count() - before;
+        let most = 2 * (of.decisions_per_step + queued) + 2;
+        if looks > most as u64 {
+            self.violate("looks", || format!("{looks} after the event of one pod, at most {most}"));
+        }
+    }
+
     /// What an engine keeps is bounded by what it watches and does.
     pub(super) fn check_memory(&mut self, process: usize) {
         let kept = self.processes[process].engine.kept();
@@ -264,7 +289,10 @@ impl World {
         let limits = [
             ("claims", kept.claims, 2 * containers + TRANSIENT),
             ("queued", kept.queued, containers + kept.records + kept.operations + TRANSIENT),
-            ("timers", kept.timers, kept.pods + containers + kept.records + kept.operations + TRANSIENT),
+            ("timers", kept.timers, kept.pods + containers + kept.records + kept.looks + kept.operations + TRANSIENT),
+            // Of a pod, of a revision, and of the pod of an attempt.
+            ("rejected", kept.rejected, 2 * containers + TRANSIENT),
+            ("looks", kept.looks, 3 * kept.records + TRANSIENT),
             ("busy", kept.busy, kept.operations),
         ];
         if let Some((name, count, limit)) = limits.into_iter().find(|(_, count, limit)| count > limit) {

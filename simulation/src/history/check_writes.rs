@@ -47,6 +47,13 @@ impl World {
             self.coverage.event("Checkpoints whose image has changed");
         }
         let text = || format!("{key}: {from:?} {old:?} -> {to:?} {reason} {new:?}, by {writer}");
+        let is_from_backup = reason == Reason::FromBackup.as_str();
+        if is_from_backup && facts::has_derived_name(before) && !facts::has_original(before) {
+            return self.violate("from no backup", text);
+        }
+        if let Some(invisible) = facts::invisible_text(after) {
+            return self.violate("a text of a person in a status", || format!("{key}: {invisible:?}"));
+        }
         if facts::number(after) < facts::number(before) {
             return self.violate("attempt numbers only grow", text);
         }

@@ -85,8 +85,13 @@ const PHASES: [(&str, &str); 11] = [
 ];
 
 /// What each long run must show of people.
-const EVENTS: [&str; 4] =
-    ["updates in place", "Checkpoints whose image has changed", "restarts after an update in place", "pods that ended"];
+const EVENTS: [&str; 5] = [
+    "updates in place",
+    "Checkpoints whose image has changed",
+    "restarts after an update in place",
+    "pods that ended",
+    "claims rejected by a quota",
+];
 
 impl Coverage {
     pub(super) fn fault(&mut self, fault: Fault, call: CallKind) {

@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase};
 use snapwatcher_api::checkpoint_name::is_derived;
-use snapwatcher_api::keys::ATTEMPT;
+use snapwatcher_api::keys::{ATTEMPT, CLAIMED_BY, RESTORE_NAME};
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::pod::{OncePer, PodFacts};
 
@@ -37,14 +37,23 @@ pub(super) fn has_derived_name(checkpoint: &Checkpoint) -> bool {
     target(checkpoint).is_some_and(|target| is_derived(&checkpoint.name_any(), &target))
 }
 
+/// Whether it carries what SnapWatcher writes into each Checkpoint that it creates.
+pub(super) fn has_original(checkpoint: &Checkpoint) -> bool {
+    [ATTEMPT, CLAIMED_BY].iter().any(|key| checkpoint.annotations().contains_key(*key))
+}
+
 pub(super) fn has_status(checkpoint: &Checkpoint) -> bool {
     checkpoint.status.as_ref().is_some_and(|status| status.phase.is_some())
 }
 
 /// The annotation, if it counts.
 fn annotation(checkpoint: &Checkpoint) -> Option<Value> {
+    // That of a copy from a backup is about the original.
+    if checkpoint.labels().contains_key(RESTORE_NAME) {
+        return None;
+    }
     let text = checkpoint.annotations().get(ATTEMPT).filter(|text| text.len() <= 4096)?;
-    let value: Value = serde_json::from_str(text).ok()?;
+    let value = serde_json::from_str(text).ok().filter(has_visible_texts)?;
     let uid = value["pod"]["uid"].as_str();
     time(&value, "startTime")?;
     time(&value, "deadline")?;
@@ -57,6 +66,24 @@ fn annotation(checkpoint: &Checkpoint) -> Option<Value> {
         CheckpointTarget::Manual { .. } => false,
     };
     is_about.then_some(value)
+}
+
+/// SnapWatcher writes no other texts.
+fn has_visible_texts(value: &Value) -> bool {
+    let fields = ["/holder", "/workload", "/revision", "/image", "/imageID", "/pod/name", "/pod/uid", "/pod/node"];
+    fields.into_iter().filter_map(|field| value.pointer(field)?.as_str()).all(is_visible)
+}
+
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A text in the status that people see and that is no message, if a terminal would not show it as it is.
+pub(super) fn invisible_text(checkpoint: &Checkpoint) -> Option<String> {
+    let status = checkpoint.status.clone()?;
+    let pod = status.pod.unwrap_or_default();
+    let texts = [status.holder, status.workload, status.revision, status.image, status.image_id, pod.uid, pod.node];
+    texts.into_iter().flatten().chain([pod.name]).find(|text| !is_visible(text))
 }
 
 fn time(value: &Value, name: &str) -> Option<Timestamp> {

@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use serde_json::json;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, PodReference, WorkloadReference};
-use snapwatcher_api::checkpoint_name::{DIGESTS, derived};
-use snapwatcher_api::keys::ATTEMPT;
+use snapwatcher_api::checkpoint_name::names;
+use snapwatcher_api::keys::{ATTEMPT, RESTORE_NAME};
 use snapwatcher_api::pod::PodFacts;
 
 use super::facts;
@@ -22,13 +22,18 @@ impl World {
         let target = if is_revision { revision_of(&pod) } else { target_of(&pod, image) };
         let number = self.next_number("forged");
         let spec = if self.random.u8(..4) == 0 { other_spec(&pod) } else { CheckpointSpec::from(&target) };
-        let name = derived(&target, DIGESTS[0]).filter(|_| self.random.u8(..3) > 0);
+        // Mostly the first one that SnapWatcher tries.
+        let place = if self.random.bool() { 0 } else { self.random.usize(..5) };
+        let name = names(&target).nth(place).filter(|_| self.random.u8(..3) > 0);
         let name = name.unwrap_or_else(|| format!("forged-{number}"));
         let mut object = Checkpoint::new(&name, spec);
         object.metadata.namespace = Some(pod.name.namespace.to_string());
         if self.random.u8(..4) > 0 {
             let image = if self.random.u8(..4) == 0 { "app:8" } else { image };
             object.metadata.annotations = Some([(ATTEMPT.to_owned(), self.forged_attempt(&pod, image))].into());
+        }
+        if self.random.u8(..6) == 0 {
+            object.metadata.labels = Some([(RESTORE_NAME.to_owned(), "made-up".to_owned())].into());
         }
         self.coverage.event("forged Checkpoints");
         self.note("forger", || format!("creates {}/{name}: {:?}", pod.name.namespace, object.metadata.annotations));
@@ -43,12 +48,13 @@ impl World {
         let mut holders: Vec<_> = self.processes.iter().map(|process| process.holder.instance.clone()).collect();
         holders.push("mallory".to_owned());
         let holder = self.pick(&holders).unwrap_or_default();
+        let has_control_sequence = self.random.u8(..4) == 0;
         json!({
             "holder": format!("{holder}/forged"),
             "startTime": start.to_string(),
             "deadline": deadline.to_string(),
             "pod": { "name": &*pod.name.name, "uid": pod.uid, "node": pod.node.as_deref() },
-            "workload": "Deployment/web",
+            "workload": if has_control_sequence { "Deployment/\u{1b}[2Jweb" } else { "Deployment/web" },
             "revision": "1",
             "image": image,
         })

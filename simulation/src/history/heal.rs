@@ -29,6 +29,7 @@ impl World {
         self.note("world", || "ALL FAULTS END".to_owned());
         self.is_healed = true;
         self.outage_until = Duration::ZERO;
+        self.quota_until = [Duration::ZERO; NAMESPACES.len()];
         for namespace in NAMESPACES {
             if self.server.is_terminating(namespace) {
                 let _ = self.server.remove_namespace(namespace, true_time(self.now));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::runtime::watcher::Event;
 use snapwatcher_controller::operation::{OperationId, Progress};
 use snapwatcher_controller::{Effect, Input};
 
@@ -16,7 +17,13 @@ impl World {
     pub(super) fn input(&mut self, process: usize, input: Input) {
         let now = self.processes[process].clocks(self.now);
         self.before_input(process, &input);
-        let effects = self.processes[process].engine.on(input, now);
+        let is_of_pod = is_of_one_pod(&input);
+        let engine = &mut self.processes[process].engine;
+        let (looks, queued) = (engine.look_count(), engine.kept().queued);
+        let effects = engine.on(input, now);
+        if is_of_pod {
+            self.check_looks(process, looks, queued);
+        }
         for effect in effects {
             match effect {
                 Effect::Start(id, operation) => {
@@ -39,6 +46,7 @@ impl World {
 
     /// What the world itself has to know of an input.
     fn before_input(&mut self, process: usize, input: &Input) {
+        self.processes[process].seen.rejections.input(input);
         match input {
             Input::Progress { id, progress: Progress::Responded { outcome, .. } } => {
                 self.response_seen(process, *id, outcome);
@@ -125,4 +133,9 @@ impl World {
             self.processes[process].unpolled.push(id);
         }
     }
+}
+
+/// Whether it says that one pod has changed or is gone. At the end of a listing, all Checkpoints are looked at.
+fn is_of_one_pod(input: &Input) -> bool {
+    matches!(input, Input::Pods { event, .. } if matches!(**event, Event::Apply(_) | Event::InitApply(_) | Event::Delete(_)))
 }

@@ -10,7 +10,7 @@ use snapwatcher_api::pod::{PodFacts, WatchedContainer, WatchedPod, WatchedSpec, 
 use super::coverage::Fault;
 use super::facts;
 use super::setup::{NAMESPACES, NODES};
-use super::time::true_time;
+use super::time::{seconds, true_time};
 use super::world::World;
 
 /// More pods are not kept at once.
@@ -36,6 +36,7 @@ impl World {
             84..92 => self.create_manual(&pods),
             92..97 if self.setup.has_forger => self.forge(&pods),
             97 => self.change_namespace(),
+            98 => self.change_quota(),
             _ => self.each(&starting, |world, pod| world.set_ready(pod, true)),
         }
     }
@@ -91,11 +92,15 @@ impl World {
         };
         let containers = ["app", "side"].into_iter().take(1 + usize::from(has_two));
         let containers = containers
-            .map(|name| WatchedContainer { name: name.to_owned(), image: Some(format!("{name}:1")) })
+            .map(|name| WatchedContainer {
+                name: name.to_owned(),
+                image: Some(format!("{name}:1")),
+                ..WatchedContainer::default()
+            })
             .collect();
         let node_name = Some(NODES[self.random.usize(..NODES.len())].to_owned());
-        let pod =
-            WatchedPod { metadata, spec: WatchedSpec { containers, node_name }, status: WatchedStatus::default() };
+        let spec = WatchedSpec { containers, node_name, ..WatchedSpec::default() };
+        let pod = WatchedPod { metadata, spec, status: WatchedStatus::default() };
         if let Ok(created) = self.server.create_pod(pod, true_time(self.now)) {
             self.note("people", || format!("pod {namespace}/{name} is created: {}", created.facts.uid));
             if self.random.bool() {
@@ -241,6 +246,12 @@ impl World {
         let number = self.created.entry(of.to_owned()).or_default();
         *number += 1;
         *number
+    }
+
+    fn change_quota(&mut self) {
+        let (of, long) = (self.random.usize(..NAMESPACES.len()), self.random.u64(2..120));
+        self.note("people", || format!("the quota of namespace {} has no room for {long} s", NAMESPACES[of]));
+        self.quota_until[of] = self.now + seconds(long);
     }
 
     fn change_namespace(&mut self) {

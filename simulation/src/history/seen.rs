@@ -10,6 +10,7 @@ use snapwatcher_api::pod::PodFacts;
 use snapwatcher_controller::operation::OperationId;
 
 use super::facts::{self, AttemptId};
+use super::rejections::Rejections;
 use super::setup::{LONGEST_SLOT, SEND_WINDOW};
 
 /// An attempt that has started, until its response.
@@ -95,6 +96,7 @@ pub(super) struct Seen {
     /// The containers of attempts that have a response, until their operations end.
     pub(super) answered: HashMap<OperationId, (String, String)>,
     pub(super) started: HashMap<OperationId, Started>,
+    pub(super) rejections: Rejections,
     /// When operations on Checkpoints were started lately.
     pub(super) starts: VecDeque<(Duration, String)>,
     pub(super) wakeups: VecDeque<Duration>,
@@ -110,6 +112,7 @@ impl Seen {
     /// Leadership has changed.
     pub(super) fn forget(&mut self, now: Duration) {
         self.leadership_since = now;
+        self.rejections = Rejections::default();
         self.records.clear();
         // Of a Checkpoint on which an operation works, the process still knows when it saw the attempt first.
         let started: HashSet<&str> = self.started.values().map(|started| started.key.as_str()).collect();
@@ -148,6 +151,8 @@ impl Seen {
     }
 
     pub(super) fn listing_ended(&mut self, scope: usize) {
+        // Checkpoints may be gone, so that claims are made anew.
+        self.rejections = Rejections::default();
         let listed = self.listings.remove(&scope).unwrap_or_default();
         self.records.retain(|key, (of, _)| *of != scope || listed.contains(key));
         self.listed.insert(scope);
@@ -191,6 +196,8 @@ impl Seen {
     }
 
     pub(super) fn deleted(&mut self, checkpoint: &Checkpoint) {
+        // Claims are made anew.
+        self.rejections = Rejections::default();
         self.records.remove(&facts::key(checkpoint));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::pod::PodFacts;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod, PodDetail};
 use snapwatcher_kubernetes::workload::Workload;
@@ -9,6 +10,7 @@ use snapwatcher_kubernetes::workload::Workload;
 use super::calls::{Answer, Call, Request, error, failed};
 use super::coverage::Fault;
 use super::facts;
+use super::setup::NAMESPACES;
 use super::time::true_time;
 use super::world::World;
 use crate::Rejection;
@@ -67,6 +69,10 @@ impl World {
                 Answer::Pods(Ok(pods.map(|pod| pod.facts.clone()).collect()))
             }
             Request::Workload(pod) => Answer::Workload(Ok(workload_of(pod))),
+            Request::Create(object) if self.has_full_quota(object) => {
+                self.coverage.event("claims rejected by a quota");
+                Answer::Stored(Err(error(Some(403))))
+            }
             Request::Create(object) => {
                 let created = self.server.create_checkpoint((**object).clone(), true_time(self.now));
                 if let Ok(created) = &created {
@@ -88,6 +94,14 @@ impl World {
             }
             Request::Backend(_) | Request::Sleep(_) => Answer::Slept,
         }
+    }
+}
+
+impl World {
+    fn has_full_quota(&self, object: &Checkpoint) -> bool {
+        let namespaces = NAMESPACES.iter().zip(self.quota_until);
+        let mut full = namespaces.filter(|(_, until)| self.now < *until).map(|(namespace, _)| *namespace);
+        full.any(|namespace| object.metadata.namespace.as_deref() == Some(namespace))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use snapwatcher_api::outcome::{Location, Outcome};
-use snapwatcher_api::pod::{OncePer, OncePerSetting};
+use snapwatcher_api::pod::{OncePer, OncePerSetting, RevisionLabels};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_controller::operation::OperationSettings;
 use snapwatcher_controller::{ConcurrencyLimits, EngineSettings, Holder, RetryPolicy, UnknownResult};
@@ -127,6 +127,7 @@ impl Flags {
                 response_timeout: RESPONSE_TIMEOUT,
             },
             once_per: self.once_per,
+            revision_labels: RevisionLabels::default(),
             is_suspended: self.is_suspended,
             longest_slot: LONGEST_SLOT,
             retention_interval: seconds(300),

@@ -114,6 +114,7 @@ impl World {
                 seen.pods.retain(|name, _| !is_of_scope(name) || listed.contains(name));
             }
         }
+        seen.rejections.pods_shown(seen.pods.values().map(|pod| &pod.facts));
         if let Event::InitApply(pod) = event {
             seen.listed_pods.entry(scope).or_default().insert(pod.facts.name.to_string());
         }

@@ -59,6 +59,8 @@ pub(super) struct World {
     pub(super) random: fastrand::Rng,
     pub(super) server: ApiServer,
     pub(super) outage_until: Duration,
+    /// Until then, a quota of each namespace rejects new Checkpoints.
+    pub(super) quota_until: [Duration; NAMESPACES.len()],
     pub(super) processes: Vec<Process>,
     /// The last generation of a process.
     pub(super) generation: u64,
@@ -89,6 +91,7 @@ impl World {
             random: fastrand::Rng::with_seed(setup.seed),
             server,
             outage_until: Duration::ZERO,
+            quota_until: [Duration::ZERO; NAMESPACES.len()],
             processes: Vec::new(),
             generation: 0,
             calls: Vec::new(),

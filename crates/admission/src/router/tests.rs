@@ -117,8 +117,9 @@ async fn an_admission_that_no_pod_will_have_is_not_stored() {
     assert_eq!(patch_of(&response).as_array().unwrap().len(), 3, "a dry run is patched all the same");
     assert!(!webhook.has_stored("dry"));
 
-    let kept = review("second", &json!({"labels": {SNAP: "true"}, "annotations": {ADMISSION: "first"}}));
-    webhook.review(MUTATE, &kept).await;
+    let full = "x".repeat(256 * 1024 - 1);
+    let without_room = review("second", &json!({"labels": {SNAP: "true"}, "annotations": {"a": full}}));
+    webhook.review(MUTATE, &without_room).await;
     assert!(!webhook.has_stored("second"));
 }
 
@@ -140,7 +141,7 @@ async fn an_invalid_snap_label_is_counted_for_each_pod() {
 async fn the_response_to_a_problem_depends_on_the_mode() {
     let wrong = review("r-1", &json!({"labels": {SNAP: "true"}, "annotations": {DELAY: "soon"}}));
     let annotations = [(DELAY.to_owned(), "soon".to_owned())].into();
-    let message = CheckpointOptions::parse(&annotations, &["app"]).unwrap_err()[0].to_string();
+    let message = CheckpointOptions::parse(&annotations, &["app"], &[]).unwrap_err()[0].to_string();
     assert!(message.contains(DELAY) && message.contains("`soon`"), "{message}");
     for (mode, decision, expected) in [
         (ValidationMode::Warn, "warned", json!({"uid": "r-1", "allowed": true, "warnings": [message]})),

@@ -85,6 +85,44 @@ fn the_proxy_of_a_service_mesh_gets_no_warning_about_its_container() {
 }
 
 #[test]
+fn a_sidecar_can_be_chosen_and_is_then_looked_at() {
+    let decision = |containers: &str| {
+        let sctp = json!([{"containerPort": 1, "protocol": "SCTP"}]);
+        let pod = json!({
+            "metadata": {"labels": {SNAP: "true"}, "annotations": {CONTAINERS: containers}},
+            "spec": {
+                "initContainers": [{"name": "migrate"}, {"name": "cache", "restartPolicy": "Always", "ports": sctp}],
+                "containers": [{"name": "app"}],
+            },
+        });
+        let body = review_of_creation("r-1", &pod).to_string();
+        decide(&AdmissionRequest::decode(body.as_bytes()).unwrap(), ValidationMode::Deny).unwrap()
+    };
+    assert_eq!(decision("*"), ValidateDecision::Pass);
+    for (containers, words) in [
+        ("cache", "container `cache` has an SCTP port"),
+        ("migrate", "the pod has no container `migrate`; its containers are app, cache"),
+    ] {
+        let ValidateDecision::Deny(message) = decision(containers) else { panic!("{containers} is not denied") };
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn a_pod_with_too_many_containers_has_this_problem_alone() {
+    let containers: Vec<Value> = (0..100_000).map(|number| json!({"name": format!("c{number}")})).collect();
+    let pod = json!({
+        "metadata": {"labels": {SNAP: "true"}, "annotations": {CONTAINERS: "c99999"}},
+        "spec": {"containers": containers},
+    });
+    let body = review_of_creation("r-1", &pod).to_string();
+    let request = AdmissionRequest::decode(body.as_bytes()).unwrap();
+    let decision = decide(&request, ValidationMode::Warn).unwrap();
+    let expected = "the pod has more than 64 containers, and is not checkpointed";
+    assert_eq!(decision, ValidateDecision::Warn(vec![expected.to_owned()]));
+}
+
+#[test]
 fn an_unknown_key_is_no_reason_to_deny() {
     let pod = json!({
         "metadata": {"labels": {SNAP: "true"}, "annotations": {"snap.weaversoft.io/delays": "5s"}},

@@ -91,6 +91,44 @@ fn the_target_of_a_checkpoint_has_causes_of_its_own() {
 }
 
 #[test]
+fn a_sidecar_is_eligible_if_it_is_named_and_started() {
+    let with_sidecar = || ready().sidecar("cache").ready(0);
+    assert_eq!(annotated(with_sidecar(), 0), Ok(vec!["app".into()]));
+    assert_eq!(annotated(with_sidecar().annotation(CONTAINERS, "*"), 0), Ok(vec!["app".into(), "proxy".into()]));
+    assert_eq!(annotated(with_sidecar().annotation(CONTAINERS, "cache"), 0), Ok(vec!["cache".into()]));
+    let waiting = with_sidecar().annotation(CONTAINERS, "cache").not_started("cache");
+    assert_eq!(annotated(waiting, 0), Err(Ineligible::NotStarted { container: "cache".into() }));
+    let manual = manual(None, Some("cache"));
+    let found = check(Some(&with_sidecar().facts()), Choice::Target(&manual), at(0));
+    assert_eq!(found, Ok(vec!["cache".into()]));
+}
+
+#[test]
+fn a_summary_of_a_pod_that_does_not_run_has_the_cause_of_the_whole_pod() {
+    let waiting = || pod("web").labeled().containers(["app", "proxy", "side"]);
+    let several = || waiting().annotation(CONTAINERS, "*");
+    for (target, pod, expected) in [
+        (automatic(), waiting(), "NotRunning"),
+        (manual(None, None), waiting(), "NotRunning"),
+        (manual_of_image(IMAGE), waiting(), "NotRunning"),
+        (of_revision("u"), waiting(), "NotRunning"),
+        (manual(None, Some("nope")), waiting(), "NoSuchContainer"),
+        (manual_of_image("busybox:2"), waiting(), "ImageChanged"),
+        (manual(None, None), several(), "SeveralContainers"),
+        (manual(None, None), pod("web").labeled().containers([]), "NoContainer"),
+    ] {
+        for facts in [pod.clone().facts(), pod.facts().summary()] {
+            let found = check(Some(&facts), Choice::Target(&target), at(0)).unwrap_err();
+            assert_eq!(found.as_str(), expected, "{target:?}");
+        }
+    }
+    let summary = several().facts().summary();
+    assert_eq!(check(Some(&summary), Choice::Annotated, at(0)), Err(Ineligible::NotRunning));
+    let invalid = pod("web").labeled().annotation(DELAY, "soon").facts().summary();
+    assert!(matches!(check(Some(&invalid), Choice::Annotated, at(0)), Err(Ineligible::InvalidAnnotation(_))));
+}
+
+#[test]
 fn a_delay_counts_from_the_last_time_the_pod_became_ready() {
     let delayed = || ready().annotation(DELAY, "30s");
     assert_eq!(annotated(delayed(), 0), Err(Ineligible::Delayed(at(30))));

@@ -1,30 +1,19 @@
 //! The few facts of a pod that decide about a checkpoint, as plain values. Pods share what they have in common.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::checkpoint_name::{label_value, shortened};
-use crate::keys::{ADMISSION, CONTROLLER_REVISION_HASH, MIRROR, MUTATED, OPTED_IN, POD_TEMPLATE_HASH, RESTORED, SNAP};
+use crate::keys::{ADMISSION, MIRROR, MUTATED, OPTED_IN, RESTORED, SNAP};
 
-use super::name::{PodName, is_label_value};
+use super::container::{ContainerDigest, ContainerFacts, LONGEST_IMAGE, containers, digest_of};
+use super::name::{LONGEST_LABEL, LONGEST_NAME, PodName, is_label_value};
 use super::options::CheckpointOptions;
-use super::watched::{MOST_CONTAINERS, WatchedCondition, WatchedContainer, WatchedContainerStatus, WatchedPod};
+use super::revision::RevisionLabels;
+use super::watched::{MOST_CONTAINERS, WatchedCondition, WatchedPod};
 
-/// Labels that identify the revision of a pod. The first one that is set counts.
-const REVISION_LABELS: [&str; 2] = [POD_TEMPLATE_HASH, CONTROLLER_REVISION_HASH];
-
-/// The longest name of a pod, a namespace, a node or a controller that is kept, in bytes: the longest that Kubernetes allows. Of
-/// a longer text, here and below, the beginning and a digest are kept. The API server validates neither owner references nor
-/// annotations nor images, so one pod could otherwise take a megabyte.
-const LONGEST_NAME: usize = 253;
-/// The longest name of a container, value of a label, kind or UID that is kept.
-const LONGEST_LABEL: usize = 63;
-/// The longest image or image ID that is kept; `spec.image` of a Checkpoint has the same limit in the CRD.
-const LONGEST_IMAGE: usize = 512;
 /// The most bytes that the images of one pod may have together. All are kept.
 pub const MOST_IMAGE_BYTES: usize = 8192;
 /// The longest text that is kept of what is wrong with the annotations.
@@ -57,28 +46,16 @@ pub struct PodFacts {
     pub node: Option<Arc<str>>,
     /// The owner reference with `controller: true`.
     pub controller: Option<Arc<ControllerReference>>,
-    /// Hash of the pod template, from the label that the pod's controller sets.
+    /// What names the revision of the pod, usually the hash of the pod template in a label that the pod's controller sets.
     pub template_hash: Option<Arc<str>>,
-    /// The regular containers. Empty if there are too many.
+    /// The regular containers, then the sidecars. Empty if there are too many, or if they do not run yet and only a summary is kept.
     pub containers: Vec<ContainerFacts>,
+    /// The containers that a summary leaves out.
+    pub left_out: Box<[ContainerDigest]>,
     /// The pod has more than [`MOST_CONTAINERS`] containers, or their images are longer than [`MOST_IMAGE_BYTES`] together.
     pub too_many_containers: bool,
     /// The checkpoint options in the annotations, or what is wrong with the annotations.
     pub options: Result<Arc<CheckpointOptions>, String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerFacts {
-    pub name: Arc<str>,
-    /// Running, and past its startup probe if it has one.
-    pub started: bool,
-    /// As the pod's spec names it. The API server accepts no pod without it.
-    pub image: Arc<str>,
-    /// As the kubelet reports it.
-    pub image_id: Option<Arc<str>>,
-    /// A digest of what its status says of the container's start: its ID in the runtime, the ID of its image, and the time. A
-    /// restarted container has another one. `None`: the status has no container ID.
-    pub instance: Option<u64>,
 }
 
 /// The controller of an object, as its owner reference names it.
@@ -128,28 +105,69 @@ impl PodFacts {
         let controller = || self.controller.as_ref().map(|controller| controller.uid.as_str());
         self.template_hash.as_deref().or_else(controller).unwrap_or(&self.uid)
     }
-}
 
-impl From<WatchedPod> for PodFacts {
-    fn from(pod: WatchedPod) -> Self {
-        let WatchedPod { metadata, spec, status } = pod;
+    /// Whether the pod has a container of that name, as far as a summary knows.
+    pub fn has_container(&self, name: &str) -> bool {
+        self.image_digest(name).is_some()
+    }
+
+    /// The digest of a container's image, as far as a summary knows the container.
+    pub fn image_digest(&self, name: &str) -> Option<u64> {
+        let left_out = || self.left_out.iter().find(|container| container.is_of(name)).map(|container| container.image);
+        self.container(name).map(ContainerFacts::image_digest).or_else(left_out)
+    }
+
+    /// Whether a container has that image; `None` if there is no such container.
+    pub fn has_image(&self, name: &str, image: &str) -> Option<bool> {
+        let by_digest = || self.image_digest(name).map(|digest| digest == digest_of(image));
+        self.container(name).map(|container| *container.image == *image).or_else(by_digest)
+    }
+
+    /// The facts without the containers, for a pod that does not run. 10,000 pods that wait for a node could otherwise have 25 KiB
+    /// each of containers that differ.
+    #[must_use]
+    pub fn summary(mut self) -> Self {
+        self.left_out = self.containers.iter().map(ContainerDigest::of).collect();
+        self.containers = Vec::new();
+        // The first one that is chosen is the subject of a manual Checkpoint of the pod, unless there are several.
+        if let Ok(options) = &mut self.options
+            && options.containers.len() > 2
+        {
+            let containers = options.containers[..2].to_vec();
+            *options = Arc::new(CheckpointOptions { containers, ..**options });
+        }
+        self
+    }
+
+    /// The facts of a pod, whose revision the labels and annotations of those keys name.
+    pub fn read(pod: WatchedPod, revision_labels: &RevisionLabels) -> Self {
+        let WatchedPod { metadata, mut spec, status } = pod;
         let labels = metadata.labels.unwrap_or_default();
         let annotations = metadata.annotations.unwrap_or_default();
         let created = metadata.creation_timestamp.map(|created| created.0);
-        let image_bytes = spec
-            .containers
-            .iter()
-            .filter_map(|container| container.image.as_ref())
-            .map(|image| image.len().min(LONGEST_IMAGE));
-        let too_many_containers =
-            spec.containers.len() > MOST_CONTAINERS || image_bytes.sum::<usize>() > MOST_IMAGE_BYTES;
-        let kept = if too_many_containers { &[][..] } else { &spec.containers };
-        let containers = containers(kept, &status.container_statuses);
-        let names: Vec<&str> = containers.iter().map(|container| &*container.name).collect();
-        let options = CheckpointOptions::parse(&annotations, &names)
-            .map(Arc::new)
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-            .map_err(|problem| shortened(&problem, LONGEST_PROBLEM));
+        let all = || spec.containers.iter().chain(&spec.init_containers);
+        let images = all().filter_map(|container| container.image.as_ref());
+        let image_bytes: usize = images.map(|image| image.len().min(LONGEST_IMAGE)).sum();
+        let too_many_containers = all().count() > MOST_CONTAINERS || image_bytes > MOST_IMAGE_BYTES;
+        if too_many_containers {
+            (spec.containers, spec.init_containers) = (Vec::new(), Vec::new());
+        }
+        let containers = containers(&spec, &status);
+        let names = |sidecar| {
+            let of_kind = containers.iter().filter(move |container| container.sidecar == sidecar);
+            of_kind.map(|container| &*container.name).collect::<Vec<&str>>()
+        };
+        let options = CheckpointOptions::parse(&annotations, &names(false), &names(true));
+        let (template_hash, problem) = match revision_labels.value(&labels, &annotations) {
+            Ok(value) => (value, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let problems = options.as_ref().err().into_iter().flatten().chain(&problem);
+        let problem = problems.map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let options = match options {
+            Ok(options) if problem.is_empty() => Ok(Arc::new(options)),
+            _ => Err(shortened(&problem, LONGEST_PROBLEM)),
+        };
         Self {
             name: PodName {
                 namespace: limited(metadata.namespace, LONGEST_NAME).unwrap_or_default().into(),
@@ -168,11 +186,19 @@ impl From<WatchedPod> for PodFacts {
             node: limited(spec.node_name, LONGEST_NAME).map(Arc::from),
             controller: ControllerReference::among(metadata.owner_references.as_deref().unwrap_or_default())
                 .map(Arc::new),
-            template_hash: template_hash(&labels).map(Arc::from),
+            template_hash: template_hash.map(Arc::from),
             containers,
+            left_out: Box::default(),
             too_many_containers,
             options,
         }
+    }
+}
+
+/// With no other labels than those of Kubernetes for the revision.
+impl From<WatchedPod> for PodFacts {
+    fn from(pod: WatchedPod) -> Self {
+        Self::read(pod, &RevisionLabels::default())
     }
 }
 
@@ -185,39 +211,6 @@ fn limited(text: Option<String>, longest: usize) -> Option<String> {
 fn ready_since(conditions: &[WatchedCondition], created: Option<Timestamp>) -> Option<Timestamp> {
     let ready = conditions.iter().find(|condition| condition.r#type == "Ready" && condition.status == "True")?;
     ready.last_transition_time.or(created)
-}
-
-fn template_hash(labels: &BTreeMap<String, String>) -> Option<String> {
-    let hash = REVISION_LABELS.iter().find_map(|key| labels.get(*key).filter(|value| !value.is_empty()))?;
-    Some(shortened(hash, LONGEST_LABEL))
-}
-
-fn containers(specs: &[WatchedContainer], statuses: &[WatchedContainerStatus]) -> Vec<ContainerFacts> {
-    let statuses: HashMap<&str, &WatchedContainerStatus> =
-        statuses.iter().map(|status| (status.name.as_str(), status)).collect();
-    let facts = |spec: &WatchedContainer| {
-        let status = statuses.get(spec.name.as_str()).copied();
-        let running =
-            |status: &WatchedContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
-        ContainerFacts {
-            name: shortened(&spec.name, LONGEST_LABEL).into(),
-            started: status.is_some_and(|status| status.started == Some(true) && running(status)),
-            image: shortened(spec.image.as_deref().unwrap_or_default(), LONGEST_IMAGE).into(),
-            image_id: status.and_then(|status| limited(status.image_id.clone(), LONGEST_IMAGE)).map(Arc::from),
-            instance: status.and_then(instance),
-        }
-    };
-    specs.iter().map(facts).collect()
-}
-
-/// The same start has the same digest within one process.
-fn instance(status: &WatchedContainerStatus) -> Option<u64> {
-    let id = status.container_id.as_deref()?;
-    let started_at =
-        status.state.as_ref().and_then(|state| state.running.as_ref()).and_then(|running| running.started_at);
-    let mut hasher = DefaultHasher::new();
-    (id, &status.image_id, started_at).hash(&mut hasher);
-    Some(hasher.finish())
 }
 
 #[cfg(test)]

@@ -3,6 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// The longest name of a pod, a namespace, a node or a controller that is kept, in bytes: the longest that Kubernetes allows. Of
+/// a longer text, here and below, the beginning and a digest are kept. The API server validates neither owner references nor
+/// annotations nor images, so one pod could otherwise take a megabyte.
+pub(crate) const LONGEST_NAME: usize = 253;
+/// The longest name of a container, value of a label, kind or UID that is kept.
+pub(crate) const LONGEST_LABEL: usize = 63;
+
 /// Namespace and name of a pod; written `namespace/name`. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodName {
@@ -38,8 +45,14 @@ pub(crate) fn is_container_name(text: &str) -> bool {
 /// Whether the text has the characters of a label's value and is not empty, see
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>. The UIDs of all objects and the names of all kinds
 /// have them. It does not limit the length.
-pub(crate) fn is_label_value(text: &str) -> bool {
+pub fn is_label_value(text: &str) -> bool {
     has_edges(text) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Whether a label or an annotation can have this key: a name of at most 63 characters, after a prefix and a slash or without.
+pub fn is_label_key(text: &str) -> bool {
+    let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+    prefix.is_none_or(is_object_name) && name.len() <= LONGEST_LABEL && is_label_value(name)
 }
 
 fn is_rfc_1123_label(text: &str) -> bool {
@@ -67,6 +80,18 @@ mod tests {
             ["", "a b", "Web", "-a", "a-", "a..b", ".a", "a.", "a/log", "a?x=1", "../a", "a%2Fb", "ä", &too_long]
         {
             assert!(!is_object_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_keys_of_labels_are_allowed() {
+        let longest = format!("{}/{}", "a".repeat(253), "a".repeat(63));
+        for key in ["app", "strimzi.io/revision", "A_b.c-d", "example.com/Rev_1", &longest] {
+            assert!(is_label_key(key), "{key}");
+        }
+        let too_long = "a".repeat(64);
+        for key in ["", "a b", "/a", "a/", "a/b/c", "Example.com/a", "-a", "a.", "ä", &too_long] {
+            assert!(!is_label_key(key), "{key}");
         }
     }
 }

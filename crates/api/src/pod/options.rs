@@ -5,8 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::checkpoint_name::shortened;
 use crate::duration;
-use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, ONCE_PER};
+use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, ONCE_PER, REVISION_LABEL};
+
+use super::name::{LONGEST_LABEL, is_label_key};
 
 /// Whether one checkpoint is taken of each pod, or of each revision of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,8 +88,13 @@ pub struct CheckpointOptions {
 }
 
 impl CheckpointOptions {
-    /// Parses the annotations of a pod whose regular containers are `containers`. The error lists every problem.
-    pub fn parse(annotations: &BTreeMap<String, String>, containers: &[&str]) -> Result<Self, Vec<InvalidAnnotation>> {
+    /// Parses the annotations of a pod whose regular containers are `containers`, and whose native sidecars are `sidecars`. The
+    /// error lists every problem.
+    pub fn parse(
+        annotations: &BTreeMap<String, String>,
+        containers: &[&str],
+        sidecars: &[&str],
+    ) -> Result<Self, Vec<InvalidAnnotation>> {
         let mut problems = Vec::new();
         let mut read = |key: &'static str, parsed: Result<(), String>| {
             if let Err(problem) = parsed {
@@ -96,7 +104,7 @@ impl CheckpointOptions {
         let mut options =
             Self { containers: default_container(annotations, containers), delay: Duration::ZERO, once_per: None };
         if let Some(text) = annotations.get(CONTAINERS) {
-            read(CONTAINERS, chosen(text, containers).map(|names| options.containers = names));
+            read(CONTAINERS, chosen(text, containers, sidecars).map(|names| options.containers = names));
         }
         if let Some(text) = annotations.get(DELAY) {
             read(DELAY, duration::parse(text).map(|delay| options.delay = delay).map_err(|error| error.to_string()));
@@ -105,12 +113,18 @@ impl CheckpointOptions {
             let parsed = text.parse().map(|once| options.once_per = Some(once));
             read(ONCE_PER, parsed.map_err(|()| format!("`{text}` is not allowed; write `pod` or `revision`")));
         }
+        if let Some(text) = annotations.get(REVISION_LABEL).filter(|text| !is_label_key(text)) {
+            read(
+                REVISION_LABEL,
+                Err(format!("`{text}` is no key of a label; write one such as `strimzi.io/revision`")),
+            );
+        }
         if problems.is_empty() { Ok(options) } else { Err(problems) }
     }
 }
 
 /// The container that kubectl picks: the annotated one if the pod has it, else the first. Unlike kubectl, not the proxy that a
-/// service mesh has put before the containers of the pod's author.
+/// service mesh has put before the containers of the pod's author, and never a sidecar.
 fn default_container(annotations: &BTreeMap<String, String>, containers: &[&str]) -> Vec<String> {
     let annotated = annotations.get(DEFAULT_CONTAINER).map(String::as_str).filter(|name| containers.contains(name));
     let is_proxy =
@@ -119,11 +133,13 @@ fn default_container(annotations: &BTreeMap<String, String>, containers: &[&str]
     annotated.or_else(first).map(str::to_owned).into_iter().collect()
 }
 
-fn chosen(text: &str, containers: &[&str]) -> Result<Vec<String>, String> {
+/// `*` are the regular containers: the state of a sidecar is seldom what a restore needs, and it can be named.
+fn chosen(text: &str, containers: &[&str], sidecars: &[&str]) -> Result<Vec<String>, String> {
     if text.trim() == "*" {
         return Ok(containers.iter().map(|&name| name.to_owned()).collect());
     }
-    let mut unchosen: HashSet<&str> = containers.iter().copied().collect();
+    let all = || containers.iter().chain(sidecars).copied();
+    let mut unchosen: HashSet<&str> = all().collect();
     let known = unchosen.clone();
     let mut names: Vec<String> = Vec::new();
     for name in text.split(',').map(str::trim) {
@@ -131,7 +147,9 @@ fn chosen(text: &str, containers: &[&str]) -> Result<Vec<String>, String> {
             return Err(format!("`{text}` has an empty name; write container names, separated by commas, or `*`"));
         }
         if !known.contains(name) {
-            return Err(format!("the pod has no container `{name}`; its containers are {}", containers.join(", ")));
+            // Admission parses the names before the API server has validated them.
+            let names: Vec<String> = all().map(|name| shortened(name, LONGEST_LABEL)).collect();
+            return Err(format!("the pod has no container `{name}`; its containers are {}", names.join(", ")));
         }
         if unchosen.remove(name) {
             names.push(name.to_owned());
@@ -158,9 +176,11 @@ mod tests {
             ("one name", &[(CONTAINERS, "proxy")], &["proxy"]),
             ("ours before kubectl's", &[(CONTAINERS, "app"), (DEFAULT_CONTAINER, "proxy")], &["app"]),
             ("two names, spaced, twice", &[(CONTAINERS, "proxy, app,proxy")], &["proxy", "app"]),
-            ("all", &[(CONTAINERS, "*")], &["app", "proxy"]),
+            ("all regular ones", &[(CONTAINERS, "*")], &["app", "proxy"]),
+            ("a sidecar by its name", &[(CONTAINERS, "cache, app")], &["cache", "app"]),
+            ("kubectl's default is a sidecar", &[(DEFAULT_CONTAINER, "cache")], &["app"]),
         ] {
-            let options = CheckpointOptions::parse(&annotations(pairs), &pod).unwrap();
+            let options = CheckpointOptions::parse(&annotations(pairs), &pod, &["cache"]).unwrap();
             assert_eq!(options.containers, expected, "{case}");
         }
     }
@@ -169,7 +189,7 @@ mod tests {
     fn the_proxy_of_a_service_mesh_is_not_chosen_unless_the_pod_says_so() {
         for (injected, proxy) in MESH_PROXIES {
             let chosen = |pairs: &[(&str, &str)], pod: &[&str]| {
-                CheckpointOptions::parse(&annotations(pairs), pod).unwrap().containers
+                CheckpointOptions::parse(&annotations(pairs), pod, &[]).unwrap().containers
             };
             let mesh = (injected, "x");
             for (case, pairs, pod, expected) in [
@@ -190,20 +210,21 @@ mod tests {
 
     #[test]
     fn every_problem_is_named_with_its_key() {
-        let wrong = annotations(&[(CONTAINERS, "app,nope"), (DELAY, "soon"), (ONCE_PER, "week")]);
-        let problems = CheckpointOptions::parse(&wrong, &["app"]).unwrap_err();
+        let wrong =
+            annotations(&[(CONTAINERS, "app,nope"), (DELAY, "soon"), (ONCE_PER, "week"), (REVISION_LABEL, "a b")]);
+        let problems = CheckpointOptions::parse(&wrong, &["app"], &["cache"]).unwrap_err();
         let keys: Vec<_> = problems.iter().map(|problem| problem.key).collect();
-        assert_eq!(keys, [CONTAINERS, DELAY, ONCE_PER]);
+        assert_eq!(keys, [CONTAINERS, DELAY, ONCE_PER, REVISION_LABEL]);
         assert_eq!(
             problems[0].to_string(),
-            "annotation snap.weaversoft.io/containers: the pod has no container `nope`; its containers are app"
+            "annotation snap.weaversoft.io/containers: the pod has no container `nope`; its containers are app, cache"
         );
     }
 
     #[test]
     fn an_empty_choice_is_refused() {
         for text in ["", " ", "app,", ",app"] {
-            assert!(CheckpointOptions::parse(&annotations(&[(CONTAINERS, text)]), &["app"]).is_err(), "{text:?}");
+            assert!(CheckpointOptions::parse(&annotations(&[(CONTAINERS, text)]), &["app"], &[]).is_err(), "{text:?}");
         }
     }
 
@@ -224,7 +245,7 @@ mod tests {
     #[test]
     fn delay_and_once_per_are_read() {
         let options =
-            CheckpointOptions::parse(&annotations(&[(DELAY, "2m"), (ONCE_PER, "revision")]), &["app"]).unwrap();
+            CheckpointOptions::parse(&annotations(&[(DELAY, "2m"), (ONCE_PER, "revision")]), &["app"], &[]).unwrap();
         assert_eq!((options.delay, options.once_per), (Duration::from_secs(120), Some(OncePer::Revision)));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::CertificateError;
 
 use snapwatcher_api::outcome::Reason;
+use snapwatcher_kubernetes::tls::certificate_error;
 
 use super::timeouts::RequestTimeouts;
 
@@ -76,20 +77,8 @@ impl RequestFailure {
     /// Why the certificate of the server was not accepted, if that is the cause.
     pub(crate) fn certificate_error(&self) -> Option<&CertificateError> {
         let FailureCause::Transport(error) = &self.cause else { return None };
-        let mut next: Option<&(dyn Error + 'static)> = error.source();
-        while let Some(error) = next {
-            if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref::<rustls::Error>() {
-                return Some(why);
-            }
-            next = wrapped(error).or_else(|| error.source());
-        }
-        None
+        certificate_error::in_chain(error)
     }
-}
-
-/// The error that an I/O error wraps; its `source` skips that one.
-fn wrapped<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-    error.downcast_ref::<io::Error>()?.get_ref().map(|inner| inner as &(dyn Error + 'static))
 }
 
 /// The text of the innermost cause. reqwest's own text repeats the URL with its password.

@@ -5,12 +5,14 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::header::AUTHORIZATION;
-use reqwest::{Certificate, Client, StatusCode};
+use reqwest::{Client, StatusCode};
+use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout_at};
 
 use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::{Cluster, PodNeed, limit_responses};
+use snapwatcher_kubernetes::tls::trusting;
 
 use crate::backend::{CheckpointBackend, CheckpointRequest, TakenCheckpoint};
 use crate::ca_file;
@@ -135,8 +137,8 @@ fn client(settings: &KubeletSettings, cluster_ca: Option<&[Vec<u8>]>) -> Result<
     let builder = match (&settings.trust, cluster_ca) {
         (KubeletTrust::CaFile(path), _) => builder.tls_backend_preconfigured(ca_file::tls(path, "kubelets")?),
         (KubeletTrust::ClusterCa, Some(cluster_ca)) => {
-            let certificates: Result<Vec<_>, _> = cluster_ca.iter().map(|der| Certificate::from_der(der)).collect();
-            builder.tls_certs_only(certificates.map_err(KubeletError::ClusterCa)?)
+            let certificates = cluster_ca.iter().map(|der| CertificateDer::from(der.clone())).collect();
+            builder.tls_backend_preconfigured(trusting(certificates).map_err(KubeletError::ClusterCa)?)
         }
         // Without a CA in the kubeconfig, the system's certificates verify the API server, and so also kubelets.
         (KubeletTrust::ClusterCa, None) => builder,

@@ -12,9 +12,10 @@ use rustls::CertificateError;
 use serde::Deserialize;
 
 use snapwatcher_api::outcome::{Location, Outcome, Reason};
+use snapwatcher_kubernetes::tls::certificate_error;
 
 use crate::failure::failed;
-use crate::http::{BackendResponse, EndpointLabel, RequestFailure, certificate_error};
+use crate::http::{BackendResponse, EndpointLabel, RequestFailure};
 use crate::redact;
 
 use super::endpoint::KubeletEndpoint;

@@ -1,7 +1,12 @@
 //! What the errors of container runtimes mean. A kubelet passes them on with status 500.
 //!
 //! Each kubelet uses the form `checkpointing of NAMESPACE/POD/CONTAINER failed (ERROR)`. The phrases below are those of
-//! containerd and its shims, CRI-O, runc and crun as of 2026. Any other error is a checkpoint that failed.
+//! containerd and its shims, CRI-O, runc and crun as of 2026. Other runtimes say in a sentence of their own that they take no
+//! checkpoints, so that is recognized too. Any other error is a checkpoint that failed.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 use snapwatcher_api::outcome::Reason;
 
@@ -50,6 +55,29 @@ const NOT_PREPARED: [&str; 8] = [
     "libcriu is too old",
 ];
 
+/// A sentence that says of checkpoints that they are not supported: CRI-O's `checkpointing not implemented for runtimeVM` (Kata),
+/// `the runtime does not support checkpointing`. Few words are between the two, so that a sentence about a part of a checkpoint is
+/// none: `checkpoint of containers with a terminal is not supported`.
+#[expect(clippy::expect_used, reason = "the pattern is a constant; the tests of this module use it")]
+static SAYS_UNSUPPORTED: LazyLock<Regex> = LazyLock::new(|| {
+    let not = r"(?:not (?:yet |currently |be )?(?:supported|implemented|provided)|unsupported|unimplemented)";
+    let does_not =
+        r"(?:does not|do not|did not|can ?not|doesn't|don't|can't) (?:yet |currently )?(?:support|implement|provide)";
+    let object = r#"["'`]?[a-z0-9./_-]*checkpoint"#;
+    let sentence = [
+        // `checkpoint: operation not supported` is an error of a file system.
+        format!(r#"checkpoint[a-z/()]*["'`]?(?:: | (?:[a-z]+ ){{0,3}}){not}\b"#),
+        format!(r"{does_not} (?:[a-z]+ ){{0,3}}{object}"),
+        format!(r"{not}(?: [a-z]+){{0,3}}:? {object}"),
+        format!(r"(?:no|lacks|without) (?:[a-z]+ ){{0,2}}support for (?:[a-z]+ ){{0,2}}{object}"),
+        format!(r"(?:no|lacks|without) {object}[a-z/]* support"),
+    ];
+    Regex::new(&sentence.join("|")).expect("a constant pattern")
+});
+
+/// In the errors of CRIU, which can say of a part of a container that it is not supported.
+const CRIU: &str = "criu";
+
 /// The kubelet got no answer from its runtime. The checkpoint may exist.
 const NO_ANSWER: [&str; 3] = ["code = deadlineexceeded", "code = canceled", "code = unavailable"];
 
@@ -71,6 +99,8 @@ pub(super) fn reason(body: &str) -> Reason {
         Reason::NodeNotPrepared
     } else if contains(&NO_ANSWER) {
         if error.contains(NOT_CONNECTED) { Reason::Busy } else { Reason::NoResponse }
+    } else if !error.contains(CRIU) && SAYS_UNSUPPORTED.is_match(error) {
+        Reason::CheckpointUnsupported
     } else {
         Reason::CheckpointFailed
     }
@@ -182,6 +212,10 @@ mod tests {
                 "rpc error: code = Unknown desc = criu failed: Error (criu/sk-inet.c:191): inet: SO_REUSEPORT is not supported",
                 Reason::CheckpointFailed,
             ),
+            (
+                "rpc error: code = Unknown desc = failed to checkpoint container 87ea: checkpointing not implemented for runtimeVM",
+                Reason::CheckpointUnsupported,
+            ),
             ("container app not found", Reason::CheckpointFailed),
             (
                 "rpc error: code = Unknown desc = container \"5d39\" is in CONTAINER_EXITED state. only CONTAINER_RUNNING \
@@ -198,6 +232,34 @@ mod tests {
             ),
         ] {
             assert_eq!(reason(&format!("checkpointing of shop/web-0/app failed ({error})")), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_that_says_that_checkpoints_are_not_supported_is_recognized() {
+        for (error, expected) in [
+            ("checkpointing not implemented for runtimePod", true),
+            ("checkpoint is not supported by this runtime", true),
+            ("Checkpoint/restore is currently not supported", true),
+            ("checkpoint operation is unsupported", true),
+            ("the runtime handler kata does not support checkpointing", true),
+            ("runtime \"runsc\" doesn't support container checkpoints", true),
+            ("this shim cannot provide checkpoints", true),
+            ("unsupported operation: checkpoint", true),
+            ("not implemented: Checkpoint", true),
+            ("method Checkpoint() not implemented", true),
+            ("the sandbox has no support for checkpointing", true),
+            ("runtime without checkpoint support", true),
+            ("checkpoint of containers with a terminal attached is not supported", false),
+            ("failed to write the checkpoint: open /x: operation not supported", false),
+            ("failed to write the checkpoint: operation not supported", false),
+            ("checkpointing container \"5d39\" failed: mount type nfs is not supported", false),
+            ("criu failed: checkpoint is not supported for this socket", false),
+            ("cannot checkpoint: file system does not support rename", false),
+        ] {
+            let expected = if expected { Reason::CheckpointUnsupported } else { Reason::CheckpointFailed };
+            let body = format!("checkpointing of shop/web-0/app failed (rpc error: code = Unknown desc = {error})");
+            assert_eq!(reason(&body), expected, "{error}");
         }
     }
 

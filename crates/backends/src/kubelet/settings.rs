@@ -1,5 +1,6 @@
 //! Settings of the back-end `kubelet`.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ pub enum KubeletError {
     #[error(transparent)]
     CaFile(#[from] CaFileError),
     #[error("could not use the CA of the cluster to verify kubelets; name another CA by `--kubelet-ca-file`")]
-    ClusterCa(#[source] reqwest::Error),
+    ClusterCa(#[source] Box<dyn Error + Send + Sync>),
     #[error("could not set up the HTTP client for kubelets; if the kubeconfig has no CA, set `--kubelet-ca-file`")]
     Client(#[source] reqwest::Error),
 }

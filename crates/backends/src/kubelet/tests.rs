@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_rustls::rustls::crypto;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use snapwatcher_api::outcome::{Location, Outcome};
 use snapwatcher_api::pod::PodName;
@@ -186,6 +188,17 @@ async fn a_certificate_of_another_ca_is_explained_with_remedies_and_receives_no_
         "InvalidResponse",
         "without verification it receives a request"
     );
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_the_ca_of_the_cluster_itself_is_trusted() {
+    let (pem, config) = certificate_for(&["127.0.0.1"], true);
+    let server = Server::start_tls(answers("404 Not Found", "pod does not exist"), config).await;
+    let (mut cluster, _) = cluster(server.port(), json!({}));
+    cluster.ca_certificates = Some(vec![CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()]);
+    let kubelet = Kubelet::new(settings(KubeletTrust::ClusterCa), "snap", &cluster).unwrap();
+    let outcome = kubelet.checkpoint(&request()).await;
+    assert_eq!(outcome.as_str(), "PodNotOnNode", "{outcome}");
 }
 
 #[tokio::test]

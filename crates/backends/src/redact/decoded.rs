@@ -12,11 +12,11 @@ use super::names::pattern;
 /// How often encodings are resolved: `%2522` and `&amp;quot;` are encoded twice.
 const ROUNDS: usize = 3;
 
-/// `&quot;`, `&#34;` and `&#x22;` of HTML; `%22` of URLs; `\u0022` of JSON; `\x22` of Python and C.
+/// `&quot;`, `&#34;` and `&#x22;` of HTML; `%22` of URLs; `\u0022` of JSON; `\x22` of Python and C; `\n` of all of them.
 static ENCODED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"&(?<name>quot|apos|amp|lt|gt);|&#0*(?<decimal>[0-9]{2,3});",
-        r"|(?:&#[xX]0*|%|\\+u00|\\+x)(?<hex>[0-9A-Fa-f]{2});?",
+        r"|(?:&#[xX]0*|%|\\+u00|\\+x)(?<hex>[0-9A-Fa-f]{2});?|\\+(?<blank>[nrt])",
     ))
 });
 
@@ -80,6 +80,9 @@ impl Decoded {
 
 /// The visible ASCII character that is encoded, or a space for a line break.
 fn character(captures: &Captures<'_>) -> Option<char> {
+    if captures.name("blank").is_some() {
+        return Some(' ');
+    }
     let code = match captures.name("name").map(|name| name.as_str()) {
         Some("quot") => b'"',
         Some("apos") => b'\'',

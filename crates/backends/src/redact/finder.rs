@@ -14,32 +14,70 @@ use regex::Regex;
 use super::decoded::Decoded;
 use super::forms;
 use super::mark::MARK;
-use super::names::{NAME, pattern};
+use super::names::{NAME, SPACED_NAME, pattern};
 use super::ordinary::is_ordinary;
 use super::random;
+use super::secret_like::{is_pair_with_secret, is_secret_like, is_secret_like_and_no_name};
 use super::values::{Words, introduced};
 
-/// `password: `, `"token":`, `REGISTRY_PASS=`, `aws_secret_access_key := `, also inside escaped JSON.
-static KEY: LazyLock<Regex> =
-    LazyLock::new(|| pattern(&format!(r#"(?i){NAME}[a-z0-9_.-]*\\*["']?\s*(?:=>|:=|==|[:=])"#)));
-
-/// A name and its value in two fields: the variables of a container, headers, XML attributes.
-static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    let name = format!(r#"\\*["']?\s*[:=]\s*\\*["']?[a-z0-9_./-]*{NAME}[a-z0-9_.-]*\\*["']?"#);
+/// `password: `, `"token":`, `REGISTRY_PASS=`, `aws_secret_access_key := `, `user['password'] = `, `API key provided: `, also
+/// inside escaped JSON. Validators and PHP write more before the value: `password: Invalid value: `.
+static KEY: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r#"(?i)(?-u:\b)(?:name|key|header|variable){name}\s*[,;]?\s*\\*["']?(?:value|values|val)\\*["']?\s*[:=]"#
+        concat!(
+            r"(?i)(?:{name}[a-z0-9_.-]*|{spaced})(?:\s+(?:provided|given|supplied|received|entered|specified|used|value|id))?",
+            r#"\\*["'`]?[\])]{{0,2}}\s*(?:=>|->|<-|:=|==|!=|[:=\u{{2192}}])"#,
+            r"(?:\s*(?:invalid|unsupported|unexpected|illegal|bad)\s+(?:value|type|input)\s*:|\s*string\([0-9]+\))?",
+            r"(?:\s*(?:string|integer|number)\s)?",
+        ),
+        name = NAME,
+        spaced = SPACED_NAME,
     ))
 });
 
-/// `('X-Api-Key', '...')` of Python.
-static TUPLE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(&format!(r#"(?i)\(\s*b?\\*["'][a-z0-9_.-]*{NAME}[a-z0-9_.-]*\\*["']\s*,\s*b?"#)));
+/// A name and its value in two fields: the variables of a container, headers, XML attributes, errors of validators.
+static NAMED: LazyLock<Regex> = LazyLock::new(|| {
+    let name = format!(r#"\\*["']?\s*[:=]\s*\\*["']?[a-z0-9_./-]*{NAME}[a-z0-9_.-]*\\*["']?"#);
+    let field = "name|key|header|variable|id|field|param(?:eter)?|property|attribute|option|type";
+    let value = "(?:rejected_?|invalid_?|default_?)?val(?:ue)?s?|content";
+    pattern(&format!(r#"(?i)(?-u:\b)(?:{field}){name}\s*[,;]?\s*\\*["']?(?:{value})\\*["']?\s*[:=]"#))
+});
+
+/// `('X-Api-Key', '...')` of Python, a field of a form as it is sent, a field as PHP writes it.
+static TUPLE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        concat!(
+            r#"(?i)\(\s*b?\\*["'][a-z0-9_.-]*{name}[a-z0-9_.-]*\\*["']\s*,\s*b?"#,
+            r#"|form-data;\s*name=\\*["']?[a-z0-9_.\[\]-]*{name}[a-z0-9_.\[\]-]*\\*["']?\s+"#,
+            r#"|{name}[a-z0-9_.-]*\\*["'];s:[0-9]+:"#,
+            r#"|(?:auth|login|credentials?|password)[a-z]{{0,20}}[({{]\s*\\*["'][^"'\\]*\\*["']\s*,\s*"#,
+        ),
+        name = NAME,
+    ))
+});
+
+/// Members that may hold secrets below any name, in JSON that was cut or is printed otherwise: the request that a server
+/// repeats, the variables of a container. See `json.rs`.
+static OPAQUE_MEMBER: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r#"(?i)\\*["'](?:input|env|environ|environment|ctx|body|data|stringData|binaryData)\\*["']\s*(?:=>|:)"#,
+        r"|(?-u:\b)input_value=",
+    ))
+});
+
+/// `env: [{name: MODE, value: hunter2}]`, `Env:[]v1.EnvVar{...}`, `data={...}` of a call.
+static ENVIRONMENT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)(?-u:\b)(?:(?:env|environ|environment|stringData|binaryData)\s*[:=]|(?:data|json|body|payload)=)\s*",
+        r"(?:\[\][a-z0-9_.]*|map\[string\][a-z]+)?",
+    ))
+});
 
 /// `--creds `, `--dest-creds=`, `'--password', `: as typed, or as a list of arguments is printed.
 static FLAG: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?-u:\b{start-half})--?(?i:[a-z0-9-]*(?:pass|creds|credential|token|secret|auth|cookie|from-literal|api-?key",
-        r#"|access-?key)[a-z0-9-]*)\\*["']?(?:\s*[=,]\s*|\s+)"#,
+        r"(?-u:\b{start-half})--?(?i:[a-z0-9_.-]*(?:pass|pwd|psw|creds|credential|token|secret|auth|bearer|cookie|from-literal",
+        r#"|api[_-]?key|access[_-]?key)[a-z0-9_.-]*)\\*["']?(?:\s*[=,]\s*|\s+)"#,
     ))
 });
 
@@ -49,7 +87,7 @@ static SHORT_FLAG: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?-u:\b{start-h
 /// Flags whose value holds a secret after a colon, or is a key: `--user bob:...`, `--decryption-key /k.pem:...`.
 static USER_FLAG: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"(?-u:\b{start-half})(?:-[uE]|--(?i:(?:proxy-)?user|(?:proxy-)?cert|key|[a-z0-9-]+-key))",
+        r"(?-u:\b{start-half})(?:-[uUE]|--(?i:(?:proxy-)?user|(?:proxy-)?cert|key|[a-z0-9-]+-key))",
         r#"\\*["']?(?:\s*[=,]\s*|\s+)"#,
     ))
 });
@@ -61,12 +99,39 @@ static AUTHORIZATION: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?i)authoriz
 static SCHEME: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)(?-u:\b)(?:bearer(?:\s+token)?|negotiate|ntlm)(?:\s*[:=]\s*|\s+)"));
 
-/// `invalid password ...`, `login bob password ...` of netrc, `AUTH ...` of Redis.
+/// `invalid password ...`, `login bob password ...` of netrc, `AUTH ...` of Redis and its settings, SQL, variables as shells
+/// and servers set them.
 static PHRASE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?-u:\b)(?:(?i:password|passwd|passphrase|passcode|client secret(?: provided)?)(?:\s+(?i:is|was))?|AUTH)\s+",
-    )
+    pattern(&format!(
+        concat!(
+            r"(?-u:\b)(?:(?i:(?:password|passwd|passphrase|passcode|client secret(?: provided)?)(?:\s+(?:is|was))?)",
+            r"|(?i:requirepass|masterauth|primaryauth|rootpw|bindpw)|AUTH|IDENTIFIED(?:\s+WITH\s+\S+)?\s+(?:BY|AS)(?:\s+PASSWORD)?",
+            r"|(?i:(?:env|arg|setenv|setx|set\s+-[a-z]+|fastcgi_param|proxy_set_header|RequestHeader\s+set|config(?:ure)?\s+set)",
+            r"\s+[a-z0-9_.-]*{name}[a-z0-9_.-]*))\s+|(?i:password)\((?:\s*\\*['\x22])",
+        ),
+        name = NAME,
+    ))
 });
+
+/// A secret-like name in a sentence. What follows is a secret only if it looks like one.
+static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        concat!(
+            r#"(?i)(?:(?:{spaced}|private\s+key|identified\s+by|{name}[a-z0-9_.-]*)\\*["'`]?[\])]{{0,2}}"#,
+            r"(?:\s+(?:is|was|to|of|as|from|with|value|id|set|changed|provided|given|supplied|received|used|header)){{0,3}}",
+            r"(?:\s+(?:for|of)(?:\s+(?:user|account|host|registry|key|file|database|realm))?\s+[^ ]{{1,80}}?(?:\s+(?:is|was|to)|\s*[:=]))?",
+            r"\s+(?:[>\u{{2013}}\u{{2014}}-]\s+)?",
+            // A list of two, as JSON, Erlang and Elixir have it.
+            r#"|[\[{{]\s*:?\\*["']?[a-z0-9_.-]*{name}[a-z0-9_.-]*\\*["']?\s*,\s*(?:<<)?)"#,
+        ),
+        name = NAME,
+        spaced = SPACED_NAME,
+    ))
+});
+
+/// `token ...`: no names of objects are expected there.
+static TOKEN: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)(?-u:\b)(?:token|jwt|(?:api|access)[ _-]key)(?:\s+(?:is|was|of|value))?\s+"));
 
 /// A text with a [`MARK`] in place of each secret.
 pub(super) fn replaced(text: &str) -> String {
@@ -87,6 +152,14 @@ fn found(text: &str) -> Vec<Range<usize>> {
     for introduction in [&KEY, &NAMED, &TUPLE, &FLAG, &SCHEME] {
         spans.extend(introduced(text, introduction, Words::One, |_| true));
     }
+    spans.extend(introduced(text, &OPAQUE_MEMBER, Words::None, has_content));
+    spans.extend(introduced(text, &ENVIRONMENT, Words::None, |value| {
+        value.starts_with(['[', '(', '{']) && has_content(value)
+    }));
+    spans.extend(introduced(text, &SENTENCE, Words::One, |value| {
+        is_secret_like_and_no_name(value) || is_pair_with_secret(value)
+    }));
+    spans.extend(introduced(text, &TOKEN, Words::One, is_secret_like));
     spans.extend(introduced(text, &SHORT_FLAG, Words::One, is_password));
     spans.extend(introduced(text, &USER_FLAG, Words::One, is_user_or_key));
     spans.extend(introduced(text, &PHRASE, Words::One, is_word));
@@ -94,6 +167,11 @@ fn found(text: &str) -> Vec<Range<usize>> {
     spans.extend(forms::found(text));
     spans.extend(random::found(text));
     spans
+}
+
+/// Whether there is more than brackets and ordinary words.
+fn has_content(value: &str) -> bool {
+    value.bytes().any(|byte| byte.is_ascii_alphanumeric()) && !value.split_whitespace().all(is_ordinary)
 }
 
 /// Whether the value of `-p` is neither a path, nor a number of a process, nor a pair of ports.

@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
+use super::commands;
 use super::names::{NAME, pattern};
 use super::ordinary::is_ordinary;
+use super::secret_like::is_secret_like;
 
 /// `scheme://user:password@host`. A password may have a bare `/` in it; `registry:5000/image@sha256:...` is no password.
 static USER_INFO: LazyLock<Regex> =
@@ -18,12 +20,13 @@ static NUMBERS: LazyLock<Regex> = LazyLock::new(|| pattern(r"://(?<secret>[^\s/:
 /// `user:password@host` without a scheme, as in data source names; `thin:user/password@` of JDBC.
 static BARE_USER_INFO: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?:^|[\s"'=(\[,]|thin:)(?<secret>[^\s/:@"'=(\[,]+:[^\s/:@"']+)@[A-Za-z0-9(\[]|thin:(?<thin>[^\s/:@]+/[^\s@]+)@"#,
+        r#"(?:^|[\s"'=(\[,]|thin:)(?<secret>[^\s/:@"'=(\[,]+:[^\s/:@"']+)@[A-Za-z0-9(\[/]|thin:(?<thin>[^\s/:@]+/[^\s@]+)@"#,
     )
 });
 
 /// `basic` is also an ordinary word: it counts before a text that can be base64 of `a:b`.
-static BASIC: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)(?-u:\b)basic\s+(?<secret>[a-z0-9+/_-]{4,}={0,2})"));
+static BASIC: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)(?-u:\b)basic\s+(?:(?<pair>[^\s:]+:[^\s:]+)|(?<secret>[a-z0-9+/_-]{4,}={0,2}))"));
 
 /// All pairs of a cookie; `-b name=value` of curl.
 static COOKIES: LazyLock<Regex> = LazyLock::new(|| {
@@ -60,18 +63,36 @@ static VALUE_FIRST: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
+/// A field of a form of HTML: `<input type="password" value="...">`.
+static FORM_FIELD: LazyLock<Regex> = LazyLock::new(|| {
+    let value = r#"\svalue=\\*["'](?<VALUE>[^"'<>\\]+)"#;
+    let (after, before) = (value.replace("VALUE", "after"), value.replace("VALUE", "before"));
+    pattern(&format!("(?i)<[^<>]*{NAME}[^<>]*{after}|<[^<>]*{before}[^<>]*{NAME}"))
+});
+
+/// `{DB_PASSWORD hunter2 nil}`: how Go prints a variable of a container by `%v`.
+static GO_VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"\{Name:\S+\sValue:(?<field>[^{}]+?)\sValueFrom:|",
+        r"\{[A-Za-z_][A-Za-z0-9_.]*\s(?<secret>[^{}]+?)\s(?:<nil>|nil|&EnvVarSource|0x[0-9a-f]+)(?-u:\b|\})"
+    ))
+});
+
+/// Parameters of a query that are a permission, but whose names say nothing elsewhere.
+static QUERY: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)[?&](?:code|key|ticket|assertion|client_assertion|saml(?:response|request|art))=",
+        r#"(?<secret>[^&\s"'<>\\]+)"#
+    ))
+});
+
+/// `host:port:database:user:password`, a line of the password file of PostgreSQL.
+static PASSWORD_FILE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?:^|\s)[A-Za-z0-9.*-]+:(?:[0-9]+|\*):[^\s:]+:[^\s:]+:(?<secret>[^\s:]+)"));
+
 /// `-phunter2`, `-ubob:hunter2`: a short flag with its value in one word.
 static GLUED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r#"(?:^|[\s"'\[(,])-(?:u(?<secret>[^\s:"']+:[^\s"',]+)|p(?<plain>[^\s=/"',]+))"#));
-
-/// `sshpass -pX`, `mysql -pX`: there, `-p` is always a password. `echo X | docker login`.
-static COMMAND: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r#"(?-u:\b)(?:sshpass|mysql\w*|mariadb[\w-]*|7z\w?)\s(?:[^|;&]*\s)?-p(?<secret>[^\s"']+)"#,
-        r#"|(?-u:\b)redis-cli\s(?:[^|;&]*\s)?-a\s+(?<plain>[^\s"']+)"#,
-        r#"|(?-u:\b)(?:echo|printf)\s+(?:-n\s+)?\\*["']?(?<piped>[^\s"'|]+)\\*["']?\s*\|"#,
-    ))
-});
 
 /// The second word of `AUTH user password` and `AUTH PLAIN ...`.
 static AUTH: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?-u:\b)AUTH\s+[A-Za-z0-9_-]+\s+(?<secret>[^\s,;:]+)"));
@@ -110,6 +131,8 @@ static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
         r"|(?-u:\b)[0-9]{5,16}:A[A-Za-z0-9_-]{34}(?-u:\b)|(?-u:\b)[0-9]{15,16}\|[A-Za-z0-9_-]{27,40}",
         r"|(?-u:\b)pat[A-Za-z0-9]{14}\.[a-f0-9]{64}|(?:pat|sat)\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9]{24}\.[A-Za-z0-9]{20}",
         r"|(?-u:\b)[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk|(?-u:\b)[a-f0-9]{32}-us[0-9]{1,2}(?-u:\b)",
+        // Hashes of passwords, as in `/etc/shadow` and `.htpasswd`.
+        r"|\$(?:2[abxy]?|apr1|[156y]|argon2[a-z]*|pbkdf2[a-z0-9-]*|scrypt)\$[A-Za-z0-9./$=,+_-]{12,}",
         // A token of Vault before 1.10; one of Authress; Mapbox; Yandex.
         r"|(?-u:\b)s\.[A-Za-z0-9]{24}(?-u:\b)|(?:sc|ext|scauth|authress)_[A-Za-z0-9]{5,30}\.[A-Za-z0-9]{4,6}\.acc[_-][A-Za-z0-9.+/_=-]{30,}",
         r"|(?-u:\b)[ps]k\.[A-Za-z0-9]{60}\.[A-Za-z0-9]{22}|(?-u:\b)t1\.[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]{80,}={0,2}",
@@ -127,11 +150,13 @@ pub(super) fn found(text: &str) -> Vec<Range<usize>> {
     for pattern in [&BASIC, &AUTH] {
         spans.extend(captured(text, pattern, |secret| !is_ordinary(secret) && is_no_lower_word(secret)));
     }
-    for pattern in [&COOKIES, &PARAMETERS, &ELEMENT, &VALUE_FIRST] {
+    for pattern in [&COOKIES, &PARAMETERS, &ELEMENT, &VALUE_FIRST, &FORM_FIELD, &GO_VARIABLE] {
         spans.extend(captured(text, pattern, |secret| !is_ordinary(secret)));
     }
     spans.extend(captured(text, &GLUED, is_glued_password));
-    spans.extend(captured(text, &COMMAND, |_| true));
+    spans.extend(commands::found(text));
+    spans.extend(captured(text, &QUERY, |secret| !is_ordinary(secret) && !secret.bytes().all(|b| b.is_ascii_digit())));
+    spans.extend(captured(text, &PASSWORD_FILE, is_secret_like));
     spans.extend(captured(text, &JOIN_TOKEN, |secret| secret[7..].bytes().any(|byte| byte.is_ascii_digit())));
     for pattern in [&PREFIXED, &KNOWN] {
         spans.extend(pattern.find_iter(text).map(|found| found.range()));

@@ -8,17 +8,58 @@ use serde_json::{Deserializer, Map, Value};
 
 use super::mark::MARK;
 use super::names;
+use super::yaml;
 
 /// How deep JSON inside strings of JSON is read.
 const DEPTH: usize = 4;
 
 /// Members whose values are secrets or may hold them, whatever the names in them: the request that a server repeats
-/// (`input` of FastAPI), variables of a container, the data of a Secret.
-const OPAQUE: [&str; 4] = ["input", "env", "stringdata", "binarydata"];
+/// (`input`, `ctx` and `body` of FastAPI), variables of a container, the data of a Secret and of Vault.
+const OPAQUE: [&str; 11] = [
+    "binarydata",
+    "body",
+    "ctx",
+    "data",
+    "env",
+    "environ",
+    "environment",
+    "environmentvariables",
+    "input",
+    "payload",
+    "stringdata",
+];
 
-/// Members that hold a name, and those that hold its value.
+/// Members that hold a name, and those that hold its value. Validators repeat a value beside the name of its field.
 const NAMES: [&str; 4] = ["name", "key", "header", "variable"];
-const VALUES: [&str; 3] = ["value", "values", "val"];
+const FIELDS: [&str; 11] = [
+    "attribute",
+    "field",
+    "id",
+    "instancepath",
+    "option",
+    "outputkey",
+    "param",
+    "parameter",
+    "parameterkey",
+    "path",
+    "property",
+];
+const VALUES: [&str; 11] = [
+    "content",
+    "default",
+    "defaultvalue",
+    "invalidvalue",
+    "outputvalue",
+    "parametervalue",
+    "received",
+    "rejectedvalue",
+    "val",
+    "value",
+    "values",
+];
+
+/// The secret members of a key as JWK has it (RFC 7518, section 6); `kty` shows that it is one.
+const JWK: (&str, [&str; 7]) = ("kty", ["d", "dp", "dq", "k", "p", "q", "qi"]);
 
 /// A text with a mark in place of each secret in its JSON.
 pub(super) fn redacted(text: &str) -> Cow<'_, str> {
@@ -69,27 +110,37 @@ fn redact_value(value: &mut Value, depth: usize) -> bool {
                 item => redact_value(item, depth) | changed,
             })
         }
-        Value::String(text) => depth > 0 && text.contains(['{', '[']) && redact_text(text, depth - 1),
+        Value::String(text) => depth > 0 && text.contains(['{', '[', '\n']) && redact_text(text, depth - 1),
         _ => false,
     }
 }
 
+/// Replaces the secrets in the JSON and the YAML of a text.
 fn redact_text(text: &mut String, depth: usize) -> bool {
-    let Cow::Owned(redacted) = redacted_to(text, depth) else { return false };
+    let lines = yaml::redacted(text);
+    let redacted = match redacted_to(&lines, depth) {
+        Cow::Owned(redacted) => redacted,
+        Cow::Borrowed(_) => match lines {
+            Cow::Owned(lines) => lines,
+            Cow::Borrowed(_) => return false,
+        },
+    };
     *text = redacted;
     true
 }
 
 fn redact_members(members: &mut Map<String, Value>, depth: usize) -> bool {
+    let mut all_names = NAMES.iter().chain(&FIELDS);
     let has_secret_name =
-        NAMES.iter().any(|name| member(members, name).and_then(Value::as_str).is_some_and(names::is_secret));
-    let is_secret_object = member(members, "kind").and_then(Value::as_str) == Some("Secret");
+        all_names.any(|name| member(members, name).and_then(Value::as_str).is_some_and(names::is_secret));
+    let (key_type, secret_parts) = JWK;
+    let is_key = member(members, key_type).is_some();
     members.iter_mut().fold(false, |changed, (name, value)| {
         let lower = name.to_ascii_lowercase();
         let is_secret = names::is_secret(name)
             || OPAQUE.contains(&lower.as_str())
             || (has_secret_name && VALUES.contains(&lower.as_str()))
-            || (is_secret_object && lower == "data");
+            || (is_key && secret_parts.contains(&lower.as_str()));
         changed | if is_secret { mask(value) } else { redact_value(value, depth) }
     })
 }

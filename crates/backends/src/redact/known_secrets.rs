@@ -11,8 +11,8 @@ use super::decoded::percent_decoded;
 use super::mark::MARK;
 use super::pod_values::{SHORTEST, pod_values};
 
-/// Values of variables that are no secrets, but are in many error messages.
-const COMMON: [&str; 14] = [
+/// Values of variables and of a query that are no secrets, but are in many error messages, or are members of responses.
+const COMMON: [&str; 16] = [
     "127.0.0.1",
     "container",
     "default",
@@ -21,9 +21,11 @@ const COMMON: [&str; 14] = [
     "enabled",
     "kubernetes",
     "localhost",
+    "message",
     "production",
     "snapshot",
     "staging",
+    "success",
     "verbose",
     "warning",
     "checkpoint",
@@ -44,16 +46,25 @@ impl KnownSecrets {
         Self { credentials: distinct([token.to_owned()]), values: Vec::new() }
     }
 
-    /// The user and password of a URL and the values of its query, as they are there and as they are sent. A user without a
-    /// password is a token.
-    pub(crate) fn of_url(url: &Url) -> Self {
+    /// The user and password of a URL and what is in its query, as they are there and as they are sent, and a token. A user
+    /// without a password is a token.
+    pub(crate) fn of_request(url: &Url, token: Option<&str>) -> Self {
         let (user, password) = (url.username(), url.password());
         let mut credentials = vec![password.unwrap_or(user).to_owned()];
         if let Some(password) = password {
             credentials.push(format!("{user}:{password}"));
         }
-        credentials.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
-        let decoded: Vec<_> = credentials.iter().filter_map(|secret| percent_decoded(secret)).collect();
+        credentials.extend(token.map(str::to_owned));
+        // Of a parameter without a value, the name can be a key.
+        let pairs = url.query().unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or(("", pair)));
+        let in_query = pairs.map(|(name, value)| if value.is_empty() { name } else { value });
+        credentials.extend(in_query.filter(|value| !COMMON.contains(value)).map(str::to_owned));
+        let plus = |secret: &String| secret.replace('+', " ");
+        let decoded: Vec<_> = credentials
+            .iter()
+            .flat_map(|secret| [percent_decoded(secret), percent_decoded(&plus(secret))])
+            .flatten()
+            .collect();
         credentials.extend(decoded);
         Self { credentials: distinct(credentials), values: Vec::new() }
     }
@@ -114,15 +125,26 @@ mod tests {
 
     #[test]
     fn a_password_of_a_url_is_removed_as_written_and_as_sent() {
-        let secrets = KnownSecrets::of_url(&"http://bob:p%40ss%20word@snaphook/".parse().unwrap());
+        let of_url = |url: &str| KnownSecrets::of_request(&url.parse().unwrap(), None);
+        let secrets = of_url("http://bob:p%40ss%20word@snaphook/");
         for text in ["bob:p%40ss%20word", "bob:p@ss word", "got p@ss word", "got p%40ss%20word"] {
             let shown = secrets.without_credentials(text);
             assert!(!shown.contains("word"), "{shown}");
         }
-        let secrets = KnownSecrets::of_url(&"http://my-token@snaphook/".parse().unwrap());
+        let secrets = of_url("http://my-token@snaphook/");
         assert_eq!(secrets.without_credentials("user my-token"), "user [redacted]");
-        let secrets = KnownSecrets::of_url(&"http://snaphook/".parse().unwrap());
+        let secrets = of_url("http://snaphook/");
         assert_eq!(secrets.without_credentials("snaphook"), "snaphook");
+    }
+
+    #[test]
+    fn what_is_in_the_query_is_removed_beside_a_token() {
+        let url = "http://snaphook/?code=open%2Fsesame+now&only-a-key&mode=success".parse().unwrap();
+        let secrets = KnownSecrets::of_request(&url, Some("the-token"));
+        for text in ["open%2Fsesame+now", "open/sesame+now", "open/sesame now", "only-a-key", "the-token"] {
+            assert_eq!(secrets.without_credentials(&format!("got {text} back")), "got [redacted] back");
+        }
+        assert_eq!(secrets.without_credentials(r#"{"success": true}"#), r#"{"success": true}"#);
     }
 
     #[test]

@@ -6,12 +6,22 @@ use regex::Regex;
 
 /// The part of a name that makes its value a secret. It is no whole pattern: others are built around it.
 pub(super) const NAME: &str = concat!(
-    r"(?:password|passwd|passphrase|passcode|pswd|pwd|pgpass|htpasswd|secret|token|credential|creds|cookie|signature",
-    r"|(?:api|access|private|secret|encryption|encrypt|decryption|signing|account|master|license|shared|storage|service",
-    r"|session|client|ssh|ssl|tls|application|app|consumer|deploy|admin|root|subscription|webhook|auth)[_-]?key",
+    r"(?:password|passwd|passphrase|passcode|passwort|kennwort|pass[_-]?key|pswd|pwd|pgpass|htpasswd|requirepass|secret|token",
+    r"|credential|creds|cookie|signature|(?:api|access|private|secret|encryption|encrypt|decryption|signing|account|master",
+    r"|license|shared|storage|service|session|client|ssh|ssl|tls|application|app|consumer|deploy|admin|root|subscription",
+    r"|webhook|auth|functions?|security|symmetric)[_-]?key|x-[a-z0-9-]+-key",
     r"|sess(?:ion)?[_-]?id|conn(?:ection)?[_-]?str(?:ing)?|docker[_-]?config|dockercfg|kubeconfig|database[_-]?url",
+    r"|seed[_-]?phrase|mnemonic|recovery[_-]?(?:code|key)|verification[_-]?code|pin[_-]?code|code[_-]?verifier",
     r"|(?-i:[a-z0-9]P(?:ass|w|wd))(?-u:\b)",
-    r"|(?-u:\b|_)(?:auth|pass|pw|sig|jwt|otp|psk|dsn)(?-u:\b|_))",
+    // `dbpass`, `rootpw`, but not `bypass` and `compass`.
+    r"|(?:[a-ln-xz0-9]|my|key|proxy|entry|registry|repository|system)pass(?-u:\b|_)|[a-z0-9]pw(?-u:\b|_)",
+    r"|(?-u:\b|_)(?:auth|pass|pw|sig|jwt|t?otp|psk|dsn|hmac)(?-u:\b|_))",
+);
+
+/// A name of two words, as messages have it.
+pub(super) const SPACED_NAME: &str = concat!(
+    r"(?:(?:api|access|secret|account|shared|license|master|subscription|consumer|signing|encryption|decryption|function|auth",
+    r"|authentication)\s+key|connection\s+string|one-time\s+code|verification\s+code|recovery\s+code)",
 );
 
 static SECRET_NAME: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("(?i){NAME}")));

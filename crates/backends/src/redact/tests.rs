@@ -1,4 +1,7 @@
+mod commands;
+mod objects;
 mod ordinary_errors;
+mod sentences;
 mod service_tokens;
 mod shapes;
 
@@ -8,6 +11,15 @@ use super::*;
 
 fn redacted(text: &str) -> String {
     redact(text).as_str().to_owned()
+}
+
+/// Obviously made up; its form alone shows nothing.
+const S: &str = "hunter2X";
+
+/// The texts of which [`S`] is left.
+fn leaks(texts: Vec<String>) -> Vec<(String, String)> {
+    let results = texts.into_iter().map(|text| (redacted(&text), text));
+    results.filter(|(result, _)| result.contains(S)).collect()
 }
 
 /// Each form in which a SNAP server, or a tool that it runs, prints a secret.
@@ -203,6 +215,13 @@ fn a_hostile_text_takes_little_time() {
         "-p ",
         "basic ",
         "[redacted]",
+        "token for a:",
+        "{a b ",
+        "<a value=\"b",
+        "env:[",
+        "password:a(",
+        "snmpget -A a ",
+        "a\nenv:\n b\n",
     ] {
         redact(&hostile.repeat(INPUT_LIMIT / hostile.len() + 1));
     }

@@ -10,9 +10,24 @@ use super::ordinary::is_ordinary;
 /// Words before a secret that say what it is: `api_key: Token ...`.
 const SCHEMES: [&str; 8] = ["token", "bearer", "basic", "apikey", "negotiate", "ntlm", "plain", "login"];
 
+/// Signs that open a text, and those that close it.
+const QUOTES: [(char, char); 6] =
+    [('"', '"'), ('\'', '\''), ('`', '`'), ('\u{201c}', '\u{201d}'), ('\u{2018}', '\u{2019}'), ('«', '»')];
+
+/// Quotes of Python and TOML for a text of several lines.
+const TRIPLES: [&str; 2] = ["\"\"\"", "'''"];
+
+/// The longest name of a type around a value: `Some("...")`, `SecretStr('...')`.
+const LONGEST_WRAPPER: usize = 24;
+
+/// What Python, Rust and C write before a quote.
+const PREFIXES: [&str; 6] = ["b", "f", "l", "r", "rb", "u"];
+
 /// What a value without quotes is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Words {
+    /// No value: only a text in quotes or brackets is.
+    None,
     /// One word, or two if the first is one of [`SCHEMES`].
     One,
     /// One word, or two if the first can be the name of a scheme.
@@ -33,8 +48,9 @@ pub(super) fn introduced(
         let value = reader.value(found.end(), words);
         // A word can hold the next key (`token=a,password:`), so the search continues inside it.
         let (Value::Word(span) | Value::Quoted(span)) = &value;
-        from = if matches!(value, Value::Word(_)) { span.start.max(found.end()) } else { span.end };
-        if accepts(&text[span.clone()]) {
+        let is_word = matches!(value, Value::Word(_));
+        from = if is_word { span.start.max(found.end()) } else { span.end };
+        if !(is_word && words == Words::None) && accepts(&text[span.clone()]) {
             spans.push(span.clone());
         }
     }
@@ -57,14 +73,27 @@ impl Reader<'_> {
     fn value(&mut self, at: usize, words: Words) -> Value {
         let start = self.after_spaces(at);
         let rest = &self.text[start..];
+        // What follows a mark can belong to the text around a list that it replaces.
+        let after_mark = rest.strip_prefix(MARK).map(|rest| rest.trim_start_matches('"'));
+        if after_mark.is_some_and(|after| after.starts_with([',', ')', ']', '}', ';'])) {
+            return Value::Word(start..start + MARK.len());
+        }
         // A mark is a word, not a list.
-        if rest.starts_with(['[', '(', '{']) && !rest.starts_with(MARK) {
+        if is_list(rest) && !rest.starts_with(MARK) {
             return Value::Quoted(start..start + bracketed(rest));
         }
         let bare = rest.trim_start_matches('\\');
-        if let Some(quote @ ('"' | '\'')) = bare.chars().next() {
-            let inside = self.text.len() - bare.len() + 1;
-            return Value::Quoted(inside..inside + quoted(&bare[1..], quote, rest.len() - bare.len()));
+        if let Some(triple) = TRIPLES.iter().find(|triple| bare.starts_with(**triple)) {
+            let inside = self.text.len() - bare.len() + triple.len();
+            let length = self.text[inside..].find(triple).unwrap_or(self.text.len() - inside);
+            return Value::Quoted(inside..inside + length);
+        }
+        if let Some((open, close)) = quotes(bare) {
+            let inside = self.text.len() - bare.len() + open.len_utf8();
+            return Value::Quoted(inside..inside + quoted(&self.text[inside..], close, rest.len() - bare.len()));
+        }
+        if let Some(length) = wrapped(rest) {
+            return Value::Quoted(start..start + length);
         }
         let end = self.word_end(start);
         let first = &self.text[start..end];
@@ -94,6 +123,32 @@ impl Reader<'_> {
         }
         self.last_word.end
     }
+}
+
+/// The quotes of a text that begins with one.
+fn quotes(text: &str) -> Option<(char, char)> {
+    let first = text.chars().next()?;
+    QUOTES.into_iter().find(|(open, _)| *open == first)
+}
+
+fn is_list(text: &str) -> bool {
+    text.starts_with(['[', '(', '{'])
+}
+
+/// Length of a value inside the name of a type, or with a prefix of Python: `Some("...")`, `SecretStr('...')`, `b'...'`.
+fn wrapped(text: &str) -> Option<usize> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'.');
+    let name = text.bytes().take(LONGEST_WRAPPER + 1).position(|byte| !is_part(byte))?;
+    let (prefix, inner) = text.split_at(name);
+    if !prefix.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        return None;
+    }
+    if is_list(inner) {
+        let length = bracketed(inner);
+        return inner[..length].ends_with([']', ')', '}']).then_some(name + length);
+    }
+    let (open, close) = quotes(inner).filter(|_| PREFIXES.contains(&&*prefix.to_ascii_lowercase()))?;
+    Some(name + open.len_utf8() + quoted(&inner[open.len_utf8()..], close, 0))
 }
 
 fn is_scheme(word: &str) -> bool {

@@ -1,4 +1,5 @@
-//! Removes what is indented below a secret-like key of YAML, before the lines of a text become one.
+//! Removes what is indented below a secret-like key of YAML, or follows a secret-like section of TOML and INI, before the lines
+//! of a text become one.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -13,15 +14,20 @@ static KEY_LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r#"^(?<indent>[ \t]*(?:- +)?)\\*["']?(?<name>[A-Za-z0-9_.-]+)\\*["']?:\s*(?:[|>][0-9+-]*)?\s*(?:#.*)?$"#)
 });
 
-static SECRET_KIND: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?m)^[ \t]*["']?kind["']?:\s*["']?Secret["']?\s*$"#));
+/// A line that begins a section: `[credentials]`.
+static SECTION_LINE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"^\s*\[+["']?(?<name>[A-Za-z0-9_. -]+)["']?\]+\s*$"#));
 
-/// A text with a mark in place of each line below a secret-like key, or below `data` of a Secret.
+/// Keys whose lines may hold secrets below any name: the variables of a container, the data of a Secret. See `json.rs`.
+const OPAQUE: [&str; 8] = ["binarydata", "body", "ctx", "data", "env", "environment", "input", "stringdata"];
+
+/// A text with a mark in place of each line below a secret-like key, and of those of a secret-like section.
 pub(super) fn redacted(text: &str) -> Cow<'_, str> {
     if !text.contains('\n') {
         return Cow::Borrowed(text);
     }
-    let is_secret = SECRET_KIND.is_match(text);
     let mut lines = Vec::new();
+    let (mut is_changed, mut is_in_section) = (false, false);
     // The indentation of the key whose lines are masked.
     let mut below: Option<usize> = None;
     for line in text.lines() {
@@ -30,19 +36,27 @@ pub(super) fn redacted(text: &str) -> Cow<'_, str> {
         {
             if !line.trim().is_empty() {
                 lines.push(format!("{:indent$}{MARK}", ""));
+                is_changed = true;
             }
+            continue;
+        }
+        if let Some(section) = SECTION_LINE.captures(line) {
+            is_in_section = names::is_secret(&section["name"]);
+        } else if is_in_section && !line.trim().is_empty() {
+            lines.push(MARK.to_owned());
+            is_changed = true;
             continue;
         }
         below = KEY_LINE
             .captures(line)
             .filter(|key| {
                 let name = &key["name"];
-                names::is_secret(name) || (is_secret && matches!(name, "data" | "stringData"))
+                names::is_secret(name) || OPAQUE.contains(&name.to_ascii_lowercase().as_str())
             })
             .map(|key| key["indent"].len());
         lines.push(line.to_owned());
     }
-    Cow::Owned(lines.join("\n"))
+    if is_changed { Cow::Owned(lines.join("\n")) } else { Cow::Borrowed(text) }
 }
 
 /// Whether a line belongs to a key with this indentation. The items of a list need no further indentation.

@@ -11,13 +11,15 @@ use tokio::time::Instant;
 use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::PodNeed;
+use snapwatcher_kubernetes::tls::certificate_error;
 
 use crate::backend::{CheckpointBackend, CheckpointRequest};
 use crate::ca_file;
 use crate::failure::{NotSent, failed};
-use crate::http::{self, EndpointLabel, RequestFailure, RequestTimeouts, certificate_error};
+use crate::http::{self, BackendResponse, EndpointLabel, RequestFailure, RequestTimeouts};
 use crate::redact::KnownSecrets;
 
+use super::repeated_404::Repeated404;
 use super::request::{body, pod_text};
 use super::response;
 use super::settings::{SnapHookError, SnapHookSettings};
@@ -37,6 +39,7 @@ pub struct SnapHook {
     endpoint: Url,
     /// The endpoint without user, password and query, for messages.
     display_url: String,
+    repeated_404: Repeated404,
 }
 
 impl SnapHook {
@@ -44,7 +47,7 @@ impl SnapHook {
         settings.check()?;
         let endpoint = settings.endpoint();
         let display_url = format!("{}{}", endpoint.origin().ascii_serialization(), endpoint.path());
-        Ok(Self { client: client(&settings)?, display_url, endpoint, settings })
+        Ok(Self { client: client(&settings)?, display_url, endpoint, settings, repeated_404: Repeated404::default() })
     }
 
     /// The URL that requests are sent to, for messages: without user, password and query.
@@ -59,12 +62,24 @@ impl SnapHook {
         };
         let timeouts = self.settings.timeouts();
         match http::send_once(post, &sent, timeouts, Instant::now()).await {
-            Ok(response) => response::outcome(&response, &self.display_url, &request.node, clock::now()),
+            Ok(response) => {
+                let is_about_url = self.is_about_url(&response, request);
+                response::outcome(&response, is_about_url, &self.display_url, &request.node, clock::now())
+            }
             Err(failure) => {
                 let (reason, message) = self.classify(&failure);
                 failed(reason, &message)
             }
         }
+    }
+
+    /// Whether a 404 is about the URL, since other pods got the same text. Each response is noted once.
+    fn is_about_url(&self, response: &BackendResponse, request: &CheckpointRequest) -> bool {
+        if let Some(text) = response::unknown_pod(response) {
+            return self.repeated_404.is_about_url(&text, &request.pod);
+        }
+        self.repeated_404.reset();
+        false
     }
 
     /// The request, and the secrets in it.
@@ -101,10 +116,11 @@ impl SnapHook {
         request: RequestBuilder,
         token: Option<String>,
     ) -> Result<(RequestBuilder, KnownSecrets), NotSent> {
-        let Some(token) = token else { return Ok((request, KnownSecrets::of_url(&self.endpoint))) };
+        let secrets = KnownSecrets::of_request(&self.endpoint, token.as_deref());
+        let Some(token) = token else { return Ok((request, secrets)) };
         let value = http::bearer(&token)
             .map_err(|error| NotSent::new(Reason::Unauthorized, format!("no request sent to SnapHook: {error}")))?;
-        Ok((request.header(AUTHORIZATION, value), KnownSecrets::of_token(&token)))
+        Ok((request.header(AUTHORIZATION, value), secrets))
     }
 
     pub(super) fn timeouts(&self) -> RequestTimeouts {

@@ -22,13 +22,22 @@ const UNKNOWN_PATH: &str = "Not Found";
 const UNAUTHENTICATED: [&str; 5] =
     ["Not authenticated", "Invalid authentication credentials", "Invalid token", "Forbidden", "Unauthorized"];
 
-/// The outcome of an attempt with this response. `url` is for messages; an archive in the response is on `node`.
-pub(super) fn outcome(response: &BackendResponse, url: &str, node: &str, now: Timestamp) -> Outcome {
+/// The outcome of an attempt with this response. `url` is for messages; an archive in the response is on `node`. A 404
+/// [about an unknown pod](unknown_pod) can be about the URL all the same.
+pub(super) fn outcome(
+    response: &BackendResponse,
+    is_about_url: bool,
+    url: &str,
+    node: &str,
+    now: Timestamp,
+) -> Outcome {
     if response.status.is_success() {
         return success(response, url, node);
     }
     let status = response.status;
-    let Some(reason) = reason(response) else {
+    let reason = reason(response);
+    let reason = if is_about_url { reason.map(|_| Reason::EndpointNotFound) } else { reason };
+    let Some(reason) = reason else {
         return failed(
             Reason::InvalidResponse,
             &format!("SnapHook at {url} answered with the unknown status {status}"),
@@ -42,6 +51,12 @@ pub(super) fn outcome(response: &BackendResponse, url: &str, node: &str, now: Ti
         message: redact::redact(&format!("SnapHook at {url} answered {status}{}{separator}{text}", remedy(reason))),
         retry_after: response.retry_after(now),
     }
+}
+
+/// The text of a 404 that says of a pod that it is not known.
+pub(super) fn unknown_pod(response: &BackendResponse) -> Option<String> {
+    let is_about_pod = response.status == StatusCode::NOT_FOUND && reason(response) == Some(Reason::PodNotFound);
+    if is_about_pod { own_message(response.body.trim()) } else { None }
 }
 
 /// The reason of a status that is not 2xx. 403 and 404 can be about one pod; they delay no other pod then.

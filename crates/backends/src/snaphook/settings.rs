@@ -67,12 +67,18 @@ impl SnapHookSettings {
         if self.url.scheme() != "http" || self.is_loopback() {
             return None;
         }
-        match (self.has_user_info() || self.token_file.is_some(), self.contract.needs_pod()) {
+        match (self.has_credentials(), self.contract.needs_pod()) {
             (true, true) => Some("the credentials for SnapHook and the environment variables of pods"),
             (true, false) => Some("the credentials for SnapHook"),
             (false, true) => Some("the environment variables of pods"),
             (false, false) => None,
         }
+    }
+
+    /// What is in the query is a key nearly always: `?code=...` of Azure, `?token=...`.
+    fn has_credentials(&self) -> bool {
+        let has_query = self.url.query().is_some_and(|query| !query.is_empty());
+        self.has_user_info() || self.token_file.is_some() || has_query
     }
 
     fn has_user_info(&self) -> bool {

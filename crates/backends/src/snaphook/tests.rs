@@ -340,6 +340,10 @@ fn what_plain_http_exposes_on_the_way_to_another_machine_is_known() {
         ("http://snap-back-api", Contract::KubeletCheckpoint, true, credentials),
         ("http://bob:hunter2@10.0.0.7:8000", Contract::SnapapiKubelet, false, credentials),
         ("http://my-token@10.0.0.7:8000", Contract::SnapapiKubelet, false, credentials),
+        ("http://snap-back-api/?code=hunter2", Contract::SnapapiKubelet, false, credentials),
+        ("https://snap-back-api/?code=hunter2", Contract::SnapapiKubelet, false, None),
+        ("http://127.0.0.1/?code=hunter2", Contract::SnapapiKubelet, false, None),
+        ("http://snap-back-api/?", Contract::SnapapiKubelet, false, None),
         ("http://snap-back-api", Contract::SnapapiPodSpec, false, variables),
         ("http://snap-back-api", Contract::SnapapiPodSpec, true, both),
         ("https://snap-back-api", Contract::SnapapiPodSpec, true, None),
@@ -394,4 +398,31 @@ fn an_attempt_takes_at_most_both_timeouts() {
     let contract = Contract::SnapapiPodSpec;
     let snaphook = SnapHook::new(SnapHookSettings { contract, ..settings("http://snap-back-api") }).unwrap();
     assert_eq!(snaphook.pod_need(), PodNeed::Text);
+}
+
+#[tokio::test]
+async fn the_same_404_for_several_pods_is_about_the_url() {
+    let gateway = r#"{"message":"no Route matched with those values"}"#;
+    let head = format!("HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n{gateway}", gateway.len());
+    let server = Server::start(Act::Answer(head.into())).await;
+    let snaphook = SnapHook::new(settings(&server.url())).unwrap();
+    let mut reasons = Vec::new();
+    for name in ["web-0", "web-1", "web-2", "web-2"] {
+        let mut request = request();
+        request.pod.name = name.into();
+        let outcome = snaphook.checkpoint(&request).await;
+        reasons.push(outcome.as_str());
+        assert_eq!(words(&outcome).contains("--snap-back-api-url"), reasons.len() > 2, "{outcome}");
+    }
+    assert_eq!(reasons, ["PodNotFound", "PodNotFound", "EndpointNotFound", "EndpointNotFound"]);
+}
+
+#[tokio::test]
+async fn the_query_of_the_url_is_not_shown_beside_a_token() {
+    let server = Server::start(Act::Echo).await;
+    let file = file_with("the-token");
+    let url = format!("{}/?mode=opensesame", server.url());
+    let outcome = outcome(SnapHookSettings { token_file: Some(file.path().to_owned()), ..settings(&url) }).await;
+    assert!(server.requests()[0].starts_with("POST /kubelet/checkpoint?mode=opensesame "), "{}", server.requests()[0]);
+    assert!(!words(&outcome).contains("opensesame") && !words(&outcome).contains("the-token"), "{outcome}");
 }

@@ -194,12 +194,12 @@ fn both_cas() -> String {
 
 /// Runs a controller against the server during `scenario`.
 async fn run_with<S: Future<Output = ()>>(api: &FakeApi, scenario: impl FnOnce(Observer) -> S) {
-    run_with_signals(api, Signals::default(), scenario).await;
+    run_with_secret_reads(api, SecretReads::default(), scenario).await;
 }
 
-async fn run_with_signals<S: Future<Output = ()>>(
+async fn run_with_secret_reads<S: Future<Output = ()>>(
     api: &FakeApi,
-    signals: Signals,
+    secret_reads: SecretReads,
     scenario: impl FnOnce(Observer) -> S,
 ) {
     let status = watch::Sender::new(BundleStatus { mutating: Some(BundleState::Unknown), validating: None });
@@ -207,7 +207,7 @@ async fn run_with_signals<S: Future<Output = ()>>(
     let bundle = CaBundle { pem: own_ca().into(), signing_ca: own_ca().into() };
     let (_keep_open, bundle) = watch::channel(Some(bundle));
     let (metrics, events) = (CertificateMetrics::default(), OwnPodEvents::default());
-    let context = BundleControllerContext { cluster: api.cluster(), bundle, status, signals, metrics, events };
+    let context = BundleControllerContext { cluster: api.cluster(), bundle, status, secret_reads, metrics, events };
     let controller = CaBundleController::<MutatingWebhookConfiguration>::new(NAME.to_owned(), context);
     tokio::select! {
         never = controller.run() => match never {},
@@ -270,10 +270,10 @@ async fn a_changed_bundle_is_not_in_sync_until_it_is_read_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_bundle_that_trusts_this_replica_stays_while_the_secret_is_unreadable() {
-    let (api, signals) = (FakeApi::new(Some(configuration()), Fault::None), Signals::default());
-    run_with_signals(&api, signals.clone(), async |mut status| {
+    let (api, secret_reads) = (FakeApi::new(Some(configuration()), Fault::None), SecretReads::default());
+    run_with_secret_reads(&api, secret_reads.clone(), async |mut status| {
         status.until("in sync", in_sync).await;
-        signals.set_secret_unreadable(true);
+        secret_reads.set_secret_unreadable(true);
         let applies = api.read(|state| state.applies);
         api.change(|state| state.configuration = Some(configuration_with(&both_cas())));
         status.until("the change", changed).await;
@@ -284,7 +284,7 @@ async fn a_changed_bundle_that_trusts_this_replica_stays_while_the_secret_is_unr
             api.until("it is read again", |state| state.reads > reads).await;
         }
         assert_eq!(api.read(|state| state.applies), applies, "another replica may serve by the other CA");
-        signals.set_secret_unreadable(false);
+        secret_reads.set_secret_unreadable(false);
         api.change(|_| ());
         status.until("in sync again", in_sync).await;
     })
@@ -294,20 +294,20 @@ async fn a_changed_bundle_that_trusts_this_replica_stays_while_the_secret_is_unr
 /// A replica that was paused while its CA was revoked reads the configuration before the Secret.
 #[tokio::test(start_paused = true)]
 async fn a_bundle_with_a_later_ca_stays_until_the_secret_was_read_after_it() {
-    let (api, signals) = (FakeApi::new(Some(configuration()), Fault::None), Signals::default());
-    run_with_signals(&api, signals.clone(), async |mut status| {
+    let (api, secret_reads) = (FakeApi::new(Some(configuration()), Fault::None), SecretReads::default());
+    run_with_secret_reads(&api, secret_reads.clone(), async |mut status| {
         status.until("in sync", in_sync).await;
         let applies = api.read(|state| state.applies);
-        signals.set_secret_read(Instant::now());
+        secret_reads.set_secret_read(Instant::now());
         let life = Duration::from_secs(3600);
         let later = CertificateAuthority::generate(life, snapwatcher_daemon::clock::now()).unwrap().certificate_pem();
         api.change(|state| state.configuration = Some(configuration_with(&later)));
         assert_eq!(status.until("the change", changed).await, Some(later));
-        signals.secret_reread_requested().await;
+        secret_reads.secret_reread_requested().await;
         let reads = api.read(|state| state.reads);
         api.until("it is read again and again", |state| state.reads > reads + 3).await;
         assert_eq!(api.read(|state| state.applies), applies, "the Secret may revoke the CA of this replica");
-        signals.set_secret_read(Instant::now());
+        secret_reads.set_secret_read(Instant::now());
         status.until("in sync again", in_sync).await;
     })
     .await;

@@ -6,7 +6,7 @@ use snapwatcher_api::eligibility::{self, Choice, Ineligible};
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::pod::PodName;
 
-use super::candidates;
+use super::candidates::{self, Candidates};
 use super::message::Now;
 use super::record_key::RecordKey;
 use super::slots::Subject;
@@ -76,7 +76,8 @@ impl Engine {
         if self.next_step(&key, &checkpoint, now) != NextStep::Attempt {
             return self.look_at(&key, now);
         }
-        let Need::Attempt(chosen) = self.need_of(&checkpoint, queued_node, now) else {
+        let candidates = self.candidates(&checkpoint, now);
+        let Need::Attempt(chosen) = self.need_of(&checkpoint, candidates, queued_node, now) else {
             return self.look_at(&key, now);
         };
         let ChosenPod { name, node, subject, shown } = chosen;
@@ -93,8 +94,34 @@ impl Engine {
         self.start(Task::Attempt(checkpoint), operation, Some(key), permit);
     }
 
+    /// Looks at the pods of a Checkpoint.
+    pub(super) fn candidates(&self, checkpoint: &Checkpoint, now: Now) -> Candidates {
+        let namespace = checkpoint.metadata.namespace.as_deref().unwrap_or_default();
+        match &fields::target(checkpoint) {
+            None | Some(CheckpointTarget::Manual { .. }) => Candidates::default(),
+            Some(CheckpointTarget::Pod { name, uid, container, image }) => {
+                let name = PodName { namespace: namespace.into(), name: name.as_str().into() };
+                let pod = self.pods.get(&name).map(|entry| &entry.pod).filter(|pod| pod.uid == *uid);
+                let has_container = pod.is_some_and(|pod| pod.has_image(container, image) == Some(true));
+                Candidates { has_container, first: None }
+            }
+            Some(target @ CheckpointTarget::Revision { workload, revision, .. }) => {
+                let pods = self.pods.of_revision(namespace, revision, &workload.uid);
+                let health = |node: &str| self.breakers.health(self.endpoint(Some(node)), now.boot);
+                let same_endpoint = |a: &str, b: &str| self.endpoint(Some(a)) == self.endpoint(Some(b));
+                candidates::of_revision(checkpoint, target, pods, health, same_endpoint, now.wall)
+            }
+        }
+    }
+
     /// Chooses the pod of an attempt.
-    pub(super) fn need_of(&self, checkpoint: &Checkpoint, queued_node: Option<&str>, now: Now) -> Need {
+    pub(super) fn need_of(
+        &self,
+        checkpoint: &Checkpoint,
+        candidates: Candidates,
+        queued_node: Option<&str>,
+        now: Now,
+    ) -> Need {
         let namespace = checkpoint.metadata.namespace.clone().unwrap_or_default();
         let unknown = |name: &str| {
             let name = PodName { namespace: namespace.as_str().into(), name: name.into() };
@@ -116,7 +143,9 @@ impl Engine {
         let target = fields::target(checkpoint);
         let name = match &target {
             Some(CheckpointTarget::Pod { name, .. } | CheckpointTarget::Manual { name, .. }) => name,
-            Some(target @ CheckpointTarget::Revision { .. }) => return self.need_of_revision(checkpoint, target, now),
+            Some(target @ CheckpointTarget::Revision { .. }) => {
+                return self.need_of_revision(checkpoint, target, candidates, now);
+            }
             // The operation writes what is wrong with the spec.
             None => return unknown(""),
         };
@@ -129,13 +158,15 @@ impl Engine {
         }
     }
 
-    fn need_of_revision(&self, checkpoint: &Checkpoint, target: &CheckpointTarget, now: Now) -> Need {
+    fn need_of_revision(
+        &self,
+        checkpoint: &Checkpoint,
+        target: &CheckpointTarget,
+        candidates: Candidates,
+        now: Now,
+    ) -> Need {
         let CheckpointTarget::Revision { workload, revision, .. } = target else { return Need::Nothing };
-        let pods = self.pods.in_namespace(checkpoint.metadata.namespace.as_deref().unwrap_or_default());
-        let health = |node: &str| self.breakers.health(self.endpoint(Some(node)), now.boot);
-        let same_endpoint = |a: &str, b: &str| self.endpoint(Some(a)) == self.endpoint(Some(b));
-        let pod = candidates::first(checkpoint, target, pods, health, same_endpoint, now.wall);
-        if let Some(chosen) = pod.and_then(|pod| self.known_pod(&pod, target, now).ok()) {
+        if let Some(chosen) = candidates.first.and_then(|pod| self.known_pod(&pod, target, now).ok()) {
             return Need::Attempt(chosen);
         }
         let tried = checkpoint.status.as_ref().map_or(0, |status| status.tried_pods.len());
@@ -165,8 +196,9 @@ impl Engine {
     /// What the watch shows of a container.
     fn shown(&self, pod: &PodName, container: Option<&str>) -> Option<ShownContainer> {
         let entry = self.pods.get(pod)?;
-        let container = entry.pod.container(container?)?;
-        Some(ShownContainer { image: container.image.clone(), outdated: entry.outdated_instance(&container.name) })
+        let container = container?;
+        let image = entry.pod.image_digest(container)?;
+        Some(ShownContainer { image, outdated: entry.outdated_instance(container) })
     }
 
     fn known_pod(&self, name: &PodName, target: &CheckpointTarget, now: Now) -> Result<ChosenPod, Ineligible> {

@@ -14,26 +14,40 @@ use snapwatcher_api::pod::{PodFacts, PodName};
 use super::endpoint_breakers::EndpointHealth;
 use super::pod_entry::PodEntry;
 
-/// The first choice among `pods` for the Checkpoint of a revision. A pod whose workload is not known yet may belong to it.
+/// What one look at the pods of a Checkpoint shows.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    /// The container that the Checkpoint names exists, so that SnapWatcher can have created the Checkpoint.
+    pub(super) has_container: bool,
+    /// The first choice for the Checkpoint of a revision.
+    pub(super) first: Option<PodName>,
+}
+
+/// The first choice among the pods of its revision for a Checkpoint. A pod whose workload is not known yet may belong to it.
 /// Nodes are passed on as label values.
-pub(super) fn first<'p>(
+pub(super) fn of_revision<'p>(
     checkpoint: &Checkpoint,
     target: &CheckpointTarget,
     pods: impl Iterator<Item = &'p PodEntry>,
     health: impl Fn(&str) -> EndpointHealth,
     same_endpoint: impl Fn(&str, &str) -> bool,
     now: Timestamp,
-) -> Option<PodName> {
-    let CheckpointTarget::Revision { workload, revision, .. } = target else { return None };
+) -> Candidates {
+    let CheckpointTarget::Revision { workload, container, .. } = target else { return Candidates::default() };
     let tried = checkpoint.status.as_ref().map(|status| status.tried_pods.as_slice()).unwrap_or_default();
     let previous = PreviousPod::of(checkpoint);
-    let of_workload = pods.filter(|entry| entry.workload_uid.as_deref().is_none_or(|uid| uid == workload.uid));
-    let pods = of_workload.map(|entry| &entry.pod);
-    let of_revision = pods.filter(|pod| pod.revision() == revision && !tried.contains(&pod.uid));
-    let eligible = of_revision.filter(|pod| eligibility::check(Some(pod), Choice::Target(target), now).is_ok());
+    let mut has_container = false;
+    let pods = pods.inspect(|entry| {
+        let is_of_workload = entry.workload_uid.as_deref() == Some(&workload.uid);
+        has_container |= is_of_workload && entry.pod.has_container(container);
+    });
+    let untried = pods.map(|entry| &entry.pod).filter(|pod| !tried.contains(&pod.uid));
+    let eligible = untried.filter(|pod| eligibility::check(Some(pod), Choice::Target(target), now).is_ok());
     let health = |node: &str| health(&label_value(node));
     let same_endpoint = |a: &str, b: &str| same_endpoint(&label_value(a), &label_value(b));
-    eligible.min_by_key(|pod| rank(pod, previous.as_ref(), &health, &same_endpoint)).map(|pod| pod.name.clone())
+    let first = eligible.min_by_key(|pod| rank(pod, previous.as_ref(), &health, &same_endpoint));
+    let first = first.map(|pod| pod.name.clone());
+    Candidates { has_container, first }
 }
 
 /// The pod that was chosen before.

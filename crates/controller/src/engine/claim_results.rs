@@ -18,6 +18,7 @@ impl Engine {
         let name = report.checkpoint.clone().unwrap_or_default();
         self.report(Report::Claimed(Box::new(report)));
         self.claim_done(key, now);
+        self.claim_accepted(key, now);
         self.followers_are_claimed(&RecordKey::new(&key.pod.namespace, &name), &name, now);
     }
 
@@ -34,15 +35,13 @@ impl Engine {
             Ok(ClaimResult::Created | ClaimResult::Attempted(_) | ClaimResult::Stopped) => {}
             Ok(ClaimResult::AlreadyClaimed) => {
                 self.outage_over();
+                self.claim_accepted(&key, now);
                 self.already_claimed(&key, Some(claim.name.clone()), now);
                 self.followers_are_claimed(&record, &claim.name, now);
             }
             Ok(ClaimResult::NameTaken) => {
                 self.outage_over();
-                let longer = checkpoint_name::DIGESTS.into_iter().filter_map(|digest| {
-                    checkpoint_name::derived(&claim.target, digest).filter(|name| name.len() > claim.name.len())
-                });
-                match longer.min_by_key(String::len) {
+                match checkpoint_name::next(&claim.target, &claim.name) {
                     // The claim was started under an earlier leadership of this process.
                     Some(_) if !self.has_listed_checkpoints(&key) => drop(self.unlisted.insert(key)),
                     Some(name) => self.unattempted.push_back((key, PreparedClaim { name, ..claim })),
@@ -51,7 +50,14 @@ impl Engine {
                 self.resume_followers(&record);
             }
             Err(error) => {
+                let is_rejection = error.is_rejection();
                 self.claim_failed(&key, error, now);
+                if is_rejection {
+                    // Theirs would be the same.
+                    for follower in self.claiming.remove(&record).unwrap_or_default() {
+                        self.hold_back(follower, now);
+                    }
+                }
                 self.resume_followers(&record);
             }
         }
@@ -60,6 +66,7 @@ impl Engine {
     pub(super) fn already_claimed(&mut self, key: &ContainerKey, checkpoint: Option<String>, now: Now) {
         let ContainerKey { pod, uid, container, image: _ } = key.clone();
         self.report(Report::AlreadyClaimed { pod, uid, container, checkpoint });
+        self.retry_ended(key, now);
         self.claim_done(key, now);
     }
 
@@ -77,7 +84,15 @@ impl Engine {
             (None, ClaimError::NoName(_) | ClaimError::Workload(WorkloadError::Gone { .. })) => {}
             (None, _) => self.outage_over(),
         }
+        let is_rejection = error.is_rejection();
+        if !is_rejection {
+            self.retry_ended(key, now);
+        }
         let again: Option<PodAction> = match &error {
+            _ if is_rejection => {
+                self.claim_rejected(key, jitter, now);
+                None
+            }
             // The watch can be behind the live read, or ahead of it.
             ClaimError::Ineligible { .. } if self.pods.is_claimable(key, now) => {
                 self.pods.claim_failed(key, retry, jitter, now)

@@ -102,12 +102,16 @@ impl Engine {
     /// Decides what a container needs: nothing, its workload, a slot, or its Checkpoint.
     fn prepare_claim(&mut self, key: ContainerKey, workload: Option<Workload>, now: Now) {
         if !self.pods.is_claimable(&key, now) {
+            self.retry_ended(&key, now);
             let again = self.pods.claim_ineligible(&key, now);
             return self.take(again.into_iter().collect(), now);
         }
         if self.settings.backend.is_some() && !self.has_listed_checkpoints(&key) {
             self.unlisted.insert(key);
             return;
+        }
+        if self.rejected.must_wait(&key) {
+            return self.hold_back(key, now);
         }
         let Some(entry) = self.pods.get(&key.pod) else { return };
         let pod = entry.pod.clone();
@@ -169,8 +173,7 @@ impl Engine {
     /// The first derived name that no Checkpoint has.
     fn free_name(&self, key: &ContainerKey, target: &CheckpointTarget) -> Result<String, NoFreeName> {
         let mut last = String::new();
-        for digest in checkpoint_name::DIGESTS {
-            let Some(name) = checkpoint_name::derived(target, digest) else { break };
+        for name in checkpoint_name::names(target) {
             match self.records.has_target(&key.pod.namespace, &name, target) {
                 None => return Ok(name),
                 Some(true) => return Err(NoFreeName::Exists(name)),
@@ -273,13 +276,19 @@ impl Engine {
             let is_of_target = eligibility::check(Some(&entry.pod), Choice::Target(&claim.target), now.wall).is_ok();
             is_of_target && self.pods.is_claimable(&key, now)
         });
+        let must_wait = self.rejected.must_wait(&key);
+        let entry = entry.filter(|_| !must_wait);
         let Some((pod, event)) = entry.map(|entry| (entry.pod.clone(), entry.event)) else {
-            let again = self.pods.claim_ineligible(&key, now);
             if attempts {
                 self.slots.release(&record);
                 self.end_permit(&permit, now);
             }
             self.resume_followers(&record);
+            if must_wait {
+                return self.hold_back(key, now);
+            }
+            self.retry_ended(&key, now);
+            let again = self.pods.claim_ineligible(&key, now);
             return self.take(again.into_iter().collect(), now);
         };
         let operation = Operation::Claim(Box::new(Claim {

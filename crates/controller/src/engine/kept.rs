@@ -16,9 +16,13 @@ pub struct Kept {
     pub queued: usize,
     /// Containers that wait to be claimed.
     pub claims: usize,
+    /// Containers whose last claim was rejected, until another one is accepted.
+    pub rejected: usize,
     /// Checkpoints that are being claimed.
     pub claiming: usize,
     pub timers: usize,
+    /// Subjects whose Checkpoints are looked at, or were a short time ago.
+    pub looks: usize,
     /// Checkpoints whose watch is behind a write of this process.
     pub written: usize,
     /// Checkpoints whose last attempt this process has sent.
@@ -26,6 +30,11 @@ pub struct Kept {
 }
 
 impl Engine {
+    /// How many times it has looked at a Checkpoint, for tests that an event costs little.
+    pub fn look_count(&self) -> u64 {
+        self.look_count
+    }
+
     /// How much it keeps now.
     pub fn kept(&self) -> Kept {
         Kept {
@@ -35,8 +44,10 @@ impl Engine {
             busy: self.busy.len(),
             queued: self.queue.len() + self.blocked.len(),
             claims: self.claims.len() + self.unlisted.len() + self.prepared.len() + self.unattempted.len(),
+            rejected: self.rejected.len(),
             claiming: self.claiming.values().map(|followers| 1 + followers.len()).sum(),
             timers: self.timers.len(),
+            looks: self.looks.len(),
             written: self.written.len(),
             sent: self.sent.len(),
         }

@@ -55,6 +55,8 @@ pub(super) enum ClaimState {
         /// By the clock since boot.
         retry_at: Duration,
     },
+    /// The API server has rejected it. When it is tried again is decided for all of the namespace.
+    Rejected,
     /// The container has a Checkpoint.
     Done,
 }
@@ -122,7 +124,9 @@ impl PodEntry {
             self.workload_uid = None;
         }
         if has_new_revision || !changed.is_empty() {
-            self.forget_claims(|container| has_new_revision || changed.contains(container));
+            let is_changed = |container: &str| has_new_revision || changed.contains(container);
+            self.forget_claims(is_changed);
+            self.claims.retain(|(container, state)| *state != ClaimState::Rejected || !is_changed(container));
         }
         for outdated in &mut self.outdated {
             outdated.is_started = self.pod.container(&outdated.name).is_some_and(|container| container.started);
@@ -199,7 +203,7 @@ impl PodEntry {
     pub(super) fn next_retry(&self, now: Now) -> Option<Duration> {
         let times = self.claims.iter().filter_map(|(_, state)| match state {
             ClaimState::Failed { retry_at, .. } => Some(*retry_at),
-            ClaimState::UnderWay { .. } | ClaimState::Done => None,
+            ClaimState::UnderWay { .. } | ClaimState::Rejected | ClaimState::Done => None,
         });
         times.filter(|at| *at > now.boot).min()
     }

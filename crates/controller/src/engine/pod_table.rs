@@ -1,17 +1,19 @@
 //! The watched pods, less than 1 KiB each. The table turns the events of the watch into actions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::watcher::Event;
 
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
-use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
+use snapwatcher_api::pod::{PodFacts, PodName, RevisionLabels, WatchedPod};
 use snapwatcher_kubernetes::backoff::Backoff;
 
 use super::message::Now;
 use super::pod_action::{ContainerKey, PodAction};
 use super::pod_entry::{ClaimState, PodEntry};
+use super::revision_index::{RevisionDigest, RevisionIndex};
 use super::shared_facts::SharedFacts;
 use crate::log_block::BlockEvent;
 
@@ -22,8 +24,8 @@ const INDEX_LAG: Duration = Duration::from_secs(2);
 /// server's return.
 pub(super) const CLAIM_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
 
-/// The same of a claim that was rejected, or that has had no effect. A quota, a missing right or a webhook prevents those of many
-/// pods for long.
+/// The same of claims that were rejected, or that have had no effect, and of those without a name. A quota, a missing right or a
+/// webhook prevents those of many pods for long.
 pub(super) const REJECTED_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// All labeled pods of the watched namespaces, in order, so that equal histories take equal steps.
@@ -31,7 +33,9 @@ pub(super) const REJECTED_RETRY: Backoff = Backoff::new(Duration::from_secs(1), 
 pub(super) struct PodTable {
     /// Boxed, since a node of the map has up to twice as many slots as entries.
     pods: BTreeMap<PodName, Box<PodEntry>>,
+    by_revision: RevisionIndex,
     shared: SharedFacts,
+    revision_labels: RevisionLabels,
     /// What a listing under way has delivered, by scope.
     listings: HashMap<usize, HashSet<PodName>>,
     /// The scopes whose first listing is complete; false: [`Self::is_newly_listed`] has not said so yet.
@@ -39,6 +43,11 @@ pub(super) struct PodTable {
 }
 
 impl PodTable {
+    /// Without pods. The labels name the revision of a pod.
+    pub(super) fn new(revision_labels: RevisionLabels) -> Self {
+        Self { revision_labels, ..Self::default() }
+    }
+
     /// How many pods are watched.
     pub(super) fn len(&self) -> usize {
         self.pods.len()
@@ -62,10 +71,21 @@ impl PodTable {
         self.pods.get(pod).is_some_and(|entry| self.is_listed(entry.scope))
     }
 
-    /// The pods of that namespace.
-    pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &PodEntry> {
-        let pods = self.pods.range(start_of(namespace)..).map(|(_, entry)| &**entry);
-        pods.take_while(move |entry| *entry.pod.name.namespace == *namespace)
+    /// The pods of that revision of a workload, and those of the revision whose workload is not known yet.
+    pub(super) fn of_revision<'p>(
+        &'p self,
+        namespace: &'p str,
+        revision: &'p str,
+        workload_uid: &'p str,
+    ) -> impl Iterator<Item = &'p PodEntry> {
+        let digest = |workload| RevisionDigest::new(namespace, revision, workload);
+        let namespace: Arc<str> = namespace.into();
+        let names = self.by_revision.names(digest(Some(workload_uid))).chain(self.by_revision.names(digest(None)));
+        let pods =
+            names.filter_map(move |name| self.get(&PodName { namespace: namespace.clone(), name: name.clone() }));
+        let is_of_workload =
+            move |entry: &&PodEntry| entry.workload_uid.as_deref().is_none_or(|uid| uid == workload_uid);
+        pods.filter(move |entry| entry.pod.revision() == revision).filter(is_of_workload)
     }
 
     pub(super) fn has_several_namespaces(&self) -> bool {
@@ -81,7 +101,9 @@ impl PodTable {
     /// The workload of a pod was looked up.
     pub(super) fn set_workload(&mut self, pod: &PodName, uid: &str, workload_uid: &str) {
         if let Some(entry) = self.pods.get_mut(pod).filter(|entry| entry.pod.uid == uid) {
+            let before = RevisionDigest::of(entry);
             entry.workload_uid = Some(self.shared.text(workload_uid));
+            self.by_revision.change(before, RevisionDigest::of(entry), &pod.name);
         }
     }
 
@@ -93,7 +115,7 @@ impl PodTable {
                 Vec::new()
             }
             Event::InitApply(pod) => {
-                let pod = PodFacts::from(pod);
+                let pod = PodFacts::read(pod, &self.revision_labels);
                 self.listings.entry(scope).or_default().insert(pod.name.clone());
                 self.update(scope, pod, now)
             }
@@ -103,15 +125,16 @@ impl PodTable {
                 let of_scope = self.pods.iter().filter(|(_, entry)| entry.scope == scope);
                 let gone: Vec<PodName> =
                     of_scope.filter(|(name, _)| !listed.contains(*name)).map(|(name, _)| name.clone()).collect();
-                let removed = gone.iter().filter_map(|name| self.pods.remove(name));
-                removed.map(|entry| PodAction::changed(&entry.pod)).collect()
+                gone.iter().filter_map(|name| self.remove(name)).collect()
             }
-            Event::Apply(pod) => self.update(scope, pod.into(), now),
+            Event::Apply(pod) => {
+                let pod = PodFacts::read(pod, &self.revision_labels);
+                self.update(scope, pod, now)
+            }
             Event::Delete(pod) => {
-                let pod = PodFacts::from(pod);
+                let pod = PodFacts::read(pod, &self.revision_labels);
                 let is_known = self.pods.get(&pod.name).is_some_and(|entry| entry.pod.uid == pod.uid);
-                let removed = is_known.then(|| self.pods.remove(&pod.name)).flatten();
-                removed.map(|entry| PodAction::changed(&entry.pod)).into_iter().collect()
+                is_known.then(|| self.remove(&pod.name)).flatten().into_iter().collect()
             }
         }
     }
@@ -181,6 +204,25 @@ impl PodTable {
         Some(PodAction::Recheck { pod: key.pod.clone(), at })
     }
 
+    /// The claim was rejected, and is not tried again before [`Self::retry_rejected`]. False: it was of another image.
+    pub(super) fn claim_rejected(&mut self, key: &ContainerKey) -> bool {
+        let Some(entry) = self.entry_mut(key) else { return false };
+        // When it is tried again, revision and Checkpoints are looked at anew.
+        let is_current = entry.has_image_of(key);
+        entry.set_claim(&key.container, is_current.then_some(ClaimState::Rejected));
+        is_current
+    }
+
+    /// Assesses a pod again whose claim was rejected.
+    pub(super) fn retry_rejected(&mut self, key: &ContainerKey, now: Now) -> Vec<PodAction> {
+        let Some(entry) = self.entry_mut(key) else { return Vec::new() };
+        if entry.claim(&key.container) != Some(ClaimState::Rejected) || !entry.has_image_of(key) {
+            return Vec::new();
+        }
+        entry.set_claim(&key.container, None);
+        entry.actions(now)
+    }
+
     /// Checkpoints of these pods were deleted. Containers without a Checkpoint are claimed again.
     pub(super) fn reclaim(&mut self, is_about: impl Fn(&PodEntry) -> bool, now: Now) -> Vec<PodAction> {
         let entries = self.pods.values_mut().filter(|entry| is_about(entry));
@@ -206,15 +248,18 @@ impl PodTable {
 
     fn update(&mut self, scope: usize, pod: PodFacts, now: Now) -> Vec<PodAction> {
         let mut actions = Vec::new();
+        let pod = self.kept(pod);
         let mut pod = self.shared.share(pod);
         // It only matters when the pod is seen for the first time.
         let admission = pod.admission.take();
         // Another pod of the same name is a new pod.
         if self.pods.get(&pod.name).is_some_and(|known| known.pod.uid != pod.uid) {
-            actions.extend(self.pods.remove(&pod.name).map(|entry| PodAction::changed(&entry.pod)));
+            actions.extend(self.remove(&pod.name));
         }
         if let Some(entry) = self.pods.get_mut(&pod.name) {
+            let before = RevisionDigest::of(entry);
             actions.extend(entry.update(pod, now));
+            self.by_revision.change(before, RevisionDigest::of(entry), &entry.pod.name.name);
             actions.extend(entry.actions(now));
             return actions;
         }
@@ -225,8 +270,23 @@ impl PodTable {
         let name = pod.name.clone();
         let mut entry = Box::new(PodEntry::new(scope, pod, event));
         actions.extend(entry.actions(now));
+        self.by_revision.insert(RevisionDigest::of(&entry), name.name.clone());
         self.pods.insert(name, entry);
         actions
+    }
+
+    /// What is kept of a pod. Of one that has not run, or that has ended, no containers are: they can be large, need no node, and
+    /// nothing is claimed. A pod that stops running for a while keeps those that it had, so that an update in place is seen.
+    fn kept(&self, pod: PodFacts) -> PodFacts {
+        let known = || self.pods.get(&pod.name).map(|entry| &entry.pod).filter(|known| known.uid == pod.uid);
+        let had_containers = || known().is_some_and(|known| !known.containers.is_empty());
+        if pod.ended || !pod.running && !had_containers() { pod.summary() } else { pod }
+    }
+
+    fn remove(&mut self, name: &PodName) -> Option<PodAction> {
+        let entry = self.pods.remove(name)?;
+        self.by_revision.remove(RevisionDigest::of(&entry), &name.name);
+        Some(PodAction::changed(&entry.pod))
     }
 
     fn entry(&self, key: &ContainerKey) -> Option<&PodEntry> {

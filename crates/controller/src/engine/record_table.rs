@@ -3,7 +3,7 @@
 //! A container that has a Checkpoint costs no request when its pod is seen again, and finished Checkpoints take little
 //! memory.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use snapwatcher_api::checkpoint::{Checkpoint, CheckpointSpec, CheckpointTarget, 
 use snapwatcher_api::pod::PodName;
 
 use super::record_key::RecordKey;
+use super::record_subject::RecordSubject;
 use super::unfinished_records::{UnfinishedRecord, UnfinishedRecords};
 use crate::record::fields;
 
@@ -152,9 +153,9 @@ impl RecordTable {
         self.unfinished.keys_by_age()
     }
 
-    /// The unfinished Checkpoints that may depend on a pod of that revision.
-    pub(super) fn about_pod(&self, pod: &PodName, revision: &str) -> BTreeSet<RecordKey> {
-        self.unfinished.about_pod(pod, revision)
+    /// The next unfinished Checkpoint about that subject, in order; `None`: there are no more.
+    pub(super) fn next_about(&self, subject: &RecordSubject, after: Option<&RecordKey>) -> Option<RecordKey> {
+        self.unfinished.next_about(subject, after)
     }
 
     /// Takes over one event of the watch of `scope`.

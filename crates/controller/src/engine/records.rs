@@ -6,9 +6,9 @@ use std::time::Duration;
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 
-use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
+use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::outcome::Reason;
-use snapwatcher_api::pod::{PodFacts, PodName};
+use snapwatcher_api::pod::PodFacts;
 
 use super::attempts::Need;
 use super::endpoint_breakers::Permit;
@@ -199,7 +199,12 @@ impl Engine {
         if now.boot < resumes_at {
             return self.timers.set(Timer::Record(key.clone()), resumes_at);
         }
-        self.count(key, &checkpoint);
+        self.look_count += 1;
+        let candidates = self.candidates(&checkpoint, now);
+        // Until everything is listed, a pod can be missing, and an older Checkpoint.
+        if self.are_listed() {
+            self.records.count(key, candidates.has_container);
+        }
         let step = self.next_step(key, &checkpoint, now);
         let is_write = matches!(step, NextStep::MarkInterrupted | NextStep::Cancel);
         if is_write && !self.may_write(key) {
@@ -210,7 +215,7 @@ impl Engine {
             NextStep::After(wait) => self.timers.set(Timer::Record(key.clone()), now.boot + wait),
             NextStep::Attempt => {
                 self.timers.set(Timer::Record(key.clone()), now.boot + RECHECK_AFTER);
-                match self.need_of(&checkpoint, None, now) {
+                match self.need_of(&checkpoint, candidates, None, now) {
                     Need::Attempt(chosen) => self.queue.push(WorkItem::Attempt(key.clone()), chosen.node),
                     // The reason NoResponse, which the write replaces, keeps the slot over a change of the leader.
                     Need::Write { .. } if let Some(until) = self.slots.held_until(key, now.boot) => {
@@ -235,31 +240,6 @@ impl Engine {
                 self.start(Task::Cancel(checkpoint), operation, Some(key.clone()), Permit::default());
             }
         }
-    }
-
-    /// Counts a Checkpoint towards the limit of its namespace.
-    fn count(&mut self, key: &RecordKey, checkpoint: &Checkpoint) {
-        // Until everything is listed, a pod can be missing, and an older Checkpoint.
-        if !self.are_listed() {
-            return;
-        }
-        let has_container = |pod: &PodFacts, container: &str| pod.container(container).is_some();
-        let is_about_container = match fields::target(checkpoint) {
-            None | Some(CheckpointTarget::Manual { .. }) => false,
-            Some(CheckpointTarget::Pod { name, uid, container, .. }) => {
-                let name = PodName { namespace: key.namespace().into(), name: name.into() };
-                let pod = self.pods.get(&name).map(|entry| &entry.pod);
-                pod.is_some_and(|pod| pod.uid == uid && has_container(pod, &container))
-            }
-            Some(CheckpointTarget::Revision { workload, revision, container }) => {
-                let is_pod = |entry: &PodEntry| {
-                    let is_of_workload = entry.workload_uid.as_deref() == Some(workload.uid.as_str());
-                    is_of_workload && entry.pod.revision() == revision && has_container(&entry.pod, &container)
-                };
-                self.pods.in_namespace(key.namespace()).any(is_pod)
-            }
-        };
-        self.records.count(key, is_about_container);
     }
 
     /// Whether the status of a Checkpoint that is not attempted may be written. One beyond the limit of its namespace is ended while

@@ -18,6 +18,7 @@ use snapwatcher_api::outcome::Reason;
 
 use super::message::Now;
 use super::record_key::RecordKey;
+use super::slot_share::{NamespaceSlots, counted, share};
 use crate::record::{fields, first_attempt};
 
 /// The limits. Only the leader starts attempts, so they hold for the cluster.
@@ -102,29 +103,29 @@ impl Slots {
         Self { limits, longest, held: HashMap::new(), is_shared: false }
     }
 
-    /// How many slots the Checkpoints of one namespace may have: all but one, so that attempts there that take long leave a slot to
-    /// the other namespaces.
-    fn per_namespace(&self) -> usize {
-        if self.is_shared { self.limits.concurrent.saturating_sub(1).max(1) } else { self.limits.concurrent }
-    }
-
     /// Whether fewer slots are taken than the limit for all namespaces and nodes allows.
     pub(super) fn has_any_free(&self, now: Duration) -> bool {
-        self.taken(self.held(now).map(|(_, slot)| slot)) < self.limits.concurrent
+        self.taken(self.held(now)) < self.limits.concurrent
     }
 
     /// Whether an attempt of that namespace on that node (`None`: not known yet) can take a slot now.
     pub(super) fn has_free(&self, namespace: &str, node: Option<&str>, now: Duration) -> bool {
         // An attempt whose node is not known yet may be of the same container.
-        let on_node = || self.taken(self.held(now).map(|(_, slot)| slot).filter(|slot| slot.node.as_deref() == node));
+        let on_node = || self.taken(self.held(now).filter(|(_, slot)| slot.node.as_deref() == node));
         self.has_any_free(now)
-            && self.taken_by(namespace, now) < self.per_namespace()
+            && self.taken_by(namespace, now) < self.most_of(namespace, now)
             && (node.is_none() || on_node() < self.limits.per_node)
+    }
+
+    /// How many slots the Checkpoints of a namespace may have beside those of the other namespaces.
+    fn most_of(&self, namespace: &str, now: Duration) -> usize {
+        let others = || self.taken(self.held(now).filter(|(key, _)| key.namespace() != namespace));
+        if self.is_shared { share(self.limits.concurrent, others()) } else { self.limits.concurrent }
     }
 
     /// How many slots the Checkpoints of a namespace have.
     pub(super) fn taken_by(&self, namespace: &str, now: Duration) -> usize {
-        self.taken(self.held(now).filter(|(key, _)| key.namespace() == namespace).map(|(_, slot)| slot))
+        self.taken(self.held(now).filter(|(key, _)| key.namespace() == namespace))
     }
 
     fn held(&self, now: Duration) -> impl Iterator<Item = (&RecordKey, &Slot)> + Clone {
@@ -222,23 +223,24 @@ impl Slots {
     }
 
     /// How many containers have these slots. Of one container at most one attempt runs, and on one node and in one namespace no
-    /// more than the limits allow, whatever Checkpoints with made-up attempts say.
-    fn taken<'s>(&self, slots: impl Iterator<Item = &'s Slot> + Clone) -> usize {
+    /// more than the limits allow, whatever annotations with made-up attempts say.
+    fn taken<'s>(&self, slots: impl Iterator<Item = (&'s RecordKey, &'s Slot)> + Clone) -> usize {
         let mut subjects = HashSet::new();
         let mut is_new = |slot: &'s Slot| slot.subject.as_ref().is_none_or(|subject| subjects.insert(subject));
-        let mut taken = 0;
-        for slot in slots.clone().filter(|slot| !slot.is_in_annotation) {
-            taken += usize::from(is_new(slot));
+        let mut of_namespaces: HashMap<&str, NamespaceSlots> = HashMap::new();
+        let mut certain = 0;
+        for (key, _) in slots.clone().filter(|&(_, slot)| !slot.is_in_annotation && is_new(slot)) {
+            of_namespaces.entry(key.namespace()).or_default().certain += 1;
+            certain += 1;
         }
-        let (mut by_node, mut by_namespace) = (HashMap::new(), HashMap::new());
-        for slot in slots.filter(|slot| slot.is_in_annotation) {
-            if is_new(slot) {
-                let namespace = slot.subject.as_ref().map(|subject| subject.namespace.as_str());
-                *by_node.entry(slot.node.as_deref()).or_default() += 1;
-                *by_namespace.entry(namespace).or_default() += 1;
-            }
+        let mut on_nodes: HashMap<Option<&str>, usize> = HashMap::new();
+        for (key, slot) in slots.filter(|&(_, slot)| slot.is_in_annotation && is_new(slot)) {
+            of_namespaces.entry(key.namespace()).or_default().claimed += 1;
+            *on_nodes.entry(slot.node.as_deref()).or_default() += 1;
         }
-        taken + at_most(&by_node, self.limits.per_node).min(at_most(&by_namespace, self.per_namespace()))
+        let by_nodes = certain + at_most(&on_nodes, self.limits.per_node);
+        let by_namespaces = self.is_shared.then(|| counted(self.limits.concurrent, of_namespaces.into_values()));
+        by_namespaces.map_or(by_nodes, |by_namespaces| by_nodes.min(by_namespaces))
     }
 
     /// The slot that the status of a Checkpoint holds.

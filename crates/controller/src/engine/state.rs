@@ -7,18 +7,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use snapwatcher_api::checkpoint::Checkpoint;
-use snapwatcher_api::pod::{OncePerSetting, PodFacts};
+use snapwatcher_api::pod::{OncePerSetting, PodFacts, RevisionLabels};
 use snapwatcher_backends::backend::CheckpointBackend;
 use snapwatcher_kubernetes::cluster::Scope;
 
 use super::api_outage::ApiOutage;
 use super::endpoint_breakers::{EndpointBreakers, Permit};
+use super::looks::Looks;
 use super::message::{Effect, Now};
 use super::pod_action::ContainerKey;
 use super::pod_table::PodTable;
 use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
 use super::record_table::RecordTable;
+use super::rejected_claims::RejectedClaims;
 use super::slots::{ConcurrencyLimits, Slots};
 use super::timers::Timers;
 use super::work_queue::{WorkItem, WorkQueue};
@@ -32,6 +34,7 @@ pub struct EngineSettings {
     pub operations: OperationSettings,
     pub limits: ConcurrencyLimits,
     pub once_per: OncePerSetting,
+    pub revision_labels: RevisionLabels,
     /// Checkpoints are created but not attempted.
     pub is_suspended: bool,
     /// The longest time for which one attempt can hold its slot, counted from the write of the attempt.
@@ -64,6 +67,9 @@ pub struct Engine {
     pub(super) is_stopping: bool,
     pub(super) pods: PodTable,
     pub(super) records: RecordTable,
+    pub(super) looks: Looks,
+    /// How many times a Checkpoint was looked at.
+    pub(super) look_count: u64,
     pub(super) slots: Slots,
     pub(super) breakers: EndpointBreakers,
     pub(super) queue: WorkQueue,
@@ -79,6 +85,8 @@ pub struct Engine {
     pub(super) unattempted: VecDeque<(ContainerKey, PreparedClaim)>,
     /// The Checkpoints that are being claimed, each with the other containers that would have the same one.
     pub(super) claiming: HashMap<RecordKey, Vec<ContainerKey>>,
+    /// Containers whose last claim was rejected.
+    pub(super) rejected: RejectedClaims,
     /// How many claims the last step has left to the next one.
     pub(super) undecided_claims: usize,
     pub(super) timers: Timers,
@@ -148,8 +156,10 @@ impl Engine {
             random: fastrand::Rng::with_seed(settings.seed),
             leads: false,
             is_stopping: false,
-            pods: PodTable::default(),
+            pods: PodTable::new(settings.revision_labels.clone()),
             records: RecordTable::new(settings.max_manual_checkpoints),
+            looks: Looks::default(),
+            look_count: 0,
             slots: Slots::new(settings.limits, settings.longest_slot_held()),
             breakers: EndpointBreakers::default(),
             queue: WorkQueue::default(),
@@ -159,6 +169,7 @@ impl Engine {
             prepared: HashMap::new(),
             unattempted: VecDeque::new(),
             claiming: HashMap::new(),
+            rejected: RejectedClaims::default(),
             undecided_claims: 0,
             timers: Timers::default(),
             operations: HashMap::new(),

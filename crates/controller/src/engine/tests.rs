@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::*;
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget, Phase, set_conditions};
+use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::fixtures::{self, at, pod};
 use snapwatcher_api::keys::RESTORE_NAME;
 use snapwatcher_api::outcome::{Location, Outcome, Reason};
-use snapwatcher_api::pod::{OncePer, OncePerSetting, WatchedPod};
+use snapwatcher_api::pod::{OncePer, OncePerSetting, PodFacts, RevisionLabels, WatchedPod};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_kubernetes::cluster::{CallError, Scope};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
@@ -19,7 +20,10 @@ use crate::operation::{
 use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
 
 mod claims;
+mod fairness;
 mod forged;
+mod looks;
+mod rejected;
 
 /// A back-end with one endpoint, of which nothing is requested here.
 struct OneEndpoint;
@@ -55,6 +59,7 @@ fn settings() -> EngineSettings {
         },
         limits: ConcurrencyLimits { concurrent: 8, per_node: 1, response_timeout: Duration::from_secs(120) },
         once_per: OncePerSetting { default: OncePer::Pod, is_limit: false },
+        revision_labels: RevisionLabels::default(),
         is_suspended: false,
         longest_slot: Duration::from_secs(240),
         retention_interval: Duration::from_secs(600),
@@ -285,6 +290,21 @@ fn a_manual_checkpoint_beyond_the_limit_of_its_namespace_fails_without_an_attemp
     let [(_, Operation::WriteUnmet { reason, message, .. })] = &second[..] else { panic!("{second:?}") };
     assert_eq!(*reason, Reason::TooManyCheckpoints);
     assert!(message.contains("already had 1 unfinished Checkpoints that SnapWatcher did not create"), "{message}");
+}
+
+#[test]
+fn a_checkpoint_that_only_its_label_calls_a_copy_does_not_keep_a_pod_from_its_checkpoint() {
+    let (name, uid, container) = ("web".to_owned(), "web".to_owned(), "app".to_owned());
+    let target = CheckpointTarget::Pod { name, uid, container, image: fixtures::IMAGE.to_owned() };
+    let name = checkpoint_name::names(&target).next().unwrap();
+    let (mut engine, _) = leading(settings(), vec![]);
+    let copy = fixtures::checkpoint("web").named(&name).label(RESTORE_NAME, "r").spec(|spec| *spec = (&target).into());
+    let event = Box::new(Event::Apply(copy.build()));
+    let mut started = operations(engine.on(Input::Checkpoints { scope: 0, event }, now(1)));
+    started.extend(operations(engine.on(pod_event(ready("web")), now(1))));
+    assert!(started.iter().any(|(_, operation)| matches!(operation, Operation::Attempt(_))), "{started:?}");
+    let is_unmet = |(_, operation): &(OperationId, Operation)| matches!(operation, Operation::WriteUnmet { .. });
+    assert!(!started.iter().any(is_unmet), "{started:?}");
 }
 
 #[test]

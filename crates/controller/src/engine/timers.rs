@@ -1,12 +1,14 @@
 //! Things to look at again at a certain time, each once. Times are those of the clock since boot, which is never set.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use snapwatcher_api::pod::PodName;
 
 use super::pod_action::ContainerKey;
 use super::record_key::RecordKey;
+use super::record_subject::RecordSubject;
 
 /// What is due.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +17,10 @@ pub(super) enum Timer {
     Pod(PodName),
     /// A Checkpoint may need a step.
     Record(RecordKey),
+    /// A pod that Checkpoints are about has changed: the next of them is to be looked at.
+    Look(RecordSubject),
+    /// The next claim of that namespace that was rejected is to be tried again.
+    Rejected(Arc<str>),
     /// A container has waited for a slot for long enough: it is claimed without an attempt.
     Claim(ContainerKey),
     /// Old Checkpoints are to be deleted.

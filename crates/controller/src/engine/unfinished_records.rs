@@ -1,16 +1,17 @@
 //! The Checkpoints that are Pending or InProgress, as they are, and which pods they are about.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt as _;
 
 use snapwatcher_api::checkpoint::Checkpoint;
-use snapwatcher_api::pod::PodName;
 use snapwatcher_kubernetes::backoff::Backoff;
 
 use super::record_key::RecordKey;
+use super::record_subject::RecordSubject;
 
 /// After the API server has refused an operation on a Checkpoint, for a reason that concerns this Checkpoint alone. One without room
 /// for a status is refused for ever.
@@ -46,16 +47,7 @@ pub(super) struct UnfinishedRecords {
     /// The most that count of one namespace.
     limit: usize,
     /// An event of a pod concerns few of them.
-    by_subject: BTreeSet<(String, Subject, RecordKey)>,
-}
-
-/// What a Checkpoint is about, in its namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Subject {
-    /// The pod of this name.
-    Pod(String),
-    /// All pods of this revision.
-    Revision(String),
+    by_subject: BTreeSet<(RecordSubject, RecordKey)>,
 }
 
 impl UnfinishedRecord {
@@ -94,9 +86,7 @@ impl UnfinishedRecords {
         let known = known.filter(|known| has_same_attempt(&known.checkpoint, &checkpoint));
         let (since, refusals, resumes_at) =
             known.map_or((boot, 0, Duration::ZERO), |known| (known.since, known.refusals, known.resumes_at));
-        for subject in subjects(&checkpoint) {
-            self.by_subject.insert((key.namespace().to_owned(), subject, key.clone()));
-        }
+        self.by_subject.extend(RecordSubject::all_of(&checkpoint).map(|subject| (subject, key.clone())));
         self.records.insert(key, UnfinishedRecord { checkpoint, since, count, refusals, resumes_at });
     }
 
@@ -111,8 +101,8 @@ impl UnfinishedRecords {
 
     pub(super) fn remove(&mut self, key: &RecordKey) -> Option<UnfinishedRecord> {
         let removed = self.records.remove(key)?;
-        for subject in subjects(&removed.checkpoint) {
-            self.by_subject.remove(&(key.namespace().to_owned(), subject, key.clone()));
+        for subject in RecordSubject::all_of(&removed.checkpoint) {
+            self.by_subject.remove(&(subject, key.clone()));
         }
         self.subtract(key.namespace(), removed.count);
         Some(removed)
@@ -160,25 +150,14 @@ impl UnfinishedRecords {
         }
     }
 
-    /// Those that may depend on a pod of that revision, in order.
-    pub(super) fn about_pod(&self, pod: &PodName, revision: &str) -> BTreeSet<RecordKey> {
-        let about = |subject: Subject| {
-            let first = (pod.namespace.to_string(), subject, RecordKey::new("", ""));
-            let (namespace, subject, _) = first.clone();
-            let same = self.by_subject.range(first..);
-            let same = same.take_while(move |(of, about, _)| *of == namespace && *about == subject);
-            same.map(|(_, _, key)| key.clone())
-        };
-        about(Subject::Pod(pod.name.to_string())).chain(about(Subject::Revision(revision.to_owned()))).collect()
+    /// The next Checkpoint about that subject, in order; `None`: there are no more.
+    pub(super) fn next_about(&self, subject: &RecordSubject, after: Option<&RecordKey>) -> Option<RecordKey> {
+        let key = |key: &RecordKey| (subject.clone(), key.clone());
+        let start =
+            after.map_or_else(|| Bound::Included(key(&RecordKey::new("", ""))), |after| Bound::Excluded(key(after)));
+        let (of, key) = self.by_subject.range((start, Bound::Unbounded)).next()?;
+        (of == subject).then(|| key.clone())
     }
-}
-
-/// The pod of the last attempt counts too: whether its slot is taken depends on the pod.
-fn subjects(checkpoint: &Checkpoint) -> impl Iterator<Item = Subject> {
-    let named = checkpoint.spec.pod.as_ref().map(|pod| &pod.name);
-    let attempted = checkpoint.status.as_ref().and_then(|status| status.pod.as_ref()).map(|pod| &pod.name);
-    let pods = [named, attempted].into_iter().flatten().cloned().map(Subject::Pod);
-    pods.chain(checkpoint.spec.revision.clone().map(Subject::Revision))
 }
 
 fn has_same_attempt(a: &Checkpoint, b: &Checkpoint) -> bool {

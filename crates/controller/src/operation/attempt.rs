@@ -53,7 +53,7 @@ pub(super) async fn run<I: OperationIo>(
     };
     let Some(pod) = live else { return Ok(AttemptResult::NotSent { written: None }) };
     if let Some((shown, live)) = shown.as_ref().zip(pod.facts.container(&container)) {
-        if shown.image != live.image {
+        if shown.image != live.image_digest() {
             return Ok(AttemptResult::NotSent { written: None });
         }
         if shown.outdated.is_some() && shown.outdated == live.instance {

@@ -20,7 +20,7 @@ pub enum ClaimError {
     NoDefinition,
     /// Checkpoints of other pods or revisions have all names that could be derived.
     #[error(
-        "could not derive a unique Checkpoint name: `{0}` and all shorter names belong to other pods; delete one of them"
+        "could not derive a unique Checkpoint name: `{0}` and all names before it belong to other pods; delete one of them"
     )]
     NoName(String),
     #[error(transparent)]
@@ -33,6 +33,16 @@ impl ClaimError {
         match self {
             Self::NoDefinition | Self::NoName(_) => true,
             _ => self.call().is_some_and(CallError::is_about_object),
+        }
+    }
+
+    /// Whether the API server has rejected the claim, as it probably will those of other pods of the namespace: by a quota or a
+    /// policy, or since the resource is missing.
+    pub(crate) fn is_rejection(&self) -> bool {
+        match self {
+            Self::NoDefinition => true,
+            Self::Call(call) => call.is_about_object(),
+            Self::Ineligible { .. } | Self::Workload(_) | Self::NamespaceTerminating(_) | Self::NoName(_) => false,
         }
     }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use snapwatcher_api::checkpoint::{Checkpoint, WatchedCheckpoint};
 use snapwatcher_api::keys::{OPTED_IN, SNAP};
 use snapwatcher_api::outcome::{Outcome, Reason, Redacted};
-use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
+use snapwatcher_api::pod::{PodFacts, PodName, RevisionLabels, WatchedPod};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_daemon::clock;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod, call, list_pages, read_pod};
@@ -31,6 +31,7 @@ pub struct ClusterIo {
     /// For listings.
     pub listings: Client,
     pub workloads: WorkloadLookup,
+    pub revision_labels: RevisionLabels,
     /// `None`: no request is ever sent.
     pub backend: Option<Arc<dyn CheckpointBackend>>,
     pub metrics: CheckpointMetrics,
@@ -61,23 +62,24 @@ fn full_name(checkpoint: &Checkpoint) -> String {
 pub(crate) async fn labeled_pods(
     client: &Client,
     namespace: &str,
+    revision_labels: &RevisionLabels,
     is_wanted: impl Fn(&PodFacts) -> bool,
 ) -> Result<Vec<PodFacts>, CallError> {
     let pods: Api<WatchedPod> = Api::namespaced(client.clone(), namespace);
     let labeled = ListParams::default().labels(&format!("{SNAP}={OPTED_IN}")).limit(PAGE);
     let what = format!("list the labeled pods of namespace `{namespace}`");
-    let wanted = |pod: WatchedPod| Some(PodFacts::from(pod)).filter(&is_wanted);
+    let wanted = |pod: WatchedPod| Some(PodFacts::read(pod, revision_labels)).filter(&is_wanted);
     list_pages(&what, &pods, labeled, wanted).await
 }
 
 impl OperationIo for ClusterIo {
     async fn read_pod(&self, pod: &PodName) -> Result<Option<LivePod>, CallError> {
         let need = self.backend.as_ref().map(|backend| backend.pod_need()).unwrap_or_default();
-        read_pod(&self.client, pod, need).await
+        read_pod(&self.client, pod, &self.revision_labels, need).await
     }
 
     async fn labeled_pods(&self, namespace: &str, revision: &str) -> Result<Vec<PodFacts>, CallError> {
-        labeled_pods(&self.listings, namespace, |pod| pod.revision() == revision).await
+        labeled_pods(&self.listings, namespace, &self.revision_labels, |pod| pod.revision() == revision).await
     }
 
     async fn workload(&self, pod: &PodFacts) -> Result<Workload, WorkloadError> {

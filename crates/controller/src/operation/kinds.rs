@@ -66,8 +66,8 @@ pub struct Attempt {
 /// What the watch shows of the container of an attempt.
 #[derive(Debug, Clone)]
 pub struct ShownContainer {
-    /// With another one, the pod has just been updated in place, and the container may still run this one.
-    pub image: Arc<str>,
+    /// A digest. With another one, the pod has just been updated in place, and the container may still run this image.
+    pub image: u64,
     /// The instance of the container that still runs the image before, see
     /// [`ContainerFacts::instance`](snapwatcher_api::pod::ContainerFacts::instance).
     pub outdated: Option<u64>,

@@ -4,7 +4,7 @@ use kube::ResourceExt as _;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
 use snapwatcher_api::checkpoint_name;
-use snapwatcher_api::keys::RESTORE_NAME;
+use snapwatcher_api::keys::{ATTEMPT, CLAIMED_BY, RESTORE_NAME};
 use snapwatcher_api::outcome::Reason;
 use snapwatcher_api::pod::PodName;
 
@@ -25,9 +25,12 @@ pub(crate) fn has_phase(checkpoint: &Checkpoint) -> bool {
 }
 
 /// Whether a backup tool has created the Checkpoint without the status of the original. Its request was made, or is for pods that
-/// are gone, so it must not be made again.
+/// are gone, so it must not be made again. One with a derived name is a copy only if it carries what SnapWatcher writes into each:
+/// otherwise a person has created it, and it would keep the pod from its Checkpoint.
 pub(crate) fn is_from_backup(checkpoint: &Checkpoint) -> bool {
-    !has_phase(checkpoint) && checkpoint.labels().contains_key(RESTORE_NAME)
+    let is_manual = || matches!(target(checkpoint), None | Some(CheckpointTarget::Manual { .. }));
+    let has_original = || [CLAIMED_BY, ATTEMPT].iter().any(|key| checkpoint.annotations().contains_key(*key));
+    !has_phase(checkpoint) && checkpoint.labels().contains_key(RESTORE_NAME) && (has_original() || is_manual())
 }
 
 /// The pod, from the spec or else as resolved.
@@ -118,6 +121,21 @@ mod tests {
         let target = CheckpointTarget::Pod { name: "web".to_owned(), uid, container, image: IMAGE.to_owned() };
         let name = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]).unwrap();
         assert_eq!(resolved(&derived.named(&name).build()), Some(app_of_web()));
+    }
+
+    #[test]
+    fn only_a_copy_of_what_snapwatcher_created_is_from_a_backup_under_a_derived_name() {
+        let manual = checkpoint("web").label(RESTORE_NAME, "r").build();
+        assert!(is_from_backup(&manual));
+        let derived = checkpoint("web").spec(|spec| spec.image = Some(IMAGE.to_owned()));
+        let (uid, container) = (POD_UID.to_owned(), CONTAINER.to_owned());
+        let target = CheckpointTarget::Pod { name: "web".to_owned(), uid, container, image: IMAGE.to_owned() };
+        for name in checkpoint_name::names(&target).take(4) {
+            let mut made_up = derived.clone().named(&name).label(RESTORE_NAME, "r").build();
+            assert!(!is_from_backup(&made_up), "{name}");
+            made_up.annotations_mut().insert(CLAIMED_BY.to_owned(), "snapwatcher-0/b1/u".to_owned());
+            assert!(is_from_backup(&made_up), "{name}");
+        }
     }
 
     #[test]

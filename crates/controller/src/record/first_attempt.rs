@@ -2,8 +2,10 @@
 //!
 //! So the request can leave after one write. The annotation counts only while the status has no phase, and the first write of
 //! a status copies it. People may create Checkpoints but not write their status, so what the annotation says is
-//! limited: it counts on a Checkpoint with a derived name only, it takes no longer than the longest attempt, and it ends
-//! at most that long after the time at which the server created the object.
+//! limited: it counts on a Checkpoint with a derived name only, its texts have the form that SnapWatcher writes, it takes no
+//! longer than the longest attempt, and it ends at most that long after the time at which the server created the object.
+
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -12,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget, PodStatus};
 use snapwatcher_api::checkpoint_name;
-use snapwatcher_api::keys::{ATTEMPT, RESTORE_NAME};
+use snapwatcher_api::keys::{ATTEMPT, CLAIMED_BY, RESTORE_NAME};
+use snapwatcher_api::pod::{is_label_value, is_object_name};
 
 use super::fields;
 use super::transitions::{self, AttemptTarget, Holder};
@@ -38,6 +41,21 @@ struct FirstAttempt {
     image: Option<String>,
     #[serde(rename = "imageID", skip_serializing_if = "Option::is_none")]
     image_id: Option<String>,
+}
+
+impl FirstAttempt {
+    /// Whether each text has the form that SnapWatcher writes. They become a part of the status, which terminals show.
+    fn has_valid_texts(&self) -> bool {
+        let Self { holder, start_time: _, deadline: _, pod, workload, revision, image, image_id } = self;
+        let is_visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_workload = |(kind, name): (&str, &str)| is_label_value(kind) && is_label_value(name);
+        is_object_name(&pod.name)
+            && pod.uid.as_deref().is_none_or(is_label_value)
+            && pod.node.as_deref().is_none_or(is_object_name)
+            && workload.split_once('/').is_some_and(is_workload)
+            && is_label_value(revision)
+            && [Some(holder), image.as_ref(), image_id.as_ref()].into_iter().flatten().all(|text| is_visible(text))
+    }
 }
 
 /// Writes an attempt that starts now into the annotation of an object that will be created.
@@ -86,9 +104,15 @@ pub(crate) fn trim_metadata(checkpoint: &mut Checkpoint) {
     } = std::mem::take(&mut checkpoint.metadata);
     let labels = labels.filter(|labels| !fields::has_phase(checkpoint) && labels.contains_key(RESTORE_NAME));
     let annotations = annotations.filter(|_| !fields::has_phase(checkpoint));
-    let attempt = annotations.and_then(|mut annotations| annotations.remove(ATTEMPT));
+    let mut annotations = annotations.unwrap_or_default();
+    let attempt = annotations.remove(ATTEMPT);
     // That there is one counts, although it is ignored.
     let attempt = attempt.map(|text| if text.len() > LONGEST_ANNOTATION { String::new() } else { text });
+    // Of a copy from a backup, it says that there was an original.
+    let claimed_by = annotations.remove(CLAIMED_BY).filter(|_| labels.is_some());
+    let kept = [(ATTEMPT, attempt), (CLAIMED_BY, claimed_by.map(|_| String::new()))];
+    let kept: BTreeMap<String, String> =
+        kept.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?))).collect();
     checkpoint.metadata = ObjectMeta {
         name,
         namespace,
@@ -97,7 +121,7 @@ pub(crate) fn trim_metadata(checkpoint: &mut Checkpoint) {
         generation,
         creation_timestamp,
         labels: labels.map(|_| [(RESTORE_NAME.to_owned(), String::new())].into()),
-        annotations: attempt.map(|text| [(ATTEMPT.to_owned(), text)].into()),
+        annotations: (!kept.is_empty()).then_some(kept),
         ..ObjectMeta::default()
     };
 }
@@ -119,7 +143,7 @@ fn status_of(checkpoint: &Checkpoint, text: &str, longest: SignedDuration) -> Op
     if text.len() > LONGEST_ANNOTATION {
         return None;
     }
-    let first: FirstAttempt = serde_json::from_str(text).ok()?;
+    let first = serde_json::from_str(text).ok().filter(FirstAttempt::has_valid_texts)?;
     let target = fields::target(checkpoint)?;
     if !checkpoint_name::is_derived(&checkpoint.name_any(), &target) {
         return None;

@@ -255,7 +255,8 @@ async fn requests_of_a_round(checkpoints: Vec<Checkpoint>) -> Vec<String> {
     });
     let client = Client::new(server, "default");
     let (listings, workloads) = (client.clone(), WorkloadLookup::new(client.clone()));
-    let retention = Retention { client, listings, workloads, scopes: vec![Scope::All], policy: policy(0, 0) };
+    let (scopes, revision_labels) = (vec![Scope::All], RevisionLabels::default());
+    let retention = Retention { client, listings, workloads, revision_labels, scopes, policy: policy(0, 0) };
     retention.round(&HashSet::new()).await;
     std::mem::take(&mut *log.lock().unwrap())
 }

@@ -40,7 +40,7 @@ where
     let filter = Targets::new().with_default(level.dependency_filter()).with_target(OURS, level.own_filter());
     let filter = filter.with_target("kube_runtime::watcher", level.watcher_filter());
     // kube logs whole bodies that it can't decode, and one of them may be our Secret. It also logs each response that is an error,
-    // without the object that it is about. The caller logs the error, and not more often than its throttle allows.
+    // without the object that it is about. The caller logs the error, and limits how often.
     let filter = filter.with_target("kube_client", LevelFilter::OFF);
     tracing_subscriber::registry().with(lines.with_filter(filter))
 }

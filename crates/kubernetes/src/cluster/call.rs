@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use crate::tls::certificate_error;
+
 use super::response_limit::ResponseTooLong;
 
 /// The longest an ordinary call may take. The API server's own limit is 60 s.
@@ -17,6 +19,9 @@ pub enum CallError {
     TimedOut { what: String },
     #[error("could not {what}")]
     Failed { what: String, source: Box<kube::Error> },
+    /// Every call fails so until the operator changes something.
+    #[error("could not {what}: the certificate of the API server is not trusted ({cause}): {remedy}")]
+    Untrusted { what: String, cause: String, remedy: &'static str },
     /// A proxy that rewrites the path of a request could do that.
     #[error(
         "could not {what}: the response is about `{received}`. Check the proxies between SnapWatcher and the API server"
@@ -47,7 +52,7 @@ impl CallError {
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             },
-            Self::TimedOut { .. } | Self::OtherObject { .. } => None,
+            Self::TimedOut { .. } | Self::OtherObject { .. } | Self::Untrusted { .. } => None,
             Self::Shared(error) => error.status(),
             Self::WithoutEffect(error) => error.status(),
         }
@@ -57,7 +62,7 @@ impl CallError {
     /// not be made, or its response could not be read.
     pub fn is_about_object(&self) -> bool {
         match self {
-            Self::TimedOut { .. } => false,
+            Self::TimedOut { .. } | Self::Untrusted { .. } => false,
             Self::OtherObject { .. } => true,
             Self::Shared(error) => error.is_about_object(),
             // The server answers reads. If it has answered the write too, it may reject all writes, as with a full etcd.
@@ -79,7 +84,7 @@ impl CallError {
             Self::TimedOut { .. } => true,
             Self::Shared(error) => error.is_timeout(),
             Self::WithoutEffect(error) => error.is_timeout(),
-            Self::Failed { .. } | Self::OtherObject { .. } => false,
+            Self::Failed { .. } | Self::OtherObject { .. } | Self::Untrusted { .. } => false,
         }
     }
 
@@ -127,8 +132,23 @@ fn is_rejection(status: &Status) -> bool {
 pub async fn call<T>(what: impl Into<String>, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
     match tokio::time::timeout(CALL_TIMEOUT, request).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(CallError::Failed { what: what.into(), source: Box::new(source) }),
+        Ok(Err(source)) => Err(failed(what.into(), source)),
         Err(_) => Err(CallError::TimedOut { what: what.into() }),
+    }
+}
+
+const GIVE_THE_CA: &str = "name its CA, or the certificate itself, by `certificate-authority` in the kubeconfig (in a pod: in \
+                           ConfigMap `kube-root-ca.crt`)";
+
+/// The text of rustls about a certificate names objects by number, and no way out.
+fn failed(what: String, source: kube::Error) -> CallError {
+    match certificate_error::in_chain(&source) {
+        None => CallError::Failed { what, source: Box::new(source) },
+        Some(why) => CallError::Untrusted {
+            what,
+            cause: certificate_error::cause(why),
+            remedy: certificate_error::remedy(why).unwrap_or(GIVE_THE_CA),
+        },
     }
 }
 

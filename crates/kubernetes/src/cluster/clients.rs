@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use kube::client::ClientBuilder;
-use kube::{Client, Config};
+use kube::Client;
 
+use super::api_client::client;
+use super::kubeconfig::{Access, NoCluster, access};
 use super::page_limit::limit_pages;
 use super::proxy::{self, ProxyEnvironment, ProxyError, proxy};
 use super::start_limit::limit_starts;
@@ -39,8 +40,8 @@ pub struct Cluster {
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("found no cluster to connect to: set KUBECONFIG, or run in a pod with a service account")]
-    NoCluster { source: kube::config::InferConfigError },
+    #[error(transparent)]
+    NoCluster(#[from] NoCluster),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     #[error("could not set up a client for the API server at {url}")]
@@ -49,21 +50,19 @@ pub enum ConnectError {
 
 impl Cluster {
     /// Sets up the clients from KUBECONFIG, the default kubeconfig, or the pod's service account. It sends no request.
+    #[expect(clippy::unused_async, reason = "kube's clients must be built inside a runtime")]
     pub async fn connect(watch_timeout: Duration) -> Result<Self, ConnectError> {
-        let environment = ProxyEnvironment::read();
-        environment.check()?;
-        let mut config = Config::infer().await.map_err(|source| ConnectError::NoCluster { source })?;
-        config.proxy_url = proxy(&config.cluster_url, proxy::of_kubeconfig().as_deref(), &environment)?;
+        let Access { mut config, proxy_url } = access()?;
+        config.proxy_url = proxy(&config.cluster_url, proxy_url.as_deref(), &ProxyEnvironment::read())?;
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(watch_timeout + READ_SLACK);
         config.write_timeout = Some(watch_timeout + READ_SLACK);
         let url = config.cluster_url.to_string();
-        let build = || ClientBuilder::try_from(config.clone());
         let failed = |source| ConnectError::Client { url: url.clone(), source };
         Ok(Self {
-            calls: build().map_err(failed)?.build(),
-            watches: limit_starts(&limit_pages(&build().map_err(failed)?.build())),
+            calls: client(&config).map_err(failed)?,
+            watches: limit_starts(&limit_pages(&client(&config).map_err(failed)?)),
             watch_timeout,
             proxy: config.proxy_url.as_ref().map(proxy::shown),
             ca_certificates: config.root_cert,
@@ -72,6 +71,6 @@ impl Cluster {
 }
 
 /// The URL that [`Cluster::connect`] uses, for messages.
-pub async fn address() -> Option<String> {
-    Config::infer().await.ok().map(|config| config.cluster_url.to_string())
+pub fn address() -> Option<String> {
+    access().ok().map(|access| access.config.cluster_url.to_string())
 }

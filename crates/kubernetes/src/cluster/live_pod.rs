@@ -10,7 +10,7 @@ use kube::core::Request;
 use kube::{Client, Resource as _};
 use serde_json::value::RawValue;
 
-use snapwatcher_api::pod::{PodFacts, PodLimits, PodName, WatchedPod};
+use snapwatcher_api::pod::{PodFacts, PodLimits, PodName, RevisionLabels, WatchedPod};
 
 use super::call::{CallError, call};
 
@@ -63,7 +63,12 @@ pub struct LivePod {
 }
 
 /// Reads the pod of that name; `None` if there is none.
-pub async fn read_pod(client: &Client, name: &PodName, need: PodNeed) -> Result<Option<LivePod>, CallError> {
+pub async fn read_pod(
+    client: &Client,
+    name: &PodName,
+    revision_labels: &RevisionLabels,
+    need: PodNeed,
+) -> Result<Option<LivePod>, CallError> {
     let what = || format!("read pod `{name}`");
     let path = Pod::url_path(&(), Some(&name.namespace));
     let request = Request::new(path).get(&name.name, &kube::api::GetParams::default());
@@ -73,7 +78,7 @@ pub async fn read_pod(client: &Client, name: &PodName, need: PodNeed) -> Result<
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let pod = decoded(text, need)
+    let pod = decoded(text, revision_labels, need)
         .map_err(|error| CallError::Failed { what: what(), source: Box::new(kube::Error::SerdeError(error)) })?;
     if pod.facts.name != *name {
         return Err(CallError::OtherObject { what: what(), received: pod.facts.name.to_string() });
@@ -81,9 +86,9 @@ pub async fn read_pod(client: &Client, name: &PodName, need: PodNeed) -> Result<
     Ok(Some(pod))
 }
 
-fn decoded(text: String, need: PodNeed) -> serde_json::Result<LivePod> {
+fn decoded(text: String, revision_labels: &RevisionLabels, need: PodNeed) -> serde_json::Result<LivePod> {
     let pod: WatchedPod = serde_json::from_str(&text)?;
-    let facts = PodFacts::from(pod);
+    let facts = PodFacts::read(pod, revision_labels);
     let detail = match need {
         PodNeed::Nothing => PodDetail::Nothing,
         PodNeed::Limits => PodDetail::Limits(serde_json::from_str(&text)?),
@@ -117,20 +122,20 @@ mod tests {
         let large = pod(140_000);
         assert!(large.len() > 1_500_000);
         for need in [PodNeed::Nothing, PodNeed::Limits, PodNeed::Text] {
-            let kept = decoded(large.clone(), need).unwrap();
+            let kept = decoded(large.clone(), &RevisionLabels::default(), need).unwrap();
             assert!(format!("{kept:?}").len() < 2000, "{need:?}: {kept:?}");
         }
     }
 
     #[test]
     fn the_limits_are_those_of_the_containers() {
-        let PodDetail::Limits(limits) = decoded(pod(0), PodNeed::Limits).unwrap().detail else { panic!("no limits") };
+        let PodDetail::Limits(limits) = decoded(pod(0), &RevisionLabels::default(), PodNeed::Limits).unwrap().detail else { panic!("no limits") };
         assert_eq!(limits.of("app").memory, Some(1 << 30));
     }
 
     #[test]
     fn the_text_of_a_pod_is_kept_as_it_is_up_to_a_limit() {
-        let text = |pod: &str| match decoded(pod.to_owned(), PodNeed::Text).unwrap().detail {
+        let text = |pod: &str| match decoded(pod.to_owned(), &RevisionLabels::default(), PodNeed::Text).unwrap().detail {
             PodDetail::Text(text) => text,
             detail => panic!("{detail:?}"),
         };
@@ -149,7 +154,34 @@ mod tests {
 
     #[test]
     fn the_debug_output_of_a_text_has_no_secrets() {
-        let kept = decoded(pod(0), PodNeed::Text).unwrap();
+        let kept = decoded(pod(0), &RevisionLabels::default(), PodNeed::Text).unwrap();
         assert!(!format!("{kept:?}").contains("secret"), "{kept:?}");
+    }
+
+    /// A client of an API server that answers each read with the pod of that namespace and name.
+    fn answering(namespace: &'static str, name: &'static str) -> Client {
+        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| async move {
+            let pod = json!({
+                "metadata": {"name": name, "namespace": namespace, "uid": "u"},
+                "spec": {"containers": [{"name": "app", "image": "web:1"}]},
+            });
+            Ok::<_, kube::Error>(http::Response::new(kube::client::Body::from(pod.to_string().into_bytes())))
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn a_response_about_another_pod_is_an_error_of_this_read_alone() {
+        let wanted = PodName { namespace: "default".into(), name: "web".into() };
+        assert!(read_pod(&answering("default", "web"), &wanted, &RevisionLabels::default(), PodNeed::Nothing).await.unwrap().is_some());
+        for (namespace, name) in [("victim", "web"), ("default", "db-0")] {
+            let error = read_pod(&answering(namespace, name), &wanted, &RevisionLabels::default(), PodNeed::Nothing).await.err().unwrap();
+            let expected = format!("could not read pod `default/web`: the response is about `{namespace}/{name}`");
+            assert!(
+                matches!(error, CallError::OtherObject { .. }) && error.to_string().starts_with(&expected),
+                "{error}"
+            );
+            assert!(error.is_about_object(), "others can still succeed");
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! The proxy between this process and the API server.
 //!
-//! It is chosen as kubectl does: the proxy of the kubeconfig, else that of the environment unless NO_PROXY names the API server.
-//! kube compares NO_PROXY with the address of the proxy instead, and reads no proxy in a pod.
+//! It is chosen as kubectl does: the proxy of the kubeconfig, else that of the environment unless the API server is this machine
+//! or NO_PROXY names it. kube compares NO_PROXY with the address of the proxy instead, and reads no proxy in a pod. A proxy that
+//! is not used may have any address.
 
 use std::env;
 
 use http::Uri;
-use hyper_util::client::proxy::matcher::Matcher;
-use kube::config::Kubeconfig;
+
+use super::no_proxy::is_proxied;
 
 /// A proxy that cannot be used. Its address is not shown: it may hold a password.
 #[derive(Debug, thiserror::Error)]
@@ -38,23 +39,6 @@ impl ProxyEnvironment {
             no_proxy: read("NO_PROXY", "no_proxy"),
         }
     }
-
-    /// Checks the variables. kube would take an invalid one for a missing kubeconfig.
-    pub(super) fn check(&self) -> Result<(), ProxyError> {
-        for (place, value) in [("HTTPS_PROXY", &self.https_proxy), ("HTTP_PROXY", &self.http_proxy)] {
-            value.as_deref().map(|value| parsed(value, place)).transpose()?;
-        }
-        Ok(())
-    }
-}
-
-/// The `proxy-url` of the current context, if there is a kubeconfig.
-pub(super) fn of_kubeconfig() -> Option<String> {
-    let kubeconfig = Kubeconfig::read().ok()?;
-    let current = kubeconfig.current_context?;
-    let context = kubeconfig.contexts.into_iter().find(|context| context.name == current)?.context?;
-    let cluster = kubeconfig.clusters.into_iter().find(|cluster| cluster.name == context.cluster)?.cluster?;
-    cluster.proxy_url.filter(|url| !url.is_empty())
 }
 
 /// The proxy for requests to the API server at `server`.
@@ -70,11 +54,12 @@ pub(super) fn proxy(
         Some("http") => ("HTTP_PROXY", &environment.http_proxy),
         _ => ("HTTPS_PROXY", &environment.https_proxy),
     };
-    let Some(value) = value else { return Ok(None) };
-    let url = parsed(value, place)?;
-    let no_proxy = environment.no_proxy.clone().unwrap_or_default();
-    let is_used = Matcher::builder().all("http://proxy").no(no_proxy).build().intercept(server).is_some();
-    Ok(is_used.then_some(url))
+    match value {
+        Some(value) if is_proxied(server, environment.no_proxy.as_deref().unwrap_or_default()) => {
+            parsed(value, place).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The address of a proxy without the user info, which can be a password.
@@ -85,8 +70,9 @@ pub(super) fn shown(url: &Uri) -> String {
 
 /// An address without a scheme is that of an HTTP proxy, as for curl and Go.
 fn parsed(text: &str, place: &'static str) -> Result<Uri, ProxyError> {
-    let text = text.trim();
-    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    // All names are resolved by the SOCKS proxy, which is what `socks5h` means.
+    let text = text.trim().replace("socks5h://", "socks5://");
+    let url = if text.contains("://") { text } else { format!("http://{text}") };
     let url: Uri = url.parse().map_err(|_| ProxyError { place })?;
     let is_known = matches!(url.scheme_str(), Some("http" | "https" | "socks5"));
     if is_known && url.host().is_some_and(|host| !host.is_empty()) { Ok(url) } else { Err(ProxyError { place }) }
@@ -111,20 +97,29 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_names_the_api_server_and_not_the_proxy() {
-        let dead = "http://127.0.0.1:9/";
-        for (server, no_proxy, is_used) in [
-            ("https://127.0.0.1:6443", "", true),
-            ("https://127.0.0.1:6443", "127.0.0.1,localhost,.svc,10.0.0.0/8", false),
-            ("https://10.96.0.1:443", "127.0.0.1,localhost,.svc,10.0.0.0/8", false),
-            ("https://kubernetes.default.svc:443", "127.0.0.1,.svc", false),
-            ("https://api.example.org", "127.0.0.1", true),
-            ("https://api.example.org", "example.org", false),
-            ("https://api.example.org", "*", false),
-        ] {
-            let expected = is_used.then(|| dead.to_owned());
-            assert_eq!(chosen(server, None, &environment(dead, no_proxy)), expected, "{server} {no_proxy}");
+    fn the_proxy_of_the_environment_is_used_unless_no_proxy_names_the_api_server() {
+        let environment = |no_proxy| environment("http://proxy:3128/", no_proxy);
+        assert_eq!(chosen("https://10.96.0.1", None, &environment("127.0.0.1")).as_deref(), Some("http://proxy:3128/"));
+        assert_eq!(chosen("https://10.96.0.1", None, &environment("10.0.0.0/8")), None);
+        assert_eq!(chosen("https://127.0.0.1:6443", None, &environment("")), None);
+        assert_eq!(chosen("http://10.96.0.1", None, &environment("")), None, "HTTPS_PROXY is not for http");
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_used_may_have_any_address() {
+        for value in ["ftp://proxy", "http://", "socks4://proxy:1080"] {
+            assert_eq!(chosen("https://10.96.0.1", None, &environment(value, "*")), None);
+            assert_eq!(
+                chosen("https://10.96.0.1", Some("http://proxy"), &environment(value, "")).as_deref(),
+                Some("http://proxy/")
+            );
         }
+    }
+
+    #[test]
+    fn a_socks_proxy_resolves_names_by_either_name_of_it() {
+        let environment = environment("socks5h://proxy:1080", "");
+        assert_eq!(chosen("https://api", None, &environment).as_deref(), Some("socks5://proxy:1080/"));
     }
 
     #[test]
@@ -142,7 +137,7 @@ mod tests {
     #[test]
     fn an_invalid_proxy_is_named_by_its_variable_and_without_its_password() {
         for value in ["http://", "ftp://user:secret@proxy", "http://user:secret@ proxy"] {
-            let error = environment(value, "").check().unwrap_err().to_string();
+            let error = proxy(&"https://api".parse().unwrap(), None, &environment(value, "")).unwrap_err().to_string();
             assert!(error.starts_with("HTTPS_PROXY is not") && !error.contains("secret"), "{error}");
         }
     }

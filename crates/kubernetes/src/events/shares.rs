@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// The Events of one namespace may fill one of this many equal parts of the queue.
+const PARTS: usize = 2;
+
 /// The number of queued Events by namespace; no entry is 0. A clone shares it.
 #[derive(Debug, Clone)]
 pub(super) struct Shares {
@@ -12,8 +15,9 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    pub(super) fn new(most: usize) -> Self {
-        Self { queued: Arc::default(), most }
+    /// `length`: of the queue.
+    pub(super) fn of_queue(length: usize) -> Self {
+        Self { queued: Arc::default(), most: length / PARTS }
     }
 
     /// Counts one more Event. False: the namespace has its share already.
@@ -48,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_namespace_has_its_share_and_nothing_is_kept_of_it_afterwards() {
-        let shares = Shares::new(2);
+        let shares = Shares::of_queue(2 * PARTS);
         assert!(shares.take("a") && shares.take("a") && !shares.take("a") && shares.take("b"));
         shares.release("a");
         assert!(shares.take("a"));

@@ -17,17 +17,6 @@ pub struct LeaseTimes {
     pub retry_interval: Duration,
 }
 
-impl Default for LeaseTimes {
-    fn default() -> Self {
-        Self {
-            lease_duration: Duration::from_secs(15),
-            renew_deadline: Duration::from_secs(10),
-            renew_interval: Duration::from_secs(5),
-            retry_interval: Duration::from_secs(2),
-        }
-    }
-}
-
 impl LeaseTimes {
     /// Whether a leader that renewed so long ago has to stop leading.
     pub(super) fn has_expired(&self, since_renewal: Duration) -> bool {
@@ -79,6 +68,13 @@ pub(super) fn next_action(spec: Option<&LeaseSpec>, unchanged_for: Duration, ide
 mod tests {
     use super::*;
 
+    const TIMES: LeaseTimes = LeaseTimes {
+        lease_duration: Duration::from_secs(15),
+        renew_deadline: Duration::from_secs(10),
+        renew_interval: Duration::from_secs(5),
+        retry_interval: Duration::from_secs(2),
+    };
+
     fn held_by(holder: &str) -> LeaseSpec {
         LeaseSpec { holder_identity: Some(holder.into()), lease_duration_seconds: Some(15), ..Default::default() }
     }
@@ -106,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_leader_never_waits_past_its_renew_deadline() {
-        let (times, seconds) = (LeaseTimes::default(), Duration::from_secs);
+        let seconds = Duration::from_secs;
         for (case, since_renewal, was_renewed_now, limit, wait) in [
             ("no leader", None, false, 5, 2),
             ("renewed now", Some(0), true, 5, 5),
@@ -116,9 +112,9 @@ mod tests {
             ("past the deadline", Some(11), false, 0, 0),
         ] {
             let since_renewal = since_renewal.map(seconds);
-            assert_eq!(times.request_limit(since_renewal), seconds(limit), "{case}");
-            assert_eq!(times.next_wait(since_renewal, was_renewed_now), seconds(wait), "{case}");
+            assert_eq!(TIMES.request_limit(since_renewal), seconds(limit), "{case}");
+            assert_eq!(TIMES.next_wait(since_renewal, was_renewed_now), seconds(wait), "{case}");
         }
-        assert!(!times.has_expired(seconds(9)) && times.has_expired(seconds(10)));
+        assert!(!TIMES.has_expired(seconds(9)) && TIMES.has_expired(seconds(10)));
     }
 }

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::eligibility::{Choice, Ineligible, check};
-use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, ONCE_PER};
+use crate::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MESH_PROXIES, ONCE_PER, REVISION_LABEL};
 use crate::pod::MOST_CONTAINERS;
 
 fn facts(pod: Value) -> PodFacts {
@@ -120,7 +120,7 @@ fn each_annotation_that_decides_is_read() {
         pod["metadata"]["annotations"] = json!({injected: "x".repeat(20_000)});
         assert_eq!(facts(pod).options.unwrap().containers, ["orders"], "{injected}");
     }
-    for key in [CONTAINERS, DELAY, ONCE_PER] {
+    for key in [CONTAINERS, DELAY, ONCE_PER, REVISION_LABEL] {
         let mut pod = ready_pod();
         pod["metadata"]["annotations"] = json!({key: "no such value"});
         assert!(facts(pod).options.is_err(), "{key}");
@@ -139,6 +139,86 @@ fn long_images_that_differ_at_the_end_stay_different() {
         facts(pod).container("app").unwrap().image.clone()
     };
     assert_ne!(image("1"), image("2"));
+}
+
+#[test]
+fn an_image_that_no_checkpoint_can_name_is_replaced_by_a_visible_one() {
+    let image = |image: &str| {
+        let mut pod = ready_pod();
+        pod["spec"]["containers"][0]["image"] = json!(image);
+        facts(pod).container("app").unwrap().image.to_string()
+    };
+    assert_eq!(image("registry.example.com:5000/web@sha256:ab"), "registry.example.com:5000/web@sha256:ab");
+    let odd = [
+        "registry.example.com/w\u{e9}b:1",
+        "registry.example.com/w\u{ea}b:1",
+        "a b:1",
+        "\u{1b}[2J",
+        &"\u{e9}".repeat(600),
+    ];
+    let mut seen = Vec::new();
+    for text in odd {
+        let image = image(text);
+        assert!(image.len() <= LONGEST_IMAGE && image.bytes().all(|byte| byte.is_ascii_graphic()), "{image}");
+        assert!(!seen.contains(&image), "{image}");
+        seen.push(image);
+    }
+    assert!(seen[0].starts_with("registry.example.com/w-b:1-"), "{}", seen[0]);
+}
+
+#[test]
+fn a_sidecar_is_a_container_and_another_init_container_is_not() {
+    let mut pod = ready_pod();
+    let running =
+        json!({"started": true, "state": {"running": {}}, "imageID": "sha256:2", "containerID": "containerd://2"});
+    let ended = json!({"started": false, "state": {"terminated": {"exitCode": 0}}});
+    let (mut inits, mut statuses) = (Vec::new(), Vec::new());
+    for number in 0..70 {
+        inits.push(json!({"name": format!("migrate-{number}"), "image": "migrate"}));
+        statuses.push(ended.clone());
+    }
+    inits.push(json!({"name": "cache", "image": "cache:1", "restartPolicy": "Always"}));
+    statuses.push(running);
+    for (init, status) in inits.iter().zip(&mut statuses) {
+        status["name"] = init["name"].clone();
+    }
+    pod["spec"]["initContainers"] = json!(inits);
+    pod["status"]["initContainerStatuses"] = json!(statuses);
+    pod["metadata"]["annotations"] = json!({CONTAINERS: "cache"});
+    let read = facts(pod.clone());
+    let names: Vec<(&str, bool)> =
+        read.containers.iter().map(|container| (&*container.name, container.sidecar)).collect();
+    assert_eq!(names, [("app", false), ("cache", true)]);
+    let cache = read.container("cache").unwrap();
+    assert_eq!((cache.started, &*cache.image, cache.image_id.as_deref()), (true, "cache:1", Some("sha256:2")));
+    assert_eq!(read.options.unwrap().containers, ["cache"]);
+    pod["status"]["initContainerStatuses"][70]["state"] = json!({"waiting": {}});
+    assert!(!facts(pod).container("cache").unwrap().started);
+}
+
+#[test]
+fn sidecars_count_towards_the_limit_of_containers() {
+    let list = |count: usize| -> Value {
+        let container = |number| json!({"name": format!("c{number}"), "image": "x", "restartPolicy": "Always"});
+        (0..count).map(container).collect()
+    };
+    for (containers, sidecars, is_too_many) in [(63, 1, false), (64, 1, true), (1, 64, true), (1, 5000, true)] {
+        let mut pod = ready_pod();
+        (pod["spec"]["containers"], pod["spec"]["initContainers"]) = (list(containers), list(sidecars));
+        assert_eq!(facts(pod).too_many_containers, is_too_many, "{containers} + {sidecars}");
+    }
+}
+
+#[test]
+fn a_label_that_the_pod_names_and_does_not_have_is_an_invalid_annotation() {
+    let mut pod = ready_pod();
+    pod["metadata"]["annotations"] = json!({REVISION_LABEL: "example.com/rev", DELAY: "soon"});
+    let problem = facts(pod.clone()).options.unwrap_err();
+    assert!(problem.contains("`soon`") && problem.contains("no annotation `example.com/rev`"), "{problem}");
+    pod["metadata"]["annotations"] = json!({REVISION_LABEL: "example.com/rev"});
+    pod["metadata"]["labels"]["example.com/rev"] = json!("r7");
+    let read = facts(pod);
+    assert_eq!((read.revision(), read.options.is_ok()), ("r7", true));
 }
 
 #[test]

@@ -2,9 +2,6 @@
 
 use super::*;
 
-/// Obviously made up; its form alone shows nothing.
-const S: &str = "hunter2X";
-
 /// Each form with its name; `S` is the secret.
 fn shapes() -> Vec<(&'static str, String)> {
     let mut shapes = commands();

@@ -22,7 +22,7 @@ fn response(status: u16, body: &str) -> BackendResponse {
 }
 
 fn outcome_of(response: &BackendResponse) -> Outcome {
-    outcome(response, URL, NODE, now())
+    outcome(response, false, URL, NODE, now())
 }
 
 fn words(outcome: &Outcome) -> &str {

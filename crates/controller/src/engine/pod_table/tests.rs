@@ -1,6 +1,6 @@
 use super::*;
 use snapwatcher_api::fixtures::{self, PodFixture, at};
-use snapwatcher_api::keys::{CONTAINERS, DELAY};
+use snapwatcher_api::keys::{CONTAINERS, DELAY, POD_TEMPLATE_HASH};
 
 /// Pod `pod-<uid>`, Ready or no longer Ready since `at(0)`.
 fn pod(uid: &str, ready: bool) -> PodFixture {
@@ -54,6 +54,58 @@ fn a_pod_that_becomes_ready_later_is_claimed_as_modified() {
     assert!(claims(&apply(&mut table, "a", false)).is_empty());
     assert_eq!(claims(&apply(&mut table, "a", true)), ["a"]);
     assert_eq!(event(&table, "a"), "MODIFIED");
+}
+
+#[test]
+fn of_a_pod_that_does_not_run_yet_or_any_more_no_containers_are_kept() {
+    let mut table = PodTable::default();
+    let long =
+        |pod: PodFixture| pod.containers(["app", "side", "third"]).annotation(CONTAINERS, "*").image(&"x".repeat(500));
+    let waiting = || long(fixtures::pod("pod-a").uid("a").labeled());
+    for state in [waiting(), waiting().phase("Pending"), waiting().node("n1").phase("Pending")] {
+        assert!(claims(&table.apply(0, Event::Apply(state.watched()), now(1))).is_empty());
+        let kept = &table.get(&name("a")).unwrap().pod;
+        assert!(kept.containers.is_empty() && kept.options.as_ref().unwrap().containers.len() == 2);
+        assert!(kept.has_container("side") && !kept.has_container("other"));
+        assert!(format!("{kept:?}").len() < 1000, "{kept:?}");
+    }
+    let running = || waiting().ready(0);
+    assert_eq!(claims(&table.apply(0, Event::Apply(running().watched()), now(2))), ["a", "a", "a"]);
+    // It keeps them while it does not run for a while: an image may be changed meanwhile.
+    table.apply(0, Event::Apply(running().phase("Unknown").watched()), now(3));
+    assert_eq!(table.get(&name("a")).unwrap().pod.containers.len(), 3);
+    table.apply(0, Event::Apply(running().phase("Succeeded").watched()), now(4));
+    assert!(table.get(&name("a")).unwrap().pod.containers.is_empty());
+}
+
+#[test]
+fn a_look_at_a_revision_is_a_look_at_its_pods_alone() {
+    let mut table = PodTable::default();
+    let of = |uid: &str, revision: &str| pod(uid, true).label(POD_TEMPLATE_HASH, revision).watched();
+    for number in 0..60 {
+        let revision = ["1", "2"][number % 2];
+        table.apply(0, Event::Apply(of(&number.to_string(), revision)), now(1));
+    }
+    let count =
+        |table: &PodTable, revision: &str, workload: &str| table.of_revision("default", revision, workload).count();
+    assert_eq!((count(&table, "1", "made-up"), count(&table, "3", "d")), (30, 0), "workloads are not known yet");
+    for number in 0..58 {
+        table.set_workload(&name(&number.to_string()), &number.to_string(), "d");
+    }
+    assert_eq!((count(&table, "1", "made-up"), count(&table, "1", "d"), count(&table, "2", "d")), (1, 30, 30));
+    assert_eq!(table.of_revision("other", "1", "d").count(), 0);
+    // An update in place, a deletion, and another pod of the same name.
+    table.apply(0, Event::Apply(of("0", "2")), now(2));
+    table.apply(0, Event::Delete(of("2", "1")), now(2));
+    let other = fixtures::pod("pod-4").uid("other").label(POD_TEMPLATE_HASH, "1").watched();
+    table.apply(0, Event::Apply(other), now(2));
+    assert_eq!((count(&table, "1", "d"), count(&table, "2", "d"), count(&table, "1", "made-up")), (28, 31, 2));
+    table.apply(0, Event::Init, now(3));
+    table.apply(0, Event::InitDone, now(3));
+    assert_eq!(
+        (count(&table, "1", "d"), table.by_revision.names(RevisionDigest::new("default", "1", None)).count()),
+        (0, 0)
+    );
 }
 
 #[test]

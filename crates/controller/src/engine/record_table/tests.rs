@@ -155,7 +155,17 @@ fn a_changed_pod_concerns_its_own_checkpoints_and_those_of_its_revision() {
         table.apply(0, Event::Apply(object), NOW);
     }
     let pod = PodName { namespace: "default".into(), name: "web".into() };
-    let names = |table: &RecordTable| table.about_pod(&pod, "1").iter().map(ToString::to_string).collect::<Vec<_>>();
+    let subjects = [RecordSubject::pod(&pod), RecordSubject::revision(&pod.namespace, "1")];
+    let names = |table: &RecordTable| {
+        let about = |subject: &RecordSubject| {
+            let next = |last: &RecordKey| table.next_about(subject, Some(last));
+            std::iter::successors(table.next_about(subject, None), next).collect::<Vec<_>>()
+        };
+        let mut names: Vec<String> = subjects.iter().flat_map(about).map(|key| key.to_string()).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
     assert_eq!(names(&table), ["default/1", "default/3", "default/web-app"]);
     for object in [of_revision("1"), checkpoint("web").build()] {
         table.apply(0, Event::Delete(object), NOW);

@@ -57,15 +57,32 @@ fn the_limits_in_all_and_of_each_node_hold() {
     assert!(slots.take(&key("d"), Some("n4"), None, boot(0)));
 }
 
-#[test]
-fn a_namespace_whose_attempts_take_long_leaves_a_slot_to_others() {
-    let mut slots = slots(8, 1);
+/// How many slots each of these namespaces gets, if each takes as many as it may before the next one takes any.
+fn taken_in_turn<const N: usize>(concurrent: usize, namespaces: [&str; N]) -> [usize; N] {
+    let mut slots = slots(concurrent, 1);
     slots.is_shared = true;
-    let taken = (0..8).filter(|number| take(&mut slots, &number.to_string(), &format!("n{number}"))).count();
-    assert_eq!(taken, 7);
-    assert!(slots.has_any_free(boot(0)) && !slots.has_free("default", Some("n9"), boot(0)));
-    assert!(slots.take(&RecordKey::new("other", "a"), Some("n9"), None, boot(0)));
-    assert_eq!((slots.taken_by("default", boot(0)), slots.taken_by("other", boot(0))), (7, 1));
+    let mut number = 0;
+    namespaces.map(|namespace| {
+        while slots.has_free(namespace, None, boot(0)) {
+            number += 1;
+            let key = RecordKey::new(namespace, &number.to_string());
+            assert!(slots.take(&key, Some(&format!("n{number}")), None, boot(0)));
+        }
+        slots.taken_by(namespace, boot(0))
+    })
+}
+
+#[test]
+fn a_namespace_whose_attempts_take_long_leaves_half_of_the_slots_to_others() {
+    assert_eq!(taken_in_turn(8, ["hostile", "other"]), [4, 2]);
+    assert_eq!(taken_in_turn(2, ["hostile", "other"]), [1, 1]);
+    assert_eq!(taken_in_turn(1, ["other"]), [1]);
+}
+
+#[test]
+fn two_namespaces_whose_attempts_take_long_leave_slots_to_others() {
+    assert_eq!(taken_in_turn(8, ["hostile", "accomplice", "a", "b"]), [4, 2, 1, 1]);
+    assert_eq!(taken_in_turn(4, ["hostile", "accomplice", "a", "b"]), [2, 1, 1, 0]);
 }
 
 #[test]
@@ -205,7 +222,7 @@ fn a_slot_that_has_expired_before_it_is_seen_is_free() {
 
 #[test]
 fn attempts_in_annotations_hold_no_more_slots_on_a_node_than_the_limit() {
-    let mut slots = slots(4, 1);
+    let mut slots = slots(6, 1);
     slots.is_shared = true;
     for number in 0..8 {
         let mut made_up = made_up();
@@ -214,21 +231,25 @@ fn attempts_in_annotations_hold_no_more_slots_on_a_node_than_the_limit() {
     }
     assert!(!slots.has_free("default", Some("n1"), boot(0)));
     assert!(take(&mut slots, "a", "n2") && take(&mut slots, "b", "n3"));
-    assert!(!slots.has_free("default", Some("n4"), boot(0)));
+    assert!(!slots.has_free("default", Some("n4"), boot(0)), "half of six");
 }
 
 #[test]
-fn attempts_in_annotations_of_one_namespace_leave_a_slot_to_others() {
+fn attempts_in_annotations_of_two_namespaces_leave_slots_to_others() {
     let mut slots = slots(8, 1);
     slots.is_shared = true;
-    for number in 0..16 {
-        let mut made_up = made_up();
-        let pod = made_up.status.as_mut().unwrap().pod.as_mut().unwrap();
-        (pod.uid, pod.node) = (Some(format!("u{number}")), Some(format!("n{number}")));
-        slots.observe(&key(&number.to_string()), Some(&made_up), now(0));
+    for (namespace, nodes) in [("hostile", 0..16), ("accomplice", 16..32)] {
+        for number in nodes {
+            let mut made_up = made_up();
+            let pod = made_up.status.as_mut().unwrap().pod.as_mut().unwrap();
+            (pod.uid, pod.node) = (Some(format!("u{number}")), Some(format!("n{number}")));
+            slots.observe(&RecordKey::new(namespace, &number.to_string()), Some(&made_up), now(0));
+        }
+        assert!(!slots.has_free(namespace, Some("n40"), boot(0)));
     }
-    assert!(!slots.has_free("default", Some("n20"), boot(0)));
-    assert!(slots.take(&RecordKey::new("other", "a"), Some("n20"), None, boot(0)));
+    assert!(slots.take(&RecordKey::new("other", "a"), Some("n40"), None, boot(0)));
+    assert!(!slots.take(&RecordKey::new("other", "b"), Some("n41"), None, boot(0)), "the last one is for others");
+    assert!(slots.take(&RecordKey::new("further", "a"), Some("n42"), None, boot(0)));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Claims: when a container is claimed, and whether the claim is the first attempt.
 
+use snapwatcher_api::keys::POD_TEMPLATE_HASH;
+
 use super::*;
 
 #[test]
@@ -135,6 +137,30 @@ fn a_pod_updated_in_place_is_claimed_with_its_new_image() {
             target @ CheckpointTarget::Manual { .. } => panic!("{target:?}"),
         }
     }
+}
+
+#[test]
+fn a_new_pod_of_a_controller_without_a_hash_label_is_claimed_once_for_each_revision_that_a_named_key_has() {
+    // A StrimziPodSet creates pods of the same names again, with the revision in an annotation.
+    let of = |uid: &str, revision: &str| {
+        let pod = pod("kafka-0").uid(uid).labeled().controlled_by("core.strimzi.io/v1beta2", "StrimziPodSet", "kafka");
+        pod.annotation("strimzi.io/revision", revision).ready(0).watched()
+    };
+    let once_per = OncePerSetting { default: OncePer::Revision, is_limit: false };
+    let revision_labels = RevisionLabels::new(vec!["strimzi.io/revision".to_owned()]);
+    let (mut engine, effects) = leading(EngineSettings { once_per, revision_labels, ..settings() }, vec![]);
+    assert!(operations(effects).is_empty());
+    let mut revisions = Vec::new();
+    for (uid, revision) in [("a", "6a6a679b"), ("b", "0c1d2e3f")] {
+        let (id, operation) = only(engine.on(pod_event(of(uid, revision)), now(3)));
+        assert!(matches!(operation, Operation::FindWorkload { .. }), "{operation:?}");
+        let found = finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 3);
+        let (id, claim) = only(found);
+        let CheckpointTarget::Revision { revision, .. } = target_of(claim) else { panic!("no revision") };
+        revisions.push(revision);
+        finish(&mut engine, id, OperationResult::Claim(Ok(ClaimResult::AlreadyClaimed)), 3);
+    }
+    assert_eq!(revisions, ["6a6a679b", "0c1d2e3f"]);
 }
 
 #[test]
@@ -325,4 +351,53 @@ fn a_listing_of_many_claimed_pods_is_decided_in_short_steps() {
         effects = engine.on(Input::Wakeup, now(0));
     }
     assert_eq!(claimed, [64, 64, 64, 8]);
+}
+
+/// A Checkpoint of this name, of a pod that does not exist.
+fn decoy(name: &str) -> Input {
+    let spec = fixtures::checkpoint("web").named(name).spec(|spec| spec.pod.as_mut().unwrap().uid = Some("x".into()));
+    Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(spec.reason(Phase::Failed, Reason::PodGone).build())) }
+}
+
+#[test]
+fn a_pod_whose_names_are_taken_by_three_checkpoints_of_other_targets_is_claimed_under_a_further_one() {
+    let (mut engine, _) = leading(settings(), vec![]);
+    let (name, uid, container) = ("a".to_owned(), "a".to_owned(), "app".to_owned());
+    let target = CheckpointTarget::Pod { name, uid, container, image: fixtures::IMAGE.to_owned() };
+    let names: Vec<String> = checkpoint_name::names(&target).take(5).collect();
+    for name in &names[..3] {
+        engine.on(decoy(name), now(0));
+    }
+    let effects = engine.on(pod_event(ready("a")), now(1));
+    let (id, operation) = only(effects);
+    assert!(matches!(operation, Operation::FindWorkload { .. }), "{operation:?}");
+    let (id, claim) = only(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 1));
+    assert!(matches!(&claim, Operation::Claim(claim) if claim.name == names[3]), "{claim:?}");
+    // The API server knows one more than the watch has shown.
+    let (_, claim) = only(finish(&mut engine, id, OperationResult::Claim(Ok(ClaimResult::NameTaken)), 1));
+    assert!(matches!(&claim, Operation::Claim(claim) if claim.name == names[4]), "{claim:?}");
+}
+
+#[test]
+fn the_deleted_checkpoint_of_a_revision_concerns_no_pod_of_another_namespace() {
+    let of = |namespace: &str| {
+        pod("web").namespace(namespace).uid(namespace).labeled().label(POD_TEMPLATE_HASH, "r").ready(0).watched()
+    };
+    let once_per = OncePerSetting { default: OncePer::Revision, is_limit: false };
+    let (mut engine, effects) = leading(EngineSettings { once_per, ..settings() }, vec![of("a"), of("b")]);
+    let mut work = operations(effects);
+    while let Some((id, operation)) = work.pop() {
+        let result = match operation {
+            Operation::FindWorkload { .. } => OperationResult::Workload(Ok(workload())),
+            _ => OperationResult::Claim(Ok(ClaimResult::AlreadyClaimed)),
+        };
+        work.extend(operations(finish(&mut engine, id, result, 0)));
+    }
+    let mut deleted = fixtures::checkpoint("web").namespace("a").in_progress().phase(Phase::Failed).build();
+    deleted.spec.pod = None;
+    deleted.spec.revision = Some("r".to_owned());
+    let event = Box::new(Event::Delete(deleted));
+    let (_, operation) = only(engine.on(Input::Checkpoints { scope: 0, event }, now(10)));
+    let Operation::FindWorkload { pod } = operation else { panic!("{operation:?}") };
+    assert_eq!(&*pod.name.namespace, "a");
 }

@@ -2,8 +2,6 @@
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use snapwatcher_api::checkpoint_name;
-use snapwatcher_api::pod::PodFacts;
 
 use super::*;
 use crate::record::first_attempt;

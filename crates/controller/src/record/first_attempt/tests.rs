@@ -99,6 +99,63 @@ fn an_annotation_of_anything_else_does_not_count() {
 }
 
 #[test]
+fn an_annotation_with_a_text_that_snapwatcher_does_not_write_does_not_count() {
+    let fields = ["/holder", "/pod/node", "/workload", "/revision", "/imageID"];
+    for text in ["\u{1b}[2Jx", "snapwatcher-0/\u{1b}[2Jx", "a b/c", "w\u{fc}b/x", "x\n", "\u{202e}x"] {
+        for field in fields {
+            let mut object = claimed();
+            let mut attempt: serde_json::Value = serde_json::from_str(&object.annotations()[ATTEMPT]).unwrap();
+            *attempt.pointer_mut(field).unwrap() = text.into();
+            object.annotations_mut().insert(ATTEMPT.into(), attempt.to_string());
+            assert!(!read(&mut object, LONGEST) && object.status.is_none(), "{field}: {text:?}");
+        }
+    }
+    for (field, text) in [("/workload", "web"), ("/workload", "/web"), ("/pod/node", "N1"), ("/revision", "")] {
+        let mut object = claimed();
+        let mut attempt: serde_json::Value = serde_json::from_str(&object.annotations()[ATTEMPT]).unwrap();
+        *attempt.pointer_mut(field).unwrap() = text.into();
+        object.annotations_mut().insert(ATTEMPT.into(), attempt.to_string());
+        assert!(!read(&mut object, LONGEST), "{field}: {text:?}");
+    }
+}
+
+#[test]
+fn an_attempt_of_a_revision_names_a_pod_by_a_name_that_pods_can_have() {
+    let (revision, container) = ("r".to_owned(), "app".to_owned());
+    let (api_version, kind, name) = ("apps/v1".into(), "Deployment".into(), "web".into());
+    let workload = WorkloadReference { api_version, kind, name, uid: "d".into() };
+    let target = CheckpointTarget::Revision { workload, revision, container };
+    for (pod, counts) in [("web-1", true), ("../../other/pods/db", false), ("\u{1b}[2Jx", false)] {
+        let mut object = claimed();
+        object.metadata.name = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]);
+        object.spec = (&target).into();
+        let mut attempt: serde_json::Value = serde_json::from_str(&object.annotations()[ATTEMPT]).unwrap();
+        attempt["pod"]["name"] = pod.into();
+        object.annotations_mut().insert(ATTEMPT.into(), attempt.to_string());
+        assert_eq!(read(&mut object, LONGEST), counts, "{pod:?}");
+    }
+}
+
+#[test]
+fn what_snapwatcher_writes_of_any_owner_and_node_counts() {
+    let long = format!("{}.example.com", "n".repeat(200));
+    let pods = [
+        pod("web").labeled().controlled_by("apps/v1", "ReplicaSet", "web-1"),
+        pod("web").labeled().controlled_by("x.io/v1", "", "a b\u{1b}"),
+        pod("web").labeled().label("pod-template-hash", "7d4b8c8f9"),
+    ];
+    for facts in pods.map(|pod| pod.ready(0).node(&long).facts()) {
+        let workload = facts.controller.as_ref().map_or_else(
+            || "Pod/web".to_owned(),
+            |controller| snapwatcher_kubernetes::workload::Workload::from(&**controller).to_string(),
+        );
+        let mut object = claimed();
+        write(&mut object, &AttemptTarget::new(&facts, "app".into(), workload), &holder(), LONGEST, at(0));
+        assert!(read(&mut object, LONGEST), "{:?}", object.annotations());
+    }
+}
+
+#[test]
 fn an_attempt_of_a_revision_counts_under_a_derived_name_only() {
     let (revision, container) = ("r".to_owned(), "app".to_owned());
     let (api_version, kind, name) = ("apps/v1".into(), "Deployment".into(), "web".into());

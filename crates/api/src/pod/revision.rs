@@ -1,0 +1,94 @@
+//! Which label or annotation of a pod names its revision. The controllers of Kubernetes set a label of their own; others, such as
+//! Strimzi's StrimziPodSet, set another label or an annotation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::checkpoint_name::shortened;
+use crate::keys::{CONTROLLER_REVISION_HASH, POD_TEMPLATE_HASH, REVISION_LABEL};
+
+use super::name::{LONGEST_LABEL, is_label_key, is_label_value};
+use super::options::InvalidAnnotation;
+
+/// Labels by which the controllers of Kubernetes name the revision of a pod. The first one that is set counts.
+const OF_KUBERNETES: [&str; 2] = [POD_TEMPLATE_HASH, CONTROLLER_REVISION_HASH];
+
+/// Keys that the operator has named, in the order in which they count, before those of Kubernetes. Cloning is cheap.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RevisionLabels(Arc<[String]>);
+
+impl RevisionLabels {
+    pub fn new(keys: Vec<String>) -> Self {
+        Self(keys.into())
+    }
+
+    /// The value that names the revision of a pod with these labels and annotations, if there is one. A pod that names a key which
+    /// it does not have is an error: by its controller alone, all its revisions would count as one.
+    pub(super) fn value(
+        &self,
+        labels: &BTreeMap<String, String>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Option<String>, InvalidAnnotation> {
+        let value = |key: &str| {
+            let mut values = [labels.get(key), annotations.get(key)].into_iter().flatten();
+            values.find(|value| is_revision(value)).cloned()
+        };
+        // Another text is reported with the other annotations.
+        if let Some(key) = annotations.get(REVISION_LABEL).filter(|key| is_label_key(key)) {
+            let problem = || format!("the pod has no label and no annotation `{key}` with the value of a label");
+            return value(key).map(Some).ok_or_else(|| InvalidAnnotation { key: REVISION_LABEL, problem: problem() });
+        }
+        let named = self.0.iter().find_map(|key| value(key));
+        let of_kubernetes = || OF_KUBERNETES.iter().find_map(|key| labels.get(*key).filter(|value| !value.is_empty()));
+        Ok(named.or_else(|| of_kubernetes().map(|value| shortened(value, LONGEST_LABEL))))
+    }
+}
+
+/// Whether `spec.revision` of a Checkpoint can have this value.
+pub(crate) fn is_revision(value: &str) -> bool {
+    value.len() <= LONGEST_LABEL && is_label_value(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn the_first_key_that_has_a_value_names_the_revision() {
+        let configured = RevisionLabels::new(vec!["strimzi.io/revision".to_owned(), "example.com/rev".to_owned()]);
+        let named = |key: &str| map(&[(REVISION_LABEL, key), ("example.com/of-annotation", "a1")]);
+        for (case, labels, annotations, expected) in [
+            ("nothing", map(&[]), map(&[]), None),
+            ("of a Deployment", map(&[(POD_TEMPLATE_HASH, "d1")]), map(&[]), Some("d1")),
+            ("an empty one", map(&[(POD_TEMPLATE_HASH, ""), (CONTROLLER_REVISION_HASH, "s1")]), map(&[]), Some("s1")),
+            ("a label", map(&[("example.com/rev", "r1"), (POD_TEMPLATE_HASH, "d1")]), map(&[]), Some("r1")),
+            ("an annotation", map(&[]), map(&[("strimzi.io/revision", "6a6a679b")]), Some("6a6a679b")),
+            ("both keys", map(&[("example.com/rev", "r1")]), map(&[("strimzi.io/revision", "z1")]), Some("z1")),
+            ("no value of a label", map(&[]), map(&[("strimzi.io/revision", "a b")]), None),
+            ("too long", map(&[]), map(&[("strimzi.io/revision", &"x".repeat(64))]), None),
+            ("named by the pod", map(&[("strimzi.io/revision", "z1"), ("x", "1")]), named("x"), Some("1")),
+            ("an annotation named by the pod", map(&[]), named("example.com/of-annotation"), Some("a1")),
+            ("no key of a label", map(&[(POD_TEMPLATE_HASH, "d1")]), named("a b"), Some("d1")),
+        ] {
+            let value = configured.value(&labels, &annotations).unwrap();
+            assert_eq!(value.as_deref(), expected, "{case}");
+        }
+        let unset = RevisionLabels::default().value(&map(&[("example.com/rev", "r1")]), &map(&[])).unwrap();
+        assert_eq!(unset, None, "that key is not named");
+    }
+
+    #[test]
+    fn a_pod_that_names_a_key_which_it_does_not_have_is_an_error() {
+        let labels = map(&[(POD_TEMPLATE_HASH, "d1")]);
+        let error = RevisionLabels::default().value(&labels, &map(&[(REVISION_LABEL, "example.com/rev")])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "annotation snap.weaversoft.io/revision-label: the pod has no label and no annotation `example.com/rev` with the \
+             value of a label"
+        );
+    }
+}

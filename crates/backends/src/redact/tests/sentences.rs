@@ -1,0 +1,97 @@
+//! Secrets in sentences and settings, and sentences about secrets that hold none.
+
+use super::*;
+
+#[test]
+fn a_secret_in_a_sentence_or_a_setting_never_survives() {
+    let sentences = vec![
+        format!("Invalid API key: {S}"),
+        format!("Incorrect API key provided: {S}. See the documentation."),
+        format!("secret key = {S}"),
+        format!("the access key is {S}"),
+        format!("invalid token {S} is expired"),
+        format!("no such token: '{S}'"),
+        format!("bad secret key {S}"),
+        format!("Your API key ({S}) is invalid"),
+        format!("wrong credentials bob:{S}"),
+        format!("credentials bob/{S} were rejected"),
+        format!("passphrase for key '/k.pem': {S}"),
+        format!("Basic bob:{S}"),
+        format!("the token \"{S}\" was revoked"),
+        "token 8f14e45f-ceea-467f-a8f3-hunter2X is unknown".to_owned(),
+        format!("password for bob is {S}"),
+        format!("Password for 'https://bob@host': {S}"),
+        format!("changed the password to {S}"),
+        format!("password -> {S}"),
+        format!("password - {S}"),
+        format!("the password \u{201c}{S} two\u{201d} is wrong"),
+        format!("password: `{S}`"),
+        format!("expected password != {S}"),
+        format!("DBPASS={S}"),
+        format!("passkey={S}"),
+        format!("rootpw {S}"),
+        format!("BINDPW={S}"),
+        format!("Passwort: {S}"),
+        format!("one-time code: {S}"),
+        format!("requirepass {S}"),
+        format!("masterauth {S}"),
+        format!("CREATE USER bob IDENTIFIED BY '{S}'"),
+        format!("ALTER USER bob IDENTIFIED WITH mysql_native_password BY '{S}'"),
+        format!("create user bob identified by '{S}'"),
+        format!("SET PASSWORD FOR 'bob'@'%' = PASSWORD('{S}')"),
+        format!("ENV DB_PASSWORD {S}"),
+        format!("Step 3/7 : ENV DB_PASSWORD {S}"),
+        format!("setenv DB_PASSWORD {S}"),
+        format!("proxy_set_header X-Api-Key {S};"),
+        format!("fastcgi_param DB_PASSWORD {S};"),
+        format!("x-functions-key: {S}"),
+        format!("api_token {S}"),
+        format!("GET https://h/?code={S}&x=1"),
+        format!("db:5432:shop:bob:{S}"),
+        format!("bob:{S}@/shop"),
+        "bob:$apr1$hunter2X$abcdefghijklmnop".to_owned(),
+        "$2y$10$hunter2Xabcdefghijklmnop".to_owned(),
+    ];
+    assert_eq!(leaks(sentences), []);
+}
+
+#[test]
+fn a_sentence_about_a_secret_stays_as_it_is() {
+    for text in [
+        "could not parse private key: asn1: structure error",
+        "failed to parse the private key: x509: failed to parse RSA private key",
+        "the access key ID you provided does not exist in our records",
+        "failed to validate API key: key not found",
+        "Unexpected token < in JSON at position 0",
+        "Unexpected token 'o', \"not json\" is not valid JSON",
+        "invalid character 'x' looking for beginning of value",
+        "the token has expired 15m30s ago",
+        "token used before issued",
+        "cannot get secret web-0-x7x2k in namespace shop",
+        "Access denied for user 'root'@'localhost' (using password: YES)",
+        "the key bypass=1 is unknown",
+        "secrets \"db-password-v2\" not found",
+        "failed to get credentials for registry.example.com: not found",
+        "the password of the user is required",
+        "pod identified by web-0 was not found",
+        "could not connect to registry/web: connection refused",
+        "GET https://h/?code=404",
+        "main.go:12:3: error in checkpoint",
+        "{\"message\":\"pod not found\"}",
+        "unexpected response body: {\"message\":\"criu failed\"}",
+        "Unable to retrieve some image pull secrets (regcred2); attempting to pull the image may not succeed.",
+        "error getting credentials - err: exec: \"docker-credential-ecr-login\": executable file not found in $PATH, out: ``",
+        "secret key \"foo\" not found in Secret shop/web",
+        "authentication token is missing or malformed",
+        "the token expires in 3600 seconds",
+        "relation \"session_keys\" does not exist",
+        "encryption key rotation is in progress",
+        "echo 1 > /proc/sys/kernel/ns_last_pid: permission denied",
+        "mount options: rw,relatime,data=ordered",
+        "session s1 timed out after 15m30s",
+        "{\"detail\":\"pod web-5f4d7c9b8d-x2k4z not found on node worker-node-1\"}",
+        "bind: cannot assign requested address, data=none",
+    ] {
+        assert_eq!(redacted(text), text);
+    }
+}
