@@ -206,7 +206,7 @@ impl ControllerService {
             .boxed()
     }
 
-    /// Tells the back-end of a checkpoint that this process, or an earlier one, has taken.
+    /// Reports to the back-end a checkpoint that this process, or an earlier one, has taken.
     fn recall(&self, event: &Event<Checkpoint>) {
         let (Event::InitApply(checkpoint) | Event::Apply(checkpoint)) = event else { return };
         if let (Some(backend), Some(taken)) = (&self.io.backend, taken(checkpoint, clock::now())) {

@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::quantity;
 
-use super::watched::first_containers;
+use super::first_entries::first_entries;
+use super::watched::CONTAINERS_KEPT;
 
 /// The longest name of a container. One with a longer name can't be checkpointed.
 const LONGEST_NAME: usize = 63;
@@ -59,18 +60,18 @@ struct ReadPod {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ReadSpec {
-    #[serde(deserialize_with = "first_containers")]
+    #[serde(deserialize_with = "first_entries::<_, _, CONTAINERS_KEPT>")]
     containers: Vec<ReadContainer>,
-    #[serde(deserialize_with = "first_containers")]
+    #[serde(deserialize_with = "first_entries::<_, _, CONTAINERS_KEPT>")]
     init_containers: Vec<ReadContainer>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ReadStatus {
-    #[serde(deserialize_with = "first_containers")]
+    #[serde(deserialize_with = "first_entries::<_, _, CONTAINERS_KEPT>")]
     container_statuses: Vec<ReadContainer>,
-    #[serde(deserialize_with = "first_containers")]
+    #[serde(deserialize_with = "first_entries::<_, _, CONTAINERS_KEPT>")]
     init_container_statuses: Vec<ReadContainer>,
 }
 

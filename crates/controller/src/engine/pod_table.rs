@@ -207,7 +207,7 @@ impl PodTable {
     /// The claim was rejected, and is not tried again before [`Self::retry_rejected`]. False: it was of another image.
     pub(super) fn claim_rejected(&mut self, key: &ContainerKey) -> bool {
         let Some(entry) = self.entry_mut(key) else { return false };
-        // When it is tried again, revision and Checkpoints are looked at anew.
+        // When it is tried again, revision and Checkpoints are looked at again.
         let is_current = entry.has_image_of(key);
         entry.set_claim(&key.container, is_current.then_some(ClaimState::Rejected));
         is_current

@@ -129,13 +129,17 @@ mod tests {
 
     #[test]
     fn the_limits_are_those_of_the_containers() {
-        let PodDetail::Limits(limits) = decoded(pod(0), &RevisionLabels::default(), PodNeed::Limits).unwrap().detail else { panic!("no limits") };
+        let PodDetail::Limits(limits) = decoded(pod(0), &RevisionLabels::default(), PodNeed::Limits).unwrap().detail
+        else {
+            panic!("no limits")
+        };
         assert_eq!(limits.of("app").memory, Some(1 << 30));
     }
 
     #[test]
     fn the_text_of_a_pod_is_kept_as_it_is_up_to_a_limit() {
-        let text = |pod: &str| match decoded(pod.to_owned(), &RevisionLabels::default(), PodNeed::Text).unwrap().detail {
+        let text = |pod: &str| match decoded(pod.to_owned(), &RevisionLabels::default(), PodNeed::Text).unwrap().detail
+        {
             PodDetail::Text(text) => text,
             detail => panic!("{detail:?}"),
         };
@@ -173,9 +177,17 @@ mod tests {
     #[tokio::test]
     async fn a_response_about_another_pod_is_an_error_of_this_read_alone() {
         let wanted = PodName { namespace: "default".into(), name: "web".into() };
-        assert!(read_pod(&answering("default", "web"), &wanted, &RevisionLabels::default(), PodNeed::Nothing).await.unwrap().is_some());
+        assert!(
+            read_pod(&answering("default", "web"), &wanted, &RevisionLabels::default(), PodNeed::Nothing)
+                .await
+                .unwrap()
+                .is_some()
+        );
         for (namespace, name) in [("victim", "web"), ("default", "db-0")] {
-            let error = read_pod(&answering(namespace, name), &wanted, &RevisionLabels::default(), PodNeed::Nothing).await.err().unwrap();
+            let error = read_pod(&answering(namespace, name), &wanted, &RevisionLabels::default(), PodNeed::Nothing)
+                .await
+                .err()
+                .unwrap();
             let expected = format!("could not read pod `default/web`: the response is about `{namespace}/{name}`");
             assert!(
                 matches!(error, CallError::OtherObject { .. }) && error.to_string().starts_with(&expected),
