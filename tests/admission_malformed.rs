@@ -125,12 +125,12 @@ async fn each_response_is_a_valid_review_with_the_same_uid() {
                 vec![mutated, admission],
             ),
             (
-                "complete",
+                "a copy of a labeled pod",
                 changed(&|request| {
                     request["object"]["metadata"]["annotations"] = json!({ADMISSION: "earlier"});
                     request["object"]["metadata"]["labels"][MUTATED] = json!("junk");
                 }),
-                vec![],
+                vec![admission],
             ),
             ("no labels", changed(&|request| request["object"]["metadata"]["labels"] = Value::Null), vec![]),
             ("not opted in", changed(&|request| request["object"]["metadata"]["labels"][SNAP] = json!("True")), vec![]),
