@@ -85,7 +85,8 @@ async fn the_limits_hold_on_each_node_and_in_all_and_small_namespaces_are_served
                 let requests = a.snaphook().requests();
                 assert_eq!(requests.len(), pods, "each once");
                 let most = most_at_once(&requests);
-                assert_eq!(most, AT_ONCE, "the limit in all is used and kept");
+                // Each namespace leaves some slots to the others.
+                assert!((AT_ONCE - 1..=AT_ONCE).contains(&most), "the limit in all is used and kept: {most}");
                 let mut by_node: BTreeMap<&str, Vec<&RecordedRequest>> = BTreeMap::new();
                 for request in &requests {
                     by_node.entry(request.body["node_name"].as_str().unwrap()).or_default().push(request);

@@ -324,9 +324,9 @@ fn the_base_images_have_a_digest() {
 fn what_security_md_says_of_the_account_is_what_the_roles_grant() {
     let security = fs::read_to_string(page("SECURITY.md")).unwrap();
     let text = security.split_whitespace().collect::<Vec<_>>().join(" ");
-    let roles = fs::read_to_string(page("manifests/rbac.yaml")).unwrap();
+    let manifest = fs::read_to_string(page("manifests/rbac.yaml")).unwrap();
     // The verbs of a rule come last.
-    let rules = roles.split("- apiGroups:").skip(1).filter_map(|rule| {
+    let rules = manifest.split("- apiGroups:").skip(1).filter_map(|rule| {
         let (resources, rest) = rule.split_once("verbs: [")?;
         Some(format!("{resources}verbs: [{}", rest.split(']').next()?))
     });

@@ -26,6 +26,9 @@ const LONGEST_RETRY_WAIT: Duration = seconds(600);
 /// Reasons for which other pods at the same endpoint need not wait.
 const ABOUT_ONE_POD: [Reason; 4] = [Reason::PodNotOnNode, Reason::PodForbidden, Reason::PodNotFound, Reason::TooSoon];
 
+/// The key of an attempt, its node, its pod and container, and whether only an annotation shows it.
+type TakenSlot = (String, Option<String>, Option<(String, String)>, bool);
+
 impl World {
     /// An engine starts an operation.
     pub(super) fn check_start(&mut self, process: usize, id: OperationId, operation: &Operation) {
@@ -190,7 +193,7 @@ impl World {
         // A namespace has half of the slots that the others leave, rounded up.
         let share = |others: usize| flags.concurrent.saturating_sub(others).div_ceil(2);
         let is_shared = of.seen.has_pods_of_several_namespaces();
-        let count = |mut slots: Vec<(String, Option<String>, Option<(String, String)>, bool)>| {
+        let count = |mut slots: Vec<TakenSlot>| {
             slots.sort_by(|(_, _, one, one_claimed), (_, _, other, other_claimed)| {
                 (one, one_claimed).cmp(&(other, other_claimed))
             });
@@ -276,7 +279,7 @@ impl World {
     pub(super) fn check_looks(&mut self, process: usize, before: u64, queued: usize) {
         let of = &self.processes[process];
         let looks = of.engine.look_count() - before;
-        let most = 2 * (of.decisions_per_step + queued) + 2;
+        let most = of.decisions_per_step + 2 * queued + 1;
         if looks > most as u64 {
             self.violate("looks", || format!("{looks} after the event of one pod, at most {most}"));
         }

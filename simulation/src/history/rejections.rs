@@ -88,10 +88,9 @@ impl Rejections {
 
     fn accepted(&mut self, id: OperationId) {
         let Some(tried) = self.ended(id) else { return };
-        if self.rejected.contains(&tried) {
-            self.waiting.remove(&tried.namespace);
-            self.rejected.retain(|other| other.namespace != tried.namespace);
-        }
+        // A container that waits since another one of its Checkpoint was rejected counts as tried again, too.
+        self.waiting.remove(&tried.namespace);
+        self.rejected.retain(|other| other.namespace != tried.namespace);
     }
 
     fn was_rejected(&mut self, id: OperationId) {

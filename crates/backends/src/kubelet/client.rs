@@ -43,7 +43,7 @@ impl Kubelet {
         let tokens = TokenCache::new(calls.clone(), namespace.to_owned(), settings.service_account.clone());
         let nodes = Nodes::new(calls, settings.address_types.clone());
         let archives = ArchiveLimits::new(settings.archive_bytes_per_day);
-        Ok(Self { nodes, tokens, client, settings, archives })
+        Ok(Self { settings, nodes, tokens, client, archives })
     }
 
     async fn attempt(&self, request: &CheckpointRequest) -> Outcome {

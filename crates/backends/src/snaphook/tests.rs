@@ -52,11 +52,11 @@ fn request() -> CheckpointRequest {
         checkpoint_uid: "6d2f0c1e".to_owned(),
         is_automatic: false,
         idempotency_key: "6d2f0c1e-2f7d-4a55-9d3c-0d4f6a2f9b11-0".to_owned(),
-        pod_detail: text(json!({"metadata": {"name": "web-0"}, "spec": {"nodeName": "worker-node-1"}})),
+        pod_detail: text(&json!({"metadata": {"name": "web-0"}, "spec": {"nodeName": "worker-node-1"}})),
     }
 }
 
-fn text(pod: Value) -> PodDetail {
+fn text(pod: &Value) -> PodDetail {
     PodDetail::Text(PodText::Whole(RawValue::from_string(pod.to_string()).unwrap()))
 }
 

@@ -102,7 +102,9 @@ impl Engine {
     /// Decides what a container needs: nothing, its workload, a slot, or its Checkpoint.
     fn prepare_claim(&mut self, key: ContainerKey, workload: Option<Workload>, now: Now) {
         if !self.pods.is_claimable(&key, now) {
-            self.retry_ended(&key, now);
+            if self.put_back(&key, now) {
+                return;
+            }
             let again = self.pods.claim_ineligible(&key, now);
             return self.take(again.into_iter().collect(), now);
         }
@@ -287,7 +289,9 @@ impl Engine {
             if must_wait {
                 return self.hold_back(key, now);
             }
-            self.retry_ended(&key, now);
+            if self.put_back(&key, now) {
+                return;
+            }
             let again = self.pods.claim_ineligible(&key, now);
             return self.take(again.into_iter().collect(), now);
         };

@@ -134,6 +134,16 @@ impl Engine {
         }
     }
 
+    /// A container that is tried again is not eligible any more: it waits again. False: it is not tried again.
+    pub(super) fn put_back(&mut self, key: &ContainerKey, now: Now) -> bool {
+        let is_retried = self.rejected.retried.contains(key);
+        if is_retried {
+            self.retry_ended(key, now);
+            self.hold_back(key.clone(), now);
+        }
+        is_retried
+    }
+
     /// Meanwhile the image was changed in place: the next claim is another one.
     fn retry_is_pointless(&mut self, key: &ContainerKey, now: Now) {
         self.retry_ended(key, now);

@@ -50,7 +50,7 @@ async fn user_and_password_of_the_url_are_sent_and_not_shown() {
 async fn the_values_of_a_pod_that_was_sent_are_not_shown() {
     let value = "opensesame now";
     let mut request = request();
-    request.pod_detail = text(json!({"metadata": {"name": "web-0"}, "spec": {"containers": [{
+    request.pod_detail = text(&json!({"metadata": {"name": "web-0"}, "spec": {"containers": [{
         "name": "app", "args": ["--mode=shop"], "env": [{"name": "GREETING", "value": value}, {"name": "PORT", "value": "8080"}],
     }]}}));
     let echo = format!(r#"{{"detail": "cannot parse {value} of port 8080"}}"#);
