@@ -2,60 +2,13 @@
 //! revision, and change the pod all the time. So one change costs one mark, and the Checkpoints are then looked at one after
 //! the other, a few in each step, not more often than the waits here allow.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use snapwatcher_api::pod::PodName;
 
+use super::look_passes::{AFTER_CHANGE, Pass};
 use super::message::Now;
-use super::record_key::RecordKey;
 use super::record_subject::RecordSubject;
 use super::state::Engine;
 use super::timers::Timer;
-
-/// From the beginning of one pass over the Checkpoints about a subject to that of the next.
-const AFTER_CHANGE: Duration = Duration::from_secs(5);
-/// The same if a pod is Ready: a Checkpoint can have waited for that.
-const AFTER_READY: Duration = Duration::from_secs(1);
-
-/// The passes that are under way or were a short time ago, by subject.
-#[derive(Default)]
-pub(super) struct Looks {
-    passes: HashMap<RecordSubject, Pass>,
-}
-
-/// One pass over the Checkpoints about a subject. Times are those of the clock since boot.
-struct Pass {
-    began: Duration,
-    /// The last Checkpoint that was looked at.
-    last: Option<RecordKey>,
-    is_under_way: bool,
-    /// When the next pass may begin; `None`: nothing has changed since this one began.
-    next: Option<Duration>,
-}
-
-impl Pass {
-    fn new(began: Duration) -> Self {
-        Self { began, last: None, is_under_way: true, next: None }
-    }
-}
-
-impl Looks {
-    pub(super) fn len(&self) -> usize {
-        self.passes.len()
-    }
-
-    /// A pod has changed. Returns when the timer of the subject is due; `None`: as before.
-    fn mark(&mut self, subject: &RecordSubject, is_ready: bool, now: Duration) -> Option<Duration> {
-        let Some(pass) = self.passes.get_mut(subject) else {
-            self.passes.insert(subject.clone(), Pass::new(now));
-            return Some(now);
-        };
-        let next = pass.began + if is_ready { AFTER_READY } else { AFTER_CHANGE };
-        pass.next = Some(pass.next.map_or(next, |before| before.min(next)));
-        pass.next.filter(|_| !pass.is_under_way).map(|next| next.max(now))
-    }
-}
 
 impl Engine {
     /// A pod has changed, or is gone: the Checkpoints about it or its revision are to be looked at.

@@ -13,14 +13,14 @@ use snapwatcher_kubernetes::cluster::Scope;
 
 use super::api_outage::ApiOutage;
 use super::endpoint_breakers::{EndpointBreakers, Permit};
-use super::looks::Looks;
+use super::look_passes::Looks;
 use super::message::{Effect, Now};
 use super::pod_action::ContainerKey;
 use super::pod_table::PodTable;
 use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
 use super::record_table::RecordTable;
-use super::rejected_claims::RejectedClaims;
+use super::rejected_table::RejectedClaims;
 use super::slots::{ConcurrencyLimits, Slots};
 use super::timers::Timers;
 use super::work_queue::{WorkItem, WorkQueue};
