@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 pub mod checkpoint_name;
+mod decoded_text;
 pub mod duration;
 pub mod eligibility;
 #[cfg(any(test, feature = "test-support"))]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::checkpoint_name::shortened;
+use crate::decoded_text::DecodedText;
 use crate::keys;
 use crate::pod::revision::is_revision;
 
@@ -62,13 +63,21 @@ impl<'de, const OTHERS: usize> Visitor<'de> for ReadValuesVisitor<OTHERS> {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
         let (mut values, mut others) = (BTreeMap::new(), 0);
-        while let Some(key) = map.next_key_seed(ReadKey { with_others: others < OTHERS })? {
+        loop {
+            let read_key = |key: &str| read_key(key, others < OTHERS);
+            let key = map.next_key_seed(DecodedText { expected: "a key", read: read_key })?;
+            let Some(key) = key else { return Ok(ReadValues(values)) };
             match key {
                 Key::Read(key) => {
-                    values.insert(key.to_owned(), map.next_value_seed(ReadValue)?);
+                    values.insert(
+                        key.to_owned(),
+                        map.next_value_seed(DecodedText { expected: "a string", read: read_value })?,
+                    );
                 }
                 Key::Other(key) => {
-                    if let Some(value) = map.next_value_seed(RevisionValue)? {
+                    if let Some(value) =
+                        map.next_value_seed(DecodedText { expected: "a string", read: revision_value })?
+                    {
                         values.insert(key, value);
                         others += 1;
                     }
@@ -78,7 +87,6 @@ impl<'de, const OTHERS: usize> Visitor<'de> for ReadValuesVisitor<OTHERS> {
                 }
             }
         }
-        Ok(ReadValues(values))
     }
 }
 
@@ -90,76 +98,20 @@ enum Key {
     Skipped,
 }
 
-struct ReadKey {
-    with_others: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for ReadKey {
-    type Value = Key;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for ReadKey {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-        Ok(match read_keys().find(|read| *read == key) {
-            Some(key) => Key::Read(key),
-            None if self.with_others && key.len() <= LONGEST_KEY => Key::Other(key.to_owned()),
-            None => Key::Skipped,
-        })
+fn read_key(key: &str, with_others: bool) -> Key {
+    match read_keys().find(|read| *read == key) {
+        Some(key) => Key::Read(key),
+        None if with_others && key.len() <= LONGEST_KEY => Key::Other(key.to_owned()),
+        None => Key::Skipped,
     }
 }
 
 /// A value, if it can name a revision.
-struct RevisionValue;
-
-impl<'de> DeserializeSeed<'de> for RevisionValue {
-    type Value = Option<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for RevisionValue {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(is_revision(value).then(|| value.to_owned()))
-    }
+fn revision_value(value: &str) -> Option<String> {
+    is_revision(value).then(|| value.to_owned())
 }
 
 /// A value of at most [`LONGEST_VALUE`] bytes.
-struct ReadValue;
-
-impl<'de> DeserializeSeed<'de> for ReadValue {
-    type Value = String;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for ReadValue {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<String, E> {
-        Ok(shortened(value, LONGEST_VALUE))
-    }
+fn read_value(value: &str) -> String {
+    shortened(value, LONGEST_VALUE)
 }

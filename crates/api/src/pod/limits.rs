@@ -7,6 +7,7 @@ use std::fmt;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::decoded_text::DecodedText;
 use crate::quantity;
 
 use super::first_entries::first_entries;
@@ -124,12 +125,14 @@ impl<'de> Visitor<'de> for LimitsVisitor {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ContainerLimits, M::Error> {
         let mut limits = ContainerLimits::default();
-        while let Some(resource) = map.next_key::<Resource>()? {
+        while let Some(resource) =
+            map.next_key_seed(DecodedText { expected: "the name of a resource", read: Resource::named })?
+        {
             if resource == Resource::Other {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let Bytes(bytes) = map.next_value()?;
+            let bytes = map.next_value_seed(DecodedText { expected: "a quantity", read: positive_bytes })?;
             match resource {
                 Resource::Memory => limits.memory = bytes,
                 Resource::EphemeralStorage => limits.ephemeral_storage = bytes,
@@ -151,52 +154,20 @@ enum Resource {
     Other,
 }
 
-impl<'de> Deserialize<'de> for Resource {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(ResourceVisitor)
-    }
-}
-
-struct ResourceVisitor;
-
-impl Visitor<'_> for ResourceVisitor {
-    type Value = Resource;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a resource")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Resource, E> {
-        Ok(match name {
-            "memory" => Resource::Memory,
-            "ephemeral-storage" => Resource::EphemeralStorage,
-            _ if name.starts_with("hugepages-") => Resource::Hugepages,
-            _ => Resource::Other,
-        })
+impl Resource {
+    fn named(name: &str) -> Self {
+        match name {
+            "memory" => Self::Memory,
+            "ephemeral-storage" => Self::EphemeralStorage,
+            _ if name.starts_with("hugepages-") => Self::Hugepages,
+            _ => Self::Other,
+        }
     }
 }
 
 /// The bytes of a quantity. `None`: it is none, or 0.
-struct Bytes(Option<u64>);
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(BytesVisitor)
-    }
-}
-
-struct BytesVisitor;
-
-impl Visitor<'_> for BytesVisitor {
-    type Value = Bytes;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a quantity")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Bytes, E> {
-        Ok(Bytes(quantity::bytes(text).filter(|bytes| *bytes > 0)))
-    }
+fn positive_bytes(text: &str) -> Option<u64> {
+    quantity::bytes(text).filter(|bytes| *bytes > 0)
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //!
 //! A pod can have a megabyte of other things, and a tree of all of it takes thirty times as much.
 
-use std::fmt;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+
+use snapwatcher_api::pod::read_entries;
 
 /// The shortest value that is looked for: a shorter one, such as `80` or `true`, is a part of ordinary words.
 pub(super) const SHORTEST: usize = 6;
@@ -66,27 +67,12 @@ struct Values<T> {
 
 impl<'de, T: Deserialize<'de> + Into<Vec<String>>> Deserialize<'de> for Values<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ValuesVisitor(PhantomData))
-    }
-}
-
-struct ValuesVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de> + Into<Vec<String>>> Visitor<'de> for ValuesVisitor<T> {
-    type Value = Values<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut entries: S) -> Result<Values<T>, S::Error> {
         let mut values: Vec<String> = Vec::new();
-        while values.len() < MOST_VALUES {
-            let Some(entry) = entries.next_element::<T>()? else { return Ok(Values { values, entries: PhantomData }) };
+        read_entries(deserializer, |entry: T| {
             values.extend(entry.into());
-        }
-        while entries.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Values { values, entries: PhantomData })
+            if values.len() < MOST_VALUES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(Self { values, entries: PhantomData })
     }
 }
 
