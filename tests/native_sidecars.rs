@@ -3,19 +3,11 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use lab::objects::pod;
-use lab::{Namespace, PodStatus, in_namespace};
+use lab::{PodStatus, in_namespace};
 use serde_json::json;
 use snapwatcher_api::keys::CONTAINERS;
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
-
-/// The containers of this pod in the requests to SnapHook.
-fn requested_containers(ns: &Namespace, pod: &str) -> Vec<String> {
-    let requests = ns.snaphook().requests_for(ns.name(), pod);
-    let mut containers: Vec<String> = requests.into_iter().filter_map(|request| request.subject.container).collect();
-    containers.sort();
-    containers
-}
 
 #[tokio::test]
 async fn a_sidecar_is_checkpointed_only_if_it_is_named() {
@@ -36,7 +28,7 @@ async fn a_sidecar_is_checkpointed_only_if_it_is_named() {
         }
         ns.later_pod_is_requested("later").await;
         for (name, _, expected) in &cases {
-            assert_eq!(requested_containers(&ns, name), *expected, "{name}");
+            assert_eq!(ns.requested_containers(name), *expected, "{name}");
         }
         ns.apply_checkpoint("now", &json!({"pod": {"name": "nothing-said"}, "container": "cache"})).await.unwrap();
         assert_eq!(ns.record_named("now", "Succeeded").await.container(), "cache");
@@ -58,7 +50,7 @@ async fn a_sidecar_that_does_not_run_is_waited_for() {
         assert_eq!(ns.request_count("web"), 0);
         ns.set_status(&web, &PodStatus::ready(&web)).await;
         ns.until_requested("web", 1).await;
-        assert_eq!(requested_containers(&ns, "web"), ["cache"]);
+        assert_eq!(ns.requested_containers("web"), ["cache"]);
     })
     .await;
 }

@@ -6,18 +6,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use lab::objects::pod;
 use lab::webhooks::{MUTATED, SNAP};
-use lab::{Namespace, Record, in_namespace};
+use lab::{Record, in_namespace};
 use snapwatcher_api::keys::{CONTAINERS, DEFAULT_CONTAINER, DELAY, MIRROR, ONCE_PER};
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
-
-/// The containers of this pod in the requests to SnapHook.
-fn requested_containers(ns: &Namespace, pod: &str) -> Vec<String> {
-    let requests = ns.snaphook().requests_for(ns.name(), pod);
-    let mut containers: Vec<String> = requests.into_iter().filter_map(|request| request.subject.container).collect();
-    containers.sort();
-    containers
-}
 
 #[tokio::test]
 async fn each_chosen_container_has_a_checkpoint_and_a_block_of_its_own() {
@@ -40,7 +32,7 @@ async fn each_chosen_container_has_a_checkpoint_and_a_block_of_its_own() {
         }
         ns.later_pod_is_requested("later").await;
         for (name, _, expected) in &cases {
-            assert_eq!(requested_containers(&ns, name), *expected, "{name}");
+            assert_eq!(ns.requested_containers(name), *expected, "{name}");
             let records = ns.records_of(name).await;
             let recorded: BTreeSet<&str> = records.iter().map(Record::container).collect();
             assert_eq!(recorded, expected.iter().copied().collect(), "{name}");

@@ -85,4 +85,13 @@ impl Namespace {
     pub fn request_count(&self, pod: &str) -> usize {
         self.snaphook().requests_for(self.name(), pod).len()
     }
+
+    /// The containers of pods of this name in the requests that SnapHook has received, in alphabetical order.
+    pub fn requested_containers(&self, pod: &str) -> Vec<String> {
+        let requests = self.snaphook().requests_for(self.name(), pod);
+        let mut containers: Vec<String> =
+            requests.into_iter().filter_map(|request| request.subject.container).collect();
+        containers.sort();
+        containers
+    }
 }
