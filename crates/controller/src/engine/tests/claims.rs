@@ -101,6 +101,18 @@ fn target_of(operation: Operation) -> CheckpointTarget {
     claim.target
 }
 
+/// Ends all claims: the API server has their Checkpoints already.
+fn claim_all(engine: &mut Engine, effects: Vec<Effect>) {
+    let mut work = operations(effects);
+    while let Some((id, operation)) = work.pop() {
+        let result = match operation {
+            Operation::FindWorkload { .. } => OperationResult::Workload(Ok(workload())),
+            _ => OperationResult::Claim(Ok(ClaimResult::AlreadyClaimed)),
+        };
+        work.extend(operations(finish(engine, id, result, 0)));
+    }
+}
+
 #[test]
 fn a_pod_updated_in_place_is_claimed_with_its_new_image() {
     for (once_per, is_one_pod) in [(OncePer::Pod, true), (OncePer::Pod, false), (OncePer::Revision, true)] {
@@ -118,14 +130,7 @@ fn a_pod_updated_in_place_is_claimed_with_its_new_image() {
             EngineSettings { once_per: OncePerSetting { default: once_per, is_limit: false }, ..settings() },
             pods,
         );
-        let mut work = operations(effects);
-        while let Some((id, operation)) = work.pop() {
-            let result = match operation {
-                Operation::FindWorkload { .. } => OperationResult::Workload(Ok(workload())),
-                _ => OperationResult::Claim(Ok(ClaimResult::AlreadyClaimed)),
-            };
-            work.extend(operations(finish(&mut engine, id, result, 0)));
-        }
+        claim_all(&mut engine, effects);
         let (id, operation) = only(engine.on(pod_event(of("a", "2")), now(3)));
         assert!(matches!(operation, Operation::FindWorkload { .. }), "{operation:?}");
         let found = finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 3);
@@ -353,31 +358,6 @@ fn a_listing_of_many_claimed_pods_is_decided_in_short_steps() {
     assert_eq!(claimed, [64, 64, 64, 8]);
 }
 
-/// A Checkpoint of this name, of a pod that does not exist.
-fn decoy(name: &str) -> Input {
-    let spec = fixtures::checkpoint("web").named(name).spec(|spec| spec.pod.as_mut().unwrap().uid = Some("x".into()));
-    Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(spec.reason(Phase::Failed, Reason::PodGone).build())) }
-}
-
-#[test]
-fn a_pod_whose_names_are_taken_by_three_checkpoints_of_other_targets_is_claimed_under_a_further_one() {
-    let (mut engine, _) = leading(settings(), vec![]);
-    let (name, uid, container) = ("a".to_owned(), "a".to_owned(), "app".to_owned());
-    let target = CheckpointTarget::Pod { name, uid, container, image: fixtures::IMAGE.to_owned() };
-    let names: Vec<String> = checkpoint_name::names(&target).take(5).collect();
-    for name in &names[..3] {
-        engine.on(decoy(name), now(0));
-    }
-    let effects = engine.on(pod_event(ready("a")), now(1));
-    let (id, operation) = only(effects);
-    assert!(matches!(operation, Operation::FindWorkload { .. }), "{operation:?}");
-    let (id, claim) = only(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 1));
-    assert!(matches!(&claim, Operation::Claim(claim) if claim.name == names[3]), "{claim:?}");
-    // The API server knows one more than the watch has shown.
-    let (_, claim) = only(finish(&mut engine, id, OperationResult::Claim(Ok(ClaimResult::NameTaken)), 1));
-    assert!(matches!(&claim, Operation::Claim(claim) if claim.name == names[4]), "{claim:?}");
-}
-
 #[test]
 fn the_deleted_checkpoint_of_a_revision_concerns_no_pod_of_another_namespace() {
     let of = |namespace: &str| {
@@ -385,14 +365,7 @@ fn the_deleted_checkpoint_of_a_revision_concerns_no_pod_of_another_namespace() {
     };
     let once_per = OncePerSetting { default: OncePer::Revision, is_limit: false };
     let (mut engine, effects) = leading(EngineSettings { once_per, ..settings() }, vec![of("a"), of("b")]);
-    let mut work = operations(effects);
-    while let Some((id, operation)) = work.pop() {
-        let result = match operation {
-            Operation::FindWorkload { .. } => OperationResult::Workload(Ok(workload())),
-            _ => OperationResult::Claim(Ok(ClaimResult::AlreadyClaimed)),
-        };
-        work.extend(operations(finish(&mut engine, id, result, 0)));
-    }
+    claim_all(&mut engine, effects);
     let mut deleted = fixtures::checkpoint("web").namespace("a").in_progress().phase(Phase::Failed).build();
     deleted.spec.pod = None;
     deleted.spec.revision = Some("r".to_owned());

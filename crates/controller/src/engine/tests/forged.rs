@@ -1,4 +1,4 @@
-//! People can write attempts into the annotations of Checkpoints.
+//! People can create Checkpoints under any name, and write attempts into their annotations.
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -54,4 +54,29 @@ fn forged_attempts_of_one_namespace_never_hold_all_slots() {
     for second in [1, 600] {
         assert!(is_attempted("n1", &own, second), "this process knows what it has sent");
     }
+}
+
+/// A Checkpoint of this name, of a pod that does not exist.
+fn decoy(name: &str) -> Input {
+    let spec = fixtures::checkpoint("web").named(name).spec(|spec| spec.pod.as_mut().unwrap().uid = Some("x".into()));
+    Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(spec.reason(Phase::Failed, Reason::PodGone).build())) }
+}
+
+#[test]
+fn a_pod_whose_names_are_taken_by_three_checkpoints_of_other_targets_is_claimed_under_a_further_one() {
+    let (mut engine, _) = leading(settings(), vec![]);
+    let (name, uid, container) = ("a".to_owned(), "a".to_owned(), "app".to_owned());
+    let target = CheckpointTarget::Pod { name, uid, container, image: fixtures::IMAGE.to_owned() };
+    let names: Vec<String> = checkpoint_name::names(&target).take(5).collect();
+    for name in &names[..3] {
+        engine.on(decoy(name), now(0));
+    }
+    let effects = engine.on(pod_event(ready("a")), now(1));
+    let (id, operation) = only(effects);
+    assert!(matches!(operation, Operation::FindWorkload { .. }), "{operation:?}");
+    let (id, claim) = only(finish(&mut engine, id, OperationResult::Workload(Ok(workload())), 1));
+    assert!(matches!(&claim, Operation::Claim(claim) if claim.name == names[3]), "{claim:?}");
+    // The API server knows one more than the watch has shown.
+    let (_, claim) = only(finish(&mut engine, id, OperationResult::Claim(Ok(ClaimResult::NameTaken)), 1));
+    assert!(matches!(&claim, Operation::Claim(claim) if claim.name == names[4]), "{claim:?}");
 }
