@@ -14,7 +14,31 @@ const MAX_IDLE_MEMORY_MIB: f64 = 2.0;
 #[derive(Debug)]
 pub(crate) struct Budget {
     pub(crate) text: String,
-    pub(crate) is_met: bool,
+    pub(crate) verdict: Verdict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Met,
+    /// Missed by less than what runs of the same build differ by.
+    Missed,
+    /// Missed by more: the measurement fails.
+    Failed,
+}
+
+impl Verdict {
+    /// Of a budget without a tolerance.
+    pub(crate) fn strict(is_met: bool) -> Self {
+        if is_met { Self::Met } else { Self::Failed }
+    }
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Missed => "missed",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 impl Results {
@@ -25,13 +49,14 @@ impl Results {
         let with_many = ratios.filter(|(connections, _)| **connections >= CONNECTIONS_OF_CONTROLLER_RUNTIME);
         let to_controller_runtime = least(&with_many.map(|(_, ratio)| ratio).collect::<Vec<_>>());
         let memory = self.servers.snapwatcher.memory[0];
+        let is_at_least = |ratio: f64, least: f64| Verdict::strict(ratio.is_finite() && ratio >= least);
         vec![
             Budget {
                 text: format!(
                     "requests per CPU second, at least {MIN_RATIO_TO_FIXED_REPLY:.2} of the fixed reply's: \
                      {to_fixed_reply:.2}"
                 ),
-                is_met: to_fixed_reply.is_finite() && to_fixed_reply >= MIN_RATIO_TO_FIXED_REPLY,
+                verdict: is_at_least(to_fixed_reply, MIN_RATIO_TO_FIXED_REPLY),
             },
             Budget {
                 text: format!(
@@ -39,13 +64,13 @@ impl Results {
                      controller-runtime's, from {CONNECTIONS_OF_CONTROLLER_RUNTIME} connections on: \
                      {to_controller_runtime:.1}"
                 ),
-                is_met: to_controller_runtime.is_finite() && to_controller_runtime >= MIN_RATIO_TO_CONTROLLER_RUNTIME,
+                verdict: is_at_least(to_controller_runtime, MIN_RATIO_TO_CONTROLLER_RUNTIME),
             },
             Budget {
                 text: format!(
                     "idle memory without the program file, at most {MAX_IDLE_MEMORY_MIB:.0} MiB: {memory:.1} MiB"
                 ),
-                is_met: memory <= MAX_IDLE_MEMORY_MIB,
+                verdict: Verdict::strict(memory <= MAX_IDLE_MEMORY_MIB),
             },
         ]
     }
@@ -71,8 +96,8 @@ mod tests {
             ("too much memory", [[90.0, 80.0, 70.0], [70.0, 70.0, 70.0]], 2.1, [true, true, false]),
         ] {
             let budgets = results(&[&rounds[0], &rounds[1]], memory).budgets();
-            let is_met: Vec<bool> = budgets.iter().map(|budget| budget.is_met).collect();
-            assert_eq!(is_met, expected, "{case}: {budgets:?}");
+            let verdicts: Vec<Verdict> = budgets.iter().map(|budget| budget.verdict).collect();
+            assert_eq!(verdicts, expected.map(Verdict::strict), "{case}: {budgets:?}");
         }
     }
 
@@ -80,6 +105,6 @@ mod tests {
     fn no_measurement_meets_no_budget() {
         let results = Results { connections: vec![], rate: 500, servers: PerServer::default() };
         let budgets = results.budgets();
-        assert!(budgets[..2].iter().all(|budget| !budget.is_met), "{budgets:?}");
+        assert!(budgets[..2].iter().all(|budget| budget.verdict == Verdict::Failed), "{budgets:?}");
     }
 }

@@ -19,6 +19,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use budgets::Verdict;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use controller::{ControllerArgs, ControllerResults};
 use lab::terminal::{error_chain, print_progress, print_result};
@@ -36,7 +37,7 @@ struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure webhook and controller and write the page of benchmarks; fails if a budget is missed.
+    /// Measure webhook and controller and write the page of benchmarks; fails if a budget fails.
     Run(Box<RunArgs>),
     /// Serve the fixed reply; `run` starts this.
     FixedReply(FixedReplyArgs),
@@ -110,8 +111,8 @@ async fn run(args: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
         budgets.extend(results.budgets());
     }
     print_result(&report::budget_list(&budgets));
-    let all_met = budgets.iter().all(|budget| budget.is_met);
-    Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let has_failed = budgets.iter().any(|budget| budget.verdict == Verdict::Failed);
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Replaces a part of the page. A page that does not exist is empty.

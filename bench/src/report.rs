@@ -61,7 +61,7 @@ pub(crate) fn budget_list(budgets: &[Budget]) -> String {
     let mut list = String::from("Budgets:\n\n");
     for budget in budgets {
         // Writing to a String does not fail.
-        let _ = writeln!(list, "- {} ({})", budget.text, if budget.is_met { "met" } else { "missed" });
+        let _ = writeln!(list, "- {} ({})", budget.text, budget.verdict.word());
     }
     list
 }
