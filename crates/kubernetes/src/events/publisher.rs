@@ -24,9 +24,9 @@ use super::queued::QueuedEvent;
 use super::repeats::{Publication, Repeats};
 use super::shares::Shares;
 
-/// How many Events are published at once: half as many as the attempts that run at once by default. A pod has one Event and two
-/// calls before its request, so Events keep up with the pods, and take little time from calls that matter more.
-const CONCURRENT: usize = 4;
+/// How many Events are published at once. Two keep up with the pods, take little time of the API server from calls that matter
+/// more, and one that is not answered does not stop the others.
+const CONCURRENT: usize = 2;
 
 /// The longest `reportingInstance`, see
 /// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>.
