@@ -2,7 +2,8 @@
 //! come.
 //!
 //! It is memory of one process, bounded in number, bytes and age, and for display alone. No decision depends on it: a restarted
-//! process reads pods and Checkpoints from the API server again. There is no I/O in this crate, and it depends on `api` only.
+//! process reads pods and Checkpoints from the API server again. There is no I/O in this crate, and it depends on `api` alone of
+//! this workspace.
 
 mod admissions;
 mod namespace_timelines;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
+use prometheus_client::metrics::counter::Counter;
 
 use snapwatcher_api::pod::{PodFacts, PodName};
 
@@ -99,6 +101,11 @@ impl PodTimelines {
     /// The timeline of the pod of that UID in that namespace.
     pub fn get(&self, namespace: &str, uid: &str) -> Option<PodTimeline> {
         self.store().get(namespace, uid)
+    }
+
+    /// Counts the timelines that made room for newer ones.
+    pub fn evictions(&self) -> Counter {
+        self.store().evictions.clone()
     }
 
     fn admission_of(&self, pod: &PodFacts, now: Timestamp) -> Option<AdmissionTime> {

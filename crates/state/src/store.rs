@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use snapwatcher_api::pod::PodName;
 
 use super::namespace_timelines::{NamespaceTimelines, Size};
@@ -29,6 +30,8 @@ pub(super) struct Store {
     namespaces: HashMap<Arc<str>, NamespaceTimelines>,
     words: Words,
     total: Size,
+    /// How many were dropped although they were not old.
+    pub(super) evictions: Counter,
     last_change: u64,
     last_sweep: Duration,
 }
@@ -111,6 +114,7 @@ impl Store {
         let before = timelines.size();
         timelines.drop_some();
         self.total = self.total.with(before, timelines.size());
+        self.evictions.inc_by((before.timelines - timelines.size().timelines) as u64);
         if timelines.is_empty() {
             let namespace = Arc::clone(namespace);
             self.namespaces.remove(&namespace);

@@ -35,6 +35,8 @@ fn timelines_are_bounded_in_number() {
     }
     assert!((MAX_TIMELINES * 9 / 10..=MAX_TIMELINES).contains(&store.total.timelines));
     assert_eq!(store.total, counted(&store));
+    let dropped = MAX_TIMELINES + 500 - store.total.timelines;
+    assert_eq!(store.evictions.get(), dropped as u64);
     let is_kept = |uid| is_kept(&store, "default", uid);
     assert!(is_kept(MAX_TIMELINES + 499) && is_kept(0), "the newest, and one that was changed later");
     assert!(!is_kept(1) && !is_kept(500), "the oldest");
