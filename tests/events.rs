@@ -1,13 +1,18 @@
 //! Events on pods: what `kubectl describe pod` shows of each outcome, and of invalid annotations. Missed mutations have a test
 //! file of their own.
 
+use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
 use lab::in_namespace;
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
 use lab::webhooks::MUTATED;
 use serde_json::json;
 use snapwatcher_api::keys::DELAY;
+
+/// How many Checkpoints a quota counts.
+const CHECKPOINTS: &str = "count/checkpoints.snap.weaversoft.io";
 
 const SNAPWATCHER: &str = env!("CARGO_BIN_EXE_snapwatcher");
 
@@ -109,6 +114,33 @@ async fn an_invalid_annotation_is_an_event_on_its_pod() {
         let event = ns.event_of("vague", "InvalidAnnotation").await;
         assert_eq!((event.kind.as_str(), event.checkpoint), ("Warning", None));
         assert!(event.note.contains("not checkpointed") && event.note.contains("soon"), "{}", event.note);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_quota_without_checkpoints_is_an_event_on_the_pod_until_it_has_room() {
+    in_namespace("a_quota_without_checkpoints", |ns| async move {
+        let hard = json!({CHECKPOINTS: "0"});
+        let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": hard}});
+        let quota = ns.create_object(&serde_json::from_value::<ResourceQuota>(quota).unwrap()).await;
+        let quotas = ns.api::<ResourceQuota>();
+        // The quota's controller does not run here.
+        let set_status = async |hard: &str| {
+            let status = json!({"status": {"hard": {CHECKPOINTS: hard}, "used": {CHECKPOINTS: "0"}}});
+            quotas.patch_status("none", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        };
+        assert!(quota.status.unwrap_or_default().used.is_none(), "a controller writes the status");
+        set_status("0").await;
+        ns.start_snapwatcher(SNAPWATCHER, &[]).await;
+        let created = ns.ready_pod(&pod("web").labelled().build()).await;
+        let event = ns.event_of("web", "CheckpointRejected").await;
+        assert_eq!((event.kind.as_str(), Some(event.uid), event.checkpoint), ("Warning", created.uid(), None));
+        assert!(event.note.contains("exceeded quota: none"), "{}", event.note);
+        assert!(ns.records_of("web").await.is_empty() && ns.snaphook().requests().is_empty());
+
+        set_status("1").await;
+        ns.record_of("web", "Succeeded").await;
     })
     .await;
 }
