@@ -38,17 +38,21 @@ impl CheckpointArgs {
             policy: self.attempts.policy(times),
             retention: self.retention.policy(times),
             once_per: self.once_per(),
-            revision_labels: self.attempts.revision_labels(),
+            revision_labels: self.attempts.revision_labels(self.is_limit()),
             max_pods_per_revision: self.attempts.max_pods_per_revision.into(),
             suspend: self.concurrency.suspend,
             longest_slot: self.backend.longest_slot(),
         }
     }
 
-    /// With back-end `kubelet`, archives stay on the nodes, and fill disks that belong to all.
     fn once_per(&self) -> OncePerSetting {
-        let is_limit = matches!(self.backend.settings(), BackendSettings::Kubelet(_));
-        OncePerSetting { default: self.attempts.once_per, is_limit }
+        OncePerSetting { default: self.attempts.once_per, is_limit: self.is_limit() }
+    }
+
+    /// Whether annotations ask for no more checkpoints than the flags: with back-end `kubelet`, archives stay on the nodes, and fill
+    /// disks that belong to all.
+    fn is_limit(&self) -> bool {
+        matches!(self.backend.settings(), BackendSettings::Kubelet(_))
     }
 
     /// Whether `--suspend` has an effect. With back-end `log` there is no request to hold back.

@@ -13,13 +13,19 @@ use super::options::InvalidAnnotation;
 /// Labels by which the controllers of Kubernetes name the revision of a pod. The first one that is set counts.
 const OF_KUBERNETES: [&str; 2] = [POD_TEMPLATE_HASH, CONTROLLER_REVISION_HASH];
 
-/// Keys that the operator has named, in the order in which they count, before those of Kubernetes. Cloning is cheap.
+/// Which keys count. Cloning is cheap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RevisionLabels(Arc<[String]>);
+pub struct RevisionLabels {
+    /// Those that the operator has named, in the order in which they count, before those of Kubernetes.
+    configured: Arc<[String]>,
+    /// Whether the key that a pod names counts only if the pod has none of the others. By a key whose value differs for each pod of
+    /// a workload, the author of the pods would have each of them checkpointed.
+    is_limit: bool,
+}
 
 impl RevisionLabels {
-    pub fn new(keys: Vec<String>) -> Self {
-        Self(keys.into())
+    pub fn new(configured: Vec<String>, is_limit: bool) -> Self {
+        Self { configured: configured.into(), is_limit }
     }
 
     /// The value that names the revision of a pod with these labels and annotations, if there is one. A pod that names a key which
@@ -33,14 +39,18 @@ impl RevisionLabels {
             let mut values = [labels.get(key), annotations.get(key)].into_iter().flatten();
             values.find(|value| is_revision(value)).cloned()
         };
-        // Another text is reported with the other annotations.
-        if let Some(key) = annotations.get(REVISION_LABEL).filter(|key| is_label_key(key)) {
-            let problem = || format!("the pod has no label and no annotation `{key}` with the value of a label");
-            return value(key).map(Some).ok_or_else(|| InvalidAnnotation { key: REVISION_LABEL, problem: problem() });
-        }
-        let named = self.0.iter().find_map(|key| value(key));
+        let configured = || self.configured.iter().find_map(|key| value(key));
         let of_kubernetes = || OF_KUBERNETES.iter().find_map(|key| labels.get(*key).filter(|value| !value.is_empty()));
-        Ok(named.or_else(|| of_kubernetes().map(|value| shortened(value, LONGEST_LABEL))))
+        let found = || configured().or_else(|| of_kubernetes().map(|value| shortened(value, LONGEST_LABEL)));
+        // Another text is reported with the other annotations.
+        let Some(key) = annotations.get(REVISION_LABEL).filter(|key| is_label_key(key)) else { return Ok(found()) };
+        if self.is_limit
+            && let Some(found) = found()
+        {
+            return Ok(Some(found));
+        }
+        let problem = || format!("the pod has no label and no annotation `{key}` with the value of a label");
+        value(key).map(Some).ok_or_else(|| InvalidAnnotation { key: REVISION_LABEL, problem: problem() })
     }
 }
 
@@ -59,7 +69,8 @@ mod tests {
 
     #[test]
     fn the_first_key_that_has_a_value_names_the_revision() {
-        let configured = RevisionLabels::new(vec!["strimzi.io/revision".to_owned(), "example.com/rev".to_owned()]);
+        let configured =
+            RevisionLabels::new(vec!["strimzi.io/revision".to_owned(), "example.com/rev".to_owned()], false);
         let named = |key: &str| map(&[(REVISION_LABEL, key), ("example.com/of-annotation", "a1")]);
         for (case, labels, annotations, expected) in [
             ("nothing", map(&[]), map(&[]), None),
@@ -79,6 +90,21 @@ mod tests {
         }
         let unset = RevisionLabels::default().value(&map(&[("example.com/rev", "r1")]), &map(&[])).unwrap();
         assert_eq!(unset, None, "that key is not named");
+    }
+
+    #[test]
+    fn with_a_limit_the_key_that_a_pod_names_counts_only_without_any_other() {
+        let limit = RevisionLabels::new(vec!["example.com/rev".to_owned()], true);
+        let named = map(&[(REVISION_LABEL, "x")]);
+        for (labels, expected) in [
+            (map(&[("x", "of-this-pod"), (POD_TEMPLATE_HASH, "d1")]), Some("d1")),
+            (map(&[("x", "of-this-pod"), ("example.com/rev", "r1")]), Some("r1")),
+            (map(&[(CONTROLLER_REVISION_HASH, "s1")]), Some("s1")),
+            (map(&[("x", "of-this-pod")]), Some("of-this-pod")),
+        ] {
+            assert_eq!(limit.value(&labels, &named).unwrap().as_deref(), expected, "{labels:?}");
+        }
+        assert!(limit.value(&map(&[]), &named).is_err(), "the only key has no value");
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn a_new_pod_of_a_controller_without_a_hash_label_is_claimed_once_for_each_revis
         pod.annotation("strimzi.io/revision", revision).ready(0).watched()
     };
     let once_per = OncePerSetting { default: OncePer::Revision, is_limit: false };
-    let revision_labels = RevisionLabels::new(vec!["strimzi.io/revision".to_owned()]);
+    let revision_labels = RevisionLabels::new(vec!["strimzi.io/revision".to_owned()], false);
     let (mut engine, effects) = leading(EngineSettings { once_per, revision_labels, ..settings() }, vec![]);
     assert!(operations(effects).is_empty());
     let mut revisions = Vec::new();
