@@ -120,7 +120,7 @@ async fn webhook(cluster: &Cluster, named: NamedConfiguration, is_in_cluster: bo
     if let ConfigurationRead::Found(clients) = read {
         for server in webhook::servers(&clients) {
             let result = webhook::call(&server).await;
-            findings.push(webhook::evaluate(named.kind, &server, &result, is_in_cluster));
+            findings.push(webhook::evaluate(&named, &server, &result, is_in_cluster));
         }
     }
     findings

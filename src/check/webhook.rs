@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::admissionregistration::v1::WebhookClientConfig;
 use reqwest::{StatusCode, Url};
 
+use super::configuration::NamedConfiguration;
 use super::finding::{Finding, Topic};
 use snapwatcher_admission::HEALTH;
-use snapwatcher_certificates::ConfigurationKind;
 
 pub(super) use call::call;
 
@@ -78,12 +78,12 @@ pub(super) fn not_served() -> Finding {
 
 /// Evaluates the result of a call. Outside the cluster, the name of a Service cannot be resolved.
 pub(super) fn evaluate(
-    kind: ConfigurationKind,
+    named: &NamedConfiguration,
     server: &WebhookServer,
     result: &CallResult,
     is_in_cluster: bool,
 ) -> Finding {
-    let what = format!("webhook of the {} configuration at {}", kind.as_str(), server.url);
+    let what = format!("webhook of the {} configuration at {}", named.kind.as_str(), server.url);
     let failed = |seen: &str, remedy: &str| Finding::failed(Topic::Webhook, &what, seen, remedy.to_owned());
     match result {
         CallResult::Responded(status) if status.is_success() => {
@@ -95,12 +95,21 @@ pub(super) fn evaluate(
         ),
         CallResult::InvalidCaBundle(message) => failed(
             &format!("the caBundle can't be used: {message}"),
-            "remove the caBundle from the configuration: a running SnapWatcher writes its own",
+            if named.updates_ca_bundle {
+                "remove the caBundle from the configuration: a running SnapWatcher writes its own"
+            } else {
+                "write the CA of --tls-cert into the caBundle, in PEM (chart: tls.caBundle)"
+            },
         ),
         CallResult::Untrusted(message) => failed(
             &format!("the caBundle can't verify its certificate: {message}"),
-            "see that SnapWatcher runs with this configuration's name, --service-name and --service-namespace, and that no \
-             other program writes the caBundle. See also the check `ca-trust` of /readyz?verbose",
+            if named.updates_ca_bundle {
+                "see that SnapWatcher runs with this configuration's name, --service-name and --service-namespace, and that no \
+                 other program writes the caBundle. See also the check `ca-trust` of /readyz?verbose"
+            } else {
+                "see that the caBundle (chart: tls.caBundle) has the CA of the certificate that --tls-cert names, and that this \
+                 certificate has the name that the API server calls"
+            },
         ),
         CallResult::UnsupportedAlgorithm { cause, remedy } => {
             let seen = format!("its certificate can't be verified here: {cause}. The API server may support it");
@@ -128,11 +137,16 @@ mod tests {
 
     use super::super::finding::State;
     use super::*;
+    use snapwatcher_certificates::ConfigurationKind;
 
     fn client(value: serde_json::Value) -> WebhookClientConfig {
         let mut client: WebhookClientConfig = serde_json::from_value(value).unwrap();
         client.ca_bundle = Some(ByteString(b"PEM".to_vec()));
         client
+    }
+
+    fn named(updates_ca_bundle: bool) -> NamedConfiguration {
+        NamedConfiguration { kind: ConfigurationKind::Mutating, name: "snapwatcher".to_owned(), updates_ca_bundle }
     }
 
     #[test]
@@ -183,9 +197,23 @@ mod tests {
             ("no host", &host, CallResult::NoSuchHost(message()), false, State::Failed),
         ] {
             let [server] = servers(std::slice::from_ref(client)).try_into().unwrap();
-            let finding = evaluate(ConfigurationKind::Mutating, &server, &result, is_in_cluster);
+            let finding = evaluate(&named(true), &server, &result, is_in_cluster);
             assert_eq!(finding.state, state, "{case}: {finding:?}");
             assert_eq!(finding.remedy.is_none(), state == State::Ok, "{case}");
+        }
+    }
+
+    #[test]
+    fn who_writes_the_ca_bundle_is_advised_to_correct_it() {
+        let [server] = servers(&[client(json!({"url": "https://127.0.0.1:8443/mutate"}))]).try_into().unwrap();
+        for result in [CallResult::InvalidCaBundle("message".to_owned()), CallResult::Untrusted("message".to_owned())] {
+            let remedy = |updates| evaluate(&named(updates), &server, &result, true).remedy.unwrap();
+            assert!(
+                remedy(false).contains("--tls-cert") && remedy(false).contains("tls.caBundle"),
+                "{}",
+                remedy(false)
+            );
+            assert!(!remedy(true).contains("--tls-cert"), "{}", remedy(true));
         }
     }
 }
