@@ -73,8 +73,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     }
     let mut shared =
         Shared { cluster, timelines: PodTimelines::new(), registry: registry(), health: Health::new(), times };
-    let help = "Pod timelines dropped from memory to make room for newer ones; no checkpoint is affected";
-    shared.registry.register("timelines_evicted", help, shared.timelines.evictions());
+    shared.timelines.register(&mut shared.registry);
     let holder = checkpoint.instance.holder();
     let event_metrics = EventMetrics::register(&mut shared.registry);
     let (events, publisher) = events(shared.cluster.calls.clone(), &holder.instance, event_metrics);

@@ -151,7 +151,9 @@ async fn every_metric() -> String {
     let mut health = Health::new();
     drop(health.check("serving-certificate", Gate::Readiness));
     let (_, leader) = tokio::sync::watch::channel(None);
-    let timelines = PodsPage { timelines: PodTimelines::new(), leader, is_suspended: false };
+    let timelines = PodTimelines::new();
+    timelines.register(&mut registry);
+    let timelines = PodsPage { timelines, leader, is_suspended: false };
     let router = router(AdminState::new(health, registry), vec![timelines.page()]);
     let answer = router.oneshot(Request::get(METRICS).body(Body::empty()).unwrap()).await.unwrap();
     let text = to_bytes(answer.into_body(), usize::MAX).await.unwrap();

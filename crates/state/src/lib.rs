@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 
 use snapwatcher_api::pod::{PodFacts, PodName};
 
@@ -103,9 +103,10 @@ impl PodTimelines {
         self.store().get(namespace, uid)
     }
 
-    /// Counts the timelines that made room for newer ones.
-    pub fn evictions(&self) -> Counter {
-        self.store().evictions.clone()
+    /// Registers the metric of the store.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Pod timelines dropped from memory to make room for newer ones; no checkpoint is affected";
+        registry.register("timelines_evicted", help, self.store().evictions.clone());
     }
 
     fn admission_of(&self, pod: &PodFacts, now: Timestamp) -> Option<AdmissionTime> {
