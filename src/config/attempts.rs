@@ -22,9 +22,9 @@ pub struct AttemptArgs {
     )]
     pub once_per: OncePer,
     /// Labels or annotations of pods that name the revision of the pod, comma-separated, for workloads whose controller sets neither
-    /// `pod-template-hash` nor `controller-revision-hash`, for example `strimzi.io/revision`. The first one with the value of a label
-    /// counts. A pod can name another one by the annotation `snap.weaversoft.io/revision-label` [with `--backend kubelet`, only a pod
-    /// that has none of these labels].
+    /// `pod-template-hash` nor `controller-revision-hash`. The first one with the value of a label counts. Without one, all pods of
+    /// such a controller are one revision. A pod can name another one by the annotation `snap.weaversoft.io/revision-label` [with
+    /// `--backend kubelet`, only a pod that has none of these labels].
     #[arg(long, env = "SNAPWATCHER_REVISION_LABELS", value_name = "KEYS", value_delimiter = ',', value_parser = label_key)]
     pub revision_labels: Vec<String>,
     /// What to do when the result of a request is unknown: `keep` leaves the Checkpoint `Unknown`; `retry` sends it again and
