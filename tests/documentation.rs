@@ -34,11 +34,31 @@ Each setting is a flag of `snapwatcher run` and an environment variable. If both
 written `30s`, `2m` or `1h30m` (units h, m, s, ms); a number without a unit is seconds. If a value is wrong, the program ends
 with exit code 2 and one line that names the flag, the value and what is allowed.
 
-SnapWatcher finds the API server through `KUBECONFIG` or `~/.kube/config`, else through the service account of its pod. It uses the
-`proxy-url` of the kubeconfig as its proxy, else that of `HTTPS_PROXY` or `HTTP_PROXY` (http, https or socks5). That of the
-environment is not used if `NO_PROXY` names the API server, or if the API server is on this machine, as with kubectl.
+In the chart, most settings are [values](../charts/snapwatcher/README.md#values). Set one that is no value by the value `args`, for example
+`args: [--revision-labels=example.com/revision]`, or its variable by the value `env`.
 
 This page is generated from the program by `UPDATE_DOCS=1 cargo test --test documentation`.
+
+## The API server and its proxy
+
+SnapWatcher finds the API server through `KUBECONFIG` or `~/.kube/config`, else through the service account of its pod. It connects to the API
+server through a proxy (http, https or socks5) if one is set, and always directly to SnapHook and the kubelets. The proxy is
+
+1. the `proxy-url` of the kubeconfig, else
+2. that of `HTTPS_PROXY` if the URL of the API server begins with `https`, or of `HTTP_PROXY` if it begins with `http`. It is not used if
+   `NO_PROXY` names the API server, or if the API server is on this machine, as with kubectl.
+
+`NO_PROXY` is a list of addresses, ranges (`10.96.0.0/12`) and domains, separated by commas, or `*`, as for programs in Go. In a pod, the API
+server has the address in `KUBERNETES_SERVICE_HOST` and no name, so that `.svc` does not match it. Name this address, or the range of the
+Services. In the chart, set the variables by `env`:
+
+```yaml
+env:
+- {name: NO_PROXY, value: '10.96.0.0/12,.svc'}
+```
+
+If SnapWatcher uses a proxy and `networkPolicy.egress` is enabled, add the port of the proxy to `networkPolicy.egress.apiServerPorts`, and its
+address to `networkPolicy.egress.apiServerTo` if that is set.
 ";
 
 const METRICS_HEAD: &str = "\
@@ -56,6 +76,22 @@ What to do when a metric rises: [troubleshooting.md](troubleshooting.md). Some q
 | 99th percentile of admission, in seconds | `histogram_quantile(0.99, sum by (le) (rate(snapwatcher_admission_duration_seconds_bucket[5m])))` |
 | pods that the webhook missed in an hour | `increase(snapwatcher_watch_missed_mutations_total[1h])` |
 | days until the serving certificate expires | `(snapwatcher_certificate_serving_expiration_timestamp_seconds - time()) / 86400` |
+
+The labels have these values:
+
+| label | values |
+| --- | --- |
+| `decision` | of the webhook `mutate`: `patched`, `left` (not changed); of `validate`: `passed`, `warned`, `denied` |
+| `outcome` | `Succeeded`, or the reason of an attempt that failed: [Pending](troubleshooting.md#phase-is-pending), [Failed and Unknown](troubleshooting.md#phase-is-failed-or-unknown) |
+| `result` of claims | `created`; `existing`: there is a Checkpoint already; `ineligible`: the pod is not eligible any more, or its namespace is being deleted; `failed`: any other error |
+| `result` of patches | `applied`, `failed` |
+| `reason` of Checkpoints not attempted | a reason of [Failed](troubleshooting.md#phase-is-failed-or-unknown), or `NotReady` |
+| `reason` of lost Events | [Events](troubleshooting.md#events) |
+| `reason` of handshakes | [TLS handshakes fail](troubleshooting.md#tls-handshakes-fail) |
+| `status` | [Requests get an HTTP error](troubleshooting.md#requests-get-an-http-error) |
+| `step` | [The steps of a rotation](certificates.md#the-steps-of-a-rotation) |
+| `configuration` | `mutating`, `validating` |
+| `name` | [Health checks](troubleshooting.md#health-checks) |
 
 This page is generated from the program by `UPDATE_DOCS=1 cargo test --test documentation`.
 ";
