@@ -14,7 +14,7 @@ use regex::Regex;
 use super::decoded::Decoded;
 use super::forms;
 use super::mark::MARK;
-use super::names::{NAME, SPACED_NAME, pattern};
+use super::names::{NAME, OPAQUE, SPACED_NAME, pattern};
 use super::ordinary::is_ordinary;
 use super::random;
 use super::secret_like::{is_pair_with_secret, is_secret_like, is_secret_like_and_no_name};
@@ -56,13 +56,10 @@ static TUPLE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// Members that may hold secrets below any name, in JSON that was cut or is printed otherwise: the request that a server
-/// repeats, the variables of a container. See `json.rs`.
+/// Members that may hold secrets below any name, in JSON that was cut or is printed otherwise.
 static OPAQUE_MEMBER: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r#"(?i)\\*["'](?:input|env|environ|environment|ctx|body|data|stringData|binaryData)\\*["']\s*(?:=>|:)"#,
-        r"|(?-u:\b)input_value=",
-    ))
+    let names = OPAQUE.join("|");
+    pattern(&format!(r#"(?i)\\*["'](?:{names})\\*["']\s*(?:=>|:)|(?-u:\b)input_value="#))
 });
 
 /// `env: [{name: MODE, value: hunter2}]`, `Env:[]v1.EnvVar{...}`, `data={...}` of a call.

@@ -13,22 +13,6 @@ use super::yaml;
 /// How deep JSON inside strings of JSON is read.
 const DEPTH: usize = 4;
 
-/// Members whose values are secrets or may hold them, whatever the names in them: the request that a server repeats
-/// (`input`, `ctx` and `body` of FastAPI), variables of a container, the data of a Secret and of Vault.
-const OPAQUE: [&str; 11] = [
-    "binarydata",
-    "body",
-    "ctx",
-    "data",
-    "env",
-    "environ",
-    "environment",
-    "environmentvariables",
-    "input",
-    "payload",
-    "stringdata",
-];
-
 /// Members that hold a name, and those that hold its value. Validators repeat a value beside the name of its field.
 const NAMES: [&str; 4] = ["name", "key", "header", "variable"];
 const FIELDS: [&str; 11] = [
@@ -138,7 +122,7 @@ fn redact_members(members: &mut Map<String, Value>, depth: usize) -> bool {
     members.iter_mut().fold(false, |changed, (name, value)| {
         let lower = name.to_ascii_lowercase();
         let is_secret = names::is_secret(name)
-            || OPAQUE.contains(&lower.as_str())
+            || names::OPAQUE.contains(&lower.as_str())
             || (has_secret_name && VALUES.contains(&lower.as_str()))
             || (is_key && secret_parts.contains(&lower.as_str()));
         changed | if is_secret { mask(value) } else { redact_value(value, depth) }

@@ -18,6 +18,22 @@ pub(super) const NAME: &str = concat!(
     r"|(?-u:\b|_)(?:auth|pass|pw|sig|jwt|t?otp|psk|dsn|hmac)(?-u:\b|_))",
 );
 
+/// Names, in lower case, whose values may hold secrets below any name: the request that a server repeats (`input`, `ctx` and `body`
+/// of FastAPI), the variables of a container, the data of a Secret and of Vault.
+pub(super) const OPAQUE: [&str; 11] = [
+    "binarydata",
+    "body",
+    "ctx",
+    "data",
+    "env",
+    "environ",
+    "environment",
+    "environmentvariables",
+    "input",
+    "payload",
+    "stringdata",
+];
+
 /// A name of two words, as messages have it.
 pub(super) const SPACED_NAME: &str = concat!(
     r"(?:(?:api|access|secret|account|shared|license|master|subscription|consumer|signing|encryption|decryption|function|auth",

@@ -18,9 +18,6 @@ static KEY_LINE: LazyLock<Regex> = LazyLock::new(|| {
 static SECTION_LINE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r#"^\s*\[+["']?(?<name>[A-Za-z0-9_. -]+)["']?\]+\s*$"#));
 
-/// Keys whose lines may hold secrets below any name: the variables of a container, the data of a Secret. See `json.rs`.
-const OPAQUE: [&str; 8] = ["binarydata", "body", "ctx", "data", "env", "environment", "input", "stringdata"];
-
 /// A text with a mark in place of each line below a secret-like key, and of those of a secret-like section.
 pub(super) fn redacted(text: &str) -> Cow<'_, str> {
     if !text.contains('\n') {
@@ -51,7 +48,7 @@ pub(super) fn redacted(text: &str) -> Cow<'_, str> {
             .captures(line)
             .filter(|key| {
                 let name = &key["name"];
-                names::is_secret(name) || OPAQUE.contains(&name.to_ascii_lowercase().as_str())
+                names::is_secret(name) || names::OPAQUE.contains(&name.to_ascii_lowercase().as_str())
             })
             .map(|key| key["indent"].len());
         lines.push(line.to_owned());
