@@ -3,6 +3,7 @@
 //! A gateway before SnapHook answers in its own words: `no Route matched with those values`. Only the repetition shows that they
 //! are about no pod: SnapHook names the pod, or says that it knows no such pod.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use snapwatcher_api::pod::PodName;
@@ -17,6 +18,8 @@ const ABOUT_POD: [&str; 2] = ["pod", "container"];
 #[derive(Debug, Default)]
 pub(super) struct Repeated404 {
     last: Mutex<Last>,
+    /// SnapHook has answered otherwise before. From then on, the pods of one namespace alone do not pause all others.
+    was_reached: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -39,14 +42,20 @@ impl Repeated404 {
         if last.text != text {
             *last = Last { text: text.to_owned(), pods: Vec::new() };
         }
-        if last.pods.len() < PODS && !last.pods.contains(pod) {
+        if last.pods.contains(pod) {
+            // It is counted.
+        } else if last.pods.len() < PODS {
             last.pods.push(pod.clone());
+        } else if pod.namespace != last.pods[0].namespace {
+            last.pods[PODS - 1] = pod.clone();
         }
-        last.pods.len() == PODS
+        let is_of_several = last.pods.iter().any(|pod| pod.namespace != last.pods[0].namespace);
+        last.pods.len() == PODS && (is_of_several || !self.was_reached.load(Ordering::Relaxed))
     }
 
     /// Notes an answer of another kind: SnapHook is reached.
     pub(super) fn reset(&self) {
+        self.was_reached.store(true, Ordering::Relaxed);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last::default();
     }
 }
@@ -72,6 +81,18 @@ mod tests {
             verdicts(&[(GATEWAY, "a"), (GATEWAY, "b"), (GATEWAY, "c"), (GATEWAY, "c")]),
             [false, false, true, true]
         );
+    }
+
+    #[test]
+    fn the_pods_of_one_namespace_say_nothing_about_the_url_once_snaphook_was_reached() {
+        let repeated = Repeated404::default();
+        repeated.reset();
+        let verdict = |namespace: &str, name: &str| {
+            repeated.is_about_url(GATEWAY, &PodName { namespace: namespace.into(), name: name.into() })
+        };
+        assert_eq!(["a", "b", "c", "d", "e"].map(|name| verdict("hostile", name)), [false; 5]);
+        assert!(verdict("other", "f"), "a pod of another namespace gets the same text");
+        assert!(verdict("hostile", "a"));
     }
 
     #[test]
