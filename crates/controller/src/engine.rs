@@ -209,9 +209,7 @@ impl Engine {
         if uid.is_none() {
             self.timers.cancel(&Timer::Pod(pod.clone()));
         }
-        let (uid_before, container, image) = (String::new(), String::new(), "".into());
-        let first = ContainerKey { pod: pod.clone(), uid: uid_before, container, image };
-        let of_pod = self.unlisted.range(first..).take_while(|key| key.pod == *pod);
+        let of_pod = self.unlisted.range(ContainerKey::first_of(pod)..).take_while(|key| key.pod == *pod);
         let gone: Vec<_> = of_pod.filter(|key| Some(&key.uid) != uid.as_ref()).cloned().collect();
         for key in gone {
             self.unlisted.remove(&key);

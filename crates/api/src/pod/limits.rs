@@ -11,10 +11,8 @@ use crate::decoded_text::DecodedText;
 use crate::quantity;
 
 use super::first_entries::first_entries;
+use super::name::LONGEST_LABEL;
 use super::watched::CONTAINERS_KEPT;
-
-/// The longest name of a container. One with a longer name can't be checkpointed.
-const LONGEST_NAME: usize = 63;
 
 /// The limits of the containers of one pod, of those that have limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,7 +97,7 @@ impl<'de> Deserialize<'de> for PodLimits {
             status.container_statuses.into_iter().chain(status.init_container_statuses).filter_map(limits).collect();
         let actual = |name: &str| actual.iter().find(|(of, _)| of == name).map(|(_, limits)| *limits);
         let wanted = spec.containers.into_iter().chain(spec.init_containers).filter_map(limits);
-        let named = wanted.filter(|(name, _)| name.len() <= LONGEST_NAME);
+        let named = wanted.filter(|(name, _)| name.len() <= LONGEST_LABEL);
         let limits = named.map(|(name, limits)| {
             let limits = limits.or_actual(actual(&name).unwrap_or_default());
             (name.into_boxed_str(), limits)

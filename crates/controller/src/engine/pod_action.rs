@@ -16,6 +16,13 @@ pub(super) struct ContainerKey {
     pub(super) image: Arc<str>,
 }
 
+impl ContainerKey {
+    /// Before all containers of a pod of that name.
+    pub(super) fn first_of(pod: &PodName) -> Self {
+        Self { pod: pod.clone(), uid: String::new(), container: String::new(), image: "".into() }
+    }
+}
+
 /// What follows from an event.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum PodAction {

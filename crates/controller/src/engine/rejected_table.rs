@@ -55,7 +55,7 @@ impl RejectedClaims {
     /// Of a pod that is gone, or that another one has replaced, nothing is kept.
     pub(super) fn forget_pod(&mut self, pod: &PodName, uid: Option<&String>) {
         for keys in [&mut self.waiting, &mut self.retried] {
-            let of_pod = keys.range(first_of(pod)..).take_while(|key| key.pod == *pod);
+            let of_pod = keys.range(ContainerKey::first_of(pod)..).take_while(|key| key.pod == *pod);
             let gone: Vec<_> = of_pod.filter(|key| Some(&key.uid) != uid).cloned().collect();
             for key in gone {
                 keys.remove(&key);
@@ -97,15 +97,11 @@ impl RejectedClaims {
         namespace: &Arc<str>,
         is_claimable: impl Fn(&ContainerKey) -> bool,
     ) -> Option<ContainerKey> {
-        let first = first_of(&PodName { namespace: namespace.clone(), name: "".into() });
+        let first = ContainerKey::first_of(&PodName { namespace: namespace.clone(), name: "".into() });
         let last = self.namespaces.get(namespace).and_then(|wait| wait.last.clone()).unwrap_or_else(|| first.clone());
         let of_namespace = |key: &&ContainerKey| key.pod.namespace == *namespace;
         let later = self.waiting.range((Bound::Excluded(&last), Bound::Unbounded)).take_while(of_namespace);
         let earlier = self.waiting.range((Bound::Included(&first), Bound::Included(&last)));
         later.chain(earlier).find(|key| is_claimable(key)).cloned()
     }
-}
-
-pub(super) fn first_of(pod: &PodName) -> ContainerKey {
-    ContainerKey { pod: pod.clone(), uid: String::new(), container: String::new(), image: "".into() }
 }

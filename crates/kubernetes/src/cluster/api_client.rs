@@ -43,7 +43,7 @@ fn verifier(config: &Config) -> Result<Option<Arc<dyn ServerCertVerifier>>, Box<
     }
 }
 
-/// The same layers as those of kube.
+/// The layers of kube that change a request or a response, so without its tracing.
 fn direct(config: &Config, verifier: Arc<dyn ServerCertVerifier>) -> kube::Result<Client> {
     let mut tls = config.rustls_client_config()?;
     tls.dangerous().set_certificate_verifier(verifier);
