@@ -62,8 +62,12 @@ fn numbered(target: &CheckpointTarget, number: u16) -> Option<String> {
 /// Whether this is the name of the Checkpoint that SnapWatcher creates for that target.
 pub fn is_derived(name: &str, target: &CheckpointTarget) -> bool {
     let number = name.rsplit_once('-').and_then(|(_, end)| end.parse().ok()).filter(|number| NUMBERS.contains(number));
+    is_among_first(name, target) || number.is_some_and(|number| numbered(target, number).as_deref() == Some(name))
+}
+
+/// Whether this is one of the first names for that target, which have no number behind the digest.
+pub fn is_among_first(name: &str, target: &CheckpointTarget) -> bool {
     DIGESTS.iter().any(|&digest| derived(target, digest).as_deref() == Some(name))
-        || number.is_some_and(|number| numbered(target, number).as_deref() == Some(name))
 }
 
 /// A valid label value: the value itself, or its beginning and a digest of the whole. The API server does not validate the names

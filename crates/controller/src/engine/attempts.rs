@@ -1,5 +1,7 @@
 //! Attempts: from a Checkpoint that needs one, or a claim that is one, to the start of its operation.
 
+use kube::ResourceExt as _;
+
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointTarget};
 use snapwatcher_api::checkpoint_name;
 use snapwatcher_api::eligibility::{self, Choice, Ineligible};
@@ -97,7 +99,10 @@ impl Engine {
     /// Looks at the pods of a Checkpoint.
     pub(super) fn candidates(&self, checkpoint: &Checkpoint, now: Now) -> Candidates {
         let namespace = checkpoint.metadata.namespace.as_deref().unwrap_or_default();
-        match &fields::target(checkpoint) {
+        let target = fields::target(checkpoint);
+        let has_first_name =
+            target.as_ref().is_some_and(|target| checkpoint_name::is_among_first(&checkpoint.name_any(), target));
+        let mut candidates = match &target {
             None | Some(CheckpointTarget::Manual { .. }) => Candidates::default(),
             Some(CheckpointTarget::Pod { name, uid, container, image }) => {
                 let name = PodName { namespace: namespace.into(), name: name.as_str().into() };
@@ -111,7 +116,9 @@ impl Engine {
                 let same_endpoint = |a: &str, b: &str| self.endpoint(Some(a)) == self.endpoint(Some(b));
                 candidates::of_revision(checkpoint, target, pods, health, same_endpoint, now.wall)
             }
-        }
+        };
+        candidates.has_container &= has_first_name;
+        candidates
     }
 
     /// Chooses the pod of an attempt.

@@ -17,7 +17,8 @@ use super::pod_entry::PodEntry;
 /// What one look at the pods of a Checkpoint shows.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    /// The container that the Checkpoint names exists, so that SnapWatcher can have created the Checkpoint.
+    /// The container that the Checkpoint names exists, and the name is one of the first, so that SnapWatcher can have created the
+    /// Checkpoint.
     pub(super) has_container: bool,
     /// The first choice for the Checkpoint of a revision.
     pub(super) first: Option<PodName>,

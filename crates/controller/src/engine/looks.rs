@@ -10,6 +10,10 @@ use super::record_subject::RecordSubject;
 use super::state::Engine;
 use super::timers::Timer;
 
+/// How many attempts in annotations are observed at one change of their pod. A pod with more containers is not checkpointed, and
+/// each of them has one attempt in truth, so more are made up.
+const MAX_ATTEMPTS_OF_POD: usize = 64;
+
 impl Engine {
     /// A pod has changed, or is gone: the Checkpoints about it or its revision are to be looked at.
     pub(super) fn pod_changed(&mut self, pod: &PodName, revision: &str, now: Now) {
@@ -52,7 +56,8 @@ impl Engine {
         }
         let subject = RecordSubject::attempt(pod);
         let mut last = None;
-        while let Some(key) = self.records.next_about(&subject, last.as_ref()) {
+        for _ in 0..MAX_ATTEMPTS_OF_POD {
+            let Some(key) = self.records.next_about(&subject, last.as_ref()) else { return };
             if let Some(checkpoint) = self.records.unfinished(&key).map(|record| record.checkpoint.clone()) {
                 self.observe_slot(&key, &checkpoint, now);
             }

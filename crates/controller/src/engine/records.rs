@@ -205,7 +205,11 @@ impl Engine {
         if self.are_listed() {
             self.records.count(key, candidates.has_container);
         }
-        let step = self.next_step(key, &checkpoint, now);
+        let step = match self.next_step(key, &checkpoint, now) {
+            // An attempt that this process never sent is made up, so the Checkpoint is ended as one without an attempt.
+            NextStep::Cancel if self.records.is_excess(key) => NextStep::Attempt,
+            step => step,
+        };
         let is_write = matches!(step, NextStep::MarkInterrupted | NextStep::Cancel);
         if is_write && !self.may_write(key) {
             return self.timers.set(Timer::Record(key.clone()), now.boot + RETRY_AFTER);

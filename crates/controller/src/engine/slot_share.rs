@@ -21,7 +21,8 @@ pub(super) struct NamespaceSlots {
 }
 
 /// How many slots count. A namespace cannot have taken more than its share beside the namespaces that have as many or more, so what
-/// annotations claim beyond it is made up. What namespaces have taken in truth is always counted: the one of them that took its
+/// annotations claim beyond it is made up. (It can if it was alone at that time. Then the leader that follows may exceed the limit, by
+/// attempts that started in the last second of the one before; otherwise annotations of one namespace could hold all slots.) What namespaces have taken in truth is always counted: the one of them that took its
 /// last slot last had no more than its share beside all that the others have now.
 pub(super) fn counted(concurrent: usize, namespaces: impl Iterator<Item = NamespaceSlots>) -> usize {
     let mut namespaces: Vec<NamespaceSlots> = namespaces.collect();

@@ -111,10 +111,27 @@ impl Slots {
     /// Whether an attempt of that namespace on that node (`None`: not known yet) can take a slot now.
     pub(super) fn has_free(&self, namespace: &str, node: Option<&str>, now: Duration) -> bool {
         // An attempt whose node is not known yet may be of the same container.
-        let on_node = || self.taken(self.held(now).filter(|(_, slot)| slot.node.as_deref() == node));
+        let on_node = || {
+            let made_up = self.namespaces_with_made_up_attempts(now);
+            let is_possible = |key: &RecordKey, slot: &Slot| {
+                slot.node.as_deref() == node && !(slot.is_in_annotation && made_up.contains(key.namespace()))
+            };
+            self.taken(self.held(now).filter(|(key, slot)| is_possible(key, slot)))
+        };
         self.has_any_free(now)
             && self.taken_by(namespace, now) < self.most_of(namespace, now)
             && (node.is_none() || on_node() < self.limits.per_node)
+    }
+
+    /// Namespaces with attempts in annotations on more nodes than a leader has attempts at once. Some are made up, and they hold no
+    /// node: they could hold each node of the cluster.
+    fn namespaces_with_made_up_attempts(&self, now: Duration) -> HashSet<&str> {
+        let mut nodes: HashMap<&str, HashSet<&str>> = HashMap::new();
+        for (key, slot) in self.held(now).filter(|(_, slot)| slot.is_in_annotation) {
+            nodes.entry(key.namespace()).or_default().extend(slot.node.as_deref());
+        }
+        let limit = self.limits.concurrent;
+        nodes.into_iter().filter(|(_, nodes)| nodes.len() > limit).map(|(namespace, _)| namespace).collect()
     }
 
     /// How many slots the Checkpoints of a namespace may have beside those of the other namespaces.
@@ -192,10 +209,19 @@ impl Slots {
 
     /// Takes over a Checkpoint on which no operation of this process works. `None`: it was deleted.
     pub(super) fn observe(&mut self, key: &RecordKey, checkpoint: Option<&Checkpoint>, now: Now) {
-        match checkpoint.and_then(|checkpoint| self.slot_of(key, checkpoint, now)) {
+        let slot = checkpoint.and_then(|checkpoint| self.slot_of(key, checkpoint, now));
+        match slot.filter(|slot| !slot.is_in_annotation || !self.has_enough_of(slot, key)) {
             Some(slot) => drop(self.held.insert(key.clone(), slot)),
             None => drop(self.held.remove(key)),
         }
+    }
+
+    /// Whether other annotations already show as many attempts of this container as there can be in truth: one of its pod and one
+    /// of its revision.
+    fn has_enough_of(&self, slot: &Slot, key: &RecordKey) -> bool {
+        let is_same =
+            |(of, other): &(&RecordKey, &Slot)| *of != key && other.is_in_annotation && other.subject == slot.subject;
+        self.held.iter().filter(is_same).count() >= 2
     }
 
     /// Forgets the slots of Checkpoints, but not those of operations, nor those of Checkpoints on which an operation works.

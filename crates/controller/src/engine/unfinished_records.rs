@@ -8,10 +8,12 @@ use std::time::Duration;
 use kube::ResourceExt as _;
 
 use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::outcome::Reason;
 use snapwatcher_kubernetes::backoff::Backoff;
 
 use super::record_key::RecordKey;
 use super::record_subject::RecordSubject;
+use crate::record::first_attempt;
 
 /// After the API server has refused an operation on a Checkpoint, for a reason that concerns this Checkpoint alone. One without room
 /// for a status is refused for ever.
@@ -29,7 +31,7 @@ pub(super) struct UnfinishedRecord {
 }
 
 /// Whether a Checkpoint counts towards the limit of its namespace. People can create any number of them, under derived names too,
-/// but only as many that name a container of a pod as there are containers.
+/// but of those names only three for each container of a pod.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Count {
     #[default]
@@ -112,8 +114,7 @@ impl UnfinishedRecords {
     pub(super) fn count(&mut self, key: &RecordKey, has_container: bool) {
         let Some(record) = self.records.get(key) else { return };
         let before = record.count;
-        // A request may be under way.
-        let is_attempted = record.checkpoint.status.as_ref().is_some_and(|status| status.attempt > 0);
+        let is_attempted = was_attempted(&record.checkpoint);
         let is_full = self.counted.get(key.namespace()).is_some_and(|count| *count >= self.limit);
         let count = match before {
             Count::Excess if !is_attempted => Count::Excess,
@@ -158,6 +159,17 @@ impl UnfinishedRecords {
         let (of, key) = self.by_subject.range((start, Bound::Unbounded)).next()?;
         (of == subject).then(|| key.clone())
     }
+}
+
+/// Whether there was an attempt, as far as people cannot have made it up: an annotation shows one, and the status shows it when it
+/// was cancelled, because this process never sent it, or interrupted.
+fn was_attempted(checkpoint: &Checkpoint) -> bool {
+    let attempts = checkpoint.status.as_ref().map_or(0, |status| status.attempt);
+    let can_be_made_up = || {
+        let reason = checkpoint.reason().and_then(Reason::named);
+        attempts == 1 && matches!(reason, Some(Reason::NotSent | Reason::Interrupted))
+    };
+    attempts > 0 && !first_attempt::is_in(checkpoint) && !can_be_made_up()
 }
 
 fn has_same_attempt(a: &Checkpoint, b: &Checkpoint) -> bool {

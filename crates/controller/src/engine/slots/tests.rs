@@ -235,6 +235,17 @@ fn attempts_in_annotations_hold_no_more_slots_on_a_node_than_the_limit() {
 }
 
 #[test]
+fn annotations_show_at_most_two_attempts_of_a_container() {
+    let mut slots = slots(8, 1);
+    for number in 0..50 {
+        slots.observe(&key(&number.to_string()), Some(&made_up()), now(0));
+    }
+    assert_eq!(slots.held.len(), 2);
+    slots.observe(&key("written"), Some(&in_progress(at(100))), now(0));
+    assert_eq!(slots.held.len(), 3, "a status always counts");
+}
+
+#[test]
 fn attempts_in_annotations_of_two_namespaces_leave_slots_to_others() {
     let mut slots = slots(8, 1);
     slots.is_shared = true;

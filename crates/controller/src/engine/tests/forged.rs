@@ -2,10 +2,11 @@
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use snapwatcher_api::checkpoint::WorkloadReference;
 
 use super::*;
-use crate::record::first_attempt;
 use crate::record::transitions::AttemptTarget;
+use crate::record::{fields, first_attempt};
 
 /// A Ready pod of namespace `attacks` on each of eight nodes.
 fn pods() -> Vec<WatchedPod> {
@@ -54,6 +55,90 @@ fn forged_attempts_of_one_namespace_never_hold_all_slots() {
     for second in [1, 600] {
         assert!(is_attempted("n1", &own, second), "this process knows what it has sent");
     }
+}
+
+#[test]
+fn attempts_on_more_nodes_than_a_leader_has_attempts_hold_no_node() {
+    let nodes = settings().limits.concurrent + 1;
+    let pods: Vec<WatchedPod> = (0..nodes)
+        .map(|node| {
+            let name = format!("pod-{node}");
+            pod(&name).namespace("attacks").uid(&name).ready(0).node(&format!("n{node}")).watched()
+        })
+        .collect();
+    let former = Holder { instance: "snapwatcher-1".into(), boot: "b9".into() };
+    for (attempts, expected) in [(nodes - 1, false), (nodes, true)] {
+        let (mut engine, _) = leading(settings(), pods.clone());
+        for pod in pods.iter().take(attempts).cloned() {
+            let event = Box::new(Event::Apply(forged(pod, &former, 1)));
+            engine.on(Input::Checkpoints { scope: 0, event }, now(1));
+        }
+        engine.slots.is_shared = true;
+        assert_eq!(engine.slots.has_free("harmed", Some("n1"), now(1).boot), expected, "{attempts} attempts");
+    }
+}
+
+/// The Checkpoint of a revision of a workload that does not exist, with an attempt of this holder on that pod.
+fn of_no_workload(number: usize, pod: WatchedPod, holder: &Holder) -> Checkpoint {
+    let pod = PodFacts::from(pod);
+    let workload = WorkloadReference {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        name: "web".to_owned(),
+        uid: format!("made-up-{number}"),
+    };
+    let target = CheckpointTarget::Revision { workload, revision: "r".to_owned(), container: "app".to_owned() };
+    let name = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]).unwrap();
+    let object = fixtures::checkpoint("web").named(&name).namespace("attacks").spec(|spec| *spec = (&target).into());
+    let mut object = object.build();
+    object.metadata.creation_timestamp = Some(Time(at(1)));
+    let attempt = AttemptTarget {
+        revision: "r".to_owned(),
+        ..AttemptTarget::new(&pod, "app".to_owned(), "Deployment/web".to_owned())
+    };
+    first_attempt::write(&mut object, &attempt, holder, SignedDuration::from_secs(240), at(1));
+    object
+}
+
+#[test]
+fn checkpoints_with_made_up_attempts_beyond_the_limit_of_their_namespace_are_ended() {
+    let own = settings().operations.holder;
+    let (mut engine, _) = leading(EngineSettings { max_manual_checkpoints: 2, ..settings() }, pods());
+    let mut ended = 0;
+    for number in 0..6 {
+        let object = of_no_workload(number, pods().remove(0), &own);
+        let event = Box::new(Event::Apply(object));
+        for (_, operation) in operations(engine.on(Input::Checkpoints { scope: 0, event }, now(1))) {
+            match operation {
+                Operation::WriteUnmet { reason, .. } => {
+                    assert_eq!(reason, Reason::TooManyCheckpoints);
+                    ended += 1;
+                }
+                // The attempt of this holder, which it never sent.
+                Operation::Cancel(_) => assert!(number < 2, "{number}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(ended, 4, "all but two");
+}
+
+#[test]
+fn only_the_first_names_of_a_container_do_not_count_towards_the_limit() {
+    let (mut engine, _) = leading(EngineSettings { max_manual_checkpoints: 2, ..settings() }, pods());
+    let target = fields::target(&forged(pods().remove(0), &settings().operations.holder, 1)).unwrap();
+    let mut ended = Vec::new();
+    for (number, name) in checkpoint_name::names(&target).take(8).enumerate() {
+        let object =
+            fixtures::checkpoint("web").named(&name).namespace("attacks").spec(|spec| *spec = (&target).into());
+        let event = Box::new(Event::Apply(object.build()));
+        let effects = engine.on(Input::Checkpoints { scope: 0, event }, now(1));
+        let is_ended = |(_, operation): &(OperationId, Operation)| {
+            matches!(operation, Operation::WriteUnmet { reason: Reason::TooManyCheckpoints, .. })
+        };
+        ended.extend(operations(effects).iter().any(is_ended).then_some(number));
+    }
+    assert_eq!(ended, [5, 6, 7], "three do not count, and two may");
 }
 
 /// A Checkpoint of this name, of a pod that does not exist.
