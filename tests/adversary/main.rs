@@ -177,6 +177,14 @@ async fn a_hostile_tenant_delays_no_other_and_brings_no_process_down() {
                 assert!(count > 0, "{attack}: it did nothing");
             }
             drop(attacks);
+            // Attempts whose texts no Checkpoint can have are ignored, and would attack nothing.
+            let ignored = scene
+                .watcher
+                .metric("snapwatcher_checkpoint_ignored_attempts_total")
+                .await
+                .unwrap()
+                .unwrap_or_default();
+            assert!(ignored < 1.0, "{ignored} forged attempts were ignored");
             print_and_assert(&quiet, &waits, reviews, calls);
             match limit.as_ref().map(MemoryLimit::peak) {
                 Ok(peak) => print_result(&format!("adversary: {} MiB at most", peak.unwrap() / 1024 / 1024)),

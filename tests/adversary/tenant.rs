@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use lab::objects::pod;
 use lab::snaphook::Behaviour;
 use lab::storm::Size;
 use lab::{Namespace, PodStatus, WebhookClient};
 use serde_json::{Value, json};
-use snapwatcher_api::checkpoint::CheckpointTarget;
+use snapwatcher_api::checkpoint::{CheckpointSpec, CheckpointTarget, WorkloadReference};
 use snapwatcher_api::checkpoint_name;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -168,30 +168,42 @@ impl Tenant {
         }
     }
 
-    /// Under the derived name of a pod that exists, with an attempt of another replica that never ends.
+    /// Under derived names, with attempts on a pod that exists: of one of its containers or of a revision of it, by another replica or
+    /// by the one that is attacked, whose name each status shows.
     async fn forged_attempts(self, checkpoints: usize, count: Arc<AtomicUsize>) {
         let api = self.ns.api::<Pod>();
         for number in (0..checkpoints).cycle() {
             let name = running(number % self.nodes.len());
             let Ok(found) = api.get(&name).await else { continue };
             let (uid, node) = (found.metadata.uid.unwrap_or_default(), found.spec.and_then(|spec| spec.node_name));
-            let (container, image) = (format!("c{number}"), "registry.invalid/app:1".to_owned());
-            let target = CheckpointTarget::Pod {
-                name: name.clone(),
-                uid: uid.clone(),
-                container: container.clone(),
-                image: image.clone(),
+            let image = "registry.invalid/app:1".to_owned();
+            let target = if number % 2 == 0 {
+                let (name, uid, container) = (name.clone(), uid.clone(), format!("c{number}"));
+                CheckpointTarget::Pod { name, uid, container, image: image.clone() }
+            } else {
+                let (api_version, kind, uid) =
+                    ("apps/v1".to_owned(), "Deployment".to_owned(), format!("forged-{number}"));
+                let workload = WorkloadReference { api_version, kind, name: "web".to_owned(), uid };
+                CheckpointTarget::Revision { workload, revision: "r".to_owned(), container: "app".to_owned() }
             };
+            let holder = if number % 4 < 2 { None } else { self.holder().await };
             let attempt = json!({
-                "holder": "other/boot", "startTime": "2020-01-01T00:00:00.000000Z", "deadline": "9999-01-01T00:00:00.000000Z",
-                "pod": {"name": name, "uid": uid, "node": node}, "workload": "Pod/x", "revision": "", "image": image,
+                "holder": holder.unwrap_or_else(|| "other/boot".to_owned()), "startTime": "2020-01-01T00:00:00.000000Z",
+                "deadline": "9999-01-01T00:00:00.000000Z", "pod": {"name": name, "uid": uid, "node": node},
+                "workload": "Deployment/web", "revision": "r", "image": image,
             });
             let annotations = json!({"snap.weaversoft.io/attempt": attempt.to_string()});
             let derived = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]);
             let metadata = json!({"name": derived, "annotations": annotations});
-            let spec = json!({"pod": {"name": name, "uid": uid}, "container": container, "image": image});
+            let spec = serde_json::to_value(CheckpointSpec::from(&target)).unwrap();
             done(self.create(metadata, spec).await, &count).await;
         }
+    }
+
+    /// The holder of an attempt, as a status shows it.
+    async fn holder(&self) -> Option<String> {
+        let listed = self.ns.checkpoints().list(&ListParams::default().limit(50)).await.ok()?;
+        listed.items.iter().find_map(|object| Some(object.data.pointer("/status/holder")?.as_str()?.to_owned()))
     }
 
     async fn created_and_deleted(self, count: Arc<AtomicUsize>) {

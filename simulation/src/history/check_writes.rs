@@ -108,6 +108,7 @@ impl World {
         let requests =
             self.evidence.requests.iter().filter(|request| request.record == facts::uid(after) && request.is_sent);
         let attempt = facts::attempt(after);
+        let was_sent = requests.clone().next().is_some();
         let of_attempt: Vec<_> =
             requests.filter(|request| facts::is_same(Some(&request.attempt), attempt.as_ref())).collect();
         let delivered = of_attempt.last().and_then(|request| request.delivered.clone());
@@ -118,9 +119,9 @@ impl World {
         let is_true = match Reason::named(reason) {
             None => reason != "Succeeded" || matches!(delivered, Some(Outcome::Succeeded(_))),
             Some(Reason::NotSent) => facts::phase(after) == Phase::Pending && of_attempt.is_empty(),
-            Some(Reason::TooManyCheckpoints | Reason::FromBackup) => {
-                of_attempt.is_empty() && facts::attempt(after).is_none()
-            }
+            // A made-up attempt leaves its number in the status.
+            Some(Reason::TooManyCheckpoints) => !was_sent || before.reason() == Some(INTERRUPTED),
+            Some(Reason::FromBackup) => of_attempt.is_empty() && facts::attempt(after).is_none(),
             Some(named) if is_of_request(named) => {
                 matches!(&delivered, Some(Outcome::Failed { reason, .. }) if *reason == named)
             }

@@ -45,12 +45,15 @@ impl World {
         let far = SignedDuration::from_hours(24 * 365 * 100);
         let times = [now, now.saturating_add(far).unwrap_or(now), now.saturating_sub(far).unwrap_or(now)];
         let (start, deadline) = (times[self.random.usize(..3)], times[self.random.usize(..3)]);
-        let mut holders: Vec<_> = self.processes.iter().map(|process| process.holder.instance.clone()).collect();
-        holders.push("mallory".to_owned());
+        let holders = self.processes.iter().map(|process| &process.holder);
+        // The status of a Checkpoint shows the holder, also of the process that runs.
+        let mut holders: Vec<String> =
+            holders.flat_map(|holder| [holder.to_string(), format!("{}/forged", holder.instance)]).collect();
+        holders.push("mallory/forged".to_owned());
         let holder = self.pick(&holders).unwrap_or_default();
         let has_control_sequence = self.random.u8(..4) == 0;
         json!({
-            "holder": format!("{holder}/forged"),
+            "holder": holder,
             "startTime": start.to_string(),
             "deadline": deadline.to_string(),
             "pod": { "name": &*pod.name.name, "uid": pod.uid, "node": pod.node.as_deref() },
