@@ -208,6 +208,6 @@ fn the_definition_of_the_resource_is_one_that_kubectl_takes() {
 #[test]
 fn the_options_of_the_allocator_are_built_in() {
     let program = std::fs::read(SNAPWATCHER).unwrap();
-    let options = b"narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0";
+    let options = b"narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0,tcache_nslots_small_max:20";
     assert!(program.windows(options.len()).any(|bytes| bytes == options));
 }
