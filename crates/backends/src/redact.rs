@@ -10,6 +10,7 @@
 mod commands;
 mod decoded;
 mod finder;
+mod flat;
 mod forms;
 mod json;
 mod known_secrets;

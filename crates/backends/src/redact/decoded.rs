@@ -12,11 +12,15 @@ use super::names::pattern;
 /// How often encodings are resolved: `%2522` and `&amp;quot;` are encoded twice.
 const ROUNDS: usize = 3;
 
-/// `&quot;`, `&#34;` and `&#x22;` of HTML; `%22` of URLs; `\u0022` of JSON; `\x22` of Python and C; `\n` of all of them.
+/// `&quot;`, `&#34;` and `&#x22;` of HTML; `%22` of URLs; `\u0022` of JSON; `\x22` of Python and C; `\u{22}` of Rust; `\n` of all of
+/// them; `\/` of PHP. Several bytes of UTF-8 and two halves of UTF-16 are one character.
 static ENCODED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"&(?<name>quot|apos|amp|lt|gt);|&#0*(?<decimal>[0-9]{2,3});",
-        r"|(?:&#[xX]0*|%|\\+u00|\\+x)(?<hex>[0-9A-Fa-f]{2});?|\\+(?<blank>[nrt])",
+        r"&(?<name>quot|apos|amp|lt|gt);|&#0*(?<decimal>[0-9]{2,7});",
+        r"|&#[xX]0*(?<entity>[0-9A-Fa-f]{2,6});|&#[xX]0*(?<open>[0-9A-Fa-f]{2})",
+        r"|(?<bytes>(?:%|\\+x)[c-fC-F][0-9A-Fa-f](?:(?:%|\\+x)[89abAB][0-9A-Fa-f]){1,3})|(?:%|\\+x)(?<byte>[0-9A-Fa-f]{2})",
+        r"|\\+u(?<high>[dD][89abAB][0-9A-Fa-f]{2})\\+u(?<low>[dD][c-fC-F][0-9A-Fa-f]{2})|\\+u(?<unit>[0-9A-Fa-f]{4})",
+        r"|\\+u\{0*(?<braced>[0-9A-Fa-f]{2,6})\}|\\+U(?<long>[0-9A-Fa-f]{8})|\\+(?<blank>[nrt])|\\+(?<slash>/)",
     ))
 });
 
@@ -58,11 +62,9 @@ impl Decoded {
         for captures in ENCODED.captures_iter(text) {
             let (Some(found), Some(character)) = (captures.get(0), character(&captures)) else { continue };
             decoded.copy(text, copied..found.start());
-            // A `;` after a percent sign's digits is not part of the encoding.
-            let is_entity = found.as_str().starts_with('&');
-            copied = if is_entity { found.end() } else { found.start() + found.as_str().trim_end_matches(';').len() };
+            copied = found.end();
             decoded.text.push(character);
-            decoded.origins.push(found.start());
+            decoded.origins.resize(decoded.text.len(), found.start());
         }
         if copied == 0 {
             return None;
@@ -78,28 +80,42 @@ impl Decoded {
     }
 }
 
-/// The visible ASCII character that is encoded, or a space for a line break.
+/// The visible character that is encoded, or a space for a line break.
 fn character(captures: &Captures<'_>) -> Option<char> {
-    if captures.name("blank").is_some() {
+    let group = |name: &str| captures.name(name).map(|found| found.as_str());
+    let code = |name: &str, radix: u32| group(name).map(|digits| u32::from_str_radix(digits, radix).ok());
+    if group("blank").is_some() {
         return Some(' ');
     }
-    let code = match captures.name("name").map(|name| name.as_str()) {
-        Some("quot") => b'"',
-        Some("apos") => b'\'',
-        Some("lt") => b'<',
-        Some("gt") => b'>',
-        Some(_) => b'&',
-        None => match (captures.name("decimal"), captures.name("hex")) {
-            (Some(decimal), _) => decimal.as_str().parse().ok()?,
-            (_, Some(hex)) => u8::from_str_radix(hex.as_str(), 16).ok()?,
-            _ => return None,
-        },
-    };
-    match code {
-        b'\t' | b'\n' | b'\r' => Some(' '),
-        b' '..=b'~' => Some(char::from(code)),
-        _ => None,
+    if let Some(name) = group("name") {
+        return Some(match name {
+            "quot" => '"',
+            "apos" => '\'',
+            "lt" => '<',
+            "gt" => '>',
+            _ => '&',
+        });
     }
+    let character = if group("slash").is_some() {
+        '/'
+    } else if let Some(bytes) = group("bytes") {
+        only_character(&percent_decoded(&bytes.replace('\\', "").replace('x', "%"))?)?
+    } else if let (Some(high), Some(low)) = (group("high"), group("low")) {
+        let halves = [u16::from_str_radix(high, 16).ok()?, u16::from_str_radix(low, 16).ok()?];
+        char::decode_utf16(halves).next()?.ok()?
+    } else {
+        let hex = ["entity", "open", "byte", "unit", "braced", "long"].into_iter().find_map(|name| code(name, 16));
+        char::from_u32(code("decimal", 10).or(hex)??)?
+    };
+    match character {
+        '\t' | '\n' | '\r' => Some(' '),
+        _ => Some(character).filter(|character| !character.is_control()),
+    }
+}
+
+fn only_character(text: &str) -> Option<char> {
+    let mut characters = text.chars();
+    characters.next().filter(|_| characters.next().is_none())
 }
 
 /// A percent-encoded text as it was before, if it is UTF-8 then.

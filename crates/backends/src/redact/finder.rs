@@ -197,7 +197,7 @@ fn is_word(value: &str) -> bool {
 }
 
 /// Replaces each group of spans that touch by one mark.
-fn marked(text: &str, mut spans: Vec<Range<usize>>) -> String {
+pub(super) fn marked(text: &str, mut spans: Vec<Range<usize>>) -> String {
     spans.retain(|span| !span.is_empty());
     spans.sort_by_key(|span| span.start);
     let mut result = String::with_capacity(text.len());

@@ -1,14 +1,20 @@
 //! The secrets that a request holds. A server may quote them in a form that no pattern recognizes.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use reqwest::Url;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::decoded::percent_decoded;
-use super::mark::MARK;
+use super::finder::marked;
+use super::flat::Flat;
 use super::pod_values::{SHORTEST, pod_values};
 
 /// Values of variables and of a query that are no secrets, but are in many error messages, or are members of responses.
@@ -35,15 +41,15 @@ const COMMON: [&str; 16] = [
 #[derive(Clone, Default)]
 pub(crate) struct KnownSecrets {
     /// Token, user and password. They are removed from all that is read of a response.
-    credentials: Vec<String>,
+    credentials: Needles,
     /// Values of the variables of the pod that is sent. They are removed from messages only: the path of an archive may
     /// hold the same text.
-    values: Vec<String>,
+    values: Needles,
 }
 
 impl KnownSecrets {
     pub(crate) fn of_token(token: &str) -> Self {
-        Self { credentials: distinct([token.to_owned()]), values: Vec::new() }
+        Self { credentials: Needles::of_credentials(vec![token.to_owned()]), values: Needles::default() }
     }
 
     /// The user and password of a URL and what is in its query, as they are there and as they are sent, and a token. A user
@@ -66,23 +72,21 @@ impl KnownSecrets {
             .flatten()
             .collect();
         credentials.extend(decoded);
-        Self { credentials: distinct(credentials), values: Vec::new() }
+        Self { credentials: Needles::of_credentials(credentials), values: Needles::default() }
     }
 
     /// These secrets and the values of the variables of this pod. `shown` are names that messages show anyway.
     pub(crate) fn with_pod(mut self, pod: &RawValue, shown: &[&str]) -> serde_json::Result<Self> {
-        let values = pod_values(pod)?.into_iter();
-        let is_secret = |value: &String| !COMMON.contains(&value.as_str()) && !shown.contains(&value.as_str());
-        self.values = distinct(values.filter(is_secret));
+        self.values = Needles::new(&pod_values(pod)?, |value| !COMMON.contains(&value) && !shown.contains(&value));
         Ok(self)
     }
 
     pub(crate) fn without_credentials(&self, text: &str) -> String {
-        without(&self.credentials, text)
+        self.credentials.without(text)
     }
 
     pub(crate) fn without_values(&self, text: &str) -> String {
-        without(&self.values, text)
+        self.values.without(text)
     }
 }
 
@@ -92,81 +96,74 @@ impl fmt::Debug for KnownSecrets {
     }
 }
 
-/// The secrets and their escaped forms, the longest first: one may be a part of another.
-fn distinct(secrets: impl IntoIterator<Item = String>) -> Vec<String> {
-    let long = secrets.into_iter().filter(|secret| secret.trim().len() >= SHORTEST);
-    let forms: BTreeSet<String> = long.flat_map(|secret| [escaped(&secret), secret]).collect();
-    let mut forms: Vec<String> = forms.into_iter().collect();
-    forms.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    forms
+/// The forms in which secrets are looked for.
+#[derive(Clone, Default)]
+struct Needles {
+    /// As they are, escaped, and in base64.
+    exact: BTreeSet<String>,
+    /// Flattened, for a flattened text.
+    flat: BTreeSet<String>,
+}
+
+impl Needles {
+    /// A flattened secret can be a common word: `message+`.
+    fn new(secrets: &[String], is_secret: impl Fn(&str) -> bool) -> Self {
+        let is_long = |secret: &str| secret.trim().len() >= SHORTEST;
+        let long: Vec<&String> = secrets.iter().filter(|secret| is_long(secret) && is_secret(secret)).collect();
+        let flat = long.iter().map(|secret| Flat::of(secret).text.trim().to_owned());
+        Self {
+            exact: long.iter().flat_map(|secret| [escaped(secret), (*secret).clone()]).collect(),
+            flat: flat.filter(|flat| is_long(flat) && is_secret(flat)).collect(),
+        }
+    }
+
+    /// Credentials are also sent, and quoted, in base64. Without padding, it is found with padding too.
+    fn of_credentials(credentials: Vec<String>) -> Self {
+        let mut needles = Self::new(&credentials, |_| true);
+        needles.flat.retain(|flat| !COMMON.contains(&flat.as_str()));
+        let encoded = credentials
+            .iter()
+            .filter(|secret| !secret.is_empty())
+            .flat_map(|secret| [STANDARD_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(secret)])
+            .filter(|encoded| encoded.len() >= SHORTEST);
+        for encoded in encoded {
+            needles.flat.insert(Flat::of(&encoded).text);
+            needles.exact.insert(encoded);
+        }
+        needles
+    }
+
+    /// A text with a mark in place of each secret. One may be a part of another, so all are looked for in the same text.
+    fn without(&self, text: &str) -> String {
+        if self.exact.is_empty() {
+            return text.to_owned();
+        }
+        let mut is_secret = vec![false; text.len()];
+        for secret in &self.exact {
+            for (at, found) in text.match_indices(secret.as_str()) {
+                is_secret[at..at + found.len()].fill(true);
+            }
+        }
+        let flat = Flat::of(text);
+        for secret in &self.flat {
+            for (at, found) in flat.text.match_indices(secret.as_str()) {
+                is_secret[flat.origin(&(at..at + found.len()))].fill(true);
+            }
+        }
+        let mut spans = Vec::new();
+        let mut at = 0;
+        for part in is_secret.chunk_by(|one, next| one == next) {
+            if part[0] {
+                spans.push(at..at + part.len());
+            }
+            at += part.len();
+        }
+        marked(text, spans)
+    }
 }
 
 /// As JSON has it inside a string.
 fn escaped(secret: &str) -> String {
     let quoted = Value::from(secret).to_string();
     quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned()
-}
-
-fn without(secrets: &[String], text: &str) -> String {
-    secrets.iter().fold(text.to_owned(), |text, secret| {
-        if text.contains(secret.as_str()) { text.replace(secret.as_str(), MARK) } else { text }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn raw(pod: &Value) -> Box<RawValue> {
-        RawValue::from_string(pod.to_string()).unwrap()
-    }
-
-    #[test]
-    fn a_password_of_a_url_is_removed_as_written_and_as_sent() {
-        let of_url = |url: &str| KnownSecrets::of_request(&url.parse().unwrap(), None);
-        let secrets = of_url("http://bob:p%40ss%20word@snaphook/");
-        for text in ["bob:p%40ss%20word", "bob:p@ss word", "got p@ss word", "got p%40ss%20word"] {
-            let shown = secrets.without_credentials(text);
-            assert!(!shown.contains("word"), "{shown}");
-        }
-        let secrets = of_url("http://my-token@snaphook/");
-        assert_eq!(secrets.without_credentials("user my-token"), "user [redacted]");
-        let secrets = of_url("http://snaphook/");
-        assert_eq!(secrets.without_credentials("snaphook"), "snaphook");
-    }
-
-    #[test]
-    fn what_is_in_the_query_is_removed_beside_a_token() {
-        let url = "http://snaphook/?code=open%2Fsesame+now&only-a-key&mode=success".parse().unwrap();
-        let secrets = KnownSecrets::of_request(&url, Some("the-token"));
-        for text in ["open%2Fsesame+now", "open/sesame+now", "open/sesame now", "only-a-key", "the-token"] {
-            assert_eq!(secrets.without_credentials(&format!("got {text} back")), "got [redacted] back");
-        }
-        assert_eq!(secrets.without_credentials(r#"{"success": true}"#), r#"{"success": true}"#);
-    }
-
-    #[test]
-    fn each_value_of_a_variable_is_removed_as_it_is_and_escaped() {
-        let pod = json!({"spec": {
-            "containers": [{"env": [{"name": "A", "value": "first \"one\"\n"}, {"name": "B", "valueFrom": {}}]}],
-            "initContainers": [{"env": [{"name": "C", "value": "second-one"}]}],
-        }});
-        let secrets = KnownSecrets::default().with_pod(&raw(&pod), &[]).unwrap();
-        assert_eq!(secrets.without_values("a first \"one\"\n b"), "a [redacted] b");
-        assert_eq!(secrets.without_values(r#"{"x": "first \"one\"\n"}"#), r#"{"x": "[redacted]"}"#);
-        assert_eq!(secrets.without_values("second-one"), "[redacted]");
-        assert_eq!(secrets.without_credentials("second-one"), "second-one");
-    }
-
-    #[test]
-    fn short_values_and_common_words_and_shown_names_are_kept() {
-        let env = |value: &str| json!({"name": "A", "value": value});
-        let pod =
-            json!({"spec": {"containers": [{"env": [env("8080"), env("true"), env("production"), env("web-shop")]}]}});
-        let text = "true: port 8080 of web-shop in production";
-        let known = KnownSecrets::default().with_pod(&raw(&pod), &["web-shop"]).unwrap();
-        assert_eq!(known.without_values(text), text);
-    }
 }
