@@ -37,6 +37,9 @@ pub const INPUT_LIMIT: usize = 64 * 1024;
 /// The end of a text that was cut.
 const ELLIPSIS: char = '…';
 
+/// Where a query, a fragment or a parameter begins: as typed, or percent-encoded. No path and no image reference needs one.
+const AFTER_PLACE: [&str; 7] = ["?", "#", "&", "%3f", "%3F", "%23", "%26"];
+
 /// The most passes over one text. Two are normal.
 const PASSES: usize = 16;
 
@@ -61,15 +64,20 @@ fn assume_redacted(text: String) -> Redacted {
     Redacted::assume_redacted(text)
 }
 
-/// Removes user and password from a path or an image reference of a response.
+/// Removes user and password from a path or an image reference of a response, and the query, where the signature of an
+/// address is.
 ///
 /// An image digest looks as random as a secret, so nothing else is removed. The result is `None` for a text that can't be a
 /// path or an image reference: empty, too long, or with control characters.
 pub fn redact_place(text: &str) -> Option<String> {
+    // User and password first: a password can have these signs.
+    let text = finder::without_user_info(text);
+    let end = AFTER_PLACE.iter().filter_map(|sign| text.find(sign)).min().unwrap_or(text.len());
+    let text = &text[..end];
     let is_name = !text.trim().is_empty()
         && text.chars().count() <= Redacted::LIMIT
         && !text.chars().any(|character| is_break(character) || is_invisible(character));
-    is_name.then(|| finder::without_user_info(text))
+    is_name.then(|| text.to_owned())
 }
 
 /// One line of visible characters, at most [`INPUT_LIMIT`] bytes of it.

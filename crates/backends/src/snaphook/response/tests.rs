@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use super::*;
+use serde_json::json;
+
 use crate::redact::KnownSecrets;
 
 const URL: &str = "http://snap-back-api/kubelet/checkpoint";
@@ -130,6 +132,25 @@ fn a_success_has_the_location_of_the_checkpoint() {
     );
     for odd in [r#""""#, "null", "7", r#"["a"]"#, r#""a\nb""#, &format!(r#""{}""#, "a".repeat(1025))] {
         assert_eq!(located(&format!(r#"{{"image_tag": {odd}, "checkpoint_path": {odd}}}"#)), Location::default());
+    }
+}
+
+#[test]
+fn the_location_of_a_checkpoint_has_no_signature() {
+    for (place, expected) in [
+        ("https://a.blob.core.windows.net/c/x.tar?sv=1&sig=hunter2X", "https://a.blob.core.windows.net/c/x.tar"),
+        ("https://s3/b/x.tar?X-Amz-Signature=hunter2X", "https://s3/b/x.tar"),
+        ("https://s3/b/x.tar%3Fsig%3Dhunter2X", "https://s3/b/x.tar"),
+        ("s3://b/x.tar#token=hunter2X", "s3://b/x.tar"),
+        ("s3://b/x.tar&sig=hunter2X", "s3://b/x.tar"),
+        ("https://bob:a?hunter2X@s3/b/x.tar", "https://[redacted]@s3/b/x.tar"),
+    ] {
+        for key in ["checkpoint_path", "image_tag"] {
+            let Outcome::Succeeded(location) = outcome_of(&response(200, &json!({key: place}).to_string())) else {
+                panic!("{place}");
+            };
+            assert_eq!(location.archive.or(location.image).as_deref(), Some(expected), "{key}");
+        }
     }
 }
 
