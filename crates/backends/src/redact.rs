@@ -22,7 +22,9 @@ mod random;
 mod secret_like;
 #[cfg(test)]
 mod tests;
+mod validators;
 mod values;
+mod variables;
 mod yaml;
 
 use snapwatcher_api::outcome::Redacted;

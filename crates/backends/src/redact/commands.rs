@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::names::pattern;
+use super::names::{NAME, pattern};
 use super::ordinary::is_ordinary;
 
 /// Programs, and the flags whose value is a secret. A flag that the same program also uses otherwise is not here.
@@ -58,6 +58,23 @@ static BY_PLACE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
+/// Further ones, and a setting whose name and value are two arguments.
+static BY_NAME: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        concat!(
+            r"(?: |^)(?:-n|-k|--name|--key|--property|--setting) *=? *(?i:[a-z0-9_./-]*{name}[a-z0-9_.-]*) +(?:-v|--value) *=? *(?<setting>[^\s|;&]+)",
+            r"|(?: |^)-o +(?:[^\s]+ +){{0,12}}?user(?:name)?=[^\s%\[]+%(?<mount>[^\s|;&]+)",
+            r"|(?-u:\b)smbclient +(?:[^\s|;&]+ +){{0,12}}?(?://|\\\\)[^\s|;&]+ +(?<share>[^\s|;&\[-][^\s|;&]*)",
+            r"|(?-u:\b)vault +(?:operator +(?:unseal|rekey|generate-root|decrypt)|unwrap|token +(?:lookup|renew|revoke))",
+            r" +(?:-\S+ +)*(?<vault>[^\s|;&\[-][^\s|;&]*)",
+            r"|(?-u:\b)(?:(?:cargo|npm|snyk|railway|infisical) +(?:login|auth|owner)|authtoken|add-authtoken|openssl +passwd|mkpasswd|rclone +obscure)",
+            r" +(?:-\S+ +)*(?<login>[^\s|;&\[-][^\s|;&]*)",
+            r"|(?-u:\b)(?:secret|variable) +set +[^\s\[]+ +(?:-b|--body) *=? *(?<body>[^\s|;&]+)",
+        ),
+        name = NAME
+    ))
+});
+
 /// The secrets of commands.
 pub(super) fn found(text: &str) -> Vec<Range<usize>> {
     // Of the same length, so that a place in it is a place in the text.
@@ -73,7 +90,8 @@ pub(super) fn found(text: &str) -> Vec<Range<usize>> {
             from = end;
         }
     }
-    let places = BY_PLACE.captures_iter(&spaced).filter_map(|captures| captures.iter().skip(1).flatten().next());
+    let all = BY_PLACE.captures_iter(&spaced).chain(BY_NAME.captures_iter(&spaced));
+    let places = all.filter_map(|captures| captures.iter().skip(1).flatten().next());
     spans.extend(places.filter(|secret| !is_ordinary(secret.as_str())).map(|secret| secret.range()));
     spans.into_iter().map(|span| span.start..whole_end(text, &span)).collect()
 }

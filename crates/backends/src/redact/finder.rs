@@ -14,11 +14,13 @@ use regex::Regex;
 use super::decoded::Decoded;
 use super::forms;
 use super::mark::MARK;
-use super::names::{NAME, OPAQUE, SPACED_NAME, pattern};
+use super::names::{NAME, OPAQUE, SPACED_NAME, VARIABLES, pattern};
 use super::ordinary::is_ordinary;
 use super::random;
 use super::secret_like::{is_pair_with_secret, is_secret_like, is_secret_like_and_no_name};
+use super::validators;
 use super::values::{Words, introduced};
+use super::variables;
 
 /// `password: `, `"token":`, `REGISTRY_PASS=`, `aws_secret_access_key := `, `user['password'] = `, `API key provided: `, also
 /// inside escaped JSON. Validators and PHP write more before the value: `password: Invalid value: `.
@@ -58,17 +60,26 @@ static TUPLE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Members that may hold secrets below any name, in JSON that was cut or is printed otherwise.
 static OPAQUE_MEMBER: LazyLock<Regex> = LazyLock::new(|| {
-    let names = OPAQUE.join("|");
-    pattern(&format!(r#"(?i)\\*["'](?:{names})\\*["']\s*(?:=>|:)|(?-u:\b)input_value="#))
+    let names = &*OPAQUE;
+    pattern(&format!(r#"(?i)\\*["']{names}\\*["']\s*(?:=>|:)|(?-u:\b)input_value="#))
 });
 
-/// `env: [{name: MODE, value: hunter2}]`, `Env:[]v1.EnvVar{...}`, `data={...}` of a call.
+/// `env: [{name: MODE, value: hunter2}]`, `Env:[]v1.EnvVar{...}`, `data={...}` of a call, `data:map[...]` of Go.
 static ENVIRONMENT: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(?i)(?-u:\b)(?:(?:env|environ|environment|stringData|binaryData)\s*[:=]|(?:data|json|body|payload)=)\s*",
-        r"(?:\[\][a-z0-9_.]*|map\[string\][a-z]+)?",
+    pattern(&format!(
+        concat!(
+            r"(?i)(?-u:\b)(?:(?:{variables}\s*[:=]|(?:data|json|body|payload)=)\s*(?:\[\]\*?[a-z0-9_.]+|{map})?",
+            r#"|{opaque}\\*["']?\s*[:=]\s*{map})"#,
+        ),
+        variables = VARIABLES,
+        opaque = *OPAQUE,
+        map = r"(?:map\[string\](?:\[\])?[a-z0-9_.*]+(?:\s?\{\})?|map)"
     ))
 });
+
+/// `key:"MODE" value:"hunter2"`: a variable as protobuf prints it.
+static PROTOBUF: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"(?-u:\b)(?:key|name):\s*\\*"[^"\\]{0,200}\\*"\s+value:"#));
 
 /// `--creds `, `--dest-creds=`, `'--password', `: as typed, or as a list of arguments is printed.
 static FLAG: LazyLock<Regex> = LazyLock::new(|| {
@@ -126,6 +137,14 @@ static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
+/// `login failed for bob:hunter2`. What follows is a secret only if it is a user with one.
+static LOGIN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(concat!(
+        r"(?i)(?-u:\b)(?:log(?:ging|ged)?[ -]?(?:in|on)|sign(?:ing|ed)?[ -]?in|auth(?:entication|enticate[ds]?|enticating)?|access)",
+        r"(?:\s+[a-z]{1,20}){0,3}?\s+(?:for|as|of|by|with|user|account)(?:\s+(?:user|account))?\s+",
+    ))
+});
+
 /// `token ...`: no names of objects are expected there.
 static TOKEN: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)(?-u:\b)(?:token|jwt|(?:api|access)[ _-]key)(?:\s+(?:is|was|of|value))?\s+"));
@@ -146,7 +165,7 @@ pub(super) fn without_user_info(text: &str) -> String {
 
 fn found(text: &str) -> Vec<Range<usize>> {
     let mut spans = introduced(text, &AUTHORIZATION, Words::SchemeAndOne, |_| true);
-    for introduction in [&KEY, &NAMED, &TUPLE, &FLAG, &SCHEME] {
+    for introduction in [&KEY, &NAMED, &TUPLE, &FLAG, &SCHEME, &validators::VALUE, &variables::UNQUOTED] {
         spans.extend(introduced(text, introduction, Words::One, |_| true));
     }
     spans.extend(introduced(text, &OPAQUE_MEMBER, Words::None, has_content));
@@ -156,10 +175,14 @@ fn found(text: &str) -> Vec<Range<usize>> {
     spans.extend(introduced(text, &SENTENCE, Words::One, |value| {
         is_secret_like_and_no_name(value) || is_pair_with_secret(value)
     }));
+    spans.extend(introduced(text, &PROTOBUF, Words::None, has_content));
+    spans.extend(introduced(text, &validators::MESSAGE, Words::None, validators::has_content));
+    spans.extend(introduced(text, &LOGIN, Words::One, |value| value.contains(':') && is_pair_with_secret(value)));
     spans.extend(introduced(text, &TOKEN, Words::One, is_secret_like));
     spans.extend(introduced(text, &SHORT_FLAG, Words::One, is_password));
     spans.extend(introduced(text, &USER_FLAG, Words::One, is_user_or_key));
     spans.extend(introduced(text, &PHRASE, Words::One, is_word));
+    spans.extend(variables::found(text));
     spans.extend(forms::user_infos(text));
     spans.extend(forms::found(text));
     spans.extend(random::found(text));

@@ -70,13 +70,19 @@ static FORM_FIELD: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!("(?i)<[^<>]*{NAME}[^<>]*{after}|<[^<>]*{before}[^<>]*{NAME}"))
 });
 
-/// `{DB_PASSWORD hunter2 nil}`: how Go prints a variable of a container by `%v`.
+/// `{DB_PASSWORD hunter2 nil}`, `{Key:MODE Value:hunter2}`: how Go prints a variable of a container by `%v` and `%+v`.
 static GO_VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"\{Name:\S+\sValue:(?<field>[^{}]+?)\sValueFrom:|",
-        r"\{[A-Za-z_][A-Za-z0-9_.]*\s(?<secret>[^{}]+?)\s(?:<nil>|nil|&EnvVarSource|0x[0-9a-f]+)(?-u:\b|\})"
+        r"\{(?:Name|Key):[^\s,{}]+\s+Value:(?<field>[^{}]+?)\}",
+        r"|\{[A-Za-z_][A-Za-z0-9_.]*\s(?<secret>[^{}]+?)\s(?:<nil>|nil|&EnvVarSource|0x[0-9a-f]+)(?-u:\b|\})"
     ))
 });
+
+/// `EnvVar{Name:MODE,Value:hunter2,ValueFrom:nil,}` and `KeyValue{Key:MODE,Value:hunter2,}` of protobuf; `%+v` of the former.
+static GO_FIELDS: [LazyLock<Regex>; 2] = [
+    LazyLock::new(|| pattern(r"Name:[^\s,{}]+[\s,]\s*Value:(?<secret>.+?)[\s,]\s*ValueFrom:")),
+    LazyLock::new(|| pattern(r"(?:Name|Key):[^\s,{}]+,\s*Value:(?<secret>.+?),\}")),
+];
 
 /// Parameters of a query that are a permission, but whose names say nothing elsewhere.
 static QUERY: LazyLock<Regex> = LazyLock::new(|| {
@@ -150,7 +156,8 @@ pub(super) fn found(text: &str) -> Vec<Range<usize>> {
     for pattern in [&BASIC, &AUTH] {
         spans.extend(captured(text, pattern, |secret| !is_ordinary(secret) && is_no_lower_word(secret)));
     }
-    for pattern in [&COOKIES, &PARAMETERS, &ELEMENT, &VALUE_FIRST, &FORM_FIELD, &GO_VARIABLE] {
+    let [variable, pair] = &GO_FIELDS;
+    for pattern in [variable, pair, &COOKIES, &PARAMETERS, &ELEMENT, &VALUE_FIRST, &FORM_FIELD, &GO_VARIABLE] {
         spans.extend(captured(text, pattern, |secret| !is_ordinary(secret)));
     }
     spans.extend(captured(text, &GLUED, is_glued_password));

@@ -8,26 +8,14 @@ use serde_json::{Deserializer, Map, Value};
 
 use super::mark::MARK;
 use super::names;
+use super::validators;
 use super::yaml;
 
 /// How deep JSON inside strings of JSON is read.
 const DEPTH: usize = 4;
 
-/// Members that hold a name, and those that hold its value. Validators repeat a value beside the name of its field.
+/// Members that hold a name, and those that hold its value.
 const NAMES: [&str; 4] = ["name", "key", "header", "variable"];
-const FIELDS: [&str; 11] = [
-    "attribute",
-    "field",
-    "id",
-    "instancepath",
-    "option",
-    "outputkey",
-    "param",
-    "parameter",
-    "parameterkey",
-    "path",
-    "property",
-];
 const VALUES: [&str; 11] = [
     "content",
     "default",
@@ -89,7 +77,7 @@ fn redact_value(value: &mut Value, depth: usize) -> bool {
             let are_pairs = items.iter().all(is_pair);
             items.iter_mut().fold(false, |changed, item| match item {
                 Value::Array(pair) if are_pairs && pair[0].as_str().is_some_and(names::is_secret) => {
-                    mask(&mut pair[1]) | changed
+                    mask(&mut pair[1], false) | changed
                 }
                 item => redact_value(item, depth) | changed,
             })
@@ -114,18 +102,20 @@ fn redact_text(text: &mut String, depth: usize) -> bool {
 }
 
 fn redact_members(members: &mut Map<String, Value>, depth: usize) -> bool {
-    let mut all_names = NAMES.iter().chain(&FIELDS);
-    let has_secret_name =
-        all_names.any(|name| member(members, name).and_then(Value::as_str).is_some_and(names::is_secret));
+    let has_secret_name = validators::has_secret_field(members)
+        || NAMES.iter().any(|name| member(members, name).and_then(Value::as_str).is_some_and(names::is_secret));
+    let has_messages_of_a_secret = validators::has_messages_of_a_secret(members);
     let (key_type, secret_parts) = JWK;
     let is_key = member(members, key_type).is_some();
     members.iter_mut().fold(false, |changed, (name, value)| {
         let lower = name.to_ascii_lowercase();
+        let is_opaque = names::is_opaque(name);
         let is_secret = names::is_secret(name)
-            || names::OPAQUE.contains(&lower.as_str())
+            || is_opaque
             || (has_secret_name && VALUES.contains(&lower.as_str()))
+            || (has_messages_of_a_secret && validators::is_message_with_content(&lower, value))
             || (is_key && secret_parts.contains(&lower.as_str()));
-        changed | if is_secret { mask(value) } else { redact_value(value, depth) }
+        changed | if is_secret { mask(value, is_opaque) } else { redact_value(value, depth) }
     })
 }
 
@@ -138,8 +128,9 @@ fn is_pair(item: &Value) -> bool {
     item.as_array().is_some_and(|pair| matches!(pair.as_slice(), [Value::String(_), Value::String(_)]))
 }
 
-/// Replaces each string and number below a secret name; names, `null` and booleans hold no secret.
-fn mask(value: &mut Value) -> bool {
+/// Replaces each string and number below a secret name; `null` and booleans hold no secret, nor does a name with a value
+/// beside it. Below other secret names, `name` and `key` refer to an object: `secretKeyRef`.
+fn mask(value: &mut Value, is_opaque: bool) -> bool {
     match value {
         Value::Null | Value::Bool(_) => false,
         Value::String(text) if text.is_empty() || text == MARK => false,
@@ -147,9 +138,15 @@ fn mask(value: &mut Value) -> bool {
             *value = Value::String(MARK.to_owned());
             true
         }
-        Value::Array(items) => items.iter_mut().fold(false, |changed, item| mask(item) | changed),
-        Value::Object(members) => members
-            .iter_mut()
-            .fold(false, |changed, (name, value)| (!NAMES.contains(&name.as_str()) && mask(value)) | changed),
+        Value::Array(items) => items.iter_mut().fold(false, |changed, item| mask(item, is_opaque) | changed),
+        Value::Object(members) => {
+            let has_value = VALUES.iter().chain(&["valuefrom"]).any(|value| member(members, value).is_some());
+            let is_reference = !is_opaque && member(members, "name").is_some();
+            members.iter_mut().fold(false, |changed, (name, value)| {
+                let is_name = NAMES.iter().any(|known| name.eq_ignore_ascii_case(known));
+                let is_shown = is_name && (has_value || is_reference);
+                (!is_shown && mask(value, is_opaque)) | changed
+            })
+        }
     }
 }

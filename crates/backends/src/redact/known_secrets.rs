@@ -49,7 +49,7 @@ pub(crate) struct KnownSecrets {
 
 impl KnownSecrets {
     pub(crate) fn of_token(token: &str) -> Self {
-        Self { credentials: Needles::of_credentials(vec![token.to_owned()]), values: Needles::default() }
+        Self { credentials: Needles::of_credentials(&[token.to_owned()]), values: Needles::default() }
     }
 
     /// The user and password of a URL and what is in its query, as they are there and as they are sent, and a token. A user
@@ -72,7 +72,7 @@ impl KnownSecrets {
             .flatten()
             .collect();
         credentials.extend(decoded);
-        Self { credentials: Needles::of_credentials(credentials), values: Needles::default() }
+        Self { credentials: Needles::of_credentials(&credentials), values: Needles::default() }
     }
 
     /// These secrets and the values of the variables of this pod. `shown` are names that messages show anyway.
@@ -118,8 +118,8 @@ impl Needles {
     }
 
     /// Credentials are also sent, and quoted, in base64. Without padding, it is found with padding too.
-    fn of_credentials(credentials: Vec<String>) -> Self {
-        let mut needles = Self::new(&credentials, |_| true);
+    fn of_credentials(credentials: &[String]) -> Self {
+        let mut needles = Self::new(credentials, |_| true);
         needles.flat.retain(|flat| !COMMON.contains(&flat.as_str()));
         let encoded = credentials
             .iter()

@@ -4,6 +4,7 @@ mod ordinary_errors;
 mod sentences;
 mod service_tokens;
 mod shapes;
+mod variables;
 
 use proptest::prelude::*;
 
@@ -222,6 +223,19 @@ fn a_hostile_text_takes_little_time() {
         "password:a(",
         "snmpget -A a ",
         "a\nenv:\n b\n",
+        "-e \"a=",
+        "env a=b ",
+        "a=\"",
+        "login for ",
+        "-o a user=b ",
+        "smbclient a ",
+        "Name:a Value:b",
+        "{Name:a,Value:b,",
+        "\"loc\":[\"password\",\"",
+        "\"field\":\"token\",\"msg\":\"",
+        "data:map[",
+        "\\u00",
+        "%c3",
     ] {
         redact(&hostile.repeat(INPUT_LIMIT / hostile.len() + 1));
     }

@@ -8,7 +8,7 @@ use super::mark::MARK;
 use super::ordinary::is_ordinary;
 
 /// Words before a secret that say what it is: `api_key: Token ...`.
-const SCHEMES: [&str; 8] = ["token", "bearer", "basic", "apikey", "negotiate", "ntlm", "plain", "login"];
+const SCHEMES: [&str; 9] = ["token", "bearer", "basic", "apikey", "key", "negotiate", "ntlm", "plain", "login"];
 
 /// Signs that open a text, and those that close it.
 const QUOTES: [(char, char); 6] =
@@ -188,7 +188,7 @@ fn bracketed(text: &str) -> usize {
 }
 
 /// Length of the text before the closing quote: the first quote that is not escaped more deeply than the opening one.
-fn quoted(text: &str, quote: char, escapes: usize) -> usize {
+pub(super) fn quoted(text: &str, quote: char, escapes: usize) -> usize {
     let mut run = 0;
     for (at, character) in text.char_indices() {
         match character {

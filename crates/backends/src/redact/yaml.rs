@@ -38,7 +38,8 @@ pub(super) fn redacted(text: &str) -> Cow<'_, str> {
             continue;
         }
         if let Some(section) = SECTION_LINE.captures(line) {
-            is_in_section = names::is_secret(&section["name"]);
+            let name = &section["name"];
+            is_in_section = names::is_secret(name) || names::is_opaque(name);
         } else if is_in_section && !line.trim().is_empty() {
             lines.push(MARK.to_owned());
             is_changed = true;
@@ -48,7 +49,7 @@ pub(super) fn redacted(text: &str) -> Cow<'_, str> {
             .captures(line)
             .filter(|key| {
                 let name = &key["name"];
-                names::is_secret(name) || names::OPAQUE.contains(&name.to_ascii_lowercase().as_str())
+                names::is_secret(name) || names::is_opaque(name)
             })
             .map(|key| key["indent"].len());
         lines.push(line.to_owned());

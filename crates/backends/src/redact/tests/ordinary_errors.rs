@@ -58,6 +58,15 @@ fn errors() -> Vec<String> {
         "docker run --user 1000:1000 -p 8080:80 -u 0:0 --tls-key /etc/tls.key web",
         "write /var/lib/kubelet/checkpoints/checkpoint-web-0_shop-app-2026-01-01T00:00:00Z.tar: no space left on device",
         "Get \"https://10.96.0.1:443/api/v1/namespaces/shop/pods/web-0?timeout=10s\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+        "failed to log in as system:serviceaccount:snap:snapwatcher-kubelet: access denied by policy",
+        "access to docker.io/shop/web:1.2.3 with pod:web-0 was denied; authentication failed for 10.0.0.7:10250",
+        "exec: env: bad option; -e needs an argument; --env has no value; unknown flag: --env-file=/run/x.env",
+        "command [criu dump -t 4312 -o dump.log -D /run/x --shell-job -v4] returned 1",
+        "mount -t overlay -o lowerdir=/a:/b,upperdir=/c,workdir=/d overlay /m: permission denied",
+        "runc checkpoint --image-path /var/lib/x --work-path /run/x --tcp-established container ID: exit status 1",
+        "{\"error\":\"criu failed\",\"path\":\"/api/token\",\"status\":500}",
+        "{\"kind\":\"Status\",\"message\":\"pods \\\"web-token-0\\\" not found\",\"details\":{\"kind\":\"pods\",\"name\":\"web-token-0\"}}",
+        "environment variables: none; invalid variables in the template; the form data is incomplete",
         "error: 100% of 3 & more <none> \\n at C:\\x64",
     ]
     .iter()

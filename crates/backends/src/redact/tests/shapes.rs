@@ -9,6 +9,8 @@ fn shapes() -> Vec<(&'static str, String)> {
     shapes.extend(lines());
     shapes.extend(encodings());
     shapes.extend(phrases());
+    shapes.extend(go());
+    shapes.extend(validators());
     shapes
 }
 
@@ -37,6 +39,16 @@ fn commands() -> Vec<(&'static str, String)> {
         ("encryption_key", format!("encryption_key={S}")),
         ("AccountKey of Azure", format!("AccountName=x;AccountKey={S};EndpointSuffix=core.windows.net")),
         ("camelCase", format!("dbPass={S}")),
+        ("mount of Samba", format!("mount -t cifs //h/s /m -o rw,username=bob%{S}")),
+        ("smbclient", format!("smbclient //h/s {S} -U bob")),
+        ("smbclient, flags first", format!("smbclient -U bob //h/s {S}")),
+        ("vault operator unseal", format!("vault operator unseal {S}")),
+        ("cargo login", format!("cargo login {S}")),
+        ("openssl passwd", format!("openssl passwd -6 {S}")),
+        ("ngrok", format!("ngrok config add-authtoken {S}")),
+        ("gh secret set", format!("gh secret set FOO --body {S}")),
+        ("iscsiadm", format!("iscsiadm -m node -o update --name node.session.auth.password --value {S}")),
+        ("iscsiadm, short", format!("iscsiadm -m node -o update -n node.session.auth.password -v {S}")),
     ]
 }
 
@@ -83,6 +95,10 @@ fn fields() -> Vec<(&'static str, String)> {
         ("DSN", format!("dial bob:{S}@tcp(db:3306)/x: refused")),
         ("user info without a scheme", format!("push to bob:{S}@registry.example.com/x failed")),
         ("JDBC of Oracle", format!("jdbc:oracle:thin:bob/{S}@//db:1521/x")),
+        ("Authorization: Key", format!("Authorization: Key {S}")),
+        ("basicAuth", format!("basicAuth=bob:{S}")),
+        ("httpauth", format!("httpauth: bob:{S}")),
+        ("X-JFrog-Art-Api", format!("X-JFrog-Art-Api: {S}")),
         ("image with user info", format!("image bob:{S}@registry/x:1")),
     ]
 }
@@ -126,6 +142,43 @@ fn phrases() -> Vec<(&'static str, String)> {
         ("AUTH with a user", format!("AUTH bob {S} failed")),
         ("AUTH PLAIN", format!("AUTH PLAIN {S} 535 5.7.8")),
         ("password of two words", format!("password='{S} two words'")),
+        ("login failed", format!("login failed for bob:{S}")),
+        ("login failed, in quotes", format!("Authentication failed for user 'bob:{S}'")),
+        ("logged in", format!("could not log in as bob:{S}")),
+    ]
+}
+
+fn go() -> Vec<(&'static str, String)> {
+    vec![
+        ("Secret as a map", format!("map[apiVersion:v1 data:map[foo:{S}] kind:Secret]")),
+        (
+            "Secret as typed maps",
+            format!(r#"map[string]interface {{}}{{"data":map[string]interface {{}}{{"foo":"{S}"}}}}"#),
+        ),
+        ("Secret as a struct", format!("Secret{{Data:map[string][]byte{{foo: *{S}*,}},Type:Opaque,}}")),
+        ("variables as maps", format!("env:[map[name:MODE value:{S}]]")),
+        ("variable", format!("EnvVar{{Name:DB,Value:{S},ValueFrom:nil,}}")),
+        ("variable with a brace", format!("EnvVar{{Name:DB,Value:a}}{S},ValueFrom:nil,}}")),
+        ("variable of CRI", format!("&KeyValue{{Key:DB,Value:{S},}}")),
+        ("variables of CRI", format!("Envs:[]*KeyValue{{&KeyValue{{Key:DB,Value:{S},}},}}")),
+        ("two fields", format!("[{{Key:DB Value:{S} two}}]")),
+        ("protobuf", format!(r#"envs:<key:"DB" value:"{S}" >"#)),
+        ("protobuf in JSON", format!(r#"{{"a":"envs:{{key:\"DB\"  value:\"{S}\"}}"}}"#)),
+    ]
+}
+
+fn validators() -> Vec<(&'static str, String)> {
+    vec![
+        ("loc and msg", format!(r#"{{"loc":["body","password"],"msg":"value is not a valid integer: {S}"}}"#)),
+        ("loc and value", format!(r#"{{"loc":["body","password"],"msg":"Field required","value":"{S}"}}"#)),
+        ("loc and msg, cut", format!(r#"[{{"loc":["body","password"],"msg":"no integer: {S}","x"#)),
+        ("loc and value, cut", format!(r#"[{{"loc":["body","password"],"value":"{S}","x"#)),
+        ("loc and msg of Python", format!("[{{'loc': ('body', 'password'), 'msg': 'no integer: {S}'}}]")),
+        ("field and message", format!(r#"{{"field":"password","message":"must not be {S}"}}"#)),
+        ("field and message, cut", format!(r#"[{{"field":"password","message":"must not be {S}"}},{{"#)),
+        ("path and message of Zod", format!(r#"{{"code":"x","path":["password"],"message":"got {S}"}}"#)),
+        ("instancePath", format!(r#"{{"instancePath":"/password","message":"{S} is too short"}}"#)),
+        ("Spring", format!(r#"{{"field":"apiToken","defaultMessage":"{S} is no token"}}"#)),
     ]
 }
 
@@ -175,5 +228,18 @@ fn the_rest_of_json_with_a_secret_is_kept() {
         (r#"a {"token":{"x":"y","is":true}} b"#, r#"a {"token":{"is":true,"x":"[redacted]"}} b"#),
     ] {
         assert_eq!(json::redacted(text), expected);
+    }
+}
+
+#[test]
+fn the_usual_message_about_a_secret_field_stays_as_it_is() {
+    for text in [
+        r#"{"detail":[{"loc":["body","token"],"msg":"Field required","type":"missing"}]}"#,
+        r#"{"loc":["body","password"],"msg":"String should have at least 8 characters"}"#,
+        r#"{"field":"password","message":"must not be blank"}"#,
+        r#"{"message":"criu failed for web-0","path":"/auth/checkpoint","status":500}"#,
+        r#"{"message":"criu failed for web-0","id":"token-1"}"#,
+    ] {
+        assert_eq!(redacted(text), text);
     }
 }
