@@ -42,7 +42,11 @@ static NAMED: LazyLock<Regex> = LazyLock::new(|| {
     let name = format!(r#"\\*["']?\s*[:=]\s*\\*["']?[a-z0-9_./-]*{NAME}[a-z0-9_.-]*\\*["']?"#);
     let field = "name|key|header|variable|id|field|param(?:eter)?|property|attribute|option|type";
     let value = "(?:rejected_?|invalid_?|default_?)?val(?:ue)?s?|content";
-    pattern(&format!(r#"(?i)(?-u:\b)(?:{field}){name}\s*[,;]?\s*\\*["']?(?:{value})\\*["']?\s*[:=]"#))
+    // Variables have capitals, and any name can hold a secret.
+    let variable = r#"(?-i:\\*["']?\s*[:=]\s*\\*["']?[A-Z_][A-Z0-9_]+\\*["']?)"#;
+    pattern(&format!(
+        r#"(?i)(?-u:\b)(?:(?:{field}){name}|(?:name|key){variable})\s*[,;]?\s*\\*["']?(?:{value})\\*["']?\s*[:=]"#
+    ))
 });
 
 /// `('X-Api-Key', '...')` of Python, a field of a form as it is sent, a field as PHP writes it.
@@ -141,7 +145,7 @@ static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
 static LOGIN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
         r"(?i)(?-u:\b)(?:log(?:ging|ged)?[ -]?(?:in|on)|sign(?:ing|ed)?[ -]?in|auth(?:entication|enticate[ds]?|enticating)?|access)",
-        r"(?:\s+[a-z]{1,20}){0,3}?\s+(?:for|as|of|by|with|user|account)(?:\s+(?:user|account))?\s+",
+        r"(?:\s+[a-z]{1,20}:?|:){0,5}\s+",
     ))
 });
 
@@ -177,6 +181,7 @@ fn found(text: &str) -> Vec<Range<usize>> {
     }));
     spans.extend(introduced(text, &PROTOBUF, Words::None, has_content));
     spans.extend(introduced(text, &validators::MESSAGE, Words::None, validators::has_content));
+    spans.extend(introduced(text, &validators::PHRASE, Words::One, is_secret_like_and_no_name));
     spans.extend(introduced(text, &LOGIN, Words::One, |value| value.contains(':') && is_pair_with_secret(value)));
     spans.extend(introduced(text, &TOKEN, Words::One, is_secret_like));
     spans.extend(introduced(text, &SHORT_FLAG, Words::One, is_password));

@@ -12,12 +12,13 @@ use super::names::{self, NAME, pattern};
 use super::ordinary::{AROUND, is_ordinary};
 
 /// Members that hold the name of a field, or the path to it.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "attribute",
     "field",
     "fieldname",
     "id",
     "instancepath",
+    "label",
     "loc",
     "location",
     "option",
@@ -30,8 +31,8 @@ const FIELDS: [&str; 14] = [
 ];
 
 /// Members that hold what is wrong.
-const MESSAGES: [&str; 8] =
-    ["defaultmessage", "description", "detail", "error", "errormessage", "message", "msg", "reason"];
+const MESSAGES: [&str; 9] =
+    ["constraints", "defaultmessage", "description", "detail", "error", "errormessage", "message", "msg", "reason"];
 
 /// Words of validators beside the ordinary ones, in alphabetical order.
 const WORDS: [&str; 60] = [
@@ -107,6 +108,17 @@ pub(super) static MESSAGE: LazyLock<Regex> = LazyLock::new(|| pattern(&introduct
 pub(super) static VALUE: LazyLock<Regex> =
     LazyLock::new(|| pattern(&introduction("(?:rejected_?|invalid_?|default_?)?val(?:ue)?s?|received")));
 
+/// `password: value is not a valid integer: hunter2`. What follows is a secret only if it looks like one.
+pub(super) static PHRASE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        concat!(
+            r#"(?i){name}[a-z0-9_.-]*\\*["'`]?:?\s+(?:value|must|should|input|is|was|does|has)\s"#,
+            r"(?:[a-z]{{1,12}}[ ,]+){{0,8}}?(?:[a-z]{{1,12}}:|be|got|given|received|equal)\s+",
+        ),
+        name = NAME
+    ))
+});
+
 fn introduction(members: &str) -> String {
     let name = r#"[a-z0-9_./$-]*NAME[a-z0-9_.-]*\\*["']"#.replace("NAME", NAME);
     format!(
@@ -145,7 +157,12 @@ fn fields(members: &Map<String, Value>) -> impl Iterator<Item = (&str, &str)> {
 
 /// Whether this member is a message that may hold the value of the field.
 pub(super) fn is_message_with_content(member: &str, value: &Value) -> bool {
-    MESSAGES.contains(&member) && value.as_str().is_some_and(has_content)
+    MESSAGES.contains(&member)
+        && match value {
+            Value::String(message) => has_content(message),
+            Value::Object(messages) => messages.values().filter_map(Value::as_str).any(has_content),
+            _ => false,
+        }
 }
 
 /// Whether a message has other words than those of validators.

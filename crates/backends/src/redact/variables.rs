@@ -28,8 +28,8 @@ static SET: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         concat!(
             r#"(?:^|[\s"'`\[(;&|/])"#,
-            r"(?:ENV|ARG|env(?:\s+-[a-z0-9-]+)*|export|config:set|secrets?\s+set|set\s+env(?:\s+\S+)?|env\s+(?:set|add))",
-            r#"\\*["'`]?[\s,]+\\*["'`]?(?<variables>(?:{variable}{value}\\*["'`]?[\s,]*\\*["'`]?)+)"#,
+            r"(?:ARG|(?i:env(?:iron(?:ment)?)?s?(?:\s+-[a-z0-9-]+)*|variables?)|export|config:set|secrets?\s+set|set\s+env(?:\s+\S+)?",
+            r#"|env\s+(?:set|add))\\*["'`]?[\s,:=\[(]+\\*["'`]?(?<variables>(?:{variable}{value}\\*["'`]?[\s,]*\\*["'`]?)+)"#,
         ),
         variable = VARIABLE,
         value = VALUE

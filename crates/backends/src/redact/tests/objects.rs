@@ -55,6 +55,10 @@ fn a_secret_in_an_object_never_survives() {
         format!("<input value='{S}' name='csrf_token'>"),
         format!("Content-Disposition: form-data; name=\"password\"\r\n\r\n{S}\r\n--x"),
         format!("[credentials]\nuser = bob\nfoo = {S}\n[other]\na = 1"),
+        format!(r#"{{"property":"password","constraints":{{"isInt":"{S} must be int"}}}}"#),
+        format!(r#"{{"path":["password"],"message":"x","context":{{"label":"password","value":"{S}"}}}}"#),
+        format!(r#"{{"errors":[{{"param":"password","location":"body","msg":"Invalid value {S}"}}]}}"#),
+        format!("1 validation error\nbody -> password\n  value is not a valid integer: {S}"),
     ];
     assert_eq!(leaks(objects), []);
 }

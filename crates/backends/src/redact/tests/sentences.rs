@@ -49,6 +49,11 @@ fn a_secret_in_a_sentence_or_a_setting_never_survives() {
         format!("GET https://h/?code={S}&x=1"),
         format!("db:5432:shop:bob:{S}"),
         format!("bob:{S}@/shop"),
+        format!("auth failed: bob:{S}"),
+        format!("failed login bob:{S}"),
+        format!("could not authenticate bob:{S}"),
+        format!("password: value is not a valid integer: {S}"),
+        format!("password must not be {S}"),
         "bob:$apr1$hunter2X$abcdefghijklmnop".to_owned(),
         "$2y$10$hunter2Xabcdefghijklmnop".to_owned(),
     ];
@@ -90,6 +95,10 @@ fn a_sentence_about_a_secret_stays_as_it_is() {
         "mount options: rw,relatime,data=ordered",
         "session s1 timed out after 15m30s",
         "{\"detail\":\"pod web-5f4d7c9b8d-x2k4z not found on node worker-node-1\"}",
+        "the token must be set; password is required: log in first",
+        "environment variables FOO, BAR are missing; variable FOO is not set",
+        "access to web is denied by policy: rbac; login failed: exit status 1",
+        "name: web, value: 1",
         "bind: cannot assign requested address, data=none",
     ] {
         assert_eq!(redacted(text), text);
