@@ -10,6 +10,7 @@ mod live_pod;
 mod no_proxy;
 mod page_limit;
 mod proxy;
+mod rejection;
 mod response_limit;
 mod scope;
 mod start_limit;

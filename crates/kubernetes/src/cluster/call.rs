@@ -7,6 +7,7 @@ use kube::core::Status;
 
 use crate::tls::certificate_error;
 
+use super::rejection::{is_denial, is_rejection};
 use super::response_limit::ResponseTooLong;
 
 /// The longest an ordinary call may take. The API server's own limit is 60 s.
@@ -35,15 +36,6 @@ pub enum CallError {
     WithoutEffect(Box<Self>),
 }
 
-/// Begins the API server's message about an admission webhook that it could not call, see `ToStatusErr` and
-/// `ErrCallingWebhook` of k8s.io/apiserver.
-const WEBHOOK_FAILED: &str = "failed calling webhook";
-
-/// In the API server's message about an object that is too large: of etcd, see `ErrGRPCRequestTooLarge` of go.etcd.io/etcd/api, and of
-/// its gRPC client, if etcd takes more than that. The code is 500, as for an etcd that is full. A person can fill an object up to the
-/// limit, so that a status has no room.
-const TOO_LARGE: [&str; 2] = ["etcdserver: request is too large", "trying to send message larger than max"];
-
 impl CallError {
     /// The API server's answer, if it gave one.
     pub fn status(&self) -> Option<&Status> {
@@ -56,6 +48,11 @@ impl CallError {
             Self::Shared(error) => error.status(),
             Self::WithoutEffect(error) => error.status(),
         }
+    }
+
+    /// The API server's answer, if no webhook has chosen its code.
+    fn own_status(&self) -> Option<&Status> {
+        self.status().filter(|status| !is_denial(status))
     }
 
     /// Whether the call failed for what it is about, so that others can still succeed: the API server rejected it, or it could
@@ -88,26 +85,27 @@ impl CallError {
         }
     }
 
-    /// 404.
+    /// 404. A webhook that denies a request may choose this code, and those below, too.
     pub fn is_not_found(&self) -> bool {
-        self.status().is_some_and(|status| status.code == 404)
+        self.own_status().is_some_and(|status| status.code == 404)
     }
 
     /// 409 because of another resourceVersion.
     pub fn is_conflict(&self) -> bool {
-        self.status().is_some_and(Status::is_conflict)
+        self.own_status().is_some_and(Status::is_conflict)
     }
 
     /// 409 because an object of that name exists.
     pub fn already_exists(&self) -> bool {
-        self.status().is_some_and(Status::is_already_exists)
+        self.own_status().is_some_and(Status::is_already_exists)
     }
 
     /// 403 because the namespace is being deleted, see `NamespaceTerminatingCause` of k8s.io/api.
     pub fn is_namespace_terminating(&self) -> bool {
         let causes =
             |status: &Status| status.details.iter().flat_map(|details| details.causes.clone()).collect::<Vec<_>>();
-        self.status().is_some_and(|status| causes(status).iter().any(|cause| cause.reason == "NamespaceTerminating"))
+        self.own_status()
+            .is_some_and(|status| causes(status).iter().any(|cause| cause.reason == "NamespaceTerminating"))
     }
 
     /// Whether the server may have carried out the request: a timeout, a broken connection, or a 5xx that is not a rejection.
@@ -120,12 +118,6 @@ impl CallError {
     pub fn without_effect(self) -> Self {
         Self::WithoutEffect(Box::new(self))
     }
-}
-
-/// Whether a 5xx says that the object was not written, for a reason that no other object shares: the API server asks webhooks before
-/// it carries out a request, and etcd stores no object that is too large.
-fn is_rejection(status: &Status) -> bool {
-    [WEBHOOK_FAILED].iter().chain(&TOO_LARGE).any(|text| status.message.contains(text))
 }
 
 /// Makes one call that ends within [`CALL_TIMEOUT`]; `what` completes the sentence "could not ...".
@@ -201,18 +193,70 @@ mod tests {
         }
     }
 
+    fn answered(code: u16, reason: &str, message: &str) -> CallError {
+        let status = Status::failure(message, reason).with_code(code);
+        let source = Box::new(kube::Error::Api(Box::new(status)));
+        CallError::Failed { what: "create Checkpoint `a/b`".to_owned(), source }
+    }
+
     #[test]
     fn a_webhook_that_fails_and_an_object_without_room_pause_no_other_object() {
         for message in [
             "Internal error occurred: failed calling webhook \"a.example.com\": connection refused",
             "etcdserver: request is too large",
             "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2097160 vs. 2097152)",
+            "Internal error occurred: admission webhook \"v.example.com\" denied the request: boom",
+            "Internal error occurred: admission webhook \"v.example.com\" attempted to modify the object, which is not supported",
+            "Internal error occurred: add operation does not apply: doc is missing path: \"/a/b\": missing value",
+            "Internal error occurred: testing value /a failed: test failed",
+            "Internal error occurred: error in remove for path: '/a': Unable to remove nonexistent key: a: missing value",
+            "Internal error occurred: Object 'Kind' is missing in '{}'",
+            "Internal error occurred: resource quota evaluation timed out",
         ] {
-            let status = Status::failure(message, "InternalError").with_code(500);
-            let source = Box::new(kube::Error::Api(Box::new(status)));
-            let error = CallError::Failed { what: "create Checkpoint `a/b`".to_owned(), source };
+            let error = answered(500, "InternalError", message);
             assert!(error.is_about_object() && !error.is_ambiguous(), "{message}");
         }
+    }
+
+    #[test]
+    fn a_denial_is_about_its_object_whatever_code_its_author_chooses() {
+        let of_webhook = "admission webhook \"v.example.com\" denied the request: boom";
+        let of_policy =
+            "checkpoints \"b\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
+        for (code, reason) in [
+            (401, "Unauthorized"),
+            (404, "NotFound"),
+            (408, "Timeout"),
+            (409, "Conflict"),
+            (409, "AlreadyExists"),
+            (429, "TooManyRequests"),
+            (500, "InternalError"),
+            (503, "ServiceUnavailable"),
+            (504, "Timeout"),
+        ] {
+            let denied = answered(code, reason, of_webhook);
+            assert!(denied.is_about_object() && !denied.is_ambiguous(), "{code}");
+            assert!(!denied.is_not_found() && !denied.is_conflict() && !denied.already_exists(), "{code} {reason}");
+        }
+        assert!(answered(401, "Unauthorized", of_policy).is_about_object());
+    }
+
+    #[test]
+    fn a_text_that_only_quotes_a_denial_is_no_denial() {
+        for message in [
+            "etcdserver: request timed out",
+            "etcdserver: mvcc: database space exceeded",
+            "Internal error occurred: resource quota",
+            "Unauthorized: admission webhook \"v.example.com\" denied the request",
+            "the server was asked: failed calling webhook",
+        ] {
+            for code in [401, 429, 500, 503] {
+                assert!(!answered(code, "", message).is_about_object(), "{code} {message}");
+            }
+        }
+        let denied =
+            "admission webhook \"v.example.com\" denied the request: etcdserver: mvcc: database space exceeded";
+        assert!(answered(500, "", denied).is_about_object());
     }
 
     #[test]
