@@ -6,7 +6,8 @@ use std::time::Instant;
 use kube::ResourceExt as _;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::Outcome;
-use snapwatcher_daemon::telemetry::{LeftOut, LinesPerMinute};
+use snapwatcher_daemon::telemetry::{LeftOut, LinesPerMinute, error_chain};
+use snapwatcher_kubernetes::cluster::CallError;
 use tracing::Level;
 
 use crate::operation::{INTERRUPTED, SentAttempt};
@@ -31,6 +32,20 @@ impl CheckpointLog {
             tracing::info!(checkpoint, namespace, pod = name, container, outcome = word, "{sentence}");
         } else {
             tracing::warn!(checkpoint, namespace, pod = name, container, outcome = word, "{sentence}");
+        }
+    }
+
+    /// The outcome of an attempt is not in its Checkpoint: the API server has rejected it again and again.
+    pub(crate) fn outcome_rejected(&self, checkpoint: &Checkpoint, error: &CallError, now: Instant) {
+        let (namespace, name) = names(checkpoint);
+        if self.lines.should_log(&namespace, Level::WARN, now) {
+            tracing::warn!(
+                namespace,
+                checkpoint = name,
+                "The outcome of Checkpoint `{namespace}/{name}` is not written and will be unknown, as the API server rejects it. \
+                 Correct the webhook or policy, or delete the Checkpoint if it is too large: {}",
+                error_chain(error)
+            );
         }
     }
 
@@ -107,6 +122,7 @@ mod tests {
     use snapwatcher_daemon::telemetry::{LogFormat, LogLevel};
 
     use super::*;
+    use crate::operation::OutcomeWrite;
 
     fn ended(namespace: &str, outcome: Outcome, phase: Phase) -> SentAttempt {
         SentAttempt {
@@ -114,7 +130,7 @@ mod tests {
             container: "app".to_owned(),
             outcome,
             checkpoint: Arc::new(checkpoint("web").namespace(namespace).phase(phase).build()),
-            is_written: true,
+            written: OutcomeWrite::Done,
         }
     }
 
@@ -141,6 +157,7 @@ mod tests {
                 lines.attempt_ended(&succeeded("loud"), now);
                 lines.attempt_ended(&failed(), now);
                 lines.interrupted(&invalid, now);
+                lines.outcome_rejected(&invalid, &CallError::TimedOut { what: "write".to_owned() }, now);
             }
         });
         assert_eq!(written.len(), 2 * LinesPerMinute::MAX_LINES, "of both levels together");

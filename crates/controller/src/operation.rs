@@ -10,6 +10,8 @@ mod io;
 mod kinds;
 mod request;
 mod status_writer;
+#[cfg(test)]
+mod test_io;
 
 pub(crate) use attempt::INTERRUPTED;
 pub use claim_error::ClaimError;
@@ -18,8 +20,8 @@ pub(crate) use cluster_io::labeled_pods;
 pub use io::OperationIo;
 pub(crate) use kinds::SEND_WINDOW;
 pub use kinds::{
-    Attempt, AttemptResult, Claim, ClaimResult, Operation, OperationId, OperationResult, OperationSettings, Progress,
-    SentAttempt, ShownContainer, UnmetAttempt,
+    Attempt, AttemptResult, Claim, ClaimResult, Operation, OperationId, OperationResult, OperationSettings,
+    OutcomeWrite, Progress, SentAttempt, ShownContainer, UnmetAttempt,
 };
 
 /// Runs an operation to its end. `report` receives its progress.

@@ -15,7 +15,7 @@ use crate::checkpoint_log::{CheckpointLog, names};
 use crate::context::ControllerContext;
 use crate::engine::{ClaimReport, EndpointSignal, Report};
 use crate::log_block::{self, LogBlock};
-use crate::operation::{ClaimError, INTERRUPTED, SentAttempt, UnmetAttempt};
+use crate::operation::{ClaimError, INTERRUPTED, OutcomeWrite, SentAttempt, UnmetAttempt};
 use crate::record::fields;
 
 /// How many Events about invalid annotations a namespace may have within an hour: a person can change annotations all the
@@ -191,7 +191,7 @@ impl Reporter {
     }
 
     fn attempt_ended(&self, sent: &SentAttempt) {
-        let SentAttempt { pod, container, outcome, checkpoint, is_written: _ } = sent;
+        let SentAttempt { pod, container, outcome, checkpoint, written } = sent;
         let after = checkpoint.phase();
         let status = checkpoint.status.as_ref();
         self.context.timelines.update_container(&pod.name, &pod.uid, container, |timeline| {
@@ -199,6 +199,9 @@ impl Reporter {
             timeline.outcome = Some(outcome.as_str().to_owned());
         });
         self.checkpoint_log.attempt_ended(sent, Instant::now());
+        if let OutcomeWrite::Rejected(error) = written {
+            self.checkpoint_log.outcome_rejected(checkpoint, error, Instant::now());
+        }
         self.context.events.outcome(checkpoint, pod, outcome, after);
     }
 

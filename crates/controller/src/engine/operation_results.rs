@@ -165,7 +165,7 @@ impl Engine {
         match (attempt, task) {
             (AttemptResult::NotSent { written }, _) => written.is_none(),
             (AttemptResult::Unmet(unmet), _) => unmet.written.is_none(),
-            (AttemptResult::Sent(sent), _) => !sent.is_written,
+            (AttemptResult::Sent(sent), _) => !sent.written.is_done(),
             (AttemptResult::OtherNode(node), Task::Attempt(checkpoint)) => {
                 let shown = fields::pod_name(checkpoint).and_then(|pod| self.pods.get(&pod)?.pod.node.clone());
                 shown.is_some_and(|shown| checkpoint_name::label_value(&shown) != *node)
@@ -200,8 +200,9 @@ impl Engine {
 
     fn note_write(&mut self, record: &RecordKey, attempt: &AttemptResult, now: Now) {
         match attempt {
-            AttemptResult::Sent(sent) if sent.is_written => self.wrote(record, &sent.checkpoint, now),
-            // It is deleted, or belongs to another process. If not, the attempt still counts as sent, and is never sent again.
+            AttemptResult::Sent(sent) if sent.written.is_done() => self.wrote(record, &sent.checkpoint, now),
+            // It is deleted, or belongs to another process. If not, or if the write was rejected, the attempt still counts as sent, and
+            // is never sent again.
             AttemptResult::Sent(_) if !self.records.contains(record) => drop(self.sent.remove(record)),
             AttemptResult::Unmet(unmet) => {
                 if let Some(written) = &unmet.written {

@@ -1,3 +1,4 @@
+use kube::core::Status;
 use kube::runtime::watcher::Event;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use snapwatcher_kubernetes::cluster::{CallError, Scope};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError};
 
 use crate::operation::{
-    AttemptResult, ClaimError, ClaimResult, OperationResult, OperationSettings, Progress, SentAttempt,
+    AttemptResult, ClaimError, ClaimResult, OperationResult, OperationSettings, OutcomeWrite, Progress, SentAttempt,
 };
 use crate::record::transitions::{Holder, RetryPolicy, UnknownResult};
 
@@ -117,7 +118,8 @@ fn finish(engine: &mut Engine, id: OperationId, result: OperationResult, second:
 fn sent_with_success(checkpoint: Arc<Checkpoint>, is_written: bool) -> AttemptResult {
     let (pod, container) = (pod("a").facts(), "app".to_owned());
     let outcome = Outcome::Succeeded(Location::default());
-    AttemptResult::Sent(Box::new(SentAttempt { pod, container, outcome, checkpoint, is_written }))
+    let written = if is_written { OutcomeWrite::Done } else { OutcomeWrite::Superseded };
+    AttemptResult::Sent(Box::new(SentAttempt { pod, container, outcome, checkpoint, written }))
 }
 
 /// The claim of a pod whose workload is found at once.
@@ -193,6 +195,38 @@ fn an_attempt_that_was_sent_is_never_cancelled_although_its_outcome_is_not_writt
     let next = operations(engine.on(Input::Wakeup, now(400)));
     let is_interrupted = |(_, operation): &(OperationId, Operation)| matches!(operation, Operation::MarkInterrupted(_));
     assert!(next.iter().any(is_interrupted), "{next:?}");
+}
+
+#[test]
+fn an_attempt_whose_outcome_is_rejected_is_marked_interrupted_and_never_made_again() {
+    let (mut engine, _) = leading(settings(), vec![ready("a")]);
+    let event = |checkpoint| Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) };
+    let effects = engine.on(event(fixtures::checkpoint("a").phase(Phase::Pending).build()), now(1));
+    let attempts = operations(effects).into_iter().find(|(_, operation)| matches!(operation, Operation::Attempt(_)));
+    let (id, _) = attempts.unwrap();
+    let sent = Arc::new(fixtures::checkpoint("a").in_progress().build());
+    engine.on(Input::Progress { id, progress: Progress::Requested(sent.clone()) }, now(1));
+    engine.on(event((*sent).clone()), now(1));
+    let denied = || {
+        let status = Status::failure("admission webhook \"v\" denied the request: no", "").with_code(500);
+        CallError::Failed { what: "write".into(), source: Box::new(kube::Error::Api(Box::new(status))) }
+    };
+    let AttemptResult::Sent(mut ended) = sent_with_success(sent, false) else { panic!() };
+    ended.written = OutcomeWrite::Rejected(denied());
+    finish(&mut engine, id, OperationResult::Attempt(Ok(AttemptResult::Sent(ended))), 2);
+    let mut tries = 0;
+    for second in 3..4000 {
+        for (id, operation) in operations(engine.on(Input::Wakeup, now(second))) {
+            match operation {
+                Operation::MarkInterrupted(_) => tries += 1,
+                Operation::FindWorkload { .. } => continue,
+                other => panic!("{other:?}"),
+            }
+            finish(&mut engine, id, OperationResult::Written(Err(denied())), second);
+        }
+    }
+    assert!((5..60).contains(&tries), "{tries}, ever less often");
+    assert!(!engine.is_outage(now(4000)), "no other namespace is paused");
 }
 
 #[test]

@@ -112,7 +112,7 @@ pub enum ClaimResult {
 /// How an attempt ended.
 #[derive(Debug)]
 pub enum AttemptResult {
-    /// The request was sent, and its outcome is written, unless the Checkpoint was deleted or belongs to another process.
+    /// The request was sent, and its outcome is written, if [`SentAttempt::written`] says so.
     Sent(Box<SentAttempt>),
     /// No request was sent: a precondition is not met, as the status now says.
     Unmet(Box<UnmetAttempt>),
@@ -133,8 +133,23 @@ pub struct SentAttempt {
     pub outcome: Outcome,
     /// The Checkpoint after it, as written or as it would have been written.
     pub checkpoint: Arc<Checkpoint>,
-    /// Whether it was written.
-    pub is_written: bool,
+    pub written: OutcomeWrite,
+}
+
+/// Whether the outcome of an attempt was written.
+#[derive(Debug)]
+pub enum OutcomeWrite {
+    Done,
+    /// No: the Checkpoint was deleted, or belongs to another process.
+    Superseded,
+    /// No: the API server has rejected it again and again. The Checkpoint stays InProgress until it is marked Interrupted.
+    Rejected(CallError),
+}
+
+impl OutcomeWrite {
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
 }
 
 /// A precondition that is not met.

@@ -17,7 +17,7 @@ use snapwatcher_kubernetes::cluster::{CallError, LivePod};
 use snapwatcher_kubernetes::workload::WorkloadError;
 
 use super::io::OperationIo;
-use super::kinds::{AttemptResult, OperationSettings, Progress, SEND_WINDOW, SentAttempt};
+use super::kinds::{AttemptResult, OperationSettings, OutcomeWrite, Progress, SEND_WINDOW, SentAttempt};
 use super::status_writer::{RETRY, StatusWriter, namespace_and_name};
 use crate::record::{fields, transitions};
 
@@ -68,16 +68,17 @@ pub(super) async fn send<I: OperationIo>(
     } else {
         io.checkpoint(&request).await
     };
+    // The text of a pod can be long, and the write of the outcome can take minutes.
+    drop(request);
     let deadline = status.deadline.as_ref().map(|deadline| deadline.0);
     report(Progress::Responded { outcome: outcome.clone(), deadline });
-    let written = write_outcome(io, settings, &writer, &checkpoint, &outcome).await;
-    let (checkpoint, is_written) = written;
+    let (checkpoint, written) = write_outcome(io, settings, &writer, &checkpoint, &outcome).await;
     AttemptResult::Sent(Box::new(SentAttempt {
         pod: pod.facts,
         container,
         outcome,
         checkpoint: checkpoint.into(),
-        is_written,
+        written,
     }))
 }
 
@@ -135,7 +136,8 @@ pub(super) async fn cancel<I: OperationIo>(
         "Attempt of Checkpoint `{namespace}/{name}` was {message}; it will be retried"
     );
     let status = transitions::cancel_attempt(written, &Redacted::own(&message), io.now());
-    writer.write_until_confirmed(written, |_| status.clone()).await
+    // After a rejection, the engine cancels the attempt again, ever less often.
+    writer.write_until_confirmed(written, |_| status.clone()).await.ok().flatten()
 }
 
 /// Writes the outcome. Returns the Checkpoint with it, and whether it was written.
@@ -145,7 +147,7 @@ async fn write_outcome<I: OperationIo>(
     writer: &StatusWriter<'_, I>,
     written: &Checkpoint,
     outcome: &Outcome,
-) -> (Checkpoint, bool) {
+) -> (Checkpoint, OutcomeWrite) {
     let (jitter, now) = (io.jitter(), io.now());
     let mut retries = RETRY.retries();
     let has_next_pod = loop {
@@ -166,9 +168,11 @@ async fn write_outcome<I: OperationIo>(
     };
     let status_after =
         |checkpoint: &Checkpoint| transitions::after(checkpoint, outcome, &settings.policy, has_next_pod, jitter, now);
+    let unwritten = || Checkpoint { status: Some(status_after(written)), ..written.clone() };
     match writer.write_until_confirmed(written, status_after).await {
-        Some(confirmed) => (confirmed, true),
-        None => (Checkpoint { status: Some(status_after(written)), ..written.clone() }, false),
+        Ok(Some(confirmed)) => (confirmed, OutcomeWrite::Done),
+        Ok(None) => (unwritten(), OutcomeWrite::Superseded),
+        Err(error) => (unwritten(), OutcomeWrite::Rejected(error)),
     }
 }
 
@@ -215,3 +219,6 @@ fn idempotency_key(checkpoint: &Checkpoint, status: &CheckpointStatus) -> String
         tried => format!("{uid}-{tried}-{failures}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

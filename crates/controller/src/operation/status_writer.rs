@@ -19,6 +19,13 @@ use crate::record::{first_attempt, transitions};
 /// The waits between two tries of the same write or read.
 pub(super) const RETRY: Backoff = Backoff::new(Duration::from_millis(300), Duration::from_millis(7500));
 
+/// The waits after a write that the API server rejects: people can cause many of them.
+const REJECTED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// After so many rejections, in about seven minutes, the outcome is not written. A webhook that fails often works again by then.
+const MAX_REJECTIONS: u32 = 12;
+/// During a wait, a stop is noticed after this time.
+const STOP_NOTICED_AFTER: Duration = Duration::from_secs(1);
+
 /// Writes to Checkpoints of any namespace. `longest` is how long an attempt takes at most.
 pub(super) struct StatusWriter<'a, I> {
     pub(super) io: &'a I,
@@ -50,19 +57,25 @@ impl<I: OperationIo> StatusWriter<'_, I> {
     }
 
     /// Writes the status after an attempt of this process, until it is written. `None`: the Checkpoint was deleted, or the
-    /// attempt belongs to another process.
+    /// attempt belongs to another process. An outage does not end the tries, but after some rejections, or after the first ones
+    /// while the process stops, there is an error: the object may have no room, or a policy may never permit this status.
     pub(super) async fn write_until_confirmed(
         &self,
         written: &Checkpoint,
         change: impl Fn(&Checkpoint) -> CheckpointStatus + Send + Sync,
-    ) -> Option<Checkpoint> {
+    ) -> Result<Option<Checkpoint>, CallError> {
         let attempt = written.status.clone().unwrap_or_default();
         let mut checkpoint = written.clone();
         let (mut retries, mut failures) = (RETRY.retries(), 0_u32);
+        let (mut rejected, mut rejections) = (REJECTED.retries(), 0_u32);
         loop {
-            let status = change(&checkpoint);
+            let mut status = change(&checkpoint);
+            // An object that is nearly full may have room for less. A later try is for a webhook that failed for some time.
+            if rejections == 1 {
+                transitions::leave_message_out(&mut status);
+            }
             match self.put(&checkpoint, status.clone()).await {
-                Ok(written) => return Some(written),
+                Ok(written) => return Ok(Some(written)),
                 Err(error) if error.is_conflict() => {}
                 Err(error) if error.is_not_found() => {
                     let (namespace, name) = namespace_and_name(&checkpoint);
@@ -71,7 +84,16 @@ impl<I: OperationIo> StatusWriter<'_, I> {
                         checkpoint = name,
                         "Checkpoint `{namespace}/{name}` was deleted before its outcome was written"
                     );
-                    return None;
+                    return Ok(None);
+                }
+                Err(error) if error.is_about_object() => {
+                    rejections += 1;
+                    if rejections >= MAX_REJECTIONS || rejections > 1 && self.io.is_stopping() {
+                        return Err(error);
+                    }
+                    if rejections > 1 {
+                        self.wait_or_stop(rejected.next_wait()).await;
+                    }
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
@@ -91,12 +113,22 @@ impl<I: OperationIo> StatusWriter<'_, I> {
             let is_success = status.phase == Some(Phase::Succeeded);
             let accepts = if is_success { transitions::accepts_success } else { transitions::accepts_outcome };
             match self.read(&checkpoint).await {
-                Ok(Some(found)) if is_written(&status, &found) => return Some(found),
+                Ok(Some(found)) if is_written(&status, &found) => return Ok(Some(found)),
                 Ok(Some(found)) if accepts(&attempt, &found) => checkpoint = found,
                 // Another process has written, or it was deleted.
-                Ok(_) => return None,
+                Ok(_) => return Ok(None),
                 Err(_) => self.io.sleep(retries.next_wait()).await,
             }
+        }
+    }
+
+    /// Waits, but ends soon after the process begins to stop.
+    async fn wait_or_stop(&self, wait: Duration) {
+        let mut left = wait;
+        while !left.is_zero() && !self.io.is_stopping() {
+            let part = left.min(STOP_NOTICED_AFTER);
+            self.io.sleep(part).await;
+            left = left.saturating_sub(part);
         }
     }
 
@@ -139,3 +171,6 @@ fn is_written(status: &CheckpointStatus, found: &Checkpoint) -> bool {
 pub(super) fn namespace_and_name(checkpoint: &Checkpoint) -> (String, String) {
     (checkpoint.namespace().unwrap_or_default(), checkpoint.name_any())
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,6 +253,17 @@ pub(crate) fn cancel_attempt(checkpoint: &Checkpoint, message: &Redacted, now: T
     status
 }
 
+/// Stands in a status that was rejected with its message.
+const MESSAGE_LEFT_OUT: &str = "left out, as the API server rejected the status with it";
+
+/// Makes a status shorter, for an object that has nearly no room.
+pub(crate) fn leave_message_out(status: &mut CheckpointStatus) {
+    let texts = status.message.iter_mut().chain(status.conditions.iter_mut().map(|condition| &mut condition.message));
+    for text in texts.filter(|text| text.len() > MESSAGE_LEFT_OUT.len()) {
+        MESSAGE_LEFT_OUT.clone_into(text);
+    }
+}
+
 fn location_status(location: &Location) -> Option<LocationStatus> {
     let Location { archive, node, image, counted_bytes } = location.clone();
     let counted_bytes = counted_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
