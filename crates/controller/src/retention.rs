@@ -5,16 +5,18 @@
 //! shows that its pod is gone.
 //!
 //! People can create many Checkpoints. The API server lists those of one namespace after those of another, so they are evaluated
-//! while the pages arrive, and only a share of one namespace is in memory.
+//! while the pages arrive, and only a share of one namespace is in memory. What is left of a namespace is for later rounds.
 
 mod expired;
 mod finished;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures::future::join_all;
 use kube::api::{DeleteParams, ListParams, Preconditions, Request};
 use kube::{Api, Client, Resource as _};
+use tokio::time::Instant;
 
 use snapwatcher_api::checkpoint::{Checkpoint, WatchedCheckpoint};
 use snapwatcher_api::pod::{PodFacts, PodName, RevisionLabels};
@@ -35,6 +37,9 @@ const PAGE: u32 = 100;
 const LISTED_TOGETHER: usize = 50;
 /// How many Checkpoints that no pod needs are deleted at once.
 const DELETED_TOGETHER: usize = 8;
+/// The longest that one round works on one namespace. An admission webhook there may delay each deletion, and the other namespaces
+/// wait for them.
+const NAMESPACE_TIME: Duration = Duration::from_secs(60);
 
 /// Deletes Checkpoints.
 pub(crate) struct Retention {
@@ -53,6 +58,8 @@ struct Deletions {
     removed: usize,
     /// The last one.
     error: Option<CallError>,
+    /// How long the current namespace has taken, without listings of Checkpoints.
+    taken: Duration,
 }
 
 impl Deletions {
@@ -61,6 +68,11 @@ impl Deletions {
             Ok(is_removed) => self.removed += usize::from(is_removed),
             Err(error) => self.error = Some(error),
         }
+    }
+
+    /// Whether the current namespace has had its time of this round, after work that began then.
+    fn is_over(&self, since: Instant) -> bool {
+        self.taken + since.elapsed() >= NAMESPACE_TIME
     }
 }
 
@@ -77,7 +89,7 @@ impl Retention {
     async fn round_of(&self, scope: &Scope, known_pods: &HashSet<String>) -> Result<(), CallError> {
         let mut deletions = Deletions::default();
         let listed = self.remove_expired(scope, known_pods, &mut deletions).await;
-        let Deletions { removed, error } = deletions;
+        let Deletions { removed, error, .. } = deletions;
         if removed > 0 {
             tracing::info!(removed, "Deleted {removed} old Checkpoints");
         }
@@ -100,6 +112,7 @@ impl Retention {
                 if checkpoint.namespace != current.namespace {
                     let complete = std::mem::replace(&mut current, evaluate(&checkpoint.namespace));
                     self.remove_share(complete, deletions).await;
+                    deletions.taken = Duration::ZERO;
                 }
                 current.add(checkpoint, known_pods);
             }
@@ -111,18 +124,27 @@ impl Retention {
 
     /// Deletes Checkpoints that no pod needs.
     async fn remove_unread(&self, checkpoints: &[FinishedCheckpoint], deletions: &mut Deletions) {
+        let since = Instant::now();
         for together in checkpoints.chunks(DELETED_TOGETHER) {
+            if deletions.is_over(since) {
+                break;
+            }
             let deleted = join_all(together.iter().map(|checkpoint| self.remove(checkpoint))).await;
             for deleted in deleted {
                 deletions.add(deleted);
             }
         }
+        deletions.taken += since.elapsed();
     }
 
     /// Deletes the expired Checkpoints of a namespace whose pods are gone.
     async fn remove_share(&self, mut namespace: NamespaceCheckpoints, deletions: &mut Deletions) {
         self.remove_unread(&namespace.take_unread(), deletions).await;
+        let since = Instant::now();
         for checkpoints in namespace.into_share().chunks(LISTED_TOGETHER) {
+            if deletions.is_over(since) {
+                return;
+            }
             let pods = match self.pods_of_revisions(checkpoints).await {
                 Ok(pods) => pods,
                 Err(error) => {
@@ -131,6 +153,9 @@ impl Retention {
                 }
             };
             for checkpoint in checkpoints {
+                if deletions.is_over(since) {
+                    return;
+                }
                 deletions.add(self.remove_if_pod_is_gone(checkpoint, &pods).await);
             }
         }

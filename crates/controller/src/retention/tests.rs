@@ -229,6 +229,11 @@ fn a_checkpoint_that_is_being_deleted_is_not_deleted_again() {
 
 /// One round over these Checkpoints, whose pods are gone. Returns the requests, in order.
 async fn requests_of_a_round(checkpoints: Vec<Checkpoint>) -> Vec<String> {
+    requests_with_slow_deletions(checkpoints, |_| Duration::ZERO).await
+}
+
+/// The same, where the deletion at a path takes this long.
+async fn requests_with_slow_deletions(checkpoints: Vec<Checkpoint>, takes: fn(&str) -> Duration) -> Vec<String> {
     let log = Arc::new(Mutex::new(Vec::new()));
     let (requests, checkpoints) = (Arc::clone(&log), Arc::new(checkpoints));
     let server = tower::service_fn(move |request: Request<Body>| {
@@ -245,6 +250,7 @@ async fn requests_of_a_round(checkpoints: Vec<Checkpoint>) -> Vec<String> {
                 let metadata = json!({"resourceVersion": "1", "continue": token});
                 (200, json!({"metadata": metadata, "items": checkpoints[start..end]}))
             } else if method == "DELETE" {
+                tokio::time::sleep(takes(uri.path())).await;
                 (200, json!({"kind": "Status", "status": "Success", "code": 200}))
             } else {
                 (404, json!({"kind": "Status", "status": "Failure", "code": 404}))
@@ -294,4 +300,27 @@ async fn the_share_of_a_namespace_is_worked_off_before_the_next_one_is_listed() 
     assert_eq!(count(&requests[..pages[2]], "DELETE a"), 150);
     assert_eq!(count(&requests[..pages[2]], "DELETE b"), 0);
     assert_eq!(count(&requests, "DELETE b"), 150);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletions_of_one_namespace_that_take_long_delay_others_by_a_minute() {
+    let of = |namespace: &str, number: usize, phase| {
+        let name = format!("{namespace}{number:03}");
+        stored(checkpoint("web").namespace(namespace).named(&name).in_progress().phase(phase))
+    };
+    for seconds in [9, 3600] {
+        for phase in [Phase::Succeeded, Phase::Failed] {
+            let a = (0..900).map(|number| of("a", number, phase));
+            let checkpoints = a.chain((0..150).map(|number| of("b", number, phase))).collect();
+            let takes: fn(&str) -> Duration = match seconds {
+                9 => |path| Duration::from_secs(if path.contains("/a/") { 9 } else { 0 }),
+                _ => |path| Duration::from_secs(if path.contains("/a/") { 3600 } else { 0 }),
+            };
+            let start = tokio::time::Instant::now();
+            let requests = requests_with_slow_deletions(checkpoints, takes).await;
+            assert!(start.elapsed() < NAMESPACE_TIME + Duration::from_secs(15), "{seconds} s: {:?}", start.elapsed());
+            assert_eq!(count(&requests, "DELETE b"), 150, "{seconds} s");
+            assert!(count(&requests, "DELETE a") > 0, "{seconds} s");
+        }
+    }
 }
