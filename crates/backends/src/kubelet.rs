@@ -10,6 +10,7 @@ mod archive_limits;
 mod automatic_interval;
 mod client;
 mod endpoint;
+mod own_words;
 mod probe;
 mod response;
 mod runtime_error;
