@@ -22,7 +22,7 @@ const FORM: (&str, &str) = ("checkpointing of ", " failed (");
 const NOT_AUTHORIZED: &str = "authorization error";
 
 /// The runtime can't take checkpoints, and only another runtime helps. In lower case, as all that follow.
-const UNSUPPORTED: [&str; 11] = [
+const UNSUPPORTED: [&str; 12] = [
     // gRPC: the method is unknown (containerd before 2.0), or the task's shim has none (Kata, gVisor, Windows).
     "code = unimplemented",
     // ttrpc for Rust, of shims without the method (Kata, WebAssembly): `/containerd.task.v3.Task/Checkpoint is not supported`,
@@ -30,6 +30,8 @@ const UNSUPPORTED: [&str; 11] = [
     ".task/checkpoint is not supported",
     ".task/checkpoint does not exist",
     ".task service does not exist",
+    // ttrpc for Rust, of an error of the shim itself.
+    "others(\"not supported\")",
     // cri-dockerd, which passes it on with the code Unknown.
     "desc = not implemented",
     "checkpointcontainer not implemented",
@@ -74,6 +76,9 @@ static SAYS_UNSUPPORTED: LazyLock<Regex> = LazyLock::new(|| {
     let does_not =
         r"(?:does not|do not|did not|can ?not|doesn't|don't|can't) (?:yet |currently )?(?:support|implement|provide)";
     let object = r#"["'`]?[a-z0-9./_-]*checkpoint"#;
+    let unknown = r"(?:unknown|unrecogni[sz]ed|undefined|invalid|unexpected|no|no such|not an?|not a valid)";
+    let command = r"(?:sub-?command|command|help topic for|choice)";
+    let not_known = r"(?:(?:(?:is|was) not|wasn't|isn't|not) (?:found|recogni[sz]ed|known|defined)|is unknown|does not exist|doesn't exist)";
     let sentence = [
         // `checkpoint: operation not supported` is an error of a file system.
         format!(r#"checkpoint[a-z/()]*["'`]?(?:: | (?:[a-z]+ ){{0,3}}){not}\b"#),
@@ -81,6 +86,11 @@ static SAYS_UNSUPPORTED: LazyLock<Regex> = LazyLock::new(|| {
         format!(r"{not}(?: [a-z]+){{0,3}}:? {object}"),
         format!(r"(?:no|lacks|without) (?:[a-z]+ ){{0,2}}support for (?:[a-z]+ ){{0,2}}{object}"),
         format!(r"(?:no|lacks|without) {object}[a-z/]* support"),
+        // Of a program without the command: `unrecognized subcommand 'checkpoint'`, `No help topic for 'checkpoint'`.
+        format!(r#"{unknown} {command}(?: name)?:? ["'`]?checkpoint\b"#),
+        format!(r#"{command} ["'`]?checkpoint["'`]? {not_known}\b"#),
+        format!(r#"\bcheckpoint["'`]?(?:: | is ){unknown} {command}\b"#),
+        format!(r#"\bcheckpoint["'`]?(?:: | ){command} not found"#),
     ];
     Regex::new(&sentence.join("|")).expect("a constant pattern")
 });

@@ -148,6 +148,40 @@ fn a_sentence_that_says_that_checkpoints_are_not_supported_is_recognized() {
 }
 
 #[test]
+fn a_runtime_without_the_command_takes_no_checkpoints() {
+    for (error, expected) in [
+        ("error: unrecognized subcommand 'checkpoint'\n\nUsage: youki [OPTIONS] <COMMAND>", true),
+        ("error: The subcommand 'checkpoint' wasn't recognized", true),
+        ("unknown command checkpoint", true),
+        ("unknown subcommand: checkpoint", true),
+        ("No help topic for 'checkpoint'", true),
+        ("No such command: checkpoint", true),
+        ("unknown command \"checkpoint\" for \"runsc\"", true),
+        ("invalid choice: 'checkpoint' (choose from 'create', 'start')", true),
+        ("\"checkpoint\" is not a valid command", true),
+        ("Command 'checkpoint' not found", true),
+        ("checkpoint: command not found", true),
+        ("Others(\"not supported\")", true),
+        ("unknown command checkpoints-of-mine", false),
+        ("checkpoint: tar: command not found", false),
+        ("checkpoint hook failed: unknown command x", false),
+        ("no checkpoint was taken", false),
+    ] {
+        let expected = if expected { Reason::CheckpointUnsupported } else { Reason::CheckpointFailed };
+        for start in [
+            "checkpointing container \"5d39\" failed: youki did not terminate successfully: exit status 2: ",
+            "checkpointing container \"5d39\" failed: /opt/youki did not terminate successfully: exit status 2: ",
+            "failed to checkpoint container 87ea: running \"/usr/bin/youki\" [\"checkpoint\" \"--file-locks\" \
+             \"--image-path\" \"/var/lib/x/checkpoint\" \"87ea\"] failed: `/usr/bin/youki --root /run/youki checkpoint \
+             87ea` failed: ",
+        ] {
+            let body = format!("checkpointing of a/b/c failed (rpc error: code = Unknown desc = {start}{error})");
+            assert_eq!(reason(&body), expected, "{body}");
+        }
+    }
+}
+
+#[test]
 fn a_name_that_a_container_chooses_is_no_phrase_of_the_runtime() {
     let crio = "failed to checkpoint container 87ea: running \"/usr/bin/runc\" [\"checkpoint\" \"--image-path\" \
                 \"/var/lib/x/checkpoint\" \"87ea\"] failed: `/usr/bin/runc --root /run/runc checkpoint 87ea` failed: ";
