@@ -33,6 +33,7 @@ mod slots;
 mod state;
 mod timers;
 mod unfinished_records;
+mod unprepared_nodes;
 mod work_queue;
 
 use std::collections::HashSet;

@@ -85,7 +85,7 @@ impl Reporter {
             Report::Requested(checkpoint) => {
                 self.update_timeline(&checkpoint, |timeline| timeline.requested = Some(now()));
             }
-            Report::Responded { outcome, others_reachable } => match (EndpointSignal::from(&outcome), outcome) {
+            Report::Responded { outcome, signal, others_reachable } => match (signal, outcome) {
                 (EndpointSignal::Unreachable { .. }, Outcome::Failed { message, .. }) => {
                     checks.backend.fail(message.as_str());
                 }

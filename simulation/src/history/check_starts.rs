@@ -242,10 +242,17 @@ impl World {
         }
         let Some(endpoint) = self.endpoint(attempting.node.as_deref()) else { return };
         let now = self.now;
-        let closed = &mut self.processes[process].seen.closed_endpoints;
+        let seen = &mut self.processes[process].seen;
+        let closed = &mut seen.closed_endpoints;
+        let is_about_one_namespace = matches!(outcome, Outcome::Failed { reason: Reason::NodeNotPrepared, .. }) && {
+            let namespaces = seen.unprepared.entry(endpoint.clone()).or_default();
+            namespaces.insert(attempting.key.split('/').next().unwrap_or_default().to_owned());
+            namespaces.len() < 2
+        };
         match outcome {
             // Nothing was sent.
             Outcome::Failed { reason: Reason::TooSoon, .. } => {}
+            _ if is_about_one_namespace => drop(closed.remove(&endpoint)),
             Outcome::Failed { reason, retry_after, .. }
                 if reason.retry_class() == RetryClass::NotTried && !ABOUT_ONE_POD.contains(reason) =>
             {
@@ -256,7 +263,10 @@ impl World {
                     closed.insert(endpoint, now + wait);
                 }
             }
-            _ => drop(closed.remove(&endpoint)),
+            _ => {
+                closed.remove(&endpoint);
+                seen.unprepared.remove(&endpoint);
+            }
         }
     }
 

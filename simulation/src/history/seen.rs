@@ -106,6 +106,8 @@ pub(super) struct Seen {
     leadership_since: Duration,
     /// Until when each endpoint is left alone.
     pub(super) closed_endpoints: HashMap<String, Duration>,
+    /// The namespaces whose pods in a row found the node of an endpoint not prepared.
+    pub(super) unprepared: HashMap<String, HashSet<String>>,
 }
 
 impl Seen {

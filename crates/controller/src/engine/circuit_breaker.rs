@@ -20,11 +20,13 @@ pub(super) enum CircuitBreaker {
 
 /// What an attempt says about its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EndpointSignal {
+pub enum EndpointSignal {
     /// The endpoint responded, whatever the response says of the pod.
     Reachable,
     /// The request was not accepted; the endpoint may have named a time to come back.
     Unreachable { retry_after: Option<Duration> },
+    /// The node has no CRIU that the runtime of this pod can use. Runtimes of other pods may find one.
+    NotPrepared,
     /// No request was sent.
     NotSent,
 }
@@ -33,6 +35,7 @@ impl From<&Outcome> for EndpointSignal {
     fn from(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Failed { reason: Reason::TooSoon, .. } => Self::NotSent,
+            Outcome::Failed { reason: Reason::NodeNotPrepared, .. } => Self::NotPrepared,
             // Requests about other pods can still succeed.
             Outcome::Failed { reason: Reason::PodNotOnNode | Reason::PodForbidden | Reason::PodNotFound, .. } => {
                 Self::Reachable
@@ -72,7 +75,7 @@ impl CircuitBreaker {
         now: Duration,
     ) {
         let failures = match (signal, &*self) {
-            (EndpointSignal::Reachable, _) => {
+            (EndpointSignal::Reachable | EndpointSignal::NotPrepared, _) => {
                 *self = Self::Closed;
                 return;
             }
@@ -154,6 +157,7 @@ mod tests {
         for reason in [Reason::Unreachable, Reason::Unauthorized, Reason::EndpointNotFound, Reason::Busy] {
             assert_eq!(signal(reason), UNREACHABLE, "{reason}");
         }
+        assert_eq!(signal(Reason::NodeNotPrepared), EndpointSignal::NotPrepared);
         assert_eq!(signal(Reason::TooSoon), EndpointSignal::NotSent, "it says nothing of the endpoint");
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::circuit_breaker::{CircuitBreaker, EndpointSignal};
+use super::unprepared_nodes::UnpreparedNodes;
 
 /// An open breaker is dropped when no attempt needed its endpoint for this long after a probe was due. A day, since the
 /// order of a revision's pods depends on what is known about their nodes.
@@ -15,7 +16,10 @@ const STALE_AFTER: Duration = Duration::from_secs(10);
 
 /// The breakers of all endpoints, by address.
 #[derive(Default)]
-pub(super) struct EndpointBreakers(HashMap<String, CircuitBreaker>);
+pub(super) struct EndpointBreakers {
+    breakers: HashMap<String, CircuitBreaker>,
+    unprepared: UnpreparedNodes,
+}
 
 /// What is known about an endpoint, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +28,8 @@ pub(super) enum EndpointHealth {
     Healthy,
     /// The status of a Checkpoint says that the endpoint was unreachable, and this process knows no more.
     ReportedUnreachable,
-    /// The last attempt did not reach it, and a probe is due since then.
+    /// The last attempt did not reach it, and a probe is due since then; or the last pod of its node could not be checkpointed,
+    /// because the node is not prepared for that one.
     ProbeDue(Duration),
     /// The last attempt did not reach it, and the next one waits until then.
     Unreachable(Duration),
@@ -42,13 +47,35 @@ pub(super) struct Permit {
 impl EndpointBreakers {
     /// Whether an attempt at that endpoint (`None`: not known yet) may start now.
     pub(super) fn allows(&self, endpoint: Option<&str>, now: Duration) -> bool {
-        endpoint.is_none_or(|endpoint| self.0.get(endpoint).is_none_or(|breaker| breaker.allows(now)))
+        endpoint.is_none_or(|endpoint| self.breakers.get(endpoint).is_none_or(|breaker| breaker.allows(now)))
     }
 
     /// Issues the permit of an attempt that is allowed.
     pub(super) fn issue(&mut self, endpoint: Option<&str>) -> Permit {
-        let breaker = endpoint.and_then(|endpoint| self.0.get_mut(endpoint));
+        let breaker = endpoint.and_then(|endpoint| self.breakers.get_mut(endpoint));
         Permit { endpoint: endpoint.map(str::to_owned), is_probe: breaker.is_some_and(CircuitBreaker::start_probe) }
+    }
+
+    /// What the signal of an attempt about a pod of the namespace says of all pods with the same endpoint. It is never
+    /// [`EndpointSignal::NotPrepared`].
+    pub(super) fn judge(
+        &mut self,
+        permit: &Permit,
+        namespace: &str,
+        signal: EndpointSignal,
+        now: Duration,
+    ) -> EndpointSignal {
+        match (signal, &permit.endpoint) {
+            (EndpointSignal::NotPrepared, Some(endpoint)) if self.unprepared.note(endpoint, namespace, now) => {
+                EndpointSignal::Unreachable { retry_after: None }
+            }
+            (EndpointSignal::NotPrepared, _) => EndpointSignal::Reachable,
+            (EndpointSignal::Reachable, Some(endpoint)) => {
+                self.unprepared.forget(endpoint);
+                signal
+            }
+            _ => signal,
+        }
     }
 
     /// Takes over the signal of an attempt that has ended. `jitter` is from 0 to 1.
@@ -61,16 +88,18 @@ impl EndpointBreakers {
         now: Duration,
     ) {
         let Some(endpoint) = &permit.endpoint else { return };
-        let breaker = self.0.entry(endpoint.clone()).or_default();
+        let breaker = self.breakers.entry(endpoint.clone()).or_default();
         breaker.record(permit.is_probe, signal, longest, jitter, now);
-        self.0.retain(|_, breaker| *breaker != CircuitBreaker::Closed && !is_forgotten(breaker, now));
+        self.breakers.retain(|_, breaker| *breaker != CircuitBreaker::Closed && !is_forgotten(breaker, now));
     }
 
     /// The health of an endpoint.
     pub(super) fn health(&self, endpoint: Option<&str>, now: Duration) -> EndpointHealth {
         let Some(endpoint) = endpoint else { return EndpointHealth::Healthy };
-        match self.0.get(endpoint) {
-            None | Some(CircuitBreaker::Closed) => EndpointHealth::Healthy,
+        match self.breakers.get(endpoint) {
+            None | Some(CircuitBreaker::Closed) => {
+                self.unprepared.noted_at(endpoint).map_or(EndpointHealth::Healthy, EndpointHealth::ProbeDue)
+            }
             Some(CircuitBreaker::Open { until, .. }) if *until <= now => EndpointHealth::ProbeDue(*until),
             Some(CircuitBreaker::Open { until, .. }) => EndpointHealth::Unreachable(*until),
             Some(CircuitBreaker::Probing { .. }) => EndpointHealth::Probing,
@@ -79,23 +108,23 @@ impl EndpointBreakers {
 
     /// How many breakers are open and not stale. `longest` is the longest wait.
     pub(super) fn open_count(&self, longest: Duration, now: Duration) -> usize {
-        self.0.values().filter(|breaker| !is_stale(breaker, longest, now)).count()
+        self.breakers.values().filter(|breaker| !is_stale(breaker, longest, now)).count()
     }
 
     /// When the next open breaker becomes stale, if no attempt needs its endpoint.
     pub(super) fn next_expiry(&self, longest: Duration, now: Duration) -> Option<Duration> {
-        self.0.values().filter_map(|breaker| stale_at(breaker, longest)).filter(|at| *at > now).min()
+        self.breakers.values().filter_map(|breaker| stale_at(breaker, longest)).filter(|at| *at > now).min()
     }
 
     /// Whether no breaker is open and not stale, apart from the one of this permit.
     pub(super) fn all_closed_except(&self, permit: &Permit, longest: Duration, now: Duration) -> bool {
-        let mut others = self.0.iter().filter(|(endpoint, _)| permit.endpoint.as_ref() != Some(endpoint));
+        let mut others = self.breakers.iter().filter(|(endpoint, _)| permit.endpoint.as_ref() != Some(endpoint));
         others.all(|(_, breaker)| is_stale(breaker, longest, now))
     }
 
     /// When the next endpoint may be probed, after `now`.
     pub(super) fn next_probe(&self, now: Duration) -> Option<Duration> {
-        self.0.values().filter_map(CircuitBreaker::opens_at).filter(|at| *at > now).min()
+        self.breakers.values().filter_map(CircuitBreaker::opens_at).filter(|at| *at > now).min()
     }
 }
 
@@ -173,6 +202,36 @@ mod tests {
             let health = breakers.health(Some("gone"), at(second));
             assert_eq!(health != EndpointHealth::Healthy, is_known, "{health:?}");
         }
+    }
+
+    #[test]
+    fn a_node_that_is_not_prepared_for_the_pods_of_one_namespace_delays_no_other_pod() {
+        let mut breakers = EndpointBreakers::default();
+        let mut answer = |namespace: &str, signal, second| {
+            let permit = breakers.issue(Some("n1"));
+            let judged = breakers.judge(&permit, namespace, signal, at(second));
+            record(&mut breakers, &permit, judged, at(second));
+            (breakers.allows(Some("n1"), at(second)), breakers.health(Some("n1"), at(second)))
+        };
+        for second in 0..9 {
+            let due = EndpointHealth::ProbeDue(at(second));
+            assert_eq!(answer("hostile", EndpointSignal::NotPrepared, second), (true, due), "the last choice");
+        }
+        assert_eq!(answer("shop", EndpointSignal::Reachable, 9), (true, EndpointHealth::Healthy));
+        assert!(answer("hostile", EndpointSignal::NotPrepared, 10).0);
+        assert!(!answer("shop", EndpointSignal::NotPrepared, 11).0, "two namespaces in a row");
+        assert!(!answer("shop", EndpointSignal::NotPrepared, 15).0, "the probe");
+        assert_eq!(answer("shop", EndpointSignal::Reachable, 60), (true, EndpointHealth::Healthy));
+    }
+
+    #[test]
+    fn a_node_that_answers_that_it_is_not_prepared_can_be_reached() {
+        let mut breakers = EndpointBreakers::default();
+        record_new(&mut breakers, Some("n1"), UNREACHABLE, at(0));
+        let probe = breakers.issue(Some("n1"));
+        let judged = breakers.judge(&probe, "shop", EndpointSignal::NotPrepared, at(5));
+        record(&mut breakers, &probe, judged, at(5));
+        assert!(breakers.allows(Some("n1"), at(5)));
     }
 
     #[test]

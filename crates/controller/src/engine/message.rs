@@ -14,6 +14,7 @@ use snapwatcher_api::pod::{PodFacts, PodName, WatchedPod};
 use snapwatcher_kubernetes::cluster::CallError;
 use snapwatcher_kubernetes::workload::Workload;
 
+use super::circuit_breaker::EndpointSignal;
 use crate::log_block::BlockEvent;
 use crate::operation::{ClaimError, Operation, OperationId, OperationResult, Progress, SentAttempt, UnmetAttempt};
 
@@ -109,9 +110,11 @@ pub enum Report {
     /// The annotation of a Checkpoint names a first attempt that does not count.
     AttemptIgnored,
     Requested(Arc<Checkpoint>),
-    /// The back-end has responded. `others_reachable`: no circuit breaker of another endpoint is open.
+    /// The back-end has responded. `signal`: what this says of its endpoint; `others_reachable`: no circuit breaker of another endpoint
+    /// is open.
     Responded {
         outcome: Outcome,
+        signal: EndpointSignal,
         others_reachable: bool,
     },
     AttemptEnded(Box<SentAttempt>),

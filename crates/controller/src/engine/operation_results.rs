@@ -69,8 +69,9 @@ impl Engine {
         let permit = permit.unwrap_or_default();
         let longest = self.settings.operations.policy.longest_wait;
         let others_reachable = self.breakers.all_closed_except(&permit, longest, now.boot);
-        self.record_signal(&permit, EndpointSignal::from(&outcome), now);
-        self.report(Report::Responded { outcome, others_reachable });
+        let signal = self.breakers.judge(&permit, record.namespace(), EndpointSignal::from(&outcome), now.boot);
+        self.record_signal(&permit, signal, now);
+        self.report(Report::Responded { outcome, signal, others_reachable });
         self.requeue_blocked();
     }
 

@@ -25,6 +25,7 @@ mod fairness;
 mod forged;
 mod looks;
 mod rejected;
+mod unprepared;
 
 /// A back-end with one endpoint, of which nothing is requested here.
 struct OneEndpoint;
