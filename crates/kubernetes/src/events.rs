@@ -8,6 +8,7 @@ mod publisher;
 mod queued;
 mod repeats;
 mod shares;
+mod waiting;
 
 use std::time::Instant;
 

@@ -1,8 +1,9 @@
 //! Publishes queued Events, some at a time.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use k8s_openapi::api::events::v1::Event;
@@ -23,10 +24,14 @@ use super::lost::{ADVICE, LossCause, LostEvents};
 use super::queued::QueuedEvent;
 use super::repeats::{Publication, Repeats};
 use super::shares::Shares;
+use super::waiting::Waiting;
 
-/// How many Events are published at once. Two keep up with the pods, take little time of the API server from calls that matter
-/// more, and one that is not answered does not stop the others.
+/// How many Events are published at once, each of another namespace. Two keep up with the pods, take little time of the API server
+/// from calls that matter more, and one that is not answered does not stop the others.
 const CONCURRENT: usize = 2;
+
+/// How long Events are published after the last attempt, so that a slow answer does not hold up the stop.
+const LONGEST_DRAIN: Duration = Duration::from_secs(5);
 
 /// The longest `reportingInstance`, see
 /// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>.
@@ -39,6 +44,7 @@ pub struct EventPublisher {
     /// The name under which this process reports.
     instance: Arc<str>,
     repeats: Repeats,
+    waiting: Waiting,
     shares: Shares,
     lost: LostEvents,
 }
@@ -51,33 +57,67 @@ impl EventPublisher {
         shares: Shares,
         lost: LostEvents,
     ) -> Self {
-        Self { queue, client, instance: reporting_instance(instance), repeats: Repeats::default(), shares, lost }
+        Self {
+            queue,
+            client,
+            instance: reporting_instance(instance),
+            repeats: Repeats::default(),
+            waiting: Waiting::default(),
+            shares,
+            lost,
+        }
     }
 
-    /// Publishes until the stop, and then until the running attempts have finished and the queue is empty.
+    /// Publishes until the stop, and then until the running attempts have finished and the queue is empty, or for some seconds.
     pub async fn run(mut self, stop: CancellationToken, work_is_done: CancellationToken) -> Result<(), Infallible> {
-        let end = async {
+        let end = async || {
             stop.cancelled().await;
             work_is_done.cancelled().await;
         };
-        tokio::pin!(end);
+        let (mut ended, mut late) = (
+            pin!(end()),
+            pin!(async {
+                end().await;
+                tokio::time::sleep(LONGEST_DRAIN).await;
+            }),
+        );
         let mut running = FuturesUnordered::new();
         loop {
-            let is_free = running.len() < CONCURRENT;
+            while let Some(event) = self.start_next(running.len()) {
+                let publication = self.repeats.publication(&event, clock::now());
+                running.push(publish(self.client.clone(), Arc::clone(&self.instance), event, publication));
+            }
             tokio::select! {
                 biased;
-                Some(finished) = running.next() => self.finished(finished),
-                Some(event) = self.queue.recv(), if is_free => {
-                    self.shares.release(&event.pod.namespace);
-                    let publication = self.repeats.publication(&event, clock::now());
-                    running.push(publish(self.client.clone(), Arc::clone(&self.instance), event, publication));
+                () = &mut late => {
+                    self.stopped(running.len());
+                    return Ok(());
                 }
-                () = &mut end, if running.is_empty() => return Ok(()),
+                Some((namespace, finished)) = running.next() => self.finished(&namespace, finished),
+                Some(event) = self.queue.recv() => self.received(event),
+                // With an Event that waits, one is running.
+                () = &mut ended, if running.is_empty() => return Ok(()),
             }
         }
     }
 
-    fn finished(&mut self, finished: Result<(), NotPublished>) {
+    fn received(&mut self, event: QueuedEvent) {
+        if self.waiting.is_lost(&event.pod.namespace, Instant::now()) {
+            self.lose(&event);
+        } else {
+            self.waiting.put(event);
+        }
+    }
+
+    /// The Event to publish now, if fewer than the most are running.
+    fn start_next(&mut self, running: usize) -> Option<QueuedEvent> {
+        let event = (running < CONCURRENT).then(|| self.waiting.start_next()).flatten()?;
+        self.shares.release(&event.pod.namespace);
+        Some(event)
+    }
+
+    fn finished(&mut self, namespace: &Arc<str>, finished: Result<(), NotPublished>) {
+        self.waiting.finished(namespace);
         let Err(NotPublished { event, key, error }) = finished else { return };
         self.repeats.forget(key);
         let cause = LossCause::of(&error);
@@ -88,6 +128,28 @@ impl EventPublisher {
         } else if self.lost.should_log(cause, Instant::now()) {
             tracing::warn!("Lost an {event}: {}. {ADVICE}", error_chain(&error));
         }
+        if error.is_timeout() {
+            for waiting in self.waiting.lose(namespace, Instant::now()) {
+                self.lose(&waiting);
+            }
+        }
+    }
+
+    /// Counts an Event of a namespace of which one got no answer in time; the log shows that one.
+    fn lose(&self, event: &QueuedEvent) {
+        self.shares.release(&event.pod.namespace);
+        self.lost.count(LossCause::TimedOut);
+        tracing::debug!("Lost an {event}: another Event of its namespace got no answer in time");
+    }
+
+    /// Counts the Events that are not published before the end, with those that are being published.
+    fn stopped(&mut self, running: usize) {
+        self.queue.close();
+        let queued = std::iter::from_fn(|| self.queue.try_recv().ok()).count();
+        for _ in 0..running + self.waiting.len() + queued {
+            self.lost.count(LossCause::Stopped);
+        }
+        tracing::debug!("The process ends before all Events are published");
     }
 }
 
@@ -104,25 +166,36 @@ struct NotPublished {
     error: CallError,
 }
 
+/// Publishes an Event, and returns its namespace with the result.
 async fn publish(
     client: Client,
     instance: Arc<str>,
     event: QueuedEvent,
     publication: Publication,
-) -> Result<(), NotPublished> {
-    let Publication { key, name, count } = publication;
-    let shown = event.to_string();
+) -> (Arc<str>, Result<(), NotPublished>) {
+    let namespace = Arc::clone(&event.pod.namespace);
+    let (shown, key) = (event.to_string(), publication.key);
+    let published = create_or_count(client, &instance, event, publication).await;
+    (namespace, published.map_err(|error| NotPublished { event: shown, key, error }))
+}
+
+async fn create_or_count(
+    client: Client,
+    instance: &str,
+    event: QueuedEvent,
+    publication: Publication,
+) -> Result<(), CallError> {
+    let Publication { key: _, name, count } = publication;
     let api: Api<Event> = Api::namespaced(client, &event.pod.namespace);
-    let failed = |error| NotPublished { event: shown, key, error };
     if count > 1 {
         let series = json!({"series": {"count": count, "lastObservedTime": MicroTime(clock::now())}});
         let repeated =
             call("count the repeat", api.patch(&name, &PatchParams::default(), &Patch::Merge(&series))).await;
         match repeated {
             Err(error) if error.is_not_found() => {} // the API server deletes Events after a time
-            repeated => return repeated.map(drop).map_err(failed),
+            repeated => return repeated.map(drop),
         }
     }
-    let object = event.into_object(name, &instance, clock::now());
-    call("create it", api.create(&PostParams::default(), &object)).await.map(drop).map_err(failed)
+    let object = event.into_object(name, instance, clock::now());
+    call("create it", api.create(&PostParams::default(), &object)).await.map(drop)
 }

@@ -12,17 +12,22 @@ pub(super) struct Shares {
     queued: Arc<Mutex<HashMap<String, usize>>>,
     /// The most Events of one namespace.
     most: usize,
+    /// The most Events of all namespaces.
+    length: usize,
 }
 
 impl Shares {
     /// `length`: of the queue.
     pub(super) fn of_queue(length: usize) -> Self {
-        Self { queued: Arc::default(), most: length / PARTS }
+        Self { queued: Arc::default(), most: length / PARTS, length }
     }
 
-    /// Counts one more Event. False: the namespace has its share already.
+    /// Counts one more Event. False: the namespace has its share already, or there are as many of all as the queue is long.
     pub(super) fn take(&self, namespace: &str) -> bool {
         let mut queued = self.queued();
+        if queued.values().sum::<usize>() >= self.length {
+            return false;
+        }
         let count = queued.entry(namespace.to_owned()).or_default();
         if *count >= self.most {
             return false;
@@ -39,6 +44,11 @@ impl Shares {
         if *count == 0 {
             queued.remove(namespace);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn queued_of(&self, namespace: &str) -> usize {
+        self.queued().get(namespace).copied().unwrap_or_default()
     }
 
     fn queued(&self) -> MutexGuard<'_, HashMap<String, usize>> {
@@ -60,5 +70,13 @@ mod tests {
             shares.release(namespace);
         }
         assert!(shares.queued().is_empty());
+    }
+
+    #[test]
+    fn all_namespaces_together_have_no_more_than_the_length() {
+        let shares = Shares::of_queue(4);
+        assert!(["a", "b", "c", "d"].into_iter().all(|namespace| shares.take(namespace)) && !shares.take("e"));
+        shares.release("a");
+        assert!(shares.take("e"));
     }
 }

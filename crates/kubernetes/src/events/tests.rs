@@ -114,14 +114,15 @@ async fn events_are_published_some_at_a_time() {
     let (client, requests) = api_server(|_| StatusCode::CREATED);
     let start = tokio::time::Instant::now();
     let events = published(client, |events| {
-        for number in 0..800 {
-            events.warn(&pod(&format!("web-{number}")).facts(), NOT_MUTATED, "missed".to_owned());
+        for number in 0..90 {
+            let pod = pod(&format!("web-{number}")).namespace(["a", "b", "c"][number % 3]);
+            events.warn(&pod.facts(), NOT_MUTATED, "missed".to_owned());
         }
     })
     .await;
-    assert_eq!(requests.bodies.lock().unwrap().len(), 800);
-    assert_eq!(requests.most_open.load(Ordering::SeqCst), 4);
-    assert!(start.elapsed() < Duration::from_secs(21), "{:?}", start.elapsed());
+    assert_eq!(requests.bodies.lock().unwrap().len(), 90);
+    assert_eq!(requests.most_open.load(Ordering::SeqCst), 2);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(events.lost.counted(LossCause::Forbidden), 0);
 }
 
@@ -191,4 +192,55 @@ async fn a_long_name_of_the_instance_loses_no_event() {
     stop.cancel();
     publisher.run(stop.clone(), stop).await.unwrap();
     assert_eq!(requests.bodies.lock().unwrap()[0].1["reportingInstance"].as_str().unwrap().len(), 128);
+}
+
+/// A client of an API server that responds at once, but never to a request about namespace `silent`.
+fn silent_for_one_namespace() -> Client {
+    let service = tower::service_fn(|request: Request<Body>| async move {
+        if request.uri().path().contains("/namespaces/silent/") {
+            std::future::pending::<()>().await;
+        }
+        let body = Body::from(json!({"metadata": {"name": "e"}}).to_string().into_bytes());
+        Ok::<_, kube::Error>(Response::builder().status(StatusCode::CREATED).body(body).unwrap())
+    });
+    Client::new(service, "default")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_whose_events_are_not_answered_delays_no_other_and_loses_them_once() {
+    let metrics = EventMetrics::register(&mut Registry::default());
+    let (events, publisher) = events(silent_for_one_namespace(), "snapwatcher-0", metrics);
+    let is_queued = |namespace: &str| events.shares.queued_of(namespace) > 0;
+    for number in 0..100 {
+        events.warn(&pod(&format!("a{number}")).namespace("silent").facts(), NOT_MUTATED, "missed".to_owned());
+    }
+    events.warn(&pod("b").namespace("other").facts(), NOT_MUTATED, "missed".to_owned());
+    let (stop, ending) = (CancellationToken::new(), CancellationToken::new());
+    let steps = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(is_queued("silent") && !is_queued("other"));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(events.lost.counted(LossCause::TimedOut), 100);
+        events.warn(&pod("later").namespace("silent").facts(), NOT_MUTATED, "missed".to_owned());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(events.lost.counted(LossCause::TimedOut), 101);
+        stop.cancel();
+        ending.cancel();
+    };
+    let (ended, ()) = tokio::join!(publisher.run(stop.clone(), ending.clone()), steps);
+    ended.unwrap();
+    assert_eq!(events.lost.counted(LossCause::Stopped), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_not_answered_hold_up_the_stop_for_seconds_only() {
+    let start = tokio::time::Instant::now();
+    let events = published(silent_for_one_namespace(), |events| {
+        for number in 0..100 {
+            events.warn(&pod(&format!("a{number}")).namespace("silent").facts(), NOT_MUTATED, "missed".to_owned());
+        }
+    })
+    .await;
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    assert_eq!(events.lost.counted(LossCause::Stopped), 100);
 }
