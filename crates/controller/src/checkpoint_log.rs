@@ -1,6 +1,7 @@
 //! Log lines about what became of Checkpoints. People can create and delete any number of Checkpoints, so each namespace has a
 //! limited number of lines within a minute.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use kube::ResourceExt as _;
@@ -15,10 +16,14 @@ use crate::operation::{INTERRUPTED, SentAttempt};
 /// Writes the lines. `now` is monotonic.
 #[derive(Debug, Default)]
 pub(crate) struct CheckpointLog {
-    lines: LinesPerMinute,
+    lines: Arc<LinesPerMinute>,
 }
 
 impl CheckpointLog {
+    pub(crate) fn new(lines: Arc<LinesPerMinute>) -> Self {
+        Self { lines }
+    }
+
     pub(crate) fn attempt_ended(&self, sent: &SentAttempt, now: Instant) {
         let SentAttempt { pod, container, outcome, checkpoint, .. } = sent;
         let succeeded = matches!(outcome, Outcome::Succeeded(_));
@@ -113,7 +118,6 @@ fn sentence(sent: &SentAttempt) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use snapwatcher_api::fixtures::{checkpoint, pod};

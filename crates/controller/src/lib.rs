@@ -15,6 +15,7 @@ mod missed_mutation_report;
 pub mod operation;
 mod pods_page;
 mod pods_query;
+mod printed_blocks;
 mod record;
 mod reporter;
 mod retention;

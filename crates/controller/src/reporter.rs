@@ -1,12 +1,13 @@
 //! What happened, for people: log lines, Events, metrics, health checks and timelines.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::eligibility::Ineligible;
 use snapwatcher_api::outcome::Outcome;
 use snapwatcher_api::pod::PodFacts;
-use snapwatcher_daemon::telemetry::{RepeatedMessages, error_chain};
+use snapwatcher_daemon::telemetry::{LinesPerMinute, RepeatedMessages, error_chain};
 use snapwatcher_kubernetes::events::{CHECKPOINT_REJECTED, INVALID_ANNOTATION};
 use snapwatcher_kubernetes::workload::WorkloadError;
 use snapwatcher_state::ContainerTimeline;
@@ -16,6 +17,7 @@ use crate::context::ControllerContext;
 use crate::engine::{ClaimReport, EndpointSignal, Report};
 use crate::log_block::{self, LogBlock};
 use crate::operation::{ClaimError, INTERRUPTED, OutcomeWrite, SentAttempt, UnmetAttempt};
+use crate::printed_blocks::PrintedBlocks;
 use crate::record::fields;
 
 /// How many Events about invalid annotations a namespace may have within an hour: a person can change annotations all the
@@ -30,6 +32,7 @@ const MAX_WORKLOADS: usize = 500;
 pub(crate) struct Reporter {
     context: ControllerContext,
     checkpoint_log: CheckpointLog,
+    blocks: PrintedBlocks,
     /// Of claims that are retried, by namespace and controller of the pod.
     failed_claims: RepeatedMessages,
     /// The same for Events.
@@ -43,10 +46,12 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    pub(crate) fn new(context: ControllerContext) -> Self {
+    /// `lines`: shared with the operations, so that a namespace has one limit.
+    pub(crate) fn new(context: ControllerContext, lines: Arc<LinesPerMinute>) -> Self {
         Self {
             context,
-            checkpoint_log: CheckpointLog::default(),
+            checkpoint_log: CheckpointLog::new(lines),
+            blocks: PrintedBlocks::default(),
             failed_claims: RepeatedMessages::default(),
             failed_claim_events: RepeatedMessages::new(MAX_WORKLOADS),
             failed_attempts: RepeatedMessages::default(),
@@ -151,8 +156,10 @@ impl Reporter {
             // Those of an earlier Checkpoint: the pod was updated in place, or the Checkpoint was deleted.
             (timeline.requested, timeline.finished, timeline.outcome) = (None, None, None);
         });
-        let node = pod.node.as_deref().unwrap_or_default().to_owned();
-        log_block::print(&LogBlock { event, pod: pod.name, workload, container, node });
+        if self.blocks.may_print(&pod, &container, Instant::now()) {
+            let node = pod.node.as_deref().unwrap_or_default().to_owned();
+            log_block::print(&LogBlock { event, pod: pod.name, workload, container, node });
+        }
     }
 
     fn claim_failed(&self, pod: &PodFacts, container: &str, error: &ClaimError) {
@@ -229,27 +236,26 @@ pub(crate) fn controller_name(pod: &PodFacts) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use snapwatcher_api::fixtures::{checkpoint, pod};
     use snapwatcher_api::outcome::{Reason, Redacted};
     use snapwatcher_daemon::telemetry::capture::capture;
-    use snapwatcher_daemon::telemetry::{LinesPerMinute, LogFormat, LogLevel};
+    use snapwatcher_daemon::telemetry::{LogFormat, LogLevel};
     use snapwatcher_kubernetes::workload::Workload;
 
     use super::*;
     use crate::log_block::BlockEvent;
 
-    fn claimed() -> Report {
+    fn claimed(pod_uid: usize) -> Report {
         let workload = Workload {
             api_version: "apps/v1".to_owned(),
             kind: "Deployment".to_owned(),
             name: "web".to_owned(),
             uid: "u".to_owned(),
         };
+        let pod = PodFacts { uid: pod_uid.to_string(), ..pod("web").labeled().ready(0).facts() };
         Report::Claimed(Box::new(ClaimReport {
             event: BlockEvent::Added,
-            pod: pod("web").labeled().ready(0).facts(),
+            pod,
             container: "app".to_owned(),
             workload,
             checkpoint: None,
@@ -263,16 +269,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_claim_has_its_block_however_many_lines_are_left_out() {
-        let reporter = Reporter::new(ControllerContext::without_api_server());
+    async fn the_first_claim_of_each_pod_has_its_block_however_many_lines_are_left_out() {
+        let reporter = Reporter::new(ControllerContext::without_api_server(), Arc::default());
         let written = capture(LogLevel::Info, LogFormat::Text, || {
-            for _ in 0..500 {
+            for number in 0..500 {
                 reporter.report(unmet());
-                reporter.report(claimed());
+                reporter.report(claimed(number));
             }
         });
         let count = |text| written.lines().filter(|line| line.contains(text)).count();
         assert_eq!(count("Now we should checkpoint"), 500);
         assert_eq!(count("is not executed"), LinesPerMinute::MAX_LINES);
+    }
+
+    #[tokio::test]
+    async fn claims_of_a_pod_whose_checkpoint_is_deleted_all_the_time_have_one_block() {
+        let reporter = Reporter::new(ControllerContext::without_api_server(), Arc::default());
+        let written = capture(LogLevel::Info, LogFormat::Text, || {
+            for _ in 0..1000 {
+                reporter.report(claimed(1));
+            }
+        });
+        assert_eq!(written.matches("Now we should checkpoint").count(), 1, "{written}");
     }
 }

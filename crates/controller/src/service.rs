@@ -71,7 +71,7 @@ impl ControllerService {
     /// Runs until the stop. Operations that were started are finished, and their outcomes written.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ControllerError> {
         let (progress, inputs) = mpsc::unbounded_channel();
-        let reporter = Reporter::new(self.context.clone());
+        let reporter = Reporter::new(self.context.clone(), Arc::clone(&self.io.lines));
         let mut running = Running { service: self, reporter, tasks: JoinSet::new(), progress, inputs };
         let mut watches = running.lead();
         while !stop.is_cancelled() {

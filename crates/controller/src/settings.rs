@@ -110,6 +110,7 @@ impl ControllerService {
             revision_labels: revision_labels.clone(),
             backend,
             metrics: context.checkpoint_metrics.clone(),
+            lines: Arc::default(),
             stop,
         };
         Self {

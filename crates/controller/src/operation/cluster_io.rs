@@ -8,6 +8,7 @@ use kube::api::{GetParams, ListParams, PostParams, Request};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 use snapwatcher_api::checkpoint::{Checkpoint, WatchedCheckpoint};
 use snapwatcher_api::keys::{OPTED_IN, SNAP};
@@ -15,6 +16,7 @@ use snapwatcher_api::outcome::{Outcome, Reason, Redacted};
 use snapwatcher_api::pod::{PodFacts, PodName, RevisionLabels, WatchedPod};
 use snapwatcher_backends::backend::{CheckpointBackend, CheckpointRequest};
 use snapwatcher_daemon::clock;
+use snapwatcher_daemon::telemetry::LinesPerMinute;
 use snapwatcher_kubernetes::cluster::{CallError, LivePod, call, list_pages, read_pod};
 use snapwatcher_kubernetes::workload::{Workload, WorkloadError, WorkloadLookup};
 
@@ -35,6 +37,8 @@ pub struct ClusterIo {
     /// `None`: no request is ever sent.
     pub backend: Option<Arc<dyn CheckpointBackend>>,
     pub metrics: CheckpointMetrics,
+    /// The lines about the Checkpoints of each namespace; shared with the reporter.
+    pub lines: Arc<LinesPerMinute>,
     pub stop: CancellationToken,
 }
 
@@ -145,5 +149,9 @@ impl OperationIo for ClusterIo {
 
     fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
+    }
+
+    fn may_log(&self, namespace: &str, level: Level) -> bool {
+        self.lines.should_log(namespace, level, std::time::Instant::now())
     }
 }

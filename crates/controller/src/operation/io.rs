@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::Level;
 
 use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::outcome::Outcome;
@@ -50,4 +51,9 @@ pub trait OperationIo: Send + Sync + 'static {
 
     /// Whether no attempt may start any more.
     fn is_stopping(&self) -> bool;
+
+    /// Whether a line about a Checkpoint of that namespace may appear in the log now.
+    fn may_log(&self, _namespace: &str, _level: Level) -> bool {
+        true
+    }
 }

@@ -7,6 +7,7 @@ use futures::future::{self, Either};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt as _;
+use tracing::Level;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, CheckpointTarget, Phase};
 use snapwatcher_api::eligibility::{self, Choice};
@@ -130,11 +131,13 @@ pub(super) async fn cancel<I: OperationIo>(
 ) -> Option<Checkpoint> {
     let message = format!("cancelled before sending: {why}");
     let (namespace, name) = namespace_and_name(written);
-    tracing::warn!(
-        namespace,
-        checkpoint = name,
-        "Attempt of Checkpoint `{namespace}/{name}` was {message}; it will be retried"
-    );
+    if io.may_log(&namespace, Level::WARN) {
+        tracing::warn!(
+            namespace,
+            checkpoint = name,
+            "Attempt of Checkpoint `{namespace}/{name}` was {message}; it will be retried"
+        );
+    }
     let status = transitions::cancel_attempt(written, &Redacted::own(&message), io.now());
     // After a rejection, the engine cancels the attempt again, ever less often.
     writer.write_until_confirmed(written, |_| status.clone()).await.ok().flatten()
@@ -155,12 +158,14 @@ async fn write_outcome<I: OperationIo>(
             Ok(has_next_pod) => break has_next_pod,
             Err(error) if error.is_about_object() => {
                 let (namespace, name) = namespace_and_name(written);
-                tracing::warn!(
-                    namespace,
-                    checkpoint = name,
-                    "Other pods of the revision of Checkpoint `{namespace}/{name}` are not tried; run `snapwatcher check`: {}",
-                    error_chain(&error)
-                );
+                if io.may_log(&namespace, Level::WARN) {
+                    tracing::warn!(
+                        namespace,
+                        checkpoint = name,
+                        "Other pods of the revision of Checkpoint `{namespace}/{name}` are not tried; run `snapwatcher check`: {}",
+                        error_chain(&error)
+                    );
+                }
                 break false;
             }
             Err(_) => io.sleep(retries.next_wait()).await,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use kube::ResourceExt as _;
+use tracing::Level;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, Phase};
 use snapwatcher_daemon::telemetry::error_chain;
@@ -79,11 +80,13 @@ impl<I: OperationIo> StatusWriter<'_, I> {
                 Err(error) if error.is_conflict() => {}
                 Err(error) if error.is_not_found() => {
                     let (namespace, name) = namespace_and_name(&checkpoint);
-                    tracing::info!(
-                        namespace,
-                        checkpoint = name,
-                        "Checkpoint `{namespace}/{name}` was deleted before its outcome was written"
-                    );
+                    if self.io.may_log(&namespace, Level::INFO) {
+                        tracing::info!(
+                            namespace,
+                            checkpoint = name,
+                            "Checkpoint `{namespace}/{name}` was deleted before its outcome was written"
+                        );
+                    }
                     return Ok(None);
                 }
                 Err(error) if error.is_about_object() => {
@@ -97,9 +100,9 @@ impl<I: OperationIo> StatusWriter<'_, I> {
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
+                    let (namespace, name) = namespace_and_name(&checkpoint);
                     // A write that fails for hours has ever fewer lines in the log.
-                    if failures.is_power_of_two() {
-                        let (namespace, name) = namespace_and_name(&checkpoint);
+                    if failures.is_power_of_two() && self.io.may_log(&namespace, Level::WARN) {
                         tracing::warn!(
                             namespace,
                             checkpoint = name,
