@@ -1,5 +1,6 @@
 //! What operators read: log lines, metrics and error texts.
 
+mod auth_error;
 #[cfg(any(test, feature = "test-support"))]
 pub mod capture;
 mod error_text;

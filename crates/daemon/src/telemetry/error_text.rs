@@ -9,6 +9,8 @@ use std::error::Error;
 use kube::core::Status;
 use tokio::task::JoinError;
 
+use super::auth_error::safe_text;
+
 /// The longest text of an error, in characters. An admission policy, or a webhook of someone else, may write any message into
 /// a response of the API server.
 const LONGEST: usize = 1024;
@@ -17,7 +19,7 @@ const LONGEST: usize = 1024;
 /// line is left out.
 ///
 /// A response of the API server appears as its message and its code.
-pub fn error_chain(error: &dyn Error) -> String {
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut line = whole_chain(error);
     let mut ends = line.char_indices().map(|(end, _)| end).skip(LONGEST - 1);
     if let (Some(end), Some(_)) = (ends.next(), ends.next()) {
@@ -27,10 +29,15 @@ pub fn error_chain(error: &dyn Error) -> String {
     line
 }
 
-fn whole_chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
+fn whole_chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = safe_text(error).unwrap_or_else(|| error.to_string());
     let mut next = error.source();
     while let Some(cause) = next {
+        if let Some(text) = safe_text(cause) {
+            // Each error above may show the text of this one, and the causes below are part of it.
+            let shown = line.replace(&cause.to_string(), &text);
+            return if shown.contains(&text) { shown } else { format!("{shown}: {text}") };
+        }
         let text = match status(cause) {
             Some(status) => {
                 // kube prints the response twice, once with all its fields.
@@ -78,6 +85,11 @@ pub fn join_error_message(error: JoinError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Command, ExitStatus, Output};
+
+    use kube::client::AuthError;
+
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -112,5 +124,25 @@ mod tests {
         let line = error_chain(&linked(&["could not read", exact]));
         assert_eq!(line.chars().count(), LONGEST);
         assert!(line.starts_with("could not read: é") && line.ends_with("é…"), "{line}");
+    }
+
+    fn failed(cmd: String) -> kube::Error {
+        let out =
+            Output { status: ExitStatus::from_raw(3 << 8), stdout: b"tok-hunter2X".into(), stderr: b"hunter2X".into() };
+        kube::Error::Auth(AuthError::AuthExecRun { cmd, out: Box::new(out) })
+    }
+
+    #[test]
+    fn a_program_for_credentials_that_fails_is_named_without_its_variables_arguments_and_output() {
+        let mut command = Command::new("/usr/bin/aws");
+        command.arg("--key=hunter2X").env("SECRET", "env-\"hunter2X\\").env("TOKEN", "hunter2X");
+        for (cmd, name) in [
+            (format!("{command:?}"), "the program `aws` that"),
+            ("gcloud --token hunter2X".to_owned(), "the program that"),
+            ("A=hunter2X \"b\"".to_owned(), "the program that"),
+        ] {
+            let text = error_chain(&failed(cmd));
+            assert!(text.contains(name) && text.contains("exit status: 3") && !text.contains("hunter2X"), "{text}");
+        }
     }
 }
