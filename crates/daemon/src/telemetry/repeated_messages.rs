@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const REPEAT_AFTER: Duration = Duration::from_secs(3600);
 /// How many different messages of all namespaces are kept. When there are more, the namespace with the most loses one.
 const MAX_MESSAGES: usize = 1000;
+/// When there are as many of as many namespaces, one namespace without a message replaces the oldest one in this time. A pod that reaches
+/// the HTTPS port can make up any number of namespaces, and so causes at most 900 lines an hour more.
+const REPLACE_AFTER: Duration = Duration::from_secs(4);
 /// How many of them may be about one namespace, in the log.
 const MAX_LINES: usize = 10;
 
@@ -19,7 +22,14 @@ const MAX_LINES: usize = 10;
 #[derive(Debug)]
 pub struct RepeatedMessages {
     max_of_namespace: usize,
-    messages: Mutex<Messages>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    messages: Messages,
+    /// When a message of one namespace last replaced the only one of another.
+    replaced: Option<Instant>,
 }
 
 /// By namespace and key, with the time of each.
@@ -35,19 +45,22 @@ impl Default for RepeatedMessages {
 impl RepeatedMessages {
     /// Allows that many different messages about one namespace within an hour.
     pub fn new(max_of_namespace: usize) -> Self {
-        Self { max_of_namespace, messages: Mutex::default() }
+        Self { max_of_namespace, kept: Mutex::default() }
     }
 
     /// Whether the message with this key may appear now; if so, it counts as having appeared.
     pub fn should_log(&self, namespace: &str, key: &str, now: Instant) -> bool {
-        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept { messages, replaced } = &mut *kept;
         messages.retain(|_, of| {
             of.retain(|_, at| now.saturating_duration_since(*at) < REPEAT_AFTER);
             !of.is_empty()
         });
         let (own, is_repeat) = messages.get(namespace).map_or((0, false), |of| (of.len(), of.contains_key(key)));
         let is_full = messages.values().map(HashMap::len).sum::<usize>() >= MAX_MESSAGES;
-        let is_allowed = own < self.max_of_namespace && !is_repeat && (!is_full || make_room(&mut messages, own));
+        let is_allowed = own < self.max_of_namespace
+            && !is_repeat
+            && (!is_full || make_room(messages, own) || own == 0 && replace_oldest(messages, replaced, now));
         if is_allowed {
             messages.entry(namespace.to_owned()).or_default().insert(key.to_owned(), now);
         }
@@ -64,12 +77,28 @@ fn make_room(messages: &mut Messages, own: usize) -> bool {
     oldest.is_some_and(|oldest| most.remove(&oldest).is_some())
 }
 
+/// Forgets the oldest message of all, unless another one was forgotten so a short time ago.
+fn replace_oldest(messages: &mut Messages, replaced: &mut Option<Instant>, now: Instant) -> bool {
+    if replaced.is_some_and(|at| now.saturating_duration_since(at) < REPLACE_AFTER) {
+        return false;
+    }
+    let all = messages.iter().flat_map(|(namespace, of)| of.iter().map(move |(key, at)| (*at, namespace, key)));
+    let oldest = all.min_by_key(|(at, ..)| *at).map(|(_, namespace, key)| (namespace.clone(), key.clone()));
+    let Some((namespace, key)) = oldest else { return false };
+    if let Some(of) = messages.get_mut(&namespace) {
+        of.remove(&key);
+    }
+    messages.retain(|_, of| !of.is_empty());
+    *replaced = Some(now);
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn kept(messages: &RepeatedMessages) -> usize {
-        messages.messages.lock().unwrap().values().map(HashMap::len).sum()
+        messages.kept.lock().unwrap().messages.values().map(HashMap::len).sum()
     }
 
     #[test]
@@ -98,9 +127,22 @@ mod tests {
             assert!((1..=3).contains(&logged), "namespace {namespace}: {logged}");
         }
         assert_eq!(kept(&messages), MAX_MESSAGES);
-        assert!(!messages.should_log("one more", "web-", start), "each namespace has only one");
         assert!(messages.should_log("0", "later", start + REPEAT_AFTER));
-        assert_eq!(messages.messages.lock().unwrap().len(), 1);
+        assert_eq!(messages.kept.lock().unwrap().messages.len(), 1);
+    }
+
+    #[test]
+    fn namespaces_that_are_made_up_silence_a_true_one_for_seconds_and_fill_no_log() {
+        let (messages, start) = (RepeatedMessages::default(), Instant::now());
+        let log = |prefix: &str, now| {
+            let made_up = (0..2 * MAX_MESSAGES).map(|number| format!("{prefix}-{number}"));
+            made_up.filter(|namespace| messages.should_log(namespace, "web-", now)).count()
+        };
+        assert_eq!((log("a", start), log("b", start)), (MAX_MESSAGES + 1, 0));
+        assert!(!messages.should_log("true", "web-", start + Duration::from_secs(3)));
+        assert!(messages.should_log("true", "web-", start + REPLACE_AFTER));
+        assert!(!messages.should_log("true", "web-", start + 2 * REPLACE_AFTER), "a repeat");
+        assert_eq!((log("c", start + 2 * REPLACE_AFTER), kept(&messages)), (1, MAX_MESSAGES));
     }
 
     #[test]
