@@ -3,8 +3,9 @@
 //! Most failures are noise, such as port scanners and probes that connect and leave. One is not: the client that rejects
 //! our certificate is usually the API server with an old caBundle. It rejects by an alert (RFC 8446, 6.2).
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,9 @@ use super::metrics::HttpsMetrics;
 
 /// An API server with an old caBundle connects for each pod. The counter has the number of failures.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+/// Of how many addresses there is a warning within [`WARNING_INTERVAL`]. Each client can reject the certificate, and should not take the
+/// warning that names the API server.
+const MAX_ADDRESSES: usize = 16;
 
 /// Makes the handshake of each connection.
 pub(crate) struct Handshakes {
@@ -34,7 +38,8 @@ pub(crate) struct Handshakes {
 /// Counts and logs failed handshakes.
 struct FailureLog {
     metrics: HttpsMetrics,
-    last_warning: Mutex<Option<Instant>>,
+    /// By address.
+    last_warnings: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 impl Handshakes {
@@ -65,13 +70,13 @@ impl Handshakes {
 
 impl FailureLog {
     fn new(metrics: HttpsMetrics) -> Self {
-        Self { metrics, last_warning: Mutex::new(None) }
+        Self { metrics, last_warnings: Mutex::default() }
     }
 
     fn failed(&self, client: SocketAddr, error: &io::Error) {
         let failure = HandshakeFailure::of(error);
         self.metrics.handshake_failed(failure);
-        if failure == HandshakeFailure::Untrusted && self.is_due(Instant::now()) {
+        if failure == HandshakeFailure::Untrusted && self.is_due(client.ip(), Instant::now()) {
             warn!(
                 %client,
                 "Client `{client}` does not trust the serving certificate ({error}). If it is the API server, no webhook \
@@ -82,12 +87,13 @@ impl FailureLog {
         }
     }
 
-    /// Whether the last warning is long enough ago. If so, `now` becomes the time of the last warning.
-    fn is_due(&self, now: Instant) -> bool {
-        let mut last = self.last_warning.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = last.is_none_or(|last| now.duration_since(last) >= WARNING_INTERVAL);
+    /// Whether the last warning about that address is long enough ago. If so, `now` becomes its time.
+    fn is_due(&self, client: IpAddr, now: Instant) -> bool {
+        let mut last = self.last_warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|_, at| now.saturating_duration_since(*at) < WARNING_INTERVAL);
+        let is_due = last.len() < MAX_ADDRESSES && !last.contains_key(&client);
         if is_due {
-            *last = Some(now);
+            last.insert(client, now);
         }
         is_due
     }
@@ -98,11 +104,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_warning_comes_once_a_minute() {
+    fn a_warning_about_a_client_comes_once_a_minute() {
         let log = FailureLog::new(HttpsMetrics::default());
         let start = Instant::now();
         for (after, expected) in [(0, true), (1, false), (59, false), (60, true), (61, false)] {
-            assert_eq!(log.is_due(start + Duration::from_secs(after)), expected, "after {after} s");
+            assert_eq!(
+                log.is_due(IpAddr::from([10, 0, 0, 1]), start + Duration::from_secs(after)),
+                expected,
+                "after {after} s"
+            );
         }
+    }
+
+    #[test]
+    fn a_client_does_not_take_the_warning_that_names_another() {
+        let (log, start) = (FailureLog::new(HttpsMetrics::default()), Instant::now());
+        let is_due = |last, after| log.is_due(IpAddr::from([10, 0, 0, last]), start + Duration::from_secs(after));
+        assert!(is_due(1, 0) && !is_due(1, 1) && is_due(2, 1));
+        let warned = (3..=255).filter(|last| is_due(*last, 2)).count();
+        assert_eq!(warned, MAX_ADDRESSES - 2, "of all together");
+        assert!(is_due(255, 62) && log.last_warnings.lock().unwrap().len() <= MAX_ADDRESSES);
     }
 }
