@@ -253,7 +253,7 @@ pub(crate) fn cancel_attempt(checkpoint: &Checkpoint, message: &Redacted, now: T
     status
 }
 
-/// Stands in a status that was rejected with its message.
+/// In place of the message in a status that was rejected with it.
 const MESSAGE_LEFT_OUT: &str = "left out, as the API server rejected the status with it";
 
 /// Makes a status shorter, for an object that has nearly no room.

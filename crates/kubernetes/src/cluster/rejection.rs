@@ -1,7 +1,7 @@
 //! Whether an answer of the API server is about one object, although its code can be that of an outage: a pure function of its text.
 //!
 //! The API server keeps the code that an admission webhook chooses, and has 500 for many other faults of one object. What a webhook
-//! writes stands behind the API server's own words, so only the beginning counts: a webhook can neither hide an outage nor make one up.
+//! writes follows the API server's own words, so only the beginning counts: a webhook can neither hide an outage nor make one up.
 //! Sources: `ToStatusErr`, `ErrCallingWebhook`, the mutating dispatcher and the quota evaluator of k8s.io/apiserver;
 //! `github.com/evanphx/json-patch`; `ErrGRPCRequestTooLarge` of go.etcd.io/etcd/api.
 

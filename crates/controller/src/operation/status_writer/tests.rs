@@ -34,7 +34,7 @@ fn too_large(checkpoint: &Checkpoint) -> Option<Status> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outcome_that_is_always_rejected_is_given_up_after_minutes() {
+async fn an_outcome_that_is_always_rejected_is_tried_for_minutes_only() {
     for answer in [
         |_: usize, _: &Checkpoint| Some(denied()),
         |_: usize, _: &Checkpoint| Some(Status { reason: "Conflict".to_owned(), ..denied().with_code(409) }),
@@ -50,7 +50,7 @@ async fn an_outcome_that_is_always_rejected_is_given_up_after_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outcome_is_given_up_soon_after_a_rejection_while_the_process_stops() {
+async fn an_outcome_is_not_tried_much_longer_after_a_rejection_while_the_process_stops() {
     let (io, start) = (server(|_, _| Some(denied())), tokio::time::Instant::now());
     let stop = async {
         tokio::time::sleep(Duration::from_secs(100)).await;
