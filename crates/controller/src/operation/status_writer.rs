@@ -57,6 +57,19 @@ impl<I: OperationIo> StatusWriter<'_, I> {
         }
     }
 
+    /// Says that the outcome could not be written, ever more rarely: a write can fail for hours.
+    fn log_retry(&self, checkpoint: &Checkpoint, failures: u32, error: &CallError) {
+        let (namespace, name) = namespace_and_name(checkpoint);
+        if failures.is_power_of_two() && self.io.may_log(&namespace, Level::WARN) {
+            tracing::warn!(
+                namespace,
+                checkpoint = name,
+                "Could not write the outcome of Checkpoint `{namespace}/{name}`, retrying: {}",
+                error_chain(error)
+            );
+        }
+    }
+
     /// Writes the status after an attempt of this process, until it is written. `None`: the Checkpoint was deleted, or the
     /// attempt belongs to another process. An outage does not end the tries, but after some rejections, or after the first ones
     /// while the process stops, there is an error: the object may have no room, or a policy may never permit this status.
@@ -94,22 +107,14 @@ impl<I: OperationIo> StatusWriter<'_, I> {
                     if rejections >= MAX_REJECTIONS || rejections > 1 && self.io.is_stopping() {
                         return Err(error);
                     }
+                    self.log_retry(&checkpoint, rejections, &error);
                     if rejections > 1 {
                         self.wait_or_stop(rejected.next_wait()).await;
                     }
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    let (namespace, name) = namespace_and_name(&checkpoint);
-                    // A write that fails for hours has ever fewer lines in the log.
-                    if failures.is_power_of_two() && self.io.may_log(&namespace, Level::WARN) {
-                        tracing::warn!(
-                            namespace,
-                            checkpoint = name,
-                            "Could not write the outcome of Checkpoint `{namespace}/{name}`, retrying: {}",
-                            error_chain(&error)
-                        );
-                    }
+                    self.log_retry(&checkpoint, failures, &error);
                     self.io.sleep(retries.next_wait()).await;
                 }
             }
