@@ -100,9 +100,7 @@ impl Engine {
     pub(super) fn candidates(&self, checkpoint: &Checkpoint, now: Now) -> Candidates {
         let namespace = checkpoint.metadata.namespace.as_deref().unwrap_or_default();
         let target = fields::target(checkpoint);
-        let has_first_name =
-            target.as_ref().is_some_and(|target| checkpoint_name::is_among_first(&checkpoint.name_any(), target));
-        let mut candidates = match &target {
+        let candidates = match &target {
             None | Some(CheckpointTarget::Manual { .. }) => Candidates::default(),
             Some(CheckpointTarget::Pod { name, uid, container, image }) => {
                 let name = PodName { namespace: namespace.into(), name: name.as_str().into() };
@@ -117,8 +115,11 @@ impl Engine {
                 candidates::of_revision(checkpoint, target, pods, health, same_endpoint, now.wall)
             }
         };
-        candidates.has_container &= has_first_name;
-        candidates
+        let has_first_name = |target| checkpoint_name::is_among_first(&checkpoint.name_any(), target);
+        Candidates {
+            has_container: candidates.has_container && target.as_ref().is_some_and(has_first_name),
+            ..candidates
+        }
     }
 
     /// Chooses the pod of an attempt.
