@@ -182,8 +182,8 @@ fn an_attempt_of_a_pod_that_the_watch_does_not_know_continues_on_the_node_of_the
     assert!(matches!(operation, Operation::Attempt(attempt) if attempt.node.as_deref() == Some("n1")));
 }
 
-#[test]
-fn an_attempt_that_was_sent_is_never_cancelled_although_its_outcome_is_not_written() {
+/// An engine that has sent the attempt of a Checkpoint of pod `a`, the operation, and the Checkpoint as it was written before.
+fn with_sent_attempt() -> (Engine, OperationId, Arc<Checkpoint>) {
     let (mut engine, _) = leading(settings(), vec![ready("a")]);
     let event = |checkpoint| Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) };
     let effects = engine.on(event(fixtures::checkpoint("a").phase(Phase::Pending).build()), now(1));
@@ -192,6 +192,12 @@ fn an_attempt_that_was_sent_is_never_cancelled_although_its_outcome_is_not_writt
     let sent = Arc::new(fixtures::checkpoint("a").in_progress().build());
     engine.on(Input::Progress { id, progress: Progress::Requested(sent.clone()) }, now(1));
     engine.on(event((*sent).clone()), now(1));
+    (engine, id, sent)
+}
+
+#[test]
+fn an_attempt_that_was_sent_is_never_cancelled_although_its_outcome_is_not_written() {
+    let (mut engine, id, sent) = with_sent_attempt();
     finish(&mut engine, id, OperationResult::Attempt(Ok(sent_with_success(sent, false))), 2);
     let next = operations(engine.on(Input::Wakeup, now(400)));
     let is_interrupted = |(_, operation): &(OperationId, Operation)| matches!(operation, Operation::MarkInterrupted(_));
@@ -200,14 +206,7 @@ fn an_attempt_that_was_sent_is_never_cancelled_although_its_outcome_is_not_writt
 
 #[test]
 fn an_attempt_whose_outcome_is_rejected_is_marked_interrupted_and_never_made_again() {
-    let (mut engine, _) = leading(settings(), vec![ready("a")]);
-    let event = |checkpoint| Input::Checkpoints { scope: 0, event: Box::new(Event::Apply(checkpoint)) };
-    let effects = engine.on(event(fixtures::checkpoint("a").phase(Phase::Pending).build()), now(1));
-    let attempts = operations(effects).into_iter().find(|(_, operation)| matches!(operation, Operation::Attempt(_)));
-    let (id, _) = attempts.unwrap();
-    let sent = Arc::new(fixtures::checkpoint("a").in_progress().build());
-    engine.on(Input::Progress { id, progress: Progress::Requested(sent.clone()) }, now(1));
-    engine.on(event((*sent).clone()), now(1));
+    let (mut engine, id, sent) = with_sent_attempt();
     let denied = || {
         let status = Status::failure("admission webhook \"v\" denied the request: no", "").with_code(500);
         CallError::Failed { what: "write".into(), source: Box::new(kube::Error::Api(Box::new(status))) }

@@ -10,11 +10,16 @@ use crate::record::{fields, first_attempt};
 
 /// A Ready pod of namespace `attacks` on each of eight nodes.
 fn pods() -> Vec<WatchedPod> {
+    pods_on(8)
+}
+
+/// A Ready pod of namespace `attacks` on each of so many nodes.
+fn pods_on(nodes: usize) -> Vec<WatchedPod> {
     let of = |node: usize| {
         let name = format!("pod-{node}");
         pod(&name).namespace("attacks").uid(&name).ready(0).node(&format!("n{node}")).watched()
     };
-    (0..8).map(of).collect()
+    (0..nodes).map(of).collect()
 }
 
 /// A Checkpoint of that pod as SnapWatcher would have created it at that second, with an attempt of this holder.
@@ -22,12 +27,16 @@ fn forged(pod: WatchedPod, holder: &Holder, second: i64) -> Checkpoint {
     let pod = PodFacts::from(pod);
     let (name, uid, container) = (pod.name.name.to_string(), pod.uid.clone(), "app".to_owned());
     let target = CheckpointTarget::Pod { name, uid, container: container.clone(), image: fixtures::IMAGE.to_owned() };
-    let name = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]).unwrap();
-    let object = fixtures::checkpoint("web").named(&name).namespace("attacks").spec(|spec| *spec = (&target).into());
+    with_attempt(&target, &AttemptTarget::new(&pod, container, "Deployment/web".to_owned()), holder, second)
+}
+
+/// The Checkpoint of that target as SnapWatcher would have created it at that second, with that attempt in its annotation.
+fn with_attempt(target: &CheckpointTarget, attempt: &AttemptTarget, holder: &Holder, second: i64) -> Checkpoint {
+    let name = checkpoint_name::derived(target, checkpoint_name::DIGESTS[0]).unwrap();
+    let object = fixtures::checkpoint("web").named(&name).namespace("attacks").spec(|spec| *spec = target.into());
     let mut object = object.build();
     object.metadata.creation_timestamp = Some(Time(at(second)));
-    let attempt = AttemptTarget::new(&pod, container, "Deployment/web".to_owned());
-    first_attempt::write(&mut object, &attempt, holder, SignedDuration::from_secs(240), at(second));
+    first_attempt::write(&mut object, attempt, holder, SignedDuration::from_secs(240), at(second));
     object
 }
 
@@ -60,12 +69,7 @@ fn forged_attempts_of_one_namespace_never_hold_all_slots() {
 #[test]
 fn attempts_on_more_nodes_than_a_leader_has_attempts_hold_no_node() {
     let nodes = settings().limits.concurrent + 1;
-    let pods: Vec<WatchedPod> = (0..nodes)
-        .map(|node| {
-            let name = format!("pod-{node}");
-            pod(&name).namespace("attacks").uid(&name).ready(0).node(&format!("n{node}")).watched()
-        })
-        .collect();
+    let pods = pods_on(nodes);
     let former = Holder { instance: "snapwatcher-1".into(), boot: "b9".into() };
     for (attempts, expected) in [(nodes - 1, false), (nodes, true)] {
         let (mut engine, _) = leading(settings(), pods.clone());
@@ -88,16 +92,8 @@ fn of_no_workload(number: usize, pod: WatchedPod, holder: &Holder) -> Checkpoint
         uid: format!("made-up-{number}"),
     };
     let target = CheckpointTarget::Revision { workload, revision: "r".to_owned(), container: "app".to_owned() };
-    let name = checkpoint_name::derived(&target, checkpoint_name::DIGESTS[0]).unwrap();
-    let object = fixtures::checkpoint("web").named(&name).namespace("attacks").spec(|spec| *spec = (&target).into());
-    let mut object = object.build();
-    object.metadata.creation_timestamp = Some(Time(at(1)));
-    let attempt = AttemptTarget {
-        revision: "r".to_owned(),
-        ..AttemptTarget::new(&pod, "app".to_owned(), "Deployment/web".to_owned())
-    };
-    first_attempt::write(&mut object, &attempt, holder, SignedDuration::from_secs(240), at(1));
-    object
+    let attempt = AttemptTarget::new(&pod, "app".to_owned(), "Deployment/web".to_owned());
+    with_attempt(&target, &AttemptTarget { revision: "r".to_owned(), ..attempt }, holder, 1)
 }
 
 #[test]
