@@ -101,6 +101,8 @@ lint: $(CARGO_DENY) ## Check format, lints, dependencies, changelog and forbidde
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo clippy --workspace --exclude bench --test 'e2e_*' --locked -- --deny warnings
+	# The lock file that no other command here reads.
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	$(CARGO_DENY) --workspace --locked check --hide-inclusion-graph --allow license-exception-not-encountered licenses bans sources
 	.ci/check-changelog
 	.ci/check-words
