@@ -57,6 +57,17 @@ impl Cluster {
         self.take(effects, second);
     }
 
+    /// Waits for the next operation, without carrying it out.
+    fn next_operation(&mut self, second: &mut i64) -> (OperationId, Operation) {
+        loop {
+            if let Some(started) = operations(self.engine.on(Input::Wakeup, now(*second))).pop() {
+                return started;
+            }
+            *second += 1;
+            assert!(*second < 1000, "no operation starts");
+        }
+    }
+
     /// Runs through these seconds. Returns how many claims there were.
     fn run(&mut self, seconds: std::ops::Range<i64>) -> usize {
         let before: usize = self.tries.values().sum();
@@ -140,6 +151,22 @@ fn a_quota_with_room_for_one_leads_to_few_tries_more() {
     cluster.run(second..second + 60);
     let more = cluster.tries.values().sum::<usize>() - before;
     assert!(more <= 40, "{more}");
+}
+
+#[test]
+fn the_next_claim_is_tried_a_minute_after_the_one_before_has_started() {
+    let mut cluster = Cluster::new(many().into_iter().take(2).collect());
+    cluster.run(0..1);
+    let mut second = 1;
+    let (id, _) = cluster.next_operation(&mut second);
+    second += 50;
+    let found = OperationResult::Workload(Ok(workload()));
+    let claim = operations(finish(&mut cluster.engine, id, found, second));
+    assert!(matches!(claim[..], [(_, Operation::Claim(_))]), "{claim:?}");
+    let claimed = second;
+    let (_, next) = cluster.next_operation(&mut second);
+    assert!(matches!(next, Operation::FindWorkload { .. }), "{next:?}");
+    assert!((60..=62).contains(&(second - claimed)), "{} s", second - claimed);
 }
 
 #[test]
