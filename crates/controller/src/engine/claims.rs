@@ -19,7 +19,6 @@ use super::pod_action::ContainerKey;
 use super::prepared_claim::PreparedClaim;
 use super::record_key::RecordKey;
 use super::record_table::SuccessOf;
-use super::rejected_table::LONGEST_RETRY;
 use super::slots::Subject;
 use super::state::{ClaimTask, Engine, Task};
 use super::timers::Timer;
@@ -296,10 +295,7 @@ impl Engine {
             let again = self.pods.claim_ineligible(&key, now);
             return self.take(again.into_iter().collect(), now);
         };
-        // Until here it may have waited for a slot.
-        if self.rejected.tries(&key) {
-            self.timers.set(Timer::Rejected(key.pod.namespace.clone()), now.boot + LONGEST_RETRY);
-        }
+        self.retry_started(&key, now);
         let operation = Operation::Claim(Box::new(Claim {
             pod: pod.clone(),
             container: key.container.clone(),

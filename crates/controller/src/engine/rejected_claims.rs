@@ -52,6 +52,15 @@ impl Engine {
         self.take(actions, now);
     }
 
+    /// The claim of a container starts. If it is the one that is tried again, its time begins now: until here it may have waited for
+    /// a slot.
+    pub(super) fn retry_started(&mut self, key: &ContainerKey, now: Now) {
+        let namespace = &key.pod.namespace;
+        if self.rejected.namespaces.get(namespace).is_some_and(|wait| wait.tries(key)) {
+            self.timers.set(Timer::Rejected(namespace.clone()), now.boot + LONGEST_RETRY);
+        }
+    }
+
     /// The API server has accepted the claim of a container.
     pub(super) fn claim_accepted(&mut self, key: &ContainerKey, now: Now) {
         let is_retried = self.rejected.retried.remove(key);

@@ -52,11 +52,6 @@ impl RejectedClaims {
         wait.is_some_and(|wait| !wait.is_open && !wait.tries(key))
     }
 
-    /// Whether this container is the one of its namespace that is tried again now.
-    pub(super) fn tries(&self, key: &ContainerKey) -> bool {
-        self.namespaces.get(&key.pod.namespace).is_some_and(|wait| wait.tries(key))
-    }
-
     /// Of a pod that is gone, or that another one has replaced, nothing is kept.
     pub(super) fn forget_pod(&mut self, pod: &PodName, uid: Option<&String>) {
         for keys in [&mut self.waiting, &mut self.retried] {

@@ -68,6 +68,13 @@ impl Cluster {
         }
     }
 
+    /// The next claim that is tried again. The search for its workload takes so many seconds.
+    fn next_claim(&mut self, second: &mut i64, takes: i64) -> (OperationId, Operation) {
+        let (id, _) = self.next_operation(second);
+        *second += takes;
+        only(finish(&mut self.engine, id, OperationResult::Workload(Ok(workload())), *second))
+    }
+
     /// Runs through these seconds. Returns how many claims there were.
     fn run(&mut self, seconds: std::ops::Range<i64>) -> usize {
         let before: usize = self.tries.values().sum();
@@ -127,27 +134,16 @@ fn a_quota_with_room_for_one_leads_to_few_tries_more() {
     let mut cluster = Cluster::new(many());
     cluster.run(0..300);
     let before: usize = cluster.tries.values().sum();
-    cluster.has_room = true;
     let mut second = 300;
-    while cluster.created == 0 {
-        cluster.has_room = true;
-        let effects = cluster.engine.on(Input::Wakeup, now(second));
-        for (id, operation) in operations(effects) {
-            if let Operation::FindWorkload { .. } = operation {
-                let found = OperationResult::Workload(Ok(workload()));
-                let (id, claim) = only(finish(&mut cluster.engine, id, found, second));
-                let Operation::Claim(claim) = claim else { panic!("{claim:?}") };
-                let record = Arc::new(fixtures::checkpoint("web").named(&claim.name).build());
-                let claimed = Input::Progress { id, progress: Progress::Claimed(record) };
-                cluster.has_room = false;
-                cluster.created = 1;
-                cluster.on(claimed, second);
-                let created = Input::Finished { id, result: OperationResult::Claim(Ok(ClaimResult::Created)) };
-                cluster.on(created, second);
-            }
-        }
-        second += 1;
-    }
+    let (id, claim) = cluster.next_claim(&mut second, 0);
+    let Operation::Claim(claim) = claim else { panic!("{claim:?}") };
+    let record = Arc::new(fixtures::checkpoint("web").named(&claim.name).build());
+    cluster.has_room = false;
+    cluster.created = 1;
+    cluster.on(Input::Progress { id, progress: Progress::Claimed(record) }, second);
+    let created = Input::Finished { id, result: OperationResult::Claim(Ok(ClaimResult::Created)) };
+    cluster.on(created, second);
+    second += 1;
     cluster.run(second..second + 60);
     let more = cluster.tries.values().sum::<usize>() - before;
     assert!(more <= 40, "{more}");
@@ -158,11 +154,8 @@ fn the_next_claim_is_tried_a_minute_after_the_one_before_has_started() {
     let mut cluster = Cluster::new(many().into_iter().take(2).collect());
     cluster.run(0..1);
     let mut second = 1;
-    let (id, _) = cluster.next_operation(&mut second);
-    second += 50;
-    let found = OperationResult::Workload(Ok(workload()));
-    let claim = operations(finish(&mut cluster.engine, id, found, second));
-    assert!(matches!(claim[..], [(_, Operation::Claim(_))]), "{claim:?}");
+    let (_, claim) = cluster.next_claim(&mut second, 50);
+    assert!(matches!(claim, Operation::Claim(_)), "{claim:?}");
     let claimed = second;
     let (_, next) = cluster.next_operation(&mut second);
     assert!(matches!(next, Operation::FindWorkload { .. }), "{next:?}");
