@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use lab::objects::pod;
-use lab::proxy::Proxy;
+use lab::proxy::{Call, Proxy};
 use lab::storm::Size;
 use lab::terminal::print_result;
 use lab::webhooks::MUTATED;
@@ -173,19 +173,9 @@ async fn a_hostile_tenant_delays_no_other_and_brings_no_process_down() {
             };
             let lasted = started.elapsed();
             // The calls for the other tenant's own pods are not what the attack costs.
-            let mut costs = BTreeMap::<String, u32>::new();
-            for call in
-                proxy.calls().into_iter().skip(calls).filter(|call| call.namespace.as_deref() != Some(ns.name()))
-            {
-                *costs.entry(format!("{:?} {}", call.verb, call.resource)).or_default() += 1;
-            }
-            for (call, count) in &costs {
-                print_result(&format!(
-                    "adversary: {:.1} times a second: {call}",
-                    f64::from(*count) / lasted.as_secs_f64()
-                ));
-            }
-            let calls = f64::from(costs.values().sum::<u32>()) / lasted.as_secs_f64();
+            let of_attack = |call: &Call| call.namespace.as_deref() != Some(ns.name());
+            let calls = proxy.calls().into_iter().skip(calls).filter(of_attack);
+            let calls = print_calls(calls, lasted);
             for (attack, count) in attacks.counts() {
                 print_result(&format!("adversary: {attack}: {count}"));
                 assert!(count > 0, "{attack}: it did nothing");
@@ -216,6 +206,19 @@ async fn a_hostile_tenant_delays_no_other_and_brings_no_process_down() {
     })
     .await;
     cluster.stop().await.unwrap();
+}
+
+/// Prints how often each of these calls was made, and returns how many there were in a second.
+fn print_calls(calls: impl Iterator<Item = Call>, lasted: Duration) -> f64 {
+    let a_second = |count: u32| f64::from(count) / lasted.as_secs_f64();
+    let mut counts = BTreeMap::<String, u32>::new();
+    for call in calls {
+        *counts.entry(format!("{:?} {}", call.verb, call.resource)).or_default() += 1;
+    }
+    for (call, count) in &counts {
+        print_result(&format!("adversary: {:.1} times a second: {call}", a_second(*count)));
+    }
+    a_second(counts.values().sum())
 }
 
 fn print_and_assert(quiet: &Waits, attacked: &Waits, reviews: Vec<(Duration, Duration)>, calls: f64) {
