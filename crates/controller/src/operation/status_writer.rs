@@ -11,7 +11,7 @@ use tracing::Level;
 
 use snapwatcher_api::checkpoint::{Checkpoint, CheckpointStatus, Phase};
 use snapwatcher_daemon::telemetry::error_chain;
-use snapwatcher_kubernetes::backoff::Backoff;
+use snapwatcher_kubernetes::backoff::{Backoff, Retries};
 use snapwatcher_kubernetes::cluster::CallError;
 
 use super::io::OperationIo;
@@ -22,10 +22,12 @@ pub(super) const RETRY: Backoff = Backoff::new(Duration::from_millis(300), Durat
 
 /// The waits after a write that the API server rejects: people can cause many of them.
 const REJECTED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// After so many rejections, in about seven minutes, the outcome is not written. A webhook that fails often works again by then.
+/// After so many rejections, in about five minutes, the outcome is not written. A webhook that fails often works again by then.
 const MAX_REJECTIONS: u32 = 12;
-/// During a wait, a stop is noticed after this time.
+/// During a wait, a stop is noticed after this time. While the process stops, it is the wait.
 const STOP_NOTICED_AFTER: Duration = Duration::from_secs(1);
+/// How many rejections there may be while the process stops: a webhook that is drained with it is replaced within seconds.
+const MAX_REJECTIONS_IN_STOP: u32 = 15;
 
 /// Writes to Checkpoints of any namespace. `longest` is how long an attempt takes at most.
 pub(super) struct StatusWriter<'a, I> {
@@ -71,8 +73,8 @@ impl<I: OperationIo> StatusWriter<'_, I> {
     }
 
     /// Writes the status after an attempt of this process, until it is written. `None`: the Checkpoint was deleted, or the
-    /// attempt belongs to another process. An outage does not end the tries, but after some rejections, or after the first ones
-    /// while the process stops, there is an error: the object may have no room, or a policy may never permit this status.
+    /// attempt belongs to another process. An outage does not end the tries, but after some rejections, fewer of them while the
+    /// process stops, there is an error: the object may have no room, or a policy may never permit this status.
     pub(super) async fn write_until_confirmed(
         &self,
         written: &Checkpoint,
@@ -81,11 +83,10 @@ impl<I: OperationIo> StatusWriter<'_, I> {
         let attempt = written.status.clone().unwrap_or_default();
         let mut checkpoint = written.clone();
         let (mut retries, mut failures) = (RETRY.retries(), 0_u32);
-        let (mut rejected, mut rejections) = (REJECTED.retries(), 0_u32);
+        let mut rejections = Rejections::default();
         loop {
             let mut status = change(&checkpoint);
-            // An object that is nearly full may have room for less. A later try is for a webhook that failed for some time.
-            if rejections == 1 {
+            if rejections.leave_message_out() {
                 transitions::leave_message_out(&mut status);
             }
             match self.put(&checkpoint, status.clone()).await {
@@ -103,14 +104,9 @@ impl<I: OperationIo> StatusWriter<'_, I> {
                     return Ok(None);
                 }
                 Err(error) if error.is_about_object() => {
-                    rejections += 1;
-                    if rejections >= MAX_REJECTIONS || rejections > 1 && self.io.is_stopping() {
-                        return Err(error);
-                    }
-                    self.log_retry(&checkpoint, rejections, &error);
-                    if rejections > 1 {
-                        self.wait_or_stop(rejected.next_wait()).await;
-                    }
+                    let Some(wait) = rejections.next_wait(&error, self.io.is_stopping()) else { return Err(error) };
+                    self.log_retry(&checkpoint, rejections.all, &error);
+                    self.wait_or_stop(wait).await;
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
@@ -133,10 +129,10 @@ impl<I: OperationIo> StatusWriter<'_, I> {
     /// Waits, but ends soon after the process begins to stop.
     async fn wait_or_stop(&self, wait: Duration) {
         let mut left = wait;
-        while !left.is_zero() && !self.io.is_stopping() {
+        while !left.is_zero() {
             let part = left.min(STOP_NOTICED_AFTER);
             self.io.sleep(part).await;
-            left = left.saturating_sub(part);
+            left = if self.io.is_stopping() { Duration::ZERO } else { left.saturating_sub(part) };
         }
     }
 
@@ -166,6 +162,42 @@ impl<I: OperationIo> StatusWriter<'_, I> {
                 Err(_) => self.io.sleep(retries.next_wait()).await,
             }
         }
+    }
+}
+
+/// The rejections of one outcome.
+struct Rejections {
+    waits: Retries,
+    all: u32,
+    in_stop: u32,
+    /// The object may have room for a shorter status.
+    is_too_large: bool,
+}
+
+impl Default for Rejections {
+    fn default() -> Self {
+        Self { waits: REJECTED.retries(), all: 0, in_stop: 0, is_too_large: false }
+    }
+}
+
+impl Rejections {
+    /// Counts one more. `None`: there were too many.
+    fn next_wait(&mut self, error: &CallError, is_stopping: bool) -> Option<Duration> {
+        self.all += 1;
+        self.in_stop += u32::from(is_stopping);
+        if self.all >= MAX_REJECTIONS && !is_stopping || self.in_stop >= MAX_REJECTIONS_IN_STOP {
+            return None;
+        }
+        if error.is_too_large() && !self.is_too_large {
+            self.is_too_large = true;
+            return Some(Duration::ZERO);
+        }
+        Some(if is_stopping { STOP_NOTICED_AFTER } else { self.waits.next_wait() })
+    }
+
+    /// Whether the next try is shorter: the object has no room, or it is the last try, and a policy may not permit the message.
+    fn leave_message_out(&self) -> bool {
+        self.is_too_large || self.all + 1 == MAX_REJECTIONS || self.in_stop + 1 == MAX_REJECTIONS_IN_STOP
     }
 }
 

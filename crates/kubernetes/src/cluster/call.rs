@@ -7,7 +7,7 @@ use kube::core::Status;
 
 use crate::tls::certificate_error;
 
-use super::rejection::{is_denial, is_rejection};
+use super::rejection::{is_denial, is_rejection, is_too_large};
 use super::response_limit::ResponseTooLong;
 
 /// The longest an ordinary call may take. The API server's own limit is 60 s.
@@ -106,6 +106,11 @@ impl CallError {
             |status: &Status| status.details.iter().flat_map(|details| details.causes.clone()).collect::<Vec<_>>();
         self.own_status()
             .is_some_and(|status| causes(status).iter().any(|cause| cause.reason == "NamespaceTerminating"))
+    }
+
+    /// The object is too large to be stored.
+    pub fn is_too_large(&self) -> bool {
+        self.status().is_some_and(is_too_large)
     }
 
     /// Whether the server may have carried out the request: a timeout, a broken connection, or a 5xx that is not a rejection.

@@ -39,13 +39,11 @@ const BEGINNINGS: [&str; 18] = [
 ];
 
 /// In the message about an object that is too large: of etcd, and of its gRPC client, if etcd takes more than that. The code is 500,
-/// as for an etcd that is full. A person can fill an object up to the limit, so that a status has no room. The last one is of a
-/// policy, which can choose 401.
-const TEXTS: [&str; 3] = [
-    "etcdserver: request is too large",
-    "trying to send message larger than max",
-    " is forbidden: ValidatingAdmissionPolicy '",
-];
+/// as for an etcd that is full. A person can fill an object up to the limit, so that a status has no room.
+const TOO_LARGE: [&str; 2] = ["etcdserver: request is too large", "trying to send message larger than max"];
+
+/// In the message of a policy, which can choose 401.
+const OF_POLICY: &str = " is forbidden: ValidatingAdmissionPolicy '";
 
 /// Whether an admission webhook has denied the request, with a code of its choice.
 pub(super) fn is_denial(status: &Status) -> bool {
@@ -57,7 +55,14 @@ pub(super) fn is_rejection(status: &Status) -> bool {
     let message = own_words(status);
     is_denial(status)
         || BEGINNINGS.iter().any(|beginning| message.starts_with(beginning))
-        || TEXTS.iter().any(|text| message.contains(text))
+        || is_too_large(status)
+        || message.contains(OF_POLICY)
+}
+
+/// Whether the object is too large to be stored.
+pub(super) fn is_too_large(status: &Status) -> bool {
+    let message = own_words(status);
+    !is_denial(status) && (status.code == 413 || TOO_LARGE.iter().any(|text| message.contains(text)))
 }
 
 fn own_words(status: &Status) -> &str {
