@@ -93,7 +93,7 @@ impl EventPublisher {
                     self.stopped(running.len());
                     return Ok(());
                 }
-                Some((namespace, finished)) = running.next() => self.finished(&namespace, finished),
+                Some((namespace, took, finished)) = running.next() => self.finished(&namespace, took, finished),
                 Some(event) = self.queue.recv() => self.received(event),
                 // With an Event that waits, one is running.
                 () = &mut ended, if running.is_empty() => return Ok(()),
@@ -116,8 +116,8 @@ impl EventPublisher {
         Some(event)
     }
 
-    fn finished(&mut self, namespace: &Arc<str>, finished: Result<(), NotPublished>) {
-        self.waiting.finished(namespace);
+    fn finished(&mut self, namespace: &Arc<str>, took: Duration, finished: Result<(), NotPublished>) {
+        self.waiting.finished(namespace, took, Instant::now());
         let Err(NotPublished { event, key, error }) = finished else { return };
         self.repeats.forget(key);
         let cause = LossCause::of(&error);
@@ -166,17 +166,17 @@ struct NotPublished {
     error: CallError,
 }
 
-/// Publishes an Event, and returns its namespace with the result.
+/// Publishes an Event, and returns its namespace, how long it took, and the result.
 async fn publish(
     client: Client,
     instance: Arc<str>,
     event: QueuedEvent,
     publication: Publication,
-) -> (Arc<str>, Result<(), NotPublished>) {
-    let namespace = Arc::clone(&event.pod.namespace);
+) -> (Arc<str>, Duration, Result<(), NotPublished>) {
+    let (namespace, started) = (Arc::clone(&event.pod.namespace), Instant::now());
     let (shown, key) = (event.to_string(), publication.key);
     let published = create_or_count(client, &instance, event, publication).await;
-    (namespace, published.map_err(|error| NotPublished { event: shown, key, error }))
+    (namespace, started.elapsed(), published.map_err(|error| NotPublished { event: shown, key, error }))
 }
 
 async fn create_or_count(

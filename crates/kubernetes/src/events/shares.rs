@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The Events of one namespace may fill one of this many equal parts of the queue.
-const PARTS: usize = 2;
+const PARTS: usize = 4;
 
 /// The number of queued Events by namespace; no entry is 0. A clone shares it.
 #[derive(Debug, Clone)]

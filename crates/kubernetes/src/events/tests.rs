@@ -172,7 +172,7 @@ async fn an_event_that_the_api_server_rejects_is_counted() {
 fn the_events_of_one_namespace_do_not_fill_the_queue() {
     let (queue, mut queued) = mpsc::channel(4);
     let lost = LostEvents::new(EventMetrics::register(&mut Registry::default()));
-    let events = Events { queue, shares: Shares::of_queue(4), lost };
+    let events = Events { queue, shares: Shares::of_queue(8), lost };
     let pods = [pod("a1"), pod("a2"), pod("a3"), pod("b1").namespace("other")];
     for pod in pods {
         events.warn(&pod.facts(), INVALID_ANNOTATION, "soon".to_owned());

@@ -10,6 +10,11 @@ use super::queued::QueuedEvent;
 /// After an Event of a namespace got no answer in time, its Events are lost for so long.
 const LOST_AFTER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// An Event that took longer makes its namespace slow: an admission webhook of it takes long.
+const SLOW: Duration = Duration::from_secs(1);
+/// For so long after such an Event.
+const SLOW_FOR: Duration = Duration::from_secs(60);
+
 /// One queue for each namespace. The queue of Events bounds how many wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -19,6 +24,8 @@ pub(super) struct Waiting {
     order: VecDeque<Arc<str>>,
     /// The namespaces of which an Event is being published.
     running: HashSet<Arc<str>>,
+    /// The slow namespaces, each until then. One of them is served at a time, so that the others always have a place.
+    slow: HashMap<Arc<str>, Instant>,
     /// The namespaces whose Events are lost, each until then.
     unanswered: HashMap<Arc<str>, Instant>,
 }
@@ -40,7 +47,11 @@ impl Waiting {
 
     /// The next Event of the first namespace of which none is being published. It then is.
     pub(super) fn start_next(&mut self) -> Option<QueuedEvent> {
-        let at = self.order.iter().position(|namespace| !self.running.contains(namespace))?;
+        let is_slow = |namespace: &Arc<str>| self.slow.contains_key(namespace);
+        let is_slow_running = self.running.iter().any(is_slow);
+        let has_place =
+            |namespace: &Arc<str>| !self.running.contains(namespace) && !(is_slow_running && is_slow(namespace));
+        let at = self.order.iter().position(has_place)?;
         let namespace = self.order.remove(at)?;
         let queue = self.queues.get_mut(&namespace)?;
         let event = queue.pop_front();
@@ -53,8 +64,13 @@ impl Waiting {
         event
     }
 
-    pub(super) fn finished(&mut self, namespace: &str) {
+    /// The Event of a namespace that was being published has taken so long.
+    pub(super) fn finished(&mut self, namespace: &Arc<str>, took: Duration, now: Instant) {
         self.running.remove(namespace);
+        self.slow.retain(|_, until| now < *until);
+        if took > SLOW {
+            self.slow.insert(Arc::clone(namespace), now + SLOW_FOR);
+        }
     }
 
     /// Loses the Events of a namespace of which one got no answer in time. Returns those that waited.
@@ -99,10 +115,33 @@ mod tests {
         }
         assert_eq!([next(&mut waiting), next(&mut waiting)].map(Option::unwrap), ["a1", "b1"]);
         assert_eq!(next(&mut waiting), None, "one of each is being published");
-        waiting.finished("b");
+        let finish = |waiting: &mut Waiting, namespace: &str| {
+            waiting.finished(&namespace.into(), Duration::ZERO, Instant::now());
+        };
+        finish(&mut waiting, "b");
         assert_eq!(next(&mut waiting).as_deref(), Some("b2"));
-        waiting.finished("a");
+        finish(&mut waiting, "a");
         assert_eq!((next(&mut waiting).as_deref(), waiting.len()), (Some("a2"), 1));
+    }
+
+    #[test]
+    fn slow_namespaces_share_one_place_and_leave_the_other_to_all_others() {
+        let (mut waiting, start) = (Waiting::default(), Instant::now());
+        for namespace in ["s1", "s2", "s1", "s2", "shop", "shop"] {
+            waiting.put(event(namespace, namespace));
+        }
+        assert_eq!([next(&mut waiting), next(&mut waiting)].map(Option::unwrap), ["s1", "s2"], "not known yet");
+        for namespace in ["s1", "s2"] {
+            waiting.finished(&namespace.into(), Duration::from_secs(9), start);
+        }
+        assert_eq!(next(&mut waiting).as_deref(), Some("shop"));
+        assert_eq!(next(&mut waiting).as_deref(), Some("s1"));
+        assert_eq!(next(&mut waiting), None, "the other slow one waits");
+        waiting.finished(&"shop".into(), Duration::ZERO, start);
+        assert_eq!(next(&mut waiting).as_deref(), Some("shop"));
+        waiting.finished(&"s1".into(), Duration::from_millis(10), start + SLOW_FOR);
+        assert_eq!(next(&mut waiting).as_deref(), Some("s2"));
+        assert!(waiting.slow.is_empty());
     }
 
     #[test]
@@ -112,7 +151,7 @@ mod tests {
             waiting.put(event(namespace, pod));
         }
         assert_eq!(next(&mut waiting).as_deref(), Some("a1"));
-        waiting.finished("a");
+        waiting.finished(&"a".into(), Duration::from_secs(10), start);
         assert_eq!(waiting.lose(&"a".into(), start).len(), 1);
         let end = start + LOST_AFTER_TIMEOUT;
         assert!(waiting.is_lost("a", start) && !waiting.is_lost("b", start) && !waiting.is_lost("a", end));
