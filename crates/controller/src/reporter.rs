@@ -11,13 +11,14 @@ use snapwatcher_daemon::telemetry::{LinesPerMinute, RepeatedMessages, error_chai
 use snapwatcher_kubernetes::events::{CHECKPOINT_REJECTED, INVALID_ANNOTATION};
 use snapwatcher_kubernetes::workload::WorkloadError;
 use snapwatcher_state::ContainerTimeline;
+use tracing::Level;
 
 use crate::checkpoint_log::{CheckpointLog, names};
 use crate::context::ControllerContext;
 use crate::engine::{ClaimReport, EndpointSignal, Report};
 use crate::log_block::{self, LogBlock};
 use crate::operation::{ClaimError, INTERRUPTED, OutcomeWrite, SentAttempt, UnmetAttempt};
-use crate::printed_blocks::PrintedBlocks;
+use crate::printed_blocks::{Block, PrintedBlocks};
 use crate::record::fields;
 
 /// How many Events about invalid annotations a namespace may have within an hour: a person can change annotations all the
@@ -33,6 +34,7 @@ pub(crate) struct Reporter {
     context: ControllerContext,
     checkpoint_log: CheckpointLog,
     blocks: PrintedBlocks,
+    lines: Arc<LinesPerMinute>,
     /// Of claims that are retried, by namespace and controller of the pod.
     failed_claims: RepeatedMessages,
     /// The same for Events.
@@ -50,8 +52,9 @@ impl Reporter {
     pub(crate) fn new(context: ControllerContext, lines: Arc<LinesPerMinute>) -> Self {
         Self {
             context,
-            checkpoint_log: CheckpointLog::new(lines),
+            checkpoint_log: CheckpointLog::new(Arc::clone(&lines)),
             blocks: PrintedBlocks::default(),
+            lines,
             failed_claims: RepeatedMessages::default(),
             failed_claim_events: RepeatedMessages::new(MAX_WORKLOADS),
             failed_attempts: RepeatedMessages::default(),
@@ -156,7 +159,13 @@ impl Reporter {
             // Those of an earlier Checkpoint: the pod was updated in place, or the Checkpoint was deleted.
             (timeline.requested, timeline.finished, timeline.outcome) = (None, None, None);
         });
-        if self.blocks.may_print(&pod, &container, Instant::now()) {
+        let now = Instant::now();
+        let may_print = match self.blocks.note(&pod, &container, now) {
+            Block::First => true,
+            Block::Changed => self.lines.should_log(&pod.name.namespace, Level::INFO, now),
+            Block::Repeated => false,
+        };
+        if may_print {
             let node = pod.node.as_deref().unwrap_or_default().to_owned();
             log_block::print(&LogBlock { event, pod: pod.name, workload, container, node });
         }
@@ -246,13 +255,16 @@ mod tests {
     use crate::log_block::BlockEvent;
 
     fn claimed(pod_uid: usize) -> Report {
+        claim_of(PodFacts { uid: pod_uid.to_string(), ..pod("web").labeled().ready(0).facts() })
+    }
+
+    fn claim_of(pod: PodFacts) -> Report {
         let workload = Workload {
             api_version: "apps/v1".to_owned(),
             kind: "Deployment".to_owned(),
             name: "web".to_owned(),
             uid: "u".to_owned(),
         };
-        let pod = PodFacts { uid: pod_uid.to_string(), ..pod("web").labeled().ready(0).facts() };
         Report::Claimed(Box::new(ClaimReport {
             event: BlockEvent::Added,
             pod,
@@ -291,5 +303,19 @@ mod tests {
             }
         });
         assert_eq!(written.matches("Now we should checkpoint").count(), 1, "{written}");
+    }
+
+    #[tokio::test]
+    async fn claims_of_a_pod_whose_image_changes_all_the_time_have_the_lines_of_their_namespace() {
+        let reporter = Reporter::new(ControllerContext::without_api_server(), Arc::default());
+        let written = capture(LogLevel::Info, LogFormat::Text, || {
+            for number in 0..1000 {
+                let mut changed = pod("web").labeled().ready(0).facts();
+                changed.containers[0].image = format!("image-{number}").into();
+                reporter.report(claim_of(changed));
+            }
+        });
+        let blocks = written.matches("Now we should checkpoint").count();
+        assert_eq!(blocks, 1 + LinesPerMinute::MAX_LINES, "{written}");
     }
 }
