@@ -98,7 +98,7 @@ impl EndpointBreakers {
         let Some(endpoint) = endpoint else { return EndpointHealth::Healthy };
         match self.breakers.get(endpoint) {
             None | Some(CircuitBreaker::Closed) => {
-                self.unprepared.noted_at(endpoint).map_or(EndpointHealth::Healthy, EndpointHealth::ProbeDue)
+                self.unprepared.noted_at(endpoint, now).map_or(EndpointHealth::Healthy, EndpointHealth::ProbeDue)
             }
             Some(CircuitBreaker::Open { until, .. }) if *until <= now => EndpointHealth::ProbeDue(*until),
             Some(CircuitBreaker::Open { until, .. }) => EndpointHealth::Unreachable(*until),

@@ -39,8 +39,9 @@ impl UnpreparedNodes {
     }
 
     /// When the node last gave this answer, if it has given no other since.
-    pub(super) fn noted_at(&self, endpoint: &str) -> Option<Duration> {
-        self.0.get(endpoint).map(|node| node.last)
+    pub(super) fn noted_at(&self, endpoint: &str, now: Duration) -> Option<Duration> {
+        let last = self.0.get(endpoint)?.last;
+        (now.saturating_sub(last) <= FORGET_AFTER).then_some(last)
     }
 }
 
@@ -60,7 +61,7 @@ mod tests {
         assert!(nodes.note("n1", "other", at(5)), "a pod of another namespace gets the same answer");
         assert!(nodes.note("n1", "hostile", at(6)));
         nodes.forget("n1");
-        assert_eq!(nodes.noted_at("n1"), None);
+        assert_eq!(nodes.noted_at("n1", at(6)), None);
         assert!(!nodes.note("n1", "other", at(7)), "the count starts again");
     }
 
@@ -69,8 +70,9 @@ mod tests {
         let mut nodes = UnpreparedNodes::default();
         nodes.note("gone", "a", at(0));
         nodes.note("n2", "a", at(86_400));
-        assert_eq!(nodes.noted_at("gone"), Some(at(0)));
+        assert_eq!(nodes.noted_at("gone", at(86_400)), Some(at(0)));
+        assert_eq!(nodes.noted_at("gone", at(86_401)), None, "also without another answer");
         nodes.note("n2", "a", at(86_401));
-        assert_eq!(nodes.noted_at("gone"), None);
+        assert_eq!(nodes.noted_at("gone", at(86_400)), None);
     }
 }

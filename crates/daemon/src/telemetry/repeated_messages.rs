@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_that_are_made_up_silence_a_true_one_for_seconds_and_fill_no_log() {
+    fn made_up_namespaces_fill_no_log_and_a_true_one_has_its_line_seconds_after_their_end() {
         let (messages, start) = (RepeatedMessages::default(), Instant::now());
         let log = |prefix: &str, now| {
             let made_up = (0..2 * MAX_MESSAGES).map(|number| format!("{prefix}-{number}"));
