@@ -50,7 +50,7 @@ impl Waiting {
         let is_slow = |namespace: &Arc<str>| self.slow.contains_key(namespace);
         let is_slow_running = self.running.iter().any(is_slow);
         let has_place =
-            |namespace: &Arc<str>| !self.running.contains(namespace) && !(is_slow_running && is_slow(namespace));
+            |namespace: &Arc<str>| !(self.running.contains(namespace) || is_slow_running && is_slow(namespace));
         let at = self.order.iter().position(has_place)?;
         let namespace = self.order.remove(at)?;
         let queue = self.queues.get_mut(&namespace)?;
