@@ -16,6 +16,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post_service};
 use futures::FutureExt as _;
+use tokio::sync::Semaphore;
 use tower::{Service, service_fn};
 use tracing::{debug, error};
 
@@ -35,6 +36,17 @@ type ReviewHandler = fn(&AdmissionHandler, &[u8]) -> Result<Vec<u8>, RequestErro
 struct RouteState {
     handler: AdmissionHandler,
     bodies: BodyReader,
+    /// To handle a large body. A body may be decoded into as many bytes again, more than once.
+    large_handlers: Arc<Semaphore>,
+}
+
+/// How many large bodies are handled at the same time.
+const MAX_LARGE_HANDLERS: usize = 1;
+
+impl RouteState {
+    fn new(handler: AdmissionHandler) -> Self {
+        Self { handler, bodies: BodyReader::default(), large_handlers: Arc::new(Semaphore::new(MAX_LARGE_HANDLERS)) }
+    }
 }
 
 /// The routes of the webhook, for the client of one connection.
@@ -53,7 +65,7 @@ const UNKNOWN_CLIENT: Client = Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
 /// The routes of the webhook.
 pub fn router(handler: AdmissionHandler) -> Router {
-    routes(&Arc::new(RouteState { handler, bodies: BodyReader::default() }))
+    routes(&Arc::new(RouteState::new(handler)))
 }
 
 fn routes(state: &Arc<RouteState>) -> Router {
@@ -139,7 +151,12 @@ async fn read_and_handle(
     }
     // A large body takes some milliseconds, for which small ones must not wait.
     let state = Arc::clone(state);
-    match tokio::task::spawn_blocking(move || handler(&state.handler, body.bytes())).await {
+    let permit = Arc::clone(&state.large_handlers).acquire_owned().await.map_err(|_| RequestError::ShuttingDown)?;
+    let handled = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        handler(&state.handler, body.bytes())
+    });
+    match handled.await {
         Ok(response) => response,
         Err(error) => Err(error.try_into_panic().map_or(RequestError::ShuttingDown, |panic| resume_unwind(panic))),
     }

@@ -23,6 +23,10 @@ use super::text::Text;
 use super::unknown_keys::unknown_key_warnings;
 use super::unsupported_features::unsupported_features;
 
+/// The longest value of a label, see
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>.
+const LONGEST_LABEL_VALUE: usize = 63;
+
 /// In characters. Kubernetes recommends this limit; clients may cut longer warnings.
 const MAX_WARNING_LENGTH: usize = 120;
 /// In characters, of each problem of a denied pod. It may quote a whole annotation.
@@ -137,18 +141,26 @@ fn findings(pod: &ReviewedPod<'_>) -> Result<Findings, RequestError> {
     Ok(Findings { problems, hints })
 }
 
+/// A value as a problem quotes it. One that the API server would accept is not changed.
+fn quoted(value: &str) -> String {
+    shortened(value, LONGEST_LABEL_VALUE)
+}
+
 fn snap_problem(value: &str) -> Option<String> {
     let intended = [OPTED_IN, "false"].into_iter().find(|allowed| value.eq_ignore_ascii_case(allowed));
     match intended {
         Some(allowed) if allowed == value => None,
-        Some(allowed) => Some(format!("label {SNAP}: `{value}` is not recognized; did you mean \"{allowed}\"?")),
-        None => Some(format!("label {SNAP}: `{value}` is not recognized; use \"true\" or \"false\"")),
+        Some(allowed) => {
+            Some(format!("label {SNAP}: `{}` is not recognized; did you mean \"{allowed}\"?", quoted(value)))
+        }
+        None => Some(format!("label {SNAP}: `{}` is not recognized; use \"true\" or \"false\"", quoted(value))),
     }
 }
 
 fn mutated_problem(value: &str) -> Option<String> {
     let is_known = value == ORIGINAL || value == RESTORED;
-    (!is_known).then(|| format!("label {MUTATED}: `{value}` is treated as \"false\"; use \"true\" or \"false\""))
+    let problem = || format!("label {MUTATED}: `{}` is treated as \"false\"; use \"true\" or \"false\"", quoted(value));
+    (!is_known).then(problem)
 }
 
 /// The annotations that [`CheckpointOptions`] are parsed from, cut as the watch cuts them.
@@ -169,7 +181,9 @@ fn option_annotations(annotations: &Annotations<'_>) -> BTreeMap<String, String>
 
 /// Cuts a finding, and makes it one line of visible characters: the API server drops warnings with control characters.
 fn cut(finding: &str, longest: usize) -> String {
-    let mut line = one_visible_line(finding);
+    // What is cut off need not be made visible first. A control sequence of a finding that is no longer than this is left out.
+    let most = finding.char_indices().nth(8 * longest).map_or(finding.len(), |(at, _)| at);
+    let mut line = one_visible_line(&finding[..most]);
     let mut ends = line.char_indices().map(|(end, _)| end).skip(longest - 1);
     if let (Some(end), Some(_)) = (ends.next(), ends.next()) {
         line.truncate(end);

@@ -68,7 +68,7 @@ impl ServedWebhook {
     async fn start() -> Self {
         let metrics = AdmissionMetrics::register(&mut Registry::default());
         let handler = AdmissionHandler::new(PodTimelines::new(), metrics, ValidationMode::Warn);
-        let state = Arc::new(RouteState { handler, bodies: BodyReader::default() });
+        let state = Arc::new(RouteState::new(handler));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(axum::serve(listener, Webhook(routes(&state))).into_future());

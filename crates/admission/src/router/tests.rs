@@ -1,3 +1,6 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::header::ALLOW;
 use axum::http::{Method, Request as HttpRequest};
@@ -30,7 +33,7 @@ impl TestWebhook {
         let (timelines, mut registry) = (PodTimelines::new(), Registry::with_prefix("snapwatcher"));
         let metrics = AdmissionMetrics::register(&mut registry);
         let handler = || AdmissionHandler::new(timelines.clone(), metrics.clone(), validation);
-        let state = Arc::new(RouteState { handler: handler(), bodies: BodyReader::default() });
+        let state = Arc::new(RouteState::new(handler()));
         Self { state, router: router(handler()), timelines, registry }
     }
 
@@ -223,6 +226,25 @@ async fn a_panic_is_a_counted_500() {
         assert!(to_bytes(response.into_body(), usize::MAX).await.unwrap().is_empty());
     }
     assert!(webhook.metric(r#"snapwatcher_admission_http_errors_total{status="500"} 2"#));
+}
+
+/// A decoded body may take its length again, more than once.
+#[tokio::test]
+async fn one_large_body_is_handled_at_a_time() {
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    let handler: ReviewHandler = |_, _| {
+        MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(20));
+        RUNNING.fetch_sub(1, Ordering::SeqCst);
+        Ok(Vec::new())
+    };
+    let webhook = TestWebhook::new(ValidationMode::Warn);
+    let reviews = (0..2).map(|_| super::review(&webhook.state, post_json(MUTATE, " ".repeat(100 * 1024)), handler));
+    for response in futures::future::join_all(reviews).await {
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+    assert_eq!(MOST.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

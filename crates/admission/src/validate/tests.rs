@@ -183,3 +183,14 @@ fn a_mode_has_the_name_of_its_flag_value() {
         assert_eq!(mode.to_possible_value().unwrap().get_name(), mode.as_str());
     }
 }
+
+#[test]
+fn what_is_made_of_a_long_label_is_short() {
+    let long = format!("\n{}", "x".repeat(1 << 20));
+    for problem in [snap_problem(&long), mutated_problem(&long)] {
+        let problem = problem.unwrap();
+        assert!(problem.len() < 300, "{}", problem.len());
+        assert!(cut(&problem, MAX_WARNING_LENGTH).starts_with("label snap.weaversoft.io/"), "{problem}");
+    }
+    assert!(cut(&long, 10).len() < 20);
+}
