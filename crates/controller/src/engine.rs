@@ -87,7 +87,7 @@ impl Engine {
             self.requeue_blocked();
         }
         self.last_step = now;
-        self.slots.is_shared = self.pods.has_several_namespaces();
+        self.slots.share(self.pods.has_several_namespaces());
         self.start_work(now);
         self.report_numbers(now);
         std::mem::take(&mut self.effects)
@@ -278,6 +278,13 @@ impl Engine {
 
     fn report(&mut self, report: Report) {
         self.effects.push(Effect::Report(Box::new(report)));
+    }
+
+    /// After slots have changed, what waits for one is tried again. What people do with other Checkpoints is no reason to.
+    fn requeue_if_slots_changed(&mut self) {
+        if self.slots.take_changed() {
+            self.requeue_blocked();
+        }
     }
 
     fn requeue_blocked(&mut self) {

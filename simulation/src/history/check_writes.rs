@@ -72,6 +72,10 @@ impl World {
             Phase::Pending if reason == INTERRUPTED && before.reason() != Some(INTERRUPTED) => {
                 return self.violate("interrupted without an attempt", text);
             }
+            // People can write any number of attempts into annotations. Beyond the limit of a namespace they are not waited for.
+            Phase::InProgress if reason == Reason::TooManyCheckpoints.as_str() && !facts::has_status(before) => {
+                return self.coverage.event("attempts in annotations that were ended beyond a limit");
+            }
             Phase::InProgress if to != Phase::InProgress && !is_holder => {
                 if reason != INTERRUPTED {
                     return self.violate("outcome by another process", text);

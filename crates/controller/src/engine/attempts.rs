@@ -90,7 +90,7 @@ impl Engine {
             return self.blocked.push((WorkItem::Attempt(key), node));
         }
         let endpoint = self.endpoint(node.as_deref()).map(str::to_owned);
-        let permit = self.breakers.issue(endpoint.as_deref());
+        let permit = self.breakers.issue(endpoint.as_deref(), now.boot);
         let operation =
             Operation::Attempt(Box::new(Attempt { checkpoint: checkpoint.clone(), pod: name, node, shown }));
         self.start(Task::Attempt(checkpoint), operation, Some(key), permit);

@@ -14,9 +14,12 @@ pub(super) enum CircuitBreaker {
     Closed,
     /// No attempt before `until`; then one, as a probe.
     Open { until: Duration, failures: u32 },
-    /// The probe is under way.
-    Probing { failures: u32 },
+    /// The probe is under way. After [`NEXT_PROBE`], another one may start beside it.
+    Probing { failures: u32, since: Duration },
 }
+
+/// A probe without a response for so long holds up no other attempt: its own checkpoint may take minutes.
+const NEXT_PROBE: Duration = Duration::from_secs(10);
 
 /// What an attempt says about its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +57,14 @@ impl CircuitBreaker {
         match self {
             Self::Closed => true,
             Self::Open { until, .. } => *until <= now,
-            Self::Probing { .. } => false,
+            Self::Probing { since, .. } => since.saturating_add(NEXT_PROBE) <= now,
         }
     }
 
-    /// An attempt that was allowed starts. Returns whether it is the probe.
-    pub(super) fn start_probe(&mut self) -> bool {
-        let Self::Open { failures, .. } = *self else { return false };
-        *self = Self::Probing { failures };
+    /// An attempt that was allowed starts. Returns whether it is a probe.
+    pub(super) fn start_probe(&mut self, now: Duration) -> bool {
+        let (Self::Open { failures, .. } | Self::Probing { failures, .. }) = *self else { return false };
+        *self = Self::Probing { failures, since: now };
         true
     }
 
@@ -79,12 +82,17 @@ impl CircuitBreaker {
                 *self = Self::Closed;
                 return;
             }
-            (EndpointSignal::NotSent, Self::Probing { failures }) if was_probe => {
+            (EndpointSignal::NotSent, Self::Probing { failures, .. }) if was_probe => {
                 *self = Self::Open { until: now, failures: *failures };
                 return;
             }
             (EndpointSignal::Unreachable { .. }, Self::Closed) => 1,
-            (EndpointSignal::Unreachable { .. }, Self::Probing { failures }) if was_probe => failures + 1,
+            // Of two probes, the later one may have ended without a request.
+            (EndpointSignal::Unreachable { .. }, Self::Probing { failures, .. } | Self::Open { failures, .. })
+                if was_probe =>
+            {
+                failures + 1
+            }
             // The attempt was sent before the breaker opened, so it adds nothing.
             _ => return,
         };
@@ -92,7 +100,16 @@ impl CircuitBreaker {
         *self = Self::Open { until: now + retry_wait(failures, longest, retry_after, jitter), failures };
     }
 
-    /// When the next attempt may start, if the breaker is open.
+    /// When the next attempt may start, if not now for all.
+    pub(super) fn next_probe(&self) -> Option<Duration> {
+        match self {
+            Self::Closed => None,
+            Self::Open { until, .. } => Some(*until),
+            Self::Probing { since, .. } => Some(since.saturating_add(NEXT_PROBE)),
+        }
+    }
+
+    /// When the first probe may start, if the breaker is open.
     pub(super) fn opens_at(&self) -> Option<Duration> {
         if let Self::Open { until, .. } = self { Some(*until) } else { None }
     }
@@ -119,12 +136,23 @@ mod tests {
     #[test]
     fn an_unreachable_endpoint_is_probed_by_one_attempt_at_a_time() {
         let mut breaker = CircuitBreaker::default();
-        assert!(breaker.allows(at(0)) && !breaker.start_probe());
+        assert!(breaker.allows(at(0)) && !breaker.start_probe(at(0)));
         record(&mut breaker, false, UNREACHABLE, at(0));
         assert!(!breaker.allows(at(1)) && breaker.allows(at(2)));
-        assert!(breaker.start_probe());
+        assert!(breaker.start_probe(at(2)));
         assert!(!breaker.allows(at(2)), "the probe is under way");
         record(&mut breaker, true, EndpointSignal::Reachable, at(3));
+        assert_eq!(breaker, CircuitBreaker::Closed);
+    }
+
+    #[test]
+    fn a_probe_without_a_response_holds_up_the_others_for_ten_seconds() {
+        let mut breaker = CircuitBreaker::default();
+        record(&mut breaker, false, UNREACHABLE, at(0));
+        assert!(breaker.start_probe(at(2)) && !breaker.allows(at(11)));
+        assert_eq!(breaker.next_probe(), Some(at(12)));
+        assert!(breaker.allows(at(12)) && breaker.start_probe(at(12)) && !breaker.allows(at(13)));
+        record(&mut breaker, true, EndpointSignal::Reachable, at(13));
         assert_eq!(breaker, CircuitBreaker::Closed);
     }
 
@@ -138,7 +166,7 @@ mod tests {
         let mut waits = Vec::new();
         let mut now = at(2);
         for _ in 0..9 {
-            assert!(breaker.start_probe());
+            assert!(breaker.start_probe(at(2)));
             record(&mut breaker, true, UNREACHABLE, now);
             let opens = breaker.opens_at().unwrap();
             waits.push(opens.saturating_sub(now).as_secs());
@@ -164,7 +192,7 @@ mod tests {
     #[test]
     fn a_probe_that_was_not_sent_lets_the_next_attempt_probe() {
         let mut breaker = CircuitBreaker::Open { until: at(0), failures: 3 };
-        assert!(breaker.start_probe());
+        assert!(breaker.start_probe(at(2)));
         record(&mut breaker, true, EndpointSignal::NotSent, at(5));
         assert_eq!(breaker, CircuitBreaker::Open { until: at(5), failures: 3 });
     }

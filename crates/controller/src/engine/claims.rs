@@ -251,7 +251,7 @@ impl Engine {
         }
         self.timers.cancel(&Timer::Claim(key.clone()));
         let endpoint = self.endpoint(Some(&claim.node)).map(str::to_owned);
-        let permit = self.breakers.issue(endpoint.as_deref());
+        let permit = self.breakers.issue(endpoint.as_deref(), now.boot);
         self.start_claim(key, claim, Some(permit), now);
     }
 

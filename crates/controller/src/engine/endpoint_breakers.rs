@@ -51,9 +51,12 @@ impl EndpointBreakers {
     }
 
     /// Issues the permit of an attempt that is allowed.
-    pub(super) fn issue(&mut self, endpoint: Option<&str>) -> Permit {
+    pub(super) fn issue(&mut self, endpoint: Option<&str>, now: Duration) -> Permit {
         let breaker = endpoint.and_then(|endpoint| self.breakers.get_mut(endpoint));
-        Permit { endpoint: endpoint.map(str::to_owned), is_probe: breaker.is_some_and(CircuitBreaker::start_probe) }
+        Permit {
+            endpoint: endpoint.map(str::to_owned),
+            is_probe: breaker.is_some_and(|breaker| breaker.start_probe(now)),
+        }
     }
 
     /// What the signal of an attempt about a pod of the namespace says of all pods with the same endpoint. It is never
@@ -124,7 +127,7 @@ impl EndpointBreakers {
 
     /// When the next endpoint may be probed, after `now`.
     pub(super) fn next_probe(&self, now: Duration) -> Option<Duration> {
-        self.breakers.values().filter_map(CircuitBreaker::opens_at).filter(|at| *at > now).min()
+        self.breakers.values().filter_map(CircuitBreaker::next_probe).filter(|at| *at > now).min()
     }
 }
 
@@ -158,7 +161,7 @@ mod tests {
     }
 
     fn record_new(breakers: &mut EndpointBreakers, endpoint: Option<&str>, signal: EndpointSignal, now: Duration) {
-        let permit = breakers.issue(endpoint);
+        let permit = breakers.issue(endpoint, at(0));
         record(breakers, &permit, signal, now);
     }
 
@@ -169,7 +172,7 @@ mod tests {
         assert!(!breakers.allows(Some("n1"), at(1)) && breakers.allows(Some("n2"), at(1)));
         assert!(breakers.allows(None, at(1)), "the endpoint is not known yet");
         assert_eq!((breakers.open_count(LONGEST, at(1)), breakers.next_probe(at(1))), (1, Some(at(2))));
-        let (probe, other) = (breakers.issue(Some("n1")), breakers.issue(Some("n2")));
+        let (probe, other) = (breakers.issue(Some("n1"), at(2)), breakers.issue(Some("n2"), at(2)));
         assert!(breakers.all_closed_except(&probe, LONGEST, at(2)));
         assert!(!breakers.all_closed_except(&other, LONGEST, at(2)));
         assert!(!breakers.allows(Some("n1"), at(9)), "the probe is under way");
@@ -187,7 +190,7 @@ mod tests {
         assert_eq!(open(&breakers, at(611)), (1, Some(at(612))));
         assert_eq!(open(&breakers, at(612)), (0, None));
         assert!(breakers.all_closed_except(&Permit::default(), LONGEST, at(612)));
-        let probe = breakers.issue(Some("gone"));
+        let probe = breakers.issue(Some("gone"), at(2));
         assert_eq!(open(&breakers, at(613)), (1, None), "a probe is under way");
         record(&mut breakers, &probe, UNREACHABLE, at(613));
         assert_eq!(open(&breakers, at(613)), (1, Some(at(1227))));
@@ -208,7 +211,7 @@ mod tests {
     fn a_node_that_is_not_prepared_for_the_pods_of_one_namespace_delays_no_other_pod() {
         let mut breakers = EndpointBreakers::default();
         let mut answer = |namespace: &str, signal, second| {
-            let permit = breakers.issue(Some("n1"));
+            let permit = breakers.issue(Some("n1"), at(2));
             let judged = breakers.judge(&permit, namespace, signal, at(second));
             record(&mut breakers, &permit, judged, at(second));
             (breakers.allows(Some("n1"), at(second)), breakers.health(Some("n1"), at(second)))
@@ -228,7 +231,7 @@ mod tests {
     fn a_node_that_answers_that_it_is_not_prepared_can_be_reached() {
         let mut breakers = EndpointBreakers::default();
         record_new(&mut breakers, Some("n1"), UNREACHABLE, at(0));
-        let probe = breakers.issue(Some("n1"));
+        let probe = breakers.issue(Some("n1"), at(2));
         let judged = breakers.judge(&probe, "shop", EndpointSignal::NotPrepared, at(5));
         record(&mut breakers, &probe, judged, at(5));
         assert!(breakers.allows(Some("n1"), at(5)));
@@ -241,7 +244,7 @@ mod tests {
         record_new(&mut breakers, Some("n1"), UNREACHABLE, at(0));
         assert_eq!(breakers.health(Some("n1"), at(1)), EndpointHealth::Unreachable(at(2)));
         assert_eq!(breakers.health(Some("n1"), at(3)), EndpointHealth::ProbeDue(at(2)));
-        let probe = breakers.issue(Some("n1"));
+        let probe = breakers.issue(Some("n1"), at(2));
         assert_eq!(breakers.health(Some("n1"), at(4)), EndpointHealth::Probing);
         record(&mut breakers, &probe, EndpointSignal::Reachable, at(5));
         assert_eq!(breakers.health(Some("n1"), at(5)), EndpointHealth::Healthy);

@@ -39,6 +39,7 @@ impl Engine {
         let event = event.modify(|checkpoint| {
             first_attempt::trim_metadata(checkpoint);
             is_ignored = !first_attempt::read(checkpoint, longest);
+            first_attempt::drop_text(checkpoint);
         });
         if is_ignored {
             self.report(Report::AttemptIgnored);
@@ -107,7 +108,7 @@ impl Engine {
             self.ended.remove(&key);
         }
         self.look_at(&key, now);
-        self.requeue_blocked();
+        self.requeue_if_slots_changed();
     }
 
     fn checkpoint_gone(&mut self, key: &RecordKey, now: Now) {
@@ -121,7 +122,7 @@ impl Engine {
         } else {
             self.slots.observe(key, None, now);
         }
-        self.requeue_blocked();
+        self.requeue_if_slots_changed();
     }
 
     /// Nothing waits for a slot any more.
@@ -169,6 +170,13 @@ impl Engine {
         is_of_holder && pod.is_some_and(|entry| is_attempt_of(checkpoint, &entry.pod))
     }
 
+    /// Whether only an annotation shows the attempt of a Checkpoint, and its pod does not exist.
+    fn is_of_no_pod(&self, checkpoint: &Checkpoint) -> bool {
+        let pod = fields::pod_name(checkpoint).and_then(|name| self.pods.get(&name));
+        let is_of_pod = pod.is_some_and(|entry| is_attempt_of(checkpoint, &entry.pod));
+        first_attempt::is_in(checkpoint) && self.are_listed() && !is_of_pod
+    }
+
     /// What this process knows of the attempt in a Checkpoint.
     fn attempt_knowledge(&self, key: &RecordKey, checkpoint: &Checkpoint, now: Now) -> AttemptKnowledge {
         let start = attempt_start(checkpoint);
@@ -208,6 +216,8 @@ impl Engine {
         let step = match self.next_step(key, &checkpoint, now) {
             // An attempt that this process never sent is made up, so the Checkpoint is ended as one without an attempt.
             NextStep::Cancel if self.records.is_excess(key) => NextStep::Attempt,
+            // Nor is one of a pod that does not exist waited for: people could fill the memory with them meanwhile.
+            NextStep::After(_) if self.records.is_excess(key) && self.is_of_no_pod(&checkpoint) => NextStep::Attempt,
             step => step,
         };
         let is_write = matches!(step, NextStep::MarkInterrupted | NextStep::Cancel);

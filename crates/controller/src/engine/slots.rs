@@ -21,6 +21,16 @@ use super::record_key::RecordKey;
 use super::slot_share::{NamespaceSlots, counted, share};
 use crate::record::{fields, first_attempt};
 
+fn uncount(annotated: &mut HashMap<Subject, usize>, slot: &Slot) {
+    let Some(subject) = slot.subject.as_ref().filter(|_| slot.is_in_annotation) else { return };
+    if let Some(count) = annotated.get_mut(subject) {
+        *count -= 1;
+        if *count == 0 {
+            annotated.remove(subject);
+        }
+    }
+}
+
 /// The limits. Only the leader starts attempts, so they hold for the cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct ConcurrencyLimits {
@@ -44,8 +54,12 @@ pub(super) struct Slots {
     /// How long an attempt of this process holds its slot at most.
     longest: Duration,
     held: HashMap<RecordKey, Slot>,
+    /// How many slots of a container are in annotations. People can write any number of them.
+    annotated: HashMap<Subject, usize>,
     /// There are pods of several namespaces.
-    pub(super) is_shared: bool,
+    is_shared: bool,
+    /// Since [`Self::take_changed`].
+    has_changed: bool,
 }
 
 /// The slot of one Checkpoint.
@@ -100,7 +114,50 @@ impl Slot {
 
 impl Slots {
     pub(super) fn new(limits: ConcurrencyLimits, longest: Duration) -> Self {
-        Self { limits, longest, held: HashMap::new(), is_shared: false }
+        Self { limits, longest, held: HashMap::new(), annotated: HashMap::new(), is_shared: false, has_changed: false }
+    }
+
+    /// Whether a slot was taken or given back since the last call, so that work that waits for one may start. A slot that expires is
+    /// reported by [`Self::drop_expired`].
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// Whether there are pods of several namespaces.
+    pub(super) fn share(&mut self, is_shared: bool) {
+        self.has_changed |= self.is_shared != is_shared;
+        self.is_shared = is_shared;
+    }
+
+    fn insert(&mut self, key: &RecordKey, slot: Slot) {
+        if self.held.get(key) == Some(&slot) {
+            return;
+        }
+        self.remove(key);
+        if let Some(subject) = slot.subject.as_ref().filter(|_| slot.is_in_annotation) {
+            *self.annotated.entry(subject.clone()).or_default() += 1;
+        }
+        self.has_changed = true;
+        self.held.insert(key.clone(), slot);
+    }
+
+    fn remove(&mut self, key: &RecordKey) {
+        if let Some(slot) = self.held.remove(key) {
+            self.has_changed = true;
+            uncount(&mut self.annotated, &slot);
+        }
+    }
+
+    fn retain(&mut self, is_kept: impl Fn(&RecordKey, &Slot) -> bool) {
+        let Self { held, annotated, has_changed, .. } = self;
+        held.retain(|key, slot| {
+            let is_kept = is_kept(key, slot);
+            if !is_kept {
+                *has_changed = true;
+                uncount(annotated, slot);
+            }
+            is_kept
+        });
     }
 
     /// Whether fewer slots are taken than the limit for all namespaces and nodes allows.
@@ -179,7 +236,7 @@ impl Slots {
         }
         let (by, node) = (SlotHolder::Operation, node.map(str::to_owned));
         let slot = Slot { by, node, subject, is_in_annotation: false };
-        self.held.insert(key.clone(), slot);
+        self.insert(key, slot);
         true
     }
 
@@ -192,41 +249,42 @@ impl Slots {
         });
         if let Some(slot) = self.held.get_mut(key) {
             slot.by = attempt.map_or(SlotHolder::Outcome, SlotHolder::Checkpoint);
+            self.has_changed = true;
         }
     }
 
     /// The operation has ended.
     pub(super) fn release(&mut self, key: &RecordKey) {
         if self.held.get(key).is_some_and(|slot| slot.by == SlotHolder::Operation) {
-            self.held.remove(key);
+            self.remove(key);
         }
     }
 
     /// Outcomes that need not be waited for any more: the watch shows them, or there will be none.
     pub(super) fn drop_outcomes(&mut self, is_awaited: impl Fn(&RecordKey) -> bool) {
-        self.held.retain(|key, slot| slot.by != SlotHolder::Outcome || is_awaited(key));
+        self.retain(|key, slot| slot.by != SlotHolder::Outcome || is_awaited(key));
     }
 
     /// Takes over a Checkpoint on which no operation of this process works. `None`: it was deleted.
     pub(super) fn observe(&mut self, key: &RecordKey, checkpoint: Option<&Checkpoint>, now: Now) {
         let slot = checkpoint.and_then(|checkpoint| self.slot_of(key, checkpoint, now));
         match slot.filter(|slot| !slot.is_in_annotation || !self.has_enough_of(slot, key)) {
-            Some(slot) => drop(self.held.insert(key.clone(), slot)),
-            None => drop(self.held.remove(key)),
+            Some(slot) => self.insert(key, slot),
+            None => self.remove(key),
         }
     }
 
     /// Whether other annotations already show as many attempts of this container as there can be in truth: one of its pod and one
     /// of its revision.
     fn has_enough_of(&self, slot: &Slot, key: &RecordKey) -> bool {
-        let is_same =
-            |(of, other): &(&RecordKey, &Slot)| *of != key && other.is_in_annotation && other.subject == slot.subject;
-        self.held.iter().filter(is_same).count() >= 2
+        let Some(subject) = &slot.subject else { return false };
+        let own = self.held.get(key).filter(|own| own.is_in_annotation && own.subject.as_ref() == Some(subject));
+        self.annotated.get(subject).copied().unwrap_or_default() >= 2 + usize::from(own.is_some())
     }
 
     /// Forgets the slots of Checkpoints, but not those of operations, nor those of Checkpoints on which an operation works.
     pub(super) fn forget_checkpoints(&mut self, is_busy: impl Fn(&RecordKey) -> bool) {
-        self.held.retain(|key, slot| slot.by == SlotHolder::Operation || is_busy(key));
+        self.retain(|key, slot| slot.by == SlotHolder::Operation || is_busy(key));
     }
 
     /// Drops the slots that have expired. False: none has after `last`, by the clock since boot. If a clock was wrong, the
@@ -236,7 +294,7 @@ impl Slots {
             |slot: &Slot| matches!(slot.by, SlotHolder::Checkpoint(of) if of.until > last && of.until <= now.boot);
         let have_expired = self.held.values().any(has_expired);
         let is_stated = |slot: &Slot| matches!(slot.by, SlotHolder::Checkpoint(of) if of.stated > now.wall);
-        self.held.retain(|_, slot| slot.holds_subject(now.boot) || is_stated(slot));
+        self.retain(|_, slot| slot.holds_subject(now.boot) || is_stated(slot));
         have_expired
     }
 

@@ -23,6 +23,11 @@ use super::transitions::{self, AttemptTarget, Holder};
 /// A longer annotation is ignored. Names have at most 253 characters, images a few hundred.
 const LONGEST_ANNOTATION: usize = 4096;
 
+/// The longest `holder`: the name of a pod, and the number of its start.
+const LONGEST_HOLDER: usize = 320;
+/// The longest image and the longest image ID, as in the schema of a Checkpoint.
+const LONGEST_IMAGE: usize = 512;
+
 /// `creationTimestamp` has no fractions of a second.
 const CREATION_PRECISION: SignedDuration = SignedDuration::from_secs(1);
 
@@ -48,13 +53,16 @@ impl FirstAttempt {
     fn has_valid_texts(&self) -> bool {
         let Self { holder, start_time: _, deadline: _, pod, workload, revision, image, image_id } = self;
         let is_visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        let images = [image.as_ref(), image_id.as_ref()].into_iter().flatten();
         let is_workload = |(kind, name): (&str, &str)| is_label_value(kind) && is_label_value(name);
         is_object_name(&pod.name)
             && pod.uid.as_deref().is_none_or(is_label_value)
             && pod.node.as_deref().is_none_or(is_object_name)
             && workload.split_once('/').is_some_and(is_workload)
             && is_label_value(revision)
-            && [Some(holder), image.as_ref(), image_id.as_ref()].into_iter().flatten().all(|text| is_visible(text))
+            && is_visible(holder)
+            && holder.len() <= LONGEST_HOLDER
+            && images.into_iter().all(|text| is_visible(text) && text.len() <= LONGEST_IMAGE)
     }
 }
 
@@ -124,6 +132,13 @@ pub(crate) fn trim_metadata(checkpoint: &mut Checkpoint) {
         annotations: (!kept.is_empty()).then_some(kept),
         ..ObjectMeta::default()
     };
+}
+
+/// Drops the text of the annotation, once the status has what it says. That there is one counts.
+pub(crate) fn drop_text(checkpoint: &mut Checkpoint) {
+    if let Some(text) = checkpoint.metadata.annotations.as_mut().and_then(|annotations| annotations.get_mut(ATTEMPT)) {
+        *text = String::new();
+    }
 }
 
 /// Fills the status of a Checkpoint that has none from its annotation, as every reader of the object does. `longest` is how

@@ -283,3 +283,37 @@ fn an_attempt_that_is_seen_again_after_its_slot_has_expired_holds_none() {
     slots.drop_expired(boot(300), now(7200));
     assert!(slots.held.is_empty());
 }
+
+/// People can change other Checkpoints all the time. Then what waits for a slot is not tried again.
+#[test]
+fn only_a_slot_that_is_taken_or_given_back_is_a_change() {
+    let mut slots = slots(8, 8);
+    assert!(!slots.take_changed());
+    slots.observe(&key("a"), Some(&in_progress(at(100))), now(0));
+    assert!(slots.take_changed() && !slots.take_changed());
+    slots.observe(&key("a"), Some(&in_progress(at(100))), now(1));
+    slots.observe(&key("unknown"), None, now(1));
+    slots.share(false);
+    assert!(!slots.take_changed());
+    slots.observe(&key("a"), None, now(1));
+    assert!(slots.take_changed());
+    assert!(take(&mut slots, "b", "n1") && slots.take_changed());
+    slots.responded(&key("b"), None, now(2));
+    assert!(slots.take_changed());
+}
+
+/// Each look at one of many forged attempts costs the same.
+#[test]
+fn the_attempts_of_a_container_in_annotations_are_counted() {
+    let mut slots = slots(8, 8);
+    for number in 0..4 {
+        slots.observe(&key(&number.to_string()), Some(&made_up()), now(0));
+    }
+    assert_eq!((slots.held.len(), slots.annotated.values().copied().collect::<Vec<_>>()), (2, vec![2]));
+    slots.observe(&key("0"), Some(&made_up()), now(1));
+    assert_eq!(slots.held.len(), 2, "one that is seen again is no further one");
+    slots.observe(&key("0"), None, now(1));
+    slots.observe(&key("3"), Some(&made_up()), now(1));
+    slots.retain(|_, _| false);
+    assert!(slots.annotated.is_empty());
+}

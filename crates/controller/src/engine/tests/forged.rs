@@ -77,7 +77,7 @@ fn attempts_on_more_nodes_than_a_leader_has_attempts_hold_no_node() {
             let event = Box::new(Event::Apply(forged(pod, &former, 1)));
             engine.on(Input::Checkpoints { scope: 0, event }, now(1));
         }
-        engine.slots.is_shared = true;
+        engine.slots.share(true);
         assert_eq!(engine.slots.has_free("harmed", Some("n1"), now(1).boot), expected, "{attempts} attempts");
     }
 }
@@ -117,6 +117,37 @@ fn checkpoints_with_made_up_attempts_beyond_the_limit_of_their_namespace_are_end
         }
     }
     assert_eq!(ended, 4, "all but two");
+}
+
+#[test]
+fn made_up_attempts_of_pods_that_do_not_exist_are_not_waited_for_beyond_the_limit() {
+    let former = Holder { instance: "snapwatcher-1".into(), boot: "b9".into() };
+    let (mut engine, _) = leading(EngineSettings { max_manual_checkpoints: 2, ..settings() }, pods());
+    let mut ended = 0;
+    for number in 0..6 {
+        let name = format!("ghost-{number}");
+        let ghost = pod(&name).namespace("attacks").uid(&name).ready(0).node("n1").watched();
+        let event = Box::new(Event::Apply(forged(ghost, &former, 1)));
+        for (_, operation) in operations(engine.on(Input::Checkpoints { scope: 0, event }, now(1))) {
+            assert!(
+                matches!(operation, Operation::WriteUnmet { reason: Reason::TooManyCheckpoints, .. }),
+                "{operation:?}"
+            );
+            ended += 1;
+        }
+    }
+    assert_eq!(ended, 4, "all but two");
+}
+
+#[test]
+fn what_is_kept_of_a_forged_attempt_is_short() {
+    let long = Holder { instance: "x".repeat(2000), boot: "b9".into() };
+    for (holder, counts) in [(long, false), (Holder { instance: "x".repeat(253), boot: "b9".into() }, true)] {
+        let mut checkpoint = forged(pods().remove(0), &holder, 1);
+        assert_eq!(first_attempt::read(&mut checkpoint, SignedDuration::from_secs(240)), counts);
+        first_attempt::drop_text(&mut checkpoint);
+        assert!(first_attempt::is_in(&checkpoint) && serde_json::to_string(&checkpoint.metadata).unwrap().len() < 400);
+    }
 }
 
 #[test]
