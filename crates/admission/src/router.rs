@@ -152,11 +152,11 @@ async fn read_and_handle(
     // A large body takes some milliseconds, for which small ones must not wait.
     let state = Arc::clone(state);
     let permit = Arc::clone(&state.large_handlers).acquire_owned().await.map_err(|_| RequestError::ShuttingDown)?;
-    let handled = tokio::task::spawn_blocking(move || {
+    let review = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         handler(&state.handler, body.bytes())
     });
-    match handled.await {
+    match review.await {
         Ok(response) => response,
         Err(error) => Err(error.try_into_panic().map_or(RequestError::ShuttingDown, |panic| resume_unwind(panic))),
     }
