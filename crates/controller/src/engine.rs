@@ -83,11 +83,13 @@ impl Engine {
             let Some(timer) = self.timers.pop(now.boot) else { break };
             self.due(timer, now);
         }
-        if self.slots.drop_expired(self.last_step.boot, now) {
+        self.slots.share(self.pods.has_several_namespaces());
+        let has_expired = self.slots.drop_expired(self.last_step.boot, now);
+        // What people do with other Checkpoints is no reason to try again what waits for a slot.
+        if self.slots.take_changed() || has_expired {
             self.requeue_blocked();
         }
         self.last_step = now;
-        self.slots.share(self.pods.has_several_namespaces());
         self.start_work(now);
         self.report_numbers(now);
         std::mem::take(&mut self.effects)
@@ -278,13 +280,6 @@ impl Engine {
 
     fn report(&mut self, report: Report) {
         self.effects.push(Effect::Report(Box::new(report)));
-    }
-
-    /// After slots have changed, what waits for one is tried again. What people do with other Checkpoints is no reason to.
-    fn requeue_if_slots_changed(&mut self) {
-        if self.slots.take_changed() {
-            self.requeue_blocked();
-        }
     }
 
     fn requeue_blocked(&mut self) {

@@ -72,7 +72,6 @@ impl Engine {
         let signal = self.breakers.judge(&permit, record.namespace(), EndpointSignal::from(&outcome), now.boot);
         self.record_signal(&permit, signal, now);
         self.report(Report::Responded { outcome, signal, others_reachable });
-        self.requeue_if_slots_changed();
     }
 
     /// A permit that was not used.
@@ -151,7 +150,6 @@ impl Engine {
                 self.look_at(&record, now);
             }
         }
-        self.requeue_if_slots_changed();
     }
 
     /// Whether the operation has met another state than the watch shows. Usually the watch is about to deliver it.

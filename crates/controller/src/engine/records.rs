@@ -108,7 +108,6 @@ impl Engine {
             self.ended.remove(&key);
         }
         self.look_at(&key, now);
-        self.requeue_if_slots_changed();
     }
 
     fn checkpoint_gone(&mut self, key: &RecordKey, now: Now) {
@@ -122,7 +121,6 @@ impl Engine {
         } else {
             self.slots.observe(key, None, now);
         }
-        self.requeue_if_slots_changed();
     }
 
     /// Nothing waits for a slot any more.
