@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
+
+use snapwatcher_daemon::retry_after::retry_after;
 
 use crate::backend::LONGEST_RETRY_AFTER;
 use crate::redact::KnownSecrets;
@@ -29,16 +30,8 @@ impl BackendResponse {
         self.sent.without_values(text)
     }
 
-    /// The wait that the server requests: seconds or a date, see RFC 9110 section 10.2.3. Other values are ignored, and a
-    /// date in the past means now.
+    /// The wait that the server requests, at most [`LONGEST_RETRY_AFTER`].
     pub(crate) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
-        let value = self.retry_after_header.as_deref()?.trim();
-        if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-            // A number that does not fit is a very long time.
-            let wait = value.parse().map_or(LONGEST_RETRY_AFTER, Duration::from_secs);
-            return Some(wait.min(LONGEST_RETRY_AFTER));
-        }
-        let at = DateTimeParser::new().parse_timestamp(value).ok()?;
-        Some(Duration::try_from(at.duration_since(now)).unwrap_or_default().min(LONGEST_RETRY_AFTER))
+        retry_after(self.retry_after_header.as_deref()?, now, LONGEST_RETRY_AFTER)
     }
 }
