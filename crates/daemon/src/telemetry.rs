@@ -12,7 +12,7 @@ mod repeated_messages;
 mod target;
 mod text_format;
 
-pub use error_text::{error_chain, join_error_message, panic_message};
+pub use error_text::{error_chain, innermost_cause, join_error_message, panic_message};
 pub use lines_per_minute::{LeftOut, LinesPerMinute};
 pub use log_options::{LogFormat, LogLevel};
 pub use repeated_messages::RepeatedMessages;

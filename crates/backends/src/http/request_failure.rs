@@ -1,12 +1,11 @@
 //! Why a request has no complete response, and what that means for its attempt.
 
-use std::error::Error;
-use std::io;
 use std::time::Duration;
 
 use rustls::CertificateError;
 
 use snapwatcher_api::outcome::Reason;
+use snapwatcher_daemon::telemetry::innermost_cause;
 use snapwatcher_kubernetes::tls::certificate_error;
 
 use super::timeouts::RequestTimeouts;
@@ -51,19 +50,21 @@ impl RequestFailure {
     pub(crate) fn classify(&self, endpoint: EndpointLabel<'_>) -> (Reason, String) {
         let EndpointLabel { name, url, remedy } = endpoint;
         match &self.cause {
-            FailureCause::Transport(error) if error.is_builder() => {
-                (Reason::Rejected, format!("could not build the request to {name} at {url}: {}", innermost(error)))
-            }
+            FailureCause::Transport(error) if error.is_builder() => (
+                Reason::Rejected,
+                format!("could not build the request to {name} at {url}: {}", innermost_cause(error)),
+            ),
             FailureCause::Transport(error) if self.has_connected => {
-                (Reason::NoResponse, format!("no complete response from {name} at {url}: {}", innermost(error)))
+                (Reason::NoResponse, format!("no complete response from {name} at {url}: {}", innermost_cause(error)))
             }
             FailureCause::Transport(error) if error.is_dns() => (
                 Reason::Unreachable,
-                format!("could not resolve the host of {name} at {url}: {}; {remedy}", innermost(error)),
+                format!("could not resolve the host of {name} at {url}: {}; {remedy}", innermost_cause(error)),
             ),
-            FailureCause::Transport(error) => {
-                (Reason::Unreachable, format!("could not connect to {name} at {url}: {}; {remedy}", innermost(error)))
-            }
+            FailureCause::Transport(error) => (
+                Reason::Unreachable,
+                format!("could not connect to {name} at {url}: {}; {remedy}", innermost_cause(error)),
+            ),
             FailureCause::TimedOut(limit) if self.has_connected => (
                 Reason::NoResponse,
                 format!("no complete response from {name} at {url} within {limit:?} after connecting"),
@@ -78,20 +79,5 @@ impl RequestFailure {
     pub(crate) fn certificate_error(&self) -> Option<&CertificateError> {
         let FailureCause::Transport(error) = &self.cause else { return None };
         certificate_error::in_chain(error)
-    }
-}
-
-/// The text of the innermost cause. reqwest's own text repeats the URL with its password.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause = error.source();
-    while let Some(inner) = cause.and_then(|cause| cause.source()) {
-        cause = Some(inner);
-    }
-    match cause {
-        None => error.to_string(),
-        Some(cause) => match cause.downcast_ref::<io::Error>() {
-            Some(io) if io.raw_os_error().is_some() => io.kind().to_string(),
-            _ => cause.to_string(),
-        },
     }
 }

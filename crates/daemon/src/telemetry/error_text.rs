@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::error::Error;
+use std::io;
 
 use kube::core::Status;
 use tokio::task::JoinError;
@@ -56,6 +57,21 @@ fn whole_chain(error: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     line
+}
+
+/// The text of the innermost cause. The text of an HTTP client's own error repeats the URL with its password.
+pub fn innermost_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error.source();
+    while let Some(inner) = cause.and_then(|cause| cause.source()) {
+        cause = Some(inner);
+    }
+    match cause {
+        None => error.to_string(),
+        Some(cause) => match cause.downcast_ref::<io::Error>() {
+            Some(io) if io.raw_os_error().is_some() => io.kind().to_string(),
+            _ => cause.to_string(),
+        },
+    }
 }
 
 fn status<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e Status> {
