@@ -22,7 +22,7 @@ pub use kubeconfig::NoCluster;
 pub use list_pages::{Pages, list_pages};
 pub use live_pod::{LONGEST_POD_TEXT, LivePod, PodDetail, PodNeed, PodText, read_pod};
 pub use page_limit::limit_pages;
-pub use proxy::ProxyError;
+pub use proxy::{ProxyEnvironment, ProxyError};
 pub use response_limit::limit_responses;
 pub use scope::Scope;
 pub use watch::{WatchStreamError, watch};

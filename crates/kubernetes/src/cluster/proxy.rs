@@ -1,10 +1,11 @@
-//! The proxy between this process and the API server.
+//! The proxy between this process and a server: the API server, or another one on the other side of the proxy.
 //!
-//! It is chosen as kubectl does: the proxy of the kubeconfig, else that of the environment unless the API server is this machine
+//! For the API server it is chosen as kubectl does: the proxy of the kubeconfig, else that of the environment unless the API server is this machine
 //! or NO_PROXY names it. kube compares NO_PROXY with the address of the proxy instead, and reads no proxy in a pod. A proxy that
 //! is not used may have any address.
 
 use std::env;
+use std::fmt;
 
 use http::Uri;
 
@@ -17,18 +18,18 @@ pub struct ProxyError {
     place: &'static str,
 }
 
-/// What the environment says about proxies. Of each variable, the upper-case form counts first.
-#[derive(Debug, Default)]
-#[expect(clippy::struct_field_names, reason = "the fields have the names of the variables")]
-pub(super) struct ProxyEnvironment {
-    https_proxy: Option<String>,
-    http_proxy: Option<String>,
-    no_proxy: Option<String>,
+/// What the environment says about proxies.
+#[derive(Clone, Default)]
+pub struct ProxyEnvironment {
+    pub https_proxy: Option<String>,
+    pub http_proxy: Option<String>,
+    pub no_proxy: Option<String>,
 }
 
 impl ProxyEnvironment {
+    /// Reads the variables. Of each, the upper-case form counts first.
     #[expect(clippy::disallowed_methods, reason = "these variables are settings of all programs, not of this one")]
-    pub(super) fn read() -> Self {
+    pub fn read() -> Self {
         let read = |upper: &str, lower: &str| {
             let variable = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
             variable(upper).or_else(|| variable(lower))
@@ -39,6 +40,27 @@ impl ProxyEnvironment {
             no_proxy: read("NO_PROXY", "no_proxy"),
         }
     }
+
+    /// The proxy for requests to a server.
+    pub fn proxy_to(&self, server: &Uri) -> Result<Option<Uri>, ProxyError> {
+        let (place, value) = match server.scheme_str() {
+            Some("http") => ("HTTP_PROXY", &self.http_proxy),
+            _ => ("HTTPS_PROXY", &self.https_proxy),
+        };
+        match value {
+            Some(value) if is_proxied(server, self.no_proxy.as_deref().unwrap_or_default()) => {
+                parsed(value, place).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl fmt::Debug for ProxyEnvironment {
+    /// Without the addresses: they may hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyEnvironment").field("no_proxy", &self.no_proxy).finish_non_exhaustive()
+    }
 }
 
 /// The proxy for requests to the API server at `server`.
@@ -47,18 +69,9 @@ pub(super) fn proxy(
     of_kubeconfig: Option<&str>,
     environment: &ProxyEnvironment,
 ) -> Result<Option<Uri>, ProxyError> {
-    if let Some(url) = of_kubeconfig {
-        return parsed(url, "`proxy-url` in the kubeconfig").map(Some);
-    }
-    let (place, value) = match server.scheme_str() {
-        Some("http") => ("HTTP_PROXY", &environment.http_proxy),
-        _ => ("HTTPS_PROXY", &environment.https_proxy),
-    };
-    match value {
-        Some(value) if is_proxied(server, environment.no_proxy.as_deref().unwrap_or_default()) => {
-            parsed(value, place).map(Some)
-        }
-        _ => Ok(None),
+    match of_kubeconfig {
+        Some(url) => parsed(url, "`proxy-url` in the kubeconfig").map(Some),
+        None => environment.proxy_to(server),
     }
 }
 
