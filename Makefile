@@ -31,7 +31,7 @@ CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 FUZZ_SECONDS := 3600
 
-.PHONY: help build demo test e2e storm adversary simulate mutants bench fuzz scan lint fmt audit sbom helm manifests man test-chart image install clean
+.PHONY: help build demo registries test e2e storm adversary simulate mutants bench fuzz scan lint fmt audit sbom helm manifests man test-chart image install clean
 
 # The image that `make image` builds and `make install` runs.
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -47,7 +47,12 @@ build: ## Build SnapWatcher and the lab (debug)
 demo: build ## Follow a pod from its label to its checkpoint on a real API server; KEEP=1 keeps everything running afterwards; KUBEBUILDER_ASSETS=FOLDER takes etcd and kube-apiserver from there instead of building them
 	$(LAB) demo --snapwatcher $(SNAPWATCHER) $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: build helm ## Run all tests except those of e2e, against a control plane on this machine
+registries: build ## Put the registries of images that the tests use into the cache, if they are not there yet
+	[[ -x /usr/bin/docker-registry ]] || .ci/unpack docker-registry usr/bin/docker-registry $(CACHE)/docker-registry
+	@$(LAB) tool distribution >/dev/null
+	@$(LAB) tool go-container-registry >/dev/null
+
+test: build helm registries ## Run all tests except those of e2e, against a control plane on this machine
 	# A test sets the clock of a process with it.
 	.ci/package libfaketime '/usr/lib/*/faketime/libfaketime.so.1'
 	$(LAB) test --snapwatcher $(SNAPWATCHER) -- cargo test --workspace --exclude bench --locked

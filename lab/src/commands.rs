@@ -8,6 +8,7 @@ use std::process::{ExitCode, ExitStatus};
 
 use clap::{Args, Parser, Subcommand};
 use lab::registration::{self, Ended, Registration};
+use lab::registry::RegistryKind;
 use lab::snaphook::{Behaviour, Kubelets, SnapHook};
 use lab::terminal::{print_progress, print_result};
 use lab::{Access, Cluster, Helm, LAB_VARIABLE, Launch, Options, Process, RealNode, crd, demo, keeps_running};
@@ -101,6 +102,20 @@ struct SnapHookArgs {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Tool {
     Helm,
+    /// Docker's registry 3.
+    Distribution,
+    /// The registry of go-containerregistry.
+    GoContainerRegistry,
+}
+
+impl Tool {
+    async fn program(self) -> Result<PathBuf, Box<dyn Error>> {
+        Ok(match self {
+            Self::Helm => Helm::built().await?.program().to_owned(),
+            Self::Distribution => RegistryKind::Docker3.program().await?,
+            Self::GoContainerRegistry => RegistryKind::InMemory.program().await?,
+        })
+    }
 }
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -114,8 +129,8 @@ impl Lab {
             Command::Test(args) => test(args).await,
             Command::Snaphook(args) => snaphook(args).await,
             Command::CheckNode => Ok(check_node()),
-            Command::Tool { tool: Tool::Helm } => {
-                print_result(&Helm::built().await?.program().display().to_string());
+            Command::Tool { tool } => {
+                print_result(&tool.program().await?.display().to_string());
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -11,7 +11,9 @@ use std::{fs, io};
 use sha2::{Digest, Sha256};
 
 const CORE_DNS: &str = "coredns-1.15.0";
+const DISTRIBUTION: &str = "distribution-3.1.1";
 const ETCD: &str = "etcd-3.7.3";
+const GO_CONTAINER_REGISTRY: &str = "go-containerregistry-0.22.1";
 const KWOK: &str = "kwok-0.8.0";
 const HELM: &str = "helm-4.3.1";
 const KUBERNETES: &str = "kubernetes-";
@@ -105,6 +107,26 @@ impl GoModule {
             // Charts and plugins can require a version of Helm.
             ldflags: format!("{STRIPPED} -X helm.sh/helm/v4/internal/version.version=v{}", HELM.replace("helm-", "")),
             programs: vec![Program { name: "helm", package: "helm.sh/helm/v4/cmd/helm".to_owned() }],
+        }
+    }
+
+    /// Docker's registry 3.
+    pub(crate) fn distribution() -> Self {
+        let package = "github.com/distribution/distribution/v3/cmd/registry".to_owned();
+        Self {
+            folder: modules().join(DISTRIBUTION),
+            ldflags: STRIPPED.to_owned(),
+            programs: vec![Program { name: "registry", package }],
+        }
+    }
+
+    /// The registry of go-containerregistry, which keeps everything in memory.
+    pub(crate) fn go_container_registry() -> Self {
+        let package = "github.com/google/go-containerregistry/cmd/registry".to_owned();
+        Self {
+            folder: modules().join(GO_CONTAINER_REGISTRY),
+            ldflags: STRIPPED.to_owned(),
+            programs: vec![Program { name: "registry", package }],
         }
     }
 

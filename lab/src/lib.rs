@@ -11,6 +11,7 @@
 //! - [`proxy`]: a proxy in front of the API server that holds, loses and falsifies requests.
 //! - [`kubelet`]: a stand-in for a fake node's kubelet. It records checkpoint requests and fails on demand.
 //! - [`snaphook`]: a stand-in for SnapHook. It records requests and fails on demand.
+//! - [`registry`]: registries of images, real ones and a stand-in that fails on request.
 //! - [`Chart`]: SnapWatcher's chart, rendered by [`Helm`].
 //!
 //! The lab needs no container engine, and root only for a real node. It uses the network only for its first builds: the
@@ -62,6 +63,7 @@ pub mod proxy;
 mod real_cluster;
 mod record;
 pub mod registration;
+pub mod registry;
 mod replicas;
 mod report;
 mod review_load;
