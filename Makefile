@@ -31,7 +31,7 @@ CARGO_FUZZ_ROOT := $(CACHE)/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 FUZZ_SECONDS := 3600
 
-.PHONY: help build demo registries test e2e storm adversary simulate mutants bench fuzz scan lint fmt audit sbom helm manifests man test-chart image install clean
+.PHONY: help build demo registries test e2e storm adversary simulate mutants bench fuzz fuzz-review fuzz-archive scan lint fmt audit sbom helm manifests man test-chart image install clean
 
 # The image that `make image` builds and `make install` runs.
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -91,13 +91,23 @@ bench: ## Measure admission and the controller beside other programs, and write 
 	target/release/bench run $(if $(filter-out 0,$(LONG)),--long) $(BENCH_FLAGS)
 	cargo bench --locked --package bench
 
-fuzz: $(CARGO_FUZZ) ## Fuzz the body of admission reviews for an hour or for FUZZ_SECONDS=N; findings are in fuzz/artifacts/
-	mkdir -p target/fuzz-corpus
-	$(CARGO_FUZZ) run --sanitizer none review target/fuzz-corpus fuzz/corpus/review fuzz/corpus/found -- \
-		-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10
-	# Keeps the short bodies that reach new code, for `make test`.
-	$(CARGO_FUZZ) run --sanitizer none review fuzz/corpus/found target/fuzz-corpus fuzz/corpus/review -- \
-		-set_cover_merge=1 -max_len=1024 -timeout=10
+fuzz: fuzz-review fuzz-archive ## Fuzz admission reviews and checkpoint archives, each for an hour or for FUZZ_SECONDS=N; findings are in fuzz/artifacts/
+
+# By target: the folder of the inputs that were found, the longest input in bytes, and the longest that is kept.
+FUZZ_FOUND_review := fuzz/corpus/found
+FUZZ_LONGEST_review := 16384
+FUZZ_KEPT_review := 1024
+FUZZ_FOUND_archive := fuzz/corpus/archive-found
+FUZZ_LONGEST_archive := 32768
+FUZZ_KEPT_archive := 8192
+
+fuzz-review fuzz-archive: fuzz-%: $(CARGO_FUZZ)
+	mkdir -p target/fuzz-corpus/$* $(FUZZ_FOUND_$*)
+	$(CARGO_FUZZ) run --sanitizer none $* target/fuzz-corpus/$* fuzz/corpus/$* $(FUZZ_FOUND_$*) -- \
+		-max_total_time=$(FUZZ_SECONDS) -max_len=$(FUZZ_LONGEST_$*) -timeout=10
+	# Keeps the short inputs that reach new code, for `make test`.
+	$(CARGO_FUZZ) run --sanitizer none $* $(FUZZ_FOUND_$*) target/fuzz-corpus/$* fuzz/corpus/$* -- \
+		-set_cover_merge=1 -max_len=$(FUZZ_KEPT_$*) -timeout=10
 
 scan: build ## Scan the HTTPS port with sslscan and sslyze: TLS versions, cipher suites, protocols
 	.ci/scan $(SNAPWATCHER) $(CACHE)/tools
