@@ -16,5 +16,8 @@ pub mod metadata;
 pub mod outcome;
 pub mod pod;
 pub mod quantity;
+#[cfg(test)]
+mod schema;
 pub mod shared_values;
+pub mod snapshot;
 pub mod text;

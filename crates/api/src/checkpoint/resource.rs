@@ -230,9 +230,10 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use kube::CustomResourceExt as _;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
+    use crate::schema::undescribed;
 
     #[test]
     fn the_definition_has_what_users_rely_on() {
@@ -266,20 +267,6 @@ mod tests {
         for list in ["conditions", "triedPods"] {
             assert_eq!(properties["status"]["properties"][list]["x-kubernetes-list-type"], "atomic", "{list}");
         }
-    }
-
-    /// The paths of all fields below a schema that have no description. Types of Kubernetes bring their own.
-    fn undescribed(path: &str, schema: &Value) -> Vec<String> {
-        let mut paths = Vec::new();
-        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-            let path = format!("{path}.{name}");
-            if field["description"].as_str().is_none_or(str::is_empty) {
-                paths.push(path.clone());
-            }
-            paths.extend(undescribed(&path, field));
-            paths.extend(undescribed(&format!("{path}[]"), &field["items"]));
-        }
-        paths
     }
 
     #[test]
