@@ -6,7 +6,7 @@
 //! - [`BlobStream`] reads a blob, checks its digest and continues after a failure.
 //!
 //! All that a registry sends is bounded in length and in time. Its texts are redacted. Credentials go to the registry, and to the
-//! token service that it names, and are in no text and no debug output. docs/decisions/0025 says why this is not `oci-client`.
+//! token service that it names, and are in no text and no debug output. docs/decisions/0026 says why this is not `oci-client`.
 
 mod answer;
 mod auth;
