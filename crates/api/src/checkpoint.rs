@@ -9,7 +9,8 @@ mod watched;
 pub use conditions::{COMPLETE, FAILED, set_conditions};
 pub use phase::Phase;
 pub use resource::{
-    Checkpoint, CheckpointSpec, CheckpointStatus, LocationStatus, PodReference, PodStatus, WorkloadReference,
+    Checkpoint, CheckpointSpec, CheckpointStatus, LocationStatus, PodReference, PodStatus, SnapshotReference,
+    WorkloadReference,
 };
 pub use target::CheckpointTarget;
 pub use watched::WatchedCheckpoint;

@@ -24,6 +24,10 @@ pub const ONCE_PER: &str = "snap.weaversoft.io/once-per";
 pub const REVISION_LABEL: &str = "snap.weaversoft.io/revision-label";
 /// Pod annotation, written by admission: UID of the last admission request for the pod.
 pub const ADMISSION: &str = "snap.weaversoft.io/admission";
+/// Pod annotation: `false` keeps the checkpoints of the pod from being saved.
+pub const SAVE: &str = "snap.weaversoft.io/save";
+/// Snapshot annotation: `true` keeps a Snapshot from being deleted by its age or its number.
+pub const KEEP: &str = "snap.weaversoft.io/keep";
 
 /// Checkpoint label: name of the pod's workload.
 pub const WORKLOAD: &str = "snap.weaversoft.io/workload";

@@ -171,6 +171,9 @@ pub struct CheckpointStatus {
     /// Where the checkpoint is, if the back-end reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<LocationStatus>,
+    /// The Snapshot that has the revision's checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotReference>,
     /// The result of the last attempt in words, without secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
@@ -180,6 +183,19 @@ pub struct CheckpointStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub conditions: Vec<Condition>,
+}
+
+/// The Snapshot of a Checkpoint.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotReference {
+    /// The name of the Snapshot.
+    pub name: String,
+    /// The UID of the Snapshot.
+    pub uid: String,
+    /// Whether the Snapshot was made of another Checkpoint of the same revision, so that the archive of this one is not needed.
+    #[serde(default)]
+    pub is_of_another_checkpoint: bool,
 }
 
 /// A pod as it was read.

@@ -53,6 +53,10 @@ pub struct SnapshotSpec {
     /// The revision of the workload: the value of the label `pod-template-hash` or `controller-revision-hash` on its pods.
     #[schemars(length(min = 1, max = 253), regex(pattern = LABEL_VALUE_PATTERN))]
     pub revision: String,
+    /// The key of the label, or of the annotation, that has the revision on the pods. Without it, no pod of the revision can be found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 317))]
+    pub revision_label: Option<String>,
     /// The name of the container.
     #[schemars(length(min = 1, max = 63), regex(pattern = CONTAINER_NAME_PATTERN))]
     pub container: String,
@@ -81,6 +85,9 @@ pub struct ControllerReference {
     /// The kind of the controller, for example `ReplicaSet`.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_VALUE_PATTERN))]
     pub kind: String,
+    /// The name of the controller.
+    #[schemars(length(min = 1, max = 253), regex(pattern = LABEL_VALUE_PATTERN))]
+    pub name: String,
     /// The UID of the controller.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_VALUE_PATTERN))]
     pub uid: String,
@@ -174,7 +181,7 @@ pub struct NodeCopy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = DIGEST_PATTERN))]
     pub archive_digest: Option<String>,
-    /// The digest of the manifest that the node has pushed and read back.
+    /// The digest of the manifest, if the node has pushed the archive to the registry and read the manifest back.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = DIGEST_PATTERN))]
     pub manifest_digest: Option<String>,
@@ -198,8 +205,8 @@ pub struct NodeCopy {
     pub message: Option<String>,
 }
 
-/// Held: the node holds an unpacked copy. Pushed: it holds one, and has pushed it to the registry. Waiting: it will try again. Refused:
-/// the archive is not what the Snapshot names, or is broken. Removed: it holds none any more.
+/// Waiting: it will try again. Held: it holds an unpacked copy. NotHeld: it has pushed the archive, and holds no copy. Refused: the
+/// archive is not what the Snapshot names, or is broken.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum NodeCopyState {
     /// The node will try again.
@@ -207,12 +214,10 @@ pub enum NodeCopyState {
     Waiting,
     /// The node holds an unpacked copy.
     Held,
-    /// The node holds an unpacked copy, and has pushed it to the registry.
-    Pushed,
+    /// The node has pushed the archive, and holds no copy.
+    NotHeld,
     /// The archive is not what the Snapshot names, or is broken.
     Refused,
-    /// The node holds no copy any more.
-    Removed,
 }
 
 impl Snapshot {
