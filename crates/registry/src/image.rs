@@ -16,7 +16,7 @@ use oci_spec::image::{
 };
 use serde::Serialize;
 
-pub use self::annotations::CheckpointFacts;
+pub use self::annotations::{CheckpointFacts, ManifestFacts};
 use crate::digest::Digest;
 
 /// An archive compressed by zstd, as the layer of an image.

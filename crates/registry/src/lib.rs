@@ -34,7 +34,8 @@ pub use self::digest::{Digest, DigestError, Reference, Tag, TagError};
 pub use self::error::{Cause, ErrorKind, Operation, RegistryError};
 pub use self::http::{HopError, TlsError};
 pub use self::image::{
-    ARTIFACT, CheckpointFacts, CheckpointImage, ENCRYPTED_LAYER, ImageError, Layer, LayerForm, PLAIN_LAYER,
+    ARTIFACT, CheckpointFacts, CheckpointImage, ENCRYPTED_LAYER, ImageError, Layer, LayerForm, ManifestFacts,
+    PLAIN_LAYER,
 };
 pub use self::manifest::{Descriptor, Manifest};
 pub use self::repository::{Deletion, Registry, Repository};

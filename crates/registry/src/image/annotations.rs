@@ -16,6 +16,12 @@ const CRIO_CHECKPOINT: &str = "io.kubernetes.cri-o.annotations.checkpoint.name";
 const CRIU: &str = "org.criu.checkpoint.";
 const OWN: &str = "snap.weaversoft.io/";
 const CREATED: &str = "org.opencontainers.image.created";
+/// The names of ours that are read back.
+const SNAPSHOT: &str = "snapshot";
+const NAMESPACE: &str = "namespace";
+const CONTAINER: &str = "container";
+const IMAGE_ID: &str = "image-id";
+const BYTES: &str = "bytes";
 
 /// The longest value, in characters. A manifest of 4 MiB is all that registries have to accept.
 const LONGEST_VALUE: usize = 1024;
@@ -23,6 +29,8 @@ const LONGEST_VALUE: usize = 1024;
 /// What is known about a checkpoint. An empty text, and no bytes, are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckpointFacts {
+    /// The UID of the Snapshot. A manifest is of one Snapshot, so its digest is too.
+    pub snapshot: String,
     pub container: String,
     pub pod: String,
     pub pod_uid: String,
@@ -77,21 +85,50 @@ impl CheckpointFacts {
     pub(super) fn own(&self) -> BTreeMap<String, String> {
         let bytes = if self.bytes == 0 { String::new() } else { self.bytes.to_string() };
         let ours = [
+            (SNAPSHOT, &self.snapshot),
+            (NAMESPACE, &self.namespace),
             ("workload", &self.workload),
             ("revision", &self.revision),
-            ("container", &self.container),
-            ("image-id", &self.image_id),
+            (CONTAINER, &self.container),
+            (IMAGE_ID, &self.image_id),
             ("criu", &self.criu),
             ("runc", &self.runc),
             ("kernel", &self.kernel),
             ("arch", &self.architecture),
             ("cpu", &self.cpu),
-            ("bytes", &bytes),
+            (BYTES, &bytes),
         ];
         let mut all: BTreeMap<_, _> =
             ours.into_iter().filter_map(|(name, value)| annotation(OWN, name, value)).collect();
         all.extend(annotation("", CREATED, &self.created.to_string()));
         all
+    }
+}
+
+/// What the annotations of a manifest say about its checkpoint, as far as it is compared. Whoever pushed the manifest wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ManifestFacts {
+    /// The UID of the Snapshot.
+    pub snapshot: Option<String>,
+    pub namespace: Option<String>,
+    pub container: Option<String>,
+    pub image_id: Option<String>,
+    pub bytes: Option<u64>,
+    pub created: Option<Timestamp>,
+}
+
+impl ManifestFacts {
+    /// Reads the annotations. What is missing or malformed is `None`.
+    pub fn read(annotations: &BTreeMap<String, String>) -> Self {
+        let own = |name: &str| annotations.get(&format!("{OWN}{name}")).cloned();
+        Self {
+            snapshot: own(SNAPSHOT),
+            namespace: own(NAMESPACE),
+            container: own(CONTAINER),
+            image_id: own(IMAGE_ID),
+            bytes: own(BYTES).and_then(|bytes| bytes.parse().ok()),
+            created: annotations.get(CREATED).and_then(|time| time.parse().ok()),
+        }
     }
 }
 
@@ -133,5 +170,22 @@ mod tests {
         assert_eq!(annotations["snap.weaversoft.io/revision"].len(), LONGEST_VALUE);
         assert_eq!(annotations["snap.weaversoft.io/bytes"], "42");
         assert_eq!(annotations[CREATED], "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn what_is_written_into_a_manifest_is_read_back() {
+        let facts = CheckpointFacts { snapshot: "u".to_owned(), image_id: "sha256:1".to_owned(), ..facts() };
+        let read = ManifestFacts::read(&facts.own());
+        let expected = ManifestFacts {
+            snapshot: Some("u".to_owned()),
+            namespace: Some("shop".to_owned()),
+            container: Some("app".to_owned()),
+            image_id: Some("sha256:1".to_owned()),
+            bytes: Some(42),
+            created: Some(Timestamp::UNIX_EPOCH),
+        };
+        assert_eq!((&read, ManifestFacts::read(&facts.for_runtimes())), (&expected, read.clone()));
+        let malformed = BTreeMap::from([("snap.weaversoft.io/bytes".to_owned(), "many".to_owned())]);
+        assert_eq!(ManifestFacts::read(&malformed), ManifestFacts::default());
     }
 }
