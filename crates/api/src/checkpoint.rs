@@ -6,7 +6,7 @@ mod resource;
 mod target;
 mod watched;
 
-pub use conditions::{COMPLETE, FAILED, set_conditions};
+pub use conditions::{COMPLETE, FAILED, SAVED, set_condition, set_conditions};
 pub use phase::Phase;
 pub use resource::{
     Checkpoint, CheckpointSpec, CheckpointStatus, LocationStatus, PodReference, PodStatus, SnapshotReference,

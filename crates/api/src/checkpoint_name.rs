@@ -104,7 +104,8 @@ pub fn visible(value: &str, longest: usize) -> String {
     format!("{visible}-{}", hexadecimal(value, DIGEST))
 }
 
-fn named(subject: &str, container: &str, key: &str, digest: usize, end: &str) -> String {
+/// A name with a readable part, the first digits of the digest of `key`, and an end. Names of Snapshots are made in the same way.
+pub(crate) fn named(subject: &str, container: &str, key: &str, digest: usize, end: &str) -> String {
     let readable =
         |text: &str| cut(text, LONGEST_NAME - digest - 1 - end.len()).trim_end_matches(['-', '.']).to_owned();
     let text = format!("{subject}-{container}");

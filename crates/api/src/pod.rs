@@ -18,7 +18,7 @@ pub use first_entries::{first_entries, push, read_entries};
 pub use limits::{ContainerLimits, PodLimits};
 pub use name::{PodName, is_label_key, is_label_value, is_object_name};
 pub use options::{CheckpointOptions, InvalidAnnotation, OncePer, OncePerSetting};
-pub use revision::RevisionLabels;
+pub use revision::{RevisionLabels, is_label_of_kubernetes};
 pub use watched::{
     CONTAINERS_KEPT, MOST_CONTAINERS, SIDECAR_RESTART_POLICY, WatchedCondition, WatchedContainer,
     WatchedContainerState, WatchedContainerStatus, WatchedPod, WatchedRunningState, WatchedSpec, WatchedStatus,

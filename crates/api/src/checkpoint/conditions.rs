@@ -1,4 +1,4 @@
-//! The conditions of a Checkpoint, `Complete` and `Failed`, as those of a Job.
+//! The conditions of a Checkpoint: `Complete` and `Failed`, as those of a Job, and `Saved`.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -12,7 +12,10 @@ pub const COMPLETE: &str = "Complete";
 /// Condition type: True if it is final that there is no checkpoint, or that its existence is unknown.
 pub const FAILED: &str = "Failed";
 
-/// Sets both conditions. A condition whose status stays the same keeps its transition time.
+/// Condition type: False if no Snapshot is made of the archive, and why. While it may still be made, the condition is missing.
+pub const SAVED: &str = "Saved";
+
+/// Sets the conditions `Complete` and `Failed`. A condition whose status stays the same keeps its transition time.
 pub fn set_conditions(
     conditions: &mut Vec<Condition>,
     phase: Phase,
@@ -22,22 +25,36 @@ pub fn set_conditions(
     now: Timestamp,
 ) {
     let failed = matches!(phase, Phase::Failed | Phase::Unknown);
+    let message = message.map(ToString::to_string).unwrap_or_default();
     for (type_, holds) in [(COMPLETE, phase == Phase::Succeeded), (FAILED, failed)] {
         let status = if holds { "True" } else { "False" };
-        let before = conditions.iter().position(|condition| condition.type_ == type_);
-        let unchanged = before.map(|at| &conditions[at]).filter(|condition| condition.status == status);
-        let condition = Condition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message: message.map(ToString::to_string).unwrap_or_default(),
-            observed_generation: generation,
-            last_transition_time: unchanged.map_or(Time(now), |condition| condition.last_transition_time.clone()),
-        };
-        match before {
-            Some(at) => conditions[at] = condition,
-            None => conditions.push(condition),
-        }
+        set_condition(conditions, type_, status, reason, &message, generation, now);
+    }
+}
+
+/// Sets one condition, of any resource. If its status stays the same, it keeps its transition time.
+pub fn set_condition(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let before = conditions.iter().position(|condition| condition.type_ == type_);
+    let unchanged = before.map(|at| &conditions[at]).filter(|condition| condition.status == status);
+    let condition = Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        observed_generation: generation,
+        last_transition_time: unchanged.map_or(Time(now), |condition| condition.last_transition_time.clone()),
+    };
+    match before {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
     }
 }
 

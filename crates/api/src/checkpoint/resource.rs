@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::pod::PodFacts;
 use crate::pod::name::{CONTAINER_NAME_PATTERN, LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN};
 
-use super::conditions::COMPLETE;
+use super::conditions::{COMPLETE, SAVED};
 use super::phase::Phase;
 
 /// Visible ASCII characters, as all references of images have.
@@ -179,7 +179,7 @@ pub struct CheckpointStatus {
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
     /// The conditions `Complete` and `Failed`, as those of a Job. The reason of `Complete` says why a Checkpoint is Pending,
-    /// Failed or Unknown.
+    /// Failed or Unknown. The reason of `Saved` says why no Snapshot is made of an archive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub conditions: Vec<Condition>,
@@ -234,6 +234,12 @@ impl Checkpoint {
     /// The phase; a Checkpoint without a status is Pending.
     pub fn phase(&self) -> Phase {
         self.status.as_ref().and_then(|status| status.phase).unwrap_or(Phase::Pending)
+    }
+
+    /// Whether it is final that no Snapshot is made of the archive: the condition `Saved` is False.
+    pub fn is_not_saved(&self) -> bool {
+        let conditions = self.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|condition| condition.type_ == SAVED && condition.status == "False")
     }
 
     /// The CamelCase reason of the condition `Complete`.

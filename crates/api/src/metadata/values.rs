@@ -11,9 +11,9 @@ use crate::decoded_text::DecodedText;
 use crate::keys;
 use crate::pod::revision::is_revision;
 
-/// The labels and annotations that are read of pods and Checkpoints, beside those of [`keys::MESH_PROXIES`]. All others are
+/// The labels and annotations that are read of pods, Checkpoints and Snapshots, beside those of [`keys::MESH_PROXIES`]. All others are
 /// skipped.
-const READ_KEYS: [&str; 15] = [
+const READ_KEYS: [&str; 17] = [
     keys::SNAP,
     keys::MUTATED,
     keys::POD_TEMPLATE_HASH,
@@ -29,6 +29,8 @@ const READ_KEYS: [&str; 15] = [
     keys::CLAIMED_BY,
     keys::ATTEMPT,
     keys::RESTORE_NAME,
+    keys::SAVE,
+    keys::KEEP,
 ];
 
 /// All keys that are read.

@@ -35,13 +35,27 @@ impl RevisionLabels {
         labels: &BTreeMap<String, String>,
         annotations: &BTreeMap<String, String>,
     ) -> Result<Option<String>, InvalidAnnotation> {
+        Ok(self.named(labels, annotations)?.map(|(_, value)| value))
+    }
+
+    /// The same value with its key.
+    pub(crate) fn named(
+        &self,
+        labels: &BTreeMap<String, String>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Option<(String, String)>, InvalidAnnotation> {
         let value = |key: &str| {
             let mut values = [labels.get(key), annotations.get(key)].into_iter().flatten();
-            values.find(|value| is_revision(value)).cloned()
+            let value = values.find(|value| is_revision(value)).cloned()?;
+            Some((key.to_owned(), value))
         };
         let configured = || self.configured.iter().find_map(|key| value(key));
-        let of_kubernetes = || OF_KUBERNETES.iter().find_map(|key| labels.get(*key).filter(|value| !value.is_empty()));
-        let found = || configured().or_else(|| of_kubernetes().map(|value| shortened(value, LONGEST_LABEL)));
+        let of_kubernetes = || {
+            let value = |key: &'static str| labels.get(key).filter(|value| !value.is_empty()).map(|value| (key, value));
+            OF_KUBERNETES.into_iter().find_map(value)
+        };
+        let shortened = |(key, value): (&str, &String)| (key.to_owned(), shortened(value, LONGEST_LABEL));
+        let found = || configured().or_else(|| of_kubernetes().map(shortened));
         // Another text is reported with the other annotations.
         let Some(key) = annotations.get(REVISION_LABEL).filter(|key| is_label_key(key)) else { return Ok(found()) };
         if self.is_limit
@@ -52,6 +66,11 @@ impl RevisionLabels {
         let problem = || format!("the pod has no label and no annotation `{key}` with the value of a label");
         value(key).map(Some).ok_or_else(|| InvalidAnnotation { key: REVISION_LABEL, problem: problem() })
     }
+}
+
+/// Whether this is the key of a label that the controllers of Kubernetes set, which is never an annotation.
+pub fn is_label_of_kubernetes(key: &str) -> bool {
+    OF_KUBERNETES.contains(&key)
 }
 
 /// Whether `spec.revision` of a Checkpoint can have this value.
