@@ -1,4 +1,4 @@
-//! Events on pods: what `kubectl describe pod` shows about checkpoints and certificates.
+//! Events on pods, Checkpoints and Snapshots: what `kubectl describe` shows about checkpoints, certificates, and what is saved.
 //!
 //! Nothing waits for an Event, and an Event may be lost: Checkpoint objects and metrics are the truth. Each loss is counted.
 //! Reasons are fixed CamelCase words, listed in docs/troubleshooting.md.
@@ -19,10 +19,11 @@ use tokio::sync::mpsc::error::TrySendError;
 use snapwatcher_api::checkpoint::{Checkpoint, Phase};
 use snapwatcher_api::outcome::{Outcome, Reason};
 use snapwatcher_api::pod::{PodFacts, PodName};
+use snapwatcher_api::snapshot::Snapshot;
 use snapwatcher_api::text::one_visible_line;
 
 use lost::{ADVICE, LossCause, LostEvents};
-use queued::QueuedEvent;
+use queued::{ObjectKind, QueuedEvent};
 use shares::Shares;
 
 pub use lost::EventMetrics;
@@ -43,6 +44,15 @@ pub const CA_SECRET_REPLACED: &str = "CASecretReplaced";
 /// Reason of the Event about a CA Secret that does not exist.
 pub const CA_SECRET_MISSING: &str = "CASecretMissing";
 
+/// Reason of the Event about a Snapshot that the registry holds.
+pub const SAVED: &str = "Saved";
+/// Reason of the Event about a Checkpoint of whose archive no Snapshot is made.
+pub const NOT_SAVED: &str = "NotSaved";
+/// Reason of the Event about a Snapshot that is not used.
+pub const SNAPSHOT_REJECTED: &str = "SnapshotRejected";
+
+/// Action of an Event about what is saved of a checkpoint.
+const SAVE: &str = "Save";
 /// Action of an Event about a checkpoint that was taken, or that will be tried again.
 const CHECKPOINT: &str = "Checkpoint";
 /// Action of an Event about a Checkpoint that is final without a checkpoint. Kubernetes counts repeats in the first Event of
@@ -88,8 +98,9 @@ impl Events {
             },
         };
         self.put(QueuedEvent {
-            pod: pod.name.clone(),
-            pod_uid: Some(pod.uid.clone()),
+            kind: ObjectKind::Pod,
+            object: pod.name.clone(),
+            uid: Some(pod.uid.clone()),
             checkpoint: Some(checkpoint.into()),
             is_warning,
             action,
@@ -113,8 +124,9 @@ impl Events {
             _ => (FAIL, format!("Result of Checkpoint `{name}` is unknown: {message}")),
         };
         self.put(QueuedEvent {
-            pod,
-            pod_uid: uid,
+            kind: ObjectKind::Pod,
+            object: pod,
+            uid,
             checkpoint: Some(checkpoint.into()),
             is_warning: true,
             action,
@@ -123,11 +135,42 @@ impl Events {
         });
     }
 
+    /// No Snapshot is made of the archive of that Checkpoint.
+    pub fn not_saved(&self, checkpoint: &Checkpoint, note: String) {
+        let (namespace, name, uid) = (checkpoint.namespace(), checkpoint.name_any(), checkpoint.uid());
+        self.about_saving(ObjectKind::Checkpoint, (namespace, name, uid), true, NOT_SAVED, note);
+    }
+
+    /// The registry holds that Snapshot.
+    pub fn saved(&self, snapshot: &Snapshot, note: String) {
+        let (namespace, name, uid) = (snapshot.namespace(), snapshot.name_any(), snapshot.uid());
+        self.about_saving(ObjectKind::Snapshot, (namespace, name, uid), false, SAVED, note);
+    }
+
+    /// That Snapshot is not used.
+    pub fn snapshot_rejected(&self, snapshot: &Snapshot, note: String) {
+        let (namespace, name, uid) = (snapshot.namespace(), snapshot.name_any(), snapshot.uid());
+        self.about_saving(ObjectKind::Snapshot, (namespace, name, uid), true, SNAPSHOT_REJECTED, note);
+    }
+
+    fn about_saving(
+        &self,
+        kind: ObjectKind,
+        (namespace, name, uid): (Option<String>, String, Option<String>),
+        is_warning: bool,
+        reason: &'static str,
+        note: String,
+    ) {
+        let object = PodName { namespace: namespace.unwrap_or_default().into(), name: name.into() };
+        self.put(QueuedEvent { kind, object, uid, checkpoint: None, is_warning, action: SAVE, reason, note });
+    }
+
     /// A warning about the pod itself.
     pub fn warn(&self, pod: &PodFacts, reason: &'static str, note: String) {
         self.put(QueuedEvent {
-            pod: pod.name.clone(),
-            pod_uid: Some(pod.uid.clone()),
+            kind: ObjectKind::Pod,
+            object: pod.name.clone(),
+            uid: Some(pod.uid.clone()),
             checkpoint: None,
             is_warning: true,
             action: CHECKPOINT,
@@ -140,8 +183,9 @@ impl Events {
     /// `default`, where operators do not look for them.
     pub fn warn_on_own_pod(&self, pod: &PodName, uid: Option<String>, reason: &'static str, note: String) {
         self.put(QueuedEvent {
-            pod: pod.clone(),
-            pod_uid: uid,
+            kind: ObjectKind::Pod,
+            object: pod.clone(),
+            uid,
             checkpoint: None,
             is_warning: true,
             action: UPDATE_CA_BUNDLE,
@@ -155,12 +199,12 @@ impl Events {
     fn put(&self, mut event: QueuedEvent) {
         event.note = one_visible_line(&event.note);
         event.cut_note();
-        if !self.shares.take(&event.pod.namespace) {
+        if !self.shares.take(&event.object.namespace) {
             return self.lost(LossCause::QueueFull, &event);
         }
         let Err(error) = self.queue.try_send(event) else { return };
         let (TrySendError::Full(event) | TrySendError::Closed(event)) = &error;
-        self.shares.release(&event.pod.namespace);
+        self.shares.release(&event.object.namespace);
         if matches!(error, TrySendError::Full(_)) {
             return self.lost(LossCause::QueueFull, event);
         }
@@ -189,7 +233,8 @@ pub fn reasons() -> impl Iterator<Item = &'static str> {
     let outcomes = Reason::ALL.into_iter().filter(has_event);
     let certificates = [CA_BUNDLE_CHANGED, CA_SECRET_REPLACED, CA_SECRET_MISSING];
     let others = [CHECKPOINTED, NOT_MUTATED, INVALID_ANNOTATION, CHECKPOINT_REJECTED];
-    others.into_iter().chain(certificates).chain(outcomes.map(Reason::as_str))
+    let snapshots = [SAVED, NOT_SAVED, SNAPSHOT_REJECTED];
+    others.into_iter().chain(certificates).chain(snapshots).chain(outcomes.map(Reason::as_str))
 }
 
 #[cfg(test)]

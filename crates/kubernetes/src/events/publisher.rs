@@ -102,7 +102,7 @@ impl EventPublisher {
     }
 
     fn received(&mut self, event: QueuedEvent) {
-        if self.waiting.is_lost(&event.pod.namespace, Instant::now()) {
+        if self.waiting.is_lost(&event.object.namespace, Instant::now()) {
             self.lose(&event);
         } else {
             self.waiting.put(event);
@@ -112,7 +112,7 @@ impl EventPublisher {
     /// The Event to publish now, if fewer than the most are running.
     fn start_next(&mut self, running: usize) -> Option<QueuedEvent> {
         let event = (running < CONCURRENT).then(|| self.waiting.start_next()).flatten()?;
-        self.shares.release(&event.pod.namespace);
+        self.shares.release(&event.object.namespace);
         Some(event)
     }
 
@@ -123,7 +123,7 @@ impl EventPublisher {
         let cause = LossCause::of(&error);
         self.lost.count(cause);
         if error.is_namespace_terminating() || error.is_not_found() {
-            // The pod goes with its namespace, and nothing is to be done.
+            // The object goes with its namespace, and nothing is to be done.
             tracing::debug!("Lost an {event}: its namespace is deleted");
         } else if self.lost.should_log(cause, Instant::now()) {
             tracing::warn!("Lost an {event}: {}. {ADVICE}", error_chain(&error));
@@ -137,7 +137,7 @@ impl EventPublisher {
 
     /// Counts an Event of a namespace of which one got no answer in time; the log shows that one.
     fn lose(&self, event: &QueuedEvent) {
-        self.shares.release(&event.pod.namespace);
+        self.shares.release(&event.object.namespace);
         self.lost.count(LossCause::TimedOut);
         tracing::debug!("Lost an {event}: another Event of its namespace got no answer in time");
     }
@@ -173,7 +173,7 @@ async fn publish(
     event: QueuedEvent,
     publication: Publication,
 ) -> (Arc<str>, Duration, Result<(), NotPublished>) {
-    let (namespace, started) = (Arc::clone(&event.pod.namespace), Instant::now());
+    let (namespace, started) = (Arc::clone(&event.object.namespace), Instant::now());
     let (shown, key) = (event.to_string(), publication.key);
     let published = create_or_count(client, &instance, event, publication).await;
     (namespace, started.elapsed(), published.map_err(|error| NotPublished { event: shown, key, error }))
@@ -186,7 +186,7 @@ async fn create_or_count(
     publication: Publication,
 ) -> Result<(), CallError> {
     let Publication { key: _, name, count } = publication;
-    let api: Api<Event> = Api::namespaced(client, &event.pod.namespace);
+    let api: Api<Event> = Api::namespaced(client, &event.object.namespace);
     if count > 1 {
         let series = json!({"series": {"count": count, "lastObservedTime": MicroTime(clock::now())}});
         let repeated =

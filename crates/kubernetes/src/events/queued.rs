@@ -22,15 +22,48 @@ const LONGEST_NAME: usize = 236;
 /// An Event that is not published yet. It holds no more than what differs between Events.
 #[derive(Debug)]
 pub(super) struct QueuedEvent {
-    /// The object that the Event is about.
-    pub(super) pod: PodName,
-    pub(super) pod_uid: Option<String>,
-    /// The related object, in the namespace of the pod.
+    pub(super) kind: ObjectKind,
+    /// Namespace and name of the object that the Event is about.
+    pub(super) object: PodName,
+    pub(super) uid: Option<String>,
+    /// The related object, in the same namespace.
     pub(super) checkpoint: Option<CheckpointReference>,
     pub(super) is_warning: bool,
     pub(super) action: &'static str,
     pub(super) reason: &'static str,
     pub(super) note: String,
+}
+
+/// What kind of object an Event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum ObjectKind {
+    Pod,
+    Checkpoint,
+    Snapshot,
+}
+
+impl ObjectKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Pod => "Pod",
+            Self::Checkpoint => "Checkpoint",
+            Self::Snapshot => "Snapshot",
+        }
+    }
+
+    fn api_version(self) -> String {
+        match self {
+            Self::Pod => "v1".to_owned(),
+            Self::Checkpoint | Self::Snapshot => Checkpoint::api_version(&()).into_owned(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As in all texts, the kinds of Kubernetes are words and ours are names.
+        f.write_str(if *self == Self::Pod { "pod" } else { self.as_str() })
+    }
 }
 
 /// Name and UID of a Checkpoint.
@@ -48,7 +81,7 @@ impl From<&Checkpoint> for CheckpointReference {
 
 impl fmt::Display for QueuedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Event `{}` on pod `{}`", self.reason, self.pod)
+        write!(f, "Event `{}` on {} `{}`", self.reason, self.kind, self.object)
     }
 }
 
@@ -62,19 +95,19 @@ impl QueuedEvent {
 
     /// Hashes what two Events have in common if one repeats the other: all but the note.
     pub(super) fn hash_identity(&self, hasher: &mut impl Hasher) {
-        (&self.pod, &self.pod_uid, &self.checkpoint, self.is_warning, self.action, self.reason).hash(hasher);
+        (self.kind, &self.object, &self.uid, &self.checkpoint, self.is_warning, self.action, self.reason).hash(hasher);
     }
 
-    /// The name of the Event if it is created now. Like client-go's: the name of the pod and the time in nanoseconds.
+    /// The name of the Event if it is created now. Like client-go's: the name of the object and the time in nanoseconds.
     pub(super) fn name_at(&self, now: Timestamp) -> String {
-        let end = self.pod.name.len().min(LONGEST_NAME); // a pod's name is ASCII
-        let pod = self.pod.name.get(..end).unwrap_or_default().trim_end_matches(['.', '-']);
-        format!("{pod}.{:x}", now.as_nanosecond())
+        let end = self.object.name.len().min(LONGEST_NAME); // names of objects are ASCII
+        let object = self.object.name.get(..end).unwrap_or_default().trim_end_matches(['.', '-']);
+        format!("{object}.{:x}", now.as_nanosecond())
     }
 
     /// The object to create.
     pub(super) fn into_object(self, name: String, instance: &str, now: Timestamp) -> Event {
-        let namespace = self.pod.namespace.to_string();
+        let namespace = self.object.namespace.to_string();
         let related = self.checkpoint.map(|checkpoint| ObjectReference {
             api_version: Some(Checkpoint::api_version(&()).into_owned()),
             kind: Some(Checkpoint::kind(&()).into_owned()),
@@ -91,11 +124,11 @@ impl QueuedEvent {
             reason: Some(self.reason.to_owned()),
             note: Some(self.note),
             regarding: Some(ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Pod".to_owned()),
+                api_version: Some(self.kind.api_version()),
+                kind: Some(self.kind.as_str().to_owned()),
                 namespace: Some(namespace),
-                name: Some(self.pod.name.to_string()),
-                uid: self.pod_uid,
+                name: Some(self.object.name.to_string()),
+                uid: self.uid,
                 ..ObjectReference::default()
             }),
             related,
@@ -114,8 +147,9 @@ mod tests {
 
     fn event(pod: &str, note: String) -> QueuedEvent {
         QueuedEvent {
-            pod: PodName { namespace: "default".into(), name: pod.into() },
-            pod_uid: None,
+            kind: ObjectKind::Pod,
+            object: PodName { namespace: "default".into(), name: pod.into() },
+            uid: None,
             checkpoint: None,
             is_warning: true,
             action: "Checkpoint",
@@ -136,5 +170,24 @@ mod tests {
         let name = event(&format!("{}.{}", "a".repeat(235), "b".repeat(17)), String::new()).name_at(at(0));
         assert!(name.len() <= 253 && !name.contains(".."), "{name}");
         assert_eq!(event("web", String::new()).name_at(Timestamp::UNIX_EPOCH), "web.0");
+    }
+
+    #[test]
+    fn an_event_names_the_kind_of_its_object() {
+        for (kind, api_version, name, text) in [
+            (ObjectKind::Pod, "v1", "Pod", "Event `Busy` on pod `default/web`"),
+            (
+                ObjectKind::Checkpoint,
+                "snap.weaversoft.io/v1alpha1",
+                "Checkpoint",
+                "Event `Busy` on Checkpoint `default/web`",
+            ),
+            (ObjectKind::Snapshot, "snap.weaversoft.io/v1alpha1", "Snapshot", "Event `Busy` on Snapshot `default/web`"),
+        ] {
+            let event = QueuedEvent { kind, ..event("web", String::new()) };
+            assert_eq!(event.to_string(), text);
+            let regarding = event.into_object("web.1".to_owned(), "snapwatcher-0", at(0)).regarding.unwrap();
+            assert_eq!((regarding.api_version.as_deref(), regarding.kind.as_deref()), (Some(api_version), Some(name)));
+        }
     }
 }

@@ -77,12 +77,15 @@ mod tests {
     use snapwatcher_api::fixtures::at;
     use snapwatcher_api::pod::PodName;
 
+    use super::super::queued::ObjectKind;
+
     use super::*;
 
     fn event(pod: &str, is_warning: bool) -> QueuedEvent {
         QueuedEvent {
-            pod: PodName { namespace: "default".into(), name: pod.into() },
-            pod_uid: Some(format!("uid-of-{pod}")),
+            kind: ObjectKind::Pod,
+            object: PodName { namespace: "default".into(), name: pod.into() },
+            uid: Some(format!("uid-of-{pod}")),
             checkpoint: None,
             is_warning,
             action: "Checkpoint",

@@ -79,7 +79,7 @@ fn a_note_says_what_became_of_which_checkpoint_and_why() {
         let event = queue.try_recv().unwrap();
         assert_eq!(event.note, expected);
         assert_eq!(event.action == FAIL, matches!(after, Phase::Failed | Phase::Unknown), "{after:?}");
-        assert_eq!(&*event.pod.name, "web");
+        assert_eq!(&*event.object.name, "web");
     }
 }
 
@@ -178,7 +178,7 @@ fn the_events_of_one_namespace_do_not_fill_the_queue() {
         events.warn(&pod.facts(), INVALID_ANNOTATION, "soon".to_owned());
     }
     let names: Vec<String> =
-        std::iter::from_fn(|| queued.try_recv().ok()).map(|event| event.pod.name.to_string()).collect();
+        std::iter::from_fn(|| queued.try_recv().ok()).map(|event| event.object.name.to_string()).collect();
     assert_eq!(names, ["a1", "a2", "b1"]);
     assert_eq!(events.lost.counted(LossCause::QueueFull), 1);
 }

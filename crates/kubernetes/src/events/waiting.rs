@@ -38,7 +38,7 @@ impl Waiting {
     }
 
     pub(super) fn put(&mut self, event: QueuedEvent) {
-        let namespace = &event.pod.namespace;
+        let namespace = &event.object.namespace;
         if !self.queues.contains_key(namespace) {
             self.order.push_back(Arc::clone(namespace));
         }
@@ -89,12 +89,15 @@ impl Waiting {
 mod tests {
     use snapwatcher_api::pod::PodName;
 
+    use super::super::queued::ObjectKind;
+
     use super::*;
 
     fn event(namespace: &str, pod: &str) -> QueuedEvent {
         QueuedEvent {
-            pod: PodName { namespace: namespace.into(), name: pod.into() },
-            pod_uid: None,
+            kind: ObjectKind::Pod,
+            object: PodName { namespace: namespace.into(), name: pod.into() },
+            uid: None,
             checkpoint: None,
             is_warning: true,
             action: "Checkpoint",
@@ -104,7 +107,7 @@ mod tests {
     }
 
     fn next(waiting: &mut Waiting) -> Option<String> {
-        waiting.start_next().map(|event| event.pod.name.to_string())
+        waiting.start_next().map(|event| event.object.name.to_string())
     }
 
     #[test]
