@@ -13,6 +13,7 @@ use crate::certs::CertsArgs;
 use crate::check::CheckArgs;
 use crate::config::RunArgs;
 use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::snapshot::Snapshot;
 use snapwatcher_backends::redact::redact;
 
 /// The name of the program, in help, completion scripts and man pages.
@@ -33,7 +34,7 @@ pub enum Command {
     /// Tests everything that `run` needs with the same flags: rights, the resource, the webhook and the back-end. Each finding
     /// says what to do. The exit code is 1 if a test failed.
     Check(Box<CheckArgs>),
-    /// Prints the CustomResourceDefinition of Checkpoint as YAML, for `kubectl apply --server-side -f -`.
+    /// Prints the CustomResourceDefinitions of Checkpoint and Snapshot as YAML, for `kubectl apply --server-side -f -`.
     Crd,
     /// Writes certificates for development, or rotates the CA of a running SnapWatcher.
     Certs(CertsArgs),
@@ -77,9 +78,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, P
     }
 }
 
-/// The CustomResourceDefinition of Checkpoint, as YAML.
-pub fn definition() -> Result<String, serde_yaml_ng::Error> {
-    serde_yaml_ng::to_string(&Checkpoint::crd())
+/// The CustomResourceDefinitions of Checkpoint and Snapshot, as two YAML documents.
+pub fn definitions() -> Result<String, serde_yaml_ng::Error> {
+    let (checkpoint, snapshot) = (&Checkpoint::crd(), &Snapshot::crd());
+    Ok(format!("{}---\n{}", serde_yaml_ng::to_string(checkpoint)?, serde_yaml_ng::to_string(snapshot)?))
 }
 
 /// All commands with their flags, for generated pages.
@@ -173,6 +175,8 @@ mod tests {
             (&["--kubelet-insecure-skip-verify", "maybe"], &["--kubelet-insecure-skip-verify", "maybe", "true"]),
             (&["--request-timeout", "soon"], &["--request-timeout", "soon", "30s"]),
             (&["--history-ttl", "7d"], &["--history-ttl", "7d", "`168h`"]),
+            (&["--snapshot-encryption", "gpg"], &["--snapshot-encryption", "gpg", "age", "none"]),
+            (&["--registry-repository", "snapshots"], &["--registry-repository", "HOST[:PORT]/PATH"]),
             (&["--webhook-listen", "8443"], &["--webhook-listen", "8443", "`[::]:8443`"]),
             (&["--admin-listen", "localhost:80"], &["--admin-listen", "localhost:80", "`[::]:8443`"]),
             (&["--kube-api-address", "foo"], &["--kube-api-address", "foo", "`https://kubernetes.default.svc`"]),
@@ -210,9 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_printed_as_yaml() {
-        let yaml = definition().unwrap();
-        let back: serde_json::Value = serde_yaml_ng::from_str(&yaml).unwrap();
-        assert_eq!(back["metadata"]["name"], "checkpoints.snap.weaversoft.io");
+    fn both_definitions_are_printed_as_yaml() {
+        let yaml = definitions().unwrap();
+        let names: Vec<String> = serde_yaml_ng::Deserializer::from_str(&yaml)
+            .map(|document| {
+                let definition = <serde_json::Value as serde::Deserialize>::deserialize(document).unwrap();
+                definition["metadata"]["name"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(names, ["checkpoints.snap.weaversoft.io", "snapshots.snap.weaversoft.io"]);
     }
 }

@@ -18,6 +18,7 @@ mod leader;
 mod log;
 mod registry;
 mod retention;
+mod save;
 mod snaphook;
 pub(crate) mod values;
 mod watch;
@@ -38,6 +39,7 @@ pub use leader::LeaderArgs;
 pub use log::LogArgs;
 pub use registry::RegistryArgs;
 pub use retention::RetentionArgs;
+pub use save::{SaveArgs, SnapshotEncryption};
 pub use snaphook::SnapHookArgs;
 pub use watch::WatchArgs;
 
@@ -54,6 +56,10 @@ pub struct RunArgs {
     pub watch: WatchArgs,
     #[command(flatten, next_help_heading = "Checkpoints")]
     pub checkpoint: CheckpointArgs,
+    #[command(flatten, next_help_heading = "Save")]
+    pub save: SaveArgs,
+    #[command(flatten, next_help_heading = "Registry")]
+    pub registry: RegistryArgs,
     #[command(flatten, next_help_heading = "Leader")]
     pub leader: LeaderArgs,
     #[command(flatten, next_help_heading = "Admin port")]

@@ -22,7 +22,7 @@ pub fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Command::Run(args)) => run_service(*args),
         Ok(Command::Check(args)) => in_runtime(run_check(&args)),
-        Ok(Command::Crd) => match cli::definition() {
+        Ok(Command::Crd) => match cli::definitions() {
             Ok(yaml) => print(yaml.as_bytes()),
             Err(error) => fail(&error_chain(&error), 1),
         },

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{
     AdminArgs, AdmissionArgs, BackendSettings, CertificateArgs, CheckpointArgs, FixedTimes, InstanceArgs, LeaderArgs,
-    RunArgs, WatchArgs,
+    RunArgs, SaveArgs, WatchArgs,
 };
 use shared::Shared;
 use snapwatcher_api::pod::PodName;
@@ -35,6 +35,8 @@ use snapwatcher_kubernetes::cluster::{Cluster, ConnectError, Scope};
 use snapwatcher_kubernetes::events::{EventMetrics, Events, events};
 use snapwatcher_kubernetes::leader::LeaderElector;
 use snapwatcher_kubernetes::own_pod_events::OwnPodEvents;
+use snapwatcher_registry::{Registry, SettingsError};
+use snapwatcher_snapshots::{SnapshotMetrics, SnapshotsService};
 use snapwatcher_state::PodTimelines;
 use webhook::{Webhook, WebhookPort};
 
@@ -55,13 +57,16 @@ pub enum RunError {
     Certificate(#[from] CertificateError),
     #[error(transparent)]
     Kubelet(#[from] KubeletError),
+    #[error("could not use the registry of --registry-repository")]
+    Registry(#[from] SettingsError),
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
 
 /// Runs until SIGTERM or SIGINT, or until a service ends.
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
-    let RunArgs { log: _, admission, certificate, watch, checkpoint, leader, admin, times } = args;
+    let RunArgs { log: _, admission, certificate, watch, checkpoint, save, registry: saved_in, leader, admin, times } =
+        args;
     let stop = CancellationToken::new();
     // Both ports are bound first: a port in use ends the process before it changes anything.
     let ports = Ports::bind(&admission, &admin, &times)?;
@@ -88,10 +93,11 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let checks = ControllerChecks::new(&mut shared.health);
     let backend_metrics = BackendMetrics::register(&mut shared.registry);
     let backend = backend(&checkpoint, &certificate, &shared.cluster, &backend_metrics)?;
+    let saved_in = saved_in.settings().filter(|_| save.save).map(|settings| Registry::new(&settings)).transpose()?;
 
     let work_is_done = CancellationToken::new();
     let attempts_ended = work_is_done.clone();
-    let leader_parts = LeaderParts { backend, checks, events, holder, work_is_done };
+    let leader_parts = LeaderParts { backend, checks, events, holder, work_is_done, save, saved_in };
     let page = PodsPage {
         timelines: shared.timelines.clone(),
         is_suspended: checkpoint.is_suspended(),
@@ -153,6 +159,9 @@ struct LeaderParts {
     holder: Holder,
     /// Cancelled when the last attempt has ended.
     work_is_done: CancellationToken,
+    save: SaveArgs,
+    /// The registry that holds what is saved.
+    saved_in: Option<Registry>,
 }
 
 /// Starts the election, the leader's services and the attempts. Returns the holder of the Lease, as this replica sees it.
@@ -165,7 +174,7 @@ fn start_leader_services(
     checkpoint: &CheckpointArgs,
     leader: LeaderArgs,
 ) -> watch::Receiver<Option<String>> {
-    let LeaderParts { backend, checks, events, holder, work_is_done } = parts;
+    let LeaderParts { backend, checks, events, holder, work_is_done, save, saved_in } = parts;
     let (leads, is_leading) = watch::channel(leader.standalone);
     let (lease_holder, leader_seen) = watch::channel(None);
     let leader_check = checks.leader.clone();
@@ -182,6 +191,15 @@ fn start_leader_services(
         mutating_webhook_configuration: certificate.mutating_webhook_configuration.clone(),
     };
     let controller = checkpoint.controller(&shared.times);
+    let snapshot_metrics = SnapshotMetrics::register(&mut shared.registry);
+    if save.save {
+        let (namespace, revision_labels) = (&certificate.ca.service_namespace, controller.revision_labels.clone());
+        let scopes = watch_settings.scopes.clone();
+        let settings = save.settings(namespace, scopes, revision_labels, saved_in, &shared.times);
+        let (cluster, events) = (shared.cluster.clone(), context.events.clone());
+        let service = SnapshotsService::new(cluster, settings, events, snapshot_metrics, is_leading.clone());
+        services.start("snapshots", |stop| service.run(stop));
+    }
     services.start("controller", |stop| {
         let stops = (stop.clone(), work_is_done.clone());
         let service =

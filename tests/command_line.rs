@@ -191,7 +191,7 @@ fn a_kubeconfig_that_does_not_exist_ends_the_program_with_its_name() {
 }
 
 #[test]
-fn the_definition_of_the_resource_is_one_that_kubectl_takes() {
+fn the_definitions_of_the_resources_are_ones_that_kubectl_takes() {
     let printed = snapwatcher(&["crd"], &[]);
     assert_eq!((printed.code, printed.stderr.as_str()), (Some(0), ""));
     let access = Access::attach().unwrap();
@@ -200,7 +200,9 @@ fn the_definition_of_the_resource_is_one_that_kubectl_takes() {
     apply.args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"]);
     let applied = finished(&mut apply, &printed.stdout);
     assert_eq!(applied.code, Some(0), "{applied:?}");
-    assert!(applied.stdout.contains("checkpoints.snap.weaversoft.io"), "{applied:?}");
+    for name in ["checkpoints.snap.weaversoft.io", "snapshots.snap.weaversoft.io"] {
+        assert!(applied.stdout.contains(name), "{applied:?}");
+    }
     assert!(!applied.stderr.to_lowercase().contains("warning"), "{applied:?}");
 }
 

@@ -36,8 +36,17 @@ pub(super) struct RightsSettings {
     pub(super) updates_ca_bundle: bool,
     /// The second service account, whose tokens are sent to kubelets.
     pub(super) kubelet_account: Option<String>,
+    /// What the leader needs to create Snapshots, if it does.
+    pub(super) saving: Option<SavingRights>,
     /// Whether this process serves the webhook in a pod. Events about certificates are on that pod.
     pub(super) is_webhook_pod: bool,
+}
+
+/// The settings of saving from which rules follow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct SavingRights {
+    /// The Secret with the keys of Snapshots, if they are encrypted.
+    pub(super) keys_secret: Option<String>,
 }
 
 impl RightsSettings {
@@ -62,6 +71,7 @@ impl RightsSettings {
             validating: args.certificate.validating_webhook_configuration.clone(),
             updates_ca_bundle,
             kubelet_account,
+            saving: args.save.save.then(|| SavingRights { keys_secret: args.save.keys_secret().map(str::to_owned) }),
             is_webhook_pod: args.admission.webhook && args.checkpoint.instance.pod_name.is_some(),
         }
     }
@@ -127,11 +137,17 @@ fn of_watched_namespace(settings: &RightsSettings, namespace: Option<&String>) -
         rules.push(rule(SNAP, "checkpoints", verbs, purpose));
         rules.push(rule(SNAP, "checkpoints/status", &["update"], purpose));
     }
+    if settings.saving.is_some() {
+        let purpose =
+            "Creates Snapshots, judges them by what their nodes report, and deletes those that are not needed.";
+        rules.push(rule(SNAP, "snapshots", &["get", "list", "watch", "create", "delete"], purpose));
+        rules.push(rule(SNAP, "snapshots/status", &["patch"], purpose));
+    }
     rules.push(rule(EVENTS, "events", &["create", "patch"], CREATES_EVENTS));
     rules
 }
 
-/// The rules for the Secret and the Lease.
+/// The rules for the two Secrets and the Lease.
 fn of_service_namespace(settings: &RightsSettings) -> Vec<Rule> {
     let of = |group, resource, verbs, purpose| Rule {
         purpose,
@@ -141,6 +157,10 @@ fn of_service_namespace(settings: &RightsSettings) -> Vec<Rule> {
     if let Some(secret) = &settings.ca_secret {
         let purpose = "Stores the CA that the replicas share, in a Secret that exists.";
         rules.push(Rule { name: Some(secret.clone()), ..of(CORE, "secrets", &["list", "watch", "update"], purpose) });
+    }
+    if let Some(secret) = settings.saving.as_ref().and_then(|saving| saving.keys_secret.as_ref()) {
+        let purpose = "Stores a key for the Snapshots of each namespace, in a Secret that exists.";
+        rules.push(Rule { name: Some(secret.clone()), ..of(CORE, "secrets", &["get", "patch"], purpose) });
     }
     if let Some(lease) = &settings.lease {
         let (group, purpose) = ("coordination.k8s.io", "Elects the leader of several replicas.");

@@ -1,11 +1,13 @@
 //! Times of the product that no operator sets: the lives of the certificates, the wait before a new CA signs, the Lease, the grace
-//! for another holder, the longest wait before an attempt, the round of retention and the timeouts of connections.
+//! for another holder, the longest wait before an attempt, the rounds of retention and the timeouts of connections.
 //!
 //! Their flags are hidden from help and documentation. Only tests set them.
 
 use std::time::Duration;
 
 use clap::Args;
+
+use snapwatcher_api::duration;
 
 use super::values::{life, timeout};
 
@@ -36,6 +38,15 @@ pub struct FixedTimes {
     /// How often expired Checkpoints are removed.
     #[arg(long, env = "SNAPWATCHER_HISTORY_EVERY", value_name = "DURATION", default_value = "10m", value_parser = timeout, hide = true)]
     pub history_every: Duration,
+    /// How often Snapshots that are not needed are removed.
+    #[arg(long, env = "SNAPWATCHER_SNAPSHOTS_EVERY", value_name = "DURATION", default_value = "1h", value_parser = timeout, hide = true)]
+    pub snapshots_every: Duration,
+    /// How often manifests of deleted Snapshots are looked for in the registry.
+    #[arg(long, env = "SNAPWATCHER_ORPHANS_EVERY", value_name = "DURATION", default_value = "24h", value_parser = duration::parse, hide = true)]
+    pub orphans_every: Duration,
+    /// How old such a manifest is at least before it is removed.
+    #[arg(long, env = "SNAPWATCHER_ORPHAN_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration::parse, hide = true)]
+    pub orphan_age: Duration,
     /// The longest wait before a Checkpoint is attempted again.
     #[arg(long, env = "SNAPWATCHER_LONGEST_WAIT", value_name = "DURATION", default_value = "5m", value_parser = timeout, hide = true)]
     pub longest_wait: Duration,

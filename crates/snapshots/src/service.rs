@@ -106,7 +106,8 @@ impl SnapshotsService {
             watches: stream::pending().boxed(),
             leads: false,
         };
-        running.lead(*leads.borrow_and_update()).await;
+        let is_leading = *leads.borrow_and_update();
+        running.lead(is_leading).await;
         while !stop.is_cancelled() {
             running.start_due();
             let wait = running.wait();
@@ -248,8 +249,8 @@ impl Running {
                 }
                 Event::InitDone => {}
             },
-            WatchItem::Checkpoint(Err(fault)) => report_fault("Checkpoints", &fault),
-            WatchItem::Snapshot(_, Err(fault)) => report_fault("Snapshots", &fault),
+            WatchItem::Checkpoint(Err(fault)) => report_fault(&self.shared, "Checkpoints", &fault),
+            WatchItem::Snapshot(_, Err(fault)) => report_fault(&self.shared, "Snapshots", &fault),
         }
     }
 
@@ -314,6 +315,11 @@ fn failed(shared: &Shared, Key { kind, namespace, name }: &Key, error: &StepErro
     end
 }
 
-fn report_fault(objects: &str, fault: &WatchStreamError) {
-    tracing::warn!("Watch of {objects} for saving: {}. It continues", error_chain(fault));
+/// The controller reports faults of its own watch of Checkpoints too, so each text appears once an hour here.
+fn report_fault(shared: &Shared, objects: &str, fault: &WatchStreamError) {
+    let fault = error_chain(fault);
+    shared.metrics.failed();
+    if shared.may_warn("", &format!("{objects}: {fault}")) {
+        tracing::warn!("Watch of {objects} for saving: {fault}. The watch continues");
+    }
 }

@@ -76,6 +76,15 @@ fn the_rules_follow_the_settings() {
                 "right to create serviceaccounts/token named `k` in namespace `snap`",
             ],
         ),
+        (
+            "Snapshots",
+            RightsSettings { saving: Some(SavingRights { keys_secret: Some("k".to_owned()) }), ..settings() },
+            &[
+                "right to get, list, watch, create, delete snapshots of snap.weaversoft.io in all namespaces",
+                "right to patch snapshots/status of snap.weaversoft.io in all namespaces",
+                "right to get, patch secrets named `k` in namespace `snap`",
+            ],
+        ),
         ("a pod in a watched namespace", RightsSettings { is_webhook_pod: true, ..settings() }, &[]),
     ] {
         let found: Vec<_> = texts(&case_settings).into_iter().filter(|rule| !base.contains(rule)).collect();
@@ -119,6 +128,12 @@ fn the_settings_of_rights_follow_from_the_flags_of_run() {
 
     let kubelet = settings_of(&["--backend=kubelet", "--kubelet-service-account=k"]);
     assert_eq!((kubelet.creates_checkpoints, kubelet.kubelet_account.as_deref()), (true, Some("k")));
+
+    let saving = settings_of(&["--save"]);
+    let keys_secret = Some("snapwatcher-snapshot-keys".to_owned());
+    assert_eq!((saving.saving, settings_of(&[]).saving), (Some(SavingRights { keys_secret }), None));
+    let not_encrypted = settings_of(&["--save", "--snapshot-encryption=none"]);
+    assert_eq!(not_encrypted.saving, Some(SavingRights { keys_secret: None }));
 
     let files = settings_of(&["--tls-cert=c", "--tls-key=k"]);
     assert_eq!((files.ca_secret, files.updates_ca_bundle), (None, false));
