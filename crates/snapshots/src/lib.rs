@@ -2,7 +2,7 @@
 //! the node reports and by the manifest in the registry, and deletes what is not needed any more. It holds the keys of the namespaces.
 //!
 //! The Snapshot in the API server is the authority about what is saved (docs/decisions/0028). Decisions are pure functions
-//! ([`plan`], [`judge`], [`manifest_check`], [`retention_choice`], [`tag_choice`], [`work_queue`]); the files around them make the calls.
+//! (`plan`, `judge`, `manifest_check`, `retention_choice`, `tag_choice`, `work_queue`); the files around them make the calls.
 
 mod access;
 mod creation;
@@ -25,6 +25,7 @@ mod shared;
 mod subject;
 mod tag_choice;
 mod tags;
+mod watches;
 mod work_queue;
 
 pub use metrics::SnapshotMetrics;

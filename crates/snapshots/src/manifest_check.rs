@@ -1,7 +1,7 @@
 //! Whether the manifest that a node reports is that of its Snapshot: a pure comparison.
 //!
-//! A node names the manifest by its digest, so the registry cannot exchange it. Its author is whoever could push, so what it says
-//! is compared with the spec, which nobody can change.
+//! A node names the manifest by its digest, so the registry cannot exchange it. Who can push can be its author, so
+//! what it says is compared with the spec, which never changes.
 
 use snapwatcher_api::snapshot::Snapshot;
 use snapwatcher_registry::{ENCRYPTED_LAYER, Manifest, ManifestFacts, PLAIN_LAYER};

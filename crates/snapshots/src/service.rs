@@ -9,23 +9,24 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _};
 use kube::ResourceExt as _;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::Event;
 use tokio::sync::watch as channel;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use snapwatcher_api::checkpoint::{Checkpoint, WatchedCheckpoint};
-use snapwatcher_api::snapshot::{ArchivedCheckpoint, Snapshot, WatchedSnapshot};
+use snapwatcher_api::checkpoint::Checkpoint;
+use snapwatcher_api::snapshot::{ArchivedCheckpoint, Snapshot};
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::{error_chain, join_error_message};
-use snapwatcher_kubernetes::cluster::{Cluster, Scope, WatchStreamError, watch};
+use snapwatcher_kubernetes::cluster::{Cluster, Scope};
 use snapwatcher_kubernetes::events::Events;
 
 use crate::error::StepError;
 use crate::metrics::SnapshotMetrics;
 use crate::settings::SnapshotSettings;
 use crate::shared::Shared;
+use crate::watches::{WatchItem, report_fault, watches};
 use crate::work_queue::{End, Key, Kind, WorkQueue};
 use crate::{creation, judgement, retention, tags};
 
@@ -49,11 +50,6 @@ pub struct SnapshotsService {
 pub enum SnapshotsError {
     #[error("a step panicked: {0}")]
     Panicked(String),
-}
-
-enum WatchItem {
-    Checkpoint(Result<Box<Event<WatchedCheckpoint>>, WatchStreamError>),
-    Snapshot(usize, Result<Box<Event<WatchedSnapshot>>, WatchStreamError>),
 }
 
 /// What has ended.
@@ -161,19 +157,7 @@ impl Running {
 
     fn watch(&mut self, now: Duration) {
         self.relisted = now;
-        let scopes: Vec<Scope> = self.shared.settings.scopes.clone();
-        let cluster = &self.cluster;
-        let timeout = cluster.watch_timeout;
-        let watches = scopes.iter().enumerate().flat_map(|(number, scope)| {
-            let config = watcher::Config::default;
-            let checkpoints = watch::<WatchedCheckpoint, _>(&cluster.watches, scope, timeout, config(), || ());
-            let snapshots = watch::<WatchedSnapshot, _>(&cluster.watches, scope, timeout, config(), || ());
-            [
-                checkpoints.map(|item| WatchItem::Checkpoint(item.map(Box::new))).boxed(),
-                snapshots.map(move |item| WatchItem::Snapshot(number, item.map(Box::new))).boxed(),
-            ]
-        });
-        self.watches = stream::select_all(watches.collect::<Vec<_>>()).boxed();
+        self.watches = watches(&self.cluster, &self.shared.settings.scopes);
     }
 
     /// How long nothing is due.
@@ -313,13 +297,4 @@ fn failed(shared: &Shared, Key { kind, namespace, name }: &Key, error: &StepErro
         }
     }
     end
-}
-
-/// The controller reports faults of its own watch of Checkpoints too, so each text appears once an hour here.
-fn report_fault(shared: &Shared, objects: &str, fault: &WatchStreamError) {
-    let fault = error_chain(fault);
-    shared.metrics.failed();
-    if shared.may_warn("", &format!("{objects}: {fault}")) {
-        tracing::warn!("Watch of {objects} for saving: {fault}. The watch continues");
-    }
 }

@@ -105,7 +105,7 @@ impl CheckpointFacts {
     }
 }
 
-/// What the annotations of a manifest say about its checkpoint, as far as it is compared. Whoever pushed the manifest wrote it.
+/// What the annotations of a manifest say about its checkpoint, as far as it is compared. Its text is that of the client that pushed it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ManifestFacts {
     /// The UID of the Snapshot.
