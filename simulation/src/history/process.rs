@@ -122,7 +122,7 @@ impl Process {
         let (shared, settings) = (Arc::clone(&self.shared), self.settings.clone());
         let future = async move {
             let report = move |progress| lock(&shared).progress.push((id, progress));
-            operation::run(&io, &settings, operation, report).await
+            Box::pin(operation::run(&io, &settings, operation, report)).await
         };
         self.operations.insert(id, Box::pin(future));
     }
