@@ -89,7 +89,7 @@ impl World {
     pub(crate) async fn archive(&self, checkpoint: &str, pod: &Pod) {
         let spec = pod.spec.as_ref().unwrap();
         let node = spec.node_name.clone().unwrap();
-        let now = "2026-12-01T12:00:00Z";
+        let now = "2026-11-01T12:00:00Z";
         let condition = json!({"type": "Complete", "status": "True", "reason": "Succeeded", "message": "",
             "lastTransitionTime": now});
         let revision = pod.labels().get("pod-template-hash").cloned().unwrap_or_else(|| pod.uid().unwrap());
@@ -172,7 +172,7 @@ pub(crate) fn facts_of(snapshot: &Snapshot) -> CheckpointFacts {
         container: snapshot.spec.container.clone(),
         image_id: snapshot.spec.image_id.clone(),
         bytes: BYTES,
-        created: "2026-12-01T12:00:00Z".parse().unwrap(),
+        created: "2026-11-01T12:00:00Z".parse().unwrap(),
         ..CheckpointFacts::default()
     }
 }
