@@ -1,4 +1,4 @@
-//! The command line: `run` (the default), `check`, `crd`, `certs`, `completion` and `man`.
+//! The command line: `run` (the default), `agent`, `check`, `crd`, `certs`, `completion` and `man`.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,7 +11,7 @@ use kube::CustomResourceExt as _;
 
 use crate::certs::CertsArgs;
 use crate::check::CheckArgs;
-use crate::config::RunArgs;
+use crate::config::{AgentArgs, RunArgs};
 use snapwatcher_api::checkpoint::Checkpoint;
 use snapwatcher_api::snapshot::Snapshot;
 use snapwatcher_backends::redact::redact;
@@ -31,6 +31,9 @@ pub struct Cli {
 pub enum Command {
     /// Serves admission, watches pods and takes checkpoints through a back-end. This is the default command.
     Run(Box<RunArgs>),
+    /// Saves the archives of one node: checks, compresses, encrypts and pushes them to a registry, and removes them from the node. Runs
+    /// on each node, as root.
+    Agent(Box<AgentArgs>),
     /// Tests everything that `run` needs with the same flags: rights, the resource, the webhook and the back-end. Each finding
     /// says what to do. The exit code is 1 if a test failed.
     Check(Box<CheckArgs>),
@@ -153,6 +156,7 @@ mod tests {
             assert!(matches!(parsed(arguments), Ok(Command::Run(_))), "{arguments:?}");
         }
         assert!(matches!(parsed(&["crd"]), Ok(Command::Crd)));
+        assert!(matches!(parsed(&["agent", "--node-name=n1"]), Ok(Command::Agent(_))));
         assert!(matches!(parsed(&["check", "--backend=log", "-o", "json"]), Ok(Command::Check(_))));
         assert!(matches!(parsed(&["--help"]), Err(ParseError::Help(_))));
     }
@@ -176,6 +180,9 @@ mod tests {
             (&["--request-timeout", "soon"], &["--request-timeout", "soon", "30s"]),
             (&["--history-ttl", "7d"], &["--history-ttl", "7d", "`168h`"]),
             (&["--snapshot-encryption", "gpg"], &["--snapshot-encryption", "gpg", "age", "none"]),
+            (&["agent", "--node-name", "N 1"], &["--node-name", "N 1", "lower-case"]),
+            (&["agent", "--node-name=n1", "--free-disk-percent", "100"], &["--free-disk-percent", "100", "0..=99"]),
+            (&["agent", "--node-name=n1", "--store-bytes", "much"], &["--store-bytes", "much", "`20Gi`"]),
             (&["--registry-repository", "snapshots"], &["--registry-repository", "HOST[:PORT]/PATH"]),
             (&["--webhook-listen", "8443"], &["--webhook-listen", "8443", "`[::]:8443`"]),
             (&["--admin-listen", "localhost:80"], &["--admin-listen", "localhost:80", "`[::]:8443`"]),

@@ -1,4 +1,4 @@
-//! Settings of `snapwatcher run`: flags, each with its environment variable, parsed once into types.
+//! Settings of `snapwatcher run` and `snapwatcher agent`: flags, each with its environment variable, parsed once into types.
 //!
 //! Each group of flags has a file of its own, with its `Args` struct and the conversion into what its service takes. The doc
 //! comment of a flag is its help text and its row in docs/configuration.md. No other module reads the environment.
@@ -6,6 +6,7 @@
 
 mod admin;
 mod admission;
+mod agent;
 mod attempts;
 mod backend;
 mod certificate;
@@ -27,6 +28,7 @@ use clap::Args;
 
 pub use admin::AdminArgs;
 pub use admission::AdmissionArgs;
+pub use agent::AgentArgs;
 pub use attempts::AttemptArgs;
 pub use backend::{BackendArgs, BackendName, BackendSettings};
 pub use certificate::{CaArgs, CertificateArgs};

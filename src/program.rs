@@ -3,14 +3,16 @@
 //! Exit codes: 0 after a requested end, 1 after a failure or if `check` finds a failed test, 2 for an invalid flag or value, 130
 //! or 143 if a second signal ended the process at once.
 
+use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use crate::agent::agent;
 use crate::certs::certs;
 use crate::check::CheckArgs;
 use crate::check::check;
 use crate::cli::{self, Command, ParseError};
-use crate::config::RunArgs;
+use crate::config::LogArgs;
 use crate::run::run;
 use snapwatcher_daemon::descriptors;
 use snapwatcher_daemon::telemetry::{error_chain, log};
@@ -20,7 +22,8 @@ const INVALID_USAGE: u8 = 2;
 /// The body of `main`, in the library so that a test program can have another allocator.
 pub fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
-        Ok(Command::Run(args)) => run_service(*args),
+        Ok(Command::Run(args)) => run_service(&args.log.clone(), run(*args)),
+        Ok(Command::Agent(args)) => run_service(&args.log.clone(), agent(*args)),
         Ok(Command::Check(args)) => in_runtime(run_check(&args)),
         Ok(Command::Crd) => match cli::definitions() {
             Ok(yaml) => print(yaml.as_bytes()),
@@ -42,11 +45,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run_service(args: RunArgs) -> ExitCode {
-    log::init(args.log.log_level, args.log.log_format);
+fn run_service<E: Error + 'static>(log: &LogArgs, service: impl Future<Output = Result<(), E>>) -> ExitCode {
+    log::init(log.log_level, log.log_format);
     descriptors::raise_limit();
     in_runtime(async {
-        match run(args).await {
+        match service.await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{}", error_chain(&error));

@@ -43,6 +43,11 @@ impl ConfigDump {
     pub fn parse(json: &[u8]) -> Result<Self, DocumentError> {
         parse(CONFIG, json)
     }
+
+    /// The container engine: its names of containers differ.
+    pub fn engine(&self) -> &'static str {
+        if self.name.starts_with("k8s_") { "CRI-O" } else { "containerd" }
+    }
 }
 
 /// The OCI specification of the container.

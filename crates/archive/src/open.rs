@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::names::is_component;
 use crate::open_error::{OpenError, OpenFault};
@@ -29,7 +30,7 @@ pub struct Rules {
 /// Which file, with which content: it changes whenever the file is written to.
 ///
 /// A caller that stores it can remove the same file after a restart, and no other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     pub device: u64,
     pub inode: u64,

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::documents::ConfigDump;
 
 /// The machine on which the checkpoint was taken. The caller reads these.
@@ -20,7 +22,8 @@ pub struct Machine<'a> {
 }
 
 /// What a checkpoint requires.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Requirements {
     pub architecture: String,
     /// What all processors have in common. Empty: /proc/cpuinfo has no line that names them.

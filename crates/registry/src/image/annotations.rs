@@ -23,8 +23,9 @@ const CONTAINER: &str = "container";
 const IMAGE_ID: &str = "image-id";
 const BYTES: &str = "bytes";
 
-/// The longest value, in characters. A manifest of 4 MiB is all that registries have to accept.
-const LONGEST_VALUE: usize = 1024;
+/// The longest value, in characters: the features of a processor have up to 3,000. A manifest of 4 MiB is all that registries have to
+/// accept.
+const LONGEST_VALUE: usize = 4096;
 
 /// What is known about a checkpoint. An empty text, and no bytes, are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -147,7 +148,7 @@ mod tests {
             container: "app".to_owned(),
             namespace: "shop".to_owned(),
             image: "busybox:1\nforged".to_owned(),
-            revision: "x".repeat(2000),
+            revision: "x".repeat(5000),
             bytes: 42,
             ..CheckpointFacts::default()
         }
