@@ -44,7 +44,8 @@ pub struct SnapwatcherOptions {
     /// Path of the program.
     pub binary: PathBuf,
     pub kubeconfig: PathBuf,
-    /// Flags. Without `--webhook-listen`, `--admin-listen` and `--drain-delay` the lab adds its own.
+    /// Flags. Without `--webhook-listen`, `--admin-listen` and `--drain-delay` the lab adds its own. With `agent` in front, the process
+    /// is an agent.
     pub args: Vec<String>,
     /// Variables besides PATH, HOME and KUBECONFIG.
     pub env: BTreeMap<String, String>,
@@ -82,9 +83,9 @@ impl Snapwatcher {
     pub async fn start(mut options: SnapwatcherOptions) -> Result<Self, SnapwatcherError> {
         install_crypto_provider();
         // Without a drain delay a test stops sooner. Only its own clients would need the delay.
-        for (flag, value) in
-            [("--webhook-listen", "127.0.0.1:0"), ("--admin-listen", "127.0.0.1:0"), ("--drain-delay", "0s")]
-        {
+        let of_run = [("--webhook-listen", "127.0.0.1:0"), ("--drain-delay", "0s")];
+        let of_run = of_run.into_iter().filter(|_| !is_agent(&options));
+        for (flag, value) in of_run.chain([("--admin-listen", "127.0.0.1:0")]).collect::<Vec<_>>() {
             if !options.args.iter().any(|argument| argument.starts_with(flag)) {
                 options.args.extend([flag.to_owned(), value.to_owned()]);
             }
@@ -254,7 +255,15 @@ impl Snapwatcher {
     }
 }
 
+/// Whether the options are those of `snapwatcher agent`.
+fn is_agent(options: &SnapwatcherOptions) -> bool {
+    options.args.first().is_some_and(|command| command == "agent")
+}
+
 fn serves_webhook(options: &SnapwatcherOptions) -> bool {
+    if is_agent(options) {
+        return false;
+    }
     let by_variable = options.env.get("SNAPWATCHER_WEBHOOK").is_some_and(|value| value == "false");
     !by_variable && !options.args.iter().any(|argument| argument == "--webhook=false")
 }

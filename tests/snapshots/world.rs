@@ -35,11 +35,22 @@ impl World {
     /// With these flags besides those of saving. The SnapWatcher makes no attempts.
     pub(crate) async fn start(ns: Namespace, args: &[&str]) -> Self {
         let registry = FakeRegistry::start().await.unwrap();
+        let flags = flags(&registry);
+        Self::with_flags(ns, registry, flags.iter().map(String::as_str).chain(args.iter().copied()).collect()).await
+    }
+
+    /// Without a registry.
+    pub(crate) async fn without_registry(ns: Namespace) -> Self {
+        let registry = FakeRegistry::start().await.unwrap();
+        let flags = flags(&registry);
+        let flags = flags.iter().map(String::as_str).filter(|flag| !flag.starts_with("--registry")).collect();
+        Self::with_flags(ns, registry, flags).await
+    }
+
+    async fn with_flags(ns: Namespace, registry: FakeRegistry, flags: Vec<&str>) -> Self {
         let keys: Secret = serde_json::from_value(json!({"metadata": {"name": KEYS}, "type": "Opaque"})).unwrap();
         ns.create_object(&keys).await;
-        let flags = flags(&registry);
-        let args: Vec<&str> = flags.iter().map(String::as_str).chain(args.iter().copied()).collect();
-        let watcher = ns.start_snapwatcher(SNAPWATCHER, &args).await;
+        let watcher = ns.start_snapwatcher(SNAPWATCHER, &flags).await;
         Self { ns, registry, watcher }
     }
 
@@ -75,18 +86,24 @@ impl World {
     /// Creates a pod, waits for its Checkpoint and makes up its archive.
     pub(crate) async fn archived_pod(&self, pod: &Pod) {
         let pod = self.ns.ready_pod(pod).await;
-        let name = pod.name_any();
-        let record = self
-            .ns
-            .until(&format!("pod `{name}` is claimed"), async || {
-                self.ns.records_of(&name).await.into_iter().next().ok_or("no Checkpoint")
-            })
-            .await;
+        let record = self.claimed(&pod.name_any()).await;
         self.archive(&record.name, &pod).await;
+    }
+
+    /// Waits for the Checkpoint of a pod.
+    pub(crate) async fn claimed(&self, pod: &str) -> Record {
+        let awaited = format!("pod `{pod}` is claimed");
+        let first = async || self.ns.records_of(pod).await.into_iter().next().ok_or("no Checkpoint");
+        self.ns.until(&awaited, first).await
     }
 
     /// Makes up the archive of a Checkpoint, as its back-end would have reported it.
     pub(crate) async fn archive(&self, checkpoint: &str, pod: &Pod) {
+        self.archive_at(checkpoint, pod, ARCHIVE).await;
+    }
+
+    /// The same with another path.
+    pub(crate) async fn archive_at(&self, checkpoint: &str, pod: &Pod, path: &str) {
         let spec = pod.spec.as_ref().unwrap();
         let node = spec.node_name.clone().unwrap();
         let now = "2026-11-01T12:00:00Z";
@@ -96,7 +113,7 @@ impl World {
         let status = json!({"status": {
             "phase": "Succeeded", "attempt": 1, "failures": 0, "pod": {"name": pod.name_any(), "uid": pod.uid(), "node": node},
             "container": "app", "revision": revision, "image": spec.containers[0].image, "imageID": "sha256:1",
-            "location": {"archive": ARCHIVE, "node": node}, "conditions": [condition],
+            "location": {"archive": path, "node": node}, "conditions": [condition],
         }});
         let params = PatchParams::default();
         self.ns.checkpoints().patch_status(checkpoint, &params, &Patch::Merge(status)).await.unwrap();

@@ -9,9 +9,7 @@ use snapwatcher_api::snapshot::{NodeCopyState, Snapshot, SnapshotPhase};
 use snapwatcher_daemon::clock;
 use snapwatcher_daemon::telemetry::error_chain;
 
-use crate::archive_rules::{
-    Named, SnapshotState, Verdict, is_archive_name, verdict_of_named, verdict_of_unknown,
-};
+use crate::archive_rules::{Named, SnapshotState, Verdict, is_archive_name, verdict_of_named, verdict_of_unknown};
 use crate::save_error::SaveError;
 use crate::shared::Shared;
 

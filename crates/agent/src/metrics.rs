@@ -30,7 +30,8 @@ impl AgentMetrics {
         let mut counter = |name: &str, help: &str| counter(registry, &format!("agent_{name}"), help);
         let saved = counter("saved", "Archives that were saved and removed from the folder of the kubelet");
         let refused = counter("refused", "Archives that were refused: broken, unsafe, or of another container");
-        let failures = counter("failures", "Failed tries to save, to look after the node store, or to remove an archive");
+        let failures =
+            counter("failures", "Failed tries to save, to look after the node store, or to remove an archive");
         let read_bytes = counter("read_bytes", "Bytes of archives that were read to their end");
         let pushed_bytes = counter("pushed_bytes", "Bytes of blobs that the registry has stored");
         let evicted = counter("evicted_copies", "Copies that were deleted to make room");

@@ -20,7 +20,8 @@ pub(crate) fn done(node: &str, entry: &Entry) -> NodeCopy {
         stored_bytes: entry.layer.as_ref().filter(|_| entry.manifest.is_some()).map(|layer| signed(layer.bytes)),
         shape: Some(format!("sha256:{}", entry.shape)),
         reason: is_lost.then(|| "Evicted".to_owned()),
-        message: is_lost.then(|| "the node has deleted the only copy to make room, because there is no registry".to_owned()),
+        message: is_lost
+            .then(|| "the node has deleted the only copy to make room, because there is no registry".to_owned()),
     }
 }
 
@@ -32,7 +33,8 @@ pub(crate) fn failed(node: &str, snapshot: &Snapshot, error: &SaveError) -> Opti
         Consequence::Unreported => return None,
     };
     // The words may differ each time, as with a port. The reason says enough about what repeats.
-    let is_known = snapshot.node(node).is_some_and(|found| found.state == state && found.reason.as_deref() == Some(reason));
+    let is_known =
+        snapshot.node(node).is_some_and(|found| found.state == state && found.reason.as_deref() == Some(reason));
     (!is_known).then(|| NodeCopy {
         name: node.to_owned(),
         state,

@@ -22,8 +22,10 @@ pub(crate) enum SaveError {
     Document(#[from] DocumentError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    #[error("the node store has no room for the {bytes} bytes of the archive, and there is no registry: raise --store-bytes, or delete \
-             Snapshots")]
+    #[error(
+        "the node store has no room for the {bytes} bytes of the archive, and there is no registry: raise --store-bytes, or delete \
+             Snapshots"
+    )]
     NoRoom { bytes: u64 },
     #[error(transparent)]
     Folder(#[from] FolderError),

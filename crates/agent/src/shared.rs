@@ -99,7 +99,11 @@ impl Shared {
     /// Deletes the copy of a Snapshot, and remembers to report that.
     pub(crate) fn evict(&self, snapshot: Uuid) -> Result<(), SaveError> {
         if let Some(Entry { namespace, name, .. }) = self.store.delete_copy(snapshot)? {
-            tracing::info!(namespace, snapshot = name, "The copy of Snapshot `{namespace}/{name}` was deleted to make room");
+            tracing::info!(
+                namespace,
+                snapshot = name,
+                "The copy of Snapshot `{namespace}/{name}` was deleted to make room"
+            );
             self.metrics.evicted();
             self.evicted_keys().push(Key { namespace, name });
         }

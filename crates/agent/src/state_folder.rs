@@ -19,7 +19,9 @@ pub(crate) struct StateFolder {
 
 /// The folder can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("could not use the folder `{path}` of --state-folder: check that it is on a disk of the node and may be written to")]
+#[error(
+    "could not use the folder `{path}` of --state-folder: check that it is on a disk of the node and may be written to"
+)]
 pub struct StateFolderError {
     pub path: String,
     pub source: io::Error,
@@ -37,8 +39,7 @@ impl StateFolder {
             journal: created(&journal).map_err(failed)?,
         };
         for name in names(&partial).map_err(failed)? {
-            snapwatcher_archive::remove(&folder.partial, &name)
-                .map_err(|FolderError { source, .. }| failed(source))?;
+            snapwatcher_archive::remove(&folder.partial, &name).map_err(|FolderError { source, .. }| failed(source))?;
         }
         Ok(folder)
     }

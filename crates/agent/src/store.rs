@@ -24,7 +24,8 @@ impl Store {
         let folder = StateFolder::open(root)?;
         let failed = |source| StateFolderError { path: root.display().to_string(), source };
         let entries = read_all(&folder).map_err(failed)?;
-        let named: HashSet<&str> = entries.iter().filter(|entry| entry.copy_bytes.is_some()).map(Entry::copy_name).collect();
+        let named: HashSet<&str> =
+            entries.iter().filter(|entry| entry.copy_bytes.is_some()).map(Entry::copy_name).collect();
         for copy in folder.copies().map_err(failed)? {
             if !named.contains(copy.as_str()) {
                 folder.remove_copy(&copy).map_err(|error| failed(error.source))?;

@@ -49,7 +49,11 @@ async fn forget_deleted(shared: &Shared) -> Result<(), SaveError> {
         }
         shared.store.forget(entry.snapshot)?;
         let Entry { namespace, name, .. } = entry;
-        tracing::info!(namespace, snapshot = name, "Snapshot `{namespace}/{name}` was deleted, and its copy on this node too");
+        tracing::info!(
+            namespace,
+            snapshot = name,
+            "Snapshot `{namespace}/{name}` was deleted, and its copy on this node too"
+        );
     }
     Ok(())
 }

@@ -79,6 +79,19 @@ impl Contents {
         digest
     }
 
+    /// The number of manifests of a repository.
+    pub(super) fn manifests(&self, repository: &str) -> usize {
+        self.manifests.keys().filter(|(of, _)| of == repository).count()
+    }
+
+    /// The digests of blobs that no manifest names.
+    pub(super) fn orphaned_blobs(&self) -> Vec<String> {
+        let named = |digest: &String| {
+            self.manifests.values().any(|content| String::from_utf8_lossy(content).contains(digest.as_str()))
+        };
+        self.blobs.keys().filter(|digest| !named(digest)).cloned().collect()
+    }
+
     /// Digest and content of a manifest.
     pub(super) fn manifest(&self, repository: &str, reference: &str) -> Option<(String, &[u8])> {
         let tagged = self.tags.get(&(repository.to_owned(), reference.to_owned()));

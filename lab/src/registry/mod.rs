@@ -110,6 +110,21 @@ impl FakeRegistry {
         lock(&self.shared).contents.put_manifest(repository, tag, content.to_vec())
     }
 
+    /// Whether a repository has a manifest with that tag.
+    pub fn has_tag(&self, repository: &str, tag: &str) -> bool {
+        lock(&self.shared).contents.manifest(repository, tag).is_some()
+    }
+
+    /// The number of manifests of a repository.
+    pub fn manifests(&self, repository: &str) -> usize {
+        lock(&self.shared).contents.manifests(repository)
+    }
+
+    /// The digests of blobs that no manifest names.
+    pub fn orphaned_blobs(&self) -> Vec<String> {
+        lock(&self.shared).contents.orphaned_blobs()
+    }
+
     /// Begins an upload and returns its address, for a redirect from another registry.
     pub fn begin_upload(&self, repository: &str) -> String {
         let upload = lock(&self.shared).contents.begin();
