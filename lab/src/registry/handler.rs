@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody as _};
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::{ConnectInfo, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -44,7 +44,8 @@ pub(super) async fn receive(
     }
     let parts = if fault == Some(Fault::IgnoreRange) { without_range(parts) } else { parts };
     let limit = if let Some(Fault::CutAfter(bytes)) = fault { bytes } else { usize::MAX };
-    let body = read(body, limit).await;
+    let mut pieces = body.into_data_stream();
+    let body = read(&mut pieces, limit).await;
     if let Some(request) = lock(&shared).requests.get_mut(index) {
         request.bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
     }
@@ -54,7 +55,7 @@ pub(super) async fn receive(
     let stored = if fault == Some(Fault::StoreHalf) { body.slice(..body.len() / 2) } else { body };
     let response = lock(&shared).answer(&route, &parts, &stored);
     match fault {
-        Some(Fault::LoseAnswer | Fault::CutAfter(_)) => connection.reset().await,
+        Some(Fault::LoseAnswer | Fault::CutAfter(_)) => connection.reset_within(pieces).await,
         Some(Fault::Headers(headers)) => with_headers(response, &headers),
         Some(Fault::OtherBytes) => other_bytes(response).await,
         Some(Fault::CutBody(bytes)) => cut_body(response, bytes).await,
@@ -95,9 +96,8 @@ fn without_range(mut parts: Parts) -> Parts {
 }
 
 /// The body, or its first bytes.
-async fn read(body: Body, limit: usize) -> Bytes {
+async fn read(pieces: &mut BodyDataStream, limit: usize) -> Bytes {
     let mut read = Vec::new();
-    let mut pieces = body.into_data_stream();
     while read.len() < limit
         && let Some(Ok(piece)) = pieces.next().await
     {
@@ -252,7 +252,7 @@ fn insert(response: &mut Response<Body>, name: HeaderName, value: &str) {
 
 async fn other_bytes(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    let mut bytes = read(body, usize::MAX).await.to_vec();
+    let mut bytes = read(&mut body.into_data_stream(), usize::MAX).await.to_vec();
     if let Some(last) = bytes.last_mut() {
         *last ^= 1;
     }
@@ -268,7 +268,7 @@ async fn other_bytes(response: Response<Body>) -> Response<Body> {
 async fn cut_body(response: Response<Body>, bytes: usize) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let length = body.size_hint().exact().unwrap_or_default();
-    let start = read(body, bytes).await;
+    let start = read(&mut body.into_data_stream(), bytes).await;
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     let cut = stream::once(async {
         // What hyper has not sent when a body fails is lost.

@@ -5,13 +5,14 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use futures::{Stream, StreamExt as _, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -29,8 +30,15 @@ struct State {
 impl ResetHandle {
     /// Resets the connection. It never returns, because no response can be sent.
     pub(crate) async fn reset<T>(&self) -> T {
+        self.reset_within(stream::empty::<()>()).await
+    }
+
+    /// The same in the middle of the body of a request. hyper reads from a connection only while its handler reads the body.
+    pub(crate) async fn reset_within<T, P>(&self, rest: impl Stream<Item = P>) -> T {
         self.0.is_reset.store(true, Ordering::SeqCst);
         self.0.reset.notify_one();
+        let mut rest = pin!(rest);
+        while rest.next().await.is_some() {}
         std::future::pending().await
     }
 }
