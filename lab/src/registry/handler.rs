@@ -55,7 +55,11 @@ pub(super) async fn receive(
     let stored = if fault == Some(Fault::StoreHalf) { body.slice(..body.len() / 2) } else { body };
     let response = lock(&shared).answer(&route, &parts, &stored);
     match fault {
-        Some(Fault::LoseAnswer | Fault::CutAfter(_)) => connection.reset_within(pieces).await,
+        Some(Fault::LoseAnswer) => connection.reset().await,
+        Some(Fault::CutAfter(_)) => {
+            connection.reset_within(pieces).await;
+            response
+        }
         Some(Fault::Headers(headers)) => with_headers(response, &headers),
         Some(Fault::OtherBytes) => other_bytes(response).await,
         Some(Fault::CutBody(bytes)) => cut_body(response, bytes).await,

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -30,16 +30,16 @@ struct State {
 impl ResetHandle {
     /// Resets the connection. It never returns, because no response can be sent.
     pub(crate) async fn reset<T>(&self) -> T {
-        self.reset_within(stream::empty::<()>()).await
-    }
-
-    /// The same in the middle of the body of a request. hyper reads from a connection only while its handler reads the body.
-    pub(crate) async fn reset_within<T, P>(&self, rest: impl Stream<Item = P>) -> T {
         self.0.is_reset.store(true, Ordering::SeqCst);
         self.0.reset.notify_one();
+        std::future::pending().await
+    }
+
+    /// Resets the connection in the middle of the body of a request. hyper then waits for a response, which can't be sent.
+    pub(crate) async fn reset_within<P>(&self, rest: impl Stream<Item = P>) {
+        self.0.is_reset.store(true, Ordering::SeqCst);
         let mut rest = pin!(rest);
         while rest.next().await.is_some() {}
-        std::future::pending().await
     }
 }
 
@@ -103,6 +103,7 @@ impl AsyncRead for ResettableStream {
 
 impl AsyncWrite for ResettableStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
