@@ -33,7 +33,7 @@ pub(crate) struct Target {
 pub(crate) struct Passed {
     pub(crate) archive: Archive,
     pub(crate) digest: Digest,
-    pub(crate) encoded: Option<Encoded>,
+    pub(crate) layer: Option<Encoded>,
     /// `None`: it was not unpacked.
     pub(crate) folder: Option<Folder>,
     pub(crate) shape: String,
@@ -60,10 +60,10 @@ pub(crate) fn pass(
     let digest = Digest::of_hash(tee.hash.finalize().into());
     let (config, spec) = checked(&contents, snapshot)?;
     archive.verify_unchanged()?;
-    let encoded = tee.encoder.map(Encoder::finish).transpose()?;
+    let layer = tee.encoder.map(Encoder::finish).transpose()?;
     Ok(Passed {
         digest,
-        encoded,
+        layer,
         folder,
         shape: shape(&spec, &[]),
         requirements: requirements_here(&config, &contents),

@@ -57,13 +57,12 @@ impl Named {
 /// What becomes of an archive that a Checkpoint names. `state` is that of the Snapshot in its status.
 pub(crate) fn verdict_of_named(named: &Named, state: SnapshotState) -> Verdict {
     match (&named.snapshot, state) {
-        // It is not decided what is saved of the Checkpoint, or nothing is.
-        (None, _) => Verdict::Kept,
         (Some(_), SnapshotState::Gone) => Verdict::Removed("its Snapshot was deleted"),
         (Some(_), SnapshotState::Held) if named.is_of_another => {
             Verdict::Removed("another Checkpoint of the same revision is saved")
         }
-        (Some(_), SnapshotState::Held | SnapshotState::Open) => Verdict::Kept,
+        // Without a Snapshot, it is not decided what is saved of the Checkpoint, or nothing is.
+        (Some(_), SnapshotState::Held | SnapshotState::Open) | (None, _) => Verdict::Kept,
     }
 }
 

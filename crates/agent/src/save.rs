@@ -156,7 +156,7 @@ async fn keep(
     passed: Passed,
     partial: &str,
 ) -> Result<Entry, SaveError> {
-    let Passed { archive, digest, encoded, folder, shape, requirements, engine } = passed;
+    let Passed { archive, digest, layer, folder, shape, requirements, engine } = passed;
     let entry = Entry {
         snapshot: id,
         namespace: snapshot.namespace().unwrap_or_default(),
@@ -168,7 +168,7 @@ async fn keep(
         shape,
         requirements,
         engine: engine.to_owned(),
-        layer: encoded.map(|layer| LayerEntry { digest: layer.digest.to_string(), bytes: layer.bytes }),
+        layer: layer.map(|layer| LayerEntry { digest: layer.digest.to_string(), bytes: layer.bytes }),
         manifest: None,
         copy_bytes: folder.is_some().then(|| archive.size()),
         is_archive_removed: false,

@@ -189,7 +189,7 @@ impl Running {
         match joined.map_err(|error| AgentError::Panicked(join_error_message(error)))? {
             Ended::Save(key, result) => {
                 self.saving = None;
-                self.saved(key, result, now);
+                self.saved(&key, result, now);
             }
             Ended::Upkeep(result) => {
                 self.upkeep = Some(now + times.upkeep_every);
@@ -210,13 +210,13 @@ impl Running {
         Ok(())
     }
 
-    fn saved(&mut self, key: Key, result: Result<(), SaveError>, now: Duration) {
+    fn saved(&mut self, key: &Key, result: Result<(), SaveError>, now: Duration) {
         let Err(error) = result else {
-            self.without_copy.remove(&key);
-            self.queue.remove(&key);
+            self.without_copy.remove(key);
+            self.queue.remove(key);
             return;
         };
-        let Key { namespace, name } = &key;
+        let Key { namespace, name } = key;
         if error.is_of_store() && self.shared.repository.is_some() {
             self.without_copy.insert(key.clone());
         }
@@ -230,7 +230,7 @@ impl Running {
                     "The archive of Snapshot `{namespace}/{name}` is refused: {}",
                     error_chain(&error)
                 );
-                self.queue.remove(&key);
+                self.queue.remove(key);
             }
             Consequence::Waiting(_) | Consequence::Unreported => {
                 self.shared.metrics.failed();
@@ -242,7 +242,7 @@ impl Running {
                         error_chain(&error)
                     );
                 }
-                self.queue.failed(&key, error.retry_after(), now);
+                self.queue.failed(key, error.retry_after(), now);
             }
         }
     }

@@ -35,10 +35,9 @@ fn is_final(entry: &NodeCopy, journal: Option<&Entry>) -> bool {
     let holds = journal.is_some_and(|journal| journal.copy_bytes.is_some());
     match entry.state {
         NodeCopyState::Waiting => false,
-        NodeCopyState::Refused => true,
         // The copy may have been deleted since.
         NodeCopyState::Held => holds || journal.is_none(),
-        NodeCopyState::NotHeld => true,
+        NodeCopyState::NotHeld | NodeCopyState::Refused => true,
     }
 }
 
