@@ -44,7 +44,9 @@ async fn the_chart_renders_nothing_that_the_program_writes() {
             assert!(secret.get("data").is_none() && secret.get("stringData").is_none(), "{scenario}: {secret}");
             assert_eq!(secret["type"], "Opaque", "{scenario}");
             assert_eq!(secret["metadata"]["annotations"]["helm.sh/resource-policy"], "keep", "{scenario}");
-            assert_eq!(secret["metadata"]["name"], rendered.variable("SNAPWATCHER_CA_SECRET"), "{scenario}");
+            let settings = ["SNAPWATCHER_CA_SECRET", "SNAPWATCHER_SNAPSHOT_KEYS_SECRET"];
+            let named = settings.map(|setting| rendered.variable(setting));
+            assert!(named.contains(&secret["metadata"]["name"]), "{scenario}: {secret}");
         }
         for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
             for configuration in rendered.all(kind) {
@@ -66,7 +68,7 @@ async fn every_name_is_short_enough_and_every_object_has_its_namespace() {
             assert!(name.len() <= 63 && !name.contains("--") && !name.ends_with('-'), "{scenario}: {kind} `{name}`");
             let is_cluster_wide = kind.starts_with("Cluster")
                 || kind.ends_with("WebhookConfiguration")
-                || kind.starts_with("MutatingAdmissionPolicy")
+                || kind.contains("AdmissionPolicy")
                 || kind == "CustomResourceDefinition";
             assert_eq!(metadata["namespace"].is_null(), is_cluster_wide, "{scenario}: {kind} `{name}`");
             let labels = metadata["labels"].as_object().unwrap();
@@ -155,10 +157,12 @@ async fn the_account_writes_no_pod_creates_no_secret_and_reads_only_its_own() {
             }
             // A Secret that its creator chooses can get the token of another account.
             if resources.contains(&json!("secrets")) {
-                let own: Vec<&Value> =
-                    rendered.all("Secret").into_iter().map(|secret| &secret["metadata"]["name"]).collect();
-                assert_eq!(rule["resourceNames"], json!(own), "{scenario}: {rule}");
-                assert_eq!((own.len(), verbs), (1, &json!(["list", "watch", "update"])), "{scenario}: {rule}");
+                let settings = [
+                    ("SNAPWATCHER_CA_SECRET", json!(["list", "watch", "update"])),
+                    ("SNAPWATCHER_SNAPSHOT_KEYS_SECRET", json!(["get", "patch"])),
+                ];
+                let own = settings.map(|(setting, verbs)| (json!([rendered.variable(setting)]), verbs));
+                assert!(own.contains(&(rule["resourceNames"].clone(), verbs.clone())), "{scenario}: {rule}");
             }
         }
     })
@@ -233,7 +237,7 @@ async fn without_a_back_end_the_account_has_no_rights_on_checkpoints() {
 #[tokio::test]
 async fn every_rule_has_a_sentence_above_it() {
     let chart = Chart::of_repository().await;
-    for template in ["_rights.tpl", "role.yaml", "kubelet.yaml", "aggregated.yaml"] {
+    for template in ["_rights.tpl", "_agent.tpl", "agent-rights.yaml", "role.yaml", "kubelet.yaml", "aggregated.yaml"] {
         let text = std::fs::read_to_string(chart.folder().join("templates").join(template)).unwrap();
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("{{")).collect();
         for (index, _) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("- apiGroups:")) {

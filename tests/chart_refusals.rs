@@ -53,6 +53,11 @@ fn malformed() -> Vec<(Value, &'static str)> {
         (under_checkpoint(json!({"maxConcurrent": 1001})), "maxConcurrent"),
         (under_checkpoint(json!({"suspend": "true"})), "suspend"),
         (under_checkpoint(json!({"historyTTL": "7d"})), "historyTTL"),
+        (json!({"save": {"encryption": "gpg"}}), "encryption"),
+        (json!({"save": {"storeBytes": "much"}}), "storeBytes"),
+        (json!({"save": {"freeDiskPercent": 100}}), "freeDiskPercent"),
+        (json!({"save": {"registry": {"repository": "snapshots"}}}), "repository"),
+        (json!({"agent": {"kubeletRoot": "kubelet"}}), "kubeletRoot"),
         (json!({"webhook": {"mode": "both"}}), "mode"),
         (json!({"webhook": {"failurePolicy": "ignore"}}), "failurePolicy"),
         (json!({"webhook": {"timeoutSeconds": 31}}), "timeoutSeconds"),
@@ -126,6 +131,14 @@ fn contradictions() -> Vec<(Value, &'static [&'static str])> {
         (
             json!({"snapwatcher": {"checkpoint": {"backend": "kubelet", "kubelet": {"insecureSkipVerify": true, "caConfigMap": {"name": "ca"}}}}}),
             &["insecureSkipVerify is true", "caConfigMap"],
+        ),
+        (
+            json!({"save": {"enabled": true}, "snapwatcher": {"checkpoint": {"backend": "log"}}}),
+            &["save.enabled is true", "set snapwatcher.checkpoint.backend to kubelet"],
+        ),
+        (
+            json!({"save": {"enabled": true, "registry": {"credentialsSecret": "push"}}}),
+            &["save.registry.repository is empty"],
         ),
         (json!({"serviceAccount": {"create": false}}), &["serviceAccount.create is false", "set serviceAccount.name"]),
         (json!({"hostNetwork": true, "networkPolicy": {"enabled": true}}), &["networkPolicy.enabled", "hostNetwork"]),
@@ -219,4 +232,12 @@ async fn a_kubernetes_that_is_too_old_is_rejected() {
 fn with(values: &Value) -> Template {
     let fields = values.as_object().into_iter().flatten();
     fields.fold(Template::default(), |template, (key, value)| template.with(key, value))
+}
+
+/// The policy that limits each agent to its node is of that version.
+#[tokio::test]
+async fn archives_are_not_saved_by_a_cluster_before_1_30() {
+    let chart = Chart::of_repository().await;
+    let refusal = chart.refusal(&Template::scenario("save").for_old_kubernetes("1.29.0"));
+    assert!(refusal.contains("save.enabled is true, but this cluster has Kubernetes v1.29.0"), "{refusal}");
 }

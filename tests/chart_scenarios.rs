@@ -75,6 +75,58 @@ fn claims(scenario: &str) -> Vec<Claim> {
             r.variable("SNAPWATCHER_KUBELET_CA_FILE") == "/etc/snapwatcher/kubelet-ca/ca.crt"
                 && volume(r, "kubelet-ca")["configMap"]["items"] == json!([{"key": "bundle.pem", "path": "ca.crt"}])
         })],
+        "save" => vec![
+            ("the agent uses two folders of its node, as root without any capability", |r| {
+                let pod = &r.one("DaemonSet")["spec"]["template"]["spec"];
+                let (container, volumes) = (&pod["containers"][0], pod["volumes"].as_array().unwrap());
+                let folders = volumes.iter().filter_map(|volume| volume["hostPath"]["path"].as_str());
+                let rights = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                    "capabilities": {"drop": ["ALL"]}});
+                folders.collect::<Vec<_>>() == ["/var/lib/kubelet/checkpoints", "/var/lib/snapwatcher"]
+                    && container["securityContext"] == rights
+                    && pod["securityContext"]["runAsUser"] == 0
+                    && ["hostNetwork", "hostPID", "hostIPC"].iter().all(|shared| pod[shared].is_null())
+            }),
+            ("the agent and its account are in their own namespace, and the policy names that account", |r| {
+                let policy = r.named("ValidatingAdmissionPolicy", "snapwatcher-agent");
+                r.one("DaemonSet")["metadata"]["namespace"] == "snap-agents"
+                    && r.named("ServiceAccount", "snapwatcher-agent")["metadata"]["namespace"] == "snap-agents"
+                    && policy["spec"]["matchConditions"][0]["expression"]
+                        .as_str()
+                        .is_some_and(|text| text.contains("system:serviceaccount:snap-agents:snapwatcher-agent"))
+            }),
+            ("the agent reads no Secret and no pod, and writes one thing", |r| {
+                let role = r.named("ClusterRole", "snapwatcher-agent");
+                let writes = |rule: &&Value| rule["verbs"].as_array().unwrap().contains(&json!("patch"));
+                let written: Vec<_> = role["rules"].as_array().unwrap().iter().filter(writes).collect();
+                rules_on(role, "secrets").is_empty()
+                    && rules_on(role, "pods").is_empty()
+                    && written.len() == 1
+                    && written[0]["resources"] == json!(["snapshots/status"])
+            }),
+            ("leader and agent have the registry, and only the leader has the keys", |r| {
+                let repository = json!("registry.example.com/snapshots/cluster");
+                agent_variable(r, "SNAPWATCHER_REGISTRY_REPOSITORY") == repository
+                    && r.variable("SNAPWATCHER_REGISTRY_REPOSITORY") == "registry.example.com/snapshots/cluster"
+                    && r.variable("SNAPWATCHER_SNAPSHOT_KEYS_SECRET") == "snapwatcher-snapshot-keys"
+                    && agent_variable(r, "SNAPWATCHER_SNAPSHOT_KEYS_SECRET").is_null()
+                    && rules_on(r.named("Role", "snapwatcher"), "secrets").len() == 2
+                    && r.named("Secret", "snapwatcher-snapshot-keys")["data"].is_null()
+            }),
+        ],
+        "save-namespaced" => vec![
+            ("the agent has rights in the watched namespaces, and on nodes", |r| {
+                let roles = r.all("Role");
+                let of_agent = |role: &&&Value| role["metadata"]["name"] == "snapwatcher-agent";
+                let nodes = r.named("ClusterRole", "snapwatcher-agent")["rules"].as_array().unwrap().len();
+                roles.iter().filter(of_agent).count() == 2
+                    && nodes == 1
+                    && agent_variable(r, "SNAPWATCHER_NAMESPACES") == "blog,shop"
+            }),
+            ("without encryption there are no keys", |r| {
+                r.variable("SNAPWATCHER_SNAPSHOT_ENCRYPTION") == "none" && !r.text().contains("snapshot-keys\n")
+            }),
+        ],
         "snaphook-secured" => vec![
             ("token and CA are mounted at the paths of their settings", |r| {
                 r.variable("SNAPWATCHER_SNAP_BACK_API_TOKEN_FILE") == "/etc/snapwatcher/token/token"
@@ -288,6 +340,13 @@ fn selected_namespaces(rendered: &Rendered) -> Value {
     let expression = &webhook(rendered)["namespaceSelector"]["matchExpressions"][0];
     assert_eq!(expression["operator"], "In");
     expression["values"].clone()
+}
+
+/// The value of a variable of the agent.
+fn agent_variable(rendered: &Rendered, name: &str) -> Value {
+    let container = &rendered.one("DaemonSet")["spec"]["template"]["spec"]["containers"][0];
+    let variables = container["env"].as_array().unwrap();
+    variables.iter().find(|variable| variable["name"] == name).map_or(Value::Null, |found| found["value"].clone())
 }
 
 fn rules_on<'a>(role: &'a Value, resource: &str) -> Vec<&'a Value> {

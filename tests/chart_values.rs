@@ -145,7 +145,7 @@ fn every_object_of_the_schema_is_closed_or_belongs_to_kubernetes() {
 }
 
 /// Scenarios, some of them combined, in which some value has an effect that it has nowhere else. The first ones cover most values.
-const SCENARIOS: [&[&str]; 8] = [
+const SCENARIOS: [&[&str]; 10] = [
     &["default"],
     &["backend-kubelet-own-ca", "monitoring", "network-policy", "ha", "tls-secret"],
     &["snaphook-secured"],
@@ -154,6 +154,8 @@ const SCENARIOS: [&[&str]; 8] = [
     &["validation-deny"],
     &["given-account"],
     &["backend-kubelet-unverified"],
+    &["save", "network-policy"],
+    &["save-namespaced"],
 ];
 
 /// Values that the schema accepts. At least one of them is not the default.
@@ -163,12 +165,18 @@ fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
     }
     let named = match path {
         "image.digest" => json!(format!("sha256:{}", "a".repeat(64))),
+        "save.registry.repository" => json!("registry.example.com/other"),
         "image.repository" => json!("registry.example.com/other"),
-        "metrics.interval" | "snapwatcher.checkpoint.historyTTL" => json!("77m"),
+        "metrics.interval" | "snapwatcher.checkpoint.historyTTL" | "save.unusedFor" => json!("77m"),
         "snapwatcher.checkpoint.snapBackApiUrl" | "snapwatcher.checkpoint.kubeApiAddress" => json!("https://other"),
         "podDisruptionBudget.maxUnavailable" => json!(2),
-        "snapwatcher.checkpoint.kubelet.archiveBudget" => json!("77Gi"),
-        "resources.limits" | "resources.requests" => json!({"memory": "77Mi"}),
+        "snapwatcher.checkpoint.kubelet.archiveBudget" | "save.storeBytes" | "save.uploadBytesPerSecond" => {
+            json!("77Gi")
+        }
+        "agent.kubeletRoot" | "agent.stateFolder" => json!("/var/lib/other"),
+        "resources.limits" | "resources.requests" | "agent.resources.limits" | "agent.resources.requests" => {
+            json!({"memory": "77Mi"})
+        }
         "snapwatcher.operator.logLevel" => json!("debug"),
         "tls.caBundle" => json!("-----BEGIN CERTIFICATE-----\nother\n-----END CERTIFICATE-----\n"),
         "env" | "imagePullSecrets" => json!([{"name": "other"}]),

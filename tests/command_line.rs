@@ -148,7 +148,7 @@ fn man_pages_are_written_for_the_program_and_each_command() {
     let ended = snapwatcher(&["man", pages.to_str().unwrap()], &[]);
     assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "", ""));
     let written = std::fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let expected = ["", "-certs", "-certs-rotate", "-check", "-completion", "-crd", "-run"];
+    let expected = ["", "-agent", "-certs", "-certs-rotate", "-check", "-completion", "-crd", "-run"];
     let expected = expected.map(|command| format!("snapwatcher{command}.1"));
     assert_eq!(written.collect::<BTreeSet<_>>(), expected.into());
     let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();

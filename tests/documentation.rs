@@ -14,6 +14,7 @@ use axum::http::Request;
 use clap::Arg;
 use snapwatcher::cli;
 use snapwatcher_admission::AdmissionMetrics;
+use snapwatcher_agent::AgentMetrics;
 use snapwatcher_backends::metrics::BackendMetrics;
 use snapwatcher_certificates::{BundleState, CertificateMetrics, ConfigurationKind};
 use snapwatcher_controller::{CheckpointMetrics, PODS, PodsPage, WatchMetrics};
@@ -21,6 +22,7 @@ use snapwatcher_daemon::admin::{AdminState, Gate, HEALTHZ, Health, LIVEZ, METRIC
 use snapwatcher_daemon::telemetry::metrics::registry;
 use snapwatcher_https::HttpsMetrics;
 use snapwatcher_kubernetes::events;
+use snapwatcher_snapshots::SnapshotMetrics;
 use snapwatcher_state::PodTimelines;
 use tower::ServiceExt;
 
@@ -106,6 +108,15 @@ environment variable. What it tests: [troubleshooting.md](troubleshooting.md#sna
 | --- | --- | --- |
 ";
 
+const AGENT_HEAD: &str = "
+## `snapwatcher agent`
+
+The agent of a node takes the flags of `run` about the log, the watch, the registry and the admin port, and these:
+
+| flag | variable | default | meaning |
+| --- | --- | --- | --- |
+";
+
 /// The names of a flag, and its default.
 #[derive(Debug, PartialEq, Eq)]
 struct Setting {
@@ -170,10 +181,17 @@ fn configuration() -> String {
             writeln!(page, "| {short}{} | {} | {} |", setting.flag, setting.default, meaning(&flag)).unwrap();
         }
     }
+    page.push_str(AGENT_HEAD);
+    for flag in flags_of("agent") {
+        let Setting { flag: name, variable, default } = Setting::of(&flag);
+        if !known.iter().any(|setting| setting.flag == name) {
+            writeln!(page, "| {name} | {variable} | {default} | {} |", meaning(&flag)).unwrap();
+        }
+    }
     page
 }
 
-/// The text of all metrics of the program, registered as `run` does.
+/// The text of all metrics of the program, registered as `run` and `agent` do.
 async fn every_metric() -> String {
     let mut registry = registry();
     // A configuration has its series once it was looked at.
@@ -184,6 +202,8 @@ async fn every_metric() -> String {
     drop(CheckpointMetrics::register(&mut registry));
     drop(BackendMetrics::register(&mut registry));
     drop(events::EventMetrics::register(&mut registry));
+    drop(SnapshotMetrics::register(&mut registry));
+    drop(AgentMetrics::register(&mut registry));
     let mut health = Health::new();
     drop(health.check("serving-certificate", Gate::Readiness));
     let (_, leader) = tokio::sync::watch::channel(None);

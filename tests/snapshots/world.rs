@@ -22,7 +22,7 @@ pub(crate) const ARCHIVE: &str = "/var/lib/kubelet/checkpoints/checkpoint-web.ta
 pub(crate) const KEYS: &str = "snapshot-keys";
 /// What the stand-in for an agent pushes.
 const LAYER: &[u8] = b"an encrypted archive";
-/// The length of the archive that it stands for.
+/// The length of the archive that it is of.
 pub(crate) const BYTES: u64 = 100;
 
 pub(crate) struct World {

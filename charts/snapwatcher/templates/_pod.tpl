@@ -51,6 +51,9 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if include "snapwatcher.saves" . }}
+{{- include "snapwatcher.registryVolumes" . }}
+{{- end }}
 {{- with .Values.volumes }}
 {{ toYaml . }}
 {{- end }}
@@ -68,6 +71,9 @@
 - name: {{ . }}
   mountPath: /etc/snapwatcher/{{ . }}
   readOnly: true
+{{- end }}
+{{- if include "snapwatcher.saves" . }}
+{{- include "snapwatcher.registryMounts" . }}
 {{- end }}
 {{- with .Values.volumeMounts }}
 {{ toYaml . }}

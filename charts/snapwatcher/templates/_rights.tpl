@@ -26,6 +26,16 @@
   resources: [checkpoints/status]
   verbs: [update]
 {{- end }}
+{{- if include "snapwatcher.saves" . }}
+# SnapWatcher creates Snapshots, judges them by what their nodes report, and deletes those that are not needed.
+- apiGroups: [snap.weaversoft.io]
+  resources: [snapshots]
+  verbs: [get, list, watch, create, delete]
+# SnapWatcher writes its judgement into the status of Snapshots.
+- apiGroups: [snap.weaversoft.io]
+  resources: [snapshots/status]
+  verbs: [patch]
+{{- end }}
 {{ include "snapwatcher.eventsRule" . }}
 {{- end }}
 
@@ -64,6 +74,11 @@
 {{- define "snapwatcher.keepsRecords" -}}
 {{- $backend := .Values.snapwatcher.checkpoint.backend }}
 {{- if or (eq $backend "kubelet") (and (eq $backend "snaphook") (include "snapwatcher.snapBackApiUrl" .)) }}true{{ end }}
+{{- end }}
+
+{{/* Not empty if SnapWatcher keeps the keys of Snapshots, in a Secret of the chart. */}}
+{{- define "snapwatcher.keepsKeys" -}}
+{{- if and (include "snapwatcher.saves" .) (eq .Values.save.encryption "age") }}true{{ end }}
 {{- end }}
 
 {{- define "snapwatcher.eventsRule" -}}
@@ -105,5 +120,5 @@ subjects:
 {{/* Not empty if the account needs a Role in the namespace of the release. */}}
 {{- define "snapwatcher.hasOwnRole" -}}
 {{- $kubelet := eq .Values.snapwatcher.checkpoint.backend "kubelet" }}
-{{- if or (include "snapwatcher.makesCa" .) (not .Values.snapwatcher.operator.standalone) $kubelet (include "snapwatcher.watchesElsewhere" .) }}true{{ end }}
+{{- if or (include "snapwatcher.makesCa" .) (include "snapwatcher.keepsKeys" .) (not .Values.snapwatcher.operator.standalone) $kubelet (include "snapwatcher.watchesElsewhere" .) }}true{{ end }}
 {{- end }}

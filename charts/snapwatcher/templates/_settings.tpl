@@ -82,6 +82,35 @@ SNAPWATCHER_MAX_CONCURRENT_PER_NODE: {{ int $checkpoint.maxConcurrentPerNode | q
 SNAPWATCHER_SUSPEND: {{ $checkpoint.suspend | quote }}
 SNAPWATCHER_HISTORY_LIMIT: {{ int $checkpoint.historyLimit | quote }}
 SNAPWATCHER_HISTORY_TTL: {{ $checkpoint.historyTTL | quote }}
+{{- if include "snapwatcher.saves" . }}
+SNAPWATCHER_SAVE: "true"
+SNAPWATCHER_SNAPSHOT_ENCRYPTION: {{ .Values.save.encryption | quote }}
+SNAPWATCHER_SNAPSHOT_KEYS_SECRET: {{ include "snapwatcher.componentName" (list . "snapshot-keys") | quote }}
+SNAPWATCHER_SNAPSHOT_HISTORY_LIMIT: {{ int .Values.save.historyLimit | quote }}
+SNAPWATCHER_SNAPSHOT_UNUSED_FOR: {{ .Values.save.unusedFor | quote }}
+{{- include "snapwatcher.registrySettings" . }}
+{{- end }}
+{{- end }}
+
+{{/* Variables of the agent with a plain value. */}}
+{{- define "snapwatcher.agentSettings" -}}
+{{- $operator := .Values.snapwatcher.operator }}
+LOG_LEVEL: {{ $operator.logLevel | quote }}
+SNAPWATCHER_LOG_FORMAT: {{ $operator.logFormat | quote }}
+{{- if not $operator.allNamespaces }}
+SNAPWATCHER_NAMESPACES: {{ include "snapwatcher.namespaces" . | quote }}
+{{- end }}
+SNAPWATCHER_ADMIN_LISTEN: {{ printf "[::]:%d" (int .Values.admin.port) | quote }}
+SNAPWATCHER_ADMIN_EXPOSE_DETAIL: {{ .Values.admin.exposeDetail | quote }}
+SNAPWATCHER_CHECKPOINTS_FOLDER: {{ printf "%s/checkpoints" .Values.agent.kubeletRoot | quote }}
+SNAPWATCHER_STATE_FOLDER: {{ .Values.agent.stateFolder | quote }}
+SNAPWATCHER_STORE_BYTES: {{ .Values.save.storeBytes | quote }}
+SNAPWATCHER_FREE_DISK_PERCENT: {{ int .Values.save.freeDiskPercent | quote }}
+{{- with .Values.save.uploadBytesPerSecond }}
+SNAPWATCHER_UPLOAD_BYTES_PER_SECOND: {{ . | quote }}
+{{- end }}
+SNAPWATCHER_REMOVE_UNKNOWN_ARCHIVES: {{ .Values.save.removeUnknownArchives | quote }}
+{{- include "snapwatcher.registrySettings" . }}
 {{- end }}
 
 {{/* The same as the env of a container, each name once. A variable of the value `env` replaces the one of the chart. */}}

@@ -44,7 +44,7 @@ impl Queue {
         Self { backoff, namespaces: HashMap::new(), starts: 0 }
     }
 
-    /// A Snapshot is to be worked on. One that waits after a failure goes on waiting.
+    /// A Snapshot is to be worked on. One that waits after a failure keeps its wait.
     pub(crate) fn add(&mut self, key: Key, now: Duration) {
         let waiting = &mut self.namespaces.entry(key.namespace).or_default().entries;
         if waiting.len() < MOST_OF_NAMESPACE || waiting.contains_key(&key.name) {
