@@ -59,6 +59,7 @@ test: build helm registries ## Run all tests except those of e2e, against a cont
 
 # One test at a time: they share one node, and some of them break parts of it.
 e2e: build image ## Run the tests that need a real node: kubelet, containerd and CRIU on this machine (needs root and Linux)
+	.ci/package skopeo skopeo
 	$(LAB) test --services --snapwatcher $(SNAPWATCHER) -- \
 		cargo test --workspace --exclude bench --locked --test 'e2e_*' -- --test-threads 1
 
