@@ -18,6 +18,7 @@ mod required_rights;
 mod rights;
 mod rule;
 mod runtime_support;
+mod saving;
 mod server;
 mod webhook;
 
@@ -107,6 +108,9 @@ fn tests<'a>(args: &'a CheckArgs, cluster: &'a Cluster, server: &'a Server) -> V
         tests.push(async { vec![backend::suspended()] }.boxed());
     }
     tests.push(async move { labels::check(client, &args.run.watch.namespaces(), mutating.as_deref()).await }.boxed());
+    if args.run.save.save {
+        tests.push(saving::check(cluster, &args.run).boxed());
+    }
     if let Some(namespace) = &args.dry_run_pod {
         tests.push(async move { vec![admission::check(client, namespace, server.account()).await] }.boxed());
     }

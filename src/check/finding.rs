@@ -25,12 +25,14 @@ pub enum Topic {
     Restore,
     /// Labels that have no effect.
     Label,
+    /// What saving needs: the Snapshot resource, keys, registry and agents.
+    Snapshot,
     /// A labeled pod that was created as a dry run.
     DryRunPod,
 }
 
 impl Topic {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ApiServer,
         Self::Right,
         Self::Definition,
@@ -41,6 +43,7 @@ impl Topic {
         Self::Node,
         Self::Restore,
         Self::Label,
+        Self::Snapshot,
         Self::DryRunPod,
     ];
 
@@ -57,6 +60,7 @@ impl Topic {
             Self::Node => "node",
             Self::Restore => "restore",
             Self::Label => "label",
+            Self::Snapshot => "snapshot",
             Self::DryRunPod => "dry-run-pod",
         }
     }

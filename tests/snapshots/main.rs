@@ -9,6 +9,7 @@ mod agent_node;
 mod agent_removal;
 mod agent_save;
 mod agent_storm;
+mod check;
 mod creation;
 mod judgement;
 mod keys;

@@ -27,6 +27,11 @@ struct Found {
 pub(crate) async fn inventory(shared: &Shared) -> Result<(), SaveError> {
     // The files first: a Checkpoint names its archive after the kubelet has written it.
     let files = files(shared)?;
+    if files.is_empty() {
+        // The usual case: what is saved is removed. No agent then lists all Checkpoints.
+        shared.metrics.unknown_archives(0, 0);
+        return Ok(());
+    }
     let named = shared.access.named_archives(&shared.settings.scopes).await?;
     let (mut unknown, mut unknown_bytes) = (0, 0);
     for file in files {

@@ -115,7 +115,8 @@ impl AgentService {
             saving: None,
             without_copy: HashSet::new(),
             upkeep: Some(clock::since_boot()),
-            inventory: Some(clock::since_boot() + times.inventory_every / 60),
+            // Agents that start together do not list the Checkpoints together.
+            inventory: Some(clock::since_boot() + times.inventory_every.mul_f64(0.02 + 0.2 * fastrand::f64())),
             shared,
             checks,
         };

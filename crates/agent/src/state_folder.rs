@@ -6,12 +6,17 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
 use snapwatcher_archive::FolderError;
 
 /// The folder, with its parts open.
 #[derive(Debug)]
 pub(crate) struct StateFolder {
     root: PathBuf,
+    /// Locked while this process runs.
+    _lock: File,
     pub(crate) store: File,
     pub(crate) partial: File,
     pub(crate) journal: File,
@@ -31,9 +36,16 @@ impl StateFolder {
     /// Creates what does not exist, and removes what an earlier process has not finished to unpack.
     pub(crate) fn open(root: &Path) -> Result<Self, StateFolderError> {
         let failed = |source| StateFolderError { path: root.display().to_string(), source };
+        let lock = created(root).map_err(failed)?;
+        // Two agents would remove what the other one unpacks.
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            let text = if error == Errno::WOULDBLOCK { "another agent uses it" } else { "it cannot be locked" };
+            failed(io::Error::new(io::Error::from(error).kind(), text))
+        })?;
         let [store, partial, journal] = ["store", "partial", "journal"].map(|name| root.join(name));
         let folder = Self {
             root: root.to_owned(),
+            _lock: lock,
             store: created(&store).map_err(failed)?,
             partial: created(&partial).map_err(failed)?,
             journal: created(&journal).map_err(failed)?,
@@ -112,6 +124,16 @@ mod tests {
         drop(folder);
         let folder = StateFolder::open(place.path()).unwrap();
         assert_eq!((names(&place.path().join("partial")).unwrap().len(), folder.copies().unwrap().len()), (0, 1));
+    }
+
+    #[test]
+    fn a_second_agent_does_not_use_the_folder_of_the_first() {
+        let place = tempfile::tempdir().unwrap();
+        let first = StateFolder::open(place.path()).unwrap();
+        let error = StateFolder::open(place.path()).unwrap_err();
+        assert_eq!(error.source.to_string(), "another agent uses it");
+        drop(first);
+        StateFolder::open(place.path()).unwrap();
     }
 
     #[test]

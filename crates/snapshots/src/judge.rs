@@ -65,7 +65,7 @@ pub(crate) fn look(snapshot: &Snapshot, has_registry: bool) -> Look {
     let Some(node) = snapshot.node(&snapshot.spec.origin.node) else { return Look::Verdict(Verdict::Copies) };
     let reason = |otherwise: &str| node.reason.clone().unwrap_or_else(|| otherwise.to_owned());
     match (&node.manifest_digest, node.state) {
-        (_, NodeCopyState::Refused) => {
+        (_, NodeCopyState::Refused) | (None, NodeCopyState::NotHeld) => {
             Look::Verdict(Verdict::Rejected { reason: reason("Refused"), message: shown(node.message.as_deref()) })
         }
         (Some(manifest), _) if has_registry => Look::Manifest(report(manifest, node)),

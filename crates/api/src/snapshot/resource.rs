@@ -205,8 +205,8 @@ pub struct NodeCopy {
     pub message: Option<String>,
 }
 
-/// Waiting: it will try again. Held: it holds an unpacked copy. NotHeld: it has pushed the archive, and holds no copy. Refused: the
-/// archive is not what the Snapshot names, or is broken.
+/// Waiting: it will try again. Held: it holds an unpacked copy. NotHeld: it has pushed the archive, and holds no copy; without a
+/// `manifestDigest`, it had the only copy and has deleted it. Refused: the archive is not what the Snapshot names, or is broken.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum NodeCopyState {
     /// The node will try again.
@@ -214,7 +214,7 @@ pub enum NodeCopyState {
     Waiting,
     /// The node holds an unpacked copy.
     Held,
-    /// The node has pushed the archive, and holds no copy.
+    /// The node has pushed the archive, and holds no copy; or it had the only copy and has deleted it.
     NotHeld,
     /// The archive is not what the Snapshot names, or is broken.
     Refused,

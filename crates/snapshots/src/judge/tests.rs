@@ -66,6 +66,12 @@ fn only_the_entry_of_the_origins_node_says_what_became_of_the_archive() {
             false,
             Look::Verdict(Verdict::Local { bytes: Some(7) }),
         ),
+        (
+            "its only copy was deleted",
+            vec![NodeCopy { reason: Some("Evicted".to_owned()), ..entry("n1", NodeCopyState::NotHeld) }],
+            false,
+            rejected("Evicted"),
+        ),
         ("refused", vec![refused], true, rejected("WrongImage")),
         (
             "refused although pushed",
