@@ -165,8 +165,7 @@ fn alternatives(path: &str, schema: &Value) -> Vec<Value> {
     }
     let named = match path {
         "image.digest" => json!(format!("sha256:{}", "a".repeat(64))),
-        "save.registry.repository" => json!("registry.example.com/other"),
-        "image.repository" => json!("registry.example.com/other"),
+        "image.repository" | "save.registry.repository" => json!("registry.example.com/other"),
         "metrics.interval" | "snapwatcher.checkpoint.historyTTL" | "save.unusedFor" => json!("77m"),
         "snapwatcher.checkpoint.snapBackApiUrl" | "snapwatcher.checkpoint.kubeApiAddress" => json!("https://other"),
         "podDisruptionBudget.maxUnavailable" => json!(2),

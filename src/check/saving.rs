@@ -89,12 +89,11 @@ pub(super) async fn check(cluster: &Cluster, args: &RunArgs) -> Vec<Finding> {
     if let Some(secret) = args.save.keys_secret() {
         findings.push(keys(&cluster.calls, &args.certificate.ca.service_namespace, secret).await);
     }
-    findings.push(match args.registry.settings() {
-        Some(settings) => registry(&settings).await,
-        None => {
-            let seen = "--registry-repository is not set: Snapshots stay on their nodes";
-            Finding::skipped(Topic::Snapshot, "registry", seen)
-        }
+    findings.push(if let Some(settings) = args.registry.settings() {
+        registry(&settings).await
+    } else {
+        let seen = "--registry-repository is not set: Snapshots stay on their nodes";
+        Finding::skipped(Topic::Snapshot, "registry", seen)
     });
     findings
 }
@@ -191,8 +190,8 @@ mod tests {
 
     #[test]
     fn a_node_without_an_agent_is_named() {
-        let (young, old) = (Duration::from_secs(60), Duration::from_secs(601));
         use SnapshotPhase::{Pending, Saved};
+        let (young, old) = (Duration::from_secs(60), Duration::from_secs(601));
         for (case, snapshot, state, words) in [
             ("saved", snapshot(old, Saved, Some(NodeCopyState::Held)), State::Ok, "1 Snapshots, 1 saved"),
             ("new", snapshot(young, Pending, None), State::Ok, "1 Snapshots, 0 saved"),

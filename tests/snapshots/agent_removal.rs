@@ -1,7 +1,7 @@
 //! What an agent removes from its node, and what it leaves.
 
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
@@ -67,7 +67,7 @@ async fn an_archive_that_no_checkpoint_names_is_counted_and_removed_only_if_set(
         let (world, node) = (World::start(ns.clone(), &[]).await, AgentNode::new());
         let unknown = node.write("checkpoint-unknown.tar", b"12345");
         let other = node.write("notes.txt", b"not of a kubelet");
-        let aged = SystemTime::now() - Duration::from_secs(25 * 3600);
+        let aged = fs::metadata(&unknown).unwrap().modified().unwrap() - Duration::from_secs(25 * 3600);
         fs::File::options().write(true).open(&unknown).unwrap().set_modified(aged).unwrap();
         let new = node.write("checkpoint-new.tar", b"1234567");
         let agent = node.start_with_registry(&world, "n1", &[]).await;

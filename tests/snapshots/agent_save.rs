@@ -21,7 +21,7 @@ async fn stored(world: &World, snapshot: &Snapshot) -> (String, Vec<u8>) {
     let image = snapshot.status.as_ref().unwrap().image.clone().unwrap();
     let digest: snapwatcher_registry::Digest = image.rsplit_once('@').unwrap().1.parse().unwrap();
     let manifest = repository(&world.registry).manifest(&digest.into()).await.unwrap();
-    let [layer] = manifest.layers.as_slice() else { panic!("{manifest:?}") };
+    let layer = manifest.layers.first().unwrap();
     (layer.media_type.clone(), world.registry.blob(layer.digest.as_str()).unwrap())
 }
 
