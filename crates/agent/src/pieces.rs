@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn what_is_written_arrives_in_order_with_its_digest() {
         let (sender, mut receiver) = mpsc::channel(10);
-        let content: Vec<u8> = (0..PIECE * 2 + 5).map(|number| (number % 251) as u8).collect();
+        let content: Vec<u8> = (0..=250).cycle().take(PIECE * 2 + 5).collect();
         let mut pieces = Pieces::new(sender);
         for part in content.chunks(70_000) {
             pieces.write_all(part).unwrap();
