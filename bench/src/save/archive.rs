@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::testbed::{CONTAINER, IMAGE, NAMESPACE, POD, POD_UID};
+/// Whose archive it is.
+pub(super) const NAMESPACE: &str = "default";
+pub(super) const POD: &str = "web-1";
+pub(super) const POD_UID: &str = "6d2f1c6b-8b3a-4a9e-9c5f-7d0b2d0c5a11";
+pub(super) const CONTAINER: &str = "app";
+pub(super) const IMAGE: &str = "example.com/web:1";
 
 const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/lib/x86_64-linux-gnu"];
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::Piped;
+use super::results::Piped;
 
 /// Reads the file once before, so that it is in the page cache. bash prints the time, and the CPU time of all programs of the pipe.
 const SCRIPT: &str =

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{SaveResults, Saved};
+use super::results::{SaveResults, Saved};
 use crate::report::budget_list;
 
 const INTRODUCTION: &str = "\

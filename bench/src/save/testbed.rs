@@ -14,15 +14,10 @@ use snapwatcher_api::snapshot::{NodeCopyState, Snapshot, SnapshotSpec};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::Saved;
-use super::archive;
+use super::archive::{self, CONTAINER, IMAGE, NAMESPACE, POD, POD_UID};
+use super::results::Saved;
 use crate::process_usage::ProcessUsage;
 
-pub(super) const NAMESPACE: &str = "default";
-pub(super) const POD: &str = "web-1";
-pub(super) const POD_UID: &str = "6d2f1c6b-8b3a-4a9e-9c5f-7d0b2d0c5a11";
-pub(super) const CONTAINER: &str = "app";
-pub(super) const IMAGE: &str = "example.com/web:1";
 const NODE: &str = "n1";
 /// A public key, for the measurement alone.
 const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
