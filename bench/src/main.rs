@@ -1,4 +1,4 @@
-//! `bench`: measures SnapWatcher's webhook, controller and agent beside others, and checks their budgets.
+//! `bench`: measures SnapWatcher's webhook and controller beside others, and checks their budgets.
 //!
 //! The webhook is measured beside two others. One sends a fixed reply, the least that a webhook can do. The other does the
 //! same job by Go's controller-runtime (`bench/peers/webhook`). All three are processes of their own, and one client calls
@@ -13,7 +13,6 @@ mod measurement;
 mod process_usage;
 mod report;
 mod results;
-mod save;
 mod servers;
 
 use std::error::Error;
@@ -46,8 +45,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// What to measure. The page keeps the results of the other parts.
-    #[arg(long, value_name = "PARTS", value_delimiter = ',', default_value = "admission,controller,save")]
+    /// What to measure. The page keeps the results of the other part.
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', default_value = "admission,controller")]
     part: Vec<Part>,
     /// The release build of SnapWatcher.
     #[arg(long, value_name = "PATH", default_value = "target/release/snapwatcher")]
@@ -66,7 +65,6 @@ struct RunArgs {
 enum Part {
     Admission,
     Controller,
-    Save,
 }
 
 #[derive(Debug, Args)]
@@ -110,12 +108,6 @@ async fn run(args: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
         outcome?;
         let part = controller::report::part(&results);
         write_page(&args.page, |before| report::with_controller(before, &part))?;
-        budgets.extend(results.budgets());
-    }
-    if args.part.contains(&Part::Save) {
-        let results = save::measure(&args.snapwatcher).await?;
-        print_result(&save::table(&results));
-        write_page(&args.page, |before| report::with_save(before, &save::part(&results)))?;
         budgets.extend(results.budgets());
     }
     print_result(&report::budget_list(&budgets));

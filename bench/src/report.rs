@@ -24,8 +24,6 @@ ratios of requests per CPU second are medians of 60 rounds; in each round, every
 
 /// The heading of the controller's part.
 const CONTROLLER: &str = "## Controller\n";
-/// The heading of the part about saving.
-const SAVE: &str = "## Saving\n";
 
 /// The page with new results of admission, which are its first part.
 pub(crate) fn with_admission(before: &str, results: &Results) -> String {
@@ -36,18 +34,9 @@ pub(crate) fn with_admission(before: &str, results: &Results) -> String {
 
 /// The page with new results of the controller. A page without that part gets it before all others.
 pub(crate) fn with_controller(before: &str, part: &str) -> String {
-    with_part(before, CONTROLLER, part)
-}
-
-/// The same with those of saving.
-pub(crate) fn with_save(before: &str, part: &str) -> String {
-    with_part(before, SAVE, part)
-}
-
-fn with_part(before: &str, heading: &str, part: &str) -> String {
     let (first, mut others) = split(before);
-    let part = format!("{heading}\n{part}");
-    match others.iter_mut().find(|other| other.starts_with(heading)) {
+    let part = format!("{CONTROLLER}\n{part}");
+    match others.iter_mut().find(|other| other.starts_with(CONTROLLER)) {
         Some(found) => *found = part,
         None => others.insert(0, part),
     }
